@@ -1,0 +1,62 @@
+# proxy-observability. `make help` lists the targets; every one sets up what it needs.
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+PYTHON ?= python3
+PY := .venv/bin/python
+STACK ?= dev
+OUT ?=
+N ?= 100000
+BREAK ?=
+PORT_BASE ?= 3100
+SUITE ?=
+ONLY ?=
+out := $(if $(OUT),--out "$(OUT)")
+
+.PHONY: help setup demo demo-check which render test check format bench docs clean
+help: ## List the targets.
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
+
+setup: .venv/installed ## Make .venv; find or build Prometheus and promtool (a few minutes, once).
+	@$(PY) -m tools.find prometheus promtool >/dev/null
+
+.venv/installed: requirements.txt requirements-dev.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed; this is " + sys.version.split()[0] + ". Name another with PYTHON=python3.11")'
+	@echo "set-up: Python packages into .venv" >&2
+	@start=$$(date +%s) && $(PYTHON) -m venv .venv \
+	  && $(PY) -m pip install --quiet --disable-pip-version-check -r requirements-dev.txt \
+	  && echo "set-up: Python packages took $$(( $$(date +%s) - start )) s" >&2
+	@touch $@
+
+demo: setup ## The whole system on this machine until Ctrl-C, with a live table.
+	@exec $(PY) -m lab.demo --port-base $(PORT_BASE) $(out)
+
+demo-check: setup ## A bounded run: generator, vendors and mesh must agree exactly. N= BREAK=range|outcome|drop
+	@exec $(PY) -m lab.check --count $(N) --break "$(BREAK)" --port-base $(PORT_BASE) $(out)
+
+which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
+	@exec $(PY) -m settings.which "$(ADDRESS)" --stack "$(STACK)" $(out)
+
+render: .venv/installed ## All manifests of a stack as files, without a cluster. STACK=prod OUT=dir
+	@exec $(PY) -m render --stack "$(STACK)" $(out)
+
+test: setup ## All a change must pass; needs no cluster. SUITE=unit|lua|program|rules|lab FULL=1
+	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
+
+check: .venv/installed ## Format, lint and types.
+	@$(PY) -m ruff format --check .
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+
+format: .venv/installed ## Put the code into its format.
+	@$(PY) -m ruff check --fix-only --quiet .
+	@$(PY) -m ruff format .
+
+bench: setup ## Costs as ratios measured in one run. ONLY=name
+	@exec $(PY) -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(out)
+
+docs: .venv/installed ## Write the generated pages.
+	@$(PY) -m settings.reference
+
+clean: ## Remove what the targets made here (not the per-user cache of binaries).
+	rm -rf .venv .demo rendered .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,128 @@
+"""The Pulumi program: one stack file becomes one cluster's proxy observability.
+
+Reads the configuration once, builds the components, exports. What each part is lies in
+components/; what a stack may say, in settings/.
+"""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi.runtime.config import get_config_env
+from pulumi_kubernetes import Provider
+
+from components.attribution.component import VendorAttribution, VendorAttributionArgs
+from components.contents import crawler_program, rule_files
+from components.grafana.component import GrafanaServer, GrafanaServerArgs
+from components.labels import labels
+from components.mesh.component import IstioInstall, IstioInstallArgs
+from components.mesh.values import required_values
+from components.metrics.component import PrometheusServer, PrometheusServerArgs
+from components.metrics.thresholds import series_per_sidecar
+from components.namespaces.component import Namespaces, NamespacesArgs
+from components.traffic.component import LoadGenerator, LoadGeneratorArgs
+from dashboards.boards import boards
+from settings.checks import MONITORING_NAMESPACE
+from settings.loading import settings_of_pulumi_config
+
+# The whole map, as the engine hands it over: asked key by key, a misspelt one would go unseen.
+settings = settings_of_pulumi_config(get_config_env())
+expected_series = series_per_sidecar(settings)
+
+cluster = Provider(
+    "cluster",
+    context=pulumi.Config("kubernetes").get("context"),
+    # Prometheus reloads its files in place; ConfigMaps marked immutable are still replaced.
+    enable_config_map_mutable=True,
+)
+everywhere = pulumi.ResourceOptions(providers={"kubernetes": cluster})
+
+namespaces = Namespaces(
+    "namespaces",
+    NamespacesArgs(
+        monitoring=MONITORING_NAMESPACE,
+        crawlers=settings.crawlers.namespaces,
+        crawlers_pod_security=settings.crawlers.pod_security,
+        istio=settings.istio.root_namespace,
+        istio_revision=settings.istio.revision,
+        istio_installed=settings.istio.install,
+        istio_cni=settings.istio.cni,
+    ),
+    everywhere,
+)
+
+mesh = IstioInstall(
+    "mesh",
+    IstioInstallArgs(
+        namespace=namespaces.istio, istio=settings.istio, buckets=settings.telemetry.buckets
+    ),
+    everywhere,
+)
+
+attributions = [
+    VendorAttribution(
+        f"attribution-{name}",
+        VendorAttributionArgs(
+            namespace=namespace,
+            root_namespace=settings.istio.root_namespace,
+            vendors=settings.vendors,
+            patience_seconds=settings.telemetry.patience,
+            selector=settings.crawlers.selector,
+            labels=labels("vendor-attribution"),
+        ),
+        # istiod validates EnvoyFilters: without it they can't be made.
+        pulumi.ResourceOptions(providers={"kubernetes": cluster}, depends_on=[mesh]),
+    )
+    for name, namespace in namespaces.crawlers.items()
+]
+
+prometheus = PrometheusServer(
+    "prometheus",
+    PrometheusServerArgs(
+        cluster=settings.cluster,
+        namespace=namespaces.monitoring,
+        monitoring_namespace=MONITORING_NAMESPACE,
+        crawler_namespaces=settings.crawlers.namespaces,
+        istio_namespace=settings.istio.root_namespace,
+        watched={
+            **namespaces.crawlers,
+            settings.istio.root_namespace: namespaces.istio,
+            MONITORING_NAMESPACE: namespaces.monitoring,
+        },
+        prometheus=settings.prometheus,
+        rules=rule_files(),
+        expected_pods=settings.crawlers.expected_pods,
+        series_per_sidecar=expected_series,
+    ),
+    everywhere,
+)
+
+grafana = GrafanaServer(
+    "grafana",
+    GrafanaServerArgs(
+        namespace=namespaces.monitoring,
+        grafana=settings.grafana,
+        prometheus_url=prometheus.url,
+        scrape_interval_seconds=settings.prometheus.scrape_interval,
+        dashboards=boards(),
+    ),
+    everywhere,
+)
+
+if settings.load_generator.enabled:
+    LoadGenerator(
+        "load-generator",
+        LoadGeneratorArgs(
+            namespace=namespaces.crawlers[settings.crawlers.namespaces[0]],
+            load_generator=settings.load_generator,
+            patience_seconds=settings.telemetry.patience,
+            program=crawler_program(),
+            pod_labels=settings.crawlers.selector,
+        ),
+        pulumi.ResourceOptions(providers={"kubernetes": cluster}, depends_on=[mesh, *attributions]),
+    )
+
+pulumi.export("prometheusUrl", prometheus.url)
+pulumi.export("grafanaUrl", grafana.url)
+pulumi.export("grafanaAdminPassword", grafana.admin_password)
+# For an Istio that was installed before: what its owner merges into its values.
+pulumi.export("requiredIstioValues", required_values(settings.telemetry.buckets))

@@ -1,0 +1,140 @@
+"""The labels of a proxied request, as CEL over Envoy's attributes.
+
+Every expression is total: istio.stats writes `unknown` for one that cannot be evaluated.
+Envoy names what happened in `response.code_details`; the texts matched here were seen on
+Envoy 1.40 and are documented under "Response Code Details" of its HTTP connection manager.
+"""
+
+from __future__ import annotations
+
+VENDOR_KEY = "proxy_observability.proxy_vendor"
+"""Filter state that a chain's constant sets for each of its connections."""
+
+METADATA = "proxy_observability"
+"""Dynamic metadata namespace that the Lua script writes."""
+
+RESPONSE_CODES = (
+    *(200, 204, 206, 301, 302, 303, 304, 307, 308),
+    *(400, 401, 402, 403, 404, 405, 406, 407, 408, 409, 410, 412, 413, 414, 416, 422, 425, 429),
+    *(431, 444, 451, 499, 500, 501, 502, 503, 504),
+    *(520, 521, 522, 523, 524, 525, 526, 527, 530),  # Cloudflare's, met daily by crawlers
+)
+"""Codes with a label of their own; the rest share `1xx` … `5xx` and `other`.
+
+Envoy passes 299 or 777 on as they are: a raw code would be an unbounded label.
+"""
+
+VENDOR_ERROR_HEADERS = ("proxy-status", "x-brd-error", "x-luminati-error", "x-crawlera-error")
+"""A 5xx with one of these is the proxy speaking, not the target.
+
+Proxy-Status is RFC 9209's; the others stand in Bright Data's and Zyte's error pages. A
+vendor with a header of its own gets an outcome rule in the stack file.
+"""
+
+# Filter state reaches CEL as bytes: emitted as it is, compared never.
+PROXY_VENDOR = f"'{VENDOR_KEY}' in filter_state ? filter_state['{VENDOR_KEY}'] : b''"
+
+_IS_TUNNEL = "has(request.method) && request.method == 'CONNECT'"
+PROXY_VISIBILITY = f"{_IS_TUNNEL} ? 'tunnel' : 'http'"
+
+
+def _metadata(key: str, default: str) -> str:
+    own = f"metadata.filter_metadata['{METADATA}']"
+    return (
+        f"'{METADATA}' in metadata.filter_metadata && '{key}' in {own} ? {own}['{key}'] : {default}"
+    )
+
+
+PROXY_POOL = _metadata("proxy_pool", "''")
+SETUP_MILLISECONDS = _metadata("setup_milliseconds", "0.0")
+
+
+def _details(prefix: str) -> str:
+    return f"has(response.code_details) && response.code_details.startsWith('{prefix}')"
+
+
+_STATUS_2XX = "has(response.code) && response.code >= 200 && response.code < 300"
+_HEALTHY_TUNNEL = f"({_IS_TUNNEL}) && {_STATUS_2XX}"
+
+# The vendor's answer reached the crawler, whole or up to where the crawler left; a tunnel
+# is answered once it stands, however it ends.
+ANSWERED = (
+    "(has(response.code_details) && response.code_details == 'via_upstream')"
+    f" || ({_details('downstream_')} && has(response.code) && response.code > 0)"
+    f" || ({_details('upstream_reset_after_response_started')} && {_HEALTHY_TUNNEL})"
+)
+
+
+def _choose(cases: list[tuple[str, str]], otherwise: str) -> str:
+    """Return nested conditionals: the value of the first condition that holds."""
+    for condition, value in reversed(cases):
+        otherwise = f"({condition}) ? ({value}) : ({otherwise})"
+    return otherwise
+
+
+def proxy_outcome(patience_seconds: int) -> str:
+    """Return the CEL expression for `proxy_outcome`; first match wins.
+
+    Args:
+        patience_seconds: a crawler that left without an answer after at least this long
+            met a time-out of the vendor; one that left sooner changed its mind.
+    """
+    before = "upstream_reset_before_response_started"
+    left_unanswered = f"{_details('downstream_')} && !(has(response.code) && response.code > 0)"
+    patience = f"has(request.duration) && request.duration >= duration('{patience_seconds}s')"
+    transport = _choose(
+        [
+            (_details(f"{before}{{remote_connection_failure"), "'connect_failed'"),
+            (_details(f"{before}{{connection_timeout"), "'timeout'"),
+            (_details(f"{before}{{overflow"), "'rejected'"),
+            (_details("upstream_reset_"), "'reset'"),
+            (left_unanswered, f"({patience}) ? 'timeout' : 'client_cancelled'"),
+        ],
+        "'rejected'",  # Envoy answered by itself: nothing reached the vendor
+    )
+    verdict = f"metadata.filter_metadata['{METADATA}']['verdict']"
+    has_verdict = (
+        f"'{METADATA}' in metadata.filter_metadata"
+        f" && 'verdict' in metadata.filter_metadata['{METADATA}']"
+    )
+    vendor_speaks = " || ".join(f"'{name}' in response.headers" for name in VENDOR_ERROR_HEADERS)
+    status = _choose(
+        [
+            (has_verdict, verdict),
+            ("response.code < 400 && !(" + _IS_TUNNEL + ")", "'success'"),
+            ("response.code < 300", "'success'"),
+            (
+                "response.code == 407",
+                "'proxy-authorization' in request.headers ? 'auth_failed' : 'auth_challenge'",
+            ),
+            ("response.code == 402", "'quota_exhausted'"),
+            ("response.code == 429", "'rate_limited'"),
+            ("response.code == 403 || response.code == 451", "'blocked'"),
+            (f"({_IS_TUNNEL}) || (response.code >= 500 && ({vendor_speaks}))", "'vendor_error'"),
+        ],
+        "'target_error'",
+    )
+    return f"({ANSWERED}) ? ({status}) : ({transport})"
+
+
+def response_code() -> str:
+    """Return the CEL expression for `response_code`: a listed code, its class, or `other`.
+
+    `0` is a listed code: no answer at all, as Istio writes it. A balanced tree of comparisons:
+    CEL's parser refuses a chain of more than 32, and this one costs seven at most.
+    """
+    starts = {0: "0", 1: "other", 600: "other"} | {c * 100: f"{c}xx" for c in range(1, 6)}
+    for code in reversed(RESPONSE_CODES):  # so that a listed neighbour is not overwritten
+        starts[code] = str(code)
+        starts.setdefault(code + 1, f"{code // 100}xx")
+    tree = _lookup(sorted(starts.items()))
+    return f"!has(response.code) ? '0' : (response.code == 200 ? '200' : ({tree}))"
+
+
+def _lookup(starts: list[tuple[int, str]]) -> str:
+    """Return a binary search for `response.code` over (first code, label), sorted."""
+    if len(starts) == 1:
+        return f"'{starts[0][1]}'"
+    middle = len(starts) // 2
+    below, above = _lookup(starts[:middle]), _lookup(starts[middle:])
+    return f"response.code < {starts[middle][0]} ? ({below}) : ({above})"

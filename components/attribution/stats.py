@@ -1,0 +1,165 @@
+"""Which numbers leave Envoy, under which names: Istio exports none of ours by default."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from components.attribution.outcome import (
+    ANSWERED,
+    PROXY_POOL,
+    PROXY_VENDOR,
+    PROXY_VISIBILITY,
+    SETUP_MILLISECONDS,
+    proxy_outcome,
+    response_code,
+)
+from settings.model import Vendor
+
+CLUSTER_PREFIX = "proxy-vendor_"
+HTTP_STAT_PREFIX = "proxyobs;"
+"""Ends in `;` because Istio's tag rules end a name there; its HTTP rule knows no `-`."""
+
+SETUP_METRIC = "proxy_setup_milliseconds"
+
+# What Istio would write beside our labels. Each is a series multiplier that nothing reads, and
+# destination_service would be one series for every crawled site.
+REMOVED_TAGS = (
+    "connection_security_policy",
+    "destination_app",
+    "destination_canonical_revision",
+    "destination_canonical_service",
+    "destination_cluster",
+    "destination_principal",
+    "destination_service",
+    "destination_service_name",
+    "destination_service_namespace",
+    "destination_version",
+    "destination_workload",
+    "destination_workload_namespace",
+    "grpc_response_status",
+    "reporter",
+    "request_protocol",
+    "response_flags",
+    "source_app",
+    "source_canonical_revision",
+    "source_canonical_service",
+    "source_cluster",
+    "source_principal",
+    "source_version",
+)
+# A tunnel's duration is its lifetime, and sizes are the cluster's bytes: not worth a histogram.
+DROPPED_METRICS = ("request_bytes", "request_duration_milliseconds", "response_bytes")
+
+# envoy.cluster counters and gauges that rules use; live, unlike istio_tcp_*.
+UPSTREAM_STATS = (
+    "upstream_cx_active",
+    "upstream_cx_connect_fail",
+    "upstream_cx_connect_timeout",
+    "upstream_cx_rx_bytes_total",
+    "upstream_cx_total",
+    "upstream_cx_tx_bytes_total",
+)
+
+SCRAPED_METRICS = (
+    *(f"envoy_cluster_{name}" for name in UPSTREAM_STATS),
+    "envoy_http_lua_errors",
+    *(f"istio_{SETUP_METRIC}_{part}" for part in ("bucket", "count", "sum")),
+    "istio_requests_total",
+    "istio_tcp_connections_opened_total",
+    "istio_tcp_received_bytes_total",
+    "istio_tcp_sent_bytes_total",
+)
+"""Every name the sidecars' scrape keeps: what rules and boards use, and no more."""
+
+
+def http_plugin_config(vendor: Vendor, patience_seconds: int) -> dict[str, Any]:
+    """Return istio.stats' PluginConfig for a vendor's HTTP chain.
+
+    `drop`, `tags_to_remove`, `dimensions` and `definitions` are documented in Istio's
+    envoy/extensions/stats/config.proto. A custom metric carries only its own dimensions and
+    is recorded for every request; an unanswered one has no vendor there, and the scrape drops
+    that series.
+    """
+    pool = {"proxy_pool": PROXY_POOL} if any(entry.pool for entry in vendor.cidrs) else {}
+    return {
+        "@type": "type.googleapis.com/stats.PluginConfig",
+        "disable_host_header_fallback": True,
+        "definitions": [{"name": SETUP_METRIC, "type": "HISTOGRAM", "value": SETUP_MILLISECONDS}],
+        "metrics": [
+            {"tags_to_remove": list(REMOVED_TAGS)},
+            *({"name": name, "drop": True} for name in DROPPED_METRICS),
+            {
+                "name": "requests_total",
+                "dimensions": {
+                    "proxy_vendor": PROXY_VENDOR,
+                    "proxy_visibility": PROXY_VISIBILITY,
+                    "proxy_outcome": proxy_outcome(patience_seconds),
+                    "response_code": response_code(),
+                    **pool,
+                },
+            },
+            {
+                "name": SETUP_METRIC,
+                "dimensions": {
+                    "proxy_vendor": f"({ANSWERED}) ? ({PROXY_VENDOR}) : b''",
+                    "proxy_visibility": f"({ANSWERED}) ? ({PROXY_VISIBILITY}) : ''",
+                },
+            },
+        ],
+    }
+
+
+def opaque_plugin_config() -> dict[str, Any]:
+    """Return istio.stats' PluginConfig for the chain that parses nothing."""
+    return {
+        "@type": "type.googleapis.com/stats.PluginConfig",
+        "metrics": [
+            {"tags_to_remove": list(REMOVED_TAGS)},
+            {"name": "tcp_connections_closed_total", "drop": True},  # equals opened: both at close
+            {"dimensions": {"proxy_vendor": PROXY_VENDOR, "proxy_visibility": "'opaque'"}},
+        ],
+    }
+
+
+def proxy_stats_matcher() -> dict[str, list[str]]:
+    """Return `meshConfig.defaultConfig.proxyStatsMatcher`.
+
+    Read at a sidecar's start: a change reaches a pod when it restarts. The matcher sees names
+    before tags are cut out, hence the `;`.
+    """
+    names = "|".join(UPSTREAM_STATS)
+    return {
+        "inclusionRegexps": [
+            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|PassthroughCluster);\.({names})",
+            rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
+        ]
+    }
+
+
+def bucket_annotation(buckets: Sequence[int]) -> str:
+    """Return the value of `sidecar.istio.io/statsHistogramBuckets` for bounds in milliseconds.
+
+    Istio matches the keys as prefixes of the statistic's full name, which starts with its
+    custom namespace.
+    """
+    return json.dumps({f"istiocustom.istio_{SETUP_METRIC}": list(buckets)})
+
+
+def expected_series_per_sidecar(vendors: Sequence[Vendor], buckets: Sequence[int]) -> int:
+    """Estimate the series Prometheus stores for one sidecar that uses every vendor.
+
+    Counts six outcomes, one status code each, in both visibilities: a busy sidecar in a bad
+    hour, not the worst case.
+    """
+    outcomes, visibilities = 6, 2
+    histogram = visibilities * (len(buckets) + 3)  # + le="+Inf", _sum, _count
+    total = len(UPSTREAM_STATS) + 1  # PassthroughCluster's, and Lua's errors
+    for vendor in vendors:
+        opaque = 3  # connections, bytes each way
+        total += len(UPSTREAM_STATS) + opaque
+        if vendor.inspect == "http":
+            pools = len({entry.pool for entry in vendor.cidrs})
+            total += visibilities * outcomes * pools + histogram
+    return total

@@ -1,0 +1,301 @@
+"""PrometheusServer: scrapes the sidecars, evaluates the rules, keeps the samples."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import StatefulSet, StatefulSetSpecArgs
+from pulumi_kubernetes.core.v1 import (
+    AffinityArgs,
+    ConfigMap,
+    ConfigMapVolumeSourceArgs,
+    ContainerArgs,
+    ContainerPortArgs,
+    EnvVarArgs,
+    EnvVarSourceArgs,
+    HTTPGetActionArgs,
+    ObjectFieldSelectorArgs,
+    PersistentVolumeClaimArgs,
+    PersistentVolumeClaimSpecArgs,
+    PodAffinityTermArgs,
+    PodAntiAffinityArgs,
+    PodSpecArgs,
+    PodTemplateSpecArgs,
+    ProbeArgs,
+    Service,
+    ServiceAccount,
+    ServicePortArgs,
+    ServiceSpecArgs,
+    VolumeArgs,
+    VolumeMountArgs,
+    VolumeResourceRequirementsArgs,
+    WeightedPodAffinityTermArgs,
+)
+from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
+from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
+from pulumi_kubernetes.rbac.v1 import (
+    PolicyRuleArgs,
+    Role,
+    RoleBinding,
+    RoleRefArgs,
+    SubjectArgs,
+)
+
+from components.labels import labels, selector
+from components.metrics.config import (
+    PROMETHEUS_APP,
+    PROMETHEUS_PORT,
+    Retention,
+    prometheus_config,
+)
+from components.metrics.thresholds import samples_per_second_threshold, threshold_rules
+from components.pods import (
+    NOBODY,
+    ROLLOUT_TIMEOUT,
+    container_resources,
+    container_security,
+    pod_security,
+)
+from components.texts import yaml_text
+from settings.model import Prometheus
+
+# A rolled replica replays its write-ahead log first: the start-up probe's patience.
+STARTUP_TIMEOUT = "15m"
+PODS_SERVICE = "prometheus-pods"
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrometheusServerArgs:
+    """What to scrape and how much of it to expect.
+
+    `rules` maps a file's name to its text. Namespaces come twice: `watched` waits for them to
+    exist, the plain names go into the configuration.
+    """
+
+    cluster: str
+    namespace: pulumi.Input[str]
+    monitoring_namespace: str
+    crawler_namespaces: tuple[str, ...]
+    istio_namespace: str
+    watched: Mapping[str, pulumi.Input[str]]
+    prometheus: Prometheus
+    rules: Mapping[str, str]
+    expected_pods: int
+    series_per_sidecar: int
+
+
+class PrometheusServer(pulumi.ComponentResource):
+    """Prometheus with its configuration, rules, volume, and leave to list pods.
+
+    Each replica scrapes everything for itself; the Service keeps a client with one of them.
+    """
+
+    url: pulumi.Output[str]
+    """Address inside the cluster."""
+
+    def __init__(
+        self, name: str, args: PrometheusServerArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("proxyobs:metrics:PrometheusServer", name, None, opts)
+        child = pulumi.ResourceOptions(parent=self)
+        prometheus = args.prometheus
+
+        def metadata(
+            object_name: str, namespace: pulumi.Input[str] | None = None
+        ) -> ObjectMetaArgs:
+            return ObjectMetaArgs(
+                name=object_name,
+                namespace=args.namespace if namespace is None else namespace,
+                labels=labels(PROMETHEUS_APP),
+            )
+
+        account = ServiceAccount(
+            f"{name}-account",
+            metadata=metadata("prometheus"),
+            automount_service_account_token=False,  # the pod asks for it
+            opts=child,
+        )
+        for watched_name, watched in args.watched.items():
+            Role(
+                f"{name}-{watched_name}-pods",
+                metadata=metadata("prometheus", watched),
+                rules=[
+                    PolicyRuleArgs(api_groups=[""], resources=["pods"], verbs=["list", "watch"])
+                ],
+                opts=child,
+            )
+            RoleBinding(
+                f"{name}-{watched_name}-pods",
+                metadata=metadata("prometheus", watched),
+                role_ref=RoleRefArgs(
+                    api_group="rbac.authorization.k8s.io", kind="Role", name="prometheus"
+                ),
+                subjects=[
+                    SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=args.namespace)
+                ],
+                opts=child,
+            )
+
+        # Fixed names, changed in place: Prometheus reloads both by itself, and a restart
+        # would cost minutes of replaying the write-ahead log.
+        config_file = prometheus_config(
+            cluster=args.cluster,
+            scrape_interval_seconds=prometheus.scrape_interval,
+            crawler_namespaces=args.crawler_namespaces,
+            monitoring_namespace=args.monitoring_namespace,
+            istio_namespace=args.istio_namespace,
+            retention=Retention(seconds=prometheus.retention, size_bytes=prometheus.retention_size),
+        )
+        threshold = samples_per_second_threshold(
+            expected_pods=args.expected_pods,
+            series_per_sidecar=args.series_per_sidecar,
+            scrape_interval_seconds=prometheus.scrape_interval,
+        )
+        config = ConfigMap(
+            f"{name}-config",
+            metadata=metadata("prometheus-config"),
+            data={"prometheus.yml": yaml_text(config_file)},
+            opts=child,
+        )
+        rules = ConfigMap(
+            f"{name}-rules",
+            metadata=metadata("prometheus-rules"),
+            data={**args.rules, "thresholds.yml": yaml_text(threshold_rules(threshold))},
+            opts=child,
+        )
+
+        port = ServicePortArgs(name="http", port=PROMETHEUS_PORT, target_port="http")
+        Service(
+            f"{name}-pods",
+            metadata=metadata(PODS_SERVICE),
+            spec=ServiceSpecArgs(
+                cluster_ip="None", selector=selector(PROMETHEUS_APP), ports=[port]
+            ),
+            opts=child,
+        )
+        service = Service(
+            f"{name}-service",
+            metadata=metadata("prometheus"),
+            spec=ServiceSpecArgs(
+                selector=selector(PROMETHEUS_APP),
+                ports=[port],
+                # Replicas scrape at different moments: alternating between them would make
+                # the graphs jump.
+                session_affinity="ClientIP",
+            ),
+            opts=child,
+        )
+
+        ready = HTTPGetActionArgs(path="/-/ready", port="http")
+        healthy = HTTPGetActionArgs(path="/-/healthy", port="http")
+        container = ContainerArgs(
+            name="prometheus",
+            image=prometheus.image,
+            args=[
+                "--config.file=/etc/prometheus/config/prometheus.yml",
+                "--config.auto-reload",
+                "--storage.tsdb.path=/prometheus",
+            ],
+            env=[
+                # The label prometheus_replica.
+                EnvVarArgs(
+                    name="POD_NAME",
+                    value_from=EnvVarSourceArgs(
+                        field_ref=ObjectFieldSelectorArgs(field_path="metadata.name")
+                    ),
+                )
+            ],
+            ports=[ContainerPortArgs(name="http", container_port=PROMETHEUS_PORT)],
+            # Replaying a week's write-ahead log takes minutes; a liveness probe would cut it.
+            startup_probe=ProbeArgs(http_get=ready, period_seconds=10, failure_threshold=90),
+            readiness_probe=ProbeArgs(http_get=ready, period_seconds=5, timeout_seconds=3),
+            liveness_probe=ProbeArgs(http_get=healthy, period_seconds=10, timeout_seconds=5),
+            resources=container_resources(prometheus.resources),
+            security_context=container_security(),
+            volume_mounts=[
+                # Whole folders: with subPath a changed ConfigMap would never arrive.
+                VolumeMountArgs(name="config", mount_path="/etc/prometheus/config"),
+                VolumeMountArgs(name="rules", mount_path="/etc/prometheus/rules"),
+                VolumeMountArgs(name="data", mount_path="/prometheus"),
+            ],
+        )
+        apart = PodAntiAffinityArgs(
+            preferred_during_scheduling_ignored_during_execution=[
+                WeightedPodAffinityTermArgs(
+                    weight=100,
+                    pod_affinity_term=PodAffinityTermArgs(
+                        label_selector=LabelSelectorArgs(match_labels=selector(PROMETHEUS_APP)),
+                        topology_key="kubernetes.io/hostname",
+                    ),
+                )
+            ]
+        )
+        StatefulSet(
+            f"{name}-server",
+            metadata=metadata("prometheus"),
+            spec=StatefulSetSpecArgs(
+                replicas=prometheus.replicas,
+                # Its name alone: Pulumi waits for a Service's pods, and they come from here.
+                service_name=PODS_SERVICE,
+                # A replica that can't start must not keep the other from starting.
+                pod_management_policy="Parallel",
+                selector=LabelSelectorArgs(match_labels=selector(PROMETHEUS_APP)),
+                template=PodTemplateSpecArgs(
+                    metadata=ObjectMetaArgs(labels=labels(PROMETHEUS_APP)),
+                    spec=PodSpecArgs(
+                        service_account_name=account.metadata.name,
+                        automount_service_account_token=True,
+                        affinity=AffinityArgs(pod_anti_affinity=apart),
+                        security_context=pod_security(NOBODY),
+                        # Time to write what is in memory; killed, it replays at the next start.
+                        termination_grace_period_seconds=300,
+                        containers=[container],
+                        volumes=[
+                            VolumeArgs(
+                                name=volume,
+                                config_map=ConfigMapVolumeSourceArgs(name=source.metadata.name),
+                            )
+                            for volume, source in (("config", config), ("rules", rules))
+                        ],
+                    ),
+                ),
+                volume_claim_templates=[
+                    PersistentVolumeClaimArgs(
+                        metadata=ObjectMetaArgs(name="data", labels=labels(PROMETHEUS_APP)),
+                        spec=PersistentVolumeClaimSpecArgs(
+                            access_modes=["ReadWriteOnce"],
+                            resources=VolumeResourceRequirementsArgs(
+                                requests={"storage": str(prometheus.storage)}
+                            ),
+                        ),
+                    )
+                ],
+            ),
+            opts=child.merge(
+                pulumi.ResourceOptions(
+                    custom_timeouts=pulumi.CustomTimeouts(
+                        create=ROLLOUT_TIMEOUT, update=STARTUP_TIMEOUT
+                    )
+                )
+            ),
+        )
+        if prometheus.replicas > 1:
+            PodDisruptionBudget(
+                f"{name}-budget",
+                metadata=metadata("prometheus"),
+                spec=PodDisruptionBudgetSpecArgs(
+                    max_unavailable=1,
+                    selector=LabelSelectorArgs(match_labels=selector(PROMETHEUS_APP)),
+                ),
+                opts=child,
+            )
+
+        self.url = pulumi.Output.format(
+            "http://{0}.{1}.svc:{2}",
+            service.metadata.name,
+            args.namespace,
+            PROMETHEUS_PORT,
+        )
+        self.register_outputs({"url": self.url})

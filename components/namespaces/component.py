@@ -1,0 +1,78 @@
+"""Namespaces: where everything runs, and what may run there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pulumi
+from pulumi_kubernetes.core.v1 import Namespace
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+
+from components.labels import labels
+from components.namespaces.admission import injection, istio_level, pod_security
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamespacesArgs:
+    """Which namespaces there are; `istio_installed` says that istiod's is ours to make."""
+
+    monitoring: str
+    crawlers: tuple[str, ...]
+    crawlers_pod_security: str
+    istio: str
+    istio_revision: str
+    istio_installed: bool
+    istio_cni: bool
+
+
+class Namespaces(pulumi.ComponentResource):
+    """The monitoring namespace, the crawlers' with sidecar injection, and istiod's.
+
+    An Istio that was there before keeps its namespace as it is.
+    """
+
+    monitoring: pulumi.Output[str]
+    crawlers: dict[str, pulumi.Output[str]]
+    """The name as an output, by name: what uses it waits for the namespace."""
+    istio: pulumi.Output[str]
+
+    def __init__(
+        self, name: str, args: NamespacesArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("proxyobs:namespaces:Namespaces", name, None, opts)
+
+        def namespace(
+            namespace_name: str, admission: dict[str, str], *, protect: bool = False
+        ) -> pulumi.Output[str]:
+            resource = Namespace(
+                f"{name}-{namespace_name}",
+                metadata=ObjectMetaArgs(
+                    name=namespace_name, labels={**labels(namespace_name), **admission}
+                ),
+                opts=pulumi.ResourceOptions(parent=self, protect=protect),
+            )
+            return resource.metadata.name
+
+        # Not injected: a sidecar would put Prometheus's own scrapes into the numbers.
+        self.monitoring = namespace(args.monitoring, pod_security("restricted"))
+        # Protected: the crawlers' own pods live there, and go with the namespace.
+        self.crawlers = {
+            crawlers: namespace(
+                crawlers,
+                pod_security(args.crawlers_pod_security) | injection(args.istio_revision),
+                protect=True,
+            )
+            for crawlers in args.crawlers
+        }
+        self.istio = (
+            namespace(args.istio, pod_security(istio_level(cni=args.istio_cni)))
+            if args.istio_installed
+            else pulumi.Output.from_input(args.istio)
+        )
+        self.register_outputs(
+            {
+                "monitoring": self.monitoring,
+                "crawlers": list(self.crawlers.values()),
+                "istio": self.istio,
+            }
+        )

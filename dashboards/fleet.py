@@ -1,0 +1,254 @@
+"""The Fleet board: every vendor, and every workload that uses one, on a page.
+
+Rows are an operator's questions, in the order they are asked. Panels read recorded series
+only (rules/recording.yml): a board over a thousand sidecars must not sum them at each refresh.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards.panels import dashboard, label_variable, row, stat, table, timeseries
+from dashboards.queries import substitute
+
+_VENDOR = '{proxy_vendor=~"$vendor"}'
+_CX = "proxy_vendor:envoy_cluster_upstream_cx"
+
+REQUESTS = f"proxy_vendor:istio_requests:rate5m{_VENDOR}"
+FAILURE_RATIO = f"proxy_vendor:request_failures_per_requests:ratio_rate5m{_VENDOR}"
+SETUP_P50 = f"proxy_vendor:istio_proxy_setup_milliseconds:p50{_VENDOR}"
+SETUP_P95 = f"proxy_vendor:istio_proxy_setup_milliseconds:p95{_VENDOR}"
+BYTES = f"{_CX}_tx_bytes:rate5m{_VENDOR} + {_CX}_rx_bytes:rate5m{_VENDOR}"
+CONNECTIONS = f"{_CX}:rate5m{_VENDOR}"
+OPEN_CONNECTIONS = f"{_CX}_active:sum{_VENDOR}"
+# Whatever $vendor says: traffic outside all ranges belongs to none that could be chosen.
+UNKNOWN_CONNECTIONS = f'{_CX}:rate5m{{proxy_vendor="unknown"}}'
+
+TABLE_QUERIES: dict[str, str] = {
+    key: substitute(expr)
+    for key, expr in {
+        "requests_per_second": REQUESTS,
+        "failure_ratio": FAILURE_RATIO,
+        "setup_p95_milliseconds": SETUP_P95,
+        "bytes_per_second": BYTES,
+        "open_connections": OPEN_CONNECTIONS,
+        "unknown_connections_per_second": UNKNOWN_CONNECTIONS,
+    }.items()
+}
+"""The board's main numbers for all vendors, ready to ask; each result has `proxy_vendor`."""
+
+
+def fleet() -> dict[str, Any]:
+    """Return the board as Grafana's dashboard JSON."""
+    return dashboard(
+        uid="fleet",
+        title="Fleet",
+        description="What crawlers send through proxy vendors, and how the vendors serve it.",
+        variables=[
+            label_variable(
+                name="vendor",
+                label="Vendor",
+                metric=f"{_CX}:rate5m",  # has opaque-only vendors too, and `unknown`
+                of="proxy_vendor",
+            )
+        ],
+        rows=[
+            row(
+                "Is it working?",
+                timeseries(
+                    title="Requests",
+                    unit="reqps",
+                    description="Plain proxied requests and CONNECTs. A tunnel is counted when it "
+                    "closes. Connections in which nothing can be read are further down.",
+                    expr=REQUESTS,
+                ),
+                timeseries(
+                    title="Failed requests",
+                    unit="percentunit",
+                    description="Share of all requests that the vendor could not carry, before the "
+                    "crawler retries. Answers of the target, handshakes for a password and what "
+                    "the crawler cancelled are no failures.",
+                    expr=FAILURE_RATIO,
+                    maximum=1,
+                ),
+                timeseries(
+                    title="Requests without success, by outcome",
+                    unit="reqps",
+                    description="Why, over the vendors chosen. auth_challenge, client_cancelled, "
+                    "rejected and target_error are shown but not held against the vendor.",
+                    expr="sum by (proxy_outcome) (proxy_vendor_outcome:istio_requests:rate5m"
+                    '{proxy_vendor=~"$vendor", proxy_outcome!="success"})',
+                    legend="{{proxy_outcome}}",
+                ),
+                timeseries(
+                    title="Set-up time, median",
+                    unit="ms",
+                    description="From a request's first byte to the answer's headers: for a tunnel "
+                    "what the vendor needs to open it, for a plain request the target's time too. "
+                    "Answered requests only.",
+                    expr=SETUP_P50,
+                    width=12,
+                ),
+                timeseries(
+                    title="Set-up time, 95th percentile",
+                    unit="ms",
+                    description="One request in twenty waits longer. A line at the highest bucket's "
+                    "bound means that or more. Answered requests only: time-outs are failures.",
+                    expr=SETUP_P95,
+                    width=12,
+                ),
+                timeseries(
+                    title="Failed connections to vendors",
+                    unit="cps",
+                    description="TCP connections that never came to be, whatever they were to "
+                    "carry: refused, unreachable, or timed out.",
+                    expr=f"{_CX}_connect_fail:rate5m{_VENDOR}",
+                    width=12,
+                ),
+                timeseries(
+                    title="Connections to vendors timed out",
+                    unit="cps",
+                    description="Those of the failed connections that nobody answered: a dead or "
+                    "overloaded address, or a firewall between.",
+                    expr=f"{_CX}_connect_timeout:rate5m{_VENDOR}",
+                    width=12,
+                ),
+            ),
+            row(
+                "What does it carry?",
+                timeseries(
+                    title="Traffic, both ways",
+                    unit="Bps",
+                    description="Bytes on the wire between pods and vendor, which is what vendors "
+                    "bill (kB = 1,000 bytes). Live, also while a tunnel is open.",
+                    expr=BYTES,
+                ),
+                timeseries(
+                    title="Sent to vendors",
+                    unit="Bps",
+                    description="Bytes on the wire from pods to vendor.",
+                    expr=f"{_CX}_tx_bytes:rate5m{_VENDOR}",
+                ),
+                timeseries(
+                    title="Received from vendors",
+                    unit="Bps",
+                    description="Bytes on the wire from vendor to pods.",
+                    expr=f"{_CX}_rx_bytes:rate5m{_VENDOR}",
+                ),
+                timeseries(
+                    title="New connections",
+                    unit="cps",
+                    description="TCP connections begun towards the vendor, failed ones included.",
+                    expr=CONNECTIONS,
+                ),
+                timeseries(
+                    title="Open connections",
+                    unit="short",
+                    description="TCP connections to the vendor now, idle ones included: a crawler "
+                    "that left keeps one for the vendor's idleTimeout. Not the number of tunnels.",
+                    expr=OPEN_CONNECTIONS,
+                ),
+                timeseries(
+                    title="Requests by visibility",
+                    unit="reqps",
+                    description="http: everything of the request is seen. tunnel: the CONNECT and "
+                    "its answer are, what happens inside is not.",
+                    expr="sum by (proxy_visibility) (proxy_vendor_visibility:istio_requests:rate5m"
+                    f"{_VENDOR})",
+                    legend="{{proxy_visibility}}",
+                ),
+                timeseries(
+                    title="Opaque connections",
+                    unit="cps",
+                    description="Connections in which nothing can be read (TLS to the proxy, "
+                    "SOCKS5, other protocols). They have no outcome; counted when they close.",
+                    expr=f"proxy_vendor:istio_tcp_connections_opened:rate5m{_VENDOR}",
+                    width=12,
+                ),
+                timeseries(
+                    title="Traffic in opaque connections",
+                    unit="Bps",
+                    description="Part of the traffic above that went through opaque connections, "
+                    "both ways. Booked when they close, so a long one shows as a spike at its end.",
+                    expr=f"proxy_vendor:istio_tcp_sent_bytes:rate5m{_VENDOR}"
+                    f" + proxy_vendor:istio_tcp_received_bytes:rate5m{_VENDOR}",
+                    width=12,
+                ),
+            ),
+            row(
+                "Who uses it?",
+                table(
+                    title="Top workloads",
+                    unit="reqps",
+                    description="The 20 busiest pairs of workload and vendor, by requests.",
+                    expr=f"topk(20, workload_proxy_vendor:istio_requests:rate5m{_VENDOR})",
+                    columns={
+                        "source_workload_namespace": "Namespace",
+                        "source_workload": "Workload",
+                        "proxy_vendor": "Vendor",
+                    },
+                    value="Requests",
+                ),
+                timeseries(
+                    title="Requests by workload",
+                    unit="reqps",
+                    description="The ten busiest workloads at each moment, over the vendors chosen.",
+                    expr="topk(10, sum by (source_workload_namespace, source_workload)"
+                    f" (workload_proxy_vendor:istio_requests:rate5m{_VENDOR}))",
+                    legend="{{source_workload_namespace}}/{{source_workload}}",
+                    width=12,
+                ),
+            ),
+            row(
+                "Can I trust these numbers?",
+                stat(
+                    title="Traffic outside all ranges",
+                    unit="percentunit",
+                    description="Share of the pods' passed-through bytes that went to no vendor's "
+                    "range. Direct crawling belongs there; a vendor's new address does not.",
+                    expr=f'(sum({_CX}_tx_bytes:rate5m{{proxy_vendor="unknown"}})'
+                    f' + sum({_CX}_rx_bytes:rate5m{{proxy_vendor="unknown"}}))'
+                    f" / (sum({_CX}_tx_bytes:rate5m) + sum({_CX}_rx_bytes:rate5m) > 0)",
+                ),
+                stat(
+                    title="Lua errors",
+                    unit="ops",
+                    description="Requests on which the script failed: the vendor is right, outcome "
+                    "and set-up time are not. Anything but 0 is a defect.",
+                    expr="cluster:envoy_http_lua_errors:rate5m",
+                    red_above=0.000001,
+                ),
+                stat(
+                    title="Sidecars not scraped",
+                    unit="short",
+                    description="Crawler pods whose sidecar did not answer the last scrape; what "
+                    "they carry is missing above. Starting and ending pods pass through here.",
+                    expr='job:up:count{job="sidecars"} - job:up:sum{job="sidecars"}',
+                    red_above=1,
+                ),
+                stat(
+                    title="Samples taken in",
+                    unit="cps",
+                    description="Samples a second that the busiest Prometheus replica stores. "
+                    "Above the stack's threshold HighMetricIngestionRate fires.",
+                    expr="cluster:prometheus_samples_appended:rate5m",
+                ),
+                timeseries(
+                    title="Connections outside all ranges",
+                    unit="cps",
+                    description="New connections to addresses that no vendor's range covers, "
+                    "whichever vendors are chosen.",
+                    expr=UNKNOWN_CONNECTIONS,
+                    width=12,
+                ),
+                timeseries(
+                    title="Sidecars scraped",
+                    unit="short",
+                    description="Crawler pods whose numbers are in the panels above.",
+                    expr='job:up:sum{job="sidecars"}',
+                    legend="scraped",
+                    width=12,
+                ),
+            ),
+        ],
+    )

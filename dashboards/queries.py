@@ -1,0 +1,24 @@
+"""The PromQL in a dashboard, for those who ask Prometheus without Grafana."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+
+def queries(board: dict[str, Any], **variables: str) -> list[tuple[str, str]]:
+    """Return (panel title, PromQL) of every panel, in the board's order.
+
+    Args:
+        variables: what stands for `$name`, as a regular expression; `.*` if not given.
+    """
+    return [
+        (panel["title"], substitute(target["expr"], **variables))
+        for panel in board["panels"]
+        for target in panel.get("targets", ())
+    ]
+
+
+def substitute(expr: str, **variables: str) -> str:
+    """Return the PromQL with each `$name` replaced as Grafana would for one value or for all."""
+    return re.sub(r"\$(\w+)", lambda found: variables.get(found[1], ".*"), expr)

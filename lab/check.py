@@ -1,0 +1,278 @@
+"""`make demo-check`: a bounded run of the lab, and three sets of books compared.
+
+Exit codes: 0 all equal, 1 a difference, 2 could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab import breaks
+from lab.comparison import (
+    Books,
+    Row,
+    compare,
+    crawler_books,
+    exact_counts,
+    mesh_books,
+    vendor_books,
+)
+from lab.envoy import STAND_INS
+from lab.loopback import get_json
+from lab.ports import DEFAULT_BASE, Ports
+from lab.processes import LabError, StopRequested, stop_on_signals
+from lab.prometheus import RATE_WINDOW_SECONDS
+from lab.steady import RateComparison, compare_rates
+from lab.system import FOLDER, Lab, running
+from settings.loading import SettingsError
+
+Json = dict[str, Any]
+
+# Rates are compared in steady traffic: a run of this many counts is paced to last a minute.
+LEAST_COUNTS_FOR_RATES = 50_000
+PACED_SECONDS = 62
+RATE_TOLERANCE = 0.01
+
+
+@dataclass(frozen=True, kw_only=True)
+class Result:
+    """What a run showed. Bytes are of opaque connections, generator's minus the other's."""
+
+    rows: list[Row]
+    byte_differences: list[str]
+    outside: Json
+    rates: list[RateComparison]
+    seconds: float
+
+    @property
+    def findings(self) -> list[str]:
+        lines = []
+        for row in self.rows:
+            name = f"{row.vendor} {row.visibility} {row.outcome}"
+            if row.difference:
+                lines.append(
+                    f"{name}: mesh {row.mesh} - generator {row.generator} = "
+                    f"{row.difference:+d} ({row.cause})"
+                )
+            if row.vendor_difference:
+                lines.append(
+                    f"{name}: vendor's own books {row.vendor_books} - generator "
+                    f"{row.generator} = {row.vendor_difference:+d}"
+                )
+        lines += self.byte_differences
+        if self.outside["difference"]:
+            lines.append(
+                f"unknown: mesh {self.outside['mesh']} - generator {self.outside['generator']} = "
+                f"{self.outside['difference']:+d} connections outside every range"
+            )
+        lines += [
+            f"{rate.vendor}: the board shows {rate.board:.1f}/s, the generator made "
+            f"{rate.generator:.1f}/s: {rate.error:+.2%}"
+            for rate in self.rates
+            if abs(rate.error) > RATE_TOLERANCE
+        ]
+        return lines
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    report: Json = {"target": "demo-check", "break": options.break_ or None}
+    try:
+        with stop_on_signals():
+            result = _run(options)
+    except StopRequested as stop:
+        return _could_not_run(options.out, report, f"stopped by {stop}")
+    except SettingsError as error:
+        return _could_not_run(options.out, report, *error.findings)
+    except (LabError, ValueError) as error:
+        return _could_not_run(options.out, report, str(error))
+
+    _print(result)
+    exact, total = exact_counts(result.rows)
+    print(f"attribution: {exact} of {total} exact")
+    for finding in result.findings:
+        print(finding, file=sys.stderr)
+    status = 1 if result.findings else 0
+    _write_report(
+        options.out,
+        report
+        | {
+            "status": status,
+            "counts": total,
+            "exact": exact,
+            "rows": [row.as_json() for row in result.rows],
+            "outside": result.outside,
+            "rates": [rate.as_json() for rate in result.rates],
+            "stand_ins": STAND_INS,
+            "seconds": round(result.seconds, 1),
+            "findings": result.findings,
+        },
+    )
+    return status
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo-check", description=__doc__)
+    parser.add_argument("--count", type=int, default=100_000, help="counts to make (N)")
+    parser.add_argument("--break", dest="break_", default="", help="range, outcome or drop")
+    parser.add_argument("--out", type=Path, help="folder for demo-check.json")
+    parser.add_argument("--port-base", type=int, default=DEFAULT_BASE)
+    parser.add_argument("--seed", type=int, default=1)
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace) -> Result:
+    if options.count < 1:
+        raise ValueError(f"N: {options.count} is no number of counts; 100000 is the customary one")
+    broken = breaks.named(options.break_)
+    started = time.monotonic()
+    with running(
+        ports=Ports(options.port_base),
+        folder=FOLDER / f"check-{options.port_base}",
+        say=lambda line: print(line, flush=True),
+        behind_the_generator=broken.change,
+    ) as lab:
+        for stand_in in STAND_INS:
+            print(f"stand-in    {stand_in}")
+        # A broken lab must fail for its break: its rates are off by design.
+        measure = options.count >= LEAST_COUNTS_FOR_RATES and not options.break_
+        lab.start_crawler(
+            count=options.count,
+            requests_per_second=options.count // PACED_SECONDS if measure else None,
+            seed=options.seed,
+            round_envoy_share=broken.round_envoy_share,
+        )
+        rates = _watch(lab, options.count, measure_rates=measure)
+        lab.settle()
+        generator = crawler_books(json.loads(lab.crawler_books.read_text(encoding="utf-8")))
+        vendors = vendor_books(get_json(f"{lab.vendor_url}/books"))
+        mesh = _mesh(lab)
+    return Result(
+        rows=compare(generator, vendors, mesh),
+        byte_differences=_byte_differences(generator, vendors, mesh),
+        outside={
+            "generator": generator.outside_connections,
+            "vendor_books": vendors.outside_connections,
+            "mesh": mesh.outside_connections,
+            "difference": mesh.outside_connections - generator.outside_connections,
+        },
+        rates=rates,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _watch(lab: Lab, count: int, *, measure_rates: bool) -> list[RateComparison]:
+    """Wait for the crawler's end; show progress; measure rates in the middle of the run."""
+    rates: list[RateComparison] = []
+    shown = time.monotonic()
+    for _ in lab.family.wait_for_end("crawler"):
+        if not measure_rates and time.monotonic() - shown < 2:
+            continue
+        shown = time.monotonic()
+        done = sum(_generated(lab).values())
+        print(f"generator   {done:>9,} of {count:,}", flush=True)
+        if measure_rates and done > count // 20:
+            measure_rates = False
+            rates = compare_rates(lab, RATE_WINDOW_SECONDS)
+    return rates
+
+
+def _generated(lab: Lab) -> Counter[str]:
+    try:
+        books = crawler_books(get_json(f"{lab.crawler_url}/books"))
+    except LabError:  # it has just ended; the loop around will notice
+        return Counter()
+    generated: Counter[str] = Counter()
+    for (vendor, _, _), number in books.counts.items():
+        generated[vendor] += number
+    return generated
+
+
+def _mesh(lab: Lab) -> Books:
+    by_vendor = "sum by (proxy_vendor)"
+    return mesh_books(
+        requests=lab.query(
+            "sum by (proxy_vendor, proxy_visibility, proxy_outcome) (istio_requests_total)"
+        ),
+        connections=lab.query(f"{by_vendor} (istio_tcp_connections_opened_total)"),
+        sent=lab.query(f"{by_vendor} (istio_tcp_sent_bytes_total)"),
+        received=lab.query(f"{by_vendor} (istio_tcp_received_bytes_total)"),
+        passthrough=lab.query(
+            'envoy_cluster_upstream_cx_total{cluster_name="PassthroughCluster"}'
+        ),
+    )
+
+
+def _byte_differences(generator: Books, vendors: Books, mesh: Books) -> list[str]:
+    lines = []
+    for (vendor, direction), own in sorted(generator.opaque_bytes.items()):
+        for witness, books in (("mesh", mesh), ("vendor's own books", vendors)):
+            other = books.opaque_bytes.get((vendor, direction), 0)
+            if other != own:
+                lines.append(
+                    f"{vendor} opaque bytes {direction}: {witness} {other} - generator {own} = "
+                    f"{other - own:+d}"
+                )
+    return lines
+
+
+def _print(result: Result) -> None:
+    print(
+        f"\n{'vendor':<10}{'visibility':<12}{'outcome':<18}"
+        f"{'generator':>10}{'vendors':>10}{'mesh':>10}{'diff':>7}"
+    )
+    for row in result.rows:
+        witness = "-" if row.vendor_books is None else str(row.vendor_books)
+        print(
+            f"{row.vendor:<10}{row.visibility:<12}{row.outcome:<18}"
+            f"{row.generator:>10}{witness:>10}{row.mesh:>10}{row.difference:>7}"
+            + (f"  {row.cause}" if row.cause else "")
+        )
+    total = sum(row.generator for row in result.rows) or 1
+    shares: Counter[str] = Counter()
+    for row in result.rows:
+        shares[row.visibility] += row.generator
+        shares[row.vendor] += row.generator
+    print("\nshares      " + "  ".join(f"{n} {c / total:.1%}" for n, c in sorted(shares.items())))
+    outside = result.outside
+    print(
+        f"outside     {outside['generator']} connections outside every range, "
+        f"{outside['mesh']} seen as unknown, none in a vendor"
+        if not outside["difference"]
+        else f"outside     {outside['generator']} connections, {outside['mesh']} seen as unknown"
+    )
+    for rate in result.rates:
+        print(
+            f"rate        {rate.vendor:<10}board {rate.board:8.1f}/s"
+            f"  generator {rate.generator:8.1f}/s  {rate.error:+.2%}"
+        )
+    print(f"time        {result.seconds:.1f} s from start to comparison")
+
+
+def _could_not_run(out: Path | None, report: Json, *findings: str) -> int:
+    for finding in findings:
+        print(finding, file=sys.stderr)
+    _write_report(out, report | {"status": 2, "findings": list(findings)})
+    return 2
+
+
+def _write_report(out: Path | None, report: Json) -> None:
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        file = out / "demo-check.json"
+        temporary = file.with_suffix(".tmp")
+        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+        os.replace(temporary, file)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""`make demo`: the lab until Ctrl-C, with a live table of what each vendor carries.
+
+Every figure of the table is an answer of Prometheus to a query of the Fleet board.
+Exit codes: 0 stopped by a signal, 2 could not run or a part died.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dashboards.fleet import TABLE_QUERIES
+from lab.envoy import STAND_INS
+from lab.ports import DEFAULT_BASE, Ports
+from lab.processes import LabError, StopRequested, stop_on_signals
+from lab.system import FOLDER, Lab, running
+from settings.loading import SettingsError
+
+Json = dict[str, Any]
+Table = Mapping[str, Mapping[str, float]]
+"""Column key -> vendor -> value."""
+
+REFRESH_SECONDS = 2.0
+REQUESTS_PER_SECOND = 300
+
+# Column key (of the Fleet board's queries), heading, factor, format.
+COLUMNS = (
+    ("requests_per_second", "requests/s", 1.0, "{:.1f}"),
+    ("failure_ratio", "failed %", 100.0, "{:.2f}"),
+    ("setup_p95_milliseconds", "p95 ms", 1.0, "{:.0f}"),
+    ("bytes_per_second", "wire kB/s", 1e-3, "{:.1f}"),
+    ("open_connections", "open", 1.0, "{:.0f}"),
+    ("unknown_connections_per_second", "connects/s", 1.0, "{:.1f}"),
+)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    started = time.monotonic()
+    try:
+        with stop_on_signals():
+            _run(options, started)
+    except StopRequested as stop:
+        status, findings = 0, [f"stopped by {stop}; every process and port is gone"]
+    except SettingsError as error:
+        status, findings = 2, list(error.findings)
+    except (LabError, ValueError) as error:
+        status, findings = 2, [str(error)]
+    with contextlib.suppress(FileNotFoundError):
+        (FOLDER / "endpoints.json").unlink()
+    for finding in findings:
+        print(finding, file=sys.stderr)
+    _write_report(options.out, {"target": "demo", "status": status, "findings": findings})
+    return status
+
+
+def table_text(table: Table, seconds: float) -> str:
+    """Return the live table: a line a vendor, `unknown` last; "-" where there is no answer."""
+    vendors = sorted({vendor for column in table.values() for vendor in column})
+    vendors.sort(key=lambda vendor: vendor == "unknown")
+    head = f"{'vendor':<12}" + "".join(f"{heading:>12}" for _, heading, _, _ in COLUMNS)
+    lines = [f"{time.strftime('%H:%M:%S')}  running {seconds:.0f} s", head]
+    for vendor in vendors:
+        cells = []
+        for key, _, factor, form in COLUMNS:
+            value = table[key].get(vendor)
+            # NaN: a quantile or a share of nothing.
+            known = value is not None and value == value
+            cells.append(form.format(value * factor) if known and value is not None else "-")
+        lines.append(f"{vendor:<12}" + "".join(f"{cell:>12}" for cell in cells))
+    return "\n".join(lines)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
+    parser.add_argument("--port-base", type=int, default=DEFAULT_BASE)
+    parser.add_argument("--requests-per-second", type=int, default=REQUESTS_PER_SECOND)
+    parser.add_argument("--out", type=Path, help="folder for demo.json")
+    return parser.parse_args(arguments)
+
+
+def _run(options: argparse.Namespace, started: float) -> None:
+    ports = Ports(options.port_base)
+    with running(ports=ports, folder=FOLDER / f"demo-{ports.base}", say=_say) as lab:
+        for stand_in in STAND_INS:
+            _say(f"stand-in    {stand_in}")
+        lab.start_crawler(count=None, requests_per_second=options.requests_per_second)
+        _write_endpoints(lab)
+        _say(f"crawler     {lab.crawler_url}  ({options.requests_per_second} requests/s)")
+        for endpoint in lab.endpoints:
+            _say(f"proxy       http://{endpoint.address}:{ports.vendor}  {endpoint.vendor}")
+        _say(f"endpoints   {FOLDER / 'endpoints.json'}\nCtrl-C ends it.")
+        _show(lab, started)
+
+
+def _show(lab: Lab, started: float) -> None:
+    lines_drawn = 0
+    while True:
+        lab.family.check()
+        table = _measure(lab)
+        if table["requests_per_second"]:
+            text = "\n" + table_text(table, time.monotonic() - started)
+            if sys.stdout.isatty():  # draw over the last one
+                print(f"\x1b[{lines_drawn}A\x1b[J" if lines_drawn else "", end="")
+                lines_drawn = text.count("\n") + 1
+            _say(text)
+        time.sleep(REFRESH_SECONDS)
+
+
+def _measure(lab: Lab) -> Table:
+    return {
+        key: {
+            sample["metric"].get("proxy_vendor", ""): float(sample["value"][1])
+            for sample in lab.query(TABLE_QUERIES[key])
+        }
+        for key, *_ in COLUMNS
+    }
+
+
+def _write_endpoints(lab: Lab) -> None:
+    endpoints = {
+        "prometheus": lab.prometheus_url,
+        "envoy_admin": lab.envoy_url,
+        "crawler": lab.crawler_url,
+        "vendor_control": lab.vendor_url,
+        "vendors": {
+            vendor: [
+                f"{endpoint.address}:{lab.ports.vendor}"
+                for endpoint in lab.endpoints
+                if endpoint.vendor == vendor
+            ]
+            for vendor in dict.fromkeys(endpoint.vendor for endpoint in lab.endpoints)
+        },
+    }
+    FOLDER.mkdir(exist_ok=True)
+    (FOLDER / "endpoints.json").write_text(json.dumps(endpoints, indent=1) + "\n")
+
+
+def _write_report(out: Path | None, report: Json) -> None:
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / "demo.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

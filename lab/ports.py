@@ -1,0 +1,44 @@
+"""Where the lab listens: every port follows `PORT_BASE`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+DEFAULT_BASE = 3100  # so that vendors are on 3128, the customary port of an HTTP proxy
+
+
+@dataclass(frozen=True)
+class Ports:
+    """TCP ports of the lab, as offsets from one base."""
+
+    base: int = DEFAULT_BASE
+
+    def __post_init__(self) -> None:
+        if not 1024 <= self.base <= 65535 - 100:
+            raise ValueError(f"PORT_BASE: {self.base} is not between 1024 and 65435; choose another")
+
+    @property
+    def envoy_admin(self) -> int:
+        return self.base + 1
+
+    @property
+    def crawler_metrics(self) -> int:
+        return self.base + 2
+
+    @property
+    def vendor_control(self) -> int:
+        return self.base + 3
+
+    @property
+    def vendor(self) -> int:
+        """What crawlers connect to, on every vendor address; Envoy listens there."""
+        return self.base + 28
+
+    @property
+    def vendor_upstream(self) -> int:
+        """Where the simulated vendors themselves listen, on the same addresses."""
+        return self.base + 29
+
+    @property
+    def prometheus(self) -> int:
+        return self.base + 90

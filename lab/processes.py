@@ -1,0 +1,182 @@
+"""Children of the lab: started quietly, watched, and gone when the lab is gone."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+STOP_GRACE_SECONDS = 4.0
+_PR_SET_PDEATHSIG = 1  # linux/prctl.h
+_LIBC = ctypes.CDLL(None)
+
+
+class LabError(Exception):
+    """The lab could not run; the text is one line that says why and what to do."""
+
+
+class StopRequested(Exception):
+    """SIGINT or SIGTERM arrived."""
+
+
+@dataclass(frozen=True)
+class _Child:
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+class Children:
+    """Processes that end with this object, in reverse order of their start.
+
+    Each runs in a session of its own, so that Ctrl-C reaches the lab alone and the lab decides
+    the order; the kernel ends it should the lab be killed outright.
+    """
+
+    def __init__(self) -> None:
+        self._running: list[_Child] = []
+
+    def start(
+        self,
+        name: str,
+        command: Sequence[str],
+        *,
+        log: Path,
+        environment: Mapping[str, str] | None = None,
+    ) -> int:
+        """Start `command`, its output in `log`; return its process number.
+
+        Raises:
+            LabError: the program is missing or cannot be executed.
+        """
+        with log.open("wb") as output:
+            try:
+                process = subprocess.Popen(
+                    command,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=subprocess.STDOUT,
+                    env={**os.environ, **(environment or {})},
+                    start_new_session=True,
+                    preexec_fn=_die_with_parent,
+                )
+            except OSError as error:
+                raise LabError(f"{name}: cannot start {command[0]}: {error.strerror}") from None
+        self._running.append(_Child(name, process, log))
+        return process.pid
+
+    def check(self) -> None:
+        """Raise LabError if a child has ended by itself."""
+        for child in self._running:
+            code = child.process.poll()
+            if code is not None:
+                raise LabError(f"{child.name} {_how_it_ended(code)}; {_last_words(child.log)}")
+
+    def wait_for_end(self, name: str, poll_seconds: float = 0.2) -> Iterator[None]:
+        """Yield every `poll_seconds` until the named child has ended well.
+
+        Raises:
+            LabError: it or any other child ended badly.
+        """
+        child = next(child for child in self._running if child.name == name)
+        while child.process.poll() is None:
+            self.check()
+            yield
+            time.sleep(poll_seconds)
+        if child.process.returncode != 0:
+            self.check()
+        self._running.remove(child)
+
+    def stop(self) -> None:
+        """End every child: politely, then for good. Never raises."""
+        with _uninterrupted():
+            for child in reversed(self._running):
+                with contextlib.suppress(ProcessLookupError):
+                    child.process.terminate()
+            deadline = time.monotonic() + STOP_GRACE_SECONDS
+            for child in reversed(self._running):
+                try:
+                    child.process.wait(max(0.0, deadline - time.monotonic()))
+                except subprocess.TimeoutExpired:
+                    child.process.kill()
+                    child.process.wait()
+            self._running.clear()
+
+
+@contextlib.contextmanager
+def children() -> Iterator[Children]:
+    """Give a `Children` whose processes are gone when the block ends, however it ends."""
+    family = Children()
+    try:
+        yield family
+    finally:
+        family.stop()
+
+
+@contextlib.contextmanager
+def stop_on_signals() -> Iterator[None]:
+    """Turn the first SIGINT or SIGTERM into StopRequested; later ones change nothing."""
+
+    def request_stop(signum: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise StopRequested(signal.Signals(signum).name)
+
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, request_stop)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def require_free(sockets: Iterable[tuple[str, int]]) -> None:
+    """Raise LabError naming the first address and port that something else listens on."""
+    for address, port in sockets:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        with socket.socket(family, socket.SOCK_STREAM) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((address, port))
+            except OSError as error:
+                raise LabError(
+                    f"port {port} on {address} cannot be used ({error.strerror}): "
+                    "stop what listens there, or choose other ports with PORT_BASE=13100"
+                ) from None
+
+
+def _die_with_parent() -> None:
+    _LIBC.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+@contextlib.contextmanager
+def _uninterrupted() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    for number in before:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _how_it_ended(code: int) -> str:
+    if code < 0:
+        return f"was ended by {signal.Signals(-code).name}"
+    return f"ended by itself with code {code}"
+
+
+def _last_words(log: Path) -> str:
+    lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return f"its last line: {lines[-1][-300:]} (all of it: {log})" if lines else f"see {log}"

@@ -1,0 +1,301 @@
+"""The whole system on one machine: simulated vendors, Envoy, Prometheus, a crawler."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from components.attribution.render import envoy_filters
+from components.attribution.stats import proxy_stats_matcher
+from lab import loopback, plan
+from lab.envoy import LabEnvoy, lab_envoy
+from lab.ports import Ports
+from lab.processes import Children, LabError, children, require_free
+from lab.prometheus import lab_prometheus_files
+from settings.loading import load_stack_file
+from settings.model import StackSettings
+from tools.find import find
+
+ROOT = Path(__file__).parents[1]
+STACK_FILE = ROOT / "lab" / "Pulumi.lab.yaml"
+FOLDER = ROOT / ".demo"
+"""Plans, logs and data of the last run of each kind; kept for whoever asks what went wrong."""
+
+READY_SECONDS = 20.0
+SETTLE_SECONDS = 30.0
+
+# Whoever reads a log, label or process list of the lab and finds this has found a leak.
+CREDENTIALS = "crawler:lab-password"
+
+Json = dict[str, Any]
+Change = Callable[[StackSettings], StackSettings]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lab:
+    """A running lab. Raises LabError from every method once a part of it has died."""
+
+    settings: StackSettings
+    ports: Ports
+    endpoints: tuple[plan.Endpoint, ...]
+    folder: Path
+    family: Children
+
+    @property
+    def envoy_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.envoy_admin}"
+
+    @property
+    def prometheus_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.prometheus}"
+
+    @property
+    def crawler_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.crawler_metrics}"
+
+    @property
+    def vendor_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.vendor_control}"
+
+    def start_crawler(
+        self,
+        *,
+        count: int | None,
+        requests_per_second: int | None,
+        seed: int = 1,
+        round_envoy_share: float = 0.0,
+    ) -> None:
+        """Start the crawler; it ends by itself after `count`, its books in `crawler_books`."""
+        crawler_plan = plan.crawler_plan(
+            self.endpoints,
+            self.ports,
+            patience_seconds=self.settings.telemetry.patience,
+            count=count,
+            requests_per_second=requests_per_second,
+            seed=seed,
+            round_envoy_share=round_envoy_share,
+        )
+        plan_file = _write_json(self.folder / "crawler-plan.json", crawler_plan)
+        self.family.start(
+            "crawler",
+            [
+                *(sys.executable, "-m", "traffic.crawler"),
+                *("--plan", str(plan_file), "--books", str(self.crawler_books)),
+            ],
+            log=self.folder / "crawler.log",
+            environment={plan.CREDENTIALS_VARIABLE: CREDENTIALS, "PYTHONPATH": str(ROOT)},
+        )
+
+    @property
+    def crawler_books(self) -> Path:
+        return self.folder / "crawler-books.json"
+
+    def query(self, expression: str) -> list[Json]:
+        """Return the instant vector of a PromQL expression: [{metric, value}]."""
+        return loopback.query(self.prometheus_url, expression)
+
+    def settle(self) -> None:
+        """Return once every connection has ended and Prometheus has seen the final counts.
+
+        Raises:
+            LabError: connections stay open, or the counts do not come to rest.
+        """
+        self._wait("Envoy's connections to end", lambda: self._open_connections() == 0)
+        ended = time.time()
+        last: list[tuple[float, str]] = []
+
+        def at_rest() -> bool:
+            # Of the bare selector: any operator on it, and the time is the query's own.
+            scraped = self.query('timestamp(up{job="sidecars"})')
+            at = float(scraped[0]["value"][1]) if scraped else 0.0
+            if at > ended and (not last or at > last[-1][0]):
+                counts = self.query('{__name__=~"istio_.*_total|envoy_cluster_.*_total"}')
+                total = str(sorted((str(c["metric"]), c["value"][1]) for c in counts))
+                last.append((at, total))
+            return len(last) >= 2 and last[-1][1] == last[-2][1]
+
+        self._wait("two equal scrapes", at_rest)
+
+    def _open_connections(self) -> int:
+        stats = loopback.get_json(f"{self.envoy_url}/stats?format=json&filter=downstream_cx_active")
+        # One entry a listener socket, and one a worker; the admin listener is this very request.
+        return sum(
+            int(stat["value"])
+            for stat in stats["stats"]
+            if "value" in stat
+            and stat["name"].startswith("listener.127")
+            and "worker" not in stat["name"]
+        )
+
+    def _wait(self, what: str, done: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + SETTLE_SECONDS
+        while not done():
+            self.family.check()
+            if time.monotonic() > deadline:
+                raise LabError(f"waited {SETTLE_SECONDS:.0f} s for {what} in vain")
+            time.sleep(0.1)
+
+
+def load_settings(ports: Ports) -> StackSettings:
+    """Return the lab's settings, its HTTP ports where the lab listens.
+
+    Raises:
+        settings.loading.SettingsError: the file is wrong.
+    """
+    return plan.lab_settings(load_stack_file(STACK_FILE), ports)
+
+
+@contextlib.contextmanager
+def running(
+    *,
+    ports: Ports,
+    folder: Path,
+    say: Callable[[str], None],
+    behind_the_generator: Change | None = None,
+) -> Iterator[Lab]:
+    """Run all but the crawler for the length of the block.
+
+    Args:
+        ports: where everything listens.
+        folder: for plans, logs and Prometheus' data; emptied first.
+        say: told of each step.
+        behind_the_generator: a change of the settings that Envoy gets and the crawler does not.
+
+    Raises:
+        LabError: a port is taken, a program is missing, or a part died.
+    """
+    settings = load_settings(ports)
+    meshed = behind_the_generator(settings) if behind_the_generator else settings
+    where = plan.endpoints(settings.vendors)
+    envoy, prometheus = _program("envoy"), _program("prometheus")
+    require_free(_sockets(where, ports))
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+
+    with children() as family:
+        lab = Lab(
+            settings=settings, ports=ports, endpoints=where, folder=folder, family=family
+        )
+        vendor_plan = plan.vendor_plan(where, ports, settings.telemetry.patience)
+        plan_file = _write_json(folder / "vendor-plan.json", vendor_plan)
+        family.start(
+            "vendors",
+            [sys.executable, "-m", "traffic.vendor", "--plan", str(plan_file)],
+            log=folder / "vendors.log",
+            environment={"PYTHONPATH": str(ROOT)},
+        )
+        family.start(
+            "envoy",
+            [
+                *(str(envoy), "-c", str(_write_envoy(meshed, where, ports, folder))),
+                *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
+            ],
+            log=folder / "envoy.log",
+        )
+        config_file = _write_files(folder / "prometheus", lab_prometheus_files(settings, ports))
+        family.start(
+            "prometheus",
+            [
+                *(str(prometheus), f"--config.file={config_file}"),
+                f"--web.listen-address=127.0.0.1:{ports.prometheus}",
+                f"--storage.tsdb.path={folder / 'data'}",
+                "--log.level=warn",
+            ],
+            log=folder / "prometheus.log",
+            environment={"POD_NAME": "prometheus-0"},
+        )
+        for name, url in (
+            ("vendors", f"{lab.vendor_url}/healthz"),
+            ("envoy", f"{lab.envoy_url}/ready"),
+            ("prometheus", f"{lab.prometheus_url}/-/ready"),
+        ):
+            _wait_until_ready(family, name, url)
+            say(f"{name:<12}{url.rsplit('/', 1)[0].removesuffix('/-')}")
+        yield lab
+
+
+def rendered_envoy(
+    settings: StackSettings, addresses: Sequence[str], ports: Ports, extension_dir: Path
+) -> LabEnvoy:
+    """Return what the lab's Envoy runs: the program's EnvoyFilters for `settings`, applied."""
+    filters = envoy_filters(
+        settings.vendors,
+        patience_seconds=settings.telemetry.patience,
+        selector=settings.crawlers.selector,
+    )
+    return lab_envoy(
+        filters,
+        addresses=addresses,
+        ports=ports,
+        buckets=settings.telemetry.buckets,
+        stats_matcher=proxy_stats_matcher(),
+        extension_dir=extension_dir,
+    )
+
+
+def _write_envoy(
+    settings: StackSettings, where: Sequence[plan.Endpoint], ports: Ports, folder: Path
+) -> Path:
+    extension_dir = folder / "extensions"
+    extension_dir.mkdir()
+    rendered = rendered_envoy(settings, plan.listening_addresses(where), ports, extension_dir)
+    for name, response in rendered.extensions.items():
+        _write_json(extension_dir / name, response)
+    return _write_json(folder / "envoy.json", rendered.bootstrap)
+
+
+def _sockets(where: Sequence[plan.Endpoint], ports: Ports) -> list[tuple[str, int]]:
+    local = (
+        ports.envoy_admin,
+        ports.crawler_metrics,
+        ports.vendor_control,
+        ports.prometheus,
+    )
+    vendors = [(endpoint.address, ports.vendor_upstream) for endpoint in where]
+    envoy = [(address, ports.vendor) for address in plan.listening_addresses(where)]
+    return [
+        *(("127.0.0.1", port) for port in local),
+        *vendors,
+        (plan.OUTSIDE_ADDRESS, ports.vendor_upstream),
+        *envoy,
+    ]
+
+
+def _program(name: str) -> Path:
+    try:
+        return find(name)
+    except Exception as error:
+        raise LabError(str(error)) from None
+
+
+def _wait_until_ready(family: Children, name: str, url: str) -> None:
+    deadline = time.monotonic() + READY_SECONDS
+    while not loopback.answers(url):
+        family.check()
+        if time.monotonic() > deadline:
+            raise LabError(f"{name} did not become ready within {READY_SECONDS:.0f} s ({url})")
+        time.sleep(0.1)
+
+
+def _write_json(file: Path, content: Json) -> Path:
+    """Write by rename, so that a watcher never reads half a file."""
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
+    os.replace(temporary, file)
+    return file
+
+
+def _write_files(folder: Path, files: dict[str, str]) -> Path:
+    """Write `files`; return the path of the first, which refers to the others."""
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder / next(iter(files))

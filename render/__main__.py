@@ -1,0 +1,79 @@
+"""`python -m render --stack prod`: write what Kubernetes would receive.
+
+Exit codes: 0 written, 1 the stack's configuration is wrong, 2 could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import traceback
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+
+from render.manifests import manifests
+from render.program import run_program
+from settings.loading import MissingStackFileError, SettingsError
+
+REPORT = "render.json"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="render", description=__doc__)
+    parser.add_argument("--stack", required=True, help="reads Pulumi.<stack>.yaml, or STACK_FILE")
+    parser.add_argument("--out", type=Path, help="folder to write to; default rendered/<stack>")
+    options = parser.parse_args(arguments)
+    out: Path = options.out or Path("rendered") / options.stack
+
+    try:
+        files = manifests(run_program(options.stack).resources)
+    except SettingsError as error:
+        for finding in error.findings:
+            print(finding, file=sys.stderr)
+        status = 2 if isinstance(error, MissingStackFileError) else 1
+        write(out, {}, {"status": status, "findings": list(error.findings)})
+        return status
+    except Exception as error:
+        traceback.print_exc()
+        finding = f"the program failed: {type(error).__name__}: {error}"
+        write(out, {}, {"status": 2, "findings": [finding]})
+        return 2
+    write(out, files, {"status": 0, "stack": options.stack, "files": sorted(files)})
+    print(f"{len(files)} files in {out}")
+    return 0
+
+
+def write(out: Path, files: dict[str, str], report: dict[str, object]) -> None:
+    """Write files and the report; what an earlier run wrote and this one did not is removed."""
+    out.mkdir(parents=True, exist_ok=True)
+    for name in sorted(earlier_files(out) - files.keys()):
+        stale = out / name
+        stale.unlink(missing_ok=True)
+        if stale.parent != out and stale.parent.is_dir() and not any(stale.parent.iterdir()):
+            stale.parent.rmdir()
+    for name, text in files.items():
+        path = out / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text, encoding="utf-8")
+    (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+
+
+def earlier_files(out: Path) -> set[str]:
+    """Return what the report there lists; only paths that a run could have written."""
+    try:
+        listed = json.loads((out / REPORT).read_text(encoding="utf-8"))["files"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return set()
+    return {
+        name
+        for name in listed
+        if isinstance(name, str)
+        and len(PurePosixPath(name).parts) == 2
+        and ".." not in PurePosixPath(name).parts
+        and not PurePosixPath(name).is_absolute()
+    }
+
+
+if __name__ == "__main__":
+    sys.exit(main())

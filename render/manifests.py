@@ -1,0 +1,75 @@
+"""From recorded resources to files: one object a file, the same bytes for the same stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import yaml
+
+from render.program import REDACTED, Resource
+
+CLUSTER_FOLDER = "_cluster"
+HELM_FOLDER = "helm"
+RELEASE_TYPE = "kubernetes:helm.sh/v3:Release"
+
+
+class _Manifest(yaml.SafeDumper):
+    """Block style throughout, so that Lua and dashboards differ by line."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    style = "|" if "\n" in text else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Manifest.add_representer(str, _text)
+
+
+def manifests(resources: Iterable[Resource]) -> dict[str, str]:
+    """Return the text of each file by its path below the output folder.
+
+    Raises:
+        ValueError: two resources would be the same object in the cluster.
+    """
+    files: dict[str, str] = {}
+    for resource in resources:
+        path = _path(resource)
+        if not path:
+            continue
+        if path in files:
+            raise ValueError(f"{path}: two resources of the program are this one object")
+        files[path] = _yaml(_content(resource))
+    return files
+
+
+def _path(resource: Resource) -> str:
+    """Return where a resource goes, empty for what Kubernetes never sees."""
+    if resource.type == RELEASE_TYPE:
+        return f"{HELM_FOLDER}/{resource.inputs['name']}.yaml"
+    if not resource.kind:
+        return ""
+    name = resource.inputs["metadata"]["name"]
+    return f"{resource.namespace or CLUSTER_FOLDER}/{resource.kind}-{name}.yaml"
+
+
+def _content(resource: Resource) -> dict[str, Any]:
+    if resource.type == RELEASE_TYPE:
+        keys = ("chart", "version", "values", "name", "namespace", "repositoryOpts")
+        return {key: resource.inputs[key] for key in keys if key in resource.inputs}
+    if resource.kind != "Secret":
+        return resource.inputs
+    # Whatever the program marked as secret: a Secret's contents never reach a file.
+    hidden: dict[str, Any] = {
+        key: dict.fromkeys(resource.inputs[key], REDACTED)
+        for key in ("data", "stringData")
+        if key in resource.inputs
+    }
+    return {**resource.inputs, **hidden}
+
+
+def _yaml(content: dict[str, Any]) -> str:
+    return yaml.dump(content, Dumper=_Manifest, sort_keys=True, width=1000, allow_unicode=True)

@@ -1,0 +1,243 @@
+"""Run the real `__main__.py` under Pulumi's mocks and record what it registers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextvars
+import hashlib
+import json
+import os
+import runpy
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pulumi
+from google.protobuf import json_format  # type: ignore[import-untyped]
+from pulumi.runtime import mocks, rpc
+from pulumi.runtime.settings import set_root_resource
+from pulumi.runtime.stack import run_in_stack
+
+from settings.loading import PROJECT, ROOT, load_stack_file, stack_file
+from settings.yaml_text import read_yaml
+
+REDACTED = "REDACTED"
+STACK_TYPE = "pulumi:pulumi:Stack"
+MOCK_PASSWORD = "mock-password"  # nowhere in what is recorded, unless a secret leaks
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One registration, as the engine gets it; secret text reads REDACTED."""
+
+    urn: str
+    type: str
+    name: str
+    parent: str
+    """URN, empty for the stack itself."""
+    inputs: dict[str, Any]
+    custom: bool
+    protect: bool
+    provider: str
+    """URN and id of the provider instance, empty for a component."""
+    dependencies: frozenset[str]
+    """URNs of everything that must exist before: explicit, or through an input."""
+    secrets: frozenset[str]
+    """Top-level inputs that hold a secret."""
+
+    @property
+    def kind(self) -> str:
+        """The Kubernetes kind, empty for anything else."""
+        return str(self.inputs.get("kind", ""))
+
+    @property
+    def namespace(self) -> str:
+        return str(self.inputs.get("metadata", {}).get("namespace", ""))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What one run of the program registered, in order of URN."""
+
+    stack: str
+    resources: tuple[Resource, ...]
+    outputs: dict[str, Any] = field(default_factory=dict)
+
+    def of_kind(self, kind: str) -> tuple[Resource, ...]:
+        return tuple(resource for resource in self.resources if resource.kind == kind)
+
+    def of_type(self, type_: str) -> tuple[Resource, ...]:
+        return tuple(resource for resource in self.resources if resource.type == type_)
+
+    def only(self, kind: str, name: str | None = None) -> dict[str, Any]:
+        """Return the inputs of the one object of a kind, or of that kind and name."""
+        found = [
+            resource.inputs
+            for resource in self.of_kind(kind)
+            if name in (None, resource.inputs["metadata"]["name"])
+        ]
+        if len(found) != 1:
+            raise LookupError(f"{len(found)} objects of kind {kind}, name {name}")
+        return found[0]
+
+
+def run_program(stack: str, path: Path | None = None) -> Run:
+    """Run the program for a stack.
+
+    Args:
+        path: the stack's file; None is STACK_FILE of the environment, else the root's.
+
+    Raises:
+        SettingsError: the stack file says something that can't be, or there is none.
+    """
+    path = path or stack_file(stack)
+    load_stack_file(path)  # for its errors: it knows lines, the engine's map does not
+    recorder = _Recorder()
+    with _engine_environment(_engine_config(path)):
+        # Pulumi keeps its state in context variables: a copy, so that no run sees another's.
+        contextvars.copy_context().run(_run, stack, recorder)
+    return Run(
+        stack=stack,
+        resources=tuple(sorted(recorder.recorded, key=lambda resource: resource.urn)),
+        outputs=recorder.outputs,
+    )
+
+
+def _run(stack: str, recorder: _Recorder) -> None:
+    # Futures belong to the current loop, and one that another run left is closed.
+    loop = asyncio.new_event_loop()
+    asyncio.set_event_loop(loop)
+    try:
+        mocks.set_mocks(
+            recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder
+        )
+        set_root_resource(None)  # type: ignore[arg-type]  # that stack takes no more outputs
+        loop.run_until_complete(run_in_stack(_program))
+    finally:
+        asyncio.set_event_loop(None)
+        loop.close()
+
+
+def _program() -> None:
+    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+
+
+def _engine_config(path: Path) -> dict[str, str]:
+    """Return the configuration as the engine hands it over: text, and JSON for the rest."""
+    document: Any = read_yaml(path.read_text(encoding="utf-8"))[0]
+    return {
+        key: value if isinstance(value, str) else json.dumps(value)
+        for key, value in document["config"].items()
+    }
+
+
+@contextmanager
+def _engine_environment(config: Mapping[str, str]) -> Iterator[None]:
+    before = os.environ.get("PULUMI_CONFIG")
+    os.environ["PULUMI_CONFIG"] = json.dumps(config)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PULUMI_CONFIG"]
+        else:
+            os.environ["PULUMI_CONFIG"] = before
+
+
+class _Provider(mocks.Mocks):
+    """Stands in for the plugins: names what has no name, and makes passwords."""
+
+    def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
+        state = dict(args.inputs)
+        if args.typ == "random:index/randomPassword:RandomPassword":
+            state["result"] = pulumi.Output.secret(MOCK_PASSWORD)
+        if "metadata" in state:
+            state["metadata"] = {**state["metadata"], "name": _object_name(args.name, state)}
+        return f"{args.name}-id", state
+
+    def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
+        raise NotImplementedError(f"the program calls {args.token}: answer it here")
+
+
+def _object_name(name: str, inputs: Mapping[str, Any]) -> str:
+    """Return a Kubernetes object's name: its own, or Pulumi's with the content in place of chance.
+
+    So the same stack renders the same bytes, and a changed ConfigMap shows as a new one.
+    """
+    given = inputs["metadata"].get("name")
+    if given:
+        return str(given)
+    content = json.dumps(_plain(inputs), sort_keys=True).encode()
+    return f"{name}-{hashlib.sha256(content).hexdigest()[:8]}"
+
+
+class _Recorder(mocks.MockMonitor):
+    """The engine's end of the wire. Pulumi's own mock forgets parents, order and duplicates."""
+
+    def __init__(self) -> None:
+        super().__init__(_Provider())
+        self.recorded: list[Resource] = []
+        self.outputs: dict[str, Any] = {}
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        kinds = parent.split("::")[2] if parent else ""
+        qualified = f"{kinds}${type_}" if kinds and kinds != STACK_TYPE else type_
+        return f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{qualified}::{name}"
+
+    def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (Pulumi's name)
+        answer: Any = super().RegisterResource(request)  # type: ignore[no-untyped-call]
+        if request.type == STACK_TYPE:
+            return answer
+        inputs = _message(request.object)
+        plain = _plain(inputs)
+        if "metadata" in plain:
+            plain["metadata"]["name"] = json_format.MessageToDict(answer.object)["metadata"]["name"]
+        self.recorded.append(
+            Resource(
+                urn=answer.urn,
+                type=request.type,
+                name=request.name,
+                parent=request.parent,
+                inputs=plain,
+                custom=request.custom,
+                protect=request.protect,
+                provider=request.provider,
+                dependencies=frozenset(request.dependencies),
+                secrets=frozenset(key for key, value in inputs.items() if _is_secret(value)),
+            )
+        )
+        return answer
+
+    def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802 (Pulumi's name)
+        if f"::{STACK_TYPE}::" in request.urn:
+            self.outputs |= _plain(_message(request.outputs))
+        return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]
+
+
+def _message(struct: Any) -> dict[str, Any]:
+    fields: dict[str, Any] = json_format.MessageToDict(struct)
+    return fields
+
+
+def _is_secret(value: Any) -> bool:
+    return isinstance(value, dict) and value.get(rpc._special_sig_key) == rpc._special_secret_sig
+
+
+def _plain(value: Any, *, redact: bool = False) -> Any:
+    """Return a value without protobuf's floats and Pulumi's marks; a secret's text is REDACTED.
+
+    The keys of a secret mapping stay: one secret makes its whole property secret.
+    """
+    if _is_secret(value):
+        return _plain(value["value"], redact=True)
+    if isinstance(value, dict):
+        return {key: _plain(item, redact=redact) for key, item in value.items()}
+    if isinstance(value, list):
+        return [_plain(item, redact=redact) for item in value]
+    if redact:
+        return REDACTED
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    return value

@@ -1,0 +1,290 @@
+"""The door: a stack file, or the engine's configuration, becomes settings or one error.
+
+The error tells everything that is wrong with the file at once, a line each:
+`vendors[1].cidrs[0]: '10.2.0.0/33' is not a CIDR block; prefix length is at most 32`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from copy import deepcopy
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from settings.checks import CHECKS
+from settings.keys import KEYS, Location, key_at, path_of, text_of
+from settings.model import StackSettings
+from settings.sentences import sentence_of, shown, suggested
+from settings.yaml_text import NotYamlError, read_yaml
+
+PROJECT = "proxy-observability"
+ROOT = Path(__file__).resolve().parent.parent
+
+DEEPEST = 20  # levels of a stack file; the models have seven
+
+# What Pulumi itself keeps in a stack file, beside `config`.
+PULUMI_KEYS = ("config", "environment", "encryptedkey", "encryptionsalt", "secretsprovider")
+
+
+class SettingsError(Exception):
+    """Everything that is wrong with a stack's configuration, one finding a line."""
+
+    def __init__(self, findings: Iterable[str]) -> None:
+        self.findings = tuple(findings)
+        super().__init__("\n".join(self.findings))
+
+
+class Refused:
+    """The locations something was said about already."""
+
+    def __init__(self) -> None:
+        self.locations: set[Location] = set()
+        self._holders: set[Location] = set()  # everything that holds one of them
+
+    def add(self, location: Location) -> None:
+        self.locations.add(location)
+        self._holders |= {location[:length] for length in range(len(location))}
+
+    def touches(self, location: Location) -> bool:
+        """Whether the location was refused, or lies in or around what was."""
+        return location in self._holders or any(
+            location[:length] in self.locations for length in range(1, len(location) + 1)
+        )
+
+
+class MissingStackFileError(SettingsError):
+    """There is no such file to read."""
+
+
+def stack_file(stack: str) -> Path:
+    """Where a stack's configuration is: STACK_FILE of the environment, else the root's file."""
+    named = os.environ.get("STACK_FILE")
+    return Path(named) if named else ROOT / f"Pulumi.{stack}.yaml"
+
+
+def load_stack_file(path: Path | str) -> StackSettings:
+    """Read `Pulumi.<stack>.yaml`.
+
+    Raises:
+        MissingStackFileError: there is no file at `path`.
+        SettingsError: it says something that can't be.
+    """
+    path = Path(path)
+    document, twice = read_yaml_file(path)
+    findings = [
+        f"{path.name}:{line}: key {shown(name)} stands twice in one mapping; keep one"
+        for line, name in twice
+    ]
+    raw = config_of(document, path.name, findings)
+    return parsed(raw, findings, Refused())
+
+
+def parse_settings(raw: Mapping[str, object]) -> StackSettings:
+    """Settings from plain values; keys as in YAML, without the project's prefix."""
+    return parsed(raw, [], Refused())
+
+
+def settings_of_pulumi_config(config: Mapping[str, str]) -> StackSettings:
+    """Settings from the engine's map: "proxy-observability:vendors" to JSON text.
+
+    Other namespaces, such as `kubernetes:`, are other programs' business.
+    """
+    raw: dict[str, object] = {}
+    findings: list[str] = []
+    refused = Refused()
+    for full_name, text in config.items():
+        namespace, _, name = full_name.partition(":")
+        if namespace != PROJECT:
+            continue
+        # Text stays as it is; everything else the engine hands over as JSON.
+        if name == "cluster" or name not in KEYS:
+            raw[name] = text
+            continue
+        try:
+            raw[name] = json.loads(text)
+        except ValueError:
+            findings.append(
+                f"{name}: {shown(text, (name,))} is not JSON; "
+                "set the key in the stack's file instead"
+            )
+            refused.add((name,))
+    return parsed(raw, findings, refused)
+
+
+def read_yaml_file(path: Path) -> tuple[object, tuple[tuple[int, str], ...]]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        stacks = sorted(file.name for file in path.parent.glob("Pulumi.*.yaml"))
+        others = f"there are {', '.join(stacks)}" if stacks else "write it first"
+        raise MissingStackFileError([f"{path.name}: there is no such file; {others}"]) from None
+    except UnicodeDecodeError:
+        raise SettingsError([f"{path.name}: is not UTF-8 text; save it as UTF-8"]) from None
+    except OSError as error:
+        raise MissingStackFileError(
+            [f"{path.name}: can't be read ({error.strerror}); name a readable file"]
+        ) from None
+    try:
+        return read_yaml(text)
+    except NotYamlError as error:
+        line = f":{error.line}" if error.line else ""
+        raise SettingsError(
+            [f"{path.name}{line}: is not YAML, {error.reason}; correct this line or the one above"]
+        ) from None
+
+
+def config_of(document: object, file: str, findings: list[str]) -> dict[str, object]:
+    """The project's own part of a stack file; what is misplaced goes to `findings`."""
+    if not isinstance(document, dict):
+        raise SettingsError(
+            [*findings, f"{file}: is not a mapping; begin it with 'config:' and indent the rest"]
+        )
+    for name in document:
+        if name not in PULUMI_KEYS:
+            key = str(name).removeprefix(f"{PROJECT}:")
+            findings.append(
+                f"{file}: {shown(name)} is no key of Pulumi's; "
+                f"a setting goes under config, as {shown(f'{PROJECT}:{key}')}"
+            )
+    config = document.get("config")
+    if not isinstance(config, dict):
+        raise SettingsError(
+            [
+                *findings,
+                f"{file}: config is not a mapping; "
+                f"write 'config:' and under it '{PROJECT}:cluster: …'",
+            ]
+        )
+    raw: dict[str, object] = {}
+    for full_name, value in config.items():
+        namespace, colon, name = str(full_name).partition(":")
+        if namespace == PROJECT and colon:
+            raw[name] = value
+        elif not colon:
+            findings.append(
+                f"{file}: key {shown(full_name)} of config names no project; "
+                f"write it as {shown(f'{PROJECT}:{full_name}')}"
+            )
+        elif get_close_matches(namespace, [PROJECT], cutoff=0.8):
+            findings.append(
+                f"{file}: key {shown(full_name)} of config is another project's; "
+                f"did you mean {shown(f'{PROJECT}:{name}')}?"
+            )
+    return raw
+
+
+def parsed(raw: Mapping[str, object], findings: list[str], refused: Refused) -> StackSettings:
+    """Settings, or everything that is wrong with them, after what `findings` says already.
+
+    Args:
+        refused: what `findings` is about; nothing more is said of it.
+    """
+    tree = plain(dict(raw), (), findings, refused)
+    try:
+        settings = validated(tree)
+    except ValidationError as error:
+        mistakes = tuple(told(error, tree))
+        findings += [
+            f"{text_of(location)}: {sentence}"
+            for location, sentence in mistakes
+            if not refused.touches(location)
+        ]
+        for location, sentence in mistakes:
+            refused.add(location)
+            if meant := suggested(sentence):  # what a misspelt key would have said is not known
+                refused.add((*location[:-1], meant))
+        for location in refused.locations:
+            put_stand_in(tree, location)
+        settings = validated(tree)
+    findings += [
+        f"{text_of(clash.at)}: {clash.says}"
+        for check in CHECKS
+        for clash in check(settings)
+        if not any(refused.touches(location) for location in (clash.at, *clash.rests_on))
+    ]
+    if findings:
+        raise SettingsError(findings)
+    return settings
+
+
+def validated(tree: object) -> StackSettings:
+    return StackSettings.model_validate(tree, by_alias=True, by_name=False)
+
+
+def plain(value: Any, location: Location, findings: list[str], refused: Refused) -> Any:
+    """A copy without what no key can hold: keys that are not text, and encrypted values."""
+    if len(location) > DEEPEST:
+        raise SettingsError([f"{text_of(location[:1])}: is nested without end; write it out"])
+    if isinstance(value, list | tuple):
+        return [
+            plain(item, (*location, index), findings, refused) for index, item in enumerate(value)
+        ]
+    if not isinstance(value, dict):
+        return value
+    copy: dict[str, Any] = {}
+    for key, item in value.items():
+        at = (*location, str(key))
+        if not isinstance(key, str):
+            whose = text_of(location) or "config"
+            findings.append(f"{whose}: key {shown(key)} is not text; put it in quotes")
+            refused.add(at)
+        elif isinstance(item, dict) and list(item) == ["secure"]:
+            findings.append(f"{text_of(at)}: is encrypted; no setting is secret, write it as it is")
+            refused.add(at)
+        else:
+            copy[key] = plain(item, at, findings, refused)
+    return copy
+
+
+def told(error: ValidationError, tree: Any) -> Iterator[tuple[Location, str]]:
+    """Each mistake once, as (where, our sentence), in the order of the models' keys."""
+    problems = [
+        (problem["type"], location, sentence_of(problem, location))
+        for problem in error.errors(include_url=False)
+        for location in [location_of(problem["loc"], tree)]
+        # Of a list whose items are all wrong pydantic says also that it has none.
+        if problem["type"] != "too_short" or not problem["input"]
+    ]
+    misspelt = {(*location[:-1], suggested(sentence)) for _, location, sentence in problems}
+    for kind, location, sentence in problems:
+        # A misspelt key is one mistake, though the right one is missing for it.
+        if kind != "missing" or location not in misspelt:
+            yield location, sentence
+
+
+def location_of(loc: Location, tree: Any) -> Location:
+    """Pydantic's location, where a mapping's key itself is marked by a last "[key]"."""
+    if loc[-1:] != ("[key]",):
+        return loc
+    holder = tree
+    for part in loc[:-1]:
+        holder = holder[part]
+    return loc if isinstance(holder, dict) and "[key]" in holder else loc[:-1]
+
+
+def put_stand_in(tree: Any, location: Location) -> None:
+    """Replace a refused value by a good one, so that the rest can be checked."""
+    *way, last = location
+    holder = tree
+    for part in way:
+        try:
+            holder = holder[part]
+        except (KeyError, IndexError, TypeError):
+            return
+    if isinstance(last, int):
+        if not (isinstance(holder, list) and last < len(holder)):
+            return
+        field = KEYS[path_of(tuple(way))].field
+        holder[last] = deepcopy((field.examples[0] if field.examples else field.default)[0])
+    elif isinstance(holder, dict):
+        key = key_at(location)
+        if key and key.field.is_required():
+            assert key.field.examples  # tests/settings: every required key has one
+            holder[last] = deepcopy(key.field.examples[0])
+        else:
+            holder.pop(last, None)

@@ -1,0 +1,435 @@
+"""What a stack may say: the frozen models behind `Pulumi.<stack>.yaml`.
+
+One class a section, one field a key (camelCase in YAML). A field's description is
+the row of `docs/configuration.md`. What two keys may not say together is in
+`settings.checks`; parsing and the wording of errors live in `settings.loading`;
+address arithmetic in `settings.catalogue`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StrictBool, StrictInt
+
+from settings.values import (
+    AddressRange,
+    Bytes,
+    CpuQuantity,
+    DnsLabel,
+    Duration,
+    Endpoint,
+    Image,
+    LabelKey,
+    LabelValue,
+    MemoryQuantity,
+    Network,
+    NotBlank,
+    Section,
+    Version,
+)
+
+Port = Annotated[StrictInt, Field(ge=1, le=65535)]
+
+VendorOutcome = Literal[
+    "success",
+    "auth_challenge",
+    "auth_failed",
+    "quota_exhausted",
+    "rate_limited",
+    "blocked",
+    "vendor_error",
+    "target_error",
+]
+"""What a vendor's own answer can be called; transport failures are Envoy's to name."""
+
+# Values of the label `proxy_vendor`, or of its neighbours, that already mean something.
+RESERVED_NAMES = ("unknown", "other", "none")
+
+
+def not_reserved(name: str) -> str:
+    if name in RESERVED_NAMES:
+        raise ValueError("has a meaning of its own in the metrics; give the vendor another name")
+    return name
+
+
+VendorName = Annotated[DnsLabel, AfterValidator(not_reserved)]
+
+
+def often_enough(seconds: int) -> int:
+    # The rules take rates over 5 minutes: five samples, so that lost ones leave two.
+    if seconds > 60:
+        raise ValueError("is too rare for rates over 5m; write 1m or less")
+    return seconds
+
+
+ScrapeInterval = Annotated[Duration, AfterValidator(often_enough)]
+
+
+class OutcomeRule(Section):
+    """One line of a vendor's dialect: an answer that means something else than its status."""
+
+    status: Annotated[StrictInt, Field(ge=200, le=599)] = Field(
+        description=(
+            "HTTP status of the vendor's answer that the rule is about, 200 to 599 "
+            "(1xx are not final answers)."
+        ),
+        examples=[407],
+    )
+    header: NotBlank | None = Field(
+        default=None,
+        description=(
+            "Header of the answer that must be there as well, in any case. "
+            "Without it the status alone decides."
+        ),
+    )
+    contains: NotBlank | None = Field(
+        default=None,
+        description=(
+            "Text that the header's value must contain, in this case. "
+            "Without it the header's presence is enough."
+        ),
+    )
+    outcome: VendorOutcome = Field(
+        description="What such an answer counts as: the value of the label `proxy_outcome`.",
+        examples=["quota_exhausted"],
+    )
+
+
+class Vendor(Section):
+    """A proxy vendor: where it is, what is looked into, how it words its refusals."""
+
+    name: VendorName = Field(
+        description=(
+            "The vendor's name in every metric, dashboard and alert (label `proxy_vendor`). "
+            "A DNS label; `unknown`, `other` and `none` are taken. A new name is a new series: "
+            "history stays under the old one."
+        ),
+        examples=["vendor-a"],
+    )
+    cidrs: Annotated[tuple[AddressRange, ...], Field(min_length=1)] = Field(
+        description=(
+            "Where the vendor's proxies are: IPv4 or IPv6 blocks, single addresses, or "
+            "`{range, pool}`. The longest prefix wins, so a range may lie inside another "
+            "vendor's. A connection outside every range is counted as `unknown`."
+        ),
+        examples=[["10.1.0.0/16"]],
+    )
+    http_ports: Annotated[tuple[Port, ...], Field(min_length=1)] = Field(
+        default=(80, 3128, 8000, 8080, 8888),
+        description=(
+            "Ports of the vendor where HTTP is looked for. On any other port the vendor is still "
+            "named, but connections are `opaque`: no outcome, no latency. Changing the set drains "
+            "every open outbound connection of the crawlers (45 s)."
+        ),
+    )
+    inspect: Literal["http", "connections"] = Field(
+        default="http",
+        description=(
+            "`http` reads requests and answers on `httpPorts`; `connections` parses nothing of "
+            "this vendor's traffic and counts connections and bytes only."
+        ),
+    )
+    idle_timeout: Duration = Field(
+        default=30,
+        description=(
+            "How long a connection to the vendor is kept once its crawler is silent or gone "
+            "(duration). Longer leaves idle sockets at the vendor; shorter gives a slow crawler a "
+            "new connection, perhaps with another exit IP."
+        ),
+    )
+    outcomes: tuple[OutcomeRule, ...] = Field(
+        default=(),
+        description=(
+            "The vendor's dialect: rules tried in this order before the table of outcomes below. "
+            "A change cuts no connection."
+        ),
+        examples=[[{"status": 407, "outcome": "quota_exhausted"}]],
+    )
+
+
+class Quantities(Section):
+    cpu: CpuQuantity = Field(
+        description='CPU in cores ("2") or thousandths of one ("100m").', examples=["100m"]
+    )
+    memory: MemoryQuantity = Field(
+        description='Memory as "256M" (10^6 bytes) or "256Mi" (2^20 bytes).', examples=["256M"]
+    )
+
+
+class Resources(Section):
+    requests: Quantities = Field(
+        description="What the scheduler sets aside for the container, busy or not.",
+        examples=[{"cpu": "100m", "memory": "100M"}],
+    )
+    limits: Quantities = Field(
+        description=(
+            "Where the container stops: it is slowed at `cpu` and killed at `memory`. "
+            "At least the requests."
+        ),
+        examples=[{"cpu": "500m", "memory": "256M"}],
+    )
+
+
+def resources(*, cpu: tuple[str, str], memory: tuple[str, str]) -> Resources:
+    """Requests and limits from (request, limit) pairs."""
+    return Resources(
+        requests=Quantities(cpu=cpu[0], memory=memory[0]),
+        limits=Quantities(cpu=cpu[1], memory=memory[1]),
+    )
+
+
+class Crawlers(Section):
+    """The pods whose connections are attributed."""
+
+    namespaces: Annotated[tuple[DnsLabel, ...], Field(min_length=1)] = Field(
+        default=("crawlers",),
+        description=(
+            "Namespaces of the crawlers. Each gets sidecars and the attribution; pods elsewhere "
+            "are not seen."
+        ),
+    )
+    selector: dict[LabelKey, LabelValue] = Field(
+        default={},
+        description=(
+            "Labels a pod must have to be attributed. Empty: every pod of the namespaces."
+        ),
+    )
+    pod_security: Literal["privileged", "baseline", "restricted"] = Field(
+        default="baseline",
+        description=(
+            "Pod Security Standard enforced in the namespaces. `baseline` and `restricted` refuse "
+            "istio-init's NET_ADMIN, so they need `istio.cni`."
+        ),
+    )
+    expected_pods: Annotated[StrictInt, Field(ge=1)] = Field(
+        default=1000,
+        description=(
+            "Crawler pods at the busiest hour. Quotas and the alert on ingestion follow from it: "
+            "too low and pods are refused, too high and a flood of series goes unnoticed."
+        ),
+    )
+
+
+class Istio(Section):
+    """The service mesh: installed by this program, or met as it is."""
+
+    install: StrictBool = Field(
+        default=True,
+        description=(
+            "Whether this program installs Istio's charts. `false`: Istio is there already and "
+            "only the attribution is added."
+        ),
+    )
+    version: Version = Field(
+        default="1.31.4",
+        description=(
+            "Istio's release, of charts and images alike. The attribution is tested with this "
+            "one; an upgrade that moves the listener loses labels, never traffic."
+        ),
+    )
+    chart_source: NotBlank = Field(
+        default="https://istio-release.storage.googleapis.com/charts",
+        description="Where the charts come from: a repository's URL, or a local folder of charts.",
+    )
+    revision: DnsLabel = Field(
+        default="default",
+        description=(
+            "Istio revision that serves the crawlers' namespaces. With a wrong one no sidecar is "
+            "injected and nothing is measured."
+        ),
+    )
+    root_namespace: DnsLabel = Field(
+        default="istio-system",
+        description="Namespace of istiod, and of the configuration it applies to every namespace.",
+    )
+    cni: StrictBool = Field(
+        default=True,
+        description=(
+            "Whether Istio's CNI plugin redirects traffic. `false`: an init container does, which "
+            "needs NET_ADMIN in every crawler pod."
+        ),
+    )
+    # Requests are the brief's 0.1 CPU and 200 MB for a sidecar. The limits are our choice. CPU:
+    # the 0.5 a crawler itself may use, since a sidecar works only when its crawler does; throttled
+    # at 0.1 a burst of handshakes would show up as a slow vendor. Memory: 2.5 times the request,
+    # for buffers of large answers; a sidecar killed for memory cuts every tunnel of its pod.
+    sidecar: Resources = Field(
+        default=resources(cpu=("100m", "500m"), memory=("200M", "512M")),
+        description=(
+            "Requests and limits of each crawler's sidecar. Times `crawlers.expectedPods` this is "
+            "the largest cost of the mesh; a change takes effect as pods restart."
+        ),
+    )
+
+
+class Telemetry(Section):
+    """How much each sidecar measures."""
+
+    buckets: Annotated[
+        tuple[Annotated[StrictInt, Field(ge=1)], ...], Field(min_length=1, max_length=20)
+    ] = Field(
+        default=(50, 100, 250, 500, 1000, 2500, 5000, 10000),
+        description=(
+            "Upper bounds of the set-up time's histogram in milliseconds, ascending, 1 to 20 of "
+            "them. Each costs a series per vendor and visibility in every sidecar. A change takes "
+            "effect as pods restart."
+        ),
+    )
+    series_budget: Annotated[StrictInt, Field(ge=1)] = Field(
+        default=1000,
+        description=(
+            "Most series that one sidecar may be expected to expose. A stack whose vendors and "
+            "buckets come to more is refused before anything is deployed."
+        ),
+    )
+    patience: Duration = Field(
+        default=10,
+        description=(
+            "How long a crawler waits before its leaving without an answer counts as the vendor's "
+            "`timeout` (duration). Sooner it counts as `client_cancelled`."
+        ),
+    )
+
+
+class Prometheus(Section):
+    """The store of metrics."""
+
+    image: Image = Field(
+        default="quay.io/prometheus/prometheus:v3.16.0",
+        description="Prometheus's image, with a tag or a digest.",
+    )
+    replicas: Annotated[StrictInt, Field(ge=1, le=2)] = Field(
+        default=1,
+        description=(
+            "1 or 2. Two scrape everything twice and watch each other, so that one may fail; "
+            "each needs `storage` and `resources` of its own."
+        ),
+    )
+    retention: Duration = Field(
+        default=7 * 86400, description="How long samples are kept (duration)."
+    )
+    retention_size: Bytes = Field(
+        default=40 * 10**9,
+        description=(
+            "Size of the stored blocks above which the oldest are deleted (bytes). Below "
+            "`storage`: the write-ahead log and the newest hours come on top, and a full disk "
+            "stops Prometheus."
+        ),
+    )
+    storage: Bytes = Field(
+        default=50 * 2**30,
+        description="Size of each replica's volume (bytes). Most storage classes let it only grow.",
+    )
+    scrape_interval: ScrapeInterval = Field(
+        default=15,
+        description=(
+            "Time between two scrapes of a sidecar (duration, at most 1m: rates are taken over "
+            "5m and must survive missed scrapes). Half the interval is twice the samples."
+        ),
+    )
+    resources: Resources = Field(
+        default=resources(cpu=("2", "3"), memory=("4G", "6G")),
+        description=(
+            "Requests and limits of each Prometheus; 4 GB and 2 CPU are for 1000 crawler pods. "
+            "Memory follows the number of series."
+        ),
+    )
+
+
+class Grafana(Section):
+    """The dashboards."""
+
+    image: Image = Field(
+        default="docker.io/grafana/grafana:13.2.3",
+        description="Grafana's image, with a tag or a digest.",
+    )
+    resources: Resources = Field(
+        default=resources(cpu=("500m", "1"), memory=("512M", "1G")),
+        description="Requests and limits of Grafana.",
+    )
+
+
+class LoadGenerator(Section):
+    """Synthetic crawlers, whose own books the metrics are compared with."""
+
+    enabled: StrictBool = Field(
+        default=False,
+        description=(
+            "Whether synthetic traffic runs. It uses the real vendors of `endpoints`, and what "
+            "they charge for it."
+        ),
+    )
+    image: Image = Field(
+        default="docker.io/library/python:3.11-slim",
+        description="A Python image; the generator is one file that needs nothing else.",
+    )
+    replicas: Annotated[StrictInt, Field(ge=1)] = Field(
+        default=1, description="Pods that share the synthetic traffic."
+    )
+    requests_per_second: Annotated[StrictInt, Field(ge=1)] = Field(
+        default=10,
+        description="Requests per second of all replicas together, spread over `endpoints`.",
+    )
+    endpoints: dict[DnsLabel, Endpoint] = Field(
+        default={},
+        description=(
+            "The proxy to use for each vendor: vendor's name to `address:port`, an address in "
+            "that vendor's own ranges. Vendors left out get no synthetic traffic."
+        ),
+    )
+    resources: Resources = Field(
+        default=resources(cpu=("100m", "500m"), memory=("100M", "256M")),
+        description="Requests and limits of each generator pod: a crawler's own.",
+    )
+
+
+class ClusterNetwork(Section):
+    """The cluster's own addresses, which can be no vendor's."""
+
+    pod_cidrs: tuple[Network, ...] = Field(
+        default=(),
+        description=(
+            "The cluster's pod ranges. A vendor's range that overlaps one is refused: traffic "
+            "between pods would count as the vendor's."
+        ),
+        examples=[["10.244.0.0/16"]],
+    )
+    service_cidrs: tuple[Network, ...] = Field(
+        default=(),
+        description="The cluster's Service ranges; refused for vendors alike.",
+        examples=[["10.96.0.0/12"]],
+    )
+
+
+class StackSettings(Section):
+    """Everything one stack file says, with its defaults filled in.
+
+    `settings.loading` is the door: it also makes the checks that span sections.
+    """
+
+    cluster: DnsLabel = Field(
+        description=(
+            "Name of the cluster: the label `cluster` of everything that leaves it. A DNS label."
+        ),
+        examples=["dev"],
+    )
+    vendors: Annotated[tuple[Vendor, ...], Field(min_length=1)] = Field(
+        description="The proxy vendors of this stack, at least one; names are unique.",
+        examples=[[{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]],
+    )
+    crawlers: Crawlers = Field(
+        default=Crawlers(), description="The pods whose connections are attributed."
+    )
+    istio: Istio = Field(default=Istio(), description="The service mesh that carries it.")
+    telemetry: Telemetry = Field(default=Telemetry(), description="How much each sidecar measures.")
+    prometheus: Prometheus = Field(
+        default=Prometheus(), description="The store of metrics, and what it may use."
+    )
+    grafana: Grafana = Field(default=Grafana(), description="The dashboards' server.")
+    load_generator: LoadGenerator = Field(
+        default=LoadGenerator(), description="Synthetic traffic to check the numbers with."
+    )
+    network: ClusterNetwork = Field(
+        default=ClusterNetwork(), description="The cluster's own addresses, no vendor's."
+    )

@@ -1,0 +1,234 @@
+"""Writes docs/configuration.md from the models: `python -m settings.reference [--check]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from settings.keys import KEYS, Key
+from settings.loading import ROOT
+from settings.model import StackSettings, VendorOutcome, often_enough
+from settings.sentences import as_yaml
+from settings.values import (
+    AddressRange,
+    Section,
+    check_dns_label,
+    check_endpoint,
+    check_image,
+    check_label_key,
+    check_label_value,
+    check_not_blank,
+    check_version,
+    format_bytes,
+    format_duration,
+    parse_bytes,
+    parse_cpu,
+    parse_duration,
+    parse_memory,
+    parse_network,
+    parse_vendor_network,
+)
+
+PAGE = ROOT / "docs" / "configuration.md"
+
+# What an operator calls a type, by the function that reads it.
+TYPE_NAMES = {
+    parse_duration: "duration",
+    often_enough: "duration",
+    parse_bytes: "size",
+    parse_network: "CIDR block",
+    parse_vendor_network: "CIDR block",
+    parse_cpu: "CPU",
+    parse_memory: "memory",
+    check_dns_label: "DNS label",
+    check_endpoint: "address:port",
+    check_image: "image",
+    check_label_key: "label key",
+    check_label_value: "label value",
+    check_not_blank: "text",
+    check_version: "version",
+}
+
+INTRO = """\
+# Configuration
+
+<!-- Written by `python -m settings.reference` from settings/model.py; edit there. -->
+
+A stack is one file, `Pulumi.<stack>.yaml`. Every key below stands under `config:` with the
+project's name in front; only `cluster` and `vendors` are required:
+
+```yaml
+config:
+  proxy-observability:cluster: prod
+  proxy-observability:vendors:
+    - name: vendor-a
+      cidrs: [10.1.0.0/16]
+```
+
+A key that is not in these tables is refused, and so is a value of another type: nothing is
+guessed. All that is wrong with a file is told at once, before anything is deployed:
+
+```
+vendors[1].cidrs[0]: '10.2.0.0/33' is not a CIDR block; prefix length is at most 32
+```
+
+`make which ADDRESS=10.1.0.10:3128 STACK=prod` reads the same file and says whose an address is.
+
+How values are written:
+
+- duration: whole numbers with units, `30s`, `10m`, `1h30m`, `7d`.
+- size: a number and its unit; `GB` (or `G`) is 10^9 bytes, `Gi` is 2^30.
+- CPU and memory: as in Kubernetes, `100m` or `"2"` (in quotes), `256M` or `256Mi`.
+- CIDR block: `10.1.0.0/16`, `2001:db8::/32`, or one address.
+- DNS label: 1 to 63 of `a-z`, `0-9` and `-`, first and last no `-`.
+
+A whole section left out has the defaults shown. `requests` and `limits` are written in full
+or not at all.
+"""
+
+# What Envoy and the attribution make of an answer when no rule of the vendor's matches.
+DEFAULT_OUTCOMES = (
+    ("Envoy answered itself; nothing reached the vendor", "rejected"),
+    ("no connection to the vendor: refused or unreachable", "connect_failed"),
+    (
+        "no connection within the connect time-out, or the crawler left without an answer "
+        "after `telemetry.patience` or more",
+        "timeout",
+    ),
+    ("connection lost, or garbage, before or inside the answer", "reset"),
+    ("the crawler left before the answer's headers, sooner than that", "client_cancelled"),
+    ("407 to a request without `Proxy-Authorization` (not a failure)", "auth_challenge"),
+    ("407", "auth_failed"),
+    ("402", "quota_exhausted"),
+    ("429", "rate_limited"),
+    ("403, 451", "blocked"),
+    (
+        "5xx with a vendor's error header or `Proxy-Status`; any other non-2xx to CONNECT",
+        "vendor_error",
+    ),
+    ("other 4xx and 5xx", "target_error"),
+    ("1xx to 3xx", "success"),
+)
+
+
+def page() -> str:
+    parts = [INTRO]
+    for name in (str(field.alias) for field in StackSettings.model_fields.values()):
+        parts.append(f"## {name}\n\n{table([key for key in KEYS.values() if of(key, name)])}")
+    parts.append(outcomes())
+    return "\n".join(parts)
+
+
+def of(key: Key, name: str) -> bool:
+    return key.path == name or key.path.startswith((f"{name}.", f"{name}["))
+
+
+def table(keys: Sequence[Key]) -> str:
+    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
+    for key in keys:
+        meaning = (key.field.description or "").replace("|", "\\|")
+        rows.append(f"| `{key.path}` | {type_of(key)} | {default_of(key)} | {meaning} |")
+    return "\n".join(rows) + "\n"
+
+
+def type_of(key: Key) -> str:
+    return type_name(key.field.annotation, key.field.metadata)
+
+
+def type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
+    """The type in an operator's words; `metadata` holds the functions that read it."""
+    for item in reversed(metadata):
+        if (name := TYPE_NAMES.get(getattr(item, "func", None))) is not None:  # type: ignore[arg-type]
+            return name
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return type_name(arguments[0], arguments[1:])
+    if origin is Literal:
+        return ", ".join(f"`{word}`" for word in arguments)
+    if origin is tuple:
+        item = type_name(arguments[0])
+        return f"list of {'sections' if item == 'section' else item}"
+    if origin is dict:
+        return f"mapping of {type_name(arguments[0])} to {type_name(arguments[1])}"
+    if origin in (Union, UnionType):
+        return " or ".join(type_name(one) for one in arguments if one is not NoneType)
+    if annotation is AddressRange:
+        return "CIDR block or `{range, pool}`"
+    if isinstance(annotation, type) and issubclass(annotation, Section):
+        return "section"
+    return {bool: "true or false", int: "number"}[annotation]
+
+
+def default_of(key: Key) -> str:
+    """The value a stack has that leaves the key out."""
+    value = default_at(key.path)
+    if value is NotImplemented:
+        return "required"
+    if isinstance(value, Section):
+        return "as below"
+    if value is None or value == () or value == {}:
+        return "none"
+    kind = type_of(key)
+    if kind == "duration":
+        return f"`{format_duration(value)}`"
+    if kind == "size":
+        return f"`{format_bytes(value)}`"
+    return f"`{as_yaml(value)}`"
+
+
+def default_at(path: str) -> Any:
+    """What the models fill in at a path; NotImplemented where the key is required."""
+    value: Any = NotImplemented
+    for end in [*(i for i, letter in enumerate(path) if letter == "."), len(path)]:
+        field = KEYS[path[:end].removesuffix("[]")].field
+        if isinstance(value, Section):
+            names = {str(one.alias): name for name, one in type(value).model_fields.items()}
+            value = getattr(value, names[path[:end].rpartition(".")[2]])
+        else:
+            value = NotImplemented if field.is_required() else field.default
+    return value
+
+
+def outcomes() -> str:
+    words = ", ".join(f"`{word}`" for word in get_args(VendorOutcome))
+    rows = "\n".join(f"| {what} | `{outcome}` |" for what, outcome in DEFAULT_OUTCOMES)
+    return f"""\
+## Outcomes
+
+A request's `proxy_outcome` is the first that matches: what Envoy saw of the connection, then the
+vendor's own rules (`vendors[].outcomes`, in their order), then the status. A rule reads the
+vendor's answer, so it can name
+{words}.
+
+| what happened | outcome |
+|---|---|
+{rows}
+
+For a tunnel (CONNECT) it is the outcome of its set-up; what happens inside is encrypted and has
+none. A rule for a vendor that answers 407 when the traffic is used up:
+
+```yaml
+outcomes:
+  - {{status: 407, header: x-example-error, contains: traffic, outcome: quota_exhausted}}
+```
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="reference", description="Write docs/configuration.md.")
+    parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
+    text = page()
+    if parser.parse_args(arguments).check:
+        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
+            return 0
+        print("docs/configuration.md: is stale; run python -m settings.reference", file=sys.stderr)
+        return 1
+    PAGE.write_text(text, encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

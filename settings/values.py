@@ -1,0 +1,368 @@
+"""The kinds of value a stack file holds, each read from the text an operator writes.
+
+Every parser raises `ValueError` with "reason; fix": `settings.loading` puts the key and
+the value in front of it. Sizes: GB is 10^9 bytes, Gi (or GiB) is 2^30.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictStr
+from pydantic.alias_generators import to_camel
+from pydantic.functional_validators import PlainValidator
+from pydantic_core import CoreSchema, core_schema
+
+SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+
+# Kubernetes' suffixes, and the same with a B as disk vendors write them.
+BYTES = {
+    "B": 1,
+    **{
+        spelling: factor
+        for power, prefix in enumerate("kMGT", start=1)
+        for spelling, factor in (
+            (prefix, 1000**power),
+            (f"{prefix.upper()}B", 1000**power),
+            (f"{prefix.upper()}i", 1024**power),
+            (f"{prefix.upper()}iB", 1024**power),
+        )
+    },
+}
+# A bare number, or `m` (thousandths), is a legal quantity of memory and always a mistake.
+MEMORY_SUFFIXES = ("k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")
+
+LONGEST_DURATION = 10 * 365 * 86400  # ten years: beyond it is a slip of the keyboard
+
+
+class Section(BaseModel):
+    """A part of the stack file: immutable, and a misspelt key is an error.
+
+    Python code constructs it by field name; a stack file spells the same key in camelCase.
+    """
+
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        alias_generator=to_camel,
+        validate_by_name=True,
+        validate_by_alias=True,
+    )
+
+
+def text_of(value: object, example: str) -> str:
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"is not text; write it like {example}")
+
+
+def parse_network(value: object) -> IPv4Network | IPv6Network:
+    """Read "10.1.0.0/16", "2001:db8::/32", or a bare address as a block of one."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    text = text_of(value, "10.1.0.0/16")
+    address_text, slash, length_text = text.partition("/")
+    try:
+        address = ip_address(address_text)
+    except ValueError:
+        raise ValueError(
+            "is not a CIDR block; write an IPv4 or IPv6 address and a prefix length, "
+            "like 10.1.0.0/16"
+        ) from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise ValueError(f"is not a CIDR block; leave out the zone %{address.scope_id}")
+    most = address.max_prefixlen
+    if not slash:
+        return ip_network(f"{address}/{most}")
+    # 10.1.0.0/255.255.0.0 is refused too: one spelling a range, so a search finds it.
+    if not re.fullmatch(r"[0-9]{1,3}", length_text):
+        raise ValueError(
+            f"is not a CIDR block; the prefix length is a whole number from 0 to {most}"
+        )
+    if int(length_text) > most:
+        raise ValueError(f"is not a CIDR block; prefix length is at most {most}")
+    network = ip_network(f"{address}/{int(length_text)}", strict=False)
+    if network.network_address != address:
+        raise ValueError(
+            f"has host bits set; write {network}, or {address}/{most} for the one address"
+        )
+    return network
+
+
+def parse_vendor_network(value: object) -> IPv4Network | IPv6Network:
+    """A network that can be a vendor's: somewhere a crawler can connect to."""
+    network = parse_network(value)
+    if network.prefixlen == 0:
+        raise ValueError("is the default route; list the ranges the vendor gave you")
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+        raise ValueError("is IPv4 written as IPv6; connections carry the IPv4 form, write that")
+    multicast = ip_network("224.0.0.0/4" if network.version == 4 else "ff00::/8")
+    if overlap(network, multicast):
+        raise ValueError(
+            f"overlaps multicast {multicast}, where no proxy can be; "
+            "list the ranges the vendor gave you"
+        )
+    unspecified = ip_network("0.0.0.0/8" if network.version == 4 else "::/128")
+    if overlap(network, unspecified):
+        raise ValueError(
+            f"overlaps the unspecified addresses {unspecified}, where no proxy can be; "
+            "list the ranges the vendor gave you"
+        )
+    return network
+
+
+def overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
+    """Whether two networks share an address; never so for IPv4 and IPv6."""
+    if isinstance(one, IPv4Network) and isinstance(other, IPv4Network):
+        return one.overlaps(other)
+    if isinstance(one, IPv6Network) and isinstance(other, IPv6Network):
+        return one.overlaps(other)
+    return False
+
+
+def parse_duration(value: object) -> int:
+    """Read "30s", "10m", "1h30m" or "7d" as whole seconds, at least 1."""
+    text = text_of(value, "30s, 10m, 1h30m or 7d")
+    if not re.fullmatch(r"([0-9]{1,9}[smhdw])+", text):
+        raise ValueError("is not a duration; write whole numbers with units, like 30s, 10m or 7d")
+    seconds = sum(int(n) * SECONDS[unit] for n, unit in re.findall(r"([0-9]+)([smhdw])", text))
+    if seconds < 1:
+        raise ValueError("is no time at all; write 1s or more")
+    if seconds > LONGEST_DURATION:
+        raise ValueError("is longer than ten years; write 3650d or less")
+    return seconds
+
+
+def format_duration(seconds: int) -> str:
+    """Write seconds in as few units as are exact: 604800 is "7d", 5400 is "1h30m".
+
+    Weeks are left out: Prometheus and Envoy read d, h, m and s alike.
+    """
+    if seconds == 0:
+        return "0s"
+    text = ""
+    for unit in ("d", "h", "m", "s"):
+        count, seconds = divmod(seconds, SECONDS[unit])
+        text += f"{count}{unit}" if count else ""
+    return text
+
+
+def parse_bytes(value: object) -> int:
+    """Read "50Gi", "40GB", "512M" as bytes, at least 1."""
+    text = text_of(value, "50Gi or 40GB")
+    match = re.fullmatch(r"([0-9]{1,18}(?:\.[0-9]{1,6})?)([A-Za-z]{1,3})", text)
+    if not match or match[2] not in BYTES:
+        raise ValueError("is not a size; write a number and its unit, like 50Gi or 40GB")
+    size = Fraction(match[1]) * BYTES[match[2]]
+    if size.denominator != 1 or size < 1:
+        raise ValueError("is not a whole number of bytes; write it in a smaller unit")
+    return int(size)
+
+
+def format_bytes(size: int) -> str:
+    """Write bytes in the largest unit that is exact: 53687091200 is "50Gi"."""
+    for suffix in ("Ti", "T", "Gi", "G", "Mi", "M", "Ki", "k"):
+        if size and size % BYTES[suffix] == 0:
+            return f"{size // BYTES[suffix]}{suffix}"
+    return f"{size}B"
+
+
+def parse_cpu(value: object) -> str:
+    """A quantity of CPU as Kubernetes reads it; text, for YAML would read 0.10 as 0.1."""
+    text = text_of(value, '"2" or "100m"')
+    if not re.fullmatch(r"[0-9]{1,6}m|[0-9]{1,4}(\.[0-9]{1,3})?", text):
+        raise ValueError('is not an amount of CPU; write cores or thousandths, like "2" or "100m"')
+    if cpu_millis(text) < 1:
+        raise ValueError('is no CPU at all; write 1m or more, like "100m"')
+    return text
+
+
+def cpu_millis(quantity: str) -> int:
+    """Thousandths of a core: "100m" is 100, "2" is 2000."""
+    if quantity.endswith("m"):
+        return int(quantity[:-1])
+    return int(Fraction(quantity) * 1000)
+
+
+def parse_memory(value: object) -> str:
+    """A quantity of memory as Kubernetes reads it, never without a unit."""
+    text = text_of(value, "256M or 4Gi")
+    match = re.fullmatch(r"([0-9]{1,12})([A-Za-z]{1,2})", text)
+    if not match or match[2] not in MEMORY_SUFFIXES:
+        raise ValueError(
+            "is not an amount of memory; write a whole number and one of "
+            f"{', '.join(MEMORY_SUFFIXES)}, like 256M"
+        )
+    if int(match[1]) < 1:
+        raise ValueError("is no memory at all; write 1M or more, like 256M")
+    return text
+
+
+def memory_bytes(quantity: str) -> int:
+    """Bytes of a memory quantity: "256M" is 256,000,000."""
+    return parse_bytes(quantity)
+
+
+def check_dns_label(text: str) -> str:
+    if not re.fullmatch(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", text):
+        raise ValueError(
+            "is not a DNS label; use 1 to 63 of a-z, 0-9 and '-', first and last no '-'"
+        )
+    return text
+
+
+def check_label_key(text: str) -> str:
+    prefix, slash, name = text.rpartition("/")
+    dns = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+    if not re.fullmatch(LABEL_NAME, name) or (slash and not re.fullmatch(dns, prefix)):
+        raise ValueError(
+            "is not the key of a Kubernetes label; write a name like app, "
+            "or a domain and a name like example.com/app"
+        )
+    return text
+
+
+def check_label_value(text: str) -> str:
+    if text and not re.fullmatch(LABEL_NAME, text):
+        raise ValueError(
+            "is not the value of a Kubernetes label; use at most 63 of letters, digits, "
+            "'-', '_' and '.', first and last a letter or digit"
+        )
+    return text
+
+
+LABEL_NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
+
+
+def check_image(text: str) -> str:
+    if not re.fullmatch(
+        r"[a-z0-9][A-Za-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})",
+        text,
+    ):
+        raise ValueError(
+            "does not name one image; write registry/name:tag, or registry/name@sha256:digest"
+        )
+    if text.endswith(":latest"):
+        raise ValueError("moves under its tag; name a version, so that every pod runs the same")
+    return text
+
+
+def check_not_blank(text: str) -> str:
+    if not text.strip():
+        raise ValueError("is empty; write the value, or remove the key for its default")
+    if text != text.strip():
+        raise ValueError("begins or ends with a space; remove it")
+    return text
+
+
+def check_version(text: str) -> str:
+    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?", text):
+        raise ValueError("is not a release; write all three numbers, like 1.31.4")
+    return text
+
+
+def split_endpoint(text: str) -> tuple[IPv4Address | IPv6Address, int | None]:
+    """Read an address with or without a port.
+
+    "10.2.9.1", "10.2.9.1:3128", "2001:db8::1" and "[2001:db8::1]:3128".
+    """
+    match = re.fullmatch(r"\[([^\]]*)\](?::(.*))?|([^:]*)(?::([^:]*))?|(.*)", text, re.DOTALL)
+    assert match  # the last alternative takes everything
+    host = next(group for group in (match[1], match[3], match[5]) if group is not None)
+    port = match[2] if match[1] is not None else match[4]
+    bracketed = match[1] is not None
+    try:
+        address = ip_address(host)
+        if isinstance(address, IPv6Address) and address.scope_id:
+            raise ValueError
+        if bracketed and not isinstance(address, IPv6Address):
+            raise ValueError
+    except ValueError:
+        raise ValueError(
+            "is not an address; write 10.1.0.10, 10.1.0.10:3128 or [2001:db8::1]:3128"
+        ) from None
+    if port is None:
+        return address, None
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError("has a port that is not a number from 1 to 65535; write it like :3128")
+    return address, int(port)
+
+
+def check_endpoint(text: str) -> str:
+    _, port = split_endpoint(text)
+    if port is None:
+        raise ValueError("has no port; write it like 10.1.0.10:3128 or [2001:db8::1]:3128")
+    return text
+
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network)]
+VendorNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_vendor_network)]
+Duration = Annotated[int, PlainValidator(parse_duration)]
+Bytes = Annotated[int, PlainValidator(parse_bytes)]
+CpuQuantity = Annotated[str, PlainValidator(parse_cpu)]
+MemoryQuantity = Annotated[str, PlainValidator(parse_memory)]
+DnsLabel = Annotated[StrictStr, AfterValidator(check_dns_label)]
+LabelKey = Annotated[StrictStr, AfterValidator(check_label_key)]
+LabelValue = Annotated[StrictStr, AfterValidator(check_label_value)]
+Image = Annotated[StrictStr, AfterValidator(check_image)]
+NotBlank = Annotated[StrictStr, AfterValidator(check_not_blank)]
+Version = Annotated[StrictStr, AfterValidator(check_version)]
+Endpoint = Annotated[StrictStr, AfterValidator(check_endpoint)]
+
+
+class RangeInPool(Section):
+    """The long form of a range: {range: 10.1.8.0/24, pool: residential}."""
+
+    range: Annotated[
+        VendorNetwork,
+        Field(
+            description="The CIDR block, or one address.",
+            examples=["10.1.8.0/24"],
+        ),
+    ]
+    pool: Annotated[
+        DnsLabel,
+        Field(
+            description=(
+                "Name of the vendor's product behind this range; becomes the label `proxy_pool` "
+                "of every request to it."
+            ),
+            examples=["residential"],
+        ),
+    ]
+
+
+@dataclass(frozen=True)
+class AddressRange:
+    """One range of a vendor; `pool` is empty when the stack names none."""
+
+    network: IPv4Network | IPv6Network
+    pool: str = ""
+
+    @classmethod
+    def parse(cls, value: object) -> AddressRange:
+        """Read "10.1.0.0/16", a bare address, or {range, pool}."""
+        if isinstance(value, AddressRange):
+            return value
+        if isinstance(value, Mapping):
+            long_form = RangeInPool.model_validate(value, by_alias=True, by_name=False)
+            return cls(long_form.range, long_form.pool)
+        return cls(parse_vendor_network(value))
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse)

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+
+from components.mesh.values import (
+    base_values,
+    chart_of,
+    cni_values,
+    istiod_values,
+    required_values,
+)
+from settings.model import Istio, Quantities, Resources
+
+BUCKETS = (50, 100, 250)
+REPOSITORY = "https://istio-release.storage.googleapis.com/charts"
+
+
+def all_values(istio):
+    return [base_values(istio), istiod_values(istio, BUCKETS), cni_values(istio)]
+
+
+def leaves(value):
+    if isinstance(value, dict):
+        for item in value.values():
+            yield from leaves(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from leaves(item)
+    else:
+        yield value
+
+
+@pytest.mark.parametrize("source", [REPOSITORY, "./charts", "/charts"])
+def test_no_text_that_yaml_reads_as_something_else(source):
+    """`"2"` or `"y"` passes a preview and leaves the release half applied."""
+    two = Quantities(cpu="2", memory="1G")
+    istio = Istio(chart_source=source, sidecar=Resources(requests=two, limits=two))
+    for values in all_values(istio):
+        for leaf in leaves(values):
+            if isinstance(leaf, str) and leaf and not leaf.startswith("{"):
+                assert yaml.safe_load(leaf) == leaf
+
+
+def test_charts_from_a_folder_name_their_images():
+    """Charts in Istio's own tree say `latest` of a testing registry; released ones are right."""
+    folder = istiod_values(Istio(chart_source="./charts"), BUCKETS)["global"]
+    assert folder["tag"] == Istio().version
+    assert "testing" not in folder["hub"]
+    assert "tag" not in istiod_values(Istio(chart_source=REPOSITORY), BUCKETS)["global"]
+    assert cni_values(Istio(chart_source="./charts"))["global"] == {
+        key: folder[key] for key in ("hub", "tag")
+    }
+
+
+def test_a_folder_has_istios_own_layout():
+    """A clone of Istio's repository can be installed from as it is."""
+    assert chart_of("./charts/", "istiod") == "./charts/istio-control/istio-discovery"
+    assert chart_of(REPOSITORY, "istiod") == "istiod"
+
+
+def test_sidecars_count_what_the_product_needs():
+    """Without these two Envoy counts and exports nothing, in Istio's buckets."""
+    values = istiod_values(Istio(), BUCKETS)
+    required = required_values(BUCKETS)
+    matcher = required["meshConfig"]["defaultConfig"]["proxyStatsMatcher"]
+    assert values["meshConfig"]["defaultConfig"]["proxyStatsMatcher"] == matcher
+    assert values["sidecarInjectorWebhook"] == required["sidecarInjectorWebhook"]
+    annotations = values["sidecarInjectorWebhook"]["injectedAnnotations"]
+    (bounds,) = json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"]).values()
+    assert bounds == list(BUCKETS)
+
+
+def test_sidecars_get_the_stacks_resources():
+    """The largest cost of the mesh is what the stack file says it is."""
+    proxy = istiod_values(Istio(), BUCKETS)["global"]["proxy"]
+    assert proxy["resources"]["requests"] == {"cpu": "100m", "memory": "200M"}
+
+
+def test_an_upgrade_does_not_lock_the_configuration():
+    """While istiod is away a webhook that fails closed would bar every change, also the repair."""
+    for values in (base_values(Istio()), istiod_values(Istio(), BUCKETS)):
+        assert values["base"]["validationFailurePolicy"] == "Ignore"

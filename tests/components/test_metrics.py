@@ -1,0 +1,162 @@
+from __future__ import annotations
+
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from components.attribution.stats import expected_series_per_sidecar
+from components.metrics.config import (
+    Retention,
+    StaticTargets,
+    prometheus_config,
+    sidecar_metric_relabel,
+)
+from components.metrics.thresholds import (
+    samples_per_second_threshold,
+    series_per_sidecar,
+    threshold_rules,
+)
+from components.texts import yaml_text
+from settings.loading import SettingsError, parse_settings
+
+NAMES = {
+    "cluster": "prod",
+    "scrape_interval_seconds": 15,
+    "crawler_namespaces": ("crawlers", "crawlers-eu"),
+    "monitoring_namespace": "monitoring",
+    "istio_namespace": "istio-system",
+}
+VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
+
+
+def scraped(name, **labels):
+    """What is stored of a series: Prometheus's metric relabelling, as far as it is used."""
+    series = {"__name__": name, **labels}
+    for rule in sidecar_metric_relabel():
+        text = ";".join(series.get(label, "") for label in rule["source_labels"])
+        found = re.fullmatch(rule["regex"], text)
+        action = rule.get("action", "replace")
+        if (action == "keep" and not found) or (action == "drop" and found):
+            return None
+        if action == "replace" and found:
+            series[rule["target_label"]] = found.expand(rule["replacement"].replace("$", "\\"))
+    return {label: value for label, value in series.items() if value}
+
+
+def test_a_vendors_connections_carry_its_name():
+    """envoy.cluster metrics know the cluster only; the scrape names the vendor."""
+    stored = scraped("envoy_cluster_upstream_cx_total", cluster_name="proxy-vendor_vendor-a")
+    assert stored["proxy_vendor"] == "vendor-a"
+
+
+def test_traffic_outside_every_range_is_kept_without_vendor():
+    """`unknown` is made of it, by a rule."""
+    stored = scraped("envoy_cluster_upstream_cx_total", cluster_name="PassthroughCluster")
+    assert stored is not None
+    assert "proxy_vendor" not in stored
+
+
+@pytest.mark.parametrize(
+    ("name", "labels"),
+    [
+        # Envoy's own connection to istiod.
+        ("envoy_cluster_upstream_cx_total", {"cluster_name": "xds-grpc"}),
+        # Istio's standard metrics of other traffic: a series for every site called.
+        ("istio_requests_total", {"destination_service": "shop.example"}),
+        ("istio_tcp_sent_bytes_total", {"destination_service": "unknown"}),
+        # Set-up time of a request that was never answered: recorded as 0.
+        ("istio_proxy_setup_milliseconds_bucket", {"proxy_vendor": "", "le": "50"}),
+        ("envoy_server_uptime", {}),
+        ("istio_request_bytes_bucket", {"proxy_vendor": "vendor-a"}),
+    ],
+)
+def test_what_nothing_reads_is_not_stored(name, labels):
+    """A sidecar exposes thousands of series; each would be stored a thousand times."""
+    assert scraped(name, **labels) is None
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "istio_requests_total",
+        "istio_proxy_setup_milliseconds_bucket",
+        "istio_tcp_connections_opened_total",
+    ],
+)
+def test_attributed_metrics_are_stored_as_they_are(name):
+    """Nothing is renamed: Istio's own documentation explains them."""
+    labels = {"proxy_vendor": "vendor-a", "proxy_visibility": "http"}
+    assert scraped(name, **labels) == {"__name__": name, **labels}
+
+
+def test_the_lab_differs_in_where_targets_come_from_only():
+    """What the laptop shows is what the cluster will: same jobs, paths and relabelling."""
+    targets = StaticTargets(
+        sidecars=("127.0.0.1:15090",),
+        prometheus=("127.0.0.1:9090",),
+        load_generator=("127.0.0.1:9464",),
+    )
+    discovery = ("kubernetes_sd_configs", "relabel_configs", "static_configs")
+
+    def without_discovery(config):
+        for job in config["scrape_configs"]:
+            for key in discovery:
+                job.pop(key, None)
+        return config
+
+    cluster, lab = prometheus_config(**NAMES), prometheus_config(**NAMES, targets=targets)
+    assert [job["job_name"] for job in lab["scrape_configs"]] == [
+        "sidecars",
+        "prometheus",
+        "istiod",
+        "load-generator",
+    ]
+    assert without_discovery(cluster) == without_discovery(lab)
+
+
+def test_a_short_interval_keeps_its_time_out_below():
+    """Prometheus refuses a time-out longer than the interval."""
+    config = prometheus_config(**{**NAMES, "scrape_interval_seconds": 5})
+    assert config["global"]["scrape_timeout"] == "5s"
+
+
+@pytest.mark.parametrize(
+    "targets", [None, StaticTargets(sidecars=("127.0.0.1:1",), prometheus=("127.0.0.1:2",))]
+)
+def test_prometheus_takes_its_configuration(tmp_path, promtool, targets):
+    """promtool is the judge: fields, regular expressions, units."""
+    rules = tmp_path / "thresholds.yml"
+    rules.write_text(yaml_text(threshold_rules(13_600)))
+    config = prometheus_config(
+        **NAMES,
+        targets=targets,
+        rule_files=(str(rules),),
+        retention=Retention(seconds=7 * 86400, size_bytes=40 * 10**9),
+    )
+    path = tmp_path / "prometheus.yml"
+    path.write_text(yaml_text(config))
+    done = subprocess.run([promtool, "check", "config", path], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert yaml.safe_load(path.read_text()) == config
+
+
+def test_the_threshold_follows_the_size_of_the_stack():
+    """1.5 times what is expected; never under the architecture document's 10,000."""
+    size = {"series_per_sidecar": 136, "scrape_interval_seconds": 15}
+    assert samples_per_second_threshold(expected_pods=1000, **size) == 13_600
+    assert samples_per_second_threshold(expected_pods=20, **size) == 10_000
+
+
+def test_a_stack_beyond_its_budget_is_refused_by_key():
+    """The finding names the key, what is expected, and what would help."""
+    raw = {"cluster": "dev", "vendors": VENDORS}
+    settings = parse_settings(raw)
+    expected = expected_series_per_sidecar(settings.vendors, settings.telemetry.buckets)
+    assert series_per_sidecar(settings) == expected
+    exact = {**raw, "telemetry": {"seriesBudget": expected}}
+    assert series_per_sidecar(parse_settings(exact)) == expected
+    less = {**raw, "telemetry": {"seriesBudget": expected - 1}}
+    with pytest.raises(SettingsError, match=rf"seriesBudget: {expected - 1} is less.*{expected}"):
+        series_per_sidecar(parse_settings(less))

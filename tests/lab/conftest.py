@@ -1,0 +1,128 @@
+"""Real Envoy and Prometheus on loopback; every test picks ports that nothing else holds."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import random
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lab.loopback import answers, get_text
+from lab.ports import Ports
+from lab.processes import children
+from lab.system import ROOT, load_settings, rendered_envoy
+from tools.find import find
+
+_bases = itertools.count(random.randrange(20_000, 50_000, 100), 100)
+
+
+def free_ports() -> Ports:
+    """Return ports of which none is taken on the first vendor's address or on 127.0.0.1."""
+    for base in _bases:
+        if all(_free(address, base + n) for address in ("127.0.0.1", "127.1.0.10") for n in range(100)):
+            return Ports(base)
+    raise AssertionError
+
+
+def _free(address: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address, port))
+        except OSError:
+            return False
+    return True
+
+
+@pytest.fixture
+def ports() -> Ports:
+    return free_ports()
+
+
+@dataclass(frozen=True)
+class Sidecar:
+    """Envoy with the rendered chains of the lab's stack; the test itself is the vendor."""
+
+    ports: Ports
+    extension_dir: Path
+
+    def stats(self) -> str:
+        return get_text(f"http://127.0.0.1:{self.ports.envoy_admin}/stats/prometheus")
+
+    def requests(self) -> dict[tuple[str, str, str, str], int]:
+        """(vendor, visibility, outcome, response code) -> count, empty ones left out."""
+        counts: dict[tuple[str, str, str, str], int] = {}
+        for line in self.stats().splitlines():
+            if line.startswith("envoy_lab_istio_requests_total{"):
+                head, value = line.rsplit(" ", 1)
+                labels = dict(part.split("=", 1) for part in head[head.index("{") + 1 : -1].split(","))
+                key = tuple(
+                    labels[name].strip('"')
+                    for name in ("proxy_vendor", "proxy_visibility", "proxy_outcome", "response_code")
+                )
+                counts[key] = counts.get(key, 0) + int(value)  # type: ignore[index,arg-type]
+        return counts
+
+    def counter(self, name: str) -> int:
+        """Return the sum of a metric's series, 0 if there is none."""
+        values = [
+            int(line.rsplit(" ", 1)[1])
+            for line in self.stats().splitlines()
+            if line.split("{")[0].split(" ")[0] == name
+        ]
+        return sum(values)
+
+
+@pytest.fixture
+def sidecar(ports: Ports, tmp_path: Path) -> Iterator[Sidecar]:
+    addresses = ["127.1.0.10", "127.1.0.99", "127.2.0.10", "127.9.0.10"]
+    extension_dir = tmp_path / "extensions"
+    extension_dir.mkdir()
+    rendered = rendered_envoy(load_settings(ports), addresses, ports, extension_dir)
+    for name, response in rendered.extensions.items():
+        (extension_dir / name).write_text(json.dumps(response))
+    config = tmp_path / "envoy.json"
+    config.write_text(json.dumps(rendered.bootstrap))
+    with children() as family:
+        family.start(
+            "envoy",
+            [
+                *(str(find("envoy")), "-c", str(config), "--concurrency", "1"),
+                *("--disable-hot-restart", "--log-level", "error"),
+            ],
+            log=tmp_path / "envoy.log",
+        )
+        until(lambda: answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
+        yield Sidecar(ports, extension_dir)
+
+
+def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+    """Return the first true value of `condition`; fail when there is none in time."""
+    deadline = time.monotonic() + seconds
+    while not (value := condition()):
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.05)
+    return value
+
+
+def run_lab(module: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run `python -m lab.<module>` to its end, as make does."""
+    return subprocess.run(
+        [sys.executable, "-m", f"lab.{module}", *arguments],
+        cwd=ROOT,
+        env={**os.environ, **environment},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )

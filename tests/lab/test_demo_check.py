@@ -1,0 +1,91 @@
+"""Three sets of books agree, and a break of the mesh is noticed and named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.lab.conftest import run_lab
+
+
+def check(ports, tmp_path, count, *more):
+    ended = run_lab(
+        "check",
+        *("--count", str(count), "--port-base", str(ports.base), "--out", str(tmp_path)),
+        *more,
+    )
+    report = json.loads((tmp_path / "demo-check.json").read_text())
+    assert report["status"] == ended.returncode
+    return ended, report
+
+
+def test_every_count_is_exact_in_all_three_books(ports, tmp_path):
+    """Generator, vendors and Prometheus hold the same number in every row."""
+    ended, report = check(ports, tmp_path, 8000)
+    assert ended.returncode == 0, ended.stderr
+    assert ended.stderr == ""
+    rows = report["rows"]
+    total = sum(row["generator"] for row in rows)
+    assert total >= 8000
+    assert f"attribution: {total} of {total} exact" in ended.stdout
+    assert all(row["difference"] == 0 and row["cause"] is None for row in rows)
+    assert all(
+        row["vendor_books"] == row["generator"]
+        or (row["vendor_books"] is None and row["outcome"] in ("connect_failed", "rejected"))
+        for row in rows
+    )
+
+    def share(key, value):
+        return sum(row["generator"] for row in rows if row[key] == value) / total
+
+    assert {row["vendor"] for row in rows} == {f"vendor-{letter}" for letter in "abcde"}
+    assert share("visibility", "http") >= 0.4
+    assert share("visibility", "tunnel") >= 0.4
+    assert share("visibility", "opaque") >= 0.05
+    assert all(share("vendor", f"vendor-{letter}") >= 0.05 for letter in "abcde")
+    # What 100,000 counts must show 500 times, 8,000 show 40 times.
+    outcomes = {row["outcome"] for row in rows if row["visibility"] != "opaque"}
+    frequent = [o for o in outcomes if share("outcome", o) >= 0.005]
+    assert len(frequent) >= 11, sorted(outcomes - set(frequent))
+
+    # One address is in no range: seen, as unknown, and in no vendor.
+    assert report["outside"]["generator"] == report["outside"]["mesh"] >= 80
+    assert report["outside"]["difference"] == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "vendor", "words"),
+    [
+        ("range", "vendor-c", "counted as vendor-a"),
+        ("range", "vendor-a", "from vendor-c"),
+        ("outcome", "vendor-b", "counted as rate_limited"),
+        ("drop", "vendor-d", "never seen by Envoy"),
+    ],
+)
+def test_a_break_is_noticed_and_named(broken, vendor, words, ports, tmp_path):
+    """A check that cannot fail proves nothing: it names the vendor, the difference, the cause."""
+    ended, report = check(ports, tmp_path, 4000, "--break", broken)
+    assert ended.returncode == 1
+    named = [line for line in ended.stderr.splitlines() if line.startswith(vendor) and words in line]
+    assert named, ended.stderr
+    rows = [row for row in report["rows"] if row["vendor"] == vendor and row["difference"]]
+    assert rows
+    assert any(f"{row['difference']:+d}" in named[0] for row in rows)
+    exact = report["exact"], report["counts"]
+    assert exact[0] < exact[1]
+    assert f"attribution: {exact[0]} of {exact[1]} exact" in ended.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (("--break", "typo"), "BREAK: 'typo' is unknown; use range, outcome or drop"),
+        (("--count", "0"), "N: 0 is no number of counts; 100000 is the customary one"),
+        (("--port-base", "80"), "PORT_BASE: 80 is not between 1024 and 65435; choose another"),
+    ],
+)
+def test_a_bad_argument_is_one_line_and_could_not_run(arguments, line):
+    """Code 2 is not code 1: nothing was checked."""
+    ended = run_lab("check", *arguments)
+    assert (ended.returncode, ended.stderr) == (2, line + "\n")

@@ -1,0 +1,208 @@
+"""Detail may be lost; a request, never. Through real Envoy on the rendered chains."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import socketserver
+import threading
+import time
+
+import pytest
+
+from tests.lab.conftest import until
+
+GOOD = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+@contextlib.contextmanager
+def vendor(address, port, answer=GOOD):
+    """A vendor that reads a request's head and sends `answer`; keeps what it read."""
+    seen = []
+
+    class Handler(socketserver.StreamRequestHandler):
+        def handle(self):
+            while head := self._head():
+                seen.append(head)
+                self.wfile.write(answer.encode("latin-1"))
+                if "Content-Length" not in answer:
+                    return
+
+        def _head(self):
+            head = b""
+            while not head.endswith(b"\r\n\r\n"):
+                line = self.rfile.readline()
+                if not line:
+                    return b""
+                head += line
+            return head
+
+    class Server(socketserver.ThreadingTCPServer):
+        allow_reuse_address = True
+        daemon_threads = True
+
+    with Server((address, port), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield seen
+        server.shutdown()
+
+
+def ask(address, port, request="GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n"):
+    """Send a request; return the answer's head and what followed within a moment."""
+    with socket.create_connection((address, port), timeout=10) as connection:
+        connection.sendall(request.encode("latin-1"))
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            more = connection.recv(65536)
+            if not more:
+                break
+            answer += more
+    return answer.decode("latin-1")
+
+
+def write_lua(sidecar, source):
+    """Replace vendor-a's script, as an ECDS push would."""
+    file = sidecar.extension_dir / "proxy-vendor_vendor-a_lua.json"
+    response = json.loads(file.read_text())
+    response["version_info"] = str(time.time())
+    code = response["resources"][0]["typed_config"]["default_source_code"]
+    code["inline_string"] = source
+    temporary = file.with_suffix(".tmp")
+    temporary.write_text(json.dumps(response))
+    os.replace(temporary, file)
+
+
+RAISES = 'function envoy_on_request(handle)\n  error("broken")\nend\n'
+
+
+def test_lua_that_raises_costs_detail_only(sidecar):
+    """The request passes, the vendor is still named, and a counter tells."""
+    ports = sidecar.ports
+    with vendor("127.1.0.10", ports.vendor_upstream):
+        write_lua(sidecar, RAISES)
+
+        def raised():
+            assert ask("127.1.0.10", ports.vendor).endswith("ok")
+            return sidecar.counter("envoy_http_lua_errors")
+
+        until(raised)
+        requests = sidecar.requests()
+    assert set(requests) == {("vendor-a", "http", "success", "200")}
+
+
+def test_lua_that_does_not_compile_leaves_the_old_script_at_work(sidecar):
+    """A bad push changes nothing: requests pass, and set-up times go on being measured."""
+    ports = sidecar.ports
+    with vendor("127.1.0.10", ports.vendor_upstream):
+        write_lua(sidecar, "this is not Lua (")
+        time.sleep(0.5)
+        assert ask("127.1.0.10", ports.vendor).endswith("ok")
+        assert sidecar.requests() == {("vendor-a", "http", "success", "200"): 1}
+        stats = sidecar.stats()
+    assert sidecar.counter("envoy_http_lua_errors") == 0
+    assert "envoy_lab_istio_proxy_setup_milliseconds" in stats
+
+
+def test_an_address_outside_every_range_passes_through(sidecar):
+    """Istio's own catch-all carries it: same bytes, counted in no vendor."""
+    ports = sidecar.ports
+    with vendor("127.9.0.10", ports.vendor_upstream) as seen:
+        request = "GET http://shop.test/ HTTP/1.1\r\nhOST: shop.test\r\n\r\n"
+        assert ask("127.9.0.10", ports.vendor, request) == GOOD
+        assert seen == [request.encode()]
+    assert sidecar.requests() == {}
+    assert 'upstream_cx_total{cluster_name="PassthroughCluster"} 1' in sidecar.stats()
+
+
+def test_a_proxied_request_keeps_its_form(sidecar):
+    """Absolute form, odd path, header case and order reach the vendor as the crawler wrote them."""
+    ports = sidecar.ports
+    request = (
+        "GET http://shop.test/a/../b//c?%2F=%zz HTTP/1.1\r\n"
+        "Host: shop.test\r\nX-B: 1\r\nx-a: 2\r\nX-b: 3\r\n"
+        "Proxy-Authorization: Basic Y2FuYXJ5\r\n\r\n"
+    )
+    with vendor("127.1.0.10", ports.vendor_upstream) as seen:
+        ask("127.1.0.10", ports.vendor, request)
+    assert seen == [request.encode()]
+    assert "Y2FuYXJ5" not in sidecar.stats()
+    assert "shop.test" not in sidecar.stats()
+
+
+STATUSES = [
+    (200, "200", "success"),
+    (226, "2xx", "success"),
+    (299, "2xx", "success"),
+    (302, "302", "success"),
+    (399, "3xx", "success"),
+    (402, "402", "quota_exhausted"),
+    (403, "403", "blocked"),
+    (404, "404", "target_error"),
+    (407, "407", "auth_challenge"),
+    (418, "4xx", "target_error"),
+    (429, "429", "rate_limited"),
+    (451, "451", "blocked"),
+    (502, "502", "target_error"),
+    (599, "5xx", "target_error"),
+    (777, "other", "target_error"),
+]
+
+
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_every_answer_has_its_code_and_outcome(sidecar, method):
+    """The table of outcomes, read by Envoy itself, for a plain request and for a tunnel."""
+    ports = sidecar.ports
+    target = "http://shop.test/" if method == "GET" else "shop.test:443"
+    request = f"{method} {target} HTTP/1.1\r\nHost: shop.test\r\n\r\n"
+    tunnel = method == "CONNECT"
+    expected = {}
+    for status, code, outcome in STATUSES:
+        if tunnel and status == 200:
+            continue  # a tunnel: tested with the traffic of the demo
+        if tunnel and outcome in ("success", "target_error"):
+            outcome = "success" if status < 300 else "vendor_error"
+        key = ("vendor-a", "tunnel" if tunnel else "http", outcome, code)
+        expected[key] = expected.get(key, 0) + 1
+        answer = f"HTTP/1.1 {status} Word\r\nContent-Length: 0\r\n\r\n"
+        with vendor("127.1.0.10", ports.vendor_upstream, answer):
+            assert f" {status} " in ask("127.1.0.10", ports.vendor, request)
+    until(lambda: sidecar.requests() == expected or None, seconds=10)
+
+
+@pytest.mark.parametrize(
+    ("header", "request_header", "status", "outcome"),
+    [
+        ("Proxy-Status: sim; error=dns_error\r\n", "", 502, "vendor_error"),
+        ("", "Proxy-Authorization: Basic eDp5\r\n", 407, "auth_failed"),
+        ("", "", 407, "auth_challenge"),
+    ],
+)
+def test_headers_decide_between_vendor_and_target(sidecar, header, request_header, status, outcome):
+    """A 5xx is the vendor's if it says so; a 407 is a failure only to credentials."""
+    ports = sidecar.ports
+    answer = f"HTTP/1.1 {status} Word\r\n{header}Content-Length: 0\r\n\r\n"
+    request = f"GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n{request_header}\r\n"
+    with vendor("127.1.0.10", ports.vendor_upstream, answer):
+        ask("127.1.0.10", ports.vendor, request)
+    assert list(sidecar.requests()) == [("vendor-a", "http", outcome, str(status))]
+
+
+def test_a_vendor_that_nobody_answers_for_is_connect_failed(sidecar):
+    """Envoy's 503 stands for the refused connection; no set-up time is recorded for it."""
+    ports = sidecar.ports
+    assert " 503 " in ask("127.1.0.99", ports.vendor)
+    assert sidecar.requests() == {("vendor-a", "http", "connect_failed", "503"): 1}
+    # Envoy adds histograms to its output once they were flushed; look for the label set alone.
+    assert 'proxy_setup_milliseconds_count{proxy_vendor="vendor-a"' not in sidecar.stats()
+
+
+def test_what_envoy_refuses_itself_is_not_the_vendors_fault(sidecar):
+    """A request that Envoy answers with 400 never reached the vendor: `rejected`."""
+    ports = sidecar.ports
+    request = "GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\nContent-Length: x\r\n\r\n"
+    assert " 400 " in ask("127.1.0.10", ports.vendor, request)
+    ((vendor_name, _, outcome, _),) = sidecar.requests()
+    assert (vendor_name, outcome) == ("vendor-a", "rejected")

@@ -1,0 +1,123 @@
+"""The laptop's Envoy runs what the program deploys, but for the named stand-ins."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+
+from lab.envoy import STAND_INS
+from lab.loopback import get_json
+from lab.system import STACK_FILE, load_settings, rendered_envoy
+from render.program import run_program
+
+
+def deployed_filters(stack_file: Path) -> dict[str, dict]:
+    """The EnvoyFilters of the first crawler namespace, as the whole program declares them."""
+    recorded = run_program(stack_file)
+    return {
+        resource.inputs["metadata"]["name"]: resource.inputs["spec"]
+        for resource in recorded
+        if resource.inputs.get("kind") == "EnvoyFilter"
+    }
+
+
+def patched(filters, apply_to):
+    return [
+        copy.deepcopy(patch["patch"]["value"])
+        for name in sorted(filters)
+        for patch in filters[name]["configPatches"]
+        if patch["applyTo"] == apply_to
+    ]
+
+
+def undo_stand_ins(chains, clusters):
+    """Take out what stands in for the mesh; leave the slots that istiod and Istio would fill."""
+    for cluster in clusters:
+        assert list(cluster.pop("original_dst_lb_config")) == ["upstream_port_override"]
+    for chain in chains:
+        last = chain["filters"][-1]["typed_config"]
+        (logger,) = last.pop("access_log")
+        assert logger["name"] == "envoy.access_loggers.stats"
+        for http_filter in last.get("http_filters", []):
+            if "config_discovery" in http_filter:
+                source = http_filter["config_discovery"].pop("config_source")
+                assert "path_config_source" in source
+
+
+def without_mesh_parts(chains):
+    """Take out of the deployed chains what the stand-ins replace."""
+    for chain in chains:
+        chain["filters"] = [f for f in chain["filters"] if f["name"] != "istio.stats"]
+        manager = chain["filters"][-1]["typed_config"]
+        if "http_filters" in manager:
+            manager["http_filters"] = [
+                f for f in manager["http_filters"] if f["name"] != "istio.stats"
+            ]
+            for http_filter in manager["http_filters"]:
+                if "config_discovery" in http_filter:
+                    http_filter["config_discovery"].pop("config_source")
+    return chains
+
+
+def test_chains_clusters_and_lua_are_the_deployed_ones(ports, tmp_path):
+    """Nothing differs but the four stand-ins that the demo prints."""
+    # The lab moves the vendors' ports; give the program the same ones.
+    stack_file = tmp_path / "Pulumi.lab.yaml"
+    stack_file.write_text(
+        STACK_FILE.read_text().replace("httpPorts: [3128]", f"httpPorts: [{ports.vendor}]")
+    )
+    deployed = deployed_filters(stack_file)
+    lab = rendered_envoy(load_settings(ports), ["127.1.0.10"], ports, tmp_path)
+    (listener,) = lab.bootstrap["static_resources"]["listeners"]
+    catch_all, *chains = listener["filter_chains"]
+    clusters = lab.bootstrap["static_resources"]["clusters"]
+    passthrough = clusters.pop()
+    assert (catch_all["name"], passthrough["name"]) == (
+        "virtualOutbound-catchall-tcp",
+        "PassthroughCluster",
+    )
+    undo_stand_ins(chains, clusters)
+    assert chains == without_mesh_parts(patched(deployed, "FILTER_CHAIN"))
+    assert clusters == patched(deployed, "CLUSTER")
+
+    extensions = [response["resources"][0] for response in lab.extensions.values()]
+    for extension in extensions:
+        extension.pop("@type")
+    assert extensions == patched(deployed, "EXTENSION_CONFIG")
+
+    (merged,) = patched(deployed, "LISTENER")
+    assert merged.items() <= listener.items()
+    stand_in, *inherited = listener["listener_filters"]
+    assert stand_in["name"] == "envoy.filters.listener.set_filter_state"
+    assert inherited == patched(deployed, "LISTENER_FILTER")
+    assert len(STAND_INS) == 4
+
+
+def test_the_stand_in_for_istio_stats_has_its_labels_and_expressions(ports, tmp_path):
+    """A label or a CEL expression of the deployed istio.stats is the very one the lab counts by."""
+    deployed = deployed_filters(STACK_FILE)
+    lab = rendered_envoy(load_settings(ports), ["127.1.0.10"], ports, tmp_path)
+    text = json.dumps(lab.bootstrap)
+    plugins = [
+        f["typed_config"]
+        for chain in patched(deployed, "FILTER_CHAIN")
+        for f in [*chain["filters"], *chain["filters"][-1]["typed_config"].get("http_filters", [])]
+        if f["name"] == "istio.stats"
+    ]
+    assert len(plugins) == 2 * len(deployed) - 2
+    for plugin in plugins:
+        for metric in plugin["metrics"]:
+            for name, expression in metric.get("dimensions", {}).items():
+                tag = {"name": name, "value_format": f"%CEL({expression})%"}
+                assert json.dumps(tag) in text
+
+
+def test_envoy_runs_that_configuration(sidecar):
+    """What the running process reports is what was rendered: it dropped and added nothing."""
+    dump = get_json(f"http://127.0.0.1:{sidecar.ports.envoy_admin}/config_dump")
+    text = json.dumps(dump)
+    for name in ("vendor-a", "vendor-b", "vendor-c", "vendor-d", "vendor-e"):
+        assert f'"proxy-vendor_{name}_http"' in text
+        assert f'"proxy-vendor_{name}_opaque"' in text
+    assert "warming" not in text

@@ -1,0 +1,139 @@
+"""Whatever ends the lab: one clear line, the right exit code, no process and no port left."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from lab.system import ROOT
+from tests.lab.conftest import run_lab, until
+
+
+def listening(port: int) -> bool:
+    """Whether any socket of this machine listens on the port, whatever the address."""
+    wanted = f":{port:04X}"
+    lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+    return any(f[1].endswith(wanted) and f[3] == "0A" for f in (line.split() for line in lines))
+
+
+def processes_of(base: int) -> list[str]:
+    """Command lines that mention the run's folder or ports."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit() and int(entry.name) != os.getpid():
+            try:
+                command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:
+                continue
+            if f"demo-{base}/" in command or f"check-{base}/" in command:
+                found.append(command)
+    return found
+
+
+def nothing_left(ports) -> bool:
+    offsets = (1, 2, 3, 28, 29, 90)
+    return not processes_of(ports.base) and not any(listening(ports.base + n) for n in offsets)
+
+
+@pytest.fixture
+def demo(ports):
+    """A running demo that has printed its first row."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "lab.demo", "--port-base", str(ports.base)],
+        cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("vendor-a"):
+            break
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_the_demo_within_ten_seconds(demo, ports, number):
+    """Ctrl-C and `kill` leave nothing behind and are no failure."""
+    endpoints = ROOT / ".demo" / "endpoints.json"
+    known = json.loads(endpoints.read_text())
+    assert known["prometheus"] == f"http://127.0.0.1:{ports.prometheus}"
+    assert known["vendors"]["vendor-a"] == [f"127.1.0.10:{ports.vendor}"]
+    started = time.monotonic()
+    demo.send_signal(number)
+    _, errors = demo.communicate(timeout=15)
+    assert time.monotonic() - started < 10
+    assert demo.returncode == 0
+    assert errors == f"stopped by {number.name}; every process and port is gone\n"
+    assert nothing_left(ports)
+    assert not endpoints.exists()
+
+
+def test_a_killed_envoy_ends_the_demo_with_one_line(demo, ports):
+    """The lab does not go on showing numbers of a mesh that is gone."""
+    pid = _pid_of("envoy", ports.base)
+    os.kill(pid, signal.SIGKILL)
+    _, errors = demo.communicate(timeout=15)
+    assert demo.returncode == 2
+    (line,) = errors.splitlines()
+    assert line.startswith("envoy was ended by SIGKILL; ")
+    assert nothing_left(ports)
+
+
+def test_a_lab_killed_outright_takes_its_children_along(demo, ports):
+    """`kill -9` cannot be caught: the kernel ends the children."""
+    demo.kill()
+    demo.wait()
+    until(lambda: nothing_left(ports), seconds=10)
+
+
+@pytest.mark.parametrize("module", ["demo", "check"])
+def test_a_port_in_use_is_named_before_anything_starts(module, ports):
+    """The line names port, address and the way out; exit code 2."""
+    with socket.socket() as holder:
+        holder.bind(("127.1.0.10", ports.vendor))
+        holder.listen()
+        ended = run_lab(module, "--port-base", str(ports.base))
+    assert ended.returncode == 2
+    (line,) = ended.stderr.splitlines()
+    assert line == (
+        f"port {ports.vendor} on 127.1.0.10 cannot be used (Address already in use): "
+        "stop what listens there, or choose other ports with PORT_BASE=13100"
+    )
+    assert nothing_left(ports)
+
+
+def test_a_missing_binary_is_one_line(ports, tmp_path):
+    """No go, no network, no Prometheus: said in one line, and nothing was started."""
+    (tmp_path / "python3").symlink_to(sys.executable)
+    ended = run_lab(
+        "check",
+        *("--port-base", str(ports.base)),
+        PATH=str(tmp_path),
+        XDG_CACHE_HOME=str(tmp_path / "cache"),
+        HTTPS_PROXY="http://127.0.0.1:9",
+    )
+    assert ended.returncode == 2
+    last = ended.stderr.splitlines()[-1]
+    assert "prometheus" in last
+    assert "Traceback" not in ended.stderr
+    assert nothing_left(ports)
+
+
+def _pid_of(program: str, base: int) -> int:
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                words = (entry / "cmdline").read_bytes().split(b"\0")
+            except OSError:
+                continue
+            if Path(words[0].decode()).name == program and f"demo-{base}/" in str(words):
+                return int(entry.name)
+    raise AssertionError(f"{program} does not run")

@@ -1,0 +1,389 @@
+from __future__ import annotations
+
+import json
+from collections import Counter
+from fractions import Fraction
+
+import pytest
+import yaml
+
+from components.labels import PROJECT
+from render.program import MOCK_PASSWORD, REDACTED, Run
+from render.program import run_program as run_with
+from settings.loading import ROOT, SettingsError, load_stack_file
+from settings.values import cpu_millis, memory_bytes
+from tests.program.pod_security import violations
+from traffic.crawler import read_plan
+
+STACKS = ("dev", "prod")
+WORKLOADS = ("Deployment", "StatefulSet")
+CLUSTER_SCOPED = ("Namespace",)
+every_stack = pytest.mark.parametrize("stack", STACKS)
+
+
+def settings_of(stack):
+    return load_stack_file(ROOT / f"Pulumi.{stack}.yaml")
+
+
+def workloads(run: Run):
+    return [resource for kind in WORKLOADS for resource in run.of_kind(kind)]
+
+
+def objects(run: Run):
+    """Everything Kubernetes itself receives."""
+    return [resource for resource in run.resources if resource.kind]
+
+
+def ancestors(run: Run, resource):
+    by_urn = {other.urn: other for other in run.resources}
+    while resource:
+        yield resource
+        resource = by_urn.get(resource.parent)
+
+
+@every_stack
+def test_no_two_resources_are_the_same_one(run_program, stack):
+    """Pulumi refuses a URN that is registered twice, but only at `up`."""
+    counts = Counter(resource.urn for resource in run_program(stack).resources)
+    assert [urn for urn, count in counts.items() if count > 1] == []
+
+
+@every_stack
+def test_every_object_is_one_object_of_the_cluster(run_program, stack):
+    """Two resources with one kind, namespace and name would fight over the object."""
+    counts = Counter(
+        (resource.kind, resource.namespace, resource.inputs["metadata"]["name"])
+        for resource in objects(run_program(stack))
+    )
+    assert [identity for identity, count in counts.items() if count > 1] == []
+
+
+@every_stack
+def test_every_resource_hangs_below_a_component(run_program, stack):
+    """`pulumi stack` shows a tree: components, and below each what is named after it."""
+    run = run_program(stack)
+    by_urn = {resource.urn: resource for resource in run.resources}
+    for resource in run.resources:
+        parent = by_urn.get(resource.parent)
+        if resource.type.startswith("proxyobs:"):
+            folder, name = resource.type.split(":")[1:]
+            assert (ROOT / "components" / folder / "component.py").exists()
+            assert f"class {name}(" in (ROOT / "components" / folder / "component.py").read_text()
+            assert parent is None
+        elif resource.type != "pulumi:providers:kubernetes":
+            assert parent is not None, resource.urn
+            assert resource.name.startswith(f"{parent.name}-")
+
+
+@every_stack
+def test_every_object_goes_to_the_named_cluster(run_program, stack):
+    """A forgotten parent would use whatever cluster the shell points to."""
+    run = run_program(stack)
+    (provider,) = run.of_type("pulumi:providers:kubernetes")
+    for resource in run.resources:
+        if resource.type.startswith("kubernetes:"):
+            assert resource.provider.startswith(provider.urn), resource.urn
+
+
+@every_stack
+def test_every_object_is_in_a_namespace_of_the_stack(run_program, stack):
+    """Nothing lands in `default`, or in a namespace that nobody makes."""
+    run, settings = run_program(stack), settings_of(stack)
+    made = {resource.inputs["metadata"]["name"] for resource in run.of_kind("Namespace")}
+    assert made == {"monitoring", settings.istio.root_namespace, *settings.crawlers.namespaces}
+    for resource in objects(run):
+        if resource.kind not in CLUSTER_SCOPED:
+            assert resource.namespace in made, resource.urn
+
+
+@every_stack
+def test_every_object_can_be_found_by_label(run_program, stack):
+    """`kubectl get -l app.kubernetes.io/part-of=proxy-observability` misses nothing."""
+    for resource in objects(run_program(stack)):
+        labels = resource.inputs["metadata"]["labels"]
+        assert labels["app.kubernetes.io/name"], resource.urn
+        assert labels["app.kubernetes.io/part-of"] == PROJECT
+        assert labels["app.kubernetes.io/managed-by"] == "pulumi"
+
+
+@every_stack
+def test_secrets_stay_secret(run_program, stack):
+    """A password is secret in the state, and in nothing but its Secret."""
+    run = run_program(stack)
+    secrets = run.of_kind("Secret")
+    assert secrets
+    assert all("stringData" in secret.secrets for secret in secrets)
+    assert run.outputs["grafanaAdminPassword"] == REDACTED
+    for resource in run.resources:
+        text = json.dumps(resource.inputs)
+        assert MOCK_PASSWORD not in text
+        assert resource.kind == "Secret" or REDACTED not in text, resource.urn
+
+
+@every_stack
+def test_every_pod_is_admitted_by_its_namespace(run_program, stack):
+    """Pod security refuses pods, not Deployments: `up` would hang and name no reason."""
+    run = run_program(stack)
+    level = {
+        namespace.inputs["metadata"]["name"]: namespace.inputs["metadata"]["labels"][
+            "pod-security.kubernetes.io/enforce"
+        ]
+        for namespace in run.of_kind("Namespace")
+    }
+    assert level["monitoring"] == "restricted"
+    found = workloads(run)
+    assert found
+    for workload in found:
+        spec = workload.inputs["spec"]["template"]["spec"]
+        assert violations(level[workload.namespace], spec) == []
+        # Ours pass the strictest level wherever they run, with nothing to write to.
+        assert violations("restricted", spec) == []
+        for container in spec["containers"]:
+            assert container["securityContext"]["readOnlyRootFilesystem"]
+
+
+def test_the_checker_knows_a_bad_pod():
+    """The promise above is worth what its checker sees."""
+    bad = {
+        "hostNetwork": True,
+        "volumes": [{"name": "host", "hostPath": {"path": "/"}}],
+        "containers": [{"name": "c", "securityContext": {"capabilities": {"add": ["SYS_ADMIN"]}}}],
+    }
+    assert len(violations("baseline", bad)) == 3
+    assert len(violations("restricted", bad)) == 9
+    assert violations("privileged", bad) == []
+
+
+@every_stack
+def test_containers_use_what_the_stack_file_says(run_program, stack):
+    """Requests and limits are the settings', and every container has them."""
+    settings = settings_of(stack)
+    expected = {
+        "prometheus": settings.prometheus.resources,
+        "grafana": settings.grafana.resources,
+        "crawler": settings.load_generator.resources,
+    }
+    for workload in workloads(run_program(stack)):
+        for container in workload.inputs["spec"]["template"]["spec"]["containers"]:
+            assert container["resources"] == expected[container["name"]].model_dump()
+
+
+def test_monitoring_fits_the_brief(run_program):
+    """One Prometheus and Grafana stay within the brief's figures for the namespace."""
+    run = run_program("prod")
+    amounts = {"cpu": cpu_millis, "memory": memory_bytes}
+    brief = {  # "Resource Allocation" of the architecture document
+        "requests": {"cpu": 3000, "memory": 6 * 10**9},
+        "limits": {"cpu": 4000, "memory": 8 * 10**9},
+    }
+    for bound, quantities in brief.items():
+        for name, most in quantities.items():
+            total = sum(
+                Fraction(amounts[name](container["resources"][bound][name]))
+                for workload in workloads(run)
+                if workload.namespace == "monitoring"
+                for container in workload.inputs["spec"]["template"]["spec"]["containers"]
+            )
+            assert total <= most, (bound, name)
+
+
+@every_stack
+def test_what_pods_refer_to_exists(run_program, stack):
+    """ConfigMaps, Secrets and accounts of a pod template are made by the same program."""
+    run = run_program(stack)
+    made = {
+        (resource.kind, resource.namespace, resource.inputs["metadata"]["name"])
+        for resource in objects(run)
+    }
+    for workload in workloads(run):
+        spec, namespace = workload.inputs["spec"]["template"]["spec"], workload.namespace
+        used = {
+            ("ConfigMap", namespace, volume["configMap"]["name"])
+            for volume in spec["volumes"]
+            if "configMap" in volume
+        }
+        for container in spec["containers"]:
+            for variable in container.get("env", ()):
+                if "secretKeyRef" in variable.get("valueFrom", {}):
+                    name = variable["valueFrom"]["secretKeyRef"]["name"]
+                    used.add(("Secret", namespace, name))
+            claims = workload.inputs["spec"].get("volumeClaimTemplates", ())
+            volumes = [*spec["volumes"], *(claim["metadata"] for claim in claims)]
+            assert {mount["name"] for mount in container["volumeMounts"]} == {
+                volume["name"] for volume in volumes
+            }
+        if "serviceAccountName" in spec:
+            used.add(("ServiceAccount", namespace, spec["serviceAccountName"]))
+        assert used <= made
+
+
+@every_stack
+def test_services_lead_to_pods(run_program, stack):
+    """A Service's selector and named port are those of a pod template beside it."""
+    run = run_program(stack)
+    for service in run.of_kind("Service"):
+        spec = service.inputs["spec"]
+        (workload,) = [
+            workload
+            for workload in workloads(run)
+            if workload.namespace == service.namespace
+            and spec["selector"].items()
+            <= workload.inputs["spec"]["template"]["metadata"]["labels"].items()
+        ]
+        template = workload.inputs["spec"]["template"]
+        ports = {port["name"] for c in template["spec"]["containers"] for port in c["ports"]}
+        assert {port["targetPort"] for port in spec["ports"]} <= ports
+        assert workload.inputs["spec"]["selector"]["matchLabels"] == spec["selector"]
+
+
+@every_stack
+def test_prometheus_may_list_pods_where_it_looks(run_program, stack):
+    """A namespace of a scrape job without a Role gives no target and one line in a log."""
+    run = run_program(stack)
+    config = yaml.safe_load(run.only("ConfigMap", "prometheus-config")["data"]["prometheus.yml"])
+    looked_at = {
+        namespace
+        for job in config["scrape_configs"]
+        for discovery in job["kubernetes_sd_configs"]
+        for namespace in discovery["namespaces"]["names"]
+    }
+    assert looked_at == {role.namespace for role in run.of_kind("Role")}
+    for role in run.of_kind("Role"):
+        assert role.inputs["rules"] == [
+            {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
+        ]
+    for binding in run.of_kind("RoleBinding"):
+        assert binding.inputs["roleRef"]["name"] == "prometheus"
+        assert binding.inputs["subjects"] == [
+            {"kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring"}
+        ]
+
+
+@every_stack
+def test_crawlers_are_injected_and_protected(run_program, stack):
+    """Without injection nothing is measured; the crawlers' pods do not go with the stack."""
+    run = run_program(stack)
+    for name in settings_of(stack).crawlers.namespaces:
+        (namespace,) = [r for r in run.of_kind("Namespace") if r.name.endswith(f"-{name}")]
+        assert namespace.inputs["metadata"]["labels"]["istio-injection"] == "enabled"
+        assert namespace.protect
+    assert "istio-injection" not in run.only("Namespace", "monitoring")["metadata"]["labels"]
+
+
+@every_stack
+def test_filters_come_after_istiod(run_program, stack):
+    """istiod validates EnvoyFilters: one that comes first fails the first `up`."""
+    run = run_program(stack)
+    (istiod,) = [
+        release
+        for release in run.of_type("kubernetes:helm.sh/v3:Release")
+        if release.inputs["name"] == "istiod"
+    ]
+    assert run.of_kind("EnvoyFilter")
+    for envoy_filter in run.of_kind("EnvoyFilter"):
+        # Pulumi registers a child once its parent is, and that once what it depends on exists.
+        waited_for = {urn for above in ancestors(run, envoy_filter) for urn in above.dependencies}
+        assert istiod.urn in waited_for
+
+
+@every_stack
+def test_every_configured_vendor_reaches_envoy(run_program, stack):
+    """No vendor of the stack file is lost between YAML and the mesh."""
+    filters = run_program(stack).of_kind("EnvoyFilter")
+    names = {envoy_filter.inputs["metadata"]["name"] for envoy_filter in filters}
+    for vendor in settings_of(stack).vendors:
+        assert f"proxy-vendor-{vendor.name}" in names
+
+
+def test_an_istio_that_was_there_is_left_alone(edited):
+    """With `install: false` no release and no namespace is made; the rest is as ever."""
+    path = edited("prod", lambda keys: keys.update(istio={"install": False}))
+    run = run_with("prod", path)
+    assert run.of_type("kubernetes:helm.sh/v3:Release") == ()
+    assert {r.inputs["metadata"]["name"] for r in run.of_kind("Namespace")} == {
+        "monitoring",
+        "crawlers",
+    }
+    assert run.of_kind("EnvoyFilter")
+    assert {role.namespace for role in run.of_kind("Role")} >= {"istio-system"}
+    required = run.outputs["requiredIstioValues"]
+    assert required["meshConfig"]["defaultConfig"]["proxyStatsMatcher"]["inclusionRegexps"]
+    annotations = required["sidecarInjectorWebhook"]["injectedAnnotations"]
+    assert json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"])
+
+
+def test_a_revision_injects_by_its_own_label(edited):
+    """`istio-injection` beside `istio.io/rev` would call the default revision."""
+    run = run_with("prod", edited("prod", lambda keys: keys.update(istio={"revision": "canary"})))
+    labels = run.only("Namespace", "crawlers")["metadata"]["labels"]
+    assert labels["istio.io/rev"] == "canary"
+    assert "istio-injection" not in labels
+    (istiod,) = [
+        release.inputs
+        for release in run.of_type("kubernetes:helm.sh/v3:Release")
+        if release.inputs["name"] == "istiod"
+    ]
+    assert istiod["values"]["revision"] == "canary"
+
+
+def test_several_namespaces_of_crawlers(edited):
+    """Each gets attribution, sidecars, and Prometheus's leave to look."""
+    names = ["crawlers", "crawlers-eu"]
+    path = edited("prod", lambda keys: keys.update(crawlers={"namespaces": names}))
+    run = run_with("prod", path)
+    for name in names:
+        filters = [f for f in run.of_kind("EnvoyFilter") if f.namespace == name]
+        assert len(filters) == 4
+        assert any(role.namespace == name for role in run.of_kind("Role"))
+    assert len({resource.urn for resource in run.resources}) == len(run.resources)
+
+
+def test_synthetic_traffic_only_where_it_is_wanted(run_program):
+    """It costs money at real vendors: prod has none unless its file says so."""
+    names = {w.inputs["metadata"]["name"] for w in workloads(run_program("prod"))}
+    assert names == {"prometheus", "grafana"}
+    names = {w.inputs["metadata"]["name"] for w in workloads(run_program("dev"))}
+    assert names == {"prometheus", "grafana", "load-generator"}
+
+
+def test_the_generators_plan_is_one_it_takes(run_program):
+    """The crawler refuses a plan it does not know whole: its pod would never start."""
+    run = run_program("dev")
+    (files,) = [c for c in run.of_kind("ConfigMap") if c.name == "load-generator-files"]
+    plan = read_plan(json.loads(files.inputs["data"]["plan.json"]), {})
+    load_generator = settings_of("dev").load_generator
+    assert {vendor.name for vendor in plan.vendors} == set(load_generator.endpoints)
+    assert plan.requests_per_second == load_generator.requests_per_second
+    compile(files.inputs["data"]["crawler.py"], "crawler.py", "exec")
+
+
+def test_every_rule_and_board_travels(run_program):
+    """A file in rules/ or a board that does not reach its ConfigMap alerts nobody."""
+    run = run_program("prod")
+    rules = run.only("ConfigMap", "prometheus-rules")["data"]
+    assert set(rules) == {"thresholds.yml", *(p.name for p in (ROOT / "rules").glob("*.yml"))}
+    (boards,) = [c for c in run.of_kind("ConfigMap") if c.name == "grafana-dashboards"]
+    assert boards.inputs["data"]
+    for board in boards.inputs["data"].values():
+        assert json.loads(board)["panels"]
+
+
+def test_a_second_prometheus_is_kept_through_drains(run_program):
+    """With two replicas one may leave its node at a time; with one a budget would block drains."""
+    assert run_program("prod").only("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+    assert run_program("dev").of_kind("PodDisruptionBudget") == ()
+
+
+def test_more_series_than_budgeted_are_refused(edited):
+    """Refused by key before anything is deployed, not found out by a Prometheus out of memory."""
+    path = edited("prod", lambda keys: keys.update(telemetry={"seriesBudget": 10}))
+    with pytest.raises(SettingsError, match=r"telemetry\.seriesBudget: 10 is less than"):
+        run_with("prod", path)
+
+
+def test_one_run_does_not_see_another(run_program):
+    """The recorded program is the same however often it ran in this process."""
+    first = run_program("dev")
+    again = run_with("dev", ROOT / "Pulumi.dev.yaml")
+    assert again.resources == first.resources
+    assert again.outputs == first.outputs

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from render.__main__ import main
+from render.program import MOCK_PASSWORD
+from settings.loading import ROOT
+
+SECONDS = 5  # what `make render` may take
+
+
+def tree(folder: Path) -> dict[str, str]:
+    return {
+        str(path.relative_to(folder)): path.read_text()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file()
+    }
+
+
+def render(out: Path, path: Path | str, monkeypatch, stack="prod") -> dict[str, str]:
+    monkeypatch.setenv("STACK_FILE", str(path))
+    assert main(["--stack", stack, "--out", str(out)]) == 0
+    return tree(out)
+
+
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_one_process_renders_in_time(stack, tmp_path):
+    """A reviewer waits for it: at most 5 s, imports and all."""
+    environment = {key: value for key, value in os.environ.items() if key != "STACK_FILE"}
+    start = time.monotonic()
+    done = subprocess.run(
+        [sys.executable, "-m", "render", "--stack", stack, "--out", str(tmp_path)],
+        cwd=ROOT,
+        env=environment,
+        capture_output=True,
+        text=True,
+    )
+    seconds = time.monotonic() - start
+    print(f"render {stack}: {seconds:.1f} s")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    assert seconds <= SECONDS
+    report = json.loads((tmp_path / "render.json").read_text())
+    assert report["status"] == 0
+    assert report["stack"] == stack
+    assert report["files"] == sorted(set(tree(tmp_path)) - {"render.json"})
+
+
+def test_the_same_stack_is_the_same_bytes(tmp_path, monkeypatch):
+    """Otherwise every diff of two renderings shows what nobody changed."""
+    stack_file = ROOT / "Pulumi.dev.yaml"
+    first = render(tmp_path / "one", stack_file, monkeypatch, "dev")
+    assert first == render(tmp_path / "two", stack_file, monkeypatch, "dev")
+
+
+def test_files_are_where_they_are_looked_for(tmp_path, monkeypatch):
+    """A folder a namespace; one object a file, named by kind and name; releases apart."""
+    files = render(tmp_path, ROOT / "Pulumi.prod.yaml", monkeypatch)
+    assert "_cluster/Namespace-crawlers.yaml" in files
+    assert "monitoring/StatefulSet-prometheus.yaml" in files
+    assert "crawlers/EnvoyFilter-proxy-vendor-vendor-a.yaml" in files
+    for name, text in files.items():
+        folder, _, file = name.partition("/")
+        if name == "render.json":
+            continue
+        content = yaml.safe_load(text)
+        if folder == "helm":
+            assert {"chart", "values", "version"} <= content.keys()
+        else:
+            assert content["metadata"].get("namespace", "_cluster") == folder
+            assert file == f"{content['kind']}-{content['metadata']['name']}.yaml"
+        assert not any(line.rstrip().endswith((": &id001", "*id001")) for line in text.splitlines())
+
+
+def test_the_script_reads_as_a_script(tmp_path, monkeypatch):
+    """Lua stands in the file line by line, so that a changed range is one line of a diff."""
+    files = render(tmp_path, ROOT / "Pulumi.prod.yaml", monkeypatch)
+    lines = files["crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml"].splitlines()
+    assert any(line.strip().startswith("function envoy_on_request(") for line in lines)
+    assert any('"10.2.0.0/16"' in line and "10.1" not in line for line in lines)
+
+
+def test_an_edited_range_changes_its_vendors_filter_only(edited, tmp_path, monkeypatch):
+    """A review of a range shows the one object that changes in the cluster."""
+    before = render(tmp_path / "one", ROOT / "Pulumi.prod.yaml", monkeypatch)
+    path = edited("prod", lambda keys: keys["vendors"][1].update(cidrs=["10.2.0.0/17"]))
+    after = render(tmp_path / "two", path, monkeypatch)
+    assert {
+        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
+    } == {"crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml"}
+
+
+def test_a_changed_plan_is_a_new_config_map(edited, tmp_path, monkeypatch):
+    """Pods roll because the name in their template changes with the content."""
+
+    def faster(keys):
+        keys["loadGenerator"]["requestsPerSecond"] = 20
+
+    before = render(tmp_path / "one", ROOT / "Pulumi.dev.yaml", monkeypatch, "dev")
+    after = render(tmp_path / "two", edited("dev", faster), monkeypatch, "dev")
+    (new,) = after.keys() - before.keys()
+    assert new.startswith("crawlers/ConfigMap-load-generator-files-")
+    name = new.removesuffix(".yaml").partition("ConfigMap-")[2]
+    assert name in after["crawlers/Deployment-load-generator.yaml"]
+
+
+def test_no_secret_is_written(tmp_path, monkeypatch):
+    """Renderings are put into reviews: a Secret shows its keys and nothing else."""
+    files = render(tmp_path, ROOT / "Pulumi.prod.yaml", monkeypatch)
+    secrets = [yaml.safe_load(text) for name, text in files.items() if "/Secret-" in name]
+    assert secrets
+    for secret in secrets:
+        assert set(secret["stringData"].values()) == {"REDACTED"}
+    assert not any(MOCK_PASSWORD in text for text in files.values())
+
+
+def test_what_is_no_longer_rendered_is_removed(edited, tmp_path, monkeypatch):
+    """A vendor that left leaves no file behind; files of others stay."""
+    out = tmp_path / "out"
+    render(out, ROOT / "Pulumi.prod.yaml", monkeypatch)
+    notes = out / "crawlers" / "notes.txt"
+    notes.write_text("mine")
+    (tmp_path / "beside.yaml").write_text("mine")
+    report = json.loads((out / "render.json").read_text())
+    report["files"] += ["../beside.yaml", "/etc/hostname", 3]
+    (out / "render.json").write_text(json.dumps(report))
+
+    files = render(out, edited("prod", lambda keys: keys["vendors"].pop()), monkeypatch)
+    assert "crawlers/EnvoyFilter-proxy-vendor-vendor-c.yaml" not in files
+    assert "crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml" in files
+    assert notes.exists()
+    assert (tmp_path / "beside.yaml").exists()
+
+
+def test_a_bad_file_renders_nothing(edited, tmp_path, monkeypatch, capsys):
+    """Exit code 1, every finding a line, and no manifest that somebody could apply."""
+    out = tmp_path / "out"
+    render(out, ROOT / "Pulumi.prod.yaml", monkeypatch)
+
+    def spoil(keys):
+        keys["vendors"][0]["cidrs"] = ["10.1.0.0/33"]
+        keys["prometheus"]["replicas"] = 9
+
+    monkeypatch.setenv("STACK_FILE", str(edited("prod", spoil)))
+    capsys.readouterr()
+    assert main(["--stack", "prod", "--out", str(out)]) == 1
+    findings = capsys.readouterr().err.splitlines()
+    assert len(findings) == 2
+    assert any(finding.startswith("vendors[0].cidrs[0]: '10.1.0.0/33'") for finding in findings)
+    assert tree(out).keys() == {"render.json"}
+    assert json.loads((out / "render.json").read_text()) == {"status": 1, "findings": findings}
+
+
+def test_a_missing_file_is_no_defect_of_a_stack(tmp_path, monkeypatch, capsys):
+    """Exit code 2: nothing was looked at."""
+    monkeypatch.setenv("STACK_FILE", str(tmp_path / "Pulumi.nowhere.yaml"))
+    assert main(["--stack", "nowhere", "--out", str(tmp_path / "out")]) == 2
+    assert "there is no such file" in capsys.readouterr().err

@@ -1,0 +1,48 @@
+"""Names in PromQL, for tests that ask what a rule or a panel reads."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+RULES = Path(__file__).parents[2] / "rules"
+
+_NOT_METRICS = re.compile(
+    r"""
+    \[ [^\]]* \]                                             # ranges
+    | \b(?:by|without|on|ignoring|group_left|group_right) \s* \( [^)]* \)
+    | \b(?:and|or|unless|offset|bool|by|without)\b
+    | \b[a-z_0-9]+ \s* (?=\()                                # functions and aggregations
+    | \b[0-9][0-9.eE]*[a-z]*                                 # numbers and durations
+    | \b(?:NaN|Inf)\b
+    """,
+    re.VERBOSE,
+)
+
+
+def metric_names(expression: str) -> set[str]:
+    """Return the metrics that a PromQL expression selects by name."""
+    without_strings = re.sub(r'"(?:\\.|[^"\\])*"', "", expression)
+    without_matchers = re.sub(r"\{[^}]*\}", "", without_strings)
+    return set(re.findall(r"[a-zA-Z_:][\w:]*", _NOT_METRICS.sub(" ", without_matchers)))
+
+
+def rules() -> list[dict[str, Any]]:
+    """Return every rule of rules/, in the order of the files."""
+    groups = [
+        group
+        for file in sorted(RULES.glob("*.yml"))
+        for group in yaml.safe_load(file.read_text(encoding="utf-8"))["groups"]
+    ]
+    return [rule for group in groups for rule in group["rules"]]
+
+
+def records() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "record" in rule]
+
+
+def alerts() -> list[dict[str, Any]]:
+    return [rule for rule in rules() if "alert" in rule]

@@ -1,0 +1,157 @@
+"""Every rule and alert: read by promtool, named by rule, fed by what is really scraped."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from components.attribution.stats import SCRAPED_METRICS
+from tests.rules.promql import RULES, alerts, metric_names, records, rules
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+
+PROMETHEUS_OWN = {
+    # Written by the scrape itself.
+    "up",
+    *(line.split()[0] for line in (HERE / "prometheus-3.16.0-metrics.txt").read_text().splitlines()),
+}
+"""What job "prometheus" exports: the real 3.16.0's /metrics, name and type, after a scrape."""
+
+RECORDED_BY_THE_PROGRAM = {"cluster:prometheus_samples_appended:threshold"}
+"""Rendered from the stack's size; HighMetricIngestionRate does without."""
+
+LEVELS = {
+    "cluster": set(),
+    "job": {"job"},
+    "proxy_vendor": {"proxy_vendor"},
+    "proxy_vendor_le": {"proxy_vendor", "le"},
+    "proxy_vendor_outcome": {"proxy_vendor", "proxy_outcome"},
+    "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
+    "workload_proxy_vendor": {"source_workload", "source_workload_namespace", "proxy_vendor"},
+}
+DERIVED = {"request_failures", "request_failures_per_requests", "prometheus_samples_appended"}
+"""Middle parts that are no metric's name: what they count is in the rule's comment."""
+
+OUTCOMES = {
+    "failure": {
+        *("connect_failed", "timeout", "reset", "auth_failed", "quota_exhausted"),
+        *("rate_limited", "blocked", "vendor_error"),
+    },
+    "no failure": {"success", "rejected", "client_cancelled", "auth_challenge", "target_error"},
+}
+
+
+def test_promtool_reads_every_rule_file(promtool: Path) -> None:
+    """No file is shipped that Prometheus would refuse, nor one its linter complains about."""
+    files = sorted(map(str, RULES.glob("*.yml")))
+    done = _run(promtool, "check", "rules", "--lint=all", "--lint-fatal", *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("file", sorted(HERE.glob("*.test.yml")), ids=lambda file: file.name)
+def test_rules_give_the_expected_values(promtool: Path, file: Path) -> None:
+    """Invented series in, recorded values and alerts out, as the test file says."""
+    done = _run(promtool, "test", "rules", "--diff", str(file))
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_every_record_and_alert_has_a_test() -> None:
+    """A rule nobody ever evaluated is not shipped."""
+    tested = "".join(file.read_text(encoding="utf-8") for file in HERE.glob("*.test.yml"))
+    names = {rule.get("record") or rule["alert"] for rule in rules()}
+    assert {name for name in names if name not in tested} == set()
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
+def test_every_alert_is_tested_firing_and_silent(alert: dict[str, str]) -> None:
+    """An alert that cannot fire, or cannot be quiet, is worse than none."""
+    text = (HERE / "alerts.test.yml").read_text(encoding="utf-8")
+    name = re.escape(alert["alert"])
+    assert re.search(rf"alertname: {name}\n\s+eval_time: .*\n\s+exp_alerts:", text)
+    assert re.search(rf"{{alertname: {name}, eval_time: \w+}}", text)
+
+
+@pytest.mark.parametrize("rule", records(), ids=lambda rule: rule["record"])
+def test_a_records_name_tells_its_labels_metric_and_operation(rule: dict[str, str]) -> None:
+    """`level:metric:operation`: whoever reads a name in a query knows what labels it has."""
+    level, metric, operation = rule["record"].split(":")
+    assert level in LEVELS
+    assert re.fullmatch(r"(ratio_)?rate5m|sum|count|p50|p95", operation)
+    raw = {name.removesuffix("_total") for name in (*SCRAPED_METRICS, *PROMETHEUS_OWN)}
+    bases = raw | {name.removesuffix("_bucket") for name in raw}
+    assert metric in bases | DERIVED
+
+    expr = rule["expr"]
+    # The outermost aggregation says which labels are left; a rule without one keeps its input's.
+    outermost = re.match(r"(?:sum|max|count)(?: by \(([^)]*)\))?\s*\(", expr)
+    if outermost:
+        left = {label.strip() for label in (outermost.group(1) or "").split(",")} - {""}
+        assert left | set(rule.get("labels", {})) == LEVELS[level]
+    else:
+        inputs = {name.split(":")[0] for name in metric_names(expr)}
+        assert inputs <= {level, f"{level}_le"}
+
+
+def test_sums_are_of_rates() -> None:
+    """A rate of a sum reads every pod that ends as a counter reset of all the others."""
+    for rule in rules():
+        assert not re.search(r"rate\s*\(\s*+(?!\w+[{\[])", rule["expr"]), rule
+        assert not re.search(r"rate\s*\([^)]*:[^)]*\)", rule["expr"]), rule
+
+
+def test_rules_read_only_what_is_scraped_or_recorded_before() -> None:
+    """A misspelt or dropped metric would be a panel without data and an alert without a voice."""
+    known = {*SCRAPED_METRICS, *PROMETHEUS_OWN, *RECORDED_BY_THE_PROGRAM}
+    known |= {rule["record"] for rule in records()}
+    read = {name for rule in rules() for name in metric_names(rule["expr"])}
+    assert read - known == set()
+
+
+def test_every_scraped_statistic_is_used() -> None:
+    """The scrape keeps no series that nothing reads: each is multiplied by the pods."""
+    read = {name for rule in rules() for name in metric_names(rule["expr"])}
+    parts_of_a_histogram = {name for name in SCRAPED_METRICS if name.endswith(("_sum", "_count"))}
+    assert set(SCRAPED_METRICS) - parts_of_a_histogram - read == set()
+
+
+def test_failures_are_the_outcomes_a_vendor_can_be_blamed_for() -> None:
+    """The failure rule names each blamable outcome, and the program can emit no other."""
+    (expr,) = [r["expr"] for r in records() if r["record"] == "proxy_vendor:request_failures:rate5m"]
+    (blamed,) = re.findall(r'proxy_outcome=~"([^"]*)"', expr)
+    assert set(blamed.split("|")) == OUTCOMES["failure"]
+    source = (ROOT / "components/attribution/outcome.py").read_text(encoding="utf-8")
+    emitted = set(re.findall(r"'(\w+)'", source)) & set.union(*OUTCOMES.values())
+    assert emitted == set.union(*OUTCOMES.values())
+
+
+@pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
+def test_an_alert_tells_what_to_do(alert: dict[str, dict[str, str]]) -> None:
+    """Whoever is woken gets a sentence, a number with causes, and a page that says what to do."""
+    name, notes = str(alert["alert"]), alert["annotations"]
+    assert alert["labels"]["severity"] in {"page", "ticket"}
+    assert set(notes) == {"summary", "description", "runbook_url"}
+    assert notes["summary"].endswith(".") and "\n" not in notes["summary"]
+    assert "{{" in notes["description"], "the number is missing"
+    assert " or " in notes["description"], "two causes, please"
+    assert notes["runbook_url"] == f"docs/runbooks/{name}.md"
+
+
+def test_runbooks_and_alerts_are_the_same_set() -> None:
+    """No alert without a runbook, no runbook of an alert that is gone; each says the four things."""
+    runbooks = {file.stem: file.read_text("utf-8") for file in (ROOT / "docs/runbooks").glob("*.md")}
+    assert set(runbooks) == {alert["alert"] for alert in alerts()}
+    for name, text in runbooks.items():
+        assert text.startswith(f"# {name}\n")
+        headings = re.findall(r"^## (.*)$", text, re.MULTILINE)
+        assert headings == ["What users feel", "First checks", "How to stop it", "When it lies"]
+        assert text.count("```") >= 6, f"{name}: three checks with their commands"
+
+
+def _run(promtool: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(promtool), *arguments], capture_output=True, text=True, timeout=60, check=False
+    )

@@ -1,0 +1,225 @@
+"""The door: files, the engine's configuration, and plain values end in the same settings."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from settings.keys import KEYS
+from settings.loading import (
+    PROJECT,
+    ROOT,
+    SettingsError,
+    load_stack_file,
+    parse_settings,
+    settings_of_pulumi_config,
+    stack_file,
+)
+from settings.model import StackSettings
+from settings.values import AddressRange, cpu_millis, memory_bytes, parse_network
+
+SHIPPED = [ROOT / "Pulumi.dev.yaml", ROOT / "Pulumi.prod.yaml", ROOT / "lab" / "Pulumi.lab.yaml"]
+SMALLEST = {"cluster": "dev", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
+
+
+def raw_config(path: Path) -> dict[str, object]:
+    config = yaml.safe_load(path.read_text())["config"]
+    return {name.removeprefix(f"{PROJECT}:"): value for name, value in config.items()}
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_shipped_stacks_load(path):
+    """A fresh clone has no stack that is refused."""
+    assert load_stack_file(path).vendors
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_the_engine_and_the_file_agree(path):
+    """What `make render` showed is what `pulumi up` deploys."""
+    config = {
+        f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in raw_config(path).items()
+    }
+    # The engine adds Pulumi.yaml's defaults and other programs' namespaces.
+    config |= {f"{PROJECT}:network": "{}", "kubernetes:context": "dev"}
+    assert settings_of_pulumi_config(config) == load_stack_file(path)
+
+
+def test_the_briefs_vendors_are_the_shipped_examples():
+    """vendor-a, -b and -c have the ranges the brief gives them, on dev and prod alike."""
+    expected = {
+        "vendor-a": (AddressRange(parse_network("10.1.0.0/16")),),
+        "vendor-b": (AddressRange(parse_network("10.2.0.0/16")),),
+        "vendor-c": (AddressRange(parse_network("10.3.0.0/16")),),
+    }
+    for stack in ("dev", "prod"):
+        vendors = load_stack_file(ROOT / f"Pulumi.{stack}.yaml").vendors
+        assert {vendor.name: vendor.cidrs for vendor in vendors} == expected
+
+
+def test_only_cluster_and_vendors_are_required():
+    """A newcomer's first file has two keys."""
+    assert parse_settings(SMALLEST).prometheus.retention == 7 * 86400
+    required = {
+        str(field.alias) for field in StackSettings.model_fields.values() if field.is_required()
+    }
+    assert required == {"cluster", "vendors"}
+
+
+def test_monitoring_stays_inside_the_briefs_figures():
+    """One Prometheus and Grafana: requests 6 GB and 3 CPU, limits 8 GB and 4 CPU, together."""
+    defaults = parse_settings(SMALLEST)
+    for half, gigabytes, cores in (("requests", 6, 3), ("limits", 8, 4)):
+        quantities = [
+            getattr(section.resources, half) for section in (defaults.prometheus, defaults.grafana)
+        ]
+        assert sum(memory_bytes(one.memory) for one in quantities) <= gigabytes * 10**9
+        assert sum(cpu_millis(one.cpu) for one in quantities) <= cores * 1000
+
+
+def test_crawler_and_sidecar_have_the_briefs_figures():
+    """The brief's 100 MB and 0.1 CPU, 256 MB and 0.5 CPU, and a sidecar's 200 MB and 0.1 CPU."""
+    defaults = parse_settings(SMALLEST)
+    generator, sidecar = defaults.load_generator.resources, defaults.istio.sidecar
+    assert (generator.requests.cpu, generator.requests.memory) == ("100m", "100M")
+    assert (generator.limits.cpu, generator.limits.memory) == ("500m", "256M")
+    assert (sidecar.requests.cpu, sidecar.requests.memory) == ("100m", "200M")
+
+
+def test_settings_cannot_be_changed():
+    """What was checked is what is deployed."""
+    with pytest.raises(ValueError, match="frozen"):
+        parse_settings(SMALLEST).cluster = "prod"
+
+
+def test_field_names_are_no_keys():
+    """One spelling a key: a file with both `httpPorts` and `http_ports` would be a riddle."""
+    vendor = {"name": "vendor-a", "cidrs": ["10.1.0.0/16"], "http_ports": [3128]}
+    with pytest.raises(SettingsError) as refused:
+        parse_settings({"cluster": "dev", "vendors": [vendor]})
+    assert refused.value.findings == (
+        "vendors[0].http_ports: unknown key; did you mean 'httpPorts'?",
+    )
+
+
+def test_wrong_json_from_the_engine_is_told_once():
+    """`pulumi config set vendors x` leaves text where a list belongs."""
+    with pytest.raises(SettingsError) as refused:
+        settings_of_pulumi_config(
+            {
+                f"{PROJECT}:cluster": "Dev",
+                f"{PROJECT}:vendors": "vendor-a",
+                f"{PROJECT}:grafanna": "{}",
+            }
+        )
+    assert refused.value.findings == (
+        "vendors: 'vendor-a' is not JSON; set the key in the stack's file instead",
+        "cluster: 'Dev' is not a DNS label; use 1 to 63 of a-z, 0-9 and '-', first and last no '-'",
+        "grafanna: unknown key; did you mean 'grafana'?",
+    )
+
+
+def test_an_empty_configuration_from_the_engine():
+    """A stack that was never configured is told its two required keys."""
+    with pytest.raises(SettingsError) as refused:
+        settings_of_pulumi_config({})
+    assert [finding.partition(":")[0] for finding in refused.value.findings] == [
+        "cluster",
+        "vendors",
+    ]
+
+
+def test_cluster_that_looks_like_a_number_stays_text():
+    """The engine hands text over as it is: cluster 7 is a name, not JSON."""
+    config = {f"{PROJECT}:cluster": "7", f"{PROJECT}:vendors": json.dumps(SMALLEST["vendors"])}
+    assert settings_of_pulumi_config(config).cluster == "7"
+
+
+def test_pulumis_own_keys_and_other_programs_are_left_alone(tmp_path):
+    """secretsprovider, encryptionsalt and kubernetes: belong to Pulumi."""
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(
+        "secretsprovider: passphrase\n"
+        "encryptionsalt: v1:abc\n"
+        f"config:\n  {PROJECT}:cluster: dev\n  kubernetes:context: dev\n"
+        f"  {PROJECT}:vendors: [{{name: vendor-a, cidrs: [10.1.0.0/16]}}]\n"
+    )
+    assert load_stack_file(path).cluster == "dev"
+
+
+def test_anchors_and_merge_keys_are_understood(tmp_path):
+    """Vendors may share lines; Pulumi's own reader knows `<<` too."""
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(
+        f"config:\n  {PROJECT}:cluster: dev\n  {PROJECT}:vendors:\n"
+        "    - &common {name: vendor-a, cidrs: [10.1.0.0/16], httpPorts: [3128]}\n"
+        "    - {<<: *common, name: vendor-b, cidrs: [10.2.0.0/16]}\n"
+    )
+    vendors = load_stack_file(path).vendors
+    assert [vendor.name for vendor in vendors] == ["vendor-a", "vendor-b"]
+    assert vendors[1].http_ports == (3128,)
+
+
+def test_yaml_reads_words_as_pulumi_does(tmp_path):
+    """`no` is a name to Pulumi's YAML 1.2 reader; to PyYAML's own it would be false."""
+    path = tmp_path / "Pulumi.dev.yaml"
+    path.write_text(
+        f"config:\n  {PROJECT}:cluster: no\n"
+        f"  {PROJECT}:vendors: [{{name: on, cidrs: [10.1.0.0/16]}}]\n"
+    )
+    assert load_stack_file(path).cluster == "no"
+    assert load_stack_file(path).vendors[0].name == "on"
+
+
+def test_stack_file_of_the_environment_wins(monkeypatch, tmp_path):
+    """STACK_FILE lets a stack live outside the root, as the lab's does."""
+    monkeypatch.delenv("STACK_FILE", raising=False)
+    assert stack_file("prod") == ROOT / "Pulumi.prod.yaml"
+    monkeypatch.setenv("STACK_FILE", str(tmp_path / "mine.yaml"))
+    assert stack_file("prod") == tmp_path / "mine.yaml"
+
+
+def test_errors_of_ten_thousand_ranges_are_all_told():
+    """A generated file with a systematic mistake is no reason to stop at the first."""
+    cidrs = [f"10.{n // 256}.{n % 256}.1/24" for n in range(10_000)]
+    with pytest.raises(SettingsError) as refused:
+        parse_settings({"cluster": "dev", "vendors": [{"name": "vendor-a", "cidrs": cidrs}]})
+    assert len(refused.value.findings) == 10_000
+
+
+WORDS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.text(max_size=8),
+    st.sampled_from(["10.1.0.0/16", "vendor-a", "30s", "50Gi", "100m", "[key]", "http"]),
+)
+KEY_NAMES = st.text(max_size=6) | st.sampled_from(
+    [*{key.name for key in KEYS.values()}, "secure", "[key]"]
+)
+ANYTHING = st.recursive(
+    WORDS,
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEY_NAMES, inner, max_size=4),
+    max_leaves=25,
+)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.dictionaries(KEY_NAMES, ANYTHING, max_size=5), st.booleans())
+def test_whatever_a_stack_says_ends_in_settings_or_sentences(extra, complete):
+    """No input brings a traceback, or pydantic's own words."""
+    told = ()
+    try:
+        parse_settings({**SMALLEST, **extra} if complete else extra)
+    except SettingsError as error:
+        told = error.findings or ("nothing",)
+    for finding in told:
+        assert "; " in finding or "did you mean" in finding
+        assert "\n" not in finding
+        assert "is not accepted" not in finding

@@ -1,0 +1,115 @@
+"""Values are read as the systems behind them read the same text."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from settings.values import (
+    LONGEST_DURATION,
+    AddressRange,
+    cpu_millis,
+    format_bytes,
+    format_duration,
+    memory_bytes,
+    parse_bytes,
+    parse_duration,
+    parse_network,
+    split_endpoint,
+)
+
+
+@given(st.integers(1, LONGEST_DURATION))
+def test_a_duration_survives_being_written(seconds):
+    """What Prometheus and Envoy are given is what the stack says."""
+    assert parse_duration(format_duration(seconds)) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("30s", 30), ("10m", 600), ("7d", 604800), ("1w", 604800), ("1h30m", 5400), ("90m", 5400)],
+)
+def test_durations(text, seconds):
+    """Units are Prometheus's."""
+    assert parse_duration(text) == seconds
+
+
+def test_durations_are_written_in_exact_units():
+    """A page shows 7d, not 604800s."""
+    assert [format_duration(n) for n in (0, 1, 60, 5400, 604800)] == [
+        "0s",
+        "1s",
+        "1m",
+        "1h30m",
+        "7d",
+    ]
+
+
+@given(st.integers(1, 2**50))
+def test_a_size_survives_being_written(size):
+    """No byte is lost between the stack and the volume claim."""
+    assert parse_bytes(format_bytes(size)) == size
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("40GB", 40 * 10**9), ("50Gi", 50 * 2**30), ("1.5Gi", 3 * 2**29), ("512M", 512 * 10**6)],
+)
+def test_sizes(text, size):
+    """GB is 10^9 and Gi is 2^30."""
+    assert parse_bytes(text) == size
+
+
+def test_quantities_are_compared_in_one_unit():
+    """0.5 CPU is 500m; 1Gi is more than 1G."""
+    assert cpu_millis("0.5") == cpu_millis("500m") == 500
+    assert memory_bytes("1Gi") > memory_bytes("1G") == 10**9
+
+
+def test_a_bare_address_is_a_range_of_one():
+    """Vendors of dedicated proxies give addresses, not blocks."""
+    assert parse_network("10.1.0.7") == ip_network("10.1.0.7/32")
+    assert parse_network("2001:db8::7") == ip_network("2001:db8::7/128")
+    assert AddressRange.parse({"range": "10.1.0.7", "pool": "isp"}) == AddressRange(
+        ip_network("10.1.0.7/32"), "isp"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "address", "port"),
+    [
+        ("10.2.9.1", "10.2.9.1", None),
+        ("10.2.9.1:3128", "10.2.9.1", 3128),
+        ("[2001:db8::1]:3128", "2001:db8::1", 3128),
+        ("[2001:db8::1]", "2001:db8::1", None),
+        ("2001:db8::1", "2001:db8::1", None),
+    ],
+)
+def test_endpoints(text, address, port):
+    """Every way an address and its port are commonly written."""
+    assert split_endpoint(text) == (ip_address(address), port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", ":", "10.1.0.10:", "10.1.0.10:0", "10.1.0.10:x", "[10.1.0.10]:80", "[::1", "::1]:80",
+     "10.1.0.10:80:90", "fe80::1%eth0", "10.1.0.10\n", "10.1.0.10:80\n", "１０.1.0.10"],
+)  # fmt: skip
+def test_what_is_no_endpoint(text):
+    """Half an address is no address."""
+    with pytest.raises(ValueError, match=";"):
+        split_endpoint(text)
+
+
+@given(st.text(max_size=20))
+def test_any_text_is_an_endpoint_or_refused_with_a_fix(text):
+    """No text brings another error than the sentence."""
+    refusal = "reason; fix"
+    try:
+        split_endpoint(text)
+    except ValueError as error:
+        refusal = str(error)
+    assert "; " in refusal

@@ -1,0 +1,152 @@
+"""`make which`: whose address is it, in which chain, and who else covers it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from components.attribution.render import chain_name
+from settings.loading import ROOT, load_stack_file
+from settings.which import main
+
+LAB = ROOT / "lab" / "Pulumi.lab.yaml"
+
+
+@pytest.fixture
+def lab(monkeypatch):
+    monkeypatch.setenv("STACK_FILE", str(LAB))
+
+
+def ask(capsys, *arguments: str):
+    """(exit code, the JSON on standard output, the lines on standard error)."""
+    status = main(arguments)
+    out, err = capsys.readouterr()
+    return status, json.loads(out), err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("address", "vendor", "covered_by", "pool", "chain"),
+    [
+        ("127.1.0.10", "vendor-a", "127.1.0.0/16", None, "proxy-vendor_vendor-a_http"),
+        ("127.1.0.10:3128", "vendor-a", "127.1.0.0/16", None, "proxy-vendor_vendor-a_http"),
+        ("127.1.0.10:1080", "vendor-a", "127.1.0.0/16", None, "proxy-vendor_vendor-a_opaque"),
+        ("127.4.0.77:3128", "vendor-e", "127.4.0.77/32", None, "proxy-vendor_vendor-e_http"),
+    ],
+)
+def test_an_address_of_one_vendor(capsys, lab, address, vendor, covered_by, pool, chain):
+    """The port decides only what is looked into, never whose it is."""
+    assert ask(capsys, address, "--stack", "lab") == (
+        0,
+        {
+            "vendor": vendor,
+            "range": covered_by,
+            "pool": pool,
+            "chain": chain,
+            "status": 0,
+            "findings": [],
+        },
+        [],
+    )
+
+
+@pytest.mark.parametrize("address", ["127.9.9.9:3128", "8.8.8.8", "[2001:db8::1]:3128", "::1"])
+def test_an_address_outside_every_range(capsys, lab, address):
+    """Unknown is an answer, not an error: that traffic keeps Istio's own way."""
+    status, found, _ = ask(capsys, address, "--stack", "lab")
+    assert status == 0
+    assert found == {
+        "vendor": "unknown",
+        "range": None,
+        "pool": None,
+        "chain": None,
+        "status": 0,
+        "findings": [],
+    }
+
+
+def test_nested_ranges_name_who_else_covers_the_address(capsys, lab):
+    """The longer prefix wins, and the loser is told."""
+    _, found, _ = ask(capsys, "127.1.8.9:3128", "--stack", "lab")
+    assert found["vendor"] == "vendor-d"
+    assert found["overlaps"] == [{"vendor": "vendor-a", "range": "127.1.0.0/16", "pool": None}]
+    _, found, _ = ask(capsys, "127.2.200.1:3128", "--stack", "lab")
+    assert (found["vendor"], found["pool"]) == ("vendor-b", "residential")
+    assert found["overlaps"] == [{"vendor": "vendor-b", "range": "127.2.0.0/16", "pool": None}]
+
+
+def test_a_vendor_that_is_not_inspected_has_the_opaque_chain(capsys, monkeypatch, tmp_path):
+    """`inspect: connections` gives a vendor no HTTP chain; IPv6 is no exception."""
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(
+        "config:\n  proxy-observability:cluster: x\n  proxy-observability:vendors:\n"
+        "    - {name: vendor-a, cidrs: ['2001:db8::/32'], inspect: connections}\n"
+    )
+    monkeypatch.setenv("STACK_FILE", str(path))
+    for address in ("[2001:db8::1]:3128", "2001:db8::1"):
+        _, found, _ = ask(capsys, address, "--stack", "x")
+        assert found["chain"] == "proxy-vendor_vendor-a_opaque"
+
+
+def test_chains_are_named_as_they_are_rendered(capsys, lab):
+    """The name is what an operator looks for in the sidecar's configuration."""
+    vendor = load_stack_file(LAB).vendors[0]
+    _, http, _ = ask(capsys, "127.1.0.10:3128", "--stack", "lab")
+    _, opaque, _ = ask(capsys, "127.1.0.10:1", "--stack", "lab")
+    assert http["chain"] == chain_name(vendor, "http")
+    assert opaque["chain"] == chain_name(vendor, "opaque")
+
+
+@pytest.mark.parametrize(
+    "address", ["", "proxy.example.com:3128", "10.1.0.10:99999", "10.1.0.0/16"]
+)
+def test_what_is_no_address_could_not_run(capsys, lab, address):
+    """A mistyped address is not `unknown`."""
+    status, found, errors = ask(capsys, address, "--stack", "lab")
+    assert status == found["status"] == 2
+    assert found["vendor"] is None
+    assert found["findings"] == errors
+    assert errors[0].startswith("ADDRESS: ")
+
+
+def test_a_stack_without_a_file_could_not_run(capsys, monkeypatch):
+    """A mistyped stack is told which there are."""
+    monkeypatch.delenv("STACK_FILE", raising=False)
+    status, _, errors = ask(capsys, "10.1.0.10", "--stack", "prd")
+    assert status == 2
+    assert errors == [
+        "Pulumi.prd.yaml: there is no such file; there are Pulumi.dev.yaml, Pulumi.prod.yaml"
+    ]
+
+
+def test_a_wrong_stack_is_a_defect_a_finding_a_line(capsys, monkeypatch):
+    """Every mistake of the stack is on standard error, one a line."""
+    wrong = ROOT / "tests" / "settings" / "wrong" / "six-mistakes.yaml"
+    monkeypatch.setenv("STACK_FILE", str(wrong))
+    status, found, errors = ask(capsys, "10.1.0.10", "--stack", "dev")
+    assert status == found["status"] == 1
+    assert errors == wrong.with_suffix(".txt").read_text().splitlines() == found["findings"]
+
+
+def test_out_holds_the_same_json(capsys, lab, tmp_path):
+    """A program reads which.json; folders are made as needed."""
+    folder = tmp_path / "new" / "folder"
+    _, found, _ = ask(capsys, "127.1.8.9", "--stack", "lab", "--out", str(folder))
+    assert json.loads((folder / "which.json").read_text()) == found
+
+
+def test_as_a_program():
+    """The command behind `make which`, from another folder's point of view."""
+    done = subprocess.run(
+        [sys.executable, "-m", "settings.which", "10.2.9.1:3128", "--stack", "prod"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if name != "STACK_FILE"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["vendor"] == "vendor-b"

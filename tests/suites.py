@@ -1,0 +1,102 @@
+"""`make test`: the levels of tests, one after another, and one line of sums at the end.
+
+Exit codes: 0 all passed, 1 a test failed, 2 could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+TESTS = Path(__file__).parent
+LEVELS = ("lua", "program", "rules", "lab")
+"""Folders that are a level of their own; every other folder of tests is `unit`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The sums of one level; a level that collected nothing has failed."""
+
+    passed: int
+    failed: int
+    skipped: int
+    seconds: float
+
+
+def suites() -> dict[str, list[Path]]:
+    """Return each level's folders, in the order they run."""
+    others = [f for f in sorted(TESTS.iterdir()) if f.is_dir() and list(f.glob("test_*.py"))]
+    unit = [folder for folder in others if folder.name not in LEVELS]
+    return {"unit": unit} | {level: [TESTS / level] for level in LEVELS}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="make test", description=__doc__)
+    parser.add_argument("--suite", help=f"one of {', '.join(suites())}")
+    parser.add_argument("--out", type=Path, help="folder for test.json")
+    options = parser.parse_args(arguments)
+    if options.suite and options.suite not in suites():
+        print(f"SUITE: {options.suite!r} is unknown; use {', '.join(suites())}", file=sys.stderr)
+        return 2
+
+    chosen = [options.suite] if options.suite else list(suites())
+    outcomes: dict[str, Outcome] = {}
+    for name in chosen:
+        print(f"== {name}", flush=True)
+        outcomes[name] = _run(suites()[name])
+    left_out = [name for name in suites() if name not in chosen]
+    print("\n" + "\n".join(f"{n:<9}{o.seconds:6.1f} s" for n, o in outcomes.items()))
+    print(f"not run: {', '.join(left_out) or 'nothing'}")
+
+    passed, failed, skipped = (
+        sum(getattr(outcome, what) for outcome in outcomes.values())
+        for what in ("passed", "failed", "skipped")
+    )
+    status = 1 if failed else 0
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        report = {
+            "target": "test",
+            "status": status,
+            "suites": {name: vars(outcome) for name, outcome in outcomes.items()},
+            "not_run": left_out,
+        }
+        (options.out / "test.json").write_text(json.dumps(report, indent=1) + "\n")
+    print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
+    return status
+
+
+def _run(folders: Sequence[Path]) -> Outcome:
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        report = Path(folder) / "junit.xml"
+        command = [sys.executable, "-m", "pytest", f"--junitxml={report}", "--durations=3"]
+        ended = subprocess.run([*command, *map(str, folders)], cwd=TESTS.parent, check=False)
+        tree = ElementTree.parse(report).getroot() if report.exists() else None
+    cases = [] if tree is None else list(tree.iter("testcase"))
+    failed = sum(1 for c in cases if c.find("failure") is not None or c.find("error") is not None)
+    skipped = sum(1 for c in cases if c.find("skipped") is not None)
+    if ended.returncode != 0 and not failed:
+        failed = 1  # pytest itself broke, or found no test
+    # A tool that is missing excuses nobody where it can be had.
+    if os.environ.get("CI") == "true":
+        failed, skipped = failed + skipped, 0
+    return Outcome(
+        passed=len(cases) - failed - skipped if cases else 0,
+        failed=failed,
+        skipped=skipped,
+        seconds=time.monotonic() - started,
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

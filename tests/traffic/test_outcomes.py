@@ -1,0 +1,123 @@
+"""What the crawler concludes from bytes, without a socket."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from traffic import crawler, vendor
+from traffic.crawler import Answer, Card, Seen, visible_outcome
+
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nno!"
+
+
+def answer(raw: bytes, *, connect: bool = False, step: int = 0) -> Answer:
+    found = Answer(connect=connect)
+    for start in range(0, len(raw), step or len(raw)):
+        found.feed(memoryview(raw)[start : start + (step or len(raw))])
+    return found
+
+
+def card(fault: str, protocol: str = "http") -> Card:
+    return Card(0, protocol, fault, 100, 0)
+
+
+@pytest.mark.parametrize("protocol", ["http", "tunnel"])
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ("reset", "reset"),
+        ("close", "reset"),
+        ("garbage", "reset"),
+        ("dead", "connect_failed"),
+        ("", "unexpected"),
+        ("slow", "unexpected"),
+        ("rate-limited", "unexpected"),
+    ],
+)
+def test_answer_of_the_sidecar_is_read_by_the_intent(
+    fault: str, outcome: str, protocol: str
+) -> None:
+    """A 503 without X-Sim-Vendor is the sidecar's: only an intent can say what it stands for."""
+    seen = Seen("answered", answer(UNAVAILABLE, connect=protocol == "tunnel"))
+    assert visible_outcome(card(fault, protocol), seen, 1) == outcome
+
+
+@pytest.mark.parametrize(
+    ("end", "seconds", "outcome"),
+    [
+        ("left", 0.05, "client_cancelled"),
+        ("left", 1.2, "timeout"),
+        ("refused", 0, "connect_failed"),
+    ],
+)
+def test_what_the_crawler_itself_does_needs_no_intent(
+    end: str, seconds: float, outcome: str
+) -> None:
+    """Leaving is a time-out once patience has passed, whatever the request was for."""
+    assert visible_outcome(card(""), Seen(end, Answer(), seconds), 1) == outcome
+
+
+def test_connection_lost_before_any_byte_is_no_failure_of_the_vendor() -> None:
+    """A kept-alive connection that its peer closed while idle is unexpected, not a reset."""
+    assert visible_outcome(card(""), Seen("lost", Answer()), 1) == "unexpected"
+    assert visible_outcome(card("reset"), Seen("lost", Answer()), 1) == "reset"
+
+
+def test_shortage_of_ports_is_never_blamed_on_the_vendor() -> None:
+    """This machine's own limits make a count unexpected even where a failure was intended."""
+    assert visible_outcome(card("dead"), Seen("local", Answer()), 1) == "unexpected"
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_answer_is_the_same_however_it_is_cut_into_pieces(step: int) -> None:
+    """Status, vendor, error and ban page are found in any fragmentation."""
+    head = b"HTTP/1.1 200 OK\r\nx-sim-VENDOR: a\r\nProxy-Status: x\r\nConnection: close\r\n"
+    raw = head + b"Content-Length: %d\r\n\r\n" % len(vendor.BAN_PAGE) + vendor.BAN_PAGE
+    found = answer(raw, step=step)
+    assert (found.status, found.by_vendor, found.error) == (200, True, b"x")
+    assert (found.banned, found.closes, found.garbage) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    "raw", [vendor.GARBAGE, b"\x15\x03\x01", b"HTTP/1.1 abc\r\n\r\n", b"SSH-2"]
+)
+def test_bytes_that_are_no_http_are_garbage(raw: bytes) -> None:
+    """Garbage is told at once, not waited out."""
+    assert answer(raw).garbage
+
+
+def test_the_two_programs_agree_on_what_they_cannot_share() -> None:
+    """Faults, ban mark and largest page stand in both files: neither may import the other."""
+    for fault in crawler.FAULTS.keys() - {"dead"}:
+        request = vendor.Request(b"GET", f"fault-{fault}.sim.test", b"/p/9", True, 0, False)
+        assert b"400" not in vendor.action_for(request, missing=True).status
+    assert vendor.BAN_PAGE.startswith(crawler.BAN_MARK)
+    assert crawler.MAX_BODY_BYTES == vendor.MAX_BODY_BYTES
+    for program in (crawler, vendor):
+        source = Path(str(program.__file__)).read_text()
+        assert not re.search(r"^\s*(from|import) (traffic|settings|components)", source, re.M)
+
+
+@pytest.mark.parametrize(
+    ("head", "host", "path"),
+    [
+        (b"GET http://Site-1.sim.test/p/9 HTTP/1.1", "site-1.sim.test", b"/p/9"),
+        (b"GET http://site-1.sim.test:8080 HTTP/1.1", "site-1.sim.test", b""),
+        (b"CONNECT fault-reset.sim.test:443 HTTP/1.1", "fault-reset.sim.test", b""),
+        (b"GET / HTTP/1.1", "", b"/"),
+    ],
+)
+def test_vendor_reads_the_host_it_is_asked_for(head: bytes, host: str, path: bytes) -> None:
+    """Absolute form, CONNECT and origin form; the port and the case do not matter."""
+    request = vendor.parse_request(head)
+    assert request
+    assert (request.host, request.path) == (host, path)
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /", b"\x16\x03\x01 a b", b"GET / SPDY/3"])
+def test_vendor_refuses_what_is_no_http(head: bytes) -> None:
+    """No exception, whatever arrives."""
+    assert vendor.parse_request(head) is None

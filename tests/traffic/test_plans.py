@@ -1,0 +1,163 @@
+"""A plan that cannot be carried out is refused whole, in words that name the remedy."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from traffic import crawler, vendor
+
+GOOD = {"name": "vendor-a", "address": "127.0.0.1", "port": 3128}
+
+
+PROGRAMS = {"crawler": crawler.main, "vendor": vendor.main}
+
+
+@pytest.fixture
+def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
+    """What a program says to a plan it must not start with."""
+
+    def refuse(program: str, plan: object) -> list[str]:
+        path = tmp_path / "plan.json"
+        path.write_text(plan if isinstance(plan, str) else json.dumps(plan))
+        assert PROGRAMS[program](["--plan", str(path)]) == 2
+        said = capsys.readouterr()
+        assert said.out == ""
+        return [line.removeprefix(f"{program}: ") for line in said.err.splitlines()]
+
+    return refuse
+
+
+def test_crawler_names_every_finding(refused: Any) -> None:
+    """Not the first finding alone: each key, its value, the reason and what to do."""
+    plan = {
+        "sed": 1,
+        "count": 0,
+        "concurrency": True,
+        "user": "me",
+        "mix": {"http": 0.5},
+        "vendors": [
+            {**GOOD, "weight": 0, "faults": {"dead": 0.1, "reset": 0.2}},
+            {**GOOD, "port": 70000, "weight": 0, "faults": {"reset": 0.7, "stall": 0.5}},
+            {**GOOD, "name": "outside", "address": "proxy", "weight": 0, "faults": {"typo": 1}},
+        ],
+        "outside": {"address": "127.0.0.1", "port": 1, "share": 1.5},
+        "target": {"sizes_bytes": [[0.5, 10], [0.1, 20]]},
+    }
+    faults = (
+        "target-error, vendor-error, rate-limited, blocked, auth-failed, auth-challenge, quota,"
+        " quota-dialect, reset, close, garbage, stall, slow, dead, reset-inside, ban-page"
+    )
+    assert refused("crawler", plan) == [
+        "concurrency: true is out of range: give a whole number from 1 to 10000",
+        "count: 0 is out of range: give a whole number from 1 to 10000000",
+        'mix: {"http": 0.5} does not sum to 1: the three shares make up all counts',
+        "outside.share: 1.5 is out of range: give a number from 0 to 1",
+        "sed: 1 is an unknown key: use seed",
+        "target.sizes_bytes: [[0.5, 10], [0.1, 20]] is no list of rising sizes:"
+        " give [[quantile 0 to 1, bytes 0 to 4194304], ...], both rising",
+        'user: "me" has no password_env: name the variable with the password',
+        "vendors: [0.0, 0.0, 0.0] are all weights: give one above 0",
+        "vendors[0].faults.dead: 0.1 has no dead_address: add one",
+        'vendors[1].faults: {"reset": 0.7, "stall": 0.5} sums to 1.2:'
+        " shares are at most 1 together",
+        "vendors[1].port: 70000 is out of range: give a whole number from 1 to 65535",
+        'vendors[2].address: "proxy" is not an IP address: give one such as 10.1.0.10',
+        f'vendors[2].faults: {{"typo": 1}} names typo: use {faults}',
+        'vendors[2].name: "outside" is kept for the address outside: give another',
+    ]
+
+
+@pytest.mark.parametrize(
+    ("plan", "finding"),
+    [
+        ([], "plan: [] is not an object: give {"),
+        ({}, "vendors: is missing: add it"),
+        ({"vendors": []}, "vendors: [] is not a list of objects: give at least one entry"),
+        (
+            {"vendors": [GOOD], "password_env": "NO_SUCH_VARIABLE"},
+            'password_env: "NO_SUCH_VARIABLE" is no set variable: export it',
+        ),
+        (
+            {"vendors": [GOOD], "password_env": "HOME"},
+            'password_env: "HOME" holds no user:password: set it so, or give user',
+        ),
+    ],
+)
+def test_crawler_refuses(refused: Any, plan: object, finding: str) -> None:
+    """An empty or half-made plan starts nothing."""
+    assert refused("crawler", plan)[0].startswith(finding)
+
+
+def test_vendor_names_every_finding(refused: Any) -> None:
+    """The vendor's plan is read as strictly as the crawler's."""
+    place = {"vendor": "a", "address": "127.0.0.1", "port": 3128}
+    plan = {"listen": [place, place, {"vendor": "", "prot": 1}], "seed": -1, "key": "x.pem"}
+    assert refused("vendor", plan) == [
+        "certificate: null stands alone: give certificate and key, or none",
+        "control_port: is missing: add it",
+        "listen[1].port: 3128 repeats 127.0.0.1: give each address once",
+        "listen[2].address: is missing: add it",
+        "listen[2].port: is missing: add it",
+        "listen[2].prot: 1 is an unknown key: use one of vendor, address, port",
+        'listen[2].vendor: "" is not a name: give letters, digits, hyphens and dots',
+        "seed: -1 is out of range: give a whole number from 0 to 9223372036854775808",
+    ]
+
+
+@pytest.mark.parametrize("program", ["crawler", "vendor"])
+def test_file_that_is_no_json_is_one_line(refused: Any, tmp_path: Path, program: str) -> None:
+    """A truncated ConfigMap gives a sentence, not a traceback."""
+    [line] = refused(program, "{")
+    assert line.startswith(f"{tmp_path}/plan.json: cannot be read as JSON: ")
+
+
+def test_port_in_use_leaves_nothing_listening(refused: Any) -> None:
+    """The vendor serves all its addresses or none."""
+    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as spare:
+        spare.bind(("127.0.0.1", 0))
+        port, other = taken.getsockname()[1], spare.getsockname()[1]
+        spare.close()
+        plan = {
+            "listen": [
+                {"vendor": "a", "address": "127.0.0.1", "port": other},
+                {"vendor": "a", "address": "127.0.0.1", "port": port},
+            ],
+            "control_port": 1,
+        }
+        assert refused("vendor", plan) == [
+            f"127.0.0.1:{port} is in use: stop what listens there, or change it in the plan"
+        ]
+        with socket.socket() as probe:
+            assert probe.connect_ex(("127.0.0.1", other)) != 0
+
+
+def test_crawler_says_when_its_metrics_port_is_taken(refused: Any) -> None:
+    """Nothing is sent when the metrics cannot be served."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        plan = {"vendors": [GOOD], "metrics_port": port}
+        assert refused("crawler", plan) == [
+            f"metrics_port: {port} cannot be had on 127.0.0.1 (Address already in use):"
+            " take another"
+        ]
+
+
+@pytest.mark.parametrize("program", ["crawler", "vendor"])
+def test_help_fits_a_screen(
+    program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """24 lines of 80 columns, with every key of the plan."""
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit):
+        PROGRAMS[program](["--help"])
+    said = capsys.readouterr().out
+    assert len(said.splitlines()) <= 24
+    assert max(map(len, said.splitlines())) <= 80
+    keys = {"crawler": crawler.PLAN_KEYS, "vendor": vendor.PLAN_KEYS}[program]
+    assert [key for key in keys if key not in said] == []
