@@ -7,7 +7,7 @@ components/; what a stack may say, in settings/.
 from __future__ import annotations
 
 import pulumi
-from pulumi.runtime.config import get_config_env
+from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi_kubernetes import Provider
 
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
@@ -22,11 +22,15 @@ from components.namespaces.component import Namespaces, NamespacesArgs
 from components.traffic.component import LoadGenerator, LoadGeneratorArgs
 from dashboards.boards import boards
 from settings.checks import MONITORING_NAMESPACE
-from settings.loading import settings_of_pulumi_config
+from settings.loading import SettingsError, settings_of_pulumi_config
 
 # The whole map, as the engine hands it over: asked key by key, a misspelt one would go unseen.
-settings = settings_of_pulumi_config(get_config_env())
-expected_series = series_per_sidecar(settings)
+try:
+    settings = settings_of_pulumi_config({**get_config_env(), **CONFIG.get()})
+    expected_series = series_per_sidecar(settings)
+except SettingsError as error:
+    # Pulumi prints the findings alone; any other exception comes with a traceback.
+    raise pulumi.RunError(str(error)) from None
 
 cluster = Provider(
     "cluster",

@@ -92,8 +92,9 @@ def fleet() -> dict[str, Any]:
                 timeseries(
                     title="Set-up time, 95th percentile",
                     unit="ms",
-                    description="One request in twenty waits longer. A line at the highest bucket's "
-                    "bound means that or more. Answered requests only: time-outs are failures.",
+                    description="One request in twenty waits longer. A line at the highest "
+                    "bucket's bound means that or more. Answered requests only: a time-out is a "
+                    "failure.",
                     expr=SETUP_P95,
                     width=12,
                 ),
@@ -126,13 +127,13 @@ def fleet() -> dict[str, Any]:
                 timeseries(
                     title="Sent to vendors",
                     unit="Bps",
-                    description="Bytes on the wire from pods to vendor.",
+                    description="Bytes on the wire from pods to vendor, live, tunnels included.",
                     expr=f"{_CX}_tx_bytes:rate5m{_VENDOR}",
                 ),
                 timeseries(
                     title="Received from vendors",
                     unit="Bps",
-                    description="Bytes on the wire from vendor to pods.",
+                    description="Bytes on the wire from vendor to pods, live, tunnels included.",
                     expr=f"{_CX}_rx_bytes:rate5m{_VENDOR}",
                 ),
                 timeseries(
@@ -192,7 +193,7 @@ def fleet() -> dict[str, Any]:
                 timeseries(
                     title="Requests by workload",
                     unit="reqps",
-                    description="The ten busiest workloads at each moment, over the vendors chosen.",
+                    description="The ten busiest at each moment, over the vendors chosen.",
                     expr="topk(10, sum by (source_workload_namespace, source_workload)"
                     f" (workload_proxy_vendor:istio_requests:rate5m{_VENDOR}))",
                     legend="{{source_workload_namespace}}/{{source_workload}}",

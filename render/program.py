@@ -20,7 +20,7 @@ from pulumi.runtime import mocks, rpc
 from pulumi.runtime.settings import set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
-from settings.loading import PROJECT, ROOT, load_stack_file, stack_file
+from settings.loading import PROJECT, ROOT, SettingsError, load_stack_file, stack_file
 from settings.yaml_text import read_yaml
 
 REDACTED = "REDACTED"
@@ -97,7 +97,10 @@ def run_program(stack: str, path: Path | None = None) -> Run:
     recorder = _Recorder()
     with _engine_environment(_engine_config(path)):
         # Pulumi keeps its state in context variables: a copy, so that no run sees another's.
-        contextvars.copy_context().run(_run, stack, recorder)
+        try:
+            contextvars.copy_context().run(_run, stack, recorder)
+        except pulumi.RunError as error:
+            raise SettingsError(str(error).splitlines()) from None
     return Run(
         stack=stack,
         resources=tuple(sorted(recorder.recorded, key=lambda resource: resource.urn)),

@@ -224,8 +224,8 @@ class Istio(Section):
     version: Version = Field(
         default="1.31.4",
         description=(
-            "Istio's release, of charts and images alike. The attribution is tested with this "
-            "one; an upgrade that moves the listener loses labels, never traffic."
+            "Istio's release, of charts and images alike. The attribution is written for 1.31; an "
+            "upgrade that moves the listener loses labels, never traffic."
         ),
     )
     chart_source: NotBlank = Field(
@@ -331,7 +331,7 @@ class Prometheus(Section):
     resources: Resources = Field(
         default=resources(cpu=("2", "3"), memory=("4G", "6G")),
         description=(
-            "Requests and limits of each Prometheus; 4 GB and 2 CPU are for 1000 crawler pods. "
+            "Requests and limits of each Prometheus; 4 GB and 2 CPU are planned for 1000 pods. "
             "Memory follows the number of series."
         ),
     )

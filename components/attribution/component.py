@@ -42,7 +42,9 @@ class VendorAttribution(pulumi.ComponentResource):
         self, name: str, args: VendorAttributionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("proxyobs:attribution:VendorAttribution", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
+        # A child waits for what its component waits for, but only what it names itself is in the
+        # state, where a destroy finds its order.
+        child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
 
         # Without a selector: Istio allows one such Sidecar in a namespace.
         CustomResource(

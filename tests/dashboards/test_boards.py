@@ -25,7 +25,7 @@ def _panels(board: Json) -> list[Json]:
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
-@pytest.fixture(params=BOARDS.values(), ids=BOARDS.keys())
+@pytest.fixture(params=list(BOARDS.values()), ids=list(BOARDS))
 def board(request: pytest.FixtureRequest) -> Json:
     return dict(request.param)
 
@@ -67,7 +67,7 @@ def test_every_panel_explains_itself(board: Json) -> None:
 @pytest.mark.parametrize("missing", ["title", "unit", "description", "expr"])
 def test_no_panel_without_unit_or_explanation(shape: Any, missing: str) -> None:
     """The signature asks for all four, so a hasty panel fails where it is written."""
-    given = {"title": "t", "unit": "ms", "description": "d", "expr": "up"}
+    given: Json = {"title": "t", "unit": "ms", "description": "d", "expr": "up"}
     given |= {"columns": {}, "value": "v"} if shape is table else {}
     del given[missing]
     with pytest.raises(TypeError, match=missing):
@@ -78,14 +78,15 @@ def test_panels_are_told_apart(board: Json) -> None:
     """Grafana's links to a panel go by id, people's by title."""
     ids = [panel["id"] for panel in board["panels"]]
     titles = [panel["title"] for panel in board["panels"]]
-    assert len(set(ids)) == len(ids) and min(ids) > 0
+    assert len(set(ids)) == len(ids)
+    assert min(ids) > 0
     assert len(set(titles)) == len(titles)
 
 
 def test_no_panel_lies_on_another(board: Json) -> None:
     """Each has its own place on the grid of 24 columns, and rows are full."""
     places = [panel["gridPos"] for panel in board["panels"]]
-    assert all(0 <= p["x"] and p["x"] + p["w"] <= 24 and p["h"] > 0 for p in places)
+    assert all(p["x"] >= 0 and p["x"] + p["w"] <= 24 and p["h"] > 0 for p in places)
     for a, b in itertools.combinations(places, 2):
         apart = (
             a["x"] + a["w"] <= b["x"]
@@ -113,7 +114,8 @@ def test_boards_read_recorded_series_only(board: Json) -> None:
     recorded = {rule["record"] for rule in records()}
     for title, expr in queries(board):
         names = metric_names(expr)
-        assert names and names <= recorded, title
+        assert names, title
+        assert names <= recorded, title
     for variable in board["templating"]["list"]:
         name = variable["definition"].removeprefix("label_values(").split(",")[0]
         assert name in recorded
@@ -122,7 +124,8 @@ def test_boards_read_recorded_series_only(board: Json) -> None:
 def test_every_record_is_read() -> None:
     """A record that no board and no rule reads costs an evaluation every interval."""
     read = {name for rule in rules() for name in metric_names(rule["expr"])}
-    read |= {name for board in BOARDS.values() for _, e in queries(board) for name in metric_names(e)}
+    asked = [expr for board in BOARDS.values() for _, expr in queries(board)]
+    read |= {name for expr in asked for name in metric_names(expr)}
     assert {rule["record"] for rule in records()} - read == set()
 
 

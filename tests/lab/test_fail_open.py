@@ -122,7 +122,7 @@ def test_a_proxied_request_keeps_its_form(sidecar):
     ports = sidecar.ports
     request = (
         "GET http://shop.test/a/../b//c?%2F=%zz HTTP/1.1\r\n"
-        "Host: shop.test\r\nX-B: 1\r\nx-a: 2\r\nX-b: 3\r\n"
+        "Host: shop.test\r\nX-B: 1\r\nx-a: 2\r\nX-B: 3\r\n"
         "Proxy-Authorization: Basic Y2FuYXJ5\r\n\r\n"
     )
     with vendor("127.1.0.10", ports.vendor_upstream) as seen:

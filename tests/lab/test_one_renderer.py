@@ -14,12 +14,8 @@ from render.program import run_program
 
 def deployed_filters(stack_file: Path) -> dict[str, dict]:
     """The EnvoyFilters of the first crawler namespace, as the whole program declares them."""
-    recorded = run_program(stack_file)
-    return {
-        resource.inputs["metadata"]["name"]: resource.inputs["spec"]
-        for resource in recorded
-        if resource.inputs.get("kind") == "EnvoyFilter"
-    }
+    filters = run_program("lab", stack_file).of_kind("EnvoyFilter")
+    return {found.inputs["metadata"]["name"]: found.inputs["spec"] for found in filters}
 
 
 def patched(filters, apply_to):

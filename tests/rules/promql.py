@@ -10,24 +10,23 @@ import yaml
 
 RULES = Path(__file__).parents[2] / "rules"
 
-_NOT_METRICS = re.compile(
-    r"""
-    \[ [^\]]* \]                                             # ranges
-    | \b(?:by|without|on|ignoring|group_left|group_right) \s* \( [^)]* \)
-    | \b(?:and|or|unless|offset|bool|by|without)\b
-    | \b[a-z_0-9]+ \s* (?=\()                                # functions and aggregations
-    | \b[0-9][0-9.eE]*[a-z]*                                 # numbers and durations
-    | \b(?:NaN|Inf)\b
-    """,
-    re.VERBOSE,
+# In this order: an aggregation's labels stand between its name and its parenthesis.
+_NOT_METRICS = (
+    r'"(?:\\.|[^"\\])*"',  # strings
+    r"\{[^}]*\}",  # matchers
+    r"\[[^\]]*\]",  # ranges
+    r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)",
+    r"\b(?:and|or|unless|offset|bool)\b",
+    r"\b[a-z_0-9]+\s*(?=\()",  # functions and aggregations
+    r"\b[0-9][0-9.eE]*[a-z]*",  # numbers and durations
 )
 
 
 def metric_names(expression: str) -> set[str]:
     """Return the metrics that a PromQL expression selects by name."""
-    without_strings = re.sub(r'"(?:\\.|[^"\\])*"', "", expression)
-    without_matchers = re.sub(r"\{[^}]*\}", "", without_strings)
-    return set(re.findall(r"[a-zA-Z_:][\w:]*", _NOT_METRICS.sub(" ", without_matchers)))
+    for pattern in _NOT_METRICS:
+        expression = re.sub(pattern, " ", expression)
+    return set(re.findall(r"[a-zA-Z_:][\w:]*", expression))
 
 
 def rules() -> list[dict[str, Any]]:

@@ -1,0 +1,1 @@
+"""Pinned programs that the project runs, and how one is found."""

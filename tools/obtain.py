@@ -1,0 +1,201 @@
+"""Two ways to get a project's programs into a folder: its release, or its source."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import http.client
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tarfile
+import tempfile
+import time
+import urllib.error
+import urllib.request
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import IO
+
+from tools.binaries import GoBuild, Project
+
+CONNECT_SECONDS = 10.0  # also the longest silence within a download
+NEWS_SECONDS = 5.0
+LAST_LINES = 15
+FIRST_GO_WITH_TOOLCHAINS = (1, 21)  # from here on go fetches a newer one by itself
+
+_CHUNK_BYTES = 1 << 18
+
+Say = Callable[[str], None]
+
+
+class ObtainError(Exception):
+    """A way failed for good; the text says why and what to do."""
+
+
+class _DownloadBrokenError(Exception):
+    """The network's fault, so the next way may be tried."""
+
+
+def download(project: Project, platform: str, folder: Path, say: Say) -> bool:
+    """Put the programs of the official release into `folder`.
+
+    Returns:
+        False if no checksum is pinned for the platform, or the network does not reach it.
+
+    Raises:
+        ObtainError: what came is not what was pinned. Nothing of it is kept.
+    """
+    expected = project.release.sha256.get(platform)
+    if expected is None:
+        return False
+    url = project.release.url.format(version=project.version, platform=platform)
+    with tempfile.TemporaryFile() as archive:
+        try:
+            found = _fetch(url, archive, say)
+        except _DownloadBrokenError as error:
+            say(f"{project.name}: {url}: {error}; building it instead")
+            return False
+        if found != expected:
+            raise ObtainError(
+                f"{project.name}: {url} has sha256 {found}, not {expected} as tools/binaries.py "
+                "pins; it was thrown away. Compare with the release's sha256sums.txt"
+            )
+        archive.seek(0)
+        _unpack(project, archive, folder)
+    return True
+
+
+def _fetch(url: str, into: IO[bytes], say: Say) -> str:
+    """Stream `url` and return its sha256 in hex."""
+    digest, received, news = hashlib.sha256(), 0, time.monotonic() + NEWS_SECONDS
+    try:
+        with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response:
+            total = int(response.headers.get("Content-Length") or 0)
+            say(f"downloading {url} ({total / 1e6:.0f} MB)")
+            while chunk := response.read(_CHUNK_BYTES):
+                into.write(chunk)
+                digest.update(chunk)
+                received += len(chunk)
+                if time.monotonic() > news:
+                    say(f"  {received / 1e6:.0f} of {total / 1e6:.0f} MB")
+                    news = time.monotonic() + NEWS_SECONDS
+    except (http.client.HTTPException, OSError, ValueError) as error:
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        raise _DownloadBrokenError(str(reason) or type(error).__name__) from None
+    if received < total:
+        raise _DownloadBrokenError(f"ended after {received} of {total} bytes")
+    return digest.hexdigest()
+
+
+def _unpack(project: Project, archive: IO[bytes], folder: Path) -> None:
+    """Take the programs, and only those, out of the archive's one top folder."""
+    try:
+        with tarfile.open(fileobj=archive, mode="r:gz") as tar:
+            members = {member.name.partition("/")[2]: member for member in tar if member.isfile()}
+            for name in project.programs:
+                source = tar.extractfile(members[name])
+                assert source is not None  # isfile() above
+                with source, (folder / name).open("wb") as target:
+                    shutil.copyfileobj(source, target)
+                (folder / name).chmod(0o755)
+    except (tarfile.TarError, zlib.error, EOFError, KeyError) as error:
+        raise ObtainError(f"{project.name}: unexpected form of its release: {error}") from None
+
+
+def build(project: Project, folder: Path, say: Say) -> None:
+    """Build the programs from the pinned Go module into `folder`.
+
+    Raises:
+        ObtainError: Go is missing or too old, or the build failed.
+    """
+    recipe = project.build
+    what = f"{project.name} {project.version}"
+    version = _usable_go(recipe, what)
+    say(f"{what}: building {recipe.module}@{recipe.module_version} with {version}; minutes, once")
+    started = time.monotonic()
+    with tempfile.TemporaryFile() as log:
+        code = _run_build(recipe, folder, log, lambda s: say(f"{what}: building, {s:.0f} s"))
+        if code != 0:
+            log.seek(0)
+            lines = log.read().decode(errors="replace").splitlines()[-LAST_LINES:]
+            raise ObtainError(
+                "\n".join(lines)
+                + f"\n{what}: go build failed with code {code}, its last lines are above. Is "
+                "`go env GOPROXY` within reach and the disk not full? Then run this again: what "
+                f"was compiled is kept. Or put {' and '.join(project.programs)} "
+                f"{project.major}.x on PATH"
+            )
+    say(f"{what}: built in {time.monotonic() - started:.0f} s")
+
+
+def _usable_go(recipe: GoBuild, what: str) -> str:
+    """Return "go1.26.8", or raise if Go can't build the wrapper module."""
+    wanted = re.search(r"^go (\S+)$", (recipe.folder / "go.mod").read_text(), re.MULTILINE)
+    assert wanted is not None  # go itself refuses a go.mod without it
+    remedy = f"install Go {wanted[1]} or newer, or put {what} on PATH"
+    go = shutil.which("go")
+    if go is None:
+        raise ObtainError(f"{what}: not on PATH, and there is no Go to build it with; {remedy}")
+    try:
+        done = subprocess.run(
+            [go, "env", "GOVERSION", "GOTOOLCHAIN"],
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=True,
+            cwd="/",  # inside a module, go would answer for the toolchain the module asks for
+        )
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ObtainError(f"{what}: {go} does not run ({error}); {remedy}") from None
+    version, _, toolchain = done.stdout.strip().partition("\n")
+    has = _numbers(version)
+    fetches_newer = has >= FIRST_GO_WITH_TOOLCHAINS and toolchain.strip() != "local"
+    if has < _numbers(wanted[1]) and not fetches_newer:
+        raise ObtainError(f"{what}: {go} is {version}, too old to build it; {remedy}")
+    return version
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _run_build(
+    recipe: GoBuild, folder: Path, log: IO[bytes], still_running: Callable[[float], None]
+) -> int:
+    """Run `go build`; call back every few seconds; leave no compiler running behind."""
+    command = [
+        *("go", "build", "-trimpath", "-tags", recipe.tags, "-ldflags", recipe.ldflags),
+        *("-o", f"{folder}{os.sep}"),
+        *(f"{recipe.module}/{package}" for package in recipe.packages),
+    ]
+    # readonly: what go.sum does not pin is not built.
+    environment = {
+        **os.environ,
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+        "GOWORK": "off",
+    }
+    started = time.monotonic()
+    process = subprocess.Popen(
+        command,
+        cwd=recipe.folder,
+        env=environment,
+        stdin=subprocess.DEVNULL,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
+    )
+    try:
+        while True:
+            try:
+                return process.wait(timeout=NEWS_SECONDS)
+            except subprocess.TimeoutExpired:
+                still_running(time.monotonic() - started)
+    finally:
+        if process.poll() is None:  # interrupted: go and the compilers it started
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
