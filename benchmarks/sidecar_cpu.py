@@ -122,9 +122,7 @@ def _load(folder: Path, ports: Ports, count: int) -> None:
         "count": count,
         "concurrency": 16,
         "connection_reuse": 1_000_000,
-        "vendors": [
-            {"name": endpoint.vendor, "address": endpoint.address, "port": ports.vendor}
-        ],
+        "vendors": [{"name": endpoint.vendor, "address": endpoint.address, "port": ports.vendor}],
         "mix": {"http": 1.0, "tunnel": 0.0, "opaque": 0.0},
         "target": {"host_suffix": "sim.test", "sizes_bytes": [[0.5, 1000]]},
     }

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -31,7 +30,7 @@ from lab.loopback import get_json
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS
-from lab.steady import RateComparison, compare_rates
+from lab.steady import RateComparison, RateMeter
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
 
@@ -41,6 +40,8 @@ Json = dict[str, Any]
 LEAST_COUNTS_FOR_RATES = 50_000
 PACED_SECONDS = 62
 RATE_TOLERANCE = 0.01
+STEADY_FROM, STEADY_UNTIL = 0.1, 0.95  # shares of the counts: not the start, not the stragglers
+PROGRESS_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,30 +172,24 @@ def _run(options: argparse.Namespace) -> Result:
 
 
 def _watch(lab: Lab, count: int, *, measure_rates: bool) -> list[RateComparison]:
-    """Wait for the crawler's end; show progress; measure rates in the middle of the run."""
-    rates: list[RateComparison] = []
-    shown = time.monotonic()
+    """Wait for the crawler's end; show progress; measure rates in the steady part of the run."""
+    meter = RateMeter(lab, RATE_WINDOW_SECONDS)
+    sampled = shown = 0.0
     for _ in lab.family.wait_for_end("crawler"):
-        if not measure_rates and time.monotonic() - shown < 2:
+        now = time.monotonic()
+        if now - sampled < 1:
             continue
-        shown = time.monotonic()
-        done = sum(_generated(lab).values())
-        print(f"generator   {done:>9,} of {count:,}", flush=True)
-        if measure_rates and done > count // 20:
-            measure_rates = False
-            rates = compare_rates(lab, RATE_WINDOW_SECONDS)
-    return rates
-
-
-def _generated(lab: Lab) -> Counter[str]:
-    try:
-        books = crawler_books(get_json(f"{lab.crawler_url}/books"))
-    except LabError:  # it has just ended; the loop around will notice
-        return Counter()
-    generated: Counter[str] = Counter()
-    for (vendor, _, _), number in books.counts.items():
-        generated[vendor] += number
-    return generated
+        try:
+            books = crawler_books(get_json(f"{lab.crawler_url}/books"))
+        except LabError:  # it has just ended, or not begun; the loop will notice
+            continue
+        sampled, done = now, sum(books.counts.values())
+        if now - shown >= PROGRESS_SECONDS:
+            shown = now
+            print(f"generator   {done:>9,} of {count:,}", flush=True)
+        if measure_rates and STEADY_FROM * count < done < STEADY_UNTIL * count:
+            meter.sample(books)
+    return meter.comparisons()
 
 
 def _mesh(lab: Lab) -> Books:
@@ -206,9 +201,7 @@ def _mesh(lab: Lab) -> Books:
         connections=lab.query(f"{by_vendor} (istio_tcp_connections_opened_total)"),
         sent=lab.query(f"{by_vendor} (istio_tcp_sent_bytes_total)"),
         received=lab.query(f"{by_vendor} (istio_tcp_received_bytes_total)"),
-        passthrough=lab.query(
-            'envoy_cluster_upstream_cx_total{cluster_name="PassthroughCluster"}'
-        ),
+        passthrough=lab.query('envoy_cluster_upstream_cx_total{cluster_name="PassthroughCluster"}'),
     )
 
 
@@ -271,7 +264,7 @@ def _write_report(out: Path | None, report: Json) -> None:
         file = out / "demo-check.json"
         temporary = file.with_suffix(".tmp")
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        os.replace(temporary, file)
+        temporary.replace(file)
 
 
 if __name__ == "__main__":

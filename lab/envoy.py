@@ -289,7 +289,7 @@ def _http_statistics(plugin: Json) -> Json:
 
 
 def _tcp_statistics(plugin: Json) -> Json:
-    values = {
+    values: dict[str, Json] = {
         "tcp_connections_opened_total": {"value_fixed": 1},
         "tcp_sent_bytes_total": {"value_format": "%BYTES_SENT%"},
         "tcp_received_bytes_total": {"value_format": "%BYTES_RECEIVED%"},

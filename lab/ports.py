@@ -15,7 +15,9 @@ class Ports:
 
     def __post_init__(self) -> None:
         if not 1024 <= self.base <= 65535 - 100:
-            raise ValueError(f"PORT_BASE: {self.base} is not between 1024 and 65435; choose another")
+            raise ValueError(
+                f"PORT_BASE: {self.base} is not between 1024 and 65435; choose another"
+            )
 
     @property
     def envoy_admin(self) -> int:

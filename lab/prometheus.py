@@ -57,7 +57,9 @@ def lab_prometheus_files(settings: StackSettings, ports: Ports) -> dict[str, str
         series_per_sidecar=series_per_sidecar(settings),
         scrape_interval_seconds=settings.prometheus.scrape_interval,
     )
-    rules = {f"rules/{file.name}": _shorten(file.read_text()) for file in sorted(RULES.glob("*.yml"))}
+    rules = {
+        f"rules/{file.name}": _shorten(file.read_text()) for file in sorted(RULES.glob("*.yml"))
+    }
     return {
         "prometheus.yml": json.dumps(config, indent=1),
         "rules/thresholds.yml": json.dumps(threshold_rules(threshold)),

@@ -1,15 +1,18 @@
-"""Do the board's rates tell the truth? Compared with the generator over the same seconds."""
+"""Do the board's rates tell the truth? Compared with the generator over the same seconds.
+
+The two clocks are up to two seconds apart (scrape, rule evaluation), so the comparison holds for
+steady traffic, averaged over all of a run.
+"""
 
 from __future__ import annotations
 
 import time
-from collections import Counter
+from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
 from typing import Any
 
 from dashboards.fleet import TABLE_QUERIES
-from lab.comparison import crawler_books
-from lab.loopback import get_json, query
+from lab.comparison import Books
 from lab.system import Lab
 
 
@@ -34,45 +37,52 @@ class RateComparison:
         }
 
 
-def compare_rates(lab: Lab, window_seconds: int, samples: int = 12) -> list[RateComparison]:
-    """Sample the board and the generator side by side, a second apart, and average.
+class RateMeter:
+    """Samples the board and the generator side by side; call `sample` about once a second.
 
     The board's rates reach `window_seconds` back, so each is set against the generator's own
     over as many seconds. Plain requests and tunnels; opaque connections have no outcome and
     another panel.
-
-    Raises:
-        LabError: the crawler ended first.
     """
-    own: list[tuple[float, Counter[str]]] = []
-    board: Counter[str] = Counter()
-    generator: Counter[str] = Counter()
-    taken = 0
-    while taken < samples:
+
+    def __init__(self, lab: Lab, window_seconds: int) -> None:
+        self._lab, self._window_seconds = lab, window_seconds
+        self._history: deque[tuple[float, Counter[str]]] = deque()
+        self._board: defaultdict[str, float] = defaultdict(float)
+        self._generator: defaultdict[str, float] = defaultdict(float)
+        self.samples = 0
+
+    def sample(self, books: Books) -> None:
+        """Take one sample; `books` are the generator's, of this moment."""
         now = time.time()
-        own.append((now, _generated(lab)))
-        earlier = next((point for point in own if point[0] <= now - window_seconds), None)
-        if earlier is not None:
-            own = own[own.index(earlier) :]  # what is older is never needed again
-            for vendor, count in own[-1][1].items():
-                generator[vendor] += (count - earlier[1][vendor]) / (now - earlier[0])
-            for sample in query(lab.prometheus_url, TABLE_QUERIES["requests_per_second"], now):
-                board[sample["metric"].get("proxy_vendor", "")] += float(sample["value"][1])
-            taken += 1
-        lab.family.check()
-        time.sleep(max(0.0, now + 1 - time.time()))
-    return [
-        RateComparison(
-            vendor=vendor, board=board[vendor] / taken, generator=generator[vendor] / taken
-        )
-        for vendor in sorted(generator)
-    ]
+        self._history.append((now, _answered(books)))
+        then, before = self._history[0]
+        if then > now - self._window_seconds:
+            return
+        while self._history[1][0] <= now - self._window_seconds:
+            self._history.popleft()
+            then, before = self._history[0]
+        for vendor, count in self._history[-1][1].items():
+            self._generator[vendor] += (count - before[vendor]) / (now - then)
+        for found in self._lab.query(TABLE_QUERIES["requests_per_second"]):
+            self._board[found["metric"].get("proxy_vendor", "")] += float(found["value"][1])
+        self.samples += 1
+
+    def comparisons(self) -> list[RateComparison]:
+        """Return the averages by vendor; empty when no window was filled."""
+        return [
+            RateComparison(
+                vendor=vendor,
+                board=self._board[vendor] / self.samples,
+                generator=self._generator[vendor] / self.samples,
+            )
+            for vendor in sorted(self._generator)
+        ]
 
 
-def _generated(lab: Lab) -> Counter[str]:
-    books = crawler_books(get_json(f"{lab.crawler_url}/books"))
-    generated: Counter[str] = Counter()
+def _answered(books: Books) -> Counter[str]:
+    counts: Counter[str] = Counter()
     for (vendor, visibility, _), count in books.counts.items():
         if visibility != "opaque":
-            generated[vendor] += count
-    return generated
+            counts[vendor] += count
+    return counts

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import sys
 import time
@@ -181,9 +180,7 @@ def running(
     folder.mkdir(parents=True)
 
     with children() as family:
-        lab = Lab(
-            settings=settings, ports=ports, endpoints=where, folder=folder, family=family
-        )
+        lab = Lab(settings=settings, ports=ports, endpoints=where, folder=folder, family=family)
         vendor_plan = plan.vendor_plan(where, ports, settings.telemetry.patience)
         plan_file = _write_json(folder / "vendor-plan.json", vendor_plan)
         family.start(
@@ -289,8 +286,7 @@ def _write_json(file: Path, content: Json) -> Path:
     """Write by rename, so that a watcher never reads half a file."""
     temporary = file.with_suffix(".tmp")
     temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
-    os.replace(temporary, file)
-    return file
+    return temporary.replace(file)
 
 
 def _write_files(folder: Path, files: dict[str, str]) -> Path:

@@ -13,6 +13,7 @@ import fcntl
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -183,6 +184,8 @@ def main(arguments: Sequence[str]) -> int:
     if not arguments:
         print("usage: python -m tools.find PROGRAM...", file=sys.stderr)
         return 2
+    # As Ctrl-C: unhandled, it would leave compilers running and half a download behind.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for name in arguments:
             print(find(name), flush=True)

@@ -121,7 +121,9 @@ def test_original_dst_runs_before_the_inspector():
 def test_the_edit_of_one_range_is_one_line_of_lua_and_one_range_of_the_chains():
     """What a reviewer sees in a preview is what was edited."""
     edited = B.model_copy(
-        update={"cidrs": (AddressRange(network=parse_network("10.2.128.0/17"), pool=""), B.cidrs[1])}
+        update={
+            "cidrs": (AddressRange(network=parse_network("10.2.128.0/17"), pool=""), B.cidrs[1])
+        }
     )
     before, after = render(A, B), render(A, edited)
     assert before.keys() == after.keys()
@@ -220,10 +222,11 @@ def _evaluate(expression: str, code: int) -> str:
         condition, rest = expression.split(" ? ", 1)
         if rest.startswith("("):
             depth = 0
-            for position, character in enumerate(rest):
-                depth += {"(": 1, ")": -1}.get(character, 0)
-                if depth == 0:
-                    break
+            position = 0
+            while not (position and depth == 0):
+                depth += {"(": 1, ")": -1}.get(rest[position], 0)
+                position += 1
+            position -= 1
             first, second = rest[1:position], rest[position + 4 :]
         else:
             first, second = rest.split(" : ", 1)

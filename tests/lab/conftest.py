@@ -29,7 +29,9 @@ _bases = itertools.count(random.randrange(20_000, 50_000, 100), 100)
 def free_ports() -> Ports:
     """Return ports of which none is taken on the first vendor's address or on 127.0.0.1."""
     for base in _bases:
-        if all(_free(address, base + n) for address in ("127.0.0.1", "127.1.0.10") for n in range(100)):
+        if all(
+            _free(address, base + n) for address in ("127.0.0.1", "127.1.0.10") for n in range(100)
+        ):
             return Ports(base)
     raise AssertionError
 
@@ -65,10 +67,17 @@ class Sidecar:
         for line in self.stats().splitlines():
             if line.startswith("envoy_lab_istio_requests_total{"):
                 head, value = line.rsplit(" ", 1)
-                labels = dict(part.split("=", 1) for part in head[head.index("{") + 1 : -1].split(","))
+                labels = dict(
+                    part.split("=", 1) for part in head[head.index("{") + 1 : -1].split(",")
+                )
                 key = tuple(
                     labels[name].strip('"')
-                    for name in ("proxy_vendor", "proxy_visibility", "proxy_outcome", "response_code")
+                    for name in (
+                        "proxy_vendor",
+                        "proxy_visibility",
+                        "proxy_outcome",
+                        "response_code",
+                    )
                 )
                 counts[key] = counts.get(key, 0) + int(value)  # type: ignore[index,arg-type]
         return counts

@@ -67,7 +67,9 @@ def test_a_break_is_noticed_and_named(broken, vendor, words, ports, tmp_path):
     """A check that cannot fail proves nothing: it names the vendor, the difference, the cause."""
     ended, report = check(ports, tmp_path, 4000, "--break", broken)
     assert ended.returncode == 1
-    named = [line for line in ended.stderr.splitlines() if line.startswith(vendor) and words in line]
+    named = [
+        line for line in ended.stderr.splitlines() if line.startswith(vendor) and words in line
+    ]
     assert named, ended.stderr
     rows = [row for row in report["rows"] if row["vendor"] == vendor and row["difference"]]
     assert rows

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import socket
 import socketserver
 import threading
@@ -72,7 +71,7 @@ def write_lua(sidecar, source):
     code["inline_string"] = source
     temporary = file.with_suffix(".tmp")
     temporary.write_text(json.dumps(response))
-    os.replace(temporary, file)
+    temporary.replace(file)
 
 
 RAISES = 'function envoy_on_request(handle)\n  error("broken")\nend\n'

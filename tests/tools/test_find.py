@@ -6,11 +6,13 @@ import hashlib
 import http.server
 import io
 import os
+import signal
+import subprocess
 import sys
 import tarfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -305,6 +307,48 @@ def test_a_build_that_makes_nothing_is_no_success(place: Place) -> None:
     with pytest.raises(NotFoundError, match="does not run"):
         place.finder().find("tool")
     assert place.left_behind() == []
+
+
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_stopped_set_up_leaves_no_compiler_and_no_rest(
+    place: Place, stop: signal.Signals
+) -> None:
+    """Ctrl-C, or a CI job's time-out, frees the machine at once."""
+    place.go(f"sleep 60 & echo $! > {place.root}/pid; wait")  # go and a compiler it started
+    environment = {
+        "PATH": f"{place.root}/go-bin:/usr/bin:/bin",
+        "XDG_CACHE_HOME": str(place.root / "xdg"),
+        "HOME": str(place.root),
+    }
+    command = [sys.executable, "-m", "tools.find", "prometheus"]
+    with subprocess.Popen(
+        command, cwd=Path(__file__).parents[2], env=environment, stderr=subprocess.PIPE, text=True
+    ) as set_up:
+        _wait_for(lambda: (place.root / "pid").exists() and (place.root / "pid").read_text() != "")
+        set_up.send_signal(stop)
+        _, errors = set_up.communicate(timeout=5)
+    assert set_up.returncode == 2
+    assert errors.splitlines()[-1] == "interrupted; nothing half-made was left behind"
+    compiler = (place.root / "pid").read_text(encoding="utf-8").strip()
+    _wait_for(lambda: not _runs(compiler))
+    assert list((place.root / "xdg" / "proxy-observability").iterdir()) == [
+        place.root / "xdg" / "proxy-observability" / ".prometheus.lock"
+    ]
+
+
+def _runs(pid: str) -> bool:
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return False
+    return state != "Z"  # dead, though nobody asked yet how it ended
+
+
+def _wait_for(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 5
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
 
 
 def test_the_rests_of_a_killed_set_up_are_cleared(place: Place) -> None:
