@@ -32,7 +32,7 @@ TABLE_QUERIES: dict[str, str] = {
         "setup_p95_milliseconds": SETUP_P95,
         "bytes_per_second": BYTES,
         "open_connections": OPEN_CONNECTIONS,
-        "unknown_connections_per_second": UNKNOWN_CONNECTIONS,
+        "connections_per_second": CONNECTIONS,
     }.items()
 }
 """The board's main numbers for all vendors, ready to ask; each result has `proxy_vendor`."""

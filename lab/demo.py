@@ -36,7 +36,7 @@ COLUMNS = (
     ("setup_p95_milliseconds", "p95 ms", 1.0, "{:.0f}"),
     ("bytes_per_second", "wire kB/s", 1e-3, "{:.1f}"),
     ("open_connections", "open", 1.0, "{:.0f}"),
-    ("unknown_connections_per_second", "connects/s", 1.0, "{:.1f}"),
+    ("connections_per_second", "connects/s", 1.0, "{:.1f}"),
 )
 
 
@@ -103,7 +103,7 @@ def _show(lab: Lab, started: float) -> None:
     lines_drawn = 0
     while True:
         lab.family.check()
-        table = _measure(lab)
+        table = measure(lab)
         if table["requests_per_second"]:
             text = "\n" + table_text(table, time.monotonic() - started)
             if sys.stdout.isatty():  # draw over the last one
@@ -113,7 +113,7 @@ def _show(lab: Lab, started: float) -> None:
         time.sleep(REFRESH_SECONDS)
 
 
-def _measure(lab: Lab) -> Table:
+def measure(lab: Lab) -> Table:
     return {
         key: {
             sample["metric"].get("proxy_vendor", ""): float(sample["value"][1])

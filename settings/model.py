@@ -8,6 +8,7 @@ address arithmetic in `settings.catalogue`.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt
@@ -146,6 +147,14 @@ class Vendor(Section):
         ),
         examples=[[{"status": 407, "outcome": "quota_exhausted"}]],
     )
+
+
+def inspected_ports(vendors: Iterable[Vendor]) -> list[int]:
+    """Return the ports on which HTTP is looked for, sorted.
+
+    One listener serves all vendors: a port that one of them names is looked into for each.
+    """
+    return sorted({port for v in vendors if v.inspect == "http" for port in v.http_ports})
 
 
 class Quantities(Section):

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from settings.catalogue import UNKNOWN, Catalogue, Route
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
-from settings.model import StackSettings, Vendor
+from settings.model import StackSettings, Vendor, inspected_ports
 from settings.sentences import shown
 from settings.values import split_endpoint
 
@@ -33,7 +33,8 @@ def answer(address: str, settings: StackSettings) -> Answer:
     if inner is None:
         return {"vendor": UNKNOWN, "range": None, "pool": None, "chain": None}
     vendor = next(vendor for vendor in settings.vendors if vendor.name == inner.vendor)
-    found: Answer = {**described(inner), "chain": chain_of(vendor, port)}
+    looked_into = port is None or port in inspected_ports(settings.vendors)
+    found: Answer = {**described(inner), "chain": chain_of(vendor, looked_into)}
     if outer:
         found["overlaps"] = [described(route) for route in outer if route]
     return found
@@ -43,10 +44,10 @@ def described(route: Route) -> Answer:
     return {"vendor": route.vendor, "range": str(route.network), "pool": route.pool or None}
 
 
-def chain_of(vendor: Vendor, port: int | None) -> str:
-    """The chain for HTTP sent to the port; without a port, to one of the vendor's HTTP ports."""
-    looked_into = vendor.inspect == "http" and (port is None or port in vendor.http_ports)
-    return f"proxy-vendor_{vendor.name}_{'http' if looked_into else 'opaque'}"
+def chain_of(vendor: Vendor, looked_into: bool) -> str:
+    """The chain that takes HTTP, on a port that is looked into or on another."""
+    is_http = looked_into and vendor.inspect == "http"
+    return f"proxy-vendor_{vendor.name}_{'http' if is_http else 'opaque'}"
 
 
 def run(address: str, stack: str) -> tuple[int, Answer, tuple[str, ...]]:

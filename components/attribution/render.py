@@ -22,7 +22,7 @@ from components.attribution.stats import (
     http_plugin_config,
     opaque_plugin_config,
 )
-from settings.model import Vendor
+from settings.model import Vendor, inspected_ports
 
 Json = dict[str, Any]
 
@@ -91,7 +91,7 @@ def _patch(apply_to: str, operation: str, value: Json, *, listener: bool = True)
 
 
 def _listener_patches(vendors: Sequence[Vendor]) -> list[Json]:
-    ports = sorted({port for v in vendors if v.inspect == "http" for port in v.http_ports})
+    ports = inspected_ports(vendors)
     original_dst = {
         "name": "envoy.filters.listener.original_dst",
         "typed_config": {

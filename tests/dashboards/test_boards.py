@@ -161,7 +161,7 @@ def test_the_terminal_asks_what_the_board_shows() -> None:
         "setup_p95_milliseconds",
         "bytes_per_second",
         "open_connections",
-        "unknown_connections_per_second",
+        "connections_per_second",
     ]
 
 
