@@ -44,9 +44,7 @@ test: setup ## All a change must pass; needs no cluster. SUITE=unit|lua|program|
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
 
 check: .venv/installed ## Format, lint and types.
-	@$(PY) -m ruff format --check .
-	@$(PY) -m ruff check .
-	@$(PY) -m mypy
+	@exec $(PY) -m tests.linters $(out)
 
 format: .venv/installed ## Put the code into its format.
 	@$(PY) -m ruff check --fix-only --quiet .
