@@ -40,7 +40,7 @@ which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
 render: .venv/installed ## All manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
-test: setup ## All a change must pass; needs no cluster. SUITE=unit|lua|program|rules|lab FULL=1
+test: setup ## All a change must pass; needs no cluster. SUITE=unit|lua|program|rules|lab
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
 
 check: .venv/installed ## Format, lint and types.

@@ -11,6 +11,7 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi_kubernetes import Provider
 
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
+from components.attribution.guard import refuse_undeployable
 from components.contents import crawler_program, rule_files
 from components.grafana.component import GrafanaServer, GrafanaServerArgs
 from components.labels import labels
@@ -28,13 +29,16 @@ from settings.loading import SettingsError, settings_of_pulumi_config
 try:
     settings = settings_of_pulumi_config({**get_config_env(), **CONFIG.get()})
     expected_series = series_per_sidecar(settings)
+    refuse_undeployable(settings)
 except SettingsError as error:
     # Pulumi prints the findings alone; any other exception comes with a traceback.
     raise pulumi.RunError(str(error)) from None
 
+kubernetes = pulumi.Config("kubernetes")
 cluster = Provider(
     "cluster",
-    context=pulumi.Config("kubernetes").get("context"),
+    kubeconfig=kubernetes.get_secret("kubeconfig"),
+    context=kubernetes.get("context"),
     # Prometheus reloads its files in place; ConfigMaps marked immutable are still replaced.
     enable_config_map_mutable=True,
 )
@@ -45,6 +49,7 @@ namespaces = Namespaces(
     NamespacesArgs(
         monitoring=MONITORING_NAMESPACE,
         crawlers=settings.crawlers.namespaces,
+        crawlers_created=settings.crawlers.create_namespaces,
         crawlers_pod_security=settings.crawlers.pod_security,
         istio=settings.istio.root_namespace,
         istio_revision=settings.istio.revision,
@@ -67,10 +72,10 @@ attributions = [
         f"attribution-{name}",
         VendorAttributionArgs(
             namespace=namespace,
-            root_namespace=settings.istio.root_namespace,
             vendors=settings.vendors,
             patience_seconds=settings.telemetry.patience,
             selector=settings.crawlers.selector,
+            egress_hosts=settings.crawlers.egress_hosts,
             labels=labels("vendor-attribution"),
         ),
         # istiod validates EnvoyFilters: without it they can't be made.

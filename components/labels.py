@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 PROJECT = "proxy-observability"
+COMPONENT = f"{PROJECT}/component"
+"""Label of pods whose other labels the stack file may set: no crawlers' selector has a reason
+to use it."""
 
 
 def labels(name: str) -> dict[str, str]:

@@ -6,6 +6,7 @@ steady traffic, averaged over all of a run.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
@@ -26,7 +27,9 @@ class RateComparison:
 
     @property
     def error(self) -> float:
-        return self.board / self.generator - 1 if self.generator else 0.0
+        if not self.generator:
+            return math.inf if self.board else 0.0
+        return self.board / self.generator - 1
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -76,7 +79,7 @@ class RateMeter:
                 board=self._board[vendor] / self.samples,
                 generator=self._generator[vendor] / self.samples,
             )
-            for vendor in sorted(self._generator)
+            for vendor in sorted({*self._generator, *self._board})
         ]
 
 

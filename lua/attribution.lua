@@ -161,6 +161,7 @@ function envoy_on_request(handle) -- global because Envoy looks it up by name
   local metadata = stream:dynamicMetadata()
   metadata:set(NAMESPACE, "started_milliseconds", handle:timestamp())
 
+  -- The name is for access logs and whoever else reads metadata; metrics use the constant.
   local range = range_of(stream:downstreamLocalAddress())
   metadata:set(NAMESPACE, "proxy_vendor", range and VENDOR or UNKNOWN)
   if range and range[2] then

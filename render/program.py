@@ -46,11 +46,18 @@ class Resource:
     """URNs of everything that must exist before: explicit, or through an input."""
     secrets: frozenset[str]
     """Top-level inputs that hold a secret."""
+    ignored: frozenset[str]
+    """Paths of inputs whose changes are not deployed."""
+    update_timeout: str
+    """Empty for the provider's own."""
 
     @property
     def kind(self) -> str:
-        """The Kubernetes kind, empty for anything else."""
-        return str(self.inputs.get("kind", ""))
+        """The Kubernetes kind, empty for anything else.
+
+        A patch has its resource's, NamespacePatch, where `inputs` say what it patches.
+        """
+        return self.type.rpartition(":")[2] if "kind" in self.inputs else ""
 
     @property
     def namespace(self) -> str:
@@ -209,6 +216,8 @@ class _Recorder(mocks.MockMonitor):
                 provider=request.provider,
                 dependencies=frozenset(request.dependencies),
                 secrets=frozenset(key for key, value in inputs.items() if _is_secret(value)),
+                ignored=frozenset(request.ignoreChanges),
+                update_timeout=request.customTimeouts.update,
             )
         )
         return answer

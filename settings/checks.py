@@ -22,7 +22,7 @@ from settings.values import (
     split_endpoint,
 )
 
-# Prometheus and Grafana run there, without sidecars and under quotas of their own.
+# Prometheus and Grafana run there, without sidecars.
 MONITORING_NAMESPACE = "monitoring"
 
 
@@ -201,13 +201,41 @@ def buckets_ascend(settings: StackSettings) -> Iterator[Clash]:
 
 
 def pod_security_allows_injection(settings: StackSettings) -> Iterator[Clash]:
-    level = settings.crawlers.pod_security
-    if settings.istio.install and not settings.istio.cni and level != "privileged":
+    crawlers = settings.crawlers
+    level = crawlers.pod_security
+    if crawlers.create_namespaces and not settings.istio.cni and level != "privileged":
+        # An Istio of others redirects as it does, whatever is written here.
+        way_out = "set istio.cni to true, or " if settings.istio.install else "set "
         yield Clash(
             at=("crawlers", "podSecurity"),
             says=f"{level!r} refuses the NET_ADMIN that istio-init needs in every crawler pod; "
-            "set istio.cni to true, or podSecurity to privileged",
-            rests_on=(("istio", "cni"), ("istio", "install")),
+            f"{way_out}podSecurity to privileged",
+            rests_on=(("istio", "cni"), ("istio", "install"), ("crawlers", "createNamespaces")),
+        )
+
+
+def pod_security_is_enforced(settings: StackSettings) -> Iterator[Clash]:
+    crawlers = settings.crawlers
+    if not crawlers.create_namespaces and "pod_security" in crawlers.model_fields_set:
+        yield Clash(
+            at=("crawlers", "podSecurity"),
+            says=f"{crawlers.pod_security!r} has no effect where crawlers.createNamespaces is "
+            "false; remove it, and set the level on the namespaces themselves",
+            rests_on=(("crawlers", "createNamespaces"),),
+        )
+
+
+def an_istio_of_others_is_described(settings: StackSettings) -> Iterator[Clash]:
+    """What redirects traffic there decides which Pod Security Standard lets pods start."""
+    istio = settings.istio
+    if istio.install or "cni" in istio.model_fields_set:
+        return
+    if settings.crawlers.create_namespaces:
+        yield Clash(
+            at=("istio", "cni"),
+            says="is missing; with install: false say whether the cluster's Istio redirects "
+            "traffic by its CNI plugin (true) or by istio-init (false)",
+            rests_on=(("istio", "install"), ("crawlers", "createNamespaces")),
         )
 
 
@@ -240,6 +268,15 @@ def crawlers_have_their_own_namespaces(settings: StackSettings) -> Iterator[Clas
                 "put the crawlers in another namespace",
                 rests_on=(("istio", "rootNamespace"),),
             )
+
+
+def istio_has_its_own_namespace(settings: StackSettings) -> Iterator[Clash]:
+    if settings.istio.root_namespace == MONITORING_NAMESPACE:
+        yield Clash(
+            at=("istio", "rootNamespace"),
+            says=f"{MONITORING_NAMESPACE!r} is where Prometheus and Grafana run; "
+            "write istiod's own namespace, like istio-system",
+        )
 
 
 def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Clash]:
@@ -275,7 +312,10 @@ CHECKS: tuple[Callable[[StackSettings], Iterator[Clash]], ...] = (
     requests_fit_the_limits,
     buckets_ascend,
     pod_security_allows_injection,
+    pod_security_is_enforced,
+    an_istio_of_others_is_described,
     crawler_namespaces_are_unique,
     crawlers_have_their_own_namespaces,
+    istio_has_its_own_namespace,
     vendors_are_outside_the_cluster,
 )

@@ -16,16 +16,19 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt
 from settings.values import (
     AddressRange,
     Bytes,
+    ChartSource,
     CpuQuantity,
     DnsLabel,
     Duration,
+    EgressHost,
     Endpoint,
+    HeaderName,
     Image,
     LabelKey,
     LabelValue,
     MemoryQuantity,
     Network,
-    NotBlank,
+    PrintableText,
     Section,
     Version,
 )
@@ -57,6 +60,15 @@ def not_reserved(name: str) -> str:
 VendorName = Annotated[DnsLabel, AfterValidator(not_reserved)]
 
 
+def not_of_kubernetes(namespace: str) -> str:
+    if namespace == "default" or namespace.startswith("kube-"):
+        raise ValueError("belongs to Kubernetes; put the crawlers in a namespace of their own")
+    return namespace
+
+
+CrawlerNamespace = Annotated[DnsLabel, AfterValidator(not_of_kubernetes)]
+
+
 def often_enough(seconds: int) -> int:
     # The rules take rates over 5 minutes: five samples, so that lost ones leave two.
     if seconds > 60:
@@ -77,14 +89,14 @@ class OutcomeRule(Section):
         ),
         examples=[407],
     )
-    header: NotBlank | None = Field(
+    header: HeaderName | None = Field(
         default=None,
         description=(
             "Header of the answer that must be there as well, in any case. "
             "Without it the status alone decides."
         ),
     )
-    contains: NotBlank | None = Field(
+    contains: PrintableText | None = Field(
         default=None,
         description=(
             "Text that the header's value must contain, in this case. "
@@ -112,7 +124,9 @@ class Vendor(Section):
         description=(
             "Where the vendor's proxies are: IPv4 or IPv6 blocks, single addresses, or "
             "`{range, pool}`. The longest prefix wins, so a range may lie inside another "
-            "vendor's. A connection outside every range is counted as `unknown`."
+            "vendor's. A connection outside every range is counted as `unknown`. A changed range "
+            "cuts that vendor's open tunnels after 45 s (its chain is replaced); a new vendor cuts "
+            "nothing, unless it brings a new port."
         ),
         examples=[["10.1.0.0/16"]],
     )
@@ -120,15 +134,20 @@ class Vendor(Section):
         default=(80, 3128, 8000, 8080, 8888),
         description=(
             "Ports of the vendor where HTTP is looked for. On any other port the vendor is still "
-            "named, but connections are `opaque`: no outcome, no latency. Changing the set drains "
-            "every open outbound connection of the crawlers (45 s)."
+            "named, but connections are `opaque`: no outcome, no latency. One listener serves all "
+            "vendors: a port that any vendor with `inspect: http` names is looked into for each, "
+            "and changing the union of their ports drains every open outbound connection of the "
+            "crawlers (45 s)."
         ),
     )
     inspect: Literal["http", "connections"] = Field(
         default="http",
         description=(
             "`http` reads requests and answers on `httpPorts`; `connections` parses nothing of "
-            "this vendor's traffic and counts connections and bytes only."
+            "this vendor's traffic and counts connections and bytes only. On a port that another "
+            "vendor names the first bytes are still looked at: a server that speaks first waits up "
+            "to a second there. `connections` is also the remedy when Envoy refuses what crawlers "
+            "send (see docs/limits.md)."
         ),
     )
     idle_timeout: Duration = Field(
@@ -191,11 +210,19 @@ def resources(*, cpu: tuple[str, str], memory: tuple[str, str]) -> Resources:
 class Crawlers(Section):
     """The pods whose connections are attributed."""
 
-    namespaces: Annotated[tuple[DnsLabel, ...], Field(min_length=1)] = Field(
+    namespaces: Annotated[tuple[CrawlerNamespace, ...], Field(min_length=1)] = Field(
         default=("crawlers",),
         description=(
             "Namespaces of the crawlers. Each gets sidecars and the attribution; pods elsewhere "
-            "are not seen."
+            "are not seen. Not `default`, `kube-*`, `monitoring` or `istio.rootNamespace`."
+        ),
+    )
+    create_namespaces: StrictBool = Field(
+        default=True,
+        description=(
+            "Whether this program makes the crawlers' namespaces. `false`: they are there already; "
+            "the program then only adds the label that injects sidecars, and enforces no Pod "
+            "Security Standard."
         ),
     )
     selector: dict[LabelKey, LabelValue] = Field(
@@ -208,14 +235,26 @@ class Crawlers(Section):
         default="baseline",
         description=(
             "Pod Security Standard enforced in the namespaces. `baseline` and `restricted` refuse "
-            "istio-init's NET_ADMIN, so they need `istio.cni`."
+            "istio-init's NET_ADMIN, so they need `istio.cni`. Not written where "
+            "`createNamespaces` is false: it would have no effect."
         ),
+    )
+    egress_hosts: tuple[EgressHost, ...] = Field(
+        default=(),
+        description=(
+            "Mesh services in other namespaces that crawlers call, as `namespace/*` or "
+            "`namespace/host`, as in the egress of Istio's Sidecar. What is not listed is reached without mTLS and routing, because "
+            "the crawlers' sidecars know only their own namespace; listing a namespace whose "
+            "Service uses a vendor's port takes that port away from the attribution."
+        ),
+        examples=[["data/*", "*/redis.example.com"]],
     )
     expected_pods: Annotated[StrictInt, Field(ge=1)] = Field(
         default=1000,
         description=(
-            "Crawler pods at the busiest hour. Quotas and the alert on ingestion follow from it: "
-            "too low and pods are refused, too high and a flood of series goes unnoticed."
+            "Crawler pods at the busiest hour. Only the threshold of the alert on ingestion "
+            "follows from it: too low and it fires on a busy day, too high and a flood of series "
+            "goes unnoticed. There is no quota; more pods are not refused."
         ),
     )
 
@@ -227,7 +266,9 @@ class Istio(Section):
         default=True,
         description=(
             "Whether this program installs Istio's charts. `false`: Istio is there already and "
-            "only the attribution is added."
+            "only the attribution is added. Its owner must then merge the stack output "
+            "`requiredIstioValues` into Istio's values, or live bytes and `telemetry.buckets` are "
+            "missing; and `cni` must be written."
         ),
     )
     version: Version = Field(
@@ -237,9 +278,12 @@ class Istio(Section):
             "upgrade that moves the listener loses labels, never traffic."
         ),
     )
-    chart_source: NotBlank = Field(
+    chart_source: ChartSource = Field(
         default="https://istio-release.storage.googleapis.com/charts",
-        description="Where the charts come from: a repository's URL, or a local folder of charts.",
+        description=(
+            "Where the charts come from: a repository (`https://`, `http://`, `oci://`), or a "
+            "local folder of charts (a path that begins with `/`, `./` or `../`)."
+        ),
     )
     revision: DnsLabel = Field(
         default="default",
@@ -250,13 +294,18 @@ class Istio(Section):
     )
     root_namespace: DnsLabel = Field(
         default="istio-system",
-        description="Namespace of istiod, and of the configuration it applies to every namespace.",
+        description=(
+            "Namespace of istiod, and of the configuration it applies to every namespace; not "
+            "`monitoring`."
+        ),
     )
     cni: StrictBool = Field(
         default=True,
         description=(
-            "Whether Istio's CNI plugin redirects traffic. `false`: an init container does, which "
-            "needs NET_ADMIN in every crawler pod."
+            "Whether Istio's CNI plugin redirects traffic. `false`: an init container "
+            "(istio-init) does, which needs NET_ADMIN in every crawler pod. Required with "
+            "`install: false`, unless `crawlers.createNamespaces` is false: there it says what the "
+            "cluster's Istio does."
         ),
     )
     # Requests are the brief's 0.1 CPU and 200 MB for a sidecar. The limits are our choice. CPU:
@@ -296,7 +345,8 @@ class Telemetry(Section):
         default=10,
         description=(
             "How long a crawler waits before its leaving without an answer counts as the vendor's "
-            "`timeout` (duration). Sooner it counts as `client_cancelled`."
+            "`timeout` (duration). Sooner it counts as `client_cancelled`. A change replaces the "
+            "chains of every vendor, which cuts all open tunnels to vendors after 45 s."
         ),
     )
 
@@ -328,7 +378,10 @@ class Prometheus(Section):
     )
     storage: Bytes = Field(
         default=50 * 2**30,
-        description="Size of each replica's volume (bytes). Most storage classes let it only grow.",
+        description=(
+            "Size that new volumes get, one for each replica (bytes). Raising it later does not "
+            "grow the volumes there are: patch their claims (docs/runbooks/PrometheusDown.md)."
+        ),
     )
     scrape_interval: ScrapeInterval = Field(
         default=15,

@@ -267,6 +267,33 @@ def check_not_blank(text: str) -> str:
     return text
 
 
+def check_header_name(text: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):  # RFC 9110's token
+        raise ValueError(
+            "is not the name of a header; use letters, digits and !#$%&'*+-.^_`|~ only, "
+            "like x-example-error"
+        )
+    return text
+
+
+def check_printable(text: str) -> str:
+    if not re.fullmatch(r"[ -~]+", text):
+        raise ValueError(
+            "becomes text of a Lua script, which holds printable ASCII alone; "
+            "write a part of the value without other characters"
+        )
+    return text
+
+
+def check_chart_source(text: str) -> str:
+    if not re.fullmatch(r"(https?|oci)://[^\s/]\S*|\.{0,2}/.*", text):
+        raise ValueError(
+            "is neither a repository nor a folder of charts; write https://…, http://… or "
+            "oci://…, or a path that begins with /, ./ or ../"
+        )
+    return text
+
+
 def check_version(text: str) -> str:
     if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?", text):
         raise ValueError("is not a release; write all three numbers, like 1.31.4")
@@ -307,6 +334,18 @@ def check_endpoint(text: str) -> str:
     return text
 
 
+def check_egress_host(text: str) -> str:
+    """Services as the hosts of an Istio Sidecar's egress name them: "data/*"."""
+    label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
+    name = rf"(?=.{{1,253}}$){label}(\.{label})*"
+    if not re.fullmatch(rf"(\*|\.|{label})/(\*|(\*\.)?{name})", text):
+        raise ValueError(
+            "does not name services of the mesh; write namespace/* or namespace/host, "
+            "like data/* or */redis.example.com"
+        )
+    return text
+
+
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network)]
 VendorNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_vendor_network)]
 Duration = Annotated[int, PlainValidator(parse_duration)]
@@ -318,8 +357,12 @@ LabelKey = Annotated[StrictStr, AfterValidator(check_label_key)]
 LabelValue = Annotated[StrictStr, AfterValidator(check_label_value)]
 Image = Annotated[StrictStr, AfterValidator(check_image)]
 NotBlank = Annotated[StrictStr, AfterValidator(check_not_blank)]
+HeaderName = Annotated[NotBlank, AfterValidator(check_header_name)]
+PrintableText = Annotated[NotBlank, AfterValidator(check_printable)]
+ChartSource = Annotated[NotBlank, AfterValidator(check_chart_source)]
 Version = Annotated[StrictStr, AfterValidator(check_version)]
 Endpoint = Annotated[StrictStr, AfterValidator(check_endpoint)]
+EgressHost = Annotated[StrictStr, AfterValidator(check_egress_host)]
 
 
 class RangeInPool(Section):

@@ -21,6 +21,9 @@ TESTS = Path(__file__).parent
 LEVELS = ("lua", "program", "rules", "lab")
 """Folders that are a level of their own; every other folder of tests is `unit`."""
 
+NOT_WRITTEN = ("mesh", "api", "engine")
+"""Levels that need a control plane; named in every run, since nothing covers them yet."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
@@ -54,8 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"== {name}", flush=True)
         outcomes[name] = _run(suites()[name])
     left_out = [name for name in suites() if name not in chosen]
+    left_out += [f"{name} (no such tests yet)" for name in NOT_WRITTEN]
     print("\n" + "\n".join(f"{n:<9}{o.seconds:6.1f} s" for n, o in outcomes.items()))
-    print(f"not run: {', '.join(left_out) or 'nothing'}")
+    print(f"not run: {', '.join(left_out)}")
 
     passed, failed, skipped = (
         sum(getattr(outcome, what) for outcome in outcomes.values())

@@ -17,13 +17,14 @@ from settings.model import Vendor
 class VendorAttributionArgs:
     """What to attribute, and for whom.
 
-    `selector` empty means every pod of `namespace`; `labels` go on each object.
+    `selector` empty means every pod of `namespace`; `egress_hosts` are the services of other
+    namespaces that stay known to them; `labels` go on each object.
     """
 
     namespace: pulumi.Input[str]
-    root_namespace: str
     vendors: tuple[Vendor, ...]
     patience_seconds: int
+    egress_hosts: tuple[str, ...] = ()
     selector: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
 
@@ -46,7 +47,6 @@ class VendorAttribution(pulumi.ComponentResource):
         # state, where a destroy finds its order.
         child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
 
-        # Without a selector: Istio allows one such Sidecar in a namespace.
         CustomResource(
             f"{name}-sidecar",
             api_version="networking.istio.io/v1",
@@ -54,7 +54,7 @@ class VendorAttribution(pulumi.ComponentResource):
             metadata=ObjectMetaArgs(
                 name="proxy-observability", namespace=args.namespace, labels=dict(args.labels)
             ),
-            spec=sidecar_spec(args.root_namespace),
+            spec=sidecar_spec(args.egress_hosts, args.selector),
             opts=child,
         )
         filters = envoy_filters(

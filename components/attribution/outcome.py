@@ -47,6 +47,10 @@ def _metadata(key: str, default: str) -> str:
 
 PROXY_POOL = _metadata("proxy_pool", "''")
 SETUP_MILLISECONDS = _metadata("setup_milliseconds", "0.0")
+_HAS_SETUP = (
+    f"'{METADATA}' in metadata.filter_metadata"
+    f" && 'setup_milliseconds' in metadata.filter_metadata['{METADATA}']"
+)
 
 
 def _details(prefix: str) -> str:
@@ -63,6 +67,10 @@ ANSWERED = (
     f" || ({_details('downstream_')} && has(response.code) && response.code > 0)"
     f" || ({_details('upstream_reset_after_response_started')} && {_HEALTHY_TUNNEL})"
 )
+
+
+SETUP_IS_KNOWN = f"({ANSWERED}) && ({_HAS_SETUP})"
+"""Not so where nobody answered, nor where the script was missing: a 0 would look fast."""
 
 
 def _choose(cases: list[tuple[str, str]], otherwise: str) -> str:
@@ -85,6 +93,7 @@ def proxy_outcome(patience_seconds: int) -> str:
     transport = _choose(
         [
             (_details(f"{before}{{remote_connection_failure"), "'connect_failed'"),
+            (_details(f"{before}{{local_connection_failure"), "'connect_failed'"),
             (_details(f"{before}{{connection_timeout"), "'timeout'"),
             (_details(f"{before}{{overflow"), "'rejected'"),
             (_details("upstream_reset_"), "'reset'"),

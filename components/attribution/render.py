@@ -2,8 +2,9 @@
 
 Two kinds. `proxy-observability` prepares the outbound listener once; `proxy-vendor-<name>`
 holds all of one vendor (cluster, Lua, filter chains), so a chain never arrives without its
-cluster. Nothing of Istio's is replaced: when a patch stops matching, traffic takes Istio's own
-catch-all, unattributed and unharmed.
+cluster. No chain of Istio's is replaced: when a patch stops matching, traffic takes Istio's own
+catch-all, unattributed and unharmed. A Sidecar resource narrows what else the crawlers' sidecars
+know of the mesh.
 
 Each setting says what would happen without it; the experiments behind them are summed up in
 docs/architecture.md.
@@ -58,16 +59,20 @@ def envoy_filters(
     }
 
 
-def sidecar_spec(root_namespace: str) -> Json:
+def sidecar_spec(egress_hosts: Sequence[str], selector: Mapping[str, str]) -> Json:
     """Return the spec of the crawlers' Sidecar resource.
 
     Without it a Service or ServiceEntry of any namespace on a vendor's port becomes a listener
     of the crawler's, which takes the connection before our chains see it: CONNECT gets 404.
+    The mesh's own policy for unknown destinations stays in force.
+
+    Args:
+        egress_hosts: services of other namespaces to keep, as `namespace/host`. Not even
+            istiod's namespace is among them by itself: an ingress gateway there has port 80.
+        selector: as in `envoy_filters`; without one it is the namespace's only Sidecar.
     """
-    return {
-        "egress": [{"hosts": ["./*", f"{root_namespace}/*"]}],
-        "outboundTrafficPolicy": {"mode": "ALLOW_ANY"},
-    }
+    workloads = {"workloadSelector": {"labels": dict(selector)}} if selector else {}
+    return {**workloads, "egress": [{"hosts": ["./*", *egress_hosts]}]}
 
 
 def cluster_name(vendor: Vendor) -> str:
@@ -225,6 +230,8 @@ def _connection_manager(vendor: Vendor, patience_seconds: int) -> Json:
         "common_http_protocol_options": {"idle_timeout": "0s", "max_headers_count": MAX_HEADERS},
         "http_protocol_options": {
             "accept_http_10": True,
+            "allow_custom_methods": True,  # else a method Envoy does not know gets 400
+            "allow_chunked_length": True,  # else 400; Transfer-Encoding wins, as RFC 9112 says
             "enable_trailers": True,
             "header_key_format": _preserve_case(),
         },
@@ -330,6 +337,7 @@ def _cluster(vendor: Vendor) -> Json:
                 "explicit_http_config": {
                     "http_protocol_options": {
                         "send_fully_qualified_url": True,  # else the vendor gets origin-form
+                        "allow_chunked_length": True,  # else 502, and the vendor is blamed
                         "enable_trailers": True,
                         "header_key_format": _preserve_case(),
                     }

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.attribution.outcome import (
-    ANSWERED,
     PROXY_POOL,
     PROXY_VENDOR,
     PROXY_VISIBILITY,
+    SETUP_IS_KNOWN,
     SETUP_MILLISECONDS,
     proxy_outcome,
     response_code,
@@ -79,8 +79,8 @@ def http_plugin_config(vendor: Vendor, patience_seconds: int) -> dict[str, Any]:
 
     `drop`, `tags_to_remove`, `dimensions` and `definitions` are documented in Istio's
     envoy/extensions/stats/config.proto. A custom metric carries only its own dimensions and
-    is recorded for every request; an unanswered one has no vendor there, and the scrape drops
-    that series.
+    is recorded for every request; one whose time is not known has no vendor there, and the
+    scrape drops that series.
     """
     pool = {"proxy_pool": PROXY_POOL} if any(entry.pool for entry in vendor.cidrs) else {}
     return {
@@ -103,8 +103,8 @@ def http_plugin_config(vendor: Vendor, patience_seconds: int) -> dict[str, Any]:
             {
                 "name": SETUP_METRIC,
                 "dimensions": {
-                    "proxy_vendor": f"({ANSWERED}) ? ({PROXY_VENDOR}) : b''",
-                    "proxy_visibility": f"({ANSWERED}) ? ({PROXY_VISIBILITY}) : ''",
+                    "proxy_vendor": f"({SETUP_IS_KNOWN}) ? ({PROXY_VENDOR}) : b''",
+                    "proxy_visibility": f"({SETUP_IS_KNOWN}) ? ({PROXY_VISIBILITY}) : ''",
                 },
             },
         ],

@@ -14,6 +14,7 @@ from components.mesh.values import (
     cni_values,
     is_folder,
     istiod_values,
+    repository_of,
 )
 from settings.model import Istio
 
@@ -50,6 +51,7 @@ class IstioInstall(pulumi.ComponentResource):
             release_name: str, chart: str, values: dict[str, Any], after: list[Release]
         ) -> Release:
             source = args.istio.chart_source
+            repository = repository_of(source)
             made = Release(
                 f"{name}-{chart}",
                 # Fixed, as Istio's documentation calls them: `helm list` shows the familiar.
@@ -58,7 +60,7 @@ class IstioInstall(pulumi.ComponentResource):
                 chart=chart_of(source, chart),
                 # A folder holds one version, and Helm would look for it in a repository.
                 version=None if is_folder(source) else args.istio.version,
-                repository_opts=None if is_folder(source) else RepositoryOptsArgs(repo=source),
+                repository_opts=RepositoryOptsArgs(repo=repository) if repository else None,
                 values=values,
                 timeout=TIMEOUT_SECONDS,
                 max_history=5,  # each is a Secret with the whole chart in it

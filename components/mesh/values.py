@@ -27,13 +27,20 @@ FOLDERS = {
 
 
 def is_folder(source: str) -> bool:
-    """Whether a chart source is a local folder rather than a repository's URL."""
+    """Whether a chart source is a local folder rather than a URL."""
     return source.startswith(("/", "."))
 
 
 def chart_of(source: str, chart: str) -> str:
-    """Return Helm's name for a chart: a path in the folder `source`, or the name in its index."""
-    return f"{source.rstrip('/')}/{FOLDERS[chart]}" if is_folder(source) else chart
+    """Return Helm's name for a chart: a path in a folder, a registry's URL, or an index's entry."""
+    if is_folder(source):
+        return f"{source.rstrip('/')}/{FOLDERS[chart]}"
+    return chart if repository_of(source) else f"{source.rstrip('/')}/{chart}"
+
+
+def repository_of(source: str) -> str | None:
+    """Return the repository whose index names the charts; folders and OCI registries have none."""
+    return None if is_folder(source) or source.startswith("oci://") else source
 
 
 def base_values(istio: Istio) -> Json:

@@ -61,8 +61,9 @@ from components.pods import (
 from components.texts import yaml_text
 from settings.model import Prometheus
 
-# A rolled replica replays its write-ahead log first: the start-up probe's patience.
-STARTUP_TIMEOUT = "15m"
+STARTUP_MINUTES = 15  # a week's write-ahead log is replayed first
+TERMINATION_MINUTES = 5  # what is in memory is written; a killed replica replays it instead
+PROBE_SECONDS = 10
 PODS_SERVICE = "prometheus-pods"
 
 
@@ -208,8 +209,12 @@ class PrometheusServer(pulumi.ComponentResource):
                 )
             ],
             ports=[ContainerPortArgs(name="http", container_port=PROMETHEUS_PORT)],
-            # Replaying a week's write-ahead log takes minutes; a liveness probe would cut it.
-            startup_probe=ProbeArgs(http_get=ready, period_seconds=10, failure_threshold=90),
+            # A liveness probe would cut the replay short.
+            startup_probe=ProbeArgs(
+                http_get=ready,
+                period_seconds=PROBE_SECONDS,
+                failure_threshold=STARTUP_MINUTES * 60 // PROBE_SECONDS,
+            ),
             readiness_probe=ProbeArgs(http_get=ready, period_seconds=5, timeout_seconds=3),
             liveness_probe=ProbeArgs(http_get=healthy, period_seconds=10, timeout_seconds=5),
             resources=container_resources(prometheus.resources),
@@ -249,8 +254,7 @@ class PrometheusServer(pulumi.ComponentResource):
                         automount_service_account_token=True,
                         affinity=AffinityArgs(pod_anti_affinity=apart),
                         security_context=pod_security(NOBODY),
-                        # Time to write what is in memory; killed, it replays at the next start.
-                        termination_grace_period_seconds=300,
+                        termination_grace_period_seconds=TERMINATION_MINUTES * 60,
                         containers=[container],
                         volumes=[
                             VolumeArgs(
@@ -275,9 +279,14 @@ class PrometheusServer(pulumi.ComponentResource):
             ),
             opts=child.merge(
                 pulumi.ResourceOptions(
+                    # Kubernetes can't change them, so Pulumi would replace the StatefulSet: every
+                    # replica down at once, and the volumes there are as small as before.
+                    ignore_changes=["spec.volumeClaimTemplates"],
+                    # Replicas roll one after the other.
                     custom_timeouts=pulumi.CustomTimeouts(
-                        create=ROLLOUT_TIMEOUT, update=STARTUP_TIMEOUT
-                    )
+                        create=ROLLOUT_TIMEOUT,
+                        update=f"{prometheus.replicas * (STARTUP_MINUTES + TERMINATION_MINUTES)}m",
+                    ),
                 )
             ),
         )

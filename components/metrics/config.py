@@ -7,11 +7,13 @@ before it is stored. The others watch the machinery: `prometheus` (each replica 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.stats import CLUSTER_PREFIX, SCRAPED_METRICS
+from components.labels import COMPONENT, selector
 from settings.values import format_duration
 
 Json = dict[str, Any]
@@ -116,7 +118,7 @@ def prometheus_config(
                 "prometheus",
                 [monitoring_namespace],
                 targets.prometheus if targets else None,
-                _keep_app(PROMETHEUS_APP, PROMETHEUS_PORT),
+                _keep_labelled(selector(PROMETHEUS_APP), PROMETHEUS_PORT),
             ),
             job(
                 "istiod",
@@ -131,7 +133,7 @@ def prometheus_config(
                 "load-generator",
                 crawler_namespaces,
                 targets.load_generator if targets else None,
-                _keep_app(LOAD_GENERATOR_APP, LOAD_GENERATOR_PORT),
+                _keep_labelled({COMPONENT: LOAD_GENERATOR_APP}, LOAD_GENERATOR_PORT),
             ),
         ],
         **({"storage": _storage(retention)} if retention else {}),
@@ -191,9 +193,13 @@ def _keep_container(container: str, port: int) -> list[Json]:
     return [_keep("__meta_kubernetes_pod_container_name", container), *_keep_running(port)]
 
 
-def _keep_app(app: str, port: int) -> list[Json]:
-    label = "__meta_kubernetes_pod_label_app_kubernetes_io_name"
-    return [_keep(label, app), *_keep_running(port)]
+def _keep_labelled(labels: Mapping[str, str], port: int) -> list[Json]:
+    """Keep one port of the pods with these labels."""
+    keep = [
+        _keep(f"__meta_kubernetes_pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', key)}", value)
+        for key, value in labels.items()
+    ]
+    return [*keep, *_keep_running(port)]
 
 
 def _keep_running(port: int) -> list[Json]:

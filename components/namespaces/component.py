@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_kubernetes.core.v1 import Namespace
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.core.v1 import Namespace, NamespacePatch
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs, ObjectMetaPatchArgs
 
 from components.labels import labels
 from components.namespaces.admission import injection, istio_level, pod_security
@@ -14,10 +14,15 @@ from components.namespaces.admission import injection, istio_level, pod_security
 
 @dataclass(frozen=True, kw_only=True)
 class NamespacesArgs:
-    """Which namespaces there are; `istio_installed` says that istiod's is ours to make."""
+    """Which namespaces there are.
+
+    `istio_installed` says that istiod's is ours to make, `crawlers_created` that the crawlers'
+    are; `crawlers_pod_security` counts for those we make only.
+    """
 
     monitoring: str
     crawlers: tuple[str, ...]
+    crawlers_created: bool
     crawlers_pod_security: str
     istio: str
     istio_revision: str
@@ -28,7 +33,8 @@ class NamespacesArgs:
 class Namespaces(pulumi.ComponentResource):
     """The monitoring namespace, the crawlers' with sidecar injection, and istiod's.
 
-    An Istio that was there before keeps its namespace as it is.
+    An Istio that was there before keeps its namespace as it is; crawlers' namespaces that were
+    there get the injection label and nothing else.
     """
 
     monitoring: pulumi.Output[str]
@@ -53,15 +59,26 @@ class Namespaces(pulumi.ComponentResource):
             )
             return resource.metadata.name
 
+        def patched(namespace_name: str, admission: dict[str, str]) -> pulumi.Output[str]:
+            # By server-side apply: we own this one label, which goes with the stack. A different
+            # value set by its owner is a conflict that fails `up`, not one that we win.
+            patch = NamespacePatch(
+                f"{name}-{namespace_name}",
+                metadata=ObjectMetaPatchArgs(name=namespace_name, labels=admission),
+                opts=pulumi.ResourceOptions(parent=self),
+            )
+            return patch.id.apply(lambda _: namespace_name)
+
         # Not injected: a sidecar would put Prometheus's own scrapes into the numbers.
         self.monitoring = namespace(args.monitoring, pod_security("restricted"))
-        # Protected: the crawlers' own pods live there, and go with the namespace.
+        injected = injection(args.istio_revision)
         self.crawlers = {
+            # Protected: the crawlers' own pods live there, and go with the namespace.
             crawlers: namespace(
-                crawlers,
-                pod_security(args.crawlers_pod_security) | injection(args.istio_revision),
-                protect=True,
+                crawlers, pod_security(args.crawlers_pod_security) | injected, protect=True
             )
+            if args.crawlers_created
+            else patched(crawlers, injected)
             for crawlers in args.crawlers
         }
         self.istio = (

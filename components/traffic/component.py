@@ -21,7 +21,7 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
-from components.labels import labels, selector
+from components.labels import COMPONENT, labels
 from components.metrics.config import LOAD_GENERATOR_APP, LOAD_GENERATOR_PORT
 from components.pods import (
     NOBODY,
@@ -39,7 +39,10 @@ HOLD = '{"holdApplicationUntilProxyStarts": true}'  # Istio's ProxyConfig of one
 
 @dataclass(frozen=True, kw_only=True)
 class LoadGeneratorArgs:
-    """`program` is the text of traffic/crawler.py; `pod_labels` make it a crawler to be seen."""
+    """`program` is the text of traffic/crawler.py; `pod_labels` make it a crawler to be seen.
+
+    They may be any, also ones that our own objects carry.
+    """
 
     namespace: pulumi.Input[str]
     load_generator: LoadGeneratorSettings
@@ -63,6 +66,7 @@ class LoadGenerator(pulumi.ComponentResource):
         super().__init__("proxyobs:traffic:LoadGenerator", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
         app = labels(LOAD_GENERATOR_APP)
+        own = {COMPONENT: LOAD_GENERATOR_APP}  # whatever app.kubernetes.io/name must be here
         plan = crawler_plan(
             args.load_generator,
             patience_seconds=args.patience_seconds,
@@ -95,10 +99,10 @@ class LoadGenerator(pulumi.ComponentResource):
             metadata=ObjectMetaArgs(name="load-generator", namespace=args.namespace, labels=app),
             spec=DeploymentSpecArgs(
                 replicas=args.load_generator.replicas,
-                selector=LabelSelectorArgs(match_labels=selector(LOAD_GENERATOR_APP)),
+                selector=LabelSelectorArgs(match_labels=own),
                 template=PodTemplateSpecArgs(
                     metadata=ObjectMetaArgs(
-                        labels={**args.pod_labels, **app},
+                        labels={**app, **args.pod_labels, **own},
                         annotations={
                             # On nodes without native sidecars: no count before the sidecar can
                             # see it.

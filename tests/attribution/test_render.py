@@ -203,7 +203,11 @@ def test_the_bucket_annotation_names_the_metric_as_istio_does():
 
 def test_the_sidecar_resource_shuts_out_other_namespaces():
     """A Service elsewhere on a vendor's port must not take the crawlers' connections."""
-    assert sidecar_spec("istio-system")["egress"] == [{"hosts": ["./*", "istio-system/*"]}]
+    assert sidecar_spec((), {}) == {"egress": [{"hosts": ["./*"]}]}
+    assert sidecar_spec(("data/*",), {"app": "crawler"}) == {
+        "workloadSelector": {"labels": {"app": "crawler"}},
+        "egress": [{"hosts": ["./*", "data/*"]}],
+    }
 
 
 def _all(node: Any, key: str) -> list[Any]:

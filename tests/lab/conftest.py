@@ -23,7 +23,8 @@ from lab.processes import children
 from lab.system import ROOT, load_settings, rendered_envoy
 from tools.find import find
 
-_bases = itertools.count(random.randrange(20_000, 50_000, 100), 100)
+# Below 32768, where Linux takes the ports of outgoing connections from.
+_bases = itertools.cycle(random.sample(range(10_000, 32_000, 100), 200))
 
 
 def free_ports() -> Ports:
@@ -90,6 +91,14 @@ class Sidecar:
             if line.split("{")[0].split(" ")[0] == name
         ]
         return sum(values)
+
+    def counter_of(self, name: str, vendor: str) -> int:
+        """Return the sum of a metric's series of one vendor."""
+        return sum(
+            int(line.rsplit(" ", 1)[1])
+            for line in self.stats().splitlines()
+            if line.startswith(f"{name}{{") and f'proxy_vendor="{vendor}"' in line
+        )
 
 
 @pytest.fixture

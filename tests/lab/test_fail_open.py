@@ -16,27 +16,39 @@ from tests.lab.conftest import until
 GOOD = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
+class ScriptedVendor:
+    """Reads a request's head and sends `answer`; `seen` is what it read."""
+
+    def __init__(self, answer):
+        self.answer = answer
+        self.seen = []
+
+    def serve(self, reader, writer):
+        while head := self._head(reader):
+            self.seen.append(head)
+            writer.write(self.answer.encode("latin-1"))
+            if "Content-Length" not in self.answer:
+                return
+
+    @staticmethod
+    def _head(reader):
+        head = b""
+        while not head.endswith(b"\r\n\r\n"):
+            line = reader.readline()
+            if not line:
+                return b""
+            head += line
+        return head
+
+
 @contextlib.contextmanager
 def vendor(address, port, answer=GOOD):
-    """A vendor that reads a request's head and sends `answer`; keeps what it read."""
-    seen = []
+    scripted = ScriptedVendor(answer)
 
     class Handler(socketserver.StreamRequestHandler):
         def handle(self):
-            while head := self._head():
-                seen.append(head)
-                self.wfile.write(answer.encode("latin-1"))
-                if "Content-Length" not in answer:
-                    return
-
-        def _head(self):
-            head = b""
-            while not head.endswith(b"\r\n\r\n"):
-                line = self.rfile.readline()
-                if not line:
-                    return b""
-                head += line
-            return head
+            with contextlib.suppress(ConnectionError):  # a test has ended: Envoy is gone
+                scripted.serve(self.rfile, self.wfile)
 
     class Server(socketserver.ThreadingTCPServer):
         allow_reuse_address = True
@@ -45,7 +57,7 @@ def vendor(address, port, answer=GOOD):
     with Server((address, port), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
-        yield seen
+        yield scripted
         server.shutdown()
 
 
@@ -105,13 +117,31 @@ def test_lua_that_does_not_compile_leaves_the_old_script_at_work(sidecar):
     assert "envoy_lab_istio_proxy_setup_milliseconds" in stats
 
 
+def test_a_missing_script_makes_no_vendor_look_fast(sidecar):
+    """Without the script no set-up time is known: none is recorded under the vendor, not even 0."""
+    ports = sidecar.ports
+    with vendor("127.1.0.10", ports.vendor_upstream):
+        write_lua(sidecar, "-- nothing")
+        recorded = 'proxy_setup_milliseconds_count{proxy_vendor=""'
+
+        def unnamed():
+            assert ask("127.1.0.10", ports.vendor).endswith("ok")
+            return recorded in sidecar.stats()
+
+        until(unnamed)
+        # A request that the old script still served has its time; all the others have none.
+        served = sidecar.counter_of("envoy_lab_istio_proxy_setup_milliseconds_count", "vendor-a")
+        requests = sum(sidecar.requests().values())
+    assert served < requests
+
+
 def test_an_address_outside_every_range_passes_through(sidecar):
     """Istio's own catch-all carries it: same bytes, counted in no vendor."""
     ports = sidecar.ports
-    with vendor("127.9.0.10", ports.vendor_upstream) as seen:
+    with vendor("127.9.0.10", ports.vendor_upstream) as scripted:
         request = "GET http://shop.test/ HTTP/1.1\r\nhOST: shop.test\r\n\r\n"
         assert ask("127.9.0.10", ports.vendor, request) == GOOD
-        assert seen == [request.encode()]
+        assert scripted.seen == [request.encode()]
     assert sidecar.requests() == {}
     assert 'upstream_cx_total{cluster_name="PassthroughCluster"} 1' in sidecar.stats()
 
@@ -124,9 +154,9 @@ def test_a_proxied_request_keeps_its_form(sidecar):
         "Host: shop.test\r\nX-B: 1\r\nx-a: 2\r\nX-B: 3\r\n"
         "Proxy-Authorization: Basic Y2FuYXJ5\r\n\r\n"
     )
-    with vendor("127.1.0.10", ports.vendor_upstream) as seen:
+    with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
         ask("127.1.0.10", ports.vendor, request)
-    assert seen == [request.encode()]
+    assert scripted.seen == [request.encode()]
     assert "Y2FuYXJ5" not in sidecar.stats()
     assert "shop.test" not in sidecar.stats()
 
@@ -158,15 +188,15 @@ def test_every_answer_has_its_code_and_outcome(sidecar, method):
     request = f"{method} {target} HTTP/1.1\r\nHost: shop.test\r\n\r\n"
     tunnel = method == "CONNECT"
     expected = {}
-    for status, code, outcome in STATUSES:
-        if tunnel and status == 200:
-            continue  # a tunnel: tested with the traffic of the demo
-        if tunnel and outcome in ("success", "target_error"):
-            outcome = "success" if status < 300 else "vendor_error"
-        key = ("vendor-a", "tunnel" if tunnel else "http", outcome, code)
-        expected[key] = expected.get(key, 0) + 1
-        answer = f"HTTP/1.1 {status} Word\r\nContent-Length: 0\r\n\r\n"
-        with vendor("127.1.0.10", ports.vendor_upstream, answer):
+    with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
+        for status, code, outcome in STATUSES:
+            if tunnel and status == 200:
+                continue  # a tunnel: tested with the traffic of the demo
+            if tunnel and outcome in ("success", "target_error"):
+                outcome = "success" if status < 300 else "vendor_error"
+            key = ("vendor-a", "tunnel" if tunnel else "http", outcome, code)
+            expected[key] = expected.get(key, 0) + 1
+            scripted.answer = f"HTTP/1.1 {status} Word\r\nContent-Length: 0\r\n\r\n"
             assert f" {status} " in ask("127.1.0.10", ports.vendor, request)
     until(lambda: sidecar.requests() == expected or None, seconds=10)
 

@@ -46,7 +46,7 @@ def test_the_engine_and_the_file_agree(path):
         for name, value in raw_config(path).items()
     }
     # The engine adds Pulumi.yaml's defaults and other programs' namespaces.
-    config |= {f"{PROJECT}:network": "{}", "kubernetes:context": "dev"}
+    config |= {f"{PROJECT}:telemetry": "{}", "kubernetes:context": "dev"}
     assert settings_of_pulumi_config(config) == load_stack_file(path)
 
 

@@ -1,0 +1,71 @@
+"""docs/limits.md, line by line: what Envoy answers itself, and that the vendor is not blamed."""
+
+from __future__ import annotations
+
+import pytest
+
+from lab.system import ROOT
+from tests.lab.conftest import until
+from tests.lab.test_fail_open import ask, vendor
+
+HOST = "Host: shop.test\r\n"
+REFUSED = [
+    ("GET http://my_shop.test/ HTTP/1.1", "Host: my_shop.test\r\n", 400),
+    ("CONNECT my_shop.test:443 HTTP/1.1", "Host: my_shop.test:443\r\n", 400),
+    ("GET http://shop.test/#top HTTP/1.1", HOST, 400),
+    ("GET ftp://shop.test/ HTTP/1.1", HOST, 400),
+    ("GET http://shop.test?x=1 HTTP/1.1", HOST, 404),
+    ("OPTIONS * HTTP/1.1", HOST, 404),
+    ("QUERY http://shop.test/ HTTP/1.1", HOST, 400),
+    ("CONNECT shop.test HTTP/1.1", HOST, 400),
+    ("GET http://shop.test/ HTTP/1.1", HOST + "Connection: Upgrade\r\nUpgrade: foo\r\n", 403),
+    ("GET http://shop.test/ HTTP/1.1", HOST + "X A: 1\r\n", 400),
+    ("GET http://shop.test/ HTTP/1.1", HOST + "Content-Length: 1\r\nContent-Length: 2\r\n", 400),
+]
+CARRIED = [
+    ("BREW http://shop.test/ HTTP/1.1", HOST),
+    ("GET http://shop.test/../a//b?c?d=%zz HTTP/1.1", HOST),
+    ("GET http://shop.test/[0]={x}|^` HTTP/1.1", HOST),
+    ("GET http://shop.test/ HTTP/1.1", HOST + f"X-Big: {'v' * 65_536}\r\n"),
+    ("GET http://shop.test/ HTTP/1.1", HOST + "".join(f"X-{n}: {n}\r\n" for n in range(900))),
+]
+
+
+@pytest.mark.parametrize(("line", "headers", "status"), REFUSED)
+def test_what_envoy_refuses_is_rejected_and_reaches_nobody(sidecar, line, headers, status):
+    """A crawler that meets this finds it documented, and the vendor's failure ratio unmoved."""
+    ports = sidecar.ports
+    with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
+        answer = ask("127.1.0.10", ports.vendor, f"{line}\r\n{headers}\r\n")
+    assert answer.startswith(f"HTTP/1.1 {status} ")
+    assert scripted.seen == []
+    counted = until(sidecar.requests)
+    assert [(key[0], key[2]) for key in counted] == [("vendor-a", "rejected")]
+
+
+@pytest.mark.parametrize(("line", "headers"), CARRIED)
+def test_what_is_odd_but_carried(sidecar, line, headers):
+    """Envoy's defaults would refuse most of these; the rendered settings do not."""
+    ports = sidecar.ports
+    with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
+        assert ask("127.1.0.10", ports.vendor, f"{line}\r\n{headers}\r\n").endswith("ok")
+    # Envoy adds `content-length: 0` where a method might have had a body.
+    assert (
+        scripted.seen[0].replace(b"content-length: 0\r\n", b"")
+        == f"{line}\r\n{headers}\r\n".encode()
+    )
+
+
+def test_every_refusal_is_documented():
+    """docs/limits.md tells each status that a crawler may meet."""
+    text = (ROOT / "docs" / "limits.md").read_text()
+    for word in (
+        "my_shop.test",
+        "#top",
+        "ftp://",
+        "?x=1",
+        "OPTIONS *",
+        "without a port",
+        "Upgrade",
+    ):
+        assert word in text
