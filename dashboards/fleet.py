@@ -59,7 +59,8 @@ def fleet() -> dict[str, Any]:
                     title="Requests",
                     unit="reqps",
                     description="Plain proxied requests and CONNECTs. A tunnel is counted when it "
-                    "closes. Connections in which nothing can be read are further down.",
+                    "closes. Connections in which nothing can be read are further down. The first "
+                    "of a kind on a pod starts a series and is missing: rate() needs two samples.",
                     expr=REQUESTS,
                 ),
                 timeseries(
@@ -67,7 +68,9 @@ def fleet() -> dict[str, Any]:
                     unit="percentunit",
                     description="Share of all requests that the vendor could not carry, before the "
                     "crawler retries. Answers of the target, handshakes for a password and what "
-                    "the crawler cancelled are no failures.",
+                    "the crawler cancelled are no failures. One that a pod meets for the first "
+                    "time is a new series and shows from its second occurrence: rate() needs two "
+                    "samples.",
                     expr=FAILURE_RATIO,
                     maximum=1,
                 ),
@@ -75,7 +78,9 @@ def fleet() -> dict[str, Any]:
                     title="Requests without success, by outcome",
                     unit="reqps",
                     description="Why, over the vendors chosen. auth_challenge, client_cancelled, "
-                    "rejected and target_error are shown but not held against the vendor.",
+                    "rejected and target_error are shown but not held against the vendor. "
+                    "rejected: Envoy refused the crawler's request itself, and nothing reached "
+                    "the vendor.",
                     expr="sum by (proxy_outcome) (proxy_vendor_outcome:istio_requests:rate5m"
                     '{proxy_vendor=~"$vendor", proxy_outcome!="success"})',
                     legend="{{proxy_outcome}}",

@@ -13,6 +13,7 @@ from settings.values import AddressRange, parse_network
 class Break:
     """What is done behind the generator's back."""
 
+    says: str = ""
     change: Callable[[StackSettings], StackSettings] | None = None
     round_envoy_share: float = 0.0
 
@@ -25,9 +26,13 @@ def named(name: str) -> Break:
     """
     known = {
         "": Break(),
-        "range": Break(change=_give_range_away),
-        "outcome": Break(change=_change_an_outcome_rule),
-        "drop": Break(round_envoy_share=0.01),
+        "range": Break(
+            says="a part of the third vendor's range is given to the first", change=_give_range_away
+        ),
+        "outcome": Break(
+            says="a vendor's outcome rule says rate_limited", change=_change_an_outcome_rule
+        ),
+        "drop": Break(says="1 % of the traffic goes round Envoy", round_envoy_share=0.01),
     }
     if name not in known:
         raise ValueError(f"BREAK: {name!r} is unknown; use range, outcome or drop")

@@ -29,7 +29,7 @@ from lab.envoy import STAND_INS
 from lab.loopback import get_json
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
-from lab.prometheus import RATE_WINDOW_SECONDS
+from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
 from lab.steady import RateComparison, RateMeter
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
@@ -99,9 +99,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     _print(result)
     exact, total = exact_counts(result.rows)
-    print(f"attribution: {exact} of {total} exact")
     for finding in result.findings:
-        print(finding, file=sys.stderr)
+        print(finding, file=sys.stderr, flush=True)
+    print(f"attribution: {exact} of {total} exact", flush=True)
     status = 1 if result.findings else 0
     _write_report(
         options.out,
@@ -113,7 +113,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "rows": [row.as_json() for row in result.rows],
             "outside": result.outside,
             "rates": [rate.as_json() for rate in result.rates],
-            "stand_ins": STAND_INS,
+            "stand_ins": [*STAND_INS, WINDOW_STAND_IN],
             "seconds": round(result.seconds, 1),
             "findings": result.findings,
         },
@@ -123,36 +123,39 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo-check", description=__doc__)
-    parser.add_argument("--count", type=int, default=100_000, help="counts to make (N)")
+    parser.add_argument("--count", default="100000", help="counts to make (N)")
     parser.add_argument("--break", dest="break_", default="", help="range, outcome or drop")
     parser.add_argument("--out", type=Path, help="folder for demo-check.json")
-    parser.add_argument("--port-base", type=int, default=DEFAULT_BASE)
+    parser.add_argument("--port-base", default=str(DEFAULT_BASE))
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> Result:
-    if options.count < 1:
+    if not options.count.isdecimal() or int(options.count) < 1:
         raise ValueError(f"N: {options.count} is no number of counts; 100000 is the customary one")
+    count = int(options.count)
     broken = breaks.named(options.break_)
     started = time.monotonic()
     with running(
-        ports=Ports(options.port_base),
+        ports=Ports.from_text(options.port_base),
         folder=FOLDER / f"check-{options.port_base}",
         say=lambda line: print(line, flush=True),
         behind_the_generator=broken.change,
     ) as lab:
-        for stand_in in STAND_INS:
+        for stand_in in (*STAND_INS, WINDOW_STAND_IN):
             print(f"stand-in    {stand_in}")
+        if broken.says:
+            print(f"broken      {broken.says}")
         # A broken lab must fail for its break: its rates are off by design.
-        measure = options.count >= LEAST_COUNTS_FOR_RATES and not options.break_
+        measure = count >= LEAST_COUNTS_FOR_RATES and not options.break_
         lab.start_crawler(
-            count=options.count,
-            requests_per_second=options.count // PACED_SECONDS if measure else None,
+            count=count,
+            requests_per_second=count // PACED_SECONDS if measure else None,
             seed=options.seed,
             round_envoy_share=broken.round_envoy_share,
         )
-        rates = _watch(lab, options.count, measure_rates=measure)
+        rates = _watch(lab, count, measure_rates=measure)
         lab.settle()
         generator = crawler_books(json.loads(lab.crawler_books.read_text(encoding="utf-8")))
         vendors = vendor_books(get_json(f"{lab.vendor_url}/books"))
@@ -230,6 +233,7 @@ def _print(result: Result) -> None:
             f"{row.generator:>10}{witness:>10}{row.mesh:>10}{row.difference:>7}"
             + (f"  {row.cause}" if row.cause else "")
         )
+    print("  vendors '-': the vendor cannot know of what never reached it")
     total = sum(row.generator for row in result.rows) or 1
     shares: Counter[str] = Counter()
     for row in result.rows:
@@ -238,7 +242,7 @@ def _print(result: Result) -> None:
     print("\nshares      " + "  ".join(f"{n} {c / total:.1%}" for n, c in sorted(shares.items())))
     outside = result.outside
     print(
-        f"outside     {outside['generator']} connections outside every range, "
+        f"outside     {outside['generator']} more connections outside every range, "
         f"{outside['mesh']} seen as unknown, none in a vendor"
         if not outside["difference"]
         else f"outside     {outside['generator']} connections, {outside['mesh']} seen as unknown"

@@ -19,6 +19,7 @@ from dashboards.fleet import TABLE_QUERIES
 from lab.envoy import STAND_INS
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
+from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
 
@@ -27,6 +28,7 @@ Table = Mapping[str, Mapping[str, float]]
 """Column key -> vendor -> value."""
 
 REFRESH_SECONDS = 2.0
+FILLING_SECONDS = RATE_WINDOW_SECONDS + 5  # and some for the start
 REQUESTS_PER_SECOND = 300
 
 # Column key (of the Fleet board's queries), heading, factor, format.
@@ -34,9 +36,15 @@ COLUMNS = (
     ("requests_per_second", "requests/s", 1.0, "{:.1f}"),
     ("failure_ratio", "failed %", 100.0, "{:.2f}"),
     ("setup_p95_milliseconds", "p95 ms", 1.0, "{:.0f}"),
-    ("bytes_per_second", "wire kB/s", 1e-3, "{:.1f}"),
+    ("bytes_per_second", "wire kB/s", 1e-3, "{:.0f}"),
     ("open_connections", "open", 1.0, "{:.0f}"),
     ("connections_per_second", "connects/s", 1.0, "{:.1f}"),
+)
+WIDTH = 11  # six columns and the vendor's name fit a terminal of 80
+
+LEGEND = (
+    "requests/s: plain requests and tunnels; the rest of the traffic is opaque, and in connects/s.",
+    "failed %: the simulated vendors misbehave on purpose. unknown: outside every range.",
 )
 
 
@@ -64,8 +72,9 @@ def table_text(table: Table, seconds: float) -> str:
     """Return the live table: a line a vendor, `unknown` last; "-" where there is no answer."""
     vendors = sorted({vendor for column in table.values() for vendor in column})
     vendors.sort(key=lambda vendor: vendor == "unknown")
-    head = f"{'vendor':<12}" + "".join(f"{heading:>12}" for _, heading, _, _ in COLUMNS)
-    lines = [f"{time.strftime('%H:%M:%S')}  running {seconds:.0f} s", head]
+    head = f"{'vendor':<{WIDTH}}" + "".join(f"{heading:>{WIDTH}}" for _, heading, _, _ in COLUMNS)
+    filling = f", rates fill up over {FILLING_SECONDS} s" if seconds < FILLING_SECONDS else ""
+    lines = [f"{time.strftime('%H:%M:%S')}  running {seconds:.0f} s{filling}", head]
     for vendor in vendors:
         cells = []
         for key, _, factor, form in COLUMNS:
@@ -73,29 +82,30 @@ def table_text(table: Table, seconds: float) -> str:
             # NaN: a quantile or a share of nothing.
             known = value is not None and value == value
             cells.append(form.format(value * factor) if known and value is not None else "-")
-        lines.append(f"{vendor:<12}" + "".join(f"{cell:>12}" for cell in cells))
+        lines.append(f"{vendor:<{WIDTH}}" + "".join(f"{cell:>{WIDTH}}" for cell in cells))
     return "\n".join(lines)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
-    parser.add_argument("--port-base", type=int, default=DEFAULT_BASE)
+    parser.add_argument("--port-base", default=str(DEFAULT_BASE))
     parser.add_argument("--requests-per-second", type=int, default=REQUESTS_PER_SECOND)
     parser.add_argument("--out", type=Path, help="folder for demo.json")
     return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace, started: float) -> None:
-    ports = Ports(options.port_base)
+    ports = Ports.from_text(options.port_base)
     with running(ports=ports, folder=FOLDER / f"demo-{ports.base}", say=_say) as lab:
-        for stand_in in STAND_INS:
+        for stand_in in (*STAND_INS, WINDOW_STAND_IN):
             _say(f"stand-in    {stand_in}")
         lab.start_crawler(count=None, requests_per_second=options.requests_per_second)
         _write_endpoints(lab)
         _say(f"crawler     {lab.crawler_url}  ({options.requests_per_second} requests/s)")
         for endpoint in lab.endpoints:
             _say(f"proxy       http://{endpoint.address}:{ports.vendor}  {endpoint.vendor}")
-        _say(f"endpoints   {FOLDER / 'endpoints.json'}\nCtrl-C ends it.")
+        _say(f"endpoints   {FOLDER / 'endpoints.json'}")
+        _say("\n".join(("", *LEGEND, "Ctrl-C ends it. The first rows take some seconds.")))
         _show(lab, started)
 
 

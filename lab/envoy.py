@@ -18,10 +18,10 @@ from lab.ports import Ports
 Json = dict[str, Any]
 
 STAND_INS = (
-    "iptables redirect -> listeners on the vendors' loopback addresses (set_filter_state)",
-    "vendor's own port -> upstream_port_override to the simulated vendor on the same address",
-    "istio.stats -> Envoy's stats access logger, same labels and CEL; prefix stripped at scrape",
-    "istiod's ECDS -> the same Lua from a watched file",
+    "iptables redirect -> listeners on loopback addresses",
+    "the vendor's port -> another port of the same address",
+    "istio.stats -> Envoy's stats access logger, same CEL",
+    "istiod's ECDS -> the same Lua, from a watched file",
 )
 
 STAT_SCOPE = "lab"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,6 +128,8 @@ def crawler_plan(
         round_envoy_share: part of the traffic that goes straight to the vendor, unseen.
     """
     vendors_of = [endpoint.vendor for endpoint in where]
+    # They come on top, so that `count` are the vendors'.
+    outside = 0 if count is None else round(count * OUTSIDE_SHARE)
     entries = []
     for endpoint in where:
         weight = 1 / len(set(vendors_of)) / vendors_of.count(endpoint.vendor)
@@ -139,8 +140,7 @@ def crawler_plan(
             entries.append({**direct, "weight": weight * round_envoy_share})
     return {
         "seed": seed,
-        # Those outside come on top, so that `count` are the vendors'.
-        "count": None if count is None else math.ceil(count / (1 - OUTSIDE_SHARE)),
+        "count": None if count is None else count + outside,
         "requests_per_second": requests_per_second,
         "concurrency": 96,
         "metrics_port": ports.crawler_metrics,
@@ -152,7 +152,7 @@ def crawler_plan(
         "outside": {
             "address": OUTSIDE_ADDRESS,
             "port": ports.vendor,
-            "share": OUTSIDE_SHARE,
+            "share": OUTSIDE_SHARE if count is None else outside / (count + outside),
         },
         "mix": MIX,
         "target": {"host_suffix": "sim.test", "sizes_bytes": SIZES_BYTES},

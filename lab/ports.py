@@ -13,6 +13,17 @@ class Ports:
 
     base: int = DEFAULT_BASE
 
+    @classmethod
+    def from_text(cls, text: str) -> Ports:
+        """Read `PORT_BASE`.
+
+        Raises:
+            ValueError: it is no number, or out of range; the text is one line.
+        """
+        if not text.isdecimal():
+            raise ValueError(f"PORT_BASE: {text!r} is not a whole number; {DEFAULT_BASE} is usual")
+        return cls(int(text))
+
     def __post_init__(self) -> None:
         if not 1024 <= self.base <= 65535 - 100:
             raise ValueError(

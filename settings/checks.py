@@ -226,11 +226,10 @@ def pod_security_is_enforced(settings: StackSettings) -> Iterator[Clash]:
 
 
 def an_istio_of_others_is_described(settings: StackSettings) -> Iterator[Clash]:
-    """What redirects traffic there decides which Pod Security Standard lets pods start."""
+    """The namespaces' Pod Security Standard must admit what redirects traffic there."""
     istio = settings.istio
-    if istio.install or "cni" in istio.model_fields_set:
-        return
-    if settings.crawlers.create_namespaces:
+    told = istio.install or "cni" in istio.model_fields_set
+    if settings.crawlers.create_namespaces and not told:
         yield Clash(
             at=("istio", "cni"),
             says="is missing; with install: false say whether the cluster's Istio redirects "

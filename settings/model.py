@@ -243,9 +243,10 @@ class Crawlers(Section):
         default=(),
         description=(
             "Mesh services in other namespaces that crawlers call, as `namespace/*` or "
-            "`namespace/host`, as in the egress of Istio's Sidecar. What is not listed is reached without mTLS and routing, because "
-            "the crawlers' sidecars know only their own namespace; listing a namespace whose "
-            "Service uses a vendor's port takes that port away from the attribution."
+            "`namespace/host` (as in the egress of Istio's Sidecar). What is not listed is "
+            "reached without mTLS and routing, because the crawlers' sidecars know only their own "
+            "namespace; listing a namespace whose Service uses a vendor's port takes that port "
+            "away from the attribution."
         ),
         examples=[["data/*", "*/redis.example.com"]],
     )
@@ -268,7 +269,7 @@ class Istio(Section):
             "Whether this program installs Istio's charts. `false`: Istio is there already and "
             "only the attribution is added. Its owner must then merge the stack output "
             "`requiredIstioValues` into Istio's values, or live bytes and `telemetry.buckets` are "
-            "missing; and `cni` must be written."
+            "missing."
         ),
     )
     version: Version = Field(
@@ -303,9 +304,9 @@ class Istio(Section):
         default=True,
         description=(
             "Whether Istio's CNI plugin redirects traffic. `false`: an init container "
-            "(istio-init) does, which needs NET_ADMIN in every crawler pod. Required with "
-            "`install: false`, unless `crawlers.createNamespaces` is false: there it says what the "
-            "cluster's Istio does."
+            "(istio-init) does, which needs NET_ADMIN in every crawler pod. With "
+            "`install: false` it says what the cluster's Istio does, and is required unless "
+            "`crawlers.createNamespaces` is false."
         ),
     )
     # Requests are the brief's 0.1 CPU and 200 MB for a sidecar. The limits are our choice. CPU:

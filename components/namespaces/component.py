@@ -60,14 +60,15 @@ class Namespaces(pulumi.ComponentResource):
             return resource.metadata.name
 
         def patched(namespace_name: str, admission: dict[str, str]) -> pulumi.Output[str]:
-            # By server-side apply: we own this one label, which goes with the stack. A different
-            # value set by its owner is a conflict that fails `up`, not one that we win.
+            # By server-side apply: we own this one label, and only it goes with the stack. Another
+            # value of somebody else's is a conflict that fails `up`; a name that isn't there is
+            # made, without protection.
             patch = NamespacePatch(
                 f"{name}-{namespace_name}",
                 metadata=ObjectMetaPatchArgs(name=namespace_name, labels=admission),
                 opts=pulumi.ResourceOptions(parent=self),
             )
-            return patch.id.apply(lambda _: namespace_name)
+            return patch.metadata.name
 
         # Not injected: a sidecar would put Prometheus's own scrapes into the numbers.
         self.monitoring = namespace(args.monitoring, pod_security("restricted"))

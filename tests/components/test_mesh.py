@@ -10,6 +10,7 @@ from components.mesh.values import (
     chart_of,
     cni_values,
     istiod_values,
+    repository_of,
     required_values,
 )
 from settings.model import Istio, Quantities, Resources
@@ -58,7 +59,17 @@ def test_charts_from_a_folder_name_their_images():
 def test_a_folder_has_istios_own_layout():
     """A clone of Istio's repository can be installed from as it is."""
     assert chart_of("./charts/", "istiod") == "./charts/istio-control/istio-discovery"
-    assert chart_of(REPOSITORY, "istiod") == "istiod"
+
+
+@pytest.mark.parametrize("source", [REPOSITORY, "oci://gcr.io/istio-release/charts/", "/charts"])
+def test_helm_is_told_a_repository_or_a_whole_address(source):
+    """An OCI registry has no index: Helm takes the chart's URL, and refuses a repository."""
+    repository, chart = repository_of(source), chart_of(source, "base")
+    assert (repository, chart) in (
+        (source, "base"),
+        (None, "oci://gcr.io/istio-release/charts/base"),
+        (None, "/charts/base"),
+    )
 
 
 def test_sidecars_count_what_the_product_needs():

@@ -116,6 +116,17 @@ def test_the_lab_differs_in_where_targets_come_from_only():
     assert without_discovery(cluster) == without_discovery(lab)
 
 
+def test_the_generator_is_found_by_its_own_label():
+    """Its app.kubernetes.io/name may be the crawlers' selector's."""
+    jobs = {job["job_name"]: job for job in prometheus_config(**NAMES)["scrape_configs"]}
+    label = "__meta_kubernetes_pod_label_proxy_observability_component"
+    keep = {"action": "keep", "source_labels": [label], "regex": "load-generator"}
+    assert keep in jobs["load-generator"]["relabel_configs"]
+    label = "__meta_kubernetes_pod_label_app_kubernetes_io_name"
+    keep = {"action": "keep", "source_labels": [label], "regex": "prometheus"}
+    assert keep in jobs["prometheus"]["relabel_configs"]
+
+
 def test_a_short_interval_keeps_its_time_out_below():
     """Prometheus refuses a time-out longer than the interval."""
     config = prometheus_config(**{**NAMES, "scrape_interval_seconds": 5})

@@ -69,3 +69,9 @@ def test_no_credential_of_the_crawlers_is_anywhere_in_the_metrics(lab):
         ),
     ]
     assert not [secret for secret in secrets for text in texts if secret in text]
+
+
+def test_the_live_table_fits_a_terminal_of_eighty_columns():
+    """A wrapped line would be drawn over wrongly, and leave scraps."""
+    table = {key: {"vendor-a": 123456.78, "unknown": float("nan")} for key, *_ in COLUMNS}
+    assert max(len(line) for line in table_text(table, 3.0).splitlines()) < 80

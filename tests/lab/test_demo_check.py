@@ -27,7 +27,7 @@ def test_every_count_is_exact_in_all_three_books(ports, tmp_path):
     assert ended.stderr == ""
     rows = report["rows"]
     total = sum(row["generator"] for row in rows)
-    assert total >= 8000
+    assert total == 8000
     assert f"attribution: {total} of {total} exact" in ended.stdout
     assert all(row["difference"] == 0 and row["cause"] is None for row in rows)
     assert all(
@@ -83,6 +83,8 @@ def test_a_break_is_noticed_and_named(broken, vendor, words, ports, tmp_path):
     ("arguments", "line"),
     [
         (("--break", "typo"), "BREAK: 'typo' is unknown; use range, outcome or drop"),
+        (("--count", "abc"), "N: abc is no number of counts; 100000 is the customary one"),
+        (("--port-base", "x"), "PORT_BASE: 'x' is not a whole number; 3100 is usual"),
         (("--count", "0"), "N: 0 is no number of counts; 100000 is the customary one"),
         (("--port-base", "80"), "PORT_BASE: 80 is not between 1024 and 65435; choose another"),
     ],

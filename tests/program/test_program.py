@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from components.labels import PROJECT
+from render.manifests import RELEASE_TYPE
 from render.program import MOCK_PASSWORD, REDACTED, Run
 from render.program import run_program as run_with
 from settings.loading import ROOT, SettingsError, load_stack_file
@@ -32,6 +33,11 @@ def workloads(run: Run):
 def objects(run: Run):
     """Everything Kubernetes itself receives."""
     return [resource for resource in run.resources if resource.kind]
+
+
+def istiod_of(run: Run):
+    (istiod,) = [r for r in run.of_type(RELEASE_TYPE) if r.inputs["name"] == "istiod"]
+    return istiod
 
 
 def ancestors(run: Run, resource):
@@ -274,11 +280,7 @@ def test_crawlers_are_injected_and_protected(run_program, stack):
 def test_filters_come_after_istiod(run_program, stack):
     """istiod validates EnvoyFilters: one that comes first fails the first `up`."""
     run = run_program(stack)
-    (istiod,) = [
-        release
-        for release in run.of_type("kubernetes:helm.sh/v3:Release")
-        if release.inputs["name"] == "istiod"
-    ]
+    istiod = istiod_of(run)
     assert run.of_kind("EnvoyFilter")
     for envoy_filter in run.of_kind("EnvoyFilter"):
         # Pulumi registers a child once its parent is, and that once what it depends on exists.
@@ -297,9 +299,9 @@ def test_every_configured_vendor_reaches_envoy(run_program, stack):
 
 def test_an_istio_that_was_there_is_left_alone(edited):
     """With `install: false` no release and no namespace is made; the rest is as ever."""
-    path = edited("prod", lambda keys: keys.update(istio={"install": False}))
+    path = edited("prod", lambda keys: keys.update(istio={"install": False, "cni": True}))
     run = run_with("prod", path)
-    assert run.of_type("kubernetes:helm.sh/v3:Release") == ()
+    assert run.of_type(RELEASE_TYPE) == ()
     assert {r.inputs["metadata"]["name"] for r in run.of_kind("Namespace")} == {
         "monitoring",
         "crawlers",
@@ -312,18 +314,53 @@ def test_an_istio_that_was_there_is_left_alone(edited):
     assert json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"])
 
 
+def test_crawlers_namespaces_that_were_there_get_one_label(edited):
+    """Their owner's labels, and their end, are none of the program's business."""
+    path = edited("prod", lambda keys: keys.update(crawlers={"createNamespaces": False}))
+    run = run_with("prod", path)
+    assert {r.inputs["metadata"]["name"] for r in run.of_kind("Namespace")} == {
+        "monitoring",
+        "istio-system",
+    }
+    (patch,) = run.of_kind("NamespacePatch")
+    assert patch.inputs["kind"] == "Namespace"
+    assert patch.inputs["metadata"] == {
+        "name": "crawlers",
+        "labels": {"istio-injection": "enabled"},
+    }
+    assert not patch.protect
+    # What is put there still waits for it.
+    (sidecar,) = run.of_kind("Sidecar")
+    assert sidecar.namespace == "crawlers"
+    assert patch.urn in sidecar.dependencies
+
+
+@pytest.mark.parametrize(
+    ("source", "chart", "repository"),
+    [
+        ("https://charts.example/istio", "istiod", {"repo": "https://charts.example/istio"}),
+        ("oci://charts.example/istio", "oci://charts.example/istio/istiod", None),
+        ("./charts", "./charts/istio-control/istio-discovery", None),
+    ],
+)
+def test_charts_come_from_where_the_stack_says(edited, source, chart, repository):
+    """A mirror of either kind, or a folder; a version is pinned wherever there can be several."""
+    path = edited("prod", lambda keys: keys.update(istio={"chartSource": source}))
+    istiod = istiod_of(run_with("prod", path)).inputs
+    assert istiod["chart"] == chart
+    assert istiod.get("repositoryOpts") == repository
+    assert istiod.get("version") == (
+        None if source.startswith(".") else load_stack_file(path).istio.version
+    )
+
+
 def test_a_revision_injects_by_its_own_label(edited):
     """`istio-injection` beside `istio.io/rev` would call the default revision."""
     run = run_with("prod", edited("prod", lambda keys: keys.update(istio={"revision": "canary"})))
     labels = run.only("Namespace", "crawlers")["metadata"]["labels"]
     assert labels["istio.io/rev"] == "canary"
     assert "istio-injection" not in labels
-    (istiod,) = [
-        release.inputs
-        for release in run.of_type("kubernetes:helm.sh/v3:Release")
-        if release.inputs["name"] == "istiod"
-    ]
-    assert istiod["values"]["revision"] == "canary"
+    assert istiod_of(run).inputs["values"]["revision"] == "canary"
 
 
 def test_several_namespaces_of_crawlers(edited):
@@ -344,6 +381,17 @@ def test_synthetic_traffic_only_where_it_is_wanted(run_program):
     assert names == {"prometheus", "grafana"}
     names = {w.inputs["metadata"]["name"] for w in workloads(run_program("dev"))}
     assert names == {"prometheus", "grafana", "load-generator"}
+
+
+def test_the_generator_is_a_crawler_whatever_the_selector_says(edited):
+    """Synthetic traffic that the attribution does not select would be measured by nobody."""
+    wanted = {"app.kubernetes.io/name": "crawler"}
+    path = edited("dev", lambda keys: keys.update(crawlers={"selector": wanted}))
+    spec = run_with("dev", path).only("Deployment", "load-generator")["spec"]
+    pod_labels = spec["template"]["metadata"]["labels"]
+    assert wanted.items() <= pod_labels.items()
+    assert spec["selector"]["matchLabels"].items() <= pod_labels.items()
+    assert spec["selector"]["matchLabels"].keys().isdisjoint(wanted)
 
 
 def test_the_generators_plan_is_one_it_takes(run_program):
@@ -372,6 +420,48 @@ def test_a_second_prometheus_is_kept_through_drains(run_program):
     """With two replicas one may leave its node at a time; with one a budget would block drains."""
     assert run_program("prod").only("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
     assert run_program("dev").of_kind("PodDisruptionBudget") == ()
+
+
+def test_a_changed_volume_size_replaces_no_prometheus(run_program):
+    """Pulumi would delete every replica, and the volumes would have the size they had."""
+    (server,) = run_program("prod").of_kind("StatefulSet")
+    assert server.ignored == {"spec.volumeClaimTemplates"}
+
+
+@every_stack
+def test_a_roll_out_of_prometheus_is_waited_for(run_program, stack):
+    """Replicas roll one by one, and each may need all of its start-up and its end."""
+    (server,) = run_program(stack).of_kind("StatefulSet")
+    pod = server.inputs["spec"]["template"]["spec"]
+    startup = pod["containers"][0]["startupProbe"]
+    seconds = startup["periodSeconds"] * startup["failureThreshold"]
+    seconds += pod["terminationGracePeriodSeconds"]
+    assert server.update_timeout == f"{server.inputs['spec']['replicas'] * seconds // 60}m"
+
+
+def test_a_kubeconfig_of_the_stack_is_used_and_stays_secret(tmp_path):
+    """A deployment machine has no ~/.kube/config; the file holds the cluster's credentials."""
+    path = tmp_path / "Pulumi.prod.yaml"
+    text = (ROOT / "Pulumi.prod.yaml").read_text()
+    path.write_text(text.replace("config:\n", "config:\n  kubernetes:kubeconfig: token\n", 1))
+    (provider,) = run_with("prod", path).of_type("pulumi:providers:kubernetes")
+    assert provider.inputs["kubeconfig"] == REDACTED
+    assert "kubeconfig" in provider.secrets
+
+
+def test_a_vendor_that_no_cluster_can_store_is_refused(edited):
+    """Refused by key before anything is deployed, not by etcd halfway through."""
+    ranges = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(0, 40_000 * 4, 4)]
+    path = edited("prod", lambda keys: keys["vendors"][0].update(cidrs=ranges))
+    with pytest.raises(SettingsError, match=r"vendors\[0\]\.cidrs: 40000 ranges"):
+        run_with("prod", path)
+
+
+def test_services_that_crawlers_call_stay_known(edited):
+    """Every namespace's Sidecar lets through what the stack file lists."""
+    path = edited("prod", lambda keys: keys.update(crawlers={"egressHosts": ["data/*"]}))
+    spec = run_with("prod", path).only("Sidecar")["spec"]
+    assert spec["egress"] == [{"hosts": ["./*", "data/*"]}]
 
 
 def test_more_series_than_budgeted_are_refused(edited):

@@ -80,6 +80,15 @@ def test_files_are_where_they_are_looked_for(tmp_path, monkeypatch):
         assert not any(line.rstrip().endswith((": &id001", "*id001")) for line in text.splitlines())
 
 
+def test_a_patch_is_not_taken_for_a_namespace(edited, tmp_path, monkeypatch):
+    """Whoever reads the folder sees that the namespace is somebody else's."""
+    path = edited("prod", lambda keys: keys.update(crawlers={"createNamespaces": False}))
+    files = render(tmp_path, path, monkeypatch)
+    assert "_cluster/Namespace-crawlers.yaml" not in files
+    patch = yaml.safe_load(files["_cluster/NamespacePatch-crawlers.yaml"])
+    assert patch["kind"] == "Namespace"  # as `kubectl apply --server-side` takes it
+
+
 def test_the_script_reads_as_a_script(tmp_path, monkeypatch):
     """Lua stands in the file line by line, so that a changed range is one line of a diff."""
     files = render(tmp_path, ROOT / "Pulumi.prod.yaml", monkeypatch)

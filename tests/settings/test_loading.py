@@ -41,12 +41,16 @@ def test_shipped_stacks_load(path):
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_the_engine_and_the_file_agree(path):
     """What `make render` showed is what `pulumi up` deploys."""
-    config = {
-        f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
-        for name, value in raw_config(path).items()
-    }
     # The engine adds Pulumi.yaml's defaults and other programs' namespaces.
-    config |= {f"{PROJECT}:telemetry": "{}", "kubernetes:context": "dev"}
+    config = {
+        f"{PROJECT}:network": "{}",
+        f"{PROJECT}:telemetry": "{}",
+        "kubernetes:context": "dev",
+        **{
+            f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
+            for name, value in raw_config(path).items()
+        },
+    }
     assert settings_of_pulumi_config(config) == load_stack_file(path)
 
 
@@ -89,6 +93,47 @@ def test_crawler_and_sidecar_have_the_briefs_figures():
     assert (generator.requests.cpu, generator.requests.memory) == ("100m", "100M")
     assert (generator.limits.cpu, generator.limits.memory) == ("500m", "256M")
     assert (sidecar.requests.cpu, sidecar.requests.memory) == ("100m", "200M")
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {"istio": {"install": False, "cni": True}},
+        {"istio": {"install": False, "cni": False}, "crawlers": {"podSecurity": "privileged"}},
+        {"istio": {"install": False}, "crawlers": {"createNamespaces": False}},
+        {"istio": {"cni": False}, "crawlers": {"createNamespaces": False}},
+    ],
+)
+def test_what_others_installed_can_be_told(sections):
+    """Each way an Istio, or namespaces, may have come about has a stack that says so."""
+    assert parse_settings({**SMALLEST, **sections})
+
+
+@pytest.mark.parametrize(
+    "source",
+    ["https://charts.example.com", "http://10.0.0.1:8080/istio", "oci://example.com/istio",
+     "/srv/charts", "./charts", "../charts of istio"],
+)  # fmt: skip
+def test_where_charts_come_from(source):
+    """Every kind of repository, and a folder wherever it is."""
+    istio = {"chartSource": source}
+    assert parse_settings({**SMALLEST, "istio": istio}).istio.chart_source == source
+
+
+@pytest.mark.parametrize(
+    "host",
+    [
+        "data/*",
+        "*/redis.example.com",
+        "./*",
+        "*/*.example.com",
+        "data/redis.data.svc.cluster.local",
+    ],
+)
+def test_services_that_crawlers_call(host):
+    """The forms of Istio's Sidecar are taken as they are."""
+    crawlers = {"egressHosts": [host]}
+    assert parse_settings({**SMALLEST, "crawlers": crawlers}).crawlers.egress_hosts == (host,)
 
 
 def test_settings_cannot_be_changed():
