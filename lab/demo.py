@@ -20,7 +20,7 @@ from lab.envoy import STAND_INS
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
-from lab.system import FOLDER, Lab, running
+from lab.system import FOLDER, ROOT, Lab, running
 from settings.loading import SettingsError
 
 Json = dict[str, Any]
@@ -43,8 +43,9 @@ COLUMNS = (
 WIDTH = 11  # six columns and the vendor's name fit a terminal of 80
 
 LEGEND = (
-    "requests/s: plain requests and tunnels; the rest of the traffic is opaque, and in connects/s.",
-    "failed %: the simulated vendors misbehave on purpose. unknown: outside every range.",
+    "requests/s  plain requests and tunnels; opaque connections only in connects/s",
+    "failed %    the simulated vendors misbehave on purpose",
+    "unknown     connections to an address outside every range",
 )
 
 
@@ -104,7 +105,7 @@ def _run(options: argparse.Namespace, started: float) -> None:
         _say(f"crawler     {lab.crawler_url}  ({options.requests_per_second} requests/s)")
         for endpoint in lab.endpoints:
             _say(f"proxy       http://{endpoint.address}:{ports.vendor}  {endpoint.vendor}")
-        _say(f"endpoints   {FOLDER / 'endpoints.json'}")
+        _say(f"endpoints   {(FOLDER / 'endpoints.json').relative_to(ROOT)}")
         _say("\n".join(("", *LEGEND, "Ctrl-C ends it. The first rows take some seconds.")))
         _show(lab, started)
 

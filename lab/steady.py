@@ -7,6 +7,7 @@ steady traffic, averaged over all of a run.
 from __future__ import annotations
 
 import math
+import statistics
 import time
 from collections import Counter, defaultdict, deque
 from dataclasses import dataclass
@@ -53,7 +54,14 @@ class RateMeter:
         self._history: deque[tuple[float, Counter[str]]] = deque()
         self._board: defaultdict[str, float] = defaultdict(float)
         self._generator: defaultdict[str, float] = defaultdict(float)
-        self.samples = 0
+        self._totals: list[float] = []
+
+    @property
+    def variation(self) -> float:
+        """How far the generator's own rate moved, as a part of its mean; 0 without samples."""
+        if not self._totals:
+            return 0.0
+        return (max(self._totals) - min(self._totals)) / statistics.mean(self._totals)
 
     def sample(self, books: Books) -> None:
         """Take one sample; `books` are the generator's, of this moment."""
@@ -65,19 +73,24 @@ class RateMeter:
         while self._history[1][0] <= now - self._window_seconds:
             self._history.popleft()
             then, before = self._history[0]
-        for vendor, count in self._history[-1][1].items():
-            self._generator[vendor] += (count - before[vendor]) / (now - then)
+        rates = {
+            vendor: (count - before[vendor]) / (now - then)
+            for vendor, count in self._history[-1][1].items()
+        }
+        self._totals.append(sum(rates.values()))
+        for vendor, rate in rates.items():
+            self._generator[vendor] += rate
         for found in self._lab.query(TABLE_QUERIES["requests_per_second"]):
             self._board[found["metric"].get("proxy_vendor", "")] += float(found["value"][1])
-        self.samples += 1
 
     def comparisons(self) -> list[RateComparison]:
         """Return the averages by vendor; empty when no window was filled."""
+        samples = len(self._totals)
         return [
             RateComparison(
                 vendor=vendor,
-                board=self._board[vendor] / self.samples,
-                generator=self._generator[vendor] / self.samples,
+                board=self._board[vendor] / samples,
+                generator=self._generator[vendor] / samples,
             )
             for vendor in sorted({*self._generator, *self._board})
         ]
