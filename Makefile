@@ -28,10 +28,10 @@ setup: .venv/installed ## Make .venv; find or build Prometheus and promtool (a f
 	  && echo "set-up: Python packages took $$(( $$(date +%s) - start )) s" >&2
 	@touch $@
 
-demo: setup ## The whole system on this machine until Ctrl-C, with a live table.
+demo: setup ## The whole system here until Ctrl-C, with a live table. PORT_BASE=13100
 	@exec $(PY) -m lab.demo --port-base $(PORT_BASE) $(out)
 
-demo-check: setup ## A bounded run: generator, vendors and mesh must agree exactly. N= BREAK=range|outcome|drop
+demo-check: setup ## Generator, vendors and mesh must agree exactly. N= BREAK=range|outcome|drop
 	@exec $(PY) -m lab.check --count $(N) --break "$(BREAK)" --port-base $(PORT_BASE) $(out)
 
 which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
@@ -40,7 +40,7 @@ which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
 render: .venv/installed ## All manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
-test: setup ## All a change must pass; needs no cluster. SUITE=unit|lua|program|rules|lab
+test: setup ## All a change must pass. SUITE=unit|lua|program|rules|lab
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
 
 check: .venv/installed ## Format, lint and types.
