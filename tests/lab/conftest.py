@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -102,7 +103,22 @@ class Sidecar:
 
 
 @pytest.fixture
-def sidecar(ports: Ports, tmp_path: Path) -> Iterator[Sidecar]:
+def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
+    """An Envoy of the test's own, its counters at zero."""
+    with _running_sidecar(tmp_path) as own:
+        yield own
+
+
+@pytest.fixture(scope="module")
+def shared_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """One Envoy for a module's many cases."""
+    with _running_sidecar(tmp_path_factory.mktemp("sidecar")) as shared:
+        yield shared
+
+
+@contextmanager
+def _running_sidecar(tmp_path: Path) -> Iterator[Sidecar]:
+    ports = free_ports()
     addresses = ["127.1.0.10", "127.1.0.99", "127.2.0.10", "127.9.0.10"]
     extension_dir = tmp_path / "extensions"
     extension_dir.mkdir()
