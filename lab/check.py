@@ -30,6 +30,7 @@ from lab.loopback import get_json
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
+from lab.reports import write_report
 from lab.steady import RateComparison, RateMeter
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
@@ -43,6 +44,7 @@ RATE_TOLERANCE = 0.01
 STEADY_FROM, STEADY_UNTIL = 0.1, 0.95  # shares of the counts: not the start, not the stragglers
 STEADY_VARIATION = 0.05
 PROGRESS_SECONDS = 5.0
+STALLED_SECONDS = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _could_not_run(options.out, report, f"stopped by {stop}")
     except SettingsError as error:
         return _could_not_run(options.out, report, *error.findings)
-    except (LabError, ValueError) as error:
+    except (LabError, ValueError, OSError) as error:
         return _could_not_run(options.out, report, str(error))
 
     _print(result)
@@ -166,6 +168,9 @@ def _run(options: argparse.Namespace) -> Result:
         meter = _watch(lab, count, measure_rates=measure)
         lab.settle()
         generator = crawler_books(json.loads(lab.crawler_books.read_text(encoding="utf-8")))
+        made = sum(generator.counts.values())
+        if made != count:
+            raise LabError(f"the crawler ended after {made} of {count} counts: nothing is proven")
         vendors = vendor_books(get_json(f"{lab.vendor_url}/books"))
         mesh = _mesh(lab)
     return Result(
@@ -187,6 +192,7 @@ def _watch(lab: Lab, count: int, *, measure_rates: bool) -> RateMeter:
     """Wait for the crawler's end; show progress; measure rates in the steady part of the run."""
     meter = RateMeter(lab, RATE_WINDOW_SECONDS)
     sampled = shown = 0.0
+    done, moved = 0, time.monotonic()
     for _ in lab.family.wait_for_end("crawler"):
         now = time.monotonic()
         if now - sampled < 1:
@@ -194,7 +200,13 @@ def _watch(lab: Lab, count: int, *, measure_rates: bool) -> RateMeter:
         try:
             books = crawler_books(get_json(f"{lab.crawler_url}/books"))
         except LabError:  # it has just ended, or not begun; the loop will notice
+            if now - moved > STALLED_SECONDS:
+                raise
             continue
+        if sum(books.counts.values()) > done:
+            moved = now
+        elif now - moved > STALLED_SECONDS:
+            raise LabError(f"no count was made for {STALLED_SECONDS:.0f} s; see {lab.folder}")
         sampled, done = now, sum(books.counts.values())
         if now - shown >= PROGRESS_SECONDS:
             shown = now
@@ -275,11 +287,7 @@ def _could_not_run(out: Path | None, report: Json, *findings: str) -> int:
 
 def _write_report(out: Path | None, report: Json) -> None:
     if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        file = out / "demo-check.json"
-        temporary = file.with_suffix(".tmp")
-        temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
-        temporary.replace(file)
+        write_report(out / "demo-check.json", report)
 
 
 if __name__ == "__main__":

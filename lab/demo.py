@@ -7,27 +7,27 @@ Exit codes: 0 stopped by a signal, 2 could not run or a part died.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
+import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from dashboards.fleet import TABLE_QUERIES
 from lab.envoy import STAND_INS
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
+from lab.reports import write_report
 from lab.system import FOLDER, ROOT, Lab, running
 from settings.loading import SettingsError
 
-Json = dict[str, Any]
 Table = Mapping[str, Mapping[str, float]]
 """Column key -> vendor -> value."""
 
 REFRESH_SECONDS = 2.0
+SILENT_SECONDS = 60.0
 FILLING_SECONDS = RATE_WINDOW_SECONDS + 5  # and some for the start
 REQUESTS_PER_SECOND = 300
 
@@ -59,13 +59,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status, findings = 0, [f"stopped by {stop}; every process and port is gone"]
     except SettingsError as error:
         status, findings = 2, list(error.findings)
-    except (LabError, ValueError) as error:
+    except BrokenPipeError:  # nobody reads on: `make demo | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at exit
+        status, findings = 0, ["nobody reads the table any more; every process and port is gone"]
+    except (LabError, ValueError, OSError) as error:
         status, findings = 2, [str(error)]
-    with contextlib.suppress(FileNotFoundError):
-        (FOLDER / "endpoints.json").unlink()
     for finding in findings:
         print(finding, file=sys.stderr)
-    _write_report(options.out, {"target": "demo", "status": status, "findings": findings})
+    if options.out is not None:
+        report = {"target": "demo", "status": status, "findings": findings}
+        write_report(options.out / "demo.json", report)
     return status
 
 
@@ -101,20 +104,28 @@ def _run(options: argparse.Namespace, started: float) -> None:
         for stand_in in (*STAND_INS, WINDOW_STAND_IN):
             _say(f"stand-in    {stand_in}")
         lab.start_crawler(count=None, requests_per_second=options.requests_per_second)
-        _write_endpoints(lab)
+        endpoints = _write_endpoints(lab)
         _say(f"crawler     {lab.crawler_url}  ({options.requests_per_second} requests/s)")
         for endpoint in lab.endpoints:
             _say(f"proxy       http://{endpoint.address}:{ports.vendor}  {endpoint.vendor}")
         _say(f"endpoints   {(FOLDER / 'endpoints.json').relative_to(ROOT)}")
         _say("\n".join(("", *LEGEND, "Ctrl-C ends it. The first rows take some seconds.")))
-        _show(lab, started)
+        try:
+            _show(lab, started)
+        finally:
+            endpoints.unlink(missing_ok=True)
 
 
 def _show(lab: Lab, started: float) -> None:
     lines_drawn = 0
+    alive = time.monotonic()
     while True:
         lab.family.check()
         table = measure(lab)
+        if any(value > 0 for value in table["requests_per_second"].values()):
+            alive = time.monotonic()
+        elif time.monotonic() - alive > SILENT_SECONDS:
+            raise LabError(f"no request was counted for {SILENT_SECONDS:.0f} s; see {lab.folder}")
         if table["requests_per_second"]:
             text = "\n" + table_text(table, time.monotonic() - started)
             if sys.stdout.isatty():  # draw over the last one
@@ -134,7 +145,7 @@ def measure(lab: Lab) -> Table:
     }
 
 
-def _write_endpoints(lab: Lab) -> None:
+def _write_endpoints(lab: Lab) -> Path:
     endpoints = {
         "prometheus": lab.prometheus_url,
         "envoy_admin": lab.envoy_url,
@@ -150,13 +161,9 @@ def _write_endpoints(lab: Lab) -> None:
         },
     }
     FOLDER.mkdir(exist_ok=True)
-    (FOLDER / "endpoints.json").write_text(json.dumps(endpoints, indent=1) + "\n")
-
-
-def _write_report(out: Path | None, report: Json) -> None:
-    if out is not None:
-        out.mkdir(parents=True, exist_ok=True)
-        (out / "demo.json").write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
+    file = FOLDER / "endpoints.json"
+    file.write_text(json.dumps(endpoints, indent=1) + "\n")
+    return file
 
 
 def _say(line: str) -> None:

@@ -151,7 +151,7 @@ def require_free(sockets: Iterable[tuple[str, int]]) -> None:
             except OSError as error:
                 raise LabError(
                     f"port {port} on {address} cannot be used ({error.strerror}): "
-                    "stop what listens there, or choose other ports with PORT_BASE=13100"
+                    "stop what uses it, or choose other ports with PORT_BASE=13100"
                 ) from None
 
 

@@ -57,15 +57,20 @@ def _details(prefix: str) -> str:
     return f"has(response.code_details) && response.code_details.startsWith('{prefix}')"
 
 
-_STATUS_2XX = "has(response.code) && response.code >= 200 && response.code < 300"
-_HEALTHY_TUNNEL = f"({_IS_TUNNEL}) && {_STATUS_2XX}"
+# 100 and 103 announce an answer and are none; 101 is one.
+_FINAL = "has(response.code) && (response.code >= 200 || response.code == 101)"
+_RESET_INSIDE = "upstream_reset_after_response_started"
 
-# The vendor's answer reached the crawler, whole or up to where the crawler left; a tunnel
-# is answered once it stands, however it ends.
+# The vendor's answer reached the crawler, whole or up to where the crawler left. A tunnel and a
+# websocket are answered once they stand, however they end; so is a refused CONNECT whose vendor
+# closes behind the head: without a length Envoy takes the close for a reset, as often as not.
 ANSWERED = (
-    "(has(response.code_details) && response.code_details == 'via_upstream')"
-    f" || ({_details('downstream_')} && has(response.code) && response.code > 0)"
-    f" || ({_details('upstream_reset_after_response_started')} && {_HEALTHY_TUNNEL})"
+    "(has(response.code_details) && (response.code_details == 'via_upstream'"
+    " || response.code_details == 'websocket_handshake_unsuccessful'))"
+    f" || ({_details('downstream_')} && {_FINAL})"
+    f" || ({_details(_RESET_INSIDE)} && {_FINAL} && (response.code == 101"
+    f" || (({_IS_TUNNEL}) && (response.code < 300"
+    f" || {_details(_RESET_INSIDE + '{connection_termination')}))))"
 )
 
 
@@ -88,7 +93,7 @@ def proxy_outcome(patience_seconds: int) -> str:
             met a time-out of the vendor; one that left sooner changed its mind.
     """
     before = "upstream_reset_before_response_started"
-    left_unanswered = f"{_details('downstream_')} && !(has(response.code) && response.code > 0)"
+    left_unanswered = f"{_details('downstream_')} && !({_FINAL})"
     patience = f"has(request.duration) && request.duration >= duration('{patience_seconds}s')"
     transport = _choose(
         [
@@ -111,7 +116,7 @@ def proxy_outcome(patience_seconds: int) -> str:
         [
             (has_verdict, verdict),
             ("response.code < 400 && !(" + _IS_TUNNEL + ")", "'success'"),
-            ("response.code < 300", "'success'"),
+            ("response.code >= 200 && response.code < 300", "'success'"),
             (
                 "response.code == 407",
                 "'proxy-authorization' in request.headers ? 'auth_failed' : 'auth_challenge'",

@@ -223,6 +223,7 @@ def _connection_manager(vendor: Vendor, patience_seconds: int) -> Json:
         "generate_request_id": False,
         "preserve_external_request_id": True,
         "skip_xff_append": True,
+        "forward_client_cert_details": "ALWAYS_FORWARD_ONLY",  # else the crawler's own is removed
         "server_header_transformation": "PASS_THROUGH",
         "proxy_100_continue": True,  # else Envoy answers 100 itself and strips Expect
         "stream_idle_timeout": "0s",

@@ -201,6 +201,48 @@ def test_every_answer_has_its_code_and_outcome(sidecar, method):
     until(lambda: sidecar.requests() == expected or None, seconds=10)
 
 
+@pytest.mark.parametrize(("status", "outcome"), [(403, "blocked"), (502, "vendor_error")])
+def test_a_refused_connect_counts_by_its_status_though_the_vendor_hangs_up(
+    sidecar, status, outcome
+):
+    """Many proxies refuse without a length and close at once: Envoy calls that a reset."""
+    ports = sidecar.ports
+    request = "CONNECT shop.test:443 HTTP/1.1\r\nHost: shop.test:443\r\n\r\n"
+    with vendor("127.1.0.10", ports.vendor_upstream, f"HTTP/1.1 {status} No\r\n\r\n"):
+        for _ in range(20):
+            ask("127.1.0.10", ports.vendor, request)
+    assert sidecar.requests() == {("vendor-a", "tunnel", outcome, str(status)): 20}
+
+
+UPGRADE = (
+    "GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n"
+    "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+)
+SWITCHED = "HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+@pytest.mark.parametrize(("answer", "code"), [(SWITCHED, "1xx"), (GOOD, "200")])
+def test_a_websocket_is_a_success_however_it_ends(sidecar, answer, code):
+    """The vendor that closes a websocket, or answers it with a page, has not failed."""
+    ports = sidecar.ports
+    with vendor("127.1.0.10", ports.vendor_upstream, answer):
+        ask("127.1.0.10", ports.vendor, UPGRADE)
+        until(sidecar.requests)
+    assert list(sidecar.requests()) == [("vendor-a", "http", "success", code)]
+
+
+def test_an_interim_answer_is_no_answer(sidecar):
+    """A crawler that leaves after `100 Continue` was not served."""
+    ports = sidecar.ports
+    request = "POST http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\n\r\nok"
+    # The word keeps the scripted vendor from hanging up.
+    with vendor("127.1.0.10", ports.vendor_upstream, "HTTP/1.1 100 Content-Length\r\n\r\n"):
+        assert " 100 " in ask("127.1.0.10", ports.vendor, request)
+        until(sidecar.requests)
+    ((vendor_name, _, outcome, _),) = sidecar.requests()
+    assert (vendor_name, outcome) == ("vendor-a", "client_cancelled")
+
+
 @pytest.mark.parametrize(
     ("header", "request_header", "status", "outcome"),
     [

@@ -105,7 +105,7 @@ def test_a_port_in_use_is_named_before_anything_starts(module, ports):
     (line,) = ended.stderr.splitlines()
     assert line == (
         f"port {ports.vendor} on 127.1.0.10 cannot be used (Address already in use): "
-        "stop what listens there, or choose other ports with PORT_BASE=13100"
+        "stop what uses it, or choose other ports with PORT_BASE=13100"
     )
     assert nothing_left(ports)
 
