@@ -31,21 +31,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except SettingsError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)
-        status = 2 if isinstance(error, MissingStackFileError) else 1
-        write(out, {}, {"status": status, "findings": list(error.findings)})
-        return status
+        missing = isinstance(error, MissingStackFileError)
+        report: dict[str, object] = {"status": 2 if missing else 1, "findings": [*error.findings]}
+        # Of a stack that is not there, no folder is made unasked.
+        return 2 if missing and not options.out else write(out, {}, report)
     except Exception as error:
         traceback.print_exc()
         finding = f"the program failed: {type(error).__name__}: {error}"
-        write(out, {}, {"status": 2, "findings": [finding]})
+        return write(out, {}, {"status": 2, "findings": [finding]})
+    report = {"status": 0, "stack": options.stack, "files": sorted(files)}
+    status = write(out, files, report)
+    if status == 0:
+        print(f"{len(files)} files in {out}")
+    return status
+
+
+def write(out: Path, files: dict[str, str], report: dict[str, object]) -> int:
+    """Write files and the report; return its status, or 2 where the disk refuses."""
+    try:
+        _write(out, files, report)
+    except OSError as error:
+        print(f"OUT: cannot be written: {error}", file=sys.stderr)
         return 2
-    write(out, files, {"status": 0, "stack": options.stack, "files": sorted(files)})
-    print(f"{len(files)} files in {out}")
-    return 0
+    return int(str(report["status"]))
 
 
-def write(out: Path, files: dict[str, str], report: dict[str, object]) -> None:
-    """Write files and the report; what an earlier run wrote and this one did not is removed."""
+def _write(out: Path, files: dict[str, str], report: dict[str, object]) -> None:
+    """What an earlier run wrote and this one did not is removed."""
     out.mkdir(parents=True, exist_ok=True)
     for name in sorted(earlier_files(out) - files.keys()):
         stale = out / name
@@ -69,6 +81,7 @@ def earlier_files(out: Path) -> set[str]:
         name
         for name in listed
         if isinstance(name, str)
+        and name.endswith(".yaml")
         and len(PurePosixPath(name).parts) == 2
         and ".." not in PurePosixPath(name).parts
         and not PurePosixPath(name).is_absolute()

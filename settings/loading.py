@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from copy import deepcopy
 from difflib import get_close_matches
@@ -62,7 +63,16 @@ class MissingStackFileError(SettingsError):
 
 
 def stack_file(stack: str) -> Path:
-    """Where a stack's configuration is: STACK_FILE of the environment, else the root's file."""
+    """Where a stack's configuration is: STACK_FILE of the environment, else the root's file.
+
+    Raises:
+        MissingStackFileError: `stack` is no name of a stack, so there can be no file.
+    """
+    # Pulumi's own rule for names; anything else could lead to another folder.
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,100}", stack) or not stack.strip("."):
+        raise MissingStackFileError(
+            [f"STACK: {shown(stack)} is no stack's name; use letters, digits, '-', '_' and '.'"]
+        )
     named = os.environ.get("STACK_FILE")
     return Path(named) if named else ROOT / f"Pulumi.{stack}.yaml"
 

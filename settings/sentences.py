@@ -11,6 +11,7 @@ from typing import Any
 from settings.keys import Location, key_at, names_at
 
 LONGEST_VALUE = 60  # characters of a value that are shown
+LONGEST_TEXT = 2000  # and how far they are looked through
 SECRET_WORDS = re.compile(r"pass|secret|token|credential|apikey|api_key|private|secure", re.I)
 USER_INFO = re.compile(r"[^\s/@'\"]+@(?=[^\s/])")  # "user:password@" of a proxy's URL
 
@@ -25,7 +26,8 @@ class _Shown(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = 2 * LONGEST_VALUE
 
     def repr_str(self, x: str, level: int) -> str:
-        return USER_INFO.sub("***@", repr(x))
+        # Cut first: the search is slow on long texts, and only the head is shown.
+        return USER_INFO.sub("***@", repr(x[:LONGEST_TEXT]))
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         hidden = {key: "***" if SECRET_WORDS.search(str(key)) else x[key] for key in x}

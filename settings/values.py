@@ -291,6 +291,11 @@ def check_chart_source(text: str) -> str:
             "is neither a repository nor a folder of charts; write https://…, http://… or "
             "oci://…, or a path that begins with /, ./ or ../"
         )
+    if "://" in text and "@" in text.split("/")[2]:
+        raise ValueError(
+            "holds credentials, which manifests would show in clear; use a repository that needs "
+            "none, or a local folder of charts"
+        )
     return text
 
 

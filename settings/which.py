@@ -29,6 +29,7 @@ def answer(address: str, settings: StackSettings) -> Answer:
         ValueError: `address` is not one, as "reason; fix".
     """
     ip, port = split_endpoint(address)
+    ip = getattr(ip, "ipv4_mapped", None) or ip  # as Envoy and the Lua script take it
     inner, *outer = Catalogue.of(settings.vendors).covering(ip) or (None,)
     if inner is None:
         return {"vendor": UNKNOWN, "range": None, "pool": None, "chain": None}
@@ -76,8 +77,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     text = json.dumps({**nothing, **found, "status": status, "findings": findings}, indent=2)
     print(text)
     if given.out:
-        given.out.mkdir(parents=True, exist_ok=True)
-        (given.out / "which.json").write_text(f"{text}\n", encoding="utf-8")
+        try:
+            given.out.mkdir(parents=True, exist_ok=True)
+            (given.out / "which.json").write_text(f"{text}\n", encoding="utf-8")
+        except OSError as error:
+            status, findings = 2, (*findings, f"OUT: cannot be written: {error}")
     for finding in findings:
         print(finding, file=sys.stderr)
     return status

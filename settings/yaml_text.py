@@ -16,6 +16,10 @@ PLAIN = ("null", "bool", "int", "float", "str", "seq", "map")
 MERGE = "tag:yaml.org,2002:merge"  # `<<: *common`
 
 
+# Written out, aliases included: a few lines that refer to each other can stand for billions.
+MOST_VALUES = 1_000_000
+
+
 class NotYamlError(ValueError):
     """The text can't be read; `line` counts from 1, 0 where none is known."""
 
@@ -61,6 +65,19 @@ for kind, pattern, first in (
     )
 
 
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """Return how many values a node stands for once its aliases are written out."""
+    if id(node) not in known:
+        known[id(node)] = 1  # a node inside itself: told by `settings.loading`
+        children: list[yaml.Node] = []
+        if isinstance(node, yaml.SequenceNode):
+            children = node.value
+        elif isinstance(node, yaml.MappingNode):
+            children = [part for pair in node.value for part in pair]
+        known[id(node)] = 1 + sum(_expanded(child, known) for child in children)
+    return known[id(node)]
+
+
 def read_yaml(text: str) -> tuple[object, tuple[tuple[int, str], ...]]:
     """The document, and every key that stands twice in one mapping as (line, key).
 
@@ -70,7 +87,10 @@ def read_yaml(text: str) -> tuple[object, tuple[tuple[int, str], ...]]:
     reader = None
     try:
         reader = _Reader(text)
-        document = reader.get_single_data()
+        node = reader.get_single_node()
+        if node is not None and _expanded(node, {}) > MOST_VALUES:
+            raise ValueError
+        document = None if node is None else reader.construct_document(node)
     except yaml.MarkedYAMLError as error:
         line = error.problem_mark.line + 1 if error.problem_mark else 0
         raise NotYamlError(" ".join((error.problem or "it can't be read").split()), line) from None

@@ -173,3 +173,22 @@ def test_a_missing_file_is_no_defect_of_a_stack(tmp_path, monkeypatch, capsys):
     monkeypatch.setenv("STACK_FILE", str(tmp_path / "Pulumi.nowhere.yaml"))
     assert main(["--stack", "nowhere", "--out", str(tmp_path / "out")]) == 2
     assert "there is no such file" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("stack", ["..", "../../elsewhere"])
+def test_a_stack_cannot_lead_out_of_the_folder(stack, tmp_path, monkeypatch, capsys):
+    """A name with a path in it writes nothing anywhere."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("STACK_FILE", raising=False)
+    assert main(["--stack", stack]) == 2
+    assert "is no stack's name" in capsys.readouterr().err
+    assert list(tmp_path.rglob("*")) == []
+
+
+def test_a_folder_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, capsys):
+    """OUT names a file: could not run, and no traceback."""
+    monkeypatch.delenv("STACK_FILE", raising=False)
+    (tmp_path / "out").write_text("")
+    assert main(["--stack", "dev", "--out", str(tmp_path / "out")]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("OUT: cannot be written: ")

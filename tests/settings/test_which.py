@@ -150,3 +150,26 @@ def test_as_a_program():
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["vendor"] == "vendor-b"
+
+
+@pytest.mark.parametrize("stack", ["..", "../prod", "a/b", "", "x y"])
+def test_what_is_no_stacks_name_could_not_run(capsys, monkeypatch, stack):
+    """A name with a path in it would read, or write, somewhere else."""
+    monkeypatch.delenv("STACK_FILE", raising=False)
+    status, _, errors = ask(capsys, "10.1.0.10", "--stack", stack)
+    assert (status, len(errors)) == (2, 1)
+    assert errors[0].endswith("is no stack's name; use letters, digits, '-', '_' and '.'")
+
+
+def test_an_ipv4_address_in_ipv6_form_is_that_address(capsys, lab):
+    """The sidecar takes it so, and so does the Lua script."""
+    _, found, _ = ask(capsys, "[::ffff:127.1.0.10]:3128", "--stack", "lab")
+    assert found["vendor"] == "vendor-a"
+
+
+def test_a_folder_that_cannot_be_written_could_not_run(capsys, lab, tmp_path):
+    """OUT names a file: said in a line, with the code for it."""
+    (tmp_path / "out").write_text("")
+    status, _, errors = ask(capsys, "127.1.0.10", "--stack", "lab", "--out", str(tmp_path / "out"))
+    assert status == 2
+    assert errors[0].startswith("OUT: cannot be written: ")
