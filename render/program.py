@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import runpy
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -127,7 +128,8 @@ def _run(stack: str, recorder: _Recorder) -> None:
         loop.run_until_complete(run_in_stack(_program))
     finally:
         asyncio.set_event_loop(None)
-        loop.close()
+        for used in (loop, *recorder.loops):
+            used.close()
 
 
 def _program() -> None:
@@ -190,6 +192,17 @@ class _Recorder(mocks.MockMonitor):
         super().__init__(_Provider())
         self.recorded: list[Resource] = []
         self.outputs: dict[str, Any] = {}
+        self.loops: list[asyncio.AbstractEventLoop] = []
+        self._thread = threading.local()
+
+    def _give_thread_a_loop(self) -> None:
+        """Before Pulumi's mock does: it leaves its loops open, and one that is collected after its
+        own sockets ends a good run with a traceback.
+        """
+        if not hasattr(self._thread, "loop"):
+            self._thread.loop = asyncio.new_event_loop()
+            self.loops.append(self._thread.loop)
+            asyncio.set_event_loop(self._thread.loop)
 
     def make_urn(self, parent: str, type_: str, name: str) -> str:
         kinds = parent.split("::")[2] if parent else ""
@@ -197,6 +210,7 @@ class _Recorder(mocks.MockMonitor):
         return f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{qualified}::{name}"
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802 (Pulumi's name)
+        self._give_thread_a_loop()
         answer: Any = super().RegisterResource(request)  # type: ignore[no-untyped-call]
         if request.type == STACK_TYPE:
             return answer
