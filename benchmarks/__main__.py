@@ -7,7 +7,6 @@ Exit codes: 0 measured, 1 a goal was missed, 2 could not run.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -15,6 +14,7 @@ from pathlib import Path
 from benchmarks.measure import Measure
 from benchmarks.sidecar_cpu import http_chain_against_bare_manager
 from lab.processes import LabError, StopRequested, stop_on_signals
+from tools.reports import write_report
 
 BENCHMARKS: Mapping[str, Callable[[], Measure]] = {
     "http-chain": http_chain_against_bare_manager,
@@ -47,9 +47,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{measure.name:<52}{measure.ratio:>8.2f}{goal:>8}{met:>6}  {measure.note}")
     status = 1 if any(measure.met is False for measure in measures) else 0
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
         report = {"target": "bench", "status": status, "rows": [m.as_json() for m in measures]}
-        (options.out / "bench.json").write_text(json.dumps(report, indent=1) + "\n")
+        write_report(options.out / "bench.json", report)
     return status
 
 

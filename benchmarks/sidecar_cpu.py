@@ -7,18 +7,22 @@ import os
 import statistics
 import sys
 import tempfile
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from benchmarks.measure import Measure
 from lab import plan
-from lab.loopback import answers
 from lab.ports import Ports
 from lab.processes import Children, LabError, children, require_free
-from lab.system import ROOT, load_settings, rendered_envoy
-from tools.find import find
+from lab.system import (
+    ROOT,
+    load_settings,
+    rendered_envoy,
+    start_envoy,
+    start_vendors,
+    wait_until_ready,
+)
 
 Json = dict[str, Any]
 
@@ -63,39 +67,14 @@ def _start(family: Children, folder: Path, ports: Ports) -> int:
     endpoint = plan.endpoints(settings.vendors)[0]
     require_free([(endpoint.address, ports.vendor), (endpoint.address, ports.vendor_upstream)])
     own = folder / str(ports.base)
-    (own / "extensions").mkdir(parents=True)
-    vendor_plan = plan.vendor_plan([endpoint], ports, settings.telemetry.patience)
-    (own / "vendor.json").write_text(json.dumps(vendor_plan))
-    family.start(
-        f"vendor {ports.base}",
-        [sys.executable, "-m", "traffic.vendor", "--plan", str(own / "vendor.json")],
-        log=own / "vendor.log",
-        environment={"PYTHONPATH": str(ROOT)},
-    )
-    rendered = rendered_envoy(settings, [endpoint.address], ports, own / "extensions")
-    for file, response in rendered.extensions.items():
-        (own / "extensions" / file).write_text(json.dumps(response))
-    bootstrap = dict(rendered.bootstrap)
+    own.mkdir()
+    start_vendors(family, [endpoint], ports, settings.telemetry.patience, own)
+    rendered = rendered_envoy(settings, [endpoint.address], ports, own)
     if ports is BARE:
-        _strip(bootstrap)
-    (own / "envoy.json").write_text(json.dumps(bootstrap))
-    pid = family.start(
-        f"envoy {ports.base}",
-        [
-            *(str(find("envoy")), "-c", str(own / "envoy.json"), "--concurrency", "1"),
-            *("--disable-hot-restart", "--log-level", "warning"),
-        ],
-        log=own / "envoy.log",
-    )
-    deadline = time.monotonic() + 20
-    while not (
-        answers(f"http://127.0.0.1:{ports.envoy_admin}/ready")
-        and answers(f"http://127.0.0.1:{ports.vendor_control}/healthz")
-    ):
-        family.check()
-        if time.monotonic() > deadline:
-            raise LabError("Envoy or the simulated vendor did not become ready within 20 s")
-        time.sleep(0.1)
+        _strip(rendered.bootstrap)
+    pid = start_envoy(family, rendered, own)
+    wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
+    wait_until_ready(family, "vendors", f"http://127.0.0.1:{ports.vendor_control}/healthz")
     return pid
 
 

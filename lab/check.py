@@ -30,10 +30,10 @@ from lab.loopback import get_json
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
-from lab.reports import write_report
 from lab.steady import RateComparison, RateMeter
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
+from tools.reports import write_report
 
 Json = dict[str, Any]
 

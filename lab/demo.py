@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import time
@@ -19,9 +20,9 @@ from lab.envoy import STAND_INS
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
-from lab.reports import write_report
 from lab.system import FOLDER, ROOT, Lab, running
 from settings.loading import SettingsError
+from tools.reports import write_report
 
 Table = Mapping[str, Mapping[str, float]]
 """Column key -> vendor -> value."""
@@ -84,8 +85,10 @@ def table_text(table: Table, seconds: float) -> str:
         for key, _, factor, form in COLUMNS:
             value = table[key].get(vendor)
             # NaN: a quantile or a share of nothing.
-            known = value is not None and value == value
-            cells.append(form.format(value * factor) if known and value is not None else "-")
+            if value is None or math.isnan(value):
+                cells.append("-")
+            else:
+                cells.append(form.format(value * factor))
         lines.append(f"{vendor:<{WIDTH}}" + "".join(f"{cell:>{WIDTH}}" for cell in cells))
     return "\n".join(lines)
 

@@ -37,7 +37,7 @@ class RateComparison:
             "vendor": self.vendor,
             "board_per_second": round(self.board, 3),
             "generator_per_second": round(self.generator, 3),
-            "error": round(self.error, 5),
+            "error": None if math.isinf(self.error) else round(self.error, 5),  # JSON knows no inf
         }
 
 

@@ -28,6 +28,8 @@ STACK_FILE = ROOT / "lab" / "Pulumi.lab.yaml"
 FOLDER = ROOT / ".demo"
 """Plans, logs and data of the last run of each kind; kept for whoever asks what went wrong."""
 
+EXTENSIONS = "extensions"  # folder of the Lua that Envoy watches, below a run's own
+
 READY_SECONDS = 20.0
 SETTLE_SECONDS = 30.0
 
@@ -174,29 +176,17 @@ def running(
     settings = load_settings(ports)
     meshed = behind_the_generator(settings) if behind_the_generator else settings
     where = plan.endpoints(settings.vendors)
-    envoy, prometheus = _program("envoy"), _program("prometheus")
+    _program("envoy")  # missing, it is told before anything starts
+    prometheus = _program("prometheus")
     require_free(_sockets(where, ports))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
     with children() as family:
         lab = Lab(settings=settings, ports=ports, endpoints=where, folder=folder, family=family)
-        vendor_plan = plan.vendor_plan(where, ports, settings.telemetry.patience)
-        plan_file = _write_json(folder / "vendor-plan.json", vendor_plan)
-        family.start(
-            "vendors",
-            [sys.executable, "-m", "traffic.vendor", "--plan", str(plan_file)],
-            log=folder / "vendors.log",
-            environment={"PYTHONPATH": str(ROOT)},
-        )
-        family.start(
-            "envoy",
-            [
-                *(str(envoy), "-c", str(_write_envoy(meshed, where, ports, folder))),
-                *("--concurrency", "1", "--disable-hot-restart", "--log-level", "warning"),
-            ],
-            log=folder / "envoy.log",
-        )
+        start_vendors(family, where, ports, settings.telemetry.patience, folder)
+        addresses = plan.listening_addresses(where)
+        start_envoy(family, rendered_envoy(meshed, addresses, ports, folder), folder)
         config_file = _write_files(folder / "prometheus", lab_prometheus_files(settings, ports))
         family.start(
             "prometheus",
@@ -214,15 +204,18 @@ def running(
             ("envoy", f"{lab.envoy_url}/ready"),
             ("prometheus", f"{lab.prometheus_url}/-/ready"),
         ):
-            _wait_until_ready(family, name, url)
+            wait_until_ready(family, name, url)
             say(f"{name:<12}{url.rsplit('/', 1)[0].removesuffix('/-')}")
         yield lab
 
 
 def rendered_envoy(
-    settings: StackSettings, addresses: Sequence[str], ports: Ports, extension_dir: Path
+    settings: StackSettings, addresses: Sequence[str], ports: Ports, folder: Path
 ) -> LabEnvoy:
-    """Return what the lab's Envoy runs: the program's EnvoyFilters for `settings`, applied."""
+    """Return what the lab's Envoy runs: the program's EnvoyFilters for `settings`, applied.
+
+    `folder` is where `start_envoy` will write it.
+    """
     filters = envoy_filters(
         settings.vendors,
         patience_seconds=settings.telemetry.patience,
@@ -234,19 +227,42 @@ def rendered_envoy(
         ports=ports,
         buckets=settings.telemetry.buckets,
         stats_matcher=proxy_stats_matcher(),
-        extension_dir=extension_dir,
+        extension_dir=folder / EXTENSIONS,
     )
 
 
-def _write_envoy(
-    settings: StackSettings, where: Sequence[plan.Endpoint], ports: Ports, folder: Path
-) -> Path:
-    extension_dir = folder / "extensions"
-    extension_dir.mkdir()
-    rendered = rendered_envoy(settings, plan.listening_addresses(where), ports, extension_dir)
+def start_envoy(family: Children, rendered: LabEnvoy, folder: Path) -> int:
+    """Write what was rendered for `folder`, run it on one worker; return its process number."""
+    (folder / EXTENSIONS).mkdir()
     for name, response in rendered.extensions.items():
-        _write_json(extension_dir / name, response)
-    return _write_json(folder / "envoy.json", rendered.bootstrap)
+        _write_json(folder / EXTENSIONS / name, response)
+    config = _write_json(folder / "envoy.json", rendered.bootstrap)
+    return family.start(
+        "envoy",
+        [
+            *(str(_program("envoy")), "-c", str(config), "--concurrency", "1"),
+            *("--disable-hot-restart", "--log-level", "warning"),
+        ],
+        log=folder / "envoy.log",
+    )
+
+
+def start_vendors(
+    family: Children,
+    where: Sequence[plan.Endpoint],
+    ports: Ports,
+    patience_seconds: int,
+    folder: Path,
+) -> None:
+    """Start the simulated vendors, one process for all of `where`."""
+    vendor_plan = plan.vendor_plan(where, ports, patience_seconds)
+    plan_file = _write_json(folder / "vendor-plan.json", vendor_plan)
+    family.start(
+        "vendors",
+        [sys.executable, "-m", "traffic.vendor", "--plan", str(plan_file)],
+        log=folder / "vendors.log",
+        environment={"PYTHONPATH": str(ROOT)},
+    )
 
 
 def _sockets(where: Sequence[plan.Endpoint], ports: Ports) -> list[tuple[str, int]]:
@@ -273,7 +289,12 @@ def _program(name: str) -> Path:
         raise LabError(str(error)) from None
 
 
-def _wait_until_ready(family: Children, name: str, url: str) -> None:
+def wait_until_ready(family: Children, name: str, url: str) -> None:
+    """Return once `url` answers.
+
+    Raises:
+        LabError: it does not in time, or a child died.
+    """
     deadline = time.monotonic() + READY_SECONDS
     while not loopback.answers(url):
         family.check()

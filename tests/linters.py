@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+from tools.reports import write_report
 
 LINTERS = {
     "format": ["ruff", "format", "--check", "."],
@@ -29,9 +30,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for finding in findings:
         print(finding, file=sys.stderr)
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
         report = {"target": "check", "status": status, "findings": findings}
-        (options.out / "check.json").write_text(json.dumps(report, indent=1) + "\n")
+        write_report(options.out / "check.json", report)
     return status
 
 

@@ -6,7 +6,6 @@ Exit codes: 0 all passed, 1 a test failed, 2 could not run.
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
+
+from tools.reports import write_report
 
 TESTS = Path(__file__).parent
 LEVELS = ("lua", "program", "rules", "lab")
@@ -67,14 +68,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     status = 1 if failed else 0
     if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
         report = {
             "target": "test",
             "status": status,
             "suites": {name: vars(outcome) for name, outcome in outcomes.items()},
             "not_run": left_out,
         }
-        (options.out / "test.json").write_text(json.dumps(report, indent=1) + "\n")
+        write_report(options.out / "test.json", report)
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return status
 

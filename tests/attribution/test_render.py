@@ -185,6 +185,7 @@ def test_what_istio_may_export_is_what_the_scrape_keeps():
             for cluster in ("proxy-vendor_vendor-a", "PassthroughCluster"):
                 assert any(p.fullmatch(f"cluster.{cluster};.{stat}") for p in patterns)
     assert any(p.fullmatch("http.proxyobs;.lua.errors") for p in patterns)
+    assert len(SCRAPED_METRICS) == len(set(SCRAPED_METRICS))
     assert not any(p.fullmatch("cluster.xds-grpc;.upstream_cx_total") for p in patterns)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 import os
 import random
 import socket
@@ -18,11 +17,17 @@ from typing import Any
 
 import pytest
 
-from lab.loopback import answers, get_text
+from lab.loopback import get_text
 from lab.ports import Ports
 from lab.processes import children
-from lab.system import ROOT, load_settings, rendered_envoy
-from tools.find import find
+from lab.system import (
+    EXTENSIONS,
+    ROOT,
+    load_settings,
+    rendered_envoy,
+    start_envoy,
+    wait_until_ready,
+)
 
 # Below 32768, where Linux takes the ports of outgoing connections from.
 _bases = itertools.cycle(random.sample(range(10_000, 32_000, 100), 200))
@@ -120,24 +125,11 @@ def shared_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar
 def _running_sidecar(tmp_path: Path) -> Iterator[Sidecar]:
     ports = free_ports()
     addresses = ["127.1.0.10", "127.1.0.99", "127.2.0.10", "127.9.0.10"]
-    extension_dir = tmp_path / "extensions"
-    extension_dir.mkdir()
-    rendered = rendered_envoy(load_settings(ports), addresses, ports, extension_dir)
-    for name, response in rendered.extensions.items():
-        (extension_dir / name).write_text(json.dumps(response))
-    config = tmp_path / "envoy.json"
-    config.write_text(json.dumps(rendered.bootstrap))
+    rendered = rendered_envoy(load_settings(ports), addresses, ports, tmp_path)
     with children() as family:
-        family.start(
-            "envoy",
-            [
-                *(str(find("envoy")), "-c", str(config), "--concurrency", "1"),
-                *("--disable-hot-restart", "--log-level", "error"),
-            ],
-            log=tmp_path / "envoy.log",
-        )
-        until(lambda: answers(f"http://127.0.0.1:{ports.envoy_admin}/ready"))
-        yield Sidecar(ports, extension_dir)
+        start_envoy(family, rendered, tmp_path)
+        wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
+        yield Sidecar(ports, tmp_path / EXTENSIONS)
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
