@@ -3,7 +3,9 @@
 It connects to the vendors' proxy addresses as real crawlers do and writes down, for every
 count, the outcome a sidecar should see (*visible*, decided here by the table of outcomes, never
 by asking the sidecar) and, beside it, what it was in truth (`true_...`: a ban page with 200, a
-failure inside a tunnel). One count is a plain request, a CONNECT, or an opaque connection.
+failure inside a tunnel). One count is a plain request (`http`), a CONNECT (`tunnel`), or an
+opaque connection: TLS to the proxy (`tls`), SOCKS5 (`socks5`), HTTP/2 in clear (`h2c`), and all of
+a vendor whose connections a sidecar does not look into (`visible`).
 
 An answer of the simulated vendor carries X-Sim-Vendor. One without it is the sidecar's own: then
 the request's intent says what happened behind the sidecar, and where the intent says nothing the
@@ -31,7 +33,7 @@ import ssl
 import sys
 import time
 from bisect import bisect_right
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,10 +75,20 @@ FAULTS: Final = {
     "dead": "connect_failed",
     "reset-inside": "reset",
     "ban-page": "success",
+    "refused-open": "vendor_error",
+    "rejected": "rejected",
 }
 INSIDE: Final = {"target-error", "reset-inside", "ban-page"}  # in a tunnel nobody else sees them
+HTTP_ONLY: Final = {"rejected"}  # not dealt to tunnels: they get that share without a fault
 # A connection that such a fault kills is not shared with other counts.
-OWN_CONNECTION: Final = {"reset", "close", "garbage", "stall", "slow", "dead", "reset-inside"}
+OWN_CONNECTION: Final = {
+    *("reset", "close", "garbage", "stall", "slow", "dead", "reset-inside"),
+    *("refused-open", "rejected"),
+}
+# Default shares. HTTP and CONNECT in clear show what they carry, the others are opaque.
+MIX: Final = {"http": 0.44, "tunnel": 0.42, "tls": 0.0, "socks5": 0.14, "h2c": 0.0}
+OPAQUE: Final = ("tls", "socks5", "h2c")
+VISIBLE: Final = ("requests", "connections")
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,199}")
 T = TypeVar("T")
@@ -87,7 +99,11 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Vendor:
-    """Where a vendor listens; `faults` maps a fault to its share of this vendor's counts."""
+    """Where a vendor listens; `faults` maps a fault to its share of this vendor's counts.
+
+    `visible` says what a sidecar sees there: "requests", or "connections" alone. Then every count
+    is a connection of its own, with socket bytes and no outcome.
+    """
 
     name: str
     address: str
@@ -95,6 +111,8 @@ class Vendor:
     opaque_port: int
     dead_address: str | None
     weight: float
+    mix: Mapping[str, float]
+    visible: str
     faults: Mapping[str, float]
 
 
@@ -121,8 +139,7 @@ class Plan:
     connection_reuse: int
     patience_seconds: float
     vendors: tuple[Vendor, ...]
-    outside: Outside | None
-    mix: Mapping[str, float]
+    outside: tuple[Outside, ...]
     host_suffix: str
     sizes_bytes: tuple[tuple[float, int], ...]
 
@@ -181,6 +198,21 @@ def anything(value: object) -> object:
     return value
 
 
+def one_of(known: Sequence[str]) -> Callable[[object], str]:
+    def check(value: object) -> str:
+        if not isinstance(value, str) or value not in known:
+            raise ValueError(f"is unknown: use {' or '.join(known)}")
+        return value
+
+    return check
+
+
+def some_objects(value: object) -> list[object]:
+    if not isinstance(value, list):
+        raise ValueError("is not a list of objects: give [{...}], or leave it out")
+    return value
+
+
 def objects(value: object) -> list[object]:
     if not isinstance(value, list) or not value:
         raise ValueError("is not a list of objects: give at least one entry")
@@ -203,6 +235,14 @@ def shares(known: Sequence[str]) -> Callable[[object], dict[str, float]]:
         return {key: float(share) for key, share in value.items()}
 
     return check
+
+
+def mix(value: object) -> dict[str, float]:
+    """A check for the shares of the protocols, which make up all counts."""
+    found = shares(tuple(MIX))(value)
+    if abs(sum(found.values()) - 1) > 1e-6:
+        raise ValueError("does not sum to 1: the shares make up all counts")
+    return found
 
 
 def sizes(value: object) -> tuple[tuple[float, int], ...]:
@@ -262,9 +302,9 @@ PLAN_KEYS: Final = (
     *("metrics_host", "metrics_port", "user", "password_env"),
 )
 VENDOR_KEYS: Final = (
-    *("name", "address", "port", "opaque_port", "dead_address", "weight", "faults"),
+    *("name", "address", "port", "opaque_port", "dead_address", "weight", "mix", "visible"),
+    "faults",
 )
-MIX: Final = {"http": 0.44, "tunnel": 0.42, "opaque": 0.14}
 
 
 def read_plan(raw: object, environment: Mapping[str, str]) -> Plan:
@@ -275,10 +315,7 @@ def read_plan(raw: object, environment: Mapping[str, str]) -> Plan:
     """
     found: list[str] = []
     top = Section(raw, "", found, PLAN_KEYS)
-    vendors = _read_vendors(top, found)
-    mix = top.take("mix", shares(tuple(MIX)), MIX)
-    if abs(sum(mix.values()) - 1) > 1e-6:
-        top.note("mix", mix, "does not sum to 1: the three shares make up all counts")
+    vendors = _read_vendors(top, top.take("mix", mix, MIX), found)
     raw_target = top.take("target", anything, cast(object, {}))
     target = Section(raw_target, "target", found, ("host_suffix", "sizes_bytes"))
     plan = Plan(
@@ -294,8 +331,7 @@ def read_plan(raw: object, environment: Mapping[str, str]) -> Plan:
         # 10 s: telemetry.patience's default.
         patience_seconds=top.take("patience_seconds", number(0.2, 3600), 10.0),
         vendors=vendors,
-        outside=_read_outside(top.take("outside", anything, None), found),
-        mix=mix,
+        outside=_read_outside(top, found),
         host_suffix=target.take("host_suffix", name, "sim.test"),
         sizes_bytes=target.take("sizes_bytes", sizes, PAGE_SIZES),
     )
@@ -304,7 +340,9 @@ def read_plan(raw: object, environment: Mapping[str, str]) -> Plan:
     return plan
 
 
-def _read_vendors(top: Section, found: list[str]) -> tuple[Vendor, ...]:
+def _read_vendors(
+    top: Section, usual_mix: Mapping[str, float], found: list[str]
+) -> tuple[Vendor, ...]:
     vendors: list[Vendor] = []
     for index, raw in enumerate(top.take("vendors", objects, list[object](), required=True)):
         item = Section(raw, f"vendors[{index}]", found, VENDOR_KEYS)
@@ -316,28 +354,37 @@ def _read_vendors(top: Section, found: list[str]) -> tuple[Vendor, ...]:
             opaque_port=item.take("opaque_port", whole(1, 65535), port),
             dead_address=item.take("dead_address", or_null(address), None),
             weight=item.take("weight", number(0, 1e9), 1.0),
+            mix=item.take("mix", mix, usual_mix),
+            visible=item.take("visible", one_of(VISIBLE), "requests"),
             faults=item.take("faults", shares(tuple(FAULTS)), {}),
         )
         # A vendor may stand here more than once, an entry for each of its addresses.
         if vendor.name == "outside":
-            item.note("name", vendor.name, "is kept for the address outside: give another")
+            item.note("name", vendor.name, "is kept for addresses outside: give another")
         if vendor.faults.get("dead") and not vendor.dead_address:
             item.note("faults.dead", vendor.faults["dead"], "has no dead_address: add one")
+        if vendor.faults and vendor.visible == "connections":
+            item.note("faults", vendor.faults, "show in no connection: leave them out")
         vendors.append(vendor)
     if vendors and not any(vendor.weight for vendor in vendors):
         top.note("vendors", [v.weight for v in vendors], "are all weights: give one above 0")
     return tuple(vendors)
 
 
-def _read_outside(raw: object, found: list[str]) -> Outside | None:
-    if raw is None:
-        return None
-    item = Section(raw, "outside", found, ("address", "port", "share"))
-    return Outside(
-        address=item.take("address", address, "", required=True),
-        port=item.take("port", whole(1, 65535), 1, required=True),
-        share=item.take("share", number(0, 1), 0.0, required=True),
-    )
+def _read_outside(top: Section, found: list[str]) -> tuple[Outside, ...]:
+    places: list[Outside] = []
+    for index, raw in enumerate(top.take("outside", some_objects, list[object]())):
+        item = Section(raw, f"outside[{index}]", found, ("address", "port", "share"))
+        place = Outside(
+            address=item.take("address", address, "", required=True),
+            port=item.take("port", whole(1, 65535), 1, required=True),
+            share=item.take("share", number(0, 1), 0.0, required=True),
+        )
+        places.append(place)
+    parts = [place.share for place in places]
+    if sum(parts) > 1 + 1e-9:
+        top.note("outside", parts, "are shares above 1 together: give less")
+    return tuple(places)
 
 
 def _read_credentials(top: Section, environment: Mapping[str, str]) -> str:
@@ -358,17 +405,17 @@ def _read_credentials(top: Section, environment: Mapping[str, str]) -> str:
 
 # --- what is dealt --------------------------------------------------------------------------
 
-OUTSIDE = -1  # in place of a vendor's index
+OUTSIDE = -1  # in place of a vendor's index: the first address outside, -2 the second
 
 
 class Card(NamedTuple):
-    """One intended count. Sizes are payload bytes: a page's, or an opaque answer's."""
+    """One intended count. Sizes are payload bytes: a page's, or a SOCKS5 answer's."""
 
     vendor: int
-    protocol: str  # http, tunnel, opaque
+    protocol: str  # of MIX
     fault: str
     size_bytes: int
-    sent_bytes: int  # opaque only
+    sent_bytes: int  # SOCKS5 only
 
 
 def quotas(shares: Sequence[float], count: int) -> list[int]:
@@ -384,13 +431,17 @@ def quotas(shares: Sequence[float], count: int) -> list[int]:
 
 def cells(plan: Plan) -> list[tuple[int, str, str, float]]:
     """Every (vendor, protocol, fault) that can occur, with its share. Opaque has no faults."""
-    outside = plan.outside.share if plan.outside else 0.0
+    found = [(~index, "socks5", "", place.share) for index, place in enumerate(plan.outside)]
+    inside = 1 - sum(place.share for place in plan.outside)
     weights = sum(vendor.weight for vendor in plan.vendors)
-    found = [(OUTSIDE, "opaque", "", outside)]
     for index, vendor in enumerate(plan.vendors):
-        for protocol, share in plan.mix.items():
-            whole_share = (1 - outside) * vendor.weight / weights * share
-            faults = {} if protocol == "opaque" else vendor.faults
+        for protocol, share in vendor.mix.items():
+            whole_share = inside * vendor.weight / weights * share
+            faults = {
+                fault: part
+                for fault, part in vendor.faults.items()
+                if protocol == "http" or (protocol == "tunnel" and fault not in HTTP_ONLY)
+            }
             found.append((index, protocol, "", whole_share * (1 - sum(faults.values()))))
             found += [
                 (index, protocol, fault, whole_share * part) for fault, part in faults.items()
@@ -412,9 +463,9 @@ def deal(plan: Plan) -> Iterator[Card]:
         chance.shuffle(deck)
         for index in deck:
             vendor, protocol, fault, _ = table[index]
-            if protocol == "opaque":
+            if protocol in OPAQUE:
                 received = chance.randint(*OPAQUE_RECEIVED_BYTES)
-                sent = chance.randint(*OPAQUE_SENT_BYTES)
+                sent = chance.randint(*OPAQUE_SENT_BYTES) if protocol == "socks5" else 0
                 yield Card(vendor, protocol, fault, received, sent)
             else:
                 size = _size(chance.random(), quantiles, plan.sizes_bytes)
@@ -438,11 +489,12 @@ def _size(at: float, quantiles: list[float], points: tuple[tuple[float, int], ..
 class Answer:
     """An HTTP answer as it comes in: head parsed, body counted, not kept.
 
-    Framed by Content-Length, as the simulated vendor's answers and Envoy's own are; without
-    one the end of the connection ends it (`endless`).
+    Framed by Content-Length, as most answers of the simulated vendor and all of Envoy's own are,
+    or in chunks, as Envoy hands on one without; else the connection's end is its end (`endless`).
     """
 
     __slots__ = (
+        "_chunked",
         "_connect",
         "_head",
         "_left",
@@ -459,10 +511,13 @@ class Answer:
         self._connect, self._head, self._left = connect, b"", 0
         self.status = 0  # until the head is complete
         self.by_vendor = self.banned = self.closes = self.endless = self.garbage = False
+        self._chunked = False
         self.error: bytes | None = None  # a vendor's own word for what went wrong, lower case
 
     def feed(self, data: memoryview) -> bool:
         """Take bytes; True once the answer is complete or is no HTTP."""
+        if self._chunked:
+            return self._last_chunk(data)
         if self.status:
             self._left -= len(data)
             return self._left <= 0 and not self.endless
@@ -483,14 +538,36 @@ class Answer:
             return True
         self.status = int(status)
         bodiless = self.status in (204, 304) or (self._connect and self.status < 300)
-        self.endless = length is None and not bodiless
+        self._chunked = field(head, b"transfer-encoding") == b"chunked" and not bodiless
+        # A CONNECT refused without a length: Envoy makes chunks of it, as often as not without
+        # the last.
+        whole_when_lost = self._connect or not self._chunked
+        self.endless = length is None and not bodiless and whole_when_lost
         self.by_vendor = b"\r\nx-sim-vendor:" in head
         self.error = field(head, b"x-sim-error") or field(head, b"proxy-status")
         self.closes = b"\r\nconnection: close\r\n" in head or head.startswith(b"http/1.0")
         self.banned = body == BAN_MARK
-        self._left = 0 if bodiless else self._left - (len(self._head) - end - 4)
-        self._head = b""
+        rest, self._head = self._head[end + 4 :], b""
+        if self._chunked:
+            return self._last_chunk(memoryview(rest))
+        self._left = 0 if bodiless else self._left - len(rest)
         return self._left <= 0 and not self.endless
+
+    def _last_chunk(self, data: memoryview) -> bool:
+        """Take bytes of a chunked body without trailers; an unfinished chunk is kept."""
+        self._head += data
+        while (line := self._head.find(b"\r\n")) >= 0:
+            digits = self._head[:line].partition(b";")[0]
+            if not re.fullmatch(rb"[0-9A-Fa-f]{1,8}", digits):
+                self.garbage = True
+                return True
+            size = int(digits, 16)
+            if len(self._head) < line + size + 4:
+                return False
+            self._head = self._head[line + size + 4 :]
+            if not size:
+                return True
+        return False
 
 
 def field(head: bytes, key: bytes) -> bytes | None:
@@ -515,6 +592,93 @@ class Exactly:
         if len(self.start) < 2:
             self.start += data[:2]
         return self._left <= 0
+
+
+# HTTP/2 in clear, as much as one small GET needs.
+
+H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+H2_DATA, H2_HEADERS, H2_RST_STREAM, H2_SETTINGS, H2_PING, H2_GOAWAY = 0, 1, 3, 4, 6, 7
+H2_ACK = H2_END_STREAM = 0x1
+H2_END_HEADERS, H2_PADDED, H2_PRIORITY = 0x4, 0x8, 0x20
+H2_MAX_FRAME_BYTES = 16_384
+HPACK_STATUS_200 = 0x88  # entry 8 of the static table
+
+
+def h2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return b"%b%c%c%b%b" % (
+        len(payload).to_bytes(3, "big"),
+        kind,
+        flags,
+        stream.to_bytes(4, "big"),
+        payload,
+    )
+
+
+def hpack_literal(key: bytes, value: bytes) -> bytes:
+    """A header without indexing and without Huffman code; both are a size and the bytes."""
+    return b"\x00" + b"".join(_hpack_size(len(each)) + each for each in (key, value))
+
+
+def _hpack_size(size: int) -> bytes:
+    if size < 127:
+        return bytes([size])
+    size -= 127
+    found = [127]
+    while size >= 128:
+        found.append(size % 128 + 128)
+        size //= 128
+    return bytes([*found, size])
+
+
+def h2_get(host: str, path: str, fields: Mapping[str, str]) -> bytes:
+    """All a client says until the answer: preface, empty settings, one GET on stream 1."""
+    headers = {":method": "GET", ":scheme": "http", ":authority": host, ":path": path, **fields}
+    block = b"".join(
+        hpack_literal(key.lower().encode(), value.encode()) for key, value in headers.items()
+    )
+    get = h2_frame(H2_HEADERS, H2_END_HEADERS | H2_END_STREAM, 1, block)
+    return H2_PREFACE + h2_frame(H2_SETTINGS, 0, 0, b"") + get
+
+
+class H2Answer:
+    """The answer to `h2_get` as it comes in; settings and pings are acknowledged by `write`.
+
+    It must fit the windows a connection starts with: nothing is said about flow control.
+    """
+
+    __slots__ = ("_rest", "_write", "good")
+
+    def __init__(self, write: Callable[[bytes], None]) -> None:
+        self._rest, self._write = b"", write
+        self.good = False  # a 200 has come
+
+    def feed(self, data: memoryview) -> bool:
+        """Take bytes; True once the answer is complete, was refused, or is no HTTP/2."""
+        self._rest += data
+        while len(self._rest) >= 9:
+            size = int.from_bytes(self._rest[:3], "big")
+            if size > H2_MAX_FRAME_BYTES:
+                self.good = False
+                return True
+            if len(self._rest) < 9 + size:
+                return False
+            head, payload = self._rest[:9], self._rest[9 : 9 + size]
+            self._rest = self._rest[9 + size :]
+            if self._frame(head[3], head[4], payload):
+                return True
+        return False
+
+    def _frame(self, kind: int, flags: int, payload: bytes) -> bool:
+        if kind in (H2_SETTINGS, H2_PING) and not flags & H2_ACK:
+            self._write(h2_frame(kind, H2_ACK, 0, payload if kind == H2_PING else b""))
+        elif kind == H2_HEADERS:
+            start = bool(flags & H2_PADDED) + 5 * bool(flags & H2_PRIORITY)
+            # Trailers are headers too, and carry no status.
+            self.good = self.good or payload[start : start + 1] == bytes([HPACK_STATUS_200])
+        elif kind in (H2_RST_STREAM, H2_GOAWAY):
+            self.good = False
+            return True
+        return kind in (H2_DATA, H2_HEADERS) and bool(flags & H2_END_STREAM)
 
 
 class Reply(Protocol):
@@ -571,7 +735,18 @@ def visible_outcome(card: Card, seen: Seen, patience_seconds: float) -> str:
     intended = FAULTS.get(card.fault, "")
     if seen.end != "local" and intended in ("reset", "connect_failed"):
         return intended
+    if seen.end == "answered" and 400 <= answer.status < 500 and intended == "rejected":
+        return intended
     return "unexpected"
+
+
+def opaque_end(seen: Seen) -> str:
+    """How an exchange that is one of its vendor's connections ended: as `end` of Seen, or refused.
+
+    "answered" is a 2xx of the vendor's own.
+    """
+    good = seen.answer.by_vendor and 200 <= seen.answer.status < 300
+    return "refused" if seen.end == "answered" and not good else seen.end
 
 
 def intended_outcome(card: Card) -> str:
@@ -594,13 +769,28 @@ def true_outcome(seen: Seen) -> str:
 # --- books ----------------------------------------------------------------------------------
 
 
+@dataclass(slots=True)
+class Wire:
+    """Sockets to one vendor in one protocol: how many, and the payload bytes of their streams."""
+
+    connections: int = 0
+    sent: int = 0
+    received: int = 0
+
+
 class Books:
-    """What was done and seen. `unexpected` lists every count that was not what was intended."""
+    """What was done and seen. `unexpected` lists every count that was not what was intended.
+
+    `wire` holds every socket that was opened to a vendor, whatever was counted on it, up to the
+    last byte read and written; `opaque` holds the bytes of opaque counts that have ended.
+    """
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.connections: Counter[str] = Counter()  # opaque, vendor or "outside"
         self.bytes: Counter[tuple[str, str]] = Counter()  # vendor or "outside", direction
+        self.protocols: Counter[tuple[str, str]] = Counter()  # vendor, protocol
+        self.wire: defaultdict[tuple[str, str], Wire] = defaultdict(Wire)
         self.truth: Counter[tuple[str, str]] = Counter()
         self.unexpected: Counter[tuple[str, str, str]] = Counter()
         self.started_seconds = time.time()
@@ -628,6 +818,21 @@ class Books:
                 if who != "outside"
             ],
             "outside": self._line("outside"),
+            "protocols": [
+                {"vendor": vendor, "protocol": protocol, "count": count}
+                for (vendor, protocol), count in sorted(self.protocols.items())
+            ],
+            "wire": [
+                {
+                    "vendor": vendor,
+                    "protocol": protocol,
+                    "connections": wire.connections,
+                    "bytes_sent": wire.sent,
+                    "bytes_received": wire.received,
+                }
+                for (vendor, protocol), wire in sorted(self.wire.items())
+                if wire.connections
+            ],
             "true": [
                 {"vendor": vendor, "outcome": outcome, "count": count}
                 for (vendor, outcome), count in sorted(self.truth.items())
@@ -694,11 +899,29 @@ def tls_context() -> ssl.SSLContext:
     return context
 
 
+class Tls:
+    """TLS for all connections; a host met before resumes its session, at a third of the CPU."""
+
+    def __init__(self) -> None:
+        self._context = tls_context()
+        self._sessions: dict[str, ssl.SSLSession] = {}  # by host: as many as a plan has
+
+    def begin(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, host: str) -> ssl.SSLObject:
+        session = self._sessions.get(host)
+        return self._context.wrap_bio(incoming, outgoing, server_hostname=host, session=session)
+
+    def keep(self, done: ssl.SSLObject) -> None:
+        """Take the session of a handshake that is done."""
+        if done.session and done.server_hostname and not done.session_reused:
+            self._sessions[done.server_hostname] = done.session
+
+
 class Connection(asyncio.BufferedProtocol):
     """One connection of the crawler, one exchange at a time."""
 
-    def __init__(self) -> None:
+    def __init__(self, wire: Wire) -> None:
         self._loop = asyncio.get_running_loop()
+        self._wire = wire
         self._transport: asyncio.Transport
         self._reply: Reply | None = None
         self._ended: asyncio.Future[str]
@@ -712,12 +935,14 @@ class Connection(asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
+        self._wire.connections += 1
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return ARRIVED
 
     def buffer_updated(self, nbytes: int) -> None:
         self.received += nbytes
+        self._wire.received += nbytes
         if self._tls:
             self._pump(ARRIVED[:nbytes])
         elif self._reply is None:
@@ -750,8 +975,9 @@ class Connection(asyncio.BufferedProtocol):
         self._timer = self._loop.call_later(seconds, self.leave)
         self._asked_at = self._loop.time()
 
-    def _write(self, data: bytes) -> None:
+    def write(self, data: bytes) -> None:
         self.sent += len(data)
+        self._wire.sent += len(data)
         self._transport.write(data)
 
     async def ask(self, data: bytes, reply: Reply, seconds: float) -> str:
@@ -759,7 +985,7 @@ class Connection(asyncio.BufferedProtocol):
         if self.lost:
             return "lost"
         self._expect(reply, seconds)
-        self._write(data)
+        self.write(data)
         return await self._ended
 
     async def request(self, data: bytes, answer: Answer, seconds: float) -> Seen:
@@ -767,14 +993,14 @@ class Connection(asyncio.BufferedProtocol):
         return self._seen(end, answer)
 
     async def request_inside(
-        self, context: ssl.SSLContext, host: str, data: bytes, answer: Answer, seconds: float
+        self, tls: Tls, host: str, data: bytes, answer: Answer, seconds: float
     ) -> Seen:
-        """Shake hands through the tunnel this connection has become, then ask the target."""
+        """Shake hands with the proxy, or with the target through a tunnel; then ask inside."""
         if self.lost:
             return Seen("lost", answer)
         # Memory BIOs instead of start_tls: no second transport, no bytes lost in the switch.
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=host)
+        self._tls, self._sessions = tls.begin(self._incoming, self._outgoing, host), tls
         self._inside = data
         self._expect(answer, seconds)
         self._pump(ARRIVED[:0])
@@ -788,6 +1014,7 @@ class Connection(asyncio.BufferedProtocol):
         try:
             if self._inside:
                 self._tls.do_handshake()
+                self._sessions.keep(self._tls)
                 self._tls.write(self._inside)
                 self._inside = b""
             while size := cast(int, self._tls.read(len(DECRYPTED), DECRYPTED)):
@@ -799,7 +1026,7 @@ class Connection(asyncio.BufferedProtocol):
         except ssl.SSLError:
             self._end("lost")
         if self._outgoing.pending:
-            self._write(self._outgoing.read())
+            self.write(self._outgoing.read())
 
     def _seen(self, end: str, answer: Answer) -> Seen:
         if answer.garbage:
@@ -831,7 +1058,7 @@ class Crawler:
         self.in_flight = 0
         self.lag_seconds = 0.0
         self._cards = deal(plan)
-        self._tls = tls_context()
+        self._tls = Tls()
         credentials = base64.b64encode(plan.credentials.encode()).decode()
         self._authorization = f"Proxy-Authorization: Basic {credentials}\r\n"
         self._limit_seconds = plan.patience_seconds + PATIENCE_MARGIN_SECONDS
@@ -842,6 +1069,7 @@ class Crawler:
         self._connecting: set[asyncio.Task[None]] = set()  # nothing sent: no count yet
         self._stopping = False
         self._dealt = 0
+        self._wire_outside = Wire()  # `outside` of the books says all of it
 
     async def run(self, stop: asyncio.Event) -> None:
         """Until every card is played, or `stop` is set and what is in flight has ended."""
@@ -881,15 +1109,22 @@ class Crawler:
             if self._stopping:
                 return
             self.in_flight += 1
-            if card.protocol == "http":
-                await self._plain(card)
-            elif card.protocol == "tunnel":
-                await self._tunnel(card)
+            if card.vendor < 0:
+                await self._opaque(card, "outside")
             else:
-                await self._opaque(card)
+                await self._visit(card, self.plan.vendors[card.vendor])
             self.in_flight -= 1
             if self._stopping:
                 return
+
+    async def _visit(self, card: Card, vendor: Vendor) -> None:
+        if card.protocol in OPAQUE or vendor.visible == "connections":
+            await self._opaque(card, vendor.name)
+        elif card.protocol == "http":
+            await self._plain(card)
+        else:
+            await self._tunnel(card)
+        self.books.protocols[vendor.name, card.protocol] += 1
 
     async def _nap(self, seconds: float) -> None:
         if seconds <= 0:
@@ -897,24 +1132,36 @@ class Crawler:
         with _listed(self._napping):
             await asyncio.sleep(seconds)
 
-    async def _open(self, address: str, port: int) -> Connection | Seen:
+    async def _open(self, card: Card) -> Connection | Seen:
         loop = asyncio.get_running_loop()
+        factory = functools.partial(Connection, self._wire(card))
         try:
             async with asyncio.timeout(self._limit_seconds):
                 with _listed(self._connecting):
-                    _, connection = await loop.create_connection(Connection, address, port)
+                    _, connection = await loop.create_connection(factory, *self._address(card))
         except TimeoutError:
             return Seen("left", Answer(), self._limit_seconds)
         except OSError as error:
             return Seen("local" if error.errno in LOCAL_ERRORS else "refused", Answer())
         return connection
 
+    def _wire(self, card: Card) -> Wire:
+        if card.vendor < 0:
+            return self._wire_outside
+        return self.books.wire[self.plan.vendors[card.vendor].name, card.protocol]
+
     def _address(self, card: Card) -> tuple[str, int]:
+        if card.vendor < 0:
+            place = self.plan.outside[~card.vendor]
+            return place.address, place.port
         vendor = self.plan.vendors[card.vendor]
         dead = vendor.dead_address if card.fault == "dead" else None
-        return dead or vendor.address, vendor.port
+        port = vendor.opaque_port if card.protocol in OPAQUE else vendor.port
+        return dead or vendor.address, port
 
     def _host(self, card: Card) -> str:
+        if card.fault == "rejected":
+            return f"under_score.{self.plan.host_suffix}"  # Envoy answers 400, and asks nobody
         first = f"fault-{card.fault}" if card.fault else f"site-{card.size_bytes % 100}"
         return f"{first}.{self.plan.host_suffix}"
 
@@ -946,36 +1193,49 @@ class Crawler:
         own = card.fault in OWN_CONNECTION
         connection: Connection | Seen | None = None if own else self._kept_alive(card.vendor)
         if connection is None:
-            connection = await self._open(*self._address(card))
+            connection = await self._open(card)
         if isinstance(connection, Seen):
             self._book(card, connection, None)
             return
+        self._busy.add(connection)
+        seen = await self._ask_plain(connection, card)
+        self._busy.discard(connection)
+        self._book(card, seen, seen)
+        connection.uses += 1
+        spent = own or connection.uses >= self.plan.connection_reuse or self._stopping
+        if spent or seen.end != "answered" or seen.answer.closes:
+            connection.close()
+        else:
+            connection.idle_since = asyncio.get_running_loop().time()
+            self._idle[card.vendor].append(connection)
+
+    async def _ask_plain(self, connection: Connection, card: Card) -> Seen:
+        return await connection.request(self._get(card), Answer(), self._seconds(card))
+
+    def _get(self, card: Card) -> bytes:
         host = self._host(card)
         authorization = "" if card.fault == "auth-challenge" else self._authorization
         head = (
             f"GET http://{host}/p/{card.size_bytes} HTTP/1.1\r\nHost: {host}\r\n"
             f"User-Agent: crawler\r\nAccept: */*\r\n{authorization}\r\n"
         )
-        answer = Answer()
-        self._busy.add(connection)
-        seen = await connection.request(head.encode(), answer, self._seconds(card))
-        self._busy.discard(connection)
-        self._book(card, seen, seen)
-        connection.uses += 1
-        spent = own or connection.uses >= self.plan.connection_reuse or self._stopping
-        if spent or seen.end != "answered" or answer.closes:
-            connection.close()
-        else:
-            connection.idle_since = asyncio.get_running_loop().time()
-            self._idle[card.vendor].append(connection)
+        return head.encode()
 
     # One CONNECT, TLS and one GET inside
 
     async def _tunnel(self, card: Card) -> None:
-        connection = await self._open(*self._address(card))
+        connection = await self._open(card)
         if isinstance(connection, Seen):
             self._book(card, connection, None)
             return
+        self._busy.add(connection)
+        seen, truth = await self._ask_tunnel(connection, card)
+        self._busy.discard(connection)
+        self._book(card, seen, truth)
+        connection.close()
+
+    async def _ask_tunnel(self, connection: Connection, card: Card) -> tuple[Seen, Seen | None]:
+        """What a CONNECT met, and what the GET inside did if there was an inside."""
         host = self._host(card)
         authorization = "" if card.fault == "auth-challenge" else self._authorization
         head = (
@@ -983,40 +1243,55 @@ class Crawler:
             f"User-Agent: crawler\r\n{authorization}\r\n"
         )
         answer = Answer(connect=True)
-        self._busy.add(connection)
         seen = await connection.request(head.encode(), answer, self._seconds(card))
-        truth = None
-        if seen.end == "answered" and 200 <= answer.status < 300:
-            page = f"GET /p/{card.size_bytes} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n"
-            truth = await connection.request_inside(
-                self._tls, host, page.encode(), Answer(), self._limit_seconds
-            )
-        self._busy.discard(connection)
-        self._book(card, seen, truth)
-        connection.close()
+        if seen.end != "answered" or not 200 <= answer.status < 300:
+            return seen, None
+        page = f"GET /p/{card.size_bytes} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n"
+        truth = await connection.request_inside(
+            self._tls, host, page.encode(), Answer(), self._limit_seconds
+        )
+        return seen, truth
 
-    # One opaque connection: SOCKS5, a payload each way
+    # One opaque connection, in any protocol
 
-    async def _opaque(self, card: Card) -> None:
-        who, address, port = "outside", "", 0
-        if card.vendor != OUTSIDE:
-            vendor = self.plan.vendors[card.vendor]
-            who, address, port = vendor.name, vendor.address, vendor.opaque_port
-        elif self.plan.outside:
-            address, port = self.plan.outside.address, self.plan.outside.port
-        connection = await self._open(address, port)
+    async def _opaque(self, card: Card, who: str) -> None:
+        connection = await self._open(card)
         self.books.connections[who] += 1
         if isinstance(connection, Seen):
-            self.books.unexpected[who, "opaque", connection.end] += 1
+            self.books.unexpected[who, card.protocol, connection.end] += 1
             return
         self._busy.add(connection)
-        end = await self._socks(connection, card)
+        end = await self._exchange(connection, card)
         self._busy.discard(connection)
         connection.close()
         self.books.bytes[who, "sent"] += connection.sent
         self.books.bytes[who, "received"] += connection.received
         if end != "answered":
-            self.books.unexpected[who, "opaque", end] += 1
+            self.books.unexpected[who, card.protocol, end] += 1
+
+    async def _exchange(self, connection: Connection, card: Card) -> str:
+        """How it ended, as `opaque_end` says it."""
+        if card.protocol == "http":
+            return opaque_end(await self._ask_plain(connection, card))
+        if card.protocol == "tunnel":
+            seen, truth = await self._ask_tunnel(connection, card)
+            return opaque_end(truth or seen)
+        if card.protocol == "tls":
+            name = f"proxy.{self.plan.host_suffix}"
+            inside = Answer(), self._limit_seconds
+            seen = await connection.request_inside(self._tls, name, self._get(card), *inside)
+            return opaque_end(seen)
+        if card.protocol == "h2c":
+            return await self._h2c(connection, card)
+        return await self._socks(connection, card)
+
+    async def _h2c(self, connection: Connection, card: Card) -> str:
+        key, _, value = self._authorization.strip().partition(": ")
+        fields = {"User-Agent": "crawler", "Accept": "*/*", key: value}
+        answer = H2Answer(connection.write)
+        get = h2_get(self._host(card), f"/p/{card.size_bytes}", fields)
+        end = await connection.ask(get, answer, self._limit_seconds)
+        return "refused" if end == "answered" and not answer.good else end
 
     async def _socks(self, connection: Connection, card: Card) -> str:
         # The simulated vendor reads the sizes it is to take and to send from the name.
@@ -1113,18 +1388,18 @@ def write_books(path: Path, books: Books) -> None:
 
 HELP = """\
 plan (JSON; defaults in brackets, null = none):
-  vendors      [{name, address, port, opaque_port [port], dead_address,
-                 weight [1], faults {name: share}}]; a name may come twice
-  count        [null = until a signal]; seed [1], concurrency [16]
-  mix          {http [0.44], tunnel [0.42], opaque [0.14]}
-  outside      {address, port, share}: opaque, in no vendor's range
+  vendors  [{name (may repeat), address, port, opaque_port [port], dead_address,
+      weight [1], mix [the plan's], visible [requests] or connections, faults}]
+  mix      {http [0.44], tunnel [0.42], socks5 [0.14], tls [0], h2c [0]}
+  outside  [{address, port, share}]: SOCKS5, in no vendor's range
+  count    [null = until a signal]; seed [1], concurrency [16]
   requests_per_second [null], patience_seconds [10], connection_reuse [20]
   metrics_port [null], metrics_host [127.0.0.1]
   password_env variable with user:password, or the password of `user`
-  target       {host_suffix ["sim.test"], sizes_bytes [[quantile, bytes]]}
-faults: target-error vendor-error rate-limited blocked auth-failed quota
-  auth-challenge quota-dialect reset close garbage stall slow dead
-  reset-inside ban-page
+  target   {host_suffix ["sim.test"], sizes_bytes [[quantile, bytes]]}
+faults {name: share}: target-error vendor-error rate-limited blocked slow quota
+  auth-failed auth-challenge quota-dialect reset close garbage stall dead
+  reset-inside ban-page refused-open rejected
 exit codes: 0 done or told to stop, books written; 2 could not start
 """
 

@@ -1,10 +1,15 @@
-"""Simulated proxy vendors: HTTP proxy, SOCKS5 proxy and the target behind them, with exact books.
+"""Simulated proxy vendors: HTTP, TLS, SOCKS5 and HTTP/2 proxy, and the target behind them.
 
-One process serves every vendor of its plan. The first byte decides: 0x05 is SOCKS5, anything
-else HTTP. A request asks for a fault by its host name: `fault-rate-limited.sim.test`. The books
-say what the vendor did and saw, from its own side; they are the witness the generator's books
-are compared with. TLS in a tunnel needs no key material: anonymous ECDH unless the plan names
-a certificate.
+One process serves every vendor of its plan. The first bytes decide: 0x05 is SOCKS5, 0x16 TLS with
+an HTTP proxy inside, the preface of HTTP/2 is that in clear, anything else HTTP. A request asks
+for a fault by its host name: `fault-rate-limited.sim.test`. TLS, here or in a tunnel, needs no key
+material: anonymous ECDH unless the plan names a certificate.
+
+The books say what the vendor did and saw, from its own side; they are the witness the generator's
+books are compared with. `counts` are requests seen in clear; `opaque` are connections that show
+none (TLS, SOCKS5, HTTP/2, and all on a place that listens `opaque`), booked when they close.
+`wire` are all sockets, the open ones up to now, by what came first; its bytes are those given to
+the kernel and taken from it, so a peer that left early may have got less.
 """
 
 from __future__ import annotations
@@ -38,6 +43,7 @@ PAGE = memoryview(b"<!doctype html>" + b"x" * MAX_BODY_BYTES)
 BAN_PAGE = b"<title>Access denied</title><p>Unusual traffic from your network.</p>"
 GARBAGE = b"\x00\xffthis is no HTTP at all\r\n\r\n"
 LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
+SOCKS_VERSION, TLS_HANDSHAKE = 0x05, 0x16  # first bytes
 SOCKS_METHOD_NONE = b"\x05\x00"
 SOCKS_CONNECT_DOMAIN = b"\x05\x01\x00\x03"
 SOCKS_OK = b"\x05\x00\x00\x01\x00\x00\x00\x00\x00\x00"
@@ -61,6 +67,7 @@ class Listen:
     vendor: str
     address: str
     port: int
+    opaque: bool  # its connections show no requests, whatever they carry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -123,6 +130,12 @@ def address(value: object) -> str:
         raise ValueError("is not an IP address: give one such as 127.1.0.10") from None
 
 
+def flag(value: object) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError("is neither true nor false: give one of them")
+    return value
+
+
 def objects(value: object) -> list[object]:
     if not isinstance(value, list) or not value:
         raise ValueError("is not a list of objects: give at least one entry")
@@ -162,6 +175,7 @@ PLAN_KEYS: Final = (
     *("listen", "control_host", "control_port", "slow_seconds", "patience_seconds", "seed"),
     *("certificate", "key"),
 )
+LISTEN_KEYS: Final = ("vendor", "address", "port", "opaque")
 
 
 def read_plan(raw: object) -> Plan:
@@ -174,11 +188,12 @@ def read_plan(raw: object) -> Plan:
     top = Section(raw, "", findings, PLAN_KEYS)
     listen: list[Listen] = []
     for index, entry in enumerate(top.take("listen", objects, list[object](), required=True)):
-        item = Section(entry, f"listen[{index}]", findings, ("vendor", "address", "port"))
+        item = Section(entry, f"listen[{index}]", findings, LISTEN_KEYS)
         wanted = Listen(
             vendor=item.take("vendor", name, "", required=True),
             address=item.take("address", address, "", required=True),
             port=item.take("port", whole(1, 65535), 0, required=True),
+            opaque=item.take("opaque", flag, False),
         )
         taken = {(other.address, other.port) for other in listen}
         if wanted.port and (wanted.address, wanted.port) in taken:
@@ -215,7 +230,11 @@ class Request(NamedTuple):
 
 
 class Action(NamedTuple):
-    """What the vendor does with a request. `answer`, `tunnel`, or the name of a silent fault."""
+    """What the vendor does with a request.
+
+    `kind` is `answer`, `answer-open` (the end of the connection is its end), `tunnel`, or the name
+    of a fault that gives no whole answer.
+    """
 
     kind: str
     outcome: str
@@ -263,15 +282,20 @@ def parse_request(head: bytes) -> Request | None:
         path = slash + path
     else:
         authority, path = b"", target
-    host = authority.rpartition(b":")[0] or authority
     return Request(
         method,
-        host.decode("latin-1").lower(),
+        _host(authority).decode("latin-1").lower(),
         path,
         b"\r\nproxy-authorization:" in fields,
         _length(fields),
         b"\r\nconnection: close\r\n" in fields,
     )
+
+
+def _host(authority: bytes) -> bytes:
+    if authority.startswith(b"["):  # an IPv6 address
+        return authority[1:].partition(b"]")[0]
+    return authority.partition(b":")[0]
 
 
 def _length(fields: bytes) -> int:
@@ -305,6 +329,10 @@ def action_for(request: Request, missing: bool) -> Action:
     if fault in REFUSALS:
         outcome, status, headers = REFUSALS[fault]
         return Action("answer", outcome, status, headers, status + b"\n")
+    if fault == "refused-open":
+        outcome, status, headers = REFUSALS["vendor-error"]
+        body = b"" if request.method == b"CONNECT" else status + b"\n"
+        return Action("answer-open", outcome, status, headers, body)
     if fault in ("auth-failed", "auth-challenge"):
         outcome = "auth_failed" if request.authorized else "auth_challenge"
         status = b"407 Proxy Authentication Required"
@@ -323,15 +351,32 @@ def action_for(request: Request, missing: bool) -> Action:
 # --- books ----------------------------------------------------------------------------------
 
 
+WIRE_COLUMNS: Final = ("connections", "bytes_sent", "bytes_received")
+
+
 class Books:
-    """What every vendor did, from its own side; the whole process shares one."""
+    """What every vendor did and saw; the whole process shares one."""
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.opaque: Counter[str] = Counter()
         self.bytes: Counter[tuple[str, str]] = Counter()
         self.connections: Counter[str] = Counter()
-        self.open = 0
+        self.wire: Counter[tuple[str, str, str]] = Counter()  # vendor, protocol, what; closed ones
+        self.open: set[Connection] = set()
+
+    def _wire_lines(self) -> list[dict[str, object]]:
+        wire = self.wire.copy()
+        for connection in self.open:
+            connection.add_to(wire)
+        return [
+            {
+                "vendor": vendor,
+                "protocol": protocol,
+                **{what: wire[vendor, protocol, what] for what in WIRE_COLUMNS},
+            }
+            for vendor, protocol in sorted({(vendor, protocol) for vendor, protocol, _ in wire})
+        ]
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -352,7 +397,8 @@ class Books:
                 {"vendor": vendor, "count": count}
                 for vendor, count in sorted(self.connections.items())
             ],
-            "open": self.open,
+            "wire": self._wire_lines(),
+            "open": len(self.open),
         }
 
     def as_metrics(self) -> str:
@@ -370,7 +416,7 @@ class Books:
         for vendor, count in sorted(self.connections.items()):
             lines.append(f'vendor_connections_total{{vendor="{vendor}"}} {count}')
         lines += [
-            "# HELP vendor_opaque_bytes_total Socket bytes of closed SOCKS5 connections.",
+            "# HELP vendor_opaque_bytes_total Socket bytes of closed opaque connections.",
             "# TYPE vendor_opaque_bytes_total counter",
         ]
         for (vendor, direction), count in sorted(self.bytes.items()):
@@ -379,7 +425,7 @@ class Books:
         lines += [
             "# HELP vendor_open_connections Connections open now.",
             "# TYPE vendor_open_connections gauge",
-            f"vendor_open_connections {self.open}",
+            f"vendor_open_connections {len(self.open)}",
         ]
         return "\n".join(lines) + "\n"
 
@@ -389,14 +435,13 @@ class Books:
 
 def tls_context(plan: Plan) -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.options |= ssl.OP_NO_TICKET  # nobody resumes; a ticket costs bytes and CPU
     if plan.certificate and plan.key:
         context.load_cert_chain(plan.certificate, plan.key)
         return context
     # Anonymous ECDH exists up to TLS 1.2 and below OpenSSL's default security level only.
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers("AECDH-AES128-SHA:@SECLEVEL=0")
-    context.set_ecdh_curve("prime256v1")
+    context.set_ecdh_curve("X25519")  # two thirds of a P-256 handshake's CPU
     return context
 
 
@@ -410,50 +455,319 @@ class Desk:
     chance: random.Random
 
 
-class Connection(asyncio.Protocol):
-    """One accepted connection: HTTP proxy, TLS target inside a tunnel, or SOCKS5."""
+class Tls:
+    """The server's side of a TLS session in memory: bytes in, bytes out, no socket.
 
-    def __init__(self, desk: Desk, vendor: str) -> None:
+    Memory BIOs instead of start_tls: bytes the crawler sends right behind its CONNECT are simply
+    there, a connection costs one object less, and sessions may lie within each other.
+    """
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._ready = False
+        self.ended = False  # by the other side, or because this is no TLS
+
+    def open(self, data: bytes) -> bytes:
+        """Take bytes of the session; the plain bytes they held."""
+        self._incoming.write(data)
+        plain = b""
+        try:
+            if not self._ready:
+                self._tls.do_handshake()
+                self._ready = True
+            while chunk := self._tls.read(16384):
+                plain += chunk
+            self.ended = True
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError:
+            self.ended = True
+        return plain
+
+    def seal(self, plain: bytes | memoryview) -> bytes:
+        try:
+            self._tls.write(plain)
+        except ssl.SSLError:
+            self.ended = True
+        return self.pending()
+
+    def pending(self) -> bytes:
+        """What is to be sent: handshake, alerts, sealed bytes."""
+        return self._outgoing.read()
+
+
+# HTTP/2 in clear, as much as GETs of small pages need.
+
+H2_PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+H2_DATA, H2_HEADERS, H2_SETTINGS, H2_PING, H2_GOAWAY = 0, 1, 4, 6, 7
+H2_WINDOW_UPDATE, H2_CONTINUATION = 8, 9
+H2_ACK = H2_END_STREAM = 0x1
+H2_END_HEADERS, H2_PADDED, H2_PRIORITY = 0x4, 0x8, 0x20
+H2_MAX_FRAME_BYTES = 16_384
+H2_WINDOW_BYTES = 65_535  # a connection's and a stream's at the start
+H2_INITIAL_WINDOW_SIZE = 4  # the setting
+H2_PROTOCOL_ERROR = 1
+HPACK_STATUS_200 = b"\x88"  # entry 8 of the static table
+HPACK_PATHS: Final = (4, 5)  # entries named :path
+
+
+class Http2:
+    """The server's side of HTTP/2 after the preface: bytes in, bytes out, no socket.
+
+    A GET gets the page its path names, never more than the windows leave room for. A path that
+    is Huffman coded, as curl's is, or comes from the dynamic table is not read: it gets the page
+    without a name.
+    """
+
+    def __init__(self, vendor: bytes) -> None:
+        self._vendor = vendor
+        self._rest = b""
+        self._header_block: tuple[int, bytes] | None = None  # stream, what came until now
+        self._last_stream = 0
+        self._window = self._stream_window = H2_WINDOW_BYTES
+        self.greeting = h2_frame(H2_SETTINGS, 0, 0, b"")
+        self.ended = False  # it was no HTTP/2
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes of the connection; the bytes to answer."""
+        self._rest += data
+        answers: list[bytes] = []
+        at = 0
+        try:
+            while len(self._rest) - at >= 9:
+                size = int.from_bytes(self._rest[at : at + 3], "big")
+                if size > H2_MAX_FRAME_BYTES:
+                    raise ValueError("frame too large")
+                end = at + 9 + size
+                if len(self._rest) < end:
+                    break
+                kind, flags = self._rest[at + 3], self._rest[at + 4]
+                stream = int.from_bytes(self._rest[at + 5 : at + 9], "big") & 0x7FFFFFFF
+                answers.append(self._frame(kind, flags, stream, self._rest[at + 9 : end]))
+                at = end
+        except ValueError:
+            self.ended = True
+            reason = self._last_stream.to_bytes(4, "big") + H2_PROTOCOL_ERROR.to_bytes(4, "big")
+            answers.append(h2_frame(H2_GOAWAY, 0, 0, reason))
+        self._rest = self._rest[at:]
+        return b"".join(answers)
+
+    def _frame(self, kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+        if self._header_block and (kind, stream) != (H2_CONTINUATION, self._header_block[0]):
+            raise ValueError("a header block is interrupted")
+        if kind == H2_HEADERS:
+            return self._headers(flags, stream, _unpadded(flags, payload))
+        if kind == H2_CONTINUATION:
+            if not self._header_block:
+                raise ValueError("nothing to continue")
+            return self._headers(flags, stream, self._header_block[1] + payload)
+        if kind == H2_SETTINGS and not flags & H2_ACK:
+            return self._settings(payload)
+        if kind == H2_PING and not flags & H2_ACK:
+            return h2_frame(H2_PING, H2_ACK, 0, _exactly(8, payload))
+        if kind == H2_WINDOW_UPDATE and stream == 0:
+            self._window += int.from_bytes(_exactly(4, payload), "big") & 0x7FFFFFFF
+        return b""
+
+    def _settings(self, payload: bytes) -> bytes:
+        if len(payload) % 6:
+            raise ValueError("half a setting")
+        for at in range(0, len(payload), 6):
+            if int.from_bytes(payload[at : at + 2], "big") == H2_INITIAL_WINDOW_SIZE:
+                asked = int.from_bytes(payload[at + 2 : at + 6], "big")
+                self._stream_window = min(asked, H2_WINDOW_BYTES)
+        return h2_frame(H2_SETTINGS, H2_ACK, 0, b"")
+
+    def _headers(self, flags: int, stream: int, block: bytes) -> bytes:
+        if not stream % 2 or len(block) > MAX_HEAD_BYTES:
+            raise ValueError("no stream of a client, or too many headers")
+        self._header_block = None if flags & H2_END_HEADERS else (stream, block)
+        if self._header_block or stream <= self._last_stream:  # the latter: trailers
+            return b""
+        self._last_stream = stream
+        return self._page(stream, page_answer("", hpack_path(block), False).body)
+
+    def _page(self, stream: int, body: bytes | memoryview) -> bytes:
+        body = body[: min(self._window, self._stream_window)]
+        self._window -= len(body)
+        block = HPACK_STATUS_200 + b"".join(
+            b"\x00%c%b%c%b" % (len(key), key, len(value), value)
+            for key, value in (
+                (b"x-sim-vendor", self._vendor[:126]),
+                (b"content-type", b"text/html"),
+                (b"content-length", b"%d" % len(body)),
+            )
+        )
+        end = 0 if body else H2_END_STREAM
+        frames = [h2_frame(H2_HEADERS, H2_END_HEADERS | end, stream, block)]
+        for at in range(0, len(body), H2_MAX_FRAME_BYTES):
+            part = bytes(body[at : at + H2_MAX_FRAME_BYTES])
+            end = H2_END_STREAM if at + len(part) == len(body) else 0
+            frames.append(h2_frame(H2_DATA, end, stream, part))
+        return b"".join(frames)
+
+
+def h2_frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
+    return b"%b%c%c%b%b" % (
+        len(payload).to_bytes(3, "big"),
+        kind,
+        flags,
+        stream.to_bytes(4, "big"),
+        payload,
+    )
+
+
+def _exactly(size: int, payload: bytes) -> bytes:
+    if len(payload) != size:
+        raise ValueError("a frame of another size")
+    return payload
+
+
+def _unpadded(flags: int, payload: bytes) -> bytes:
+    """The header block of a HEADERS frame."""
+    start = bool(flags & H2_PADDED) + 5 * bool(flags & H2_PRIORITY)
+    padding = payload[0] if flags & H2_PADDED and payload else 0
+    if start + padding > len(payload):
+        raise ValueError("more padding than frame")
+    return payload[start : len(payload) - padding]
+
+
+def hpack_path(block: bytes) -> bytes:
+    """The :path of a header block where it stands there as plain text, else b""."""
+    at = 0
+    try:
+        while at < len(block):
+            first = block[at]
+            if first & 0x80:  # a header of a table
+                _, at = _hpack_integer(block, at, 7)
+            elif first & 0xE0 == 0x20:  # a new size for the dynamic table
+                _, at = _hpack_integer(block, at, 5)
+            else:
+                entry, at = _hpack_integer(block, at, 6 if first & 0x40 else 4)
+                key = b":path" if entry in HPACK_PATHS else b""
+                if not entry:
+                    key, at = _hpack_text(block, at)
+                value, at = _hpack_text(block, at)
+                if key == b":path":
+                    return value
+    except ValueError:
+        pass
+    return b""
+
+
+def _hpack_integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
+    """The integer in the low `bits` at `at` and behind, and where it ends."""
+    most = (1 << bits) - 1
+    found = block[at] & most if at < len(block) else most
+    at += 1
+    if found < most:
+        return found, at
+    for shift in range(0, 28, 7):  # no longer: sizes here are far below 2**28
+        if at >= len(block):
+            break
+        found += (block[at] & 0x7F) << shift
+        at += 1
+        if not block[at - 1] & 0x80:
+            return found, at
+    raise ValueError("no end of an integer")
+
+
+def _hpack_text(block: bytes, at: int) -> tuple[bytes, int]:
+    """The text at `at`, b"" where it is Huffman coded, and where it ends."""
+    huffman = at < len(block) and block[at] & 0x80
+    size, at = _hpack_integer(block, at, 7)
+    return (b"" if huffman else block[at : at + size]), at + size
+
+
+class Connection(asyncio.Protocol):
+    """One accepted connection: HTTP proxy and TLS target in a tunnel, SOCKS5, or HTTP/2.
+
+    `_buffer` holds what is still to be taken, out of the innermost TLS session where there are
+    any; `_take` takes it.
+    """
+
+    def __init__(self, desk: Desk, vendor: str, opaque: bool) -> None:
         self._desk, self._books, self._vendor = desk, desk.books, vendor
+        self._opaque = opaque
+        self._protocol = "none"
         self._transport: asyncio.Transport
         self._take: Callable[[], None] = self._detect
         self._buffer = b""
+        self._sessions: list[Tls] = []  # the outermost first
         self._sent = self._received = 0
         self._waiting: tuple[str, float] | None = None  # visibility and start of a silent request
         self._payload = (0, 0)  # SOCKS5: bytes still to come, bytes to answer
         self._inner_fault = ""
+        self._http2: Http2
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
         self._books.connections[self._vendor] += 1
-        self._books.open += 1
+        self._books.open.add(self)
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
-        self._buffer = self._buffer + data if self._buffer else data
-        self._take()
+        self._arrive(data, 0)
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._books.open -= 1
+        self._books.open.discard(self)
+        self.add_to(self._books.wire)
         if self._timer:
             self._timer.cancel()
         if self._waiting:
             visibility, since = self._waiting
             waited = asyncio.get_running_loop().time() - since
-            outcome = (
-                "timeout" if waited >= self._desk.plan.patience_seconds else "client_cancelled"
+            self._count(
+                visibility,
+                "timeout" if waited >= self._desk.plan.patience_seconds else "client_cancelled",
             )
-            self._books.counts[self._vendor, visibility, outcome] += 1
-        if self._take in (self._socks_request, self._socks_payload, self._socks_greeting):
+        if self._opaque:
             self._books.opaque[self._vendor] += 1
             self._books.bytes[self._vendor, "sent"] += self._sent
             self._books.bytes[self._vendor, "received"] += self._received
         del self._take  # a bound method: the connection would wait for the garbage collector
 
-    def _write(self, data: bytes) -> None:
+    def add_to(self, wire: Counter[tuple[str, str, str]]) -> None:
+        for what, size in zip(WIRE_COLUMNS, (1, self._sent, self._received), strict=True):
+            wire[self._vendor, self._protocol, what] += size
+
+    def _count(self, visibility: str, outcome: str) -> None:
+        if not self._opaque:
+            self._books.counts[self._vendor, visibility, outcome] += 1
+
+    def _arrive(self, data: bytes, first: int) -> None:
+        """Hand on what came for the TLS session `first`, or came plain."""
+        for depth in range(first, len(self._sessions)):
+            session = self._sessions[depth]
+            data = session.open(data)
+            if said := session.pending():
+                self._write(said, depth)
+        if data:
+            self._buffer = self._buffer + data if self._buffer else data
+            self._take()
+        if any(session.ended for session in self._sessions):
+            self._finish()
+
+    def _open_session(self) -> None:
+        """What comes from now on is TLS, and the rest of the buffer already."""
+        early, self._buffer = self._buffer, b""
+        self._sessions.append(Tls(self._desk.tls))
+        if early:
+            self._arrive(early, len(self._sessions) - 1)
+
+    def _write(self, data: bytes, depth: int | None = None) -> None:
+        """Send through every TLS session, or those outside of `depth`."""
+        for session in reversed(self._sessions[:depth]):
+            data = session.seal(data)
         self._sent += len(data)
         self._transport.write(data)
+
+    def _finish(self) -> None:
+        """Send what is on its way, take no more, close."""
+        self._take = self._ignore
+        self._transport.close()
 
     def _reset(self) -> None:
         sock: socket.socket = self._transport.get_extra_info("socket")
@@ -462,7 +776,23 @@ class Connection(asyncio.Protocol):
         self._transport.abort()
 
     def _detect(self) -> None:
-        self._take = self._socks_greeting if self._buffer[0] == 5 else self._http
+        start = self._buffer[: len(H2_PREFACE)]
+        if self._buffer[0] == TLS_HANDSHAKE:
+            self._protocol, self._opaque, self._take = "tls", True, self._http
+            self._open_session()
+            return
+        if self._buffer[0] == SOCKS_VERSION:
+            self._protocol, self._opaque, self._take = "socks5", True, self._socks_greeting
+        elif start == H2_PREFACE:
+            self._protocol, self._opaque, self._take = "h2c", True, self._frames
+            self._buffer = self._buffer[len(H2_PREFACE) :]
+            self._http2 = Http2(self._vendor.encode())
+            self._write(self._http2.greeting)
+        else:
+            self._protocol = "http"
+            if H2_PREFACE.startswith(start):
+                return  # POST and PUT begin with P too
+            self._take = self._http
         self._take()
 
     def _ignore(self) -> None:
@@ -478,16 +808,17 @@ class Connection(asyncio.Protocol):
             self._buffer = rest[request.body_bytes :]
             return request
         if (blank and not request) or len(head) > MAX_HEAD_BYTES:
-            self._take = self._ignore
-            self._transport.close()
+            self._finish()
         return None
 
     def _http(self) -> None:
         while self._take == self._http and (request := self._next_request()):
             action = action_for(request, self._desk.chance.random() < 0.5)
             visibility = "tunnel" if request.method == b"CONNECT" else "http"
+            if self._protocol == "http":
+                self._protocol = visibility
             if action.outcome:
-                self._books.counts[self._vendor, visibility, action.outcome] += 1
+                self._count(visibility, action.outcome)
             self._act(action, request, visibility)
 
     def _act(self, action: Action, request: Request, visibility: str) -> None:
@@ -495,8 +826,10 @@ class Connection(asyncio.Protocol):
         if action.kind == "answer":
             self._write(self._answer(action))
             if request.close:
-                self._take = self._ignore
-                self._transport.close()
+                self._finish()
+        elif action.kind == "answer-open":
+            self._write(self._answer_open(action))
+            self._finish()
         elif action.kind == "tunnel":
             self._write(b"HTTP/1.1 %b\r\n%b\r\n" % (action.status, self._signature()))
             self._open_tunnel(request.host)
@@ -521,13 +854,17 @@ class Connection(asyncio.Protocol):
 
     def _answer_late(self, request: Request, visibility: str) -> None:
         self._waiting, self._take = None, self._http
-        self._books.counts[self._vendor, visibility, "success"] += 1
+        self._count(visibility, "success")
         kind = "tunnel" if visibility == "tunnel" else "answer"
         body = page_answer("", request.path, False).body
         self._act(Action(kind, "success", body=body), request, visibility)
 
     def _signature(self) -> bytes:
         return b"X-Sim-Vendor: %b\r\n" % self._vendor.encode()
+
+    def _answer_open(self, action: Action) -> bytes:
+        head = b"HTTP/1.1 %b\r\n%b%b\r\n" % (action.status, self._signature(), action.headers)
+        return b"".join((head, action.body))
 
     def _answer(self, action: Action) -> bytes:
         head = b"HTTP/1.1 %b\r\n%b%bContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % (
@@ -542,54 +879,41 @@ class Connection(asyncio.Protocol):
     def _cut(answer: bytes) -> bytes:
         return answer[: answer.index(b"\r\n\r\n") + 4 + 32]
 
-    # The TLS target inside a tunnel. Memory BIOs instead of start_tls: bytes the crawler sends
-    # right behind its CONNECT are simply there, and a connection costs one object less.
+    # The TLS target inside a tunnel
 
     def _open_tunnel(self, host: str) -> None:
         self._inner_fault = fault_of(host)
-        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = self._desk.tls.wrap_bio(self._incoming, self._outgoing, server_side=True)
-        self._ready, self._inner = False, b""
-        self._take = self._tunnel
-        if self._buffer:
-            self._tunnel()
+        self._take = self._target
+        self._open_session()
 
-    def _tunnel(self) -> None:
-        self._incoming.write(self._buffer)
-        self._buffer = b""
-        cut = False
-        try:
-            if not self._ready:
-                self._tls.do_handshake()
-                self._ready = True
-            while chunk := self._tls.read(16384):
-                self._inner += chunk
-                head, blank, self._inner = self._inner.partition(b"\r\n\r\n")
-                if not blank:
-                    self._inner = head
-                    continue
-                request = parse_request(head)
-                path = request.path if request else b"/"
-                action = page_answer(self._inner_fault, path, self._desk.chance.random() < 0.5)
-                answer = self._answer(action)
-                cut = action.kind == "reset-inside"
-                self._tls.write(self._cut(answer) if cut else answer)
-        except ssl.SSLWantReadError:
-            pass
-        except ssl.SSLError:  # also the other side's close_notify
-            self._take = self._ignore
-            self._flush()
-            self._transport.close()
-            return
-        self._flush()
-        if cut:
-            self._take = self._ignore
-            loop = asyncio.get_running_loop()
-            self._timer = loop.call_later(RESET_INSIDE_DELAY_SECONDS, self._reset)
+    def _target(self) -> None:
+        while self._take == self._target:
+            head, blank, rest = self._buffer.partition(b"\r\n\r\n")
+            if not blank:
+                if len(head) > MAX_HEAD_BYTES:
+                    self._finish()
+                return
+            self._buffer = rest
+            request = parse_request(head)
+            path = request.path if request else b"/"
+            action = page_answer(self._inner_fault, path, self._desk.chance.random() < 0.5)
+            answer = self._answer(action)
+            if action.kind == "answer":
+                self._write(answer)
+            else:
+                self._take = self._ignore
+                self._write(self._cut(answer))
+                loop = asyncio.get_running_loop()
+                self._timer = loop.call_later(RESET_INSIDE_DELAY_SECONDS, self._reset)
 
-    def _flush(self) -> None:
-        if self._outgoing.pending:
-            self._write(self._outgoing.read())
+    # HTTP/2
+
+    def _frames(self) -> None:
+        data, self._buffer = self._buffer, b""
+        if answer := self._http2.feed(data):
+            self._write(answer)
+        if self._http2.ended:
+            self._finish()
 
     # SOCKS5: opaque-<up>-<down>.<anything> wants <up> bytes taken and <down> bytes sent back.
 
@@ -652,19 +976,22 @@ async def _serve_control(
     writer.close()
 
 
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 @contextlib.contextmanager
 def _named(host: str, port: int) -> Iterator[None]:
     """Turn the error of a bind into the one line a user needs."""
     try:
         yield
     except OSError as error:
-        where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         reason = {
             errno.EADDRINUSE: "is in use: stop what listens there, or change it in the plan",
             errno.EADDRNOTAVAIL: "is no address of this machine: add it, or change it in the plan",
             errno.EACCES: "is not allowed to this user: take a port from 1024 up",
         }.get(error.errno or 0, f"cannot be listened on: {error.strerror}")
-        raise PlanError([f"{where} {reason}"]) from None
+        raise PlanError([f"{_place(host, port)} {reason}"]) from None
 
 
 async def serve(plan: Plan) -> Books:
@@ -686,7 +1013,7 @@ async def serve(plan: Plan) -> Books:
         loop.add_signal_handler(name, stop.set)
     async with contextlib.AsyncExitStack() as servers:
         for item in plan.listen:
-            factory = functools.partial(Connection, desk, item.vendor)
+            factory = functools.partial(Connection, desk, item.vendor, item.opaque)
             with _named(item.address, item.port):
                 # A backlog under the crawlers' burst would cost SYN retries of 1 s each.
                 server = await loop.create_server(
@@ -698,7 +1025,7 @@ async def serve(plan: Plan) -> Books:
                 functools.partial(_serve_control, books), plan.control_host, plan.control_port
             )
         servers.callback(control.close)
-        where = f"http://{plan.control_host}:{plan.control_port}/books"
+        where = f"http://{_place(plan.control_host, plan.control_port)}/books"
         print(f"vendor: {len(plan.listen)} addresses, books at {where}", file=sys.stderr)
         await stop.wait()
     deadline = loop.time() + LAST_WORDS_SECONDS
@@ -720,16 +1047,17 @@ def write_books(path: str, books: Books) -> None:
 
 HELP = """\
 plan (JSON; defaults in brackets):
-  listen       [{vendor, address, port}]; a vendor may come more than once
+  listen       [{vendor, address, port, opaque [false]}]; a vendor may come
+               more than once; opaque: connections are booked, no requests
   control_port, control_host [127.0.0.1]: GET /books, /metrics, /healthz
   slow_seconds [30] delay of a slow answer
   patience_seconds [10] whoever leaves later met a timeout, not sooner
   seed [1]     decides whether a target error is 404 or 503
-  certificate, key: PEM files for TLS in tunnels [none: anonymous ECDH]
+  certificate, key: PEM files for TLS [none: anonymous ECDH]
 faults are asked for by host name, fault-<name>.anything:
   target-error vendor-error rate-limited blocked auth-failed quota
   auth-challenge quota-dialect reset close garbage stall slow
-  reset-inside ban-page
+  reset-inside ban-page refused-open
 exit codes: 0 ended by a signal, 2 could not start
 """
 

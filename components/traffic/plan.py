@@ -11,9 +11,9 @@ from typing import Any
 from settings.model import LoadGenerator
 from settings.values import split_endpoint
 
-# No opaque traffic: the one endpoint known of a vendor is its HTTP proxy, and SOCKS5 sent
+# Nothing opaque: the one endpoint known of a vendor is its HTTP proxy, and SOCKS5 or TLS sent
 # there would only show up in the vendor's error log.
-MIX = {"http": 0.5, "tunnel": 0.5, "opaque": 0.0}
+MIX = {"http": 0.5, "tunnel": 0.5}
 LEAST_REQUESTS_PER_SECOND = 0.01  # what the crawler takes
 CONCURRENCY = (16, 10_000)  # Scrapy's default; what the crawler takes
 

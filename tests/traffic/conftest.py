@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import json
 import os
@@ -23,11 +24,16 @@ ROOT = Path(__file__).resolve().parents[2]
 PATIENCE_SECONDS = 0.6
 
 
-def free_port(address: str) -> int:
-    with socket.socket() as sock:
-        sock.bind((address, 0))
-        port: int = sock.getsockname()[1]
-        return port
+def free_ports(addresses: list[str]) -> list[int]:
+    """A port on each address, no two alike."""
+    with contextlib.ExitStack() as taken:
+        ports = []
+        for address in addresses:
+            family = socket.AF_INET6 if ":" in address else socket.AF_INET
+            sock = taken.enter_context(socket.socket(family))
+            sock.bind((address, 0))
+            ports.append(int(sock.getsockname()[1]))
+        return ports
 
 
 def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,12 +50,13 @@ def run(program: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 @dataclass
 class Vendors:
-    """Two vendors and an address outside, served by one process."""
+    """Two vendors, one that shows its connections alone, and an address outside: one process."""
 
     folder: Path
     process: subprocess.Popen[str]
     control_port: int
     vendors: list[dict[str, Any]]
+    hidden: dict[str, Any]
     outside: dict[str, Any]
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
@@ -102,29 +109,44 @@ def plan_changes() -> dict[str, Any]:
 
 
 @pytest.fixture
-def vendors(tmp_path: Path, plan_changes: dict[str, Any]) -> Iterator[Vendors]:
+def addresses() -> list[str]:
+    """Of vendor-a, vendor-b, the hidden vendor and outside; then one where nobody listens."""
     chance = random.Random()
-    first, second, third = (
-        f"127.{chance.randint(20, 250)}.{chance.randint(1, 250)}.{10 + n}" for n in range(3)
-    )
-    dead = first.rsplit(".", 1)[0] + ".99"
+    network = f"127.{chance.randint(20, 250)}.{chance.randint(1, 250)}"
+    return [f"{network}.{number}" for number in (10, 11, 12, 13, 99)]
+
+
+@pytest.fixture
+def vendors(
+    tmp_path: Path, addresses: list[str], plan_changes: dict[str, Any]
+) -> Iterator[Vendors]:
+    *own, outside_address, dead = addresses
+    places = [address for address in own for _ in range(2)]
+    *ports, outside_port, control_port = free_ports([*places, outside_address, "127.0.0.1"])
     described = [
         {
             "name": name,
             "address": address,
-            "port": free_port(address),
-            "opaque_port": free_port(address),
+            "port": ports[2 * index],
+            "opaque_port": ports[2 * index + 1],
             "dead_address": dead,
         }
-        for name, address in (("vendor-a", first), ("vendor-b", second))
+        for index, (name, address) in enumerate(
+            zip(("vendor-a", "vendor-b", "hidden"), own, strict=True)
+        )
     ]
-    outside = {"address": third, "port": free_port(third)}
+    outside = {"address": outside_address, "port": outside_port}
     listen = [
-        {"vendor": vendor["name"], "address": vendor["address"], "port": vendor[key]}
+        {
+            "vendor": vendor["name"],
+            "address": vendor["address"],
+            "port": vendor[key],
+            "opaque": vendor["name"] == "hidden",
+        }
         for vendor in described
         for key in ("port", "opaque_port")
     ]
-    control_port = free_port("127.0.0.1")
+    hidden = {**described.pop(), "visible": "connections"}
     plan = {
         "listen": [*listen, {"vendor": "outside", **outside}],
         "control_port": control_port,
@@ -142,8 +164,8 @@ def vendors(tmp_path: Path, plan_changes: dict[str, Any]) -> Iterator[Vendors]:
     )
     assert process.stderr
     try:
-        assert process.stderr.readline().startswith("vendor: 5 addresses"), "the vendor is not up"
-        yield Vendors(tmp_path, process, control_port, described, outside)
+        assert process.stderr.readline().startswith("vendor: 7 addresses"), "the vendor is not up"
+        yield Vendors(tmp_path, process, control_port, described, hidden, outside)
         process.send_signal(signal.SIGTERM)
         books, complaints = process.communicate(timeout=3)
         assert (process.returncode, complaints) == (0, ""), "the vendor did not end quietly"

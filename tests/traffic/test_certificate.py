@@ -1,4 +1,4 @@
-"""TLS inside a tunnel where the plan names a certificate, instead of anonymous ECDH."""
+"""TLS to the proxy and in a tunnel with the plan's certificate, instead of anonymous ECDH."""
 
 from __future__ import annotations
 
@@ -41,8 +41,9 @@ def plan_changes(tmp_path: Path) -> dict[str, Any]:
     return {name: str(path) for name, path in files.items()}
 
 
-def test_tunnels_work_with_a_certificate_too(vendors: Any) -> None:
-    """A target with a certificate is reached by the same crawler as one without."""
-    books = vendors.crawl(count=6, mix={"tunnel": 1})
+def test_tls_works_with_a_certificate_too(vendors: Any) -> None:
+    """A target or proxy with a certificate is reached by the same crawler as one without."""
+    books = vendors.crawl(count=12, mix={"tunnel": 0.5, "tls": 0.5})
+    assert sum(row["connections"] for row in books["opaque"]) == 6
     assert sum(row["count"] for row in books["true"] if row["outcome"] == "true_success") == 6
     assert books["unexpected"] == []

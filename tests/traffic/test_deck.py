@@ -26,23 +26,60 @@ def test_same_seed_same_cards() -> None:
     assert list(deal(plan(seed=5))) != list(deal(plan(seed=6)))
 
 
+def dealt(raw: Plan) -> Counter[tuple[int, str, str]]:
+    return Counter((card.vendor, card.protocol, card.fault) for card in deal(raw))
+
+
 def test_quotas_are_exact_for_the_count() -> None:
     """Not on average: 1000 counts are dealt in exactly the plan's shares."""
-    outside = {"address": "127.0.0.1", "port": 3, "share": 0.1}
-    dealt = Counter(
-        (card.vendor, card.protocol, card.fault)
-        for card in deal(plan(mix={"http": 0.5, "tunnel": 0.3, "opaque": 0.2}, outside=outside))
-    )
-    assert dealt == {
-        (OUTSIDE, "opaque", ""): 100,
+    place = {"address": "127.0.0.1", "port": 3}
+    outside = [{**place, "share": 0.07}, {**place, "share": 0.03}]
+    mix = {"http": 0.5, "tunnel": 0.3, "tls": 0.1, "h2c": 0.1}
+    assert dealt(plan(mix=mix, outside=outside)) == {
+        (OUTSIDE, "socks5", ""): 70,
+        (OUTSIDE - 1, "socks5", ""): 30,
         (0, "http", ""): 270,
         (0, "http", "reset"): 30,
         (0, "tunnel", ""): 162,
         (0, "tunnel", "reset"): 18,
-        (0, "opaque", ""): 120,
+        (0, "tls", ""): 60,
+        (0, "h2c", ""): 60,
         (1, "http", ""): 150,
         (1, "tunnel", ""): 90,
-        (1, "opaque", ""): 60,
+        (1, "tls", ""): 30,
+        (1, "h2c", ""): 30,
+    }
+
+
+def test_vendor_may_have_a_mix_of_its_own() -> None:
+    """Its own mix is the whole of it: nothing is left of the plan's."""
+    first, second = VENDORS
+    vendors = [{**first, "weight": 1}, {**second, "mix": {"h2c": 0.25, "socks5": 0.75}}]
+    assert dealt(plan(vendors=vendors, mix={"http": 1})) == {
+        (0, "http", ""): 450,
+        (0, "http", "reset"): 50,
+        (1, "h2c", ""): 125,
+        (1, "socks5", ""): 375,
+    }
+
+
+def test_default_mix_is_of_three_protocols() -> None:
+    """Who names no mix gets no TLS to the proxy and no HTTP/2."""
+    found: Counter[str] = Counter()
+    for (_, protocol, _), count in dealt(plan()).items():
+        found[protocol] += count
+    assert found == {"http": 440, "tunnel": 420, "socks5": 140}
+
+
+def test_rejected_is_dealt_to_plain_requests_alone() -> None:
+    """A tunnel's part of it goes to tunnels without a fault."""
+    vendors = [{**VENDORS[1], "faults": {"rejected": 0.1, "reset": 0.2}}]
+    assert dealt(plan(vendors=vendors, mix={"http": 0.5, "tunnel": 0.5})) == {
+        (0, "http", ""): 350,
+        (0, "http", "reset"): 100,
+        (0, "http", "rejected"): 50,
+        (0, "tunnel", ""): 400,
+        (0, "tunnel", "reset"): 100,
     }
 
 

@@ -81,6 +81,42 @@ def test_answer_is_the_same_however_it_is_cut_into_pieces(step: int) -> None:
     assert (found.banned, found.closes, found.garbage) == (True, True, False)
 
 
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_chunks_end_an_answer_that_names_no_length(step: int) -> None:
+    """Envoy hands on an answer that its connection ended in chunks, and keeps the crawler's."""
+    raw = b"HTTP/1.1 502 Bad\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\n0\r\n\r\nA\r\n"
+    found = Answer()
+    pieces = raw + b"0123456789\r\n0\r\n\r\n"
+    ends = [
+        found.feed(memoryview(pieces)[start : start + (step or len(pieces))])
+        for start in range(0, len(pieces), step or len(pieces))
+    ]
+    assert ends[-1]
+    assert not any(ends[:-1])
+    assert (found.status, found.garbage, found.endless) == (502, False, False)
+
+
+@pytest.mark.parametrize("connect", [True, False])
+def test_refused_connect_is_whole_however_its_connection_ends(connect: bool) -> None:
+    """Envoy often leaves out the last chunk when a vendor refuses and closes behind the head."""
+    raw = b"HTTP/1.1 502 Bad\r\nX-Sim-Vendor: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert answer(raw, connect=connect).endless == connect
+
+
+def test_chunk_without_a_size_is_garbage() -> None:
+    """What cannot be read to its end is told at once."""
+    assert answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n").garbage
+
+
+@pytest.mark.parametrize("fault", ["", "rejected", "rate-limited"])
+def test_rejected_is_the_sidecars_own_refusal_where_it_was_intended(fault: str) -> None:
+    """A 400 without X-Sim-Vendor; anywhere else it is unexpected."""
+    refusal = answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+    outcome = "rejected" if fault == "rejected" else "unexpected"
+    assert visible_outcome(card(fault), Seen("answered", refusal), 1) == outcome
+    assert visible_outcome(card("rejected"), Seen("answered", answer(UNAVAILABLE)), 1) != "rejected"
+
+
 @pytest.mark.parametrize(
     "raw", [vendor.GARBAGE, b"\x15\x03\x01", b"HTTP/1.1 abc\r\n\r\n", b"SSH-2"]
 )
@@ -91,7 +127,7 @@ def test_bytes_that_are_no_http_are_garbage(raw: bytes) -> None:
 
 def test_the_two_programs_agree_on_what_they_cannot_share() -> None:
     """Faults, ban mark and largest page stand in both files: neither may import the other."""
-    for fault in crawler.FAULTS.keys() - {"dead"}:
+    for fault in crawler.FAULTS.keys() - {"dead", "rejected"}:  # they reach no vendor
         request = vendor.Request(b"GET", f"fault-{fault}.sim.test", b"/p/9", True, 0, False)
         assert b"400" not in vendor.action_for(request, missing=True).status
     assert vendor.BAN_PAGE.startswith(crawler.BAN_MARK)
@@ -108,6 +144,8 @@ def test_the_two_programs_agree_on_what_they_cannot_share() -> None:
         (b"GET http://site-1.sim.test:8080 HTTP/1.1", "site-1.sim.test", b""),
         (b"CONNECT fault-reset.sim.test:443 HTTP/1.1", "fault-reset.sim.test", b""),
         (b"GET / HTTP/1.1", "", b"/"),
+        (b"GET http://[2001:DB8::1]/p/9 HTTP/1.1", "2001:db8::1", b"/p/9"),
+        (b"CONNECT [2001:db8::1]:443 HTTP/1.1", "2001:db8::1", b""),
     ],
 )
 def test_vendor_reads_the_host_it_is_asked_for(head: bytes, host: str, path: bytes) -> None:

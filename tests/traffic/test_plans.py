@@ -46,18 +46,23 @@ def test_crawler_names_every_finding(refused: Any) -> None:
             {**GOOD, "port": 70000, "weight": 0, "faults": {"reset": 0.7, "stall": 0.5}},
             {**GOOD, "name": "outside", "address": "proxy", "weight": 0, "faults": {"typo": 1}},
         ],
-        "outside": {"address": "127.0.0.1", "port": 1, "share": 1.5},
+        "outside": [{"address": "127.0.0.1", "port": 1, "share": 1.5}, 7],
         "target": {"sizes_bytes": [[0.5, 10], [0.1, 20]]},
     }
     faults = (
         "target-error, vendor-error, rate-limited, blocked, auth-failed, auth-challenge, quota,"
-        " quota-dialect, reset, close, garbage, stall, slow, dead, reset-inside, ban-page"
+        " quota-dialect, reset, close, garbage, stall, slow, dead, reset-inside, ban-page,"
+        " refused-open, rejected"
     )
     assert refused("crawler", plan) == [
         "concurrency: true is out of range: give a whole number from 1 to 10000",
         "count: 0 is out of range: give a whole number from 1 to 10000000",
-        'mix: {"http": 0.5} does not sum to 1: the three shares make up all counts',
-        "outside.share: 1.5 is out of range: give a number from 0 to 1",
+        'mix: {"http": 0.5} does not sum to 1: the shares make up all counts',
+        "outside[0].share: 1.5 is out of range: give a number from 0 to 1",
+        "outside[1].address: is missing: add it",
+        "outside[1].port: is missing: add it",
+        "outside[1].share: is missing: add it",
+        "outside[1]: 7 is not an object: give {address, port, share}",
         "sed: 1 is an unknown key: use seed",
         "target.sizes_bytes: [[0.5, 10], [0.1, 20]] is no list of rising sizes:"
         " give [[quantile 0 to 1, bytes 0 to 4194304], ...], both rising",
@@ -69,7 +74,7 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         "vendors[1].port: 70000 is out of range: give a whole number from 1 to 65535",
         'vendors[2].address: "proxy" is not an IP address: give one such as 10.1.0.10',
         f'vendors[2].faults: {{"typo": 1}} names typo: use {faults}',
-        'vendors[2].name: "outside" is kept for the address outside: give another',
+        'vendors[2].name: "outside" is kept for addresses outside: give another',
     ]
 
 
@@ -87,6 +92,31 @@ def test_crawler_names_every_finding(refused: Any) -> None:
             {"vendors": [GOOD], "password_env": "HOME"},
             'password_env: "HOME" holds no user:password: set it so, or give user',
         ),
+        (
+            {"vendors": [GOOD], "mix": {"opaque": 1}},
+            'mix: {"opaque": 1} names opaque: use http, tunnel, tls, socks5, h2c',
+        ),
+        (
+            {"vendors": [{**GOOD, "mix": {"h2c": 0.5}}]},
+            'vendors[0].mix: {"h2c": 0.5} does not sum to 1: the shares make up all counts',
+        ),
+        (
+            {"vendors": [{**GOOD, "visible": "nothing"}]},
+            'vendors[0].visible: "nothing" is unknown: use requests or connections',
+        ),
+        (
+            {"vendors": [{**GOOD, "visible": "connections", "faults": {"reset": 0.1}}]},
+            'vendors[0].faults: {"reset": 0.1} show in no connection: leave them out',
+        ),
+        (
+            {"vendors": [GOOD], "outside": {"address": "::1", "port": 1, "share": 0.1}},
+            'outside: {"address": "::1", "port": 1, "share": 0.1} is not a list of objects:'
+            " give [{...}], or leave it out",
+        ),
+        (
+            {"vendors": [GOOD], "outside": [{"address": "::1", "port": 1, "share": 0.6}] * 2},
+            "outside: [0.6, 0.6] are shares above 1 together: give less",
+        ),
     ],
 )
 def test_crawler_refuses(refused: Any, plan: object, finding: str) -> None:
@@ -97,14 +127,16 @@ def test_crawler_refuses(refused: Any, plan: object, finding: str) -> None:
 def test_vendor_names_every_finding(refused: Any) -> None:
     """The vendor's plan is read as strictly as the crawler's."""
     place = {"vendor": "a", "address": "127.0.0.1", "port": 3128}
-    plan = {"listen": [place, place, {"vendor": "", "prot": 1}], "seed": -1, "key": "x.pem"}
+    bad = {"vendor": "", "prot": 1, "opaque": "no"}
+    plan = {"listen": [place, place, bad], "seed": -1, "key": "x.pem"}
     assert refused("vendor", plan) == [
         "certificate: null stands alone: give certificate and key, or none",
         "control_port: is missing: add it",
         "listen[1].port: 3128 repeats 127.0.0.1: give each address once",
         "listen[2].address: is missing: add it",
+        'listen[2].opaque: "no" is neither true nor false: give one of them',
         "listen[2].port: is missing: add it",
-        "listen[2].prot: 1 is an unknown key: use one of vendor, address, port",
+        "listen[2].prot: 1 is an unknown key: use one of vendor, address, port, opaque",
         'listen[2].vendor: "" is not a name: give letters, digits, hyphens and dots',
         "seed: -1 is out of range: give a whole number from 0 to 9223372036854775808",
     ]
@@ -117,24 +149,26 @@ def test_file_that_is_no_json_is_one_line(refused: Any, tmp_path: Path, program:
     assert line.startswith(f"{tmp_path}/plan.json: cannot be read as JSON: ")
 
 
-def test_port_in_use_leaves_nothing_listening(refused: Any) -> None:
+@pytest.mark.parametrize(("address", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
+def test_port_in_use_leaves_nothing_listening(refused: Any, address: str, shown: str) -> None:
     """The vendor serves all its addresses or none."""
-    with socket.create_server(("127.0.0.1", 0)) as taken, socket.socket() as spare:
-        spare.bind(("127.0.0.1", 0))
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.create_server((address, 0), family=family) as taken, socket.socket(family) as spare:
+        spare.bind((address, 0))
         port, other = taken.getsockname()[1], spare.getsockname()[1]
         spare.close()
         plan = {
             "listen": [
-                {"vendor": "a", "address": "127.0.0.1", "port": other},
-                {"vendor": "a", "address": "127.0.0.1", "port": port},
+                {"vendor": "a", "address": address, "port": other},
+                {"vendor": "a", "address": address, "port": port},
             ],
             "control_port": 1,
         }
         assert refused("vendor", plan) == [
-            f"127.0.0.1:{port} is in use: stop what listens there, or change it in the plan"
+            f"{shown}:{port} is in use: stop what listens there, or change it in the plan"
         ]
-        with socket.socket() as probe:
-            assert probe.connect_ex(("127.0.0.1", other)) != 0
+        with socket.socket(family) as probe:
+            assert probe.connect_ex((address, other)) != 0
 
 
 def test_crawler_says_when_its_metrics_port_is_taken(refused: Any) -> None:
