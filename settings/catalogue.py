@@ -6,11 +6,14 @@ checks, reports and the command line use.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 from settings.model import Vendor
+from settings.values import PortRange
+
+IPNetwork = IPv4Network | IPv6Network
 
 UNKNOWN = "unknown"
 """What an address outside every range belongs to; no vendor may have the name."""
@@ -18,11 +21,19 @@ UNKNOWN = "unknown"
 
 @dataclass(frozen=True, kw_only=True)
 class Route:
-    """One range and whose it is; `pool` is empty when the stack names none."""
+    """One range and whose it is.
 
-    network: IPv4Network | IPv6Network
+    `pool` is empty when the stack names none, `ports` when every port is the vendor's.
+    """
+
+    network: IPNetwork
     vendor: str
     pool: str
+    ports: tuple[PortRange, ...] = ()
+
+    def has(self, port: int | None) -> bool:
+        """Whether `port` is the vendor's here; None is one that nobody has for himself."""
+        return not self.ports or (port is not None and any(port in own for own in self.ports))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,7 +56,7 @@ class _Level:
 
     version: int
     shift: int  # how many bits of an address the prefix length leaves out
-    routes: dict[int, Route]
+    routes: dict[int, tuple[Route, ...]]  # several where vendors differ by port
 
 
 class Catalogue:
@@ -56,19 +67,20 @@ class Catalogue:
     """
 
     def __init__(self, routes: Iterable[Route]) -> None:
-        def by_length(route: Route) -> tuple[int, int, int]:
+        def by_length(route: Route) -> tuple[int, int, int, str]:
             network = route.network
-            return network.version, -network.prefixlen, int(network.network_address)
+            address = int(network.network_address)
+            return network.version, -network.prefixlen, address, route.vendor
 
         self.routes: tuple[Route, ...] = tuple(sorted(routes, key=by_length))
-        """IPv4 before IPv6, longest prefix first, then by address."""
+        """IPv4 before IPv6, longest prefix first, then by address and vendor."""
         levels: dict[tuple[int, int], _Level] = {}
         for route in self.routes:
             network = route.network
             shift = network.max_prefixlen - network.prefixlen
             level = levels.setdefault((network.version, shift), _Level(network.version, shift, {}))
-            # The same range twice is refused before this; should it come, the first one stays.
-            level.routes.setdefault(int(network.network_address) >> shift, route)
+            number = int(network.network_address) >> shift
+            level.routes[number] = (*level.routes.get(number, ()), route)
         self._levels = {
             version: tuple(level for level in levels.values() if level.version == version)
             for version in (4, 6)
@@ -77,34 +89,50 @@ class Catalogue:
     @classmethod
     def of(cls, vendors: Iterable[Vendor]) -> Catalogue:
         return cls(
-            Route(network=block.network, vendor=vendor.name, pool=block.pool)
+            Route(network=block.network, vendor=vendor.name, pool=block.pool, ports=vendor.ports)
             for vendor in vendors
             for block in vendor.cidrs
         )
 
     def covering(self, address: str | IPv4Address | IPv6Address) -> tuple[Route, ...]:
-        """Every range the address lies in, longest prefix first.
+        """Every range the address lies in, whatever its ports, longest prefix first.
 
         Raises:
             ValueError: `address` is not an IP address (no port, no brackets).
         """
-        ip = ip_address(address)
-        number = int(ip)
-        found = (level.routes.get(number >> level.shift) for level in self._levels[ip.version])
-        return tuple(route for route in found if route)
+        return tuple(self._covering(address))
 
-    def find(self, address: str | IPv4Address | IPv6Address) -> Route | None:
-        """The range that decides: the longest prefix that covers the address.
+    def find(
+        self, address: str | IPv4Address | IPv6Address, port: int | None = None
+    ) -> Route | None:
+        """The range that decides: the longest prefix that covers the address and has the port.
+
+        Without a port only ranges count that have all of them.
 
         Raises:
             ValueError: `address` is not an IP address (no port, no brackets).
         """
-        ip = ip_address(address)
+        return next((route for route in self._covering(address) if route.has(port)), None)
+
+    def _covering(self, address: str | IPv4Address | IPv6Address) -> Iterator[Route]:
+        ip = ip_address(address) if isinstance(address, str) else address
         number = int(ip)
         for level in self._levels[ip.version]:
-            if route := level.routes.get(number >> level.shift):
-                return route
-        return None
+            yield from level.routes.get(number >> level.shift, ())
+
+    def rungs(self, network: IPNetwork) -> tuple[Route, ...]:
+        """Who is asked in turn for an address whose longest prefix is `network`.
+
+        A route for each vendor, its nearest, up to the first that has every port: whoever has
+        the port first gets the connection. Where the last has not every port, some are nobody's.
+        """
+        found: dict[str, Route] = {}
+        for route in self._covering(network.network_address):
+            if route.network.prefixlen <= network.prefixlen:
+                found.setdefault(route.vendor, route)
+                if not route.ports:
+                    break
+        return tuple(found.values())
 
     def overlaps(self) -> tuple[Overlap, ...]:
         """Every pair of ranges of different vendors, one inside the other; allowed, but told."""

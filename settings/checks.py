@@ -13,7 +13,7 @@ from itertools import pairwise
 
 from settings.catalogue import Catalogue
 from settings.keys import Location, text_of
-from settings.model import OutcomeRule, Resources, StackSettings
+from settings.model import OutcomeRule, Resources, StackSettings, Vendor, inspected_ports
 from settings.values import (
     cpu_millis,
     format_bytes,
@@ -48,30 +48,115 @@ def vendor_names_are_unique(settings: StackSettings) -> Iterator[Clash]:
 
 
 def ranges_are_unique(settings: StackSettings) -> Iterator[Clash]:
-    first: dict[object, Location] = {}
+    """The same range twice is told apart by ports, or not at all."""
+    holders: dict[object, list[tuple[int, Location]]] = {}
     for index, vendor in enumerate(settings.vendors):
         for number, block in enumerate(vendor.cidrs):
             at: Location = ("vendors", index, "cidrs", number)
-            earlier = first.setdefault(block.network, at)
-            if earlier != at:
+            for earlier, before in holders.setdefault(block.network, []):
+                shared = common_port(vendor, settings.vendors[earlier])
+                if earlier != index and shared is None:
+                    continue
+                also = f"'{block.network}' is also {text_of(before)}"
+                if earlier == index:
+                    yield Clash(at=at, says=f"{also}; remove one", rests_on=(before,))
+                    break
+                both = f", and so is port {shared}" if shared else ""
                 yield Clash(
                     at=at,
-                    says=f"'{block.network}' is also {text_of(earlier)}; "
-                    "keep it where it belongs (a part of it may be another vendor's)",
-                    rests_on=(earlier,),
+                    says=f"{also}{both}; "
+                    "keep it where it belongs (a part of it may be another vendor's), "
+                    "or give both vendors ports of their own",
+                    rests_on=(before, *(("vendors", one, "ports") for one in (earlier, index))),
+                )
+                break
+            holders[block.network].append((index, at))
+
+
+def common_port(one: Vendor, other: Vendor) -> int | None:
+    """The lowest port that both have at an address they share, 0 where one has all."""
+    if not one.ports or not other.ports:
+        return 0
+    met = [max(a.first, b.first) for a in one.ports for b in other.ports if a.meets(b)]
+    return min(met, default=None)
+
+
+def ports_are_unique(settings: StackSettings) -> Iterator[Clash]:
+    for index, vendor in enumerate(settings.vendors):
+        for key, listed in (("ports", vendor.ports), ("httpPorts", vendor.http_ports)):
+            for number, ports in enumerate(listed):
+                at: Location = ("vendors", index, key, number)
+                for earlier in range(number):
+                    if not ports.meets(listed[earlier]):
+                        continue
+                    before: Location = ("vendors", index, key, earlier)
+                    says = f"{ports} is also {text_of(before)}; remove one"
+                    if ports != listed[earlier]:
+                        says = (
+                            f"{ports} overlaps {text_of(before)} ({listed[earlier]}); "
+                            "write both as one range"
+                        )
+                    yield Clash(at=at, says=says, rests_on=(before,))
+                    break
+
+
+def http_ports_are_the_vendors(settings: StackSettings) -> Iterator[Clash]:
+    for index, vendor in enumerate(settings.vendors):
+        if not vendor.ports or "http_ports" not in vendor.model_fields_set:
+            continue
+        for number, ports in enumerate(vendor.http_ports):
+            if not any(ports.within(own) for own in vendor.ports):
+                own = ", ".join(map(str, vendor.ports))
+                yield Clash(
+                    at=("vendors", index, "httpPorts", number),
+                    says=f"{ports} is not among the vendor's ports ({own}); "
+                    "remove it, or add it to ports",
+                    rests_on=(("vendors", index, "ports"),),
                 )
 
 
-def http_ports_are_unique(settings: StackSettings) -> Iterator[Clash]:
-    for index, vendor in enumerate(settings.vendors):
-        first: dict[int, Location] = {}
-        for number, port in enumerate(vendor.http_ports):
-            at: Location = ("vendors", index, "httpPorts", number)
-            earlier = first.setdefault(port, at)
+def what_is_shared_is_inspected_alike(settings: StackSettings) -> Iterator[Clash]:
+    """Chains know addresses only: where one vendor's HTTP is parsed, so is its neighbour's."""
+    if len({vendor.inspect for vendor in settings.vendors}) == 1:
+        return
+    looked_into = inspected_ports(settings.vendors)
+    vendors = {vendor.name: (index, vendor) for index, vendor in enumerate(settings.vendors)}
+    catalogue = Catalogue.of(settings.vendors)
+    told: set[int] = set()
+    for route in catalogue.routes:
+        rungs = [vendors[rung.vendor] for rung in catalogue.rungs(route.network)]
+        parsed = [vendor for _, vendor in rungs if vendor.inspect == "http"]
+        for index, vendor in rungs:
+            met = [p for p in looked_into if any(p.meets(own) for own in vendor.ports or (p,))]
+            if vendor.inspect == "http" or not parsed or not met or index in told:
+                continue
+            told.add(index)
+            yield Clash(
+                at=("vendors", index, "inspect"),
+                says=f"'connections' cannot hold at {route.network}, where {parsed[0].name} has "
+                f"'http' and port {met[0]} is looked into; write the same for both, "
+                "or give them addresses of their own",
+                rests_on=(("vendors",),),
+            )
+
+
+def targets_are_unique(settings: StackSettings) -> Iterator[Clash]:
+    names: dict[str, Location] = {}
+    hosts: dict[str, Location] = {}
+    for index, target in enumerate(settings.targets):
+        named: list[tuple[dict[str, Location], str, Location]] = [
+            (names, target.name, ("targets", index, "name"))
+        ]
+        named += [
+            (hosts, host, ("targets", index, "hosts", number))
+            for number, host in enumerate(target.hosts)
+        ]
+        for first, text, at in named:
+            earlier = first.setdefault(text, at)
             if earlier != at:
                 yield Clash(
                     at=at,
-                    says=f"{port} is also {text_of(earlier)}; remove one",
+                    says=f"{text!r} is also {text_of(earlier)}; remove one",
                     rests_on=(earlier,),
                 )
 
@@ -128,15 +213,17 @@ def load_generator_has_endpoints(settings: StackSettings) -> Iterator[Clash]:
 
 
 def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Clash]:
+    if not settings.load_generator.endpoints:
+        return
     catalogue = Catalogue.of(settings.vendors)
     names = [vendor.name for vendor in settings.vendors]
     spoken_of = tuple(
-        ("vendors", index, key) for index in range(len(names)) for key in ("name", "cidrs")
+        ("vendors", index, key) for index in range(len(names)) for key in ("name", "cidrs", "ports")
     )
     for vendor, endpoint in settings.load_generator.endpoints.items():
         at: Location = ("loadGenerator", "endpoints", vendor)
-        address, _ = split_endpoint(endpoint)
-        route = catalogue.find(address)
+        address, port = split_endpoint(endpoint)
+        route = catalogue.find(address, port)
         if vendor not in names:
             yield Clash(
                 at=at,
@@ -146,6 +233,8 @@ def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Clash]:
             )
         elif route is None or route.vendor != vendor:
             whose = f"in {route.network} of {route.vendor}" if route else "outside every range"
+            if not route and catalogue.covering(address):
+                whose = "at a port that no vendor has there"
             yield Clash(
                 at=at,
                 says=f"{endpoint!r} lies {whose}, so its traffic would not count as {vendor}; "
@@ -302,7 +391,10 @@ def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Clash]:
 CHECKS: tuple[Callable[[StackSettings], Iterator[Clash]], ...] = (
     vendor_names_are_unique,
     ranges_are_unique,
-    http_ports_are_unique,
+    ports_are_unique,
+    http_ports_are_the_vendors,
+    what_is_shared_is_inspected_alike,
+    targets_are_unique,
     contains_needs_a_header,
     outcome_rules_are_reachable,
     load_generator_has_endpoints,

@@ -84,14 +84,23 @@ def load_stack_file(path: Path | str) -> StackSettings:
         MissingStackFileError: there is no file at `path`.
         SettingsError: it says something that can't be.
     """
-    path = Path(path)
+    return load_stack(Path(path))[0]
+
+
+def load_stack(path: Path) -> tuple[StackSettings, dict[str, object]]:
+    """Read a stack's file once, for its settings and for `config` as it is written there.
+
+    Raises:
+        MissingStackFileError: there is no file at `path`.
+        SettingsError: it says something that can't be.
+    """
     document, twice = read_yaml_file(path)
     findings = [
         f"{path.name}:{line}: key {shown(name)} stands twice in one mapping; keep one"
         for line, name in twice
     ]
-    raw = config_of(document, path.name, findings)
-    return parsed(raw, findings, Refused())
+    raw, config = config_of(document, path.name, findings)
+    return parsed(raw, findings, Refused()), config
 
 
 def parse_settings(raw: Mapping[str, object]) -> StackSettings:
@@ -148,8 +157,13 @@ def read_yaml_file(path: Path) -> tuple[object, tuple[tuple[int, str], ...]]:
         ) from None
 
 
-def config_of(document: object, file: str, findings: list[str]) -> dict[str, object]:
-    """The project's own part of a stack file; what is misplaced goes to `findings`."""
+def config_of(
+    document: object, file: str, findings: list[str]
+) -> tuple[dict[str, object], dict[str, object]]:
+    """The project's own part of a stack file, without its prefix, and all of `config`.
+
+    What is misplaced goes to `findings`.
+    """
     if not isinstance(document, dict):
         raise SettingsError(
             [*findings, f"{file}: is not a mapping; begin it with 'config:' and indent the rest"]
@@ -185,7 +199,7 @@ def config_of(document: object, file: str, findings: list[str]) -> dict[str, obj
                 f"{file}: key {shown(full_name)} of config is another project's; "
                 f"did you mean {shown(f'{PROJECT}:{name}')}?"
             )
-    return raw
+    return raw, config
 
 
 def parsed(raw: Mapping[str, object], findings: list[str], refused: Refused) -> StackSettings:

@@ -23,17 +23,18 @@ from settings.values import (
     EgressHost,
     Endpoint,
     HeaderName,
+    HostPattern,
     Image,
     LabelKey,
     LabelValue,
     MemoryQuantity,
     Network,
+    PortRange,
+    Ports,
     PrintableText,
     Section,
     Version,
 )
-
-Port = Annotated[StrictInt, Field(ge=1, le=65535)]
 
 VendorOutcome = Literal[
     "success",
@@ -53,11 +54,15 @@ RESERVED_NAMES = ("unknown", "other", "none")
 
 def not_reserved(name: str) -> str:
     if name in RESERVED_NAMES:
-        raise ValueError("has a meaning of its own in the metrics; give the vendor another name")
+        raise ValueError("has a meaning of its own in the metrics; choose another name")
     return name
 
 
 VendorName = Annotated[DnsLabel, AfterValidator(not_reserved)]
+TargetName = Annotated[DnsLabel, AfterValidator(not_reserved)]
+
+# Customary ports of HTTP proxies.
+USUAL_HTTP_PORTS = tuple(PortRange(port, port) for port in (80, 3128, 8000, 8080, 8888))
 
 
 def not_of_kubernetes(namespace: str) -> str:
@@ -124,20 +129,32 @@ class Vendor(Section):
         description=(
             "Where the vendor's proxies are: IPv4 or IPv6 blocks, single addresses, or "
             "`{range, pool}`. The longest prefix wins, so a range may lie inside another "
-            "vendor's. A connection outside every range is counted as `unknown`. A changed range "
-            "cuts that vendor's open tunnels after 45 s (its chain is replaced); a new vendor cuts "
-            "nothing, unless it brings a new port."
+            "vendor's. A connection outside every range is counted as `unknown`. Ranges are spread "
+            "over up to 8 filter chains a vendor: a changed range cuts the open tunnels of its "
+            "own chain after 45 s, a new vendor cuts nothing unless it brings a new port "
+            "(docs/architecture.md)."
         ),
         examples=[["10.1.0.0/16"]],
     )
-    http_ports: Annotated[tuple[Port, ...], Field(min_length=1)] = Field(
-        default=(80, 3128, 8000, 8080, 8888),
+    ports: Annotated[tuple[Ports, ...], Field(max_length=20)] = Field(
+        default=(),
         description=(
-            "Ports of the vendor where HTTP is looked for. On any other port the vendor is still "
-            "named, but connections are `opaque`: no outcome, no latency. One listener serves all "
-            "vendors: a port that any vendor with `inspect: http` names is looked into for each, "
-            "and changing the union of their ports drains every open outbound connection of the "
-            "crawlers (45 s)."
+            "The vendor's ports at these addresses, numbers or ranges like `10000-10999`, where "
+            "several vendors share addresses and differ by port; none means all. A connection to "
+            "a port that no vendor has there counts as `unknown`. Inside another vendor's range "
+            "the other ports stay that vendor's."
+        ),
+        examples=[["10000-10999"]],
+    )
+    http_ports: Annotated[tuple[Ports, ...], Field(min_length=1, max_length=50)] = Field(
+        default=USUAL_HTTP_PORTS,
+        description=(
+            "Ports of the vendor where HTTP is looked for, numbers or ranges. With `ports` they "
+            "are among those: the default is what of it is, or else all. On any other port the "
+            "vendor is still named, but connections are `opaque`: no outcome, no latency. One "
+            "listener serves all vendors: a port that any vendor with `inspect: http` names is looked into "
+            "for each, and changing the union of their ports drains every open outbound "
+            "connection of the crawlers (45 s)."
         ),
     )
     inspect: Literal["http", "connections"] = Field(
@@ -168,12 +185,47 @@ class Vendor(Section):
     )
 
 
-def inspected_ports(vendors: Iterable[Vendor]) -> list[int]:
-    """Return the ports on which HTTP is looked for, sorted.
+class Target(Section):
+    """A group of crawled sites, to see which of them a vendor fails on."""
+
+    name: TargetName = Field(
+        description=(
+            "The group's name: a value of the label `proxy_target`, with `other` for every site "
+            "in no group. A DNS label."
+        ),
+        examples=["shops"],
+    )
+    hosts: Annotated[tuple[HostPattern, ...], Field(min_length=1, max_length=1000)] = Field(
+        description=(
+            "The sites: a host, or `*.shop.example` for every host below it; the longest that "
+            "fits decides. Seen in plain requests and in CONNECT, not in opaque connections."
+        ),
+        examples=[["shop.example", "*.shop.example"]],
+    )
+
+
+def http_ports_of(vendor: Vendor) -> tuple[PortRange, ...]:
+    """Return the ports on which this vendor wants HTTP looked for."""
+    if vendor.inspect != "http":
+        return ()
+    if "http_ports" in vendor.model_fields_set or not vendor.ports:
+        return vendor.http_ports
+    usual = tuple(p for p in vendor.http_ports if any(p.within(own) for own in vendor.ports))
+    return usual or vendor.ports
+
+
+def inspected_ports(vendors: Iterable[Vendor]) -> list[PortRange]:
+    """Return the ports on which HTTP is looked for, sorted, none twice.
 
     One listener serves all vendors: a port that one of them names is looked into for each.
     """
-    return sorted({port for v in vendors if v.inspect == "http" for port in v.http_ports})
+    merged: list[PortRange] = []
+    for ports in sorted(ports for vendor in vendors for ports in http_ports_of(vendor)):
+        if merged and ports.first <= merged[-1].last + 1:
+            merged[-1] = PortRange(merged[-1].first, max(merged[-1].last, ports.last))
+        else:
+            merged.append(ports)
+    return merged
 
 
 class Quantities(Section):
@@ -480,6 +532,16 @@ class StackSettings(Section):
     vendors: Annotated[tuple[Vendor, ...], Field(min_length=1)] = Field(
         description="The proxy vendors of this stack, at least one; names are unique.",
         examples=[[{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]],
+    )
+    targets: Annotated[tuple[Target, ...], Field(max_length=50)] = Field(
+        default=(),
+        description=(
+            "Groups of crawled sites. With any, each request has the label `proxy_target`, and "
+            "the series of the request counter multiply by their number plus one. A change of "
+            "hosts cuts no connection; the first group and the last replace every chain that "
+            "parses HTTP."
+        ),
+        examples=[[{"name": "shops", "hosts": ["shop.example"]}]],
     )
     crawlers: Crawlers = Field(
         default=Crawlers(), description="The pods whose connections are attributed."

@@ -20,6 +20,7 @@ from settings.values import (
     check_egress_host,
     check_endpoint,
     check_header_name,
+    check_host_pattern,
     check_image,
     check_label_key,
     check_label_value,
@@ -32,6 +33,7 @@ from settings.values import (
     parse_duration,
     parse_memory,
     parse_network,
+    parse_ports,
     parse_vendor_network,
 )
 
@@ -44,6 +46,7 @@ TYPE_NAMES = {
     parse_bytes: "size",
     parse_network: "CIDR block",
     parse_vendor_network: "CIDR block",
+    parse_ports: "port or range",
     parse_cpu: "CPU",
     parse_memory: "memory",
     check_dns_label: "DNS label",
@@ -51,6 +54,7 @@ TYPE_NAMES = {
     check_endpoint: "address:port",
     check_chart_source: "URL or path",
     check_header_name: "header name",
+    check_host_pattern: "host",
     check_image: "image",
     check_label_key: "label key",
     check_label_value: "label value",
@@ -89,6 +93,8 @@ How values are written:
 - size: a number and its unit; `GB` (or `G`) is 10^9 bytes, `Gi` is 2^30.
 - CPU and memory: as in Kubernetes, `100m` or `"2"` (in quotes), `256M` or `256Mi`.
 - CIDR block: `10.1.0.0/16`, `2001:db8::/32`, or one address.
+- port or range: `3128`, or `10000-10999` with both ends in it.
+- host: in lower case, without a port; `*.shop.example` is every host below it, not itself.
 - DNS label: 1 to 63 of `a-z`, `0-9` and `-`, first and last no `-`.
 
 A whole section left out has the defaults shown. `requests` and `limits` are written in full

@@ -119,4 +119,6 @@ def as_yaml(value: object) -> str:
         return "[" + ", ".join(as_yaml(item) for item in value) + "]"
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str) and value.startswith("*"):
+        return f'"{value}"'  # bare it would be an alias
     return str(value)

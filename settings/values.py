@@ -44,6 +44,16 @@ BYTES = {
 # A bare number, or `m` (thousandths), is a legal quantity of memory and always a mistake.
 MEMORY_SUFFIXES = ("k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")
 
+NO_PROXIES = tuple(
+    (ip_network(block), whose)
+    for block, whose in (
+        ("224.0.0.0/4", "multicast"),
+        ("ff00::/8", "multicast"),
+        ("0.0.0.0/8", "the unspecified addresses"),
+        ("::/128", "the unspecified addresses"),
+    )
+)
+
 LONGEST_DURATION = 10 * 365 * 86400  # ten years: beyond it is a slip of the keyboard
 
 
@@ -85,7 +95,7 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError(f"is not a CIDR block; leave out the zone %{address.scope_id}")
     most = address.max_prefixlen
     if not slash:
-        return ip_network(f"{address}/{most}")
+        return ip_network(address)
     # 10.1.0.0/255.255.0.0 is refused too: one spelling a range, so a search finds it.
     if not re.fullmatch(r"[0-9]{1,3}", length_text):
         raise ValueError(
@@ -93,7 +103,9 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
         )
     if int(length_text) > most:
         raise ValueError(f"is not a CIDR block; prefix length is at most {most}")
-    network = ip_network(f"{address}/{int(length_text)}", strict=False)
+    # Not of text again: a stack may hold ten thousand ranges.
+    kind = IPv4Network if address.version == 4 else IPv6Network
+    network = kind((int(address), int(length_text)), strict=False)
     if network.network_address != address:
         raise ValueError(
             f"has host bits set; write {network}, or {address}/{most} for the one address"
@@ -108,28 +120,58 @@ def parse_vendor_network(value: object) -> IPv4Network | IPv6Network:
         raise ValueError("is the default route; list the ranges the vendor gave you")
     if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
         raise ValueError("is IPv4 written as IPv6; connections carry the IPv4 form, write that")
-    multicast = ip_network("224.0.0.0/4" if network.version == 4 else "ff00::/8")
-    if overlap(network, multicast):
-        raise ValueError(
-            f"overlaps multicast {multicast}, where no proxy can be; "
-            "list the ranges the vendor gave you"
-        )
-    unspecified = ip_network("0.0.0.0/8" if network.version == 4 else "::/128")
-    if overlap(network, unspecified):
-        raise ValueError(
-            f"overlaps the unspecified addresses {unspecified}, where no proxy can be; "
-            "list the ranges the vendor gave you"
-        )
+    for taken, whose in NO_PROXIES:
+        if overlap(network, taken):
+            raise ValueError(
+                f"overlaps {whose} {taken}, where no proxy can be; "
+                "list the ranges the vendor gave you"
+            )
     return network
 
 
 def overlap(one: IPv4Network | IPv6Network, other: IPv4Network | IPv6Network) -> bool:
     """Whether two networks share an address; never so for IPv4 and IPv6."""
-    if isinstance(one, IPv4Network) and isinstance(other, IPv4Network):
-        return one.overlaps(other)
-    if isinstance(one, IPv6Network) and isinstance(other, IPv6Network):
-        return one.overlaps(other)
-    return False
+    if one.version != other.version:
+        return False
+    left_out = one.max_prefixlen - min(one.prefixlen, other.prefixlen)
+    return int(one.network_address) >> left_out == int(other.network_address) >> left_out
+
+
+@dataclass(frozen=True, order=True)
+class PortRange:
+    """TCP ports from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+    def within(self, other: PortRange) -> bool:
+        return other.first <= self.first and self.last <= other.last
+
+    def meets(self, other: PortRange) -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+def parse_ports(value: object) -> PortRange:
+    """Read 3128, or "10000-10999"."""
+    if isinstance(value, PortRange):
+        return value
+    if type(value) is int:
+        first = last = value
+    elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}-[0-9]{1,5}", value):
+        first, last = (int(number) for number in value.split("-"))
+        if first >= last:
+            raise ValueError("does not ascend; write the lower port first, like 10000-10999")
+    else:
+        raise ValueError("is not a port; write a number like 3128, or a range like 10000-10999")
+    if not (first >= 1 and last <= 65535):
+        raise ValueError("is no TCP port; ports are 1 to 65535")
+    return PortRange(first, last)
 
 
 def parse_duration(value: object) -> int:
@@ -339,6 +381,17 @@ def check_endpoint(text: str) -> str:
     return text
 
 
+def check_host_pattern(text: str) -> str:
+    """A host of the crawled sites: "shop.example", or "*.shop.example" for those below it."""
+    label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+    if not re.fullmatch(rf"(?=.{{1,253}}$)(\*\.)?{label}(\.{label})*", text):
+        raise ValueError(
+            "does not name a site; write a host in lower case without port, like shop.example, "
+            "or *.shop.example for every host below it"
+        )
+    return text
+
+
 def check_egress_host(text: str) -> str:
     """Services as the hosts of an Istio Sidecar's egress name them: "data/*"."""
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -354,6 +407,7 @@ def check_egress_host(text: str) -> str:
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network)]
 VendorNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_vendor_network)]
 Duration = Annotated[int, PlainValidator(parse_duration)]
+Ports = Annotated[PortRange, PlainValidator(parse_ports)]
 Bytes = Annotated[int, PlainValidator(parse_bytes)]
 CpuQuantity = Annotated[str, PlainValidator(parse_cpu)]
 MemoryQuantity = Annotated[str, PlainValidator(parse_memory)]
@@ -367,6 +421,7 @@ PrintableText = Annotated[NotBlank, AfterValidator(check_printable)]
 ChartSource = Annotated[NotBlank, AfterValidator(check_chart_source)]
 Version = Annotated[StrictStr, AfterValidator(check_version)]
 Endpoint = Annotated[StrictStr, AfterValidator(check_endpoint)]
+HostPattern = Annotated[StrictStr, AfterValidator(check_host_pattern)]
 EgressHost = Annotated[StrictStr, AfterValidator(check_egress_host)]
 
 

@@ -13,9 +13,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from settings.catalogue import UNKNOWN, Catalogue, Route
+from components.attribution.groups import groups
+from settings.catalogue import UNKNOWN, Catalogue, IPNetwork, Route
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
-from settings.model import StackSettings, Vendor, inspected_ports
+from settings.model import StackSettings, inspected_ports
 from settings.sentences import shown
 from settings.values import split_endpoint
 
@@ -26,18 +27,23 @@ def answer(address: str, settings: StackSettings) -> Answer:
     """Who gets a connection to "address" or "address:port", and which filter chain takes it.
 
     Raises:
-        ValueError: `address` is not one, as "reason; fix".
+        ValueError: `address` is not one, or lacks a port that decides, as "reason; fix".
     """
     ip, port = split_endpoint(address)
     ip = getattr(ip, "ipv4_mapped", None) or ip  # as Envoy and the Lua script take it
-    inner, *outer = Catalogue.of(settings.vendors).covering(ip) or (None,)
+    catalogue = Catalogue.of(settings.vendors)
+    covering = catalogue.covering(ip)
+    if port is None and covering and covering[0].ports:
+        names = ", ".join(rung.vendor for rung in catalogue.rungs(covering[0].network))
+        raise ValueError(f"is one that vendors hold by port ({names}); add the port, like :3128")
+    inner = catalogue.find(ip, port)
+    chain = chain_at(covering[0].network, port, settings) if covering else None
     if inner is None:
-        return {"vendor": UNKNOWN, "range": None, "pool": None, "chain": None}
-    vendor = next(vendor for vendor in settings.vendors if vendor.name == inner.vendor)
-    looked_into = port is None or port in inspected_ports(settings.vendors)
-    found: Answer = {**described(inner), "chain": chain_of(vendor, looked_into)}
-    if outer:
-        found["overlaps"] = [described(route) for route in outer if route]
+        return {"vendor": UNKNOWN, "range": None, "pool": None, "chain": chain}
+    found: Answer = {**described(inner), "chain": chain}
+    # The rest covers the address as well and does not decide.
+    if outer := [described(route) for route in covering if route != inner]:
+        found["overlaps"] = outer
     return found
 
 
@@ -45,24 +51,34 @@ def described(route: Route) -> Answer:
     return {"vendor": route.vendor, "range": str(route.network), "pool": route.pool or None}
 
 
-def chain_of(vendor: Vendor, looked_into: bool) -> str:
-    """The chain that takes HTTP, on a port that is looked into or on another."""
-    is_http = looked_into and vendor.inspect == "http"
-    return f"proxy-vendor_{vendor.name}_{'http' if is_http else 'opaque'}"
+def chain_at(network: IPNetwork, port: int | None, settings: StackSettings) -> str:
+    """The chain that takes HTTP to `port` of an address whose longest prefix is `network`."""
+    group, chain = next(
+        (group, chain)
+        for group in groups(settings.vendors)
+        for chain in group.chains
+        if network in chain.networks
+    )
+    looked_into = port is None or any(port in ports for ports in inspected_ports(settings.vendors))
+    return f"{chain.name}_{'http' if group.parses_http and looked_into else 'opaque'}"
 
 
 def run(address: str, stack: str) -> tuple[int, Answer, tuple[str, ...]]:
     """(status, answer, findings)."""
     try:
-        split_endpoint(address)
+        split_endpoint(address)  # told before anything is said of a file
     except ValueError as error:
         return 2, {}, (f"ADDRESS: {shown(address)} {error}",)
     try:
-        return 0, answer(address, load_stack_file(stack_file(stack))), ()
+        settings = load_stack_file(stack_file(stack))
     except MissingStackFileError as error:
         return 2, {}, error.findings
     except SettingsError as error:
         return 1, {}, error.findings
+    try:
+        return 0, answer(address, settings), ()
+    except ValueError as error:
+        return 2, {}, (f"ADDRESS: {shown(address)} {error}",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

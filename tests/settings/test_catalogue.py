@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
+from itertools import pairwise
 
 import pytest
 from hypothesis import given
@@ -11,8 +12,8 @@ from hypothesis import strategies as st
 
 from settings.catalogue import Catalogue, Route
 from settings.loading import ROOT, load_stack_file
-from settings.model import Vendor
-from settings.values import AddressRange, parse_network
+from settings.model import Vendor, http_ports_of, inspected_ports
+from settings.values import AddressRange, PortRange, parse_network
 
 
 def network(version: int, number: int, length: int):
@@ -27,6 +28,9 @@ V4 = st.tuples(
 )
 V6 = st.tuples(st.just(6), st.integers(0, 2**128 - 1).map(lambda n: n >> 4), st.integers(1, 128))
 NETWORKS = st.lists(st.one_of(V4, V6).map(lambda args: network(*args)), unique=True, max_size=30)
+PORT_RANGES = st.tuples(st.integers(1, 40), st.integers(0, 6)).map(
+    lambda one: PortRange(one[0], one[0] + one[1])
+)
 ADDRESSES = st.one_of(
     st.integers(0, 2**32 - 1).map(IPv4Address), st.integers(0, 2**128 - 1).map(IPv6Address)
 )
@@ -99,6 +103,131 @@ def test_pools_and_single_addresses_of_the_lab():
         "127.4.0.78": None,
         "127.1.8.9": ("vendor-d", ""),
     }
+
+
+# Four vendors with disjoint ports, one with every port; small ports, so that they are hit.
+PORTS_OF = {
+    "vendor-a": (PortRange(1, 2), PortRange(5, 5)),
+    "vendor-b": (PortRange(3, 4),),
+    "vendor-c": (PortRange(6, 8), PortRange(10, 11)),
+    "vendor-d": (PortRange(9, 9),),
+}
+
+
+@st.composite
+def routes_by_port(draw) -> list[Route]:
+    """Ranges that nest: each is one vendor's with every port, or is shared by some of four."""
+    routes = []
+    for one in draw(NETWORKS):
+        sharing = draw(st.sets(st.sampled_from([*PORTS_OF]), max_size=4))
+        holders = {name: PORTS_OF[name] for name in sorted(sharing)} or {"vendor-e": ()}
+        routes += [
+            Route(network=one, vendor=name, pool=f"pool-{len(routes)}", ports=ports)
+            for name, ports in holders.items()
+        ]
+    return routes
+
+
+def edges(routes) -> list[IPv4Address | IPv6Address]:
+    return [edge for route in routes for edge in (route.network[0], route.network[-1])]
+
+
+@given(routes=routes_by_port(), strangers=st.lists(ADDRESSES, max_size=3))
+def test_longest_prefix_that_has_the_port_as_brute_force_finds_it(routes, strangers):
+    """A port that an inner vendor has not is the next outer one's that has it."""
+    catalogue = Catalogue(routes)
+    for address in [*edges(routes), *strangers]:
+        for port in [None, *range(13)]:
+            having = [
+                route
+                for route in routes
+                if address in route.network
+                and (
+                    not route.ports or any(port in range(p.first, p.last + 1) for p in route.ports)
+                )
+            ]
+            longest = max(having, key=lambda route: route.network.prefixlen, default=None)
+            assert catalogue.find(address, port) == longest
+
+
+@given(routes=routes_by_port())
+def test_rungs_decide_as_the_whole_catalogue_does(routes):
+    """What a chain knows of its ranges is enough for each of their connections."""
+    catalogue = Catalogue(routes)
+    for network in {route.network for route in routes}:
+        rungs = catalogue.rungs(network)
+        names = [rung.vendor for rung in rungs]
+        assert len(names) == len(set(names))
+        assert all(rung.ports for rung in rungs[:-1])
+        lengths = [rung.network.prefixlen for rung in rungs]
+        assert lengths == sorted(lengths, reverse=True)
+        same = (route for route in routes if route.network.version == network.version)
+        around = Catalogue(route for route in same if network.subnet_of(route.network))
+        for port in [None, *range(13)]:
+            taken = next((rung for rung in rungs if rung.has(port)), None)
+            assert taken == around.find(network[0], port)
+
+
+def test_rungs_end_at_the_first_vendor_of_every_port():
+    """Who is asked in turn: the inner ones by port, then whoever has the rest."""
+    catalogue = Catalogue.of(
+        [
+            Vendor(name="every", cidrs=("10.0.0.0/8",)),
+            Vendor(name="widest", cidrs=("10.0.0.0/7",)),
+            Vendor(name="one", cidrs=("10.1.0.0/16", "10.1.1.0/24"), ports=(3128,)),
+            Vendor(name="two", cidrs=("10.1.1.0/24",), ports=("4000-4999",)),
+        ]
+    )
+
+    def asked(text):
+        return [(r.vendor, str(r.network)) for r in catalogue.rungs(parse_network(text))]
+
+    assert asked("10.1.1.0/24") == [
+        ("one", "10.1.1.0/24"),
+        ("two", "10.1.1.0/24"),
+        ("every", "10.0.0.0/8"),
+    ]
+    assert asked("10.1.0.0/16") == [("one", "10.1.0.0/16"), ("every", "10.0.0.0/8")]
+    assert asked("10.0.0.0/8") == [("every", "10.0.0.0/8")]
+
+
+def test_without_a_port_only_whole_addresses_have_an_owner():
+    """A caller that forgets the port is not told one of several vendors by chance."""
+    catalogue = Catalogue.of([Vendor(name="one", cidrs=("10.1.0.0/16",), ports=(3128,))])
+    assert catalogue.find("10.1.0.1") is None
+    assert catalogue.find("10.1.0.1", 3128) is not None
+    assert catalogue.find("10.1.0.1", 3129) is None
+
+
+def vendor_with(**keys) -> Vendor:
+    return Vendor(name="vendor-a", cidrs=("10.1.0.0/16",), **keys)
+
+
+@pytest.mark.parametrize(
+    ("keys", "ports"),
+    [
+        ({}, "80 3128 8000 8080 8888"),
+        ({"ports": (3128, "8000-8100")}, "3128 8000 8080"),
+        ({"ports": ("10000-10999",)}, "10000-10999"),
+        ({"ports": ("10000-10999",), "http_ports": ("10000-10099",)}, "10000-10099"),
+        ({"http_ports": (9000, "3128-3130")}, "9000 3128-3130"),
+        ({"inspect": "connections", "http_ports": (9000,)}, ""),
+    ],
+)
+def test_where_a_vendor_wants_http_looked_for(keys, ports):
+    """The default is what of it is the vendor's, or else all; what is written stays."""
+    assert " ".join(map(str, http_ports_of(vendor_with(**keys)))) == ports
+
+
+@given(st.lists(st.lists(PORT_RANGES, min_size=1, max_size=4), min_size=1, max_size=4))
+def test_inspected_ports_are_the_union(listed):
+    """Sorted, joined where they touch, and no port more or less."""
+    vendors = [vendor_with(http_ports=tuple(ports)) for ports in listed]
+    found = inspected_ports(vendors)
+    assert {p for one in found for p in range(one.first, one.last + 1)} == {
+        p for ports in listed for one in ports for p in range(one.first, one.last + 1)
+    }
+    assert all(a.last + 1 < b.first for a, b in pairwise(found))
 
 
 def test_what_is_no_address_is_an_error_not_unknown():

@@ -81,7 +81,8 @@ def errors_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
     """What the models say of a wrong file: (path of the key, pydantic's error)."""
     try:
         document, _ = loading.read_yaml_file(path)
-        tree = loading.plain(loading.config_of(document, path.name, []), (), [], loading.Refused())
+        raw, _ = loading.config_of(document, path.name, [])
+        tree = loading.plain(raw, (), [], loading.Refused())
         loading.validated(tree)
     except SettingsError:
         return []  # refused before the models saw it

@@ -21,7 +21,13 @@ from settings.loading import (
     stack_file,
 )
 from settings.model import StackSettings
-from settings.values import AddressRange, cpu_millis, memory_bytes, parse_network
+from settings.values import (
+    AddressRange,
+    PortRange,
+    cpu_millis,
+    memory_bytes,
+    parse_network,
+)
 
 SHIPPED = [ROOT / "Pulumi.dev.yaml", ROOT / "Pulumi.prod.yaml", ROOT / "lab" / "Pulumi.lab.yaml"]
 SMALLEST = {"cluster": "dev", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
@@ -207,7 +213,7 @@ def test_anchors_and_merge_keys_are_understood(tmp_path):
     )
     vendors = load_stack_file(path).vendors
     assert [vendor.name for vendor in vendors] == ["vendor-a", "vendor-b"]
-    assert vendors[1].http_ports == (3128,)
+    assert vendors[1].http_ports == (PortRange(3128, 3128),)
 
 
 def test_yaml_reads_words_as_pulumi_does(tmp_path):

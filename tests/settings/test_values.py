@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 
 import pytest
 from hypothesis import given
@@ -10,14 +10,19 @@ from hypothesis import strategies as st
 
 from settings.values import (
     LONGEST_DURATION,
+    NO_PROXIES,
     AddressRange,
+    PortRange,
+    check_host_pattern,
     cpu_millis,
     format_bytes,
     format_duration,
     memory_bytes,
+    overlap,
     parse_bytes,
     parse_duration,
     parse_network,
+    parse_ports,
     split_endpoint,
 )
 
@@ -76,6 +81,89 @@ def test_a_bare_address_is_a_range_of_one():
     assert AddressRange.parse({"range": "10.1.0.7", "pool": "isp"}) == AddressRange(
         ip_network("10.1.0.7/32"), "isp"
     )
+
+
+NETWORKS = st.one_of(
+    st.tuples(st.integers(0, 2**8 - 1).map(lambda n: n << 24), st.integers(1, 32)).map(
+        lambda one: IPv4Network(one, strict=False)
+    ),
+    st.tuples(st.integers(0, 2**8 - 1).map(lambda n: n << 120), st.integers(1, 128)).map(
+        lambda one: IPv6Network(one, strict=False)
+    ),
+)
+
+
+@given(NETWORKS, NETWORKS)
+def test_networks_overlap_as_the_standard_library_says(one, other):
+    """A vendor's range in the cluster's own addresses is never missed."""
+    expected = one.version == other.version and one.overlaps(other)
+    assert overlap(one, other) is expected
+
+
+@given(NETWORKS)
+def test_a_network_survives_being_written(network):
+    """Of either IP version: ::1/24 is not 0.0.0.1/24."""
+    assert parse_network(str(network)) == network
+    assert type(parse_network(str(network))) is type(network)
+
+
+def test_where_no_proxy_can_be_is_refused_on_both_ip_versions():
+    """Multicast and the unspecified addresses, whole or in part."""
+    for taken, _ in NO_PROXIES:
+        for text in (str(taken), str(taken.network_address), str(taken[-1])):
+            with pytest.raises(ValueError, match="where no proxy can be"):
+                AddressRange.parse(text)
+
+
+@pytest.mark.parametrize(
+    ("value", "first", "last"),
+    [(3128, 3128, 3128), (1, 1, 1), (65535, 65535, 65535), ("10000-10999", 10000, 10999),
+     ("1-65535", 1, 65535), ("080-0090", 80, 90)],
+)  # fmt: skip
+def test_ports(value, first, last):
+    """A number, or both ends of a range."""
+    assert parse_ports(value) == PortRange(first, last)
+
+
+@given(st.integers(1, 65535), st.integers(1, 65535))
+def test_ports_survive_being_written(one, other):
+    """What the Lua script is given is what the stack says."""
+    ports = PortRange(min(one, other), max(one, other))
+    text = str(ports)
+    assert parse_ports(text if "-" in text else int(text)) == ports
+
+
+PORTS = st.tuples(st.integers(1, 12), st.integers(1, 12)).map(
+    lambda ends: PortRange(min(ends), max(ends))
+)
+
+
+@given(PORTS, PORTS)
+def test_port_ranges_are_sets_of_ports(one, other):
+    """Meeting, being inside and holding are what they are for sets."""
+    ports, others = ({port for port in range(14) if port in each} for each in (one, other))
+    assert ports == set(range(one.first, one.last + 1))
+    assert one.meets(other) is bool(ports & others)
+    assert one.within(other) is (ports <= others)
+
+
+@pytest.mark.parametrize(
+    "text", ["shop.example", "*.shop.example", "localhost", "xn--bcher-kva.example", "10.1.2.3",
+             "a_b.example", "*.example"],
+)  # fmt: skip
+def test_hosts_of_a_target(text):
+    """Every host a crawler may ask for, as its authority spells it."""
+    assert check_host_pattern(text) == text
+
+
+@pytest.mark.parametrize(
+    "text", ["shop.example.", "shop.example\n", "a" * 64, ".".join(["a" * 60] * 5), "*.", "*.*.a",
+             "shop .example", "-shop.example", 'shop"]=nil--', "bücher.example"],
+)  # fmt: skip
+def test_what_is_no_host_of_a_target(text):
+    """No such text reaches the Lua script."""
+    with pytest.raises(ValueError, match="; write a host"):
+        check_host_pattern(text)
 
 
 @pytest.mark.parametrize(

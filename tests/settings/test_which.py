@@ -6,10 +6,11 @@ import json
 import os
 import subprocess
 import sys
+from ipaddress import ip_address, ip_network
 
 import pytest
 
-from components.attribution.render import chain_name
+from components.attribution.render import envoy_filters
 from settings.loading import ROOT, load_stack_file
 from settings.which import main
 
@@ -29,22 +30,24 @@ def ask(capsys, *arguments: str):
 
 
 @pytest.mark.parametrize(
-    ("address", "vendor", "covered_by", "pool", "chain"),
+    ("address", "vendor", "covered_by", "chain"),
     [
-        ("127.1.0.10", "vendor-a", "127.1.0.0/16", None, "proxy-vendor_vendor-a_http"),
-        ("127.1.0.10:3128", "vendor-a", "127.1.0.0/16", None, "proxy-vendor_vendor-a_http"),
-        ("127.1.0.10:1080", "vendor-a", "127.1.0.0/16", None, "proxy-vendor_vendor-a_opaque"),
-        ("127.4.0.77:3128", "vendor-e", "127.4.0.77/32", None, "proxy-vendor_vendor-e_http"),
+        ("127.1.0.10", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_4_http"),
+        ("127.1.0.10:3128", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_4_http"),
+        ("127.1.0.10:1080", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_4_opaque"),
+        ("127.4.0.77:3128", "vendor-e", "127.4.0.77/32", "proxy-vendor_vendor-e_2_http"),
+        ("[::1]:3128", "vendor-h", "::1/128", "proxy-vendor_vendor-h_7_http"),
+        ("127.7.0.10:3128", "vendor-i", "127.7.0.0/16", "proxy-vendor_vendor-i_3_opaque"),
     ],
 )
-def test_an_address_of_one_vendor(capsys, lab, address, vendor, covered_by, pool, chain):
-    """The port decides only what is looked into, never whose it is."""
+def test_an_address_of_one_vendor(capsys, lab, address, vendor, covered_by, chain):
+    """Where a vendor has all ports, the port decides only what is looked into."""
     assert ask(capsys, address, "--stack", "lab") == (
         0,
         {
             "vendor": vendor,
             "range": covered_by,
-            "pool": pool,
+            "pool": None,
             "chain": chain,
             "status": 0,
             "findings": [],
@@ -53,7 +56,7 @@ def test_an_address_of_one_vendor(capsys, lab, address, vendor, covered_by, pool
     )
 
 
-@pytest.mark.parametrize("address", ["127.9.9.9:3128", "8.8.8.8", "[2001:db8::1]:3128", "::1"])
+@pytest.mark.parametrize("address", ["127.9.9.9:3128", "8.8.8.8", "[2001:db8::1]:3128", "::2"])
 def test_an_address_outside_every_range(capsys, lab, address):
     """Unknown is an answer, not an error: that traffic keeps Istio's own way."""
     status, found, _ = ask(capsys, address, "--stack", "lab")
@@ -88,16 +91,73 @@ def test_a_vendor_that_is_not_inspected_has_the_opaque_chain(capsys, monkeypatch
     monkeypatch.setenv("STACK_FILE", str(path))
     for address in ("[2001:db8::1]:3128", "2001:db8::1"):
         _, found, _ = ask(capsys, address, "--stack", "x")
-        assert found["chain"] == "proxy-vendor_vendor-a_opaque"
+        assert found["chain"] == "proxy-vendor_vendor-a_6_opaque"
 
 
-def test_chains_are_named_as_they_are_rendered(capsys, lab):
+def test_the_port_decides_where_vendors_share_an_address(capsys, lab):
+    """One gateway, two vendors; a port of neither is unknown, in the same chain."""
+    found = {}
+    for port in (3128, 3140, 3149, 3150):
+        _, answer, _ = ask(capsys, f"127.6.0.10:{port}", "--stack", "lab")
+        found[port] = (answer["vendor"], answer["range"], answer["chain"])
+    chain = "proxy-vendor_vendor-f.vendor-g_2"
+    assert found == {
+        3128: ("vendor-f", "127.6.0.0/24", f"{chain}_http"),
+        3140: ("vendor-g", "127.6.0.0/24", f"{chain}_http"),
+        3149: ("vendor-g", "127.6.0.0/24", f"{chain}_http"),
+        3150: ("unknown", None, f"{chain}_opaque"),
+    }
+
+
+def test_an_address_held_by_port_needs_its_port(capsys, lab):
+    """Either answer would be wrong for half of the connections."""
+    status, found, errors = ask(capsys, "127.6.0.10", "--stack", "lab")
+    assert status == found["status"] == 2
+    assert errors == [
+        "ADDRESS: '127.6.0.10' is one that vendors hold by port (vendor-f, vendor-g); "
+        "add the port, like :3128"
+    ]
+
+
+def test_ports_within_and_around_another_vendors_range(capsys, monkeypatch, tmp_path):
+    """Inside, other ports stay the outer vendor's; around, an inner vendor of all ports decides."""
+    path = tmp_path / "Pulumi.x.yaml"
+    path.write_text(
+        "config:\n  proxy-observability:cluster: x\n  proxy-observability:vendors:\n"
+        "    - {name: outer, cidrs: [10.0.0.0/8]}\n"
+        "    - {name: ported, cidrs: [10.1.0.0/16], ports: [3128]}\n"
+        "    - {name: inner, cidrs: [10.1.1.0/24]}\n"
+    )
+    monkeypatch.setenv("STACK_FILE", str(path))
+    vendors = {}
+    for address in ("10.1.0.1:3128", "10.1.0.1:3129", "10.1.1.1", "10.1.1.1:3128", "10.2.0.1"):
+        status, found, _ = ask(capsys, address, "--stack", "x")
+        vendors[address] = found["vendor"]
+        assert status == 0
+    assert list(vendors.values()) == ["ported", "outer", "inner", "inner", "outer"]
+    _, found, errors = ask(capsys, "10.1.0.1", "--stack", "x")
+    assert "(ported, outer)" in errors[0]
+
+
+@pytest.mark.parametrize(
+    "address", ["127.1.0.10", "127.1.8.9", "127.2.200.1", "127.6.0.1", "127.7.0.1", "[::1]"]
+)
+@pytest.mark.parametrize("port", [3128, 3145, 1])
+def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
     """The name is what an operator looks for in the sidecar's configuration."""
-    vendor = load_stack_file(LAB).vendors[0]
-    _, http, _ = ask(capsys, "127.1.0.10:3128", "--stack", "lab")
-    _, opaque, _ = ask(capsys, "127.1.0.10:1", "--stack", "lab")
-    assert http["chain"] == chain_name(vendor, "http")
-    assert opaque["chain"] == chain_name(vendor, "opaque")
+    filters = envoy_filters(load_stack_file(LAB).vendors, patience_seconds=1, selector={})
+    rendered = {
+        patch["patch"]["value"]["name"]: patch["patch"]["value"]["filter_chain_match"]
+        for spec in filters.values()
+        for patch in spec["configPatches"]
+        if patch["applyTo"] == "FILTER_CHAIN"
+    }
+    _, found, _ = ask(capsys, f"{address}:{port}", "--stack", "lab")
+    match = rendered[found["chain"]]
+    ip = ip_address(address.strip("[]"))
+    prefixes = [f"{one['address_prefix']}/{one['prefix_len']}" for one in match["prefix_ranges"]]
+    assert any(ip in ip_network(prefix) for prefix in prefixes)
+    assert ("application_protocols" in match) is found["chain"].endswith("_http")
 
 
 @pytest.mark.parametrize(
