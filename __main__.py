@@ -11,7 +11,8 @@ from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi_kubernetes import Provider
 
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
-from components.attribution.guard import refuse_undeployable
+from components.attribution.guard import envoy_here, refuse_undeployable
+from components.attribution.render import envoy_filters
 from components.contents import crawler_program, rule_files
 from components.grafana.component import GrafanaServer, GrafanaServerArgs
 from components.labels import labels
@@ -29,7 +30,14 @@ from settings.loading import SettingsError, settings_of_pulumi_config
 try:
     settings = settings_of_pulumi_config({**get_config_env(), **CONFIG.get()})
     expected_series = series_per_sidecar(settings)
-    refuse_undeployable(settings)
+    # Once for all namespaces: thousands of ranges take a second.
+    filters = envoy_filters(
+        settings.vendors,
+        targets=settings.targets,
+        patience_seconds=settings.telemetry.patience,
+        selector=settings.crawlers.selector,
+    )
+    refuse_undeployable(settings.vendors, filters, envoy=envoy_here())
 except SettingsError as error:
     # Pulumi prints the findings alone; any other exception comes with a traceback.
     raise pulumi.RunError(str(error)) from None
@@ -72,8 +80,7 @@ attributions = [
         f"attribution-{name}",
         VendorAttributionArgs(
             namespace=namespace,
-            vendors=settings.vendors,
-            patience_seconds=settings.telemetry.patience,
+            filters=filters,
             selector=settings.crawlers.selector,
             egress_hosts=settings.crawlers.egress_hosts,
             labels=labels("vendor-attribution"),

@@ -1,17 +1,20 @@
 -- Tells what only HTTP shows of a proxied request: whose address it went to, the
 -- vendor's pool, how long the vendor took to answer, and the vendor's own verdict.
 --
--- Envoy loads this once per worker; both hooks run once per request. Nothing here
--- raises, blocks, logs or changes a header: when in doubt a value stays unset and the
--- request goes on. The vendor label itself does not depend on this script: a constant of
+-- Envoy loads this once per worker; both hooks run once per request. The hooks never raise,
+-- block, log or change a header: when in doubt a value stays unset and the request goes on.
+-- Loading does raise where the catalogue cannot be read: Envoy then keeps what it has and counts
+-- a rejected update. The vendor label itself does not depend on this script: a constant of
 -- the filter chain carries it, so a script that fails loses detail and never a count.
 
--- Filled by components/attribution/lua.py, one sorted range a line, so a diff names the range.
+-- Filled by components/attribution/lua.py, one sorted range a line, so a diff names the range:
+-- "10.1.8.0/24 vendor-a residential", with `-` for no pool, and ports behind where they decide.
 local CATALOGUE = nil
 
 local NAMESPACE = "proxy_observability"
 local UNKNOWN = "unknown"
-local MAX_REMEMBERED_ADDRESSES = 4096
+local MAX_REMEMBERED = 4096
+local MAX_AUTHORITY = 260 -- DNS's longest name and a port: beyond it, nobody's host
 
 local function ipv4_number(text) -- nil unless dotted decimal with four octets
   local a, b, c, d = text:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
@@ -73,22 +76,56 @@ local function block_key(number, groups, prefix_length)
   return ipv6_key(groups, prefix_length)
 end
 
--- Per family a list of levels { length, owners }, longest prefix first: the first hit wins.
-local function build_index(ranges)
-  local by_length = { ipv4 = {}, ipv6 = {} }
-  for _, range in ipairs(ranges) do
-    local address, length = range[1]:match("^(.+)/(%d+)$")
+local function port_ranges(text) -- "3128,10000-10999" as {{first, last}}; nil for every port
+  local ranges = {}
+  for first, last in text:gmatch("(%d+)%-?(%d*)") do
+    first = tonumber(first)
+    table.insert(ranges, { first, tonumber(last) or first })
+  end
+  return #ranges > 0 and ranges or nil
+end
+
+-- Whose a range is: "vendor-a residential" or "vendor-e - 10000-10999", one on each line
+-- where vendors differ by port.
+local function claims_of(text)
+  local claims = {}
+  for vendor, pool, ports in text:gmatch("(%S+) (%S+) ?([%d,-]*)\n") do
+    table.insert(claims, {
+      vendor = vendor,
+      pool = pool ~= "-" and pool or nil,
+      ports = port_ranges(ports),
+    })
+  end
+  return claims
+end
+
+-- Per family a list of levels { length, claims }, longest prefix first. `claims` leads from a
+-- range's leading bits to whose it is; ranges of one owner share the answer, so 10,000 of them
+-- are 10,000 numbers and no tables.
+local function build_index(lines)
+  local by_length, read = { ipv4 = {}, ipv6 = {} }, 0
+  for address, length, owner in lines:gmatch("(%S+)/(%d+) ([^\n]+\n)") do
     length = tonumber(length)
     local number = ipv4_number(address)
+    local groups = not number and ipv6_groups(address)
+    assert(number or groups, "not an address")
     local lengths = number and by_length.ipv4 or by_length.ipv6
     lengths[length] = lengths[length] or {}
-    lengths[length][block_key(number, not number and ipv6_groups(address), length)] = range
+    local key = block_key(number, groups, length)
+    lengths[length][key] = (lengths[length][key] or "") .. owner
+    read = read + 1
   end
+  local _, written = lines:gsub("\n", "")
+  assert(read > 0 and read == written, "a line that is no range")
 
-  local index = { ipv4 = {}, ipv6 = {} }
+  local index, known = { ipv4 = {}, ipv6 = {} }, {}
   for family, lengths in pairs(by_length) do
     for length, owners in pairs(lengths) do
-      table.insert(index[family], { length = length, owners = owners })
+      for key, text in pairs(owners) do
+        known[text] = known[text] or claims_of(text)
+        owners[key] = known[text]
+      end
+      table.insert(index[family], { length = length, claims = owners })
     end
     table.sort(index[family], function(a, b)
       return a.length > b.length
@@ -97,53 +134,89 @@ local function build_index(ranges)
   return index
 end
 
-local function find_range(index, ip) -- the catalogue's row for a bare address, or nil
-  -- A dual-stack listener may print an IPv4 destination in its mapped form.
-  local number = ipv4_number(ip:match("^::ffff:([%d%.]+)$") or ip)
-  local groups
-  if not number then
-    groups = ipv6_groups(ip)
-    if not groups then
-      return nil
+local function has_port(claim, port)
+  if not claim.ports then
+    return true
+  end
+  for _, range in ipairs(claim.ports) do
+    if port and range[1] <= port and port <= range[2] then
+      return true
     end
   end
+  return false
+end
+
+local function find_claim(index, ip, port) -- the longest prefix's that has the port, or nil
+  -- A dual-stack listener may print an IPv4 destination in its mapped form.
+  local number = ipv4_number(ip:match("^::ffff:([%d%.]+)$") or ip)
+  local groups = not number and ipv6_groups(ip)
+  if not number and not groups then
+    return nil
+  end
   for _, level in ipairs(number and index.ipv4 or index.ipv6) do
-    local range = level.owners[block_key(number, groups, level.length)]
-    if range then
-      return range
+    for _, claim in ipairs(level.claims[block_key(number, groups, level.length)] or {}) do
+      if has_port(claim, port) then
+        return claim
+      end
     end
   end
   return nil
 end
 
-local function bare_address(address) -- "10.1.0.10:3128" or "[2001:db8::1]:3128" without the port
-  return address:match("^%[(.-)%]:%d+$") or address:match("^([^:]+):%d+$") or address
+local function split(address) -- "10.1.0.10:3128" or "[2001:db8::1]:3128" into address and port
+  local ip, port = address:match("^%[(.-)%]:(%d+)$")
+  if not ip then
+    ip, port = address:match("^([^:]+):(%d+)$")
+  end
+  return ip or address, tonumber(port)
 end
 
-local INDEX = build_index(CATALOGUE and CATALOGUE.ranges or {})
-local VERDICTS = CATALOGUE and CATALOGUE.verdicts or {}
-local VENDOR = CATALOGUE and CATALOGUE.vendor or UNKNOWN
+local INDEX = build_index(CATALOGUE.ranges)
+local VERDICTS = CATALOGUE.verdicts
+local TARGETS = CATALOGUE.targets
+local HAS_TARGETS = next(TARGETS) ~= nil
+CATALOGUE = nil -- its text has served
 
--- A crawler talks to few proxies many times: parse each address once. Bounded, because
--- the addresses are the crawler's choice.
-local remembered, remembered_count = {}, 0
-
-local function range_of(address)
-  local range = remembered[address]
-  if range == nil then
-    range = find_range(INDEX, bare_address(address)) or false
-    if remembered_count >= MAX_REMEMBERED_ADDRESSES then
-      remembered, remembered_count = {}, 0
+-- Remembers the answers of `find` for texts that come again and again: a crawler talks to few
+-- proxies many times, and parsing is what a look-up costs. Bounded, since texts are its choice.
+local function remembering(find)
+  local known, count = {}, 0
+  return function(text)
+    local answer = known[text]
+    if answer == nil then
+      answer = find(text) or false
+      if count >= MAX_REMEMBERED then
+        known, count = {}, 0
+      end
+      known[text] = answer
+      count = count + 1
     end
-    remembered[address] = range
-    remembered_count = remembered_count + 1
+    return answer
   end
-  return range
+end
+
+local claim_of = remembering(function(address)
+  return find_claim(INDEX, split(address))
+end)
+
+-- "shop.example:443" is a host of TARGETS, or below one that begins with "*.".
+local find_target = remembering(function(authority)
+  local host = authority:lower():gsub(":%d+$", "")
+  local target, dot = TARGETS[host], host:find(".", 1, true)
+  while not target and dot do
+    target = TARGETS["*" .. host:sub(dot)]
+    dot = host:find(".", dot + 1, true)
+  end
+  return target
+end)
+
+local function target_of(authority) -- a text of megabytes is neither searched nor kept
+  return #authority <= MAX_AUTHORITY and find_target(authority)
 end
 
 -- The first rule that fits the answer; rules are grouped by status, in the stack's order.
-local function verdict_of(headers)
-  local rules = VERDICTS[headers:get(":status")]
+local function verdict_of(vendor, headers)
+  local rules = VERDICTS[vendor] and VERDICTS[vendor][headers:get(":status")]
   if not rules then
     return nil
   end
@@ -159,24 +232,29 @@ end
 function envoy_on_request(handle) -- global because Envoy looks it up by name
   local stream = handle:streamInfo()
   local metadata = stream:dynamicMetadata()
-  metadata:set(NAMESPACE, "started_milliseconds", handle:timestamp())
 
   -- The name is for access logs and whoever else reads metadata; metrics use the constant.
-  local range = range_of(stream:downstreamLocalAddress())
-  metadata:set(NAMESPACE, "proxy_vendor", range and VENDOR or UNKNOWN)
-  if range and range[2] then
-    metadata:set(NAMESPACE, "proxy_pool", range[2])
+  local claim = claim_of(stream:downstreamLocalAddress())
+  metadata:set(NAMESPACE, "proxy_vendor", claim and claim.vendor or UNKNOWN)
+  if claim and claim.pool then
+    metadata:set(NAMESPACE, "proxy_pool", claim.pool)
+  end
+
+  local target = HAS_TARGETS and target_of(handle:headers():get(":authority") or "")
+  if target then
+    metadata:set(NAMESPACE, "proxy_target", target)
   end
 end
 
 function envoy_on_response(handle)
-  local metadata = handle:streamInfo():dynamicMetadata()
-  local own = metadata:get(NAMESPACE)
-  if own and own.started_milliseconds then
-    metadata:set(NAMESPACE, "setup_milliseconds", handle:timestamp() - own.started_milliseconds)
-  end
+  local stream = handle:streamInfo()
+  local metadata = stream:dynamicMetadata()
 
-  local verdict = verdict_of(handle:headers())
+  -- Envoy knows when the request began; the labels' CEL takes the difference.
+  metadata:set(NAMESPACE, "answered_milliseconds", handle:timestamp())
+
+  local claim = claim_of(stream:downstreamLocalAddress())
+  local verdict = claim and verdict_of(claim.vendor, handle:headers())
   if verdict then
     metadata:set(NAMESPACE, "verdict", verdict)
   end

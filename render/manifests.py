@@ -14,14 +14,14 @@ HELM_FOLDER = "helm"
 RELEASE_TYPE = "kubernetes:helm.sh/v3:Release"
 
 
-class _Manifest(yaml.SafeDumper):
+class _Manifest(yaml.CSafeDumper):  # in C: thousands of ranges take a second, not five
     """Block style throughout, so that Lua and dashboards differ by line."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
 
 
-def _text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+def _text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
     style = "|" if "\n" in text else None
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from components.attribution.render import envoy_filters, sidecar_spec
-from settings.model import Vendor
+from components.attribution.render import filters_before, sidecar_spec
 
 
 @dataclass(frozen=True, kw_only=True)
 class VendorAttributionArgs:
     """What to attribute, and for whom.
 
-    `selector` empty means every pod of `namespace`; `egress_hosts` are the services of other
+    `filters` are the EnvoyFilters' specs by name, as `render.envoy_filters` returns them for this
+    `selector` (empty: every pod of `namespace`); `egress_hosts` are the services of other
     namespaces that stay known to them; `labels` go on each object.
     """
 
     namespace: pulumi.Input[str]
-    vendors: tuple[Vendor, ...]
-    patience_seconds: int
+    filters: Mapping[str, dict[str, Any]]
     egress_hosts: tuple[str, ...] = ()
     selector: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
@@ -57,11 +57,11 @@ class VendorAttribution(pulumi.ComponentResource):
             spec=sidecar_spec(args.egress_hosts, args.selector),
             opts=child,
         )
-        filters = envoy_filters(
-            args.vendors, patience_seconds=args.patience_seconds, selector=args.selector
-        )
-        for filter_name, spec in filters.items():
-            CustomResource(
+        before = filters_before(args.filters)
+        made: dict[str, CustomResource] = {}
+        # Clusters first, and last when all is destroyed: a chain never stands without its own.
+        for filter_name in sorted(args.filters, key=lambda one: len(before[one])):
+            made[filter_name] = CustomResource(
                 f"{name}-{filter_name}",
                 api_version="networking.istio.io/v1alpha3",
                 kind="EnvoyFilter",
@@ -69,8 +69,11 @@ class VendorAttribution(pulumi.ComponentResource):
                 metadata=ObjectMetaArgs(
                     name=filter_name, namespace=args.namespace, labels=dict(args.labels)
                 ),
-                spec=spec,
-                opts=child,
+                spec=args.filters[filter_name],
+                opts=pulumi.ResourceOptions.merge(
+                    child,
+                    pulumi.ResourceOptions(depends_on=[made[one] for one in before[filter_name]]),
+                ),
             )
-        self.filter_names = pulumi.Output.from_input(list(filters))
+        self.filter_names = pulumi.Output.from_input(list(args.filters))
         self.register_outputs({"filter_names": self.filter_names})

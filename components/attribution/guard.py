@@ -3,47 +3,162 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
+import tempfile
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
 
-from components.attribution.render import envoy_filters
+from components.attribution.dry_run import script_faults
+from components.attribution.groups import Group, groups
+from components.attribution.render import Json, clusters_held, clusters_needed
+from components.attribution.standalone import scripts_by_name, validation_bootstrap
 from settings.loading import SettingsError
-from settings.model import StackSettings
+from settings.model import Vendor
+from tools.find import NotFoundError, find
 
-# etcd takes requests of 1.5 MiB (its --max-request-bytes); the API server adds managedFields,
-# which name every field of a patch once more.
+# etcd takes requests of 1.5 MiB (its --max-request-bytes); the API server adds managedFields and
+# metadata to what is sent.
 MAX_OBJECT_BYTES = 1_000_000
 
 # Envoy looks prefixes up in a trie with a fixed number of nodes: 8,000 IPv6 ranges fitted (1.40),
 # 16,000 did not, and a listener that is refused keeps new pods from starting.
 MAX_IPV6_RANGES = 8000
 
+MAX_NAME = 253  # of a Kubernetes object
 
-def refuse_undeployable(settings: StackSettings) -> None:
-    """Render every EnvoyFilter and measure it.
+# A chain tells its vendors apart by one CEL expression, which Envoy reads to a depth of 32.
+MAX_SHARING = 16
+
+VALIDATION_SECONDS = 60.0
+OLDEST_ENVOY = (1, 39)
+
+
+@lru_cache(maxsize=1)
+def envoy_here() -> Path | None:
+    """Return this machine's Envoy, if it has one that is not older than the chains need."""
+    try:
+        envoy = find("envoy")
+        said = subprocess.run(
+            [str(envoy), "--version"], capture_output=True, text=True, timeout=10, check=False
+        ).stdout
+    except (NotFoundError, OSError, subprocess.TimeoutExpired):
+        return None
+    version = re.search(r"/(\d+)\.(\d+)\.\d+/", said)
+    # An older one would refuse settings that the sidecars of Istio 1.31 know.
+    known = version is not None and (int(version[1]), int(version[2])) >= OLDEST_ENVOY
+    return envoy if known else None
+
+
+def refuse_undeployable(
+    vendors: Sequence[Vendor], filters: Mapping[str, Json], envoy: Path | None
+) -> None:
+    """Check the rendered EnvoyFilters of a stack.
+
+    Args:
+        vendors: the stack's.
+        filters: as `render.envoy_filters` returns them.
+        envoy: a binary that validates them whole; None where the machine has none.
 
     Raises:
-        SettingsError: a vendor's object is larger than the cluster's store can hold, or the
-            ranges are more than Envoy's look-up can.
+        SettingsError: an object is larger than the cluster's store can hold or has too long a
+            name, the ranges or the vendors of one address are more than Envoy can tell apart, a
+            chain lacks a cluster, a script does not load or names another vendor than the
+            catalogue, or Envoy refuses it all.
     """
-    filters = envoy_filters(
-        settings.vendors,
-        patience_seconds=settings.telemetry.patience,
-        selector=settings.crawlers.selector,
-    )
-    sizes = {name: len(json.dumps(spec).encode()) for name, spec in filters.items()}
-    findings = []
-    for index, vendor in enumerate(settings.vendors):
-        size = sizes[f"proxy-vendor-{vendor.name}"]
+    together = groups(vendors)
+    findings = [*_too_large(vendors, filters), *_too_many_together(together, filters)]
+    findings += [*_without_cluster(filters), *_wrong_scripts(together, filters)]
+    if envoy is not None and not findings:
+        findings += _refused_by_envoy(envoy, filters)
+    if findings:
+        raise SettingsError(findings)
+
+
+def _too_large(vendors: Sequence[Vendor], filters: Mapping[str, Json]) -> Iterator[str]:
+    for name, spec in filters.items():
+        size = len(json.dumps(spec))
         if size > MAX_OBJECT_BYTES:
-            findings.append(
-                f"vendors[{index}].cidrs: {len(vendor.cidrs)} ranges make an EnvoyFilter of "
-                f"{size / 1e6:.1f} MB, and the cluster stores {MAX_OBJECT_BYTES / 1e6:.0f} MB; "
-                "join neighbouring ranges, or split the vendor in two"
+            yield (
+                f"vendors: EnvoyFilter {name} is {size / 1e6:.1f} MB, and the cluster stores "
+                f"{MAX_OBJECT_BYTES / 1e6:.0f} MB; join neighbouring ranges, split the vendor in "
+                "two, or name fewer hosts in targets"
             )
-    ipv6 = sum(entry.network.version == 6 for v in settings.vendors for entry in v.cidrs)
+    networks = {entry.network for vendor in vendors for entry in vendor.cidrs}
+    ipv6 = sum(network.version == 6 for network in networks)
     if ipv6 > MAX_IPV6_RANGES:
-        findings.append(
+        yield (
             f"vendors: {ipv6} IPv6 ranges together, and Envoy's look-up holds {MAX_IPV6_RANGES}; "
             "join neighbouring ranges"
         )
-    if findings:
-        raise SettingsError(findings)
+
+
+def _too_many_together(together: Sequence[Group], filters: Mapping[str, Json]) -> Iterator[str]:
+    for group in together:
+        if len(group.vendors) > MAX_SHARING:
+            yield (
+                f"vendors: {len(group.vendors)} share {group.chains[0].networks[0]} by port, and "
+                f"Envoy tells {MAX_SHARING} apart; give some of them addresses of their own"
+            )
+    for name in filters:
+        if len(name) > MAX_NAME:
+            yield (
+                f"vendors: EnvoyFilter {name[:40]}… is named after all vendors that share "
+                f"addresses, in {len(name)} characters, and Kubernetes takes {MAX_NAME}; "
+                "give them shorter names"
+            )
+
+
+def _without_cluster(filters: Mapping[str, Json]) -> Iterator[str]:
+    held = {cluster for spec in filters.values() for cluster in clusters_held(spec)}
+    for name, spec in filters.items():
+        for chain, needed in clusters_needed(spec).items():
+            for cluster in sorted(needed - held):
+                yield (
+                    f"EnvoyFilter {name}: chain {chain} leads to cluster {cluster}, which none "
+                    "adds: its requests would get 503; this is a defect of the program, report it"
+                )
+
+
+def _wrong_scripts(together: Sequence[Group], filters: Mapping[str, Json]) -> Iterator[str]:
+    sources = scripts_by_name(filters)
+    for group in together:
+        for chain in group.chains if group.parses_http else ():
+            name = f"{chain.name}_lua"
+            for fault in script_faults(chain, sources[name]):
+                yield f"lua/attribution.lua: filled for {name} it {fault}; correct the script"
+
+
+def _refused_by_envoy(envoy: Path, filters: Mapping[str, Json]) -> Iterator[str]:
+    if complaint := _validated(envoy, json.dumps(validation_bootstrap(filters))):
+        yield (
+            f"EnvoyFilters: Envoy refuses them ({complaint}); "
+            "this is a defect of the program, report it"
+        )
+
+
+@lru_cache(maxsize=32)
+def _validated(envoy: Path, bootstrap: str) -> str:
+    """Return what Envoy says against a configuration, in one line; nothing where it is fine."""
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "envoy.json"
+        file.write_text(bootstrap)
+        arguments = ["--mode", "validate", "-c", str(file), "--log-level", "error"]
+        try:
+            run = subprocess.run(
+                [str(envoy), *arguments, "--disable-hot-restart"],
+                capture_output=True,
+                text=True,
+                timeout=VALIDATION_SECONDS,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return ""  # no verdict: the machine's trouble, not the configuration's
+    if run.returncode == 0 or "rror" not in run.stdout + run.stderr:
+        return ""
+    said = " ".join((run.stderr or run.stdout).split())
+    # Envoy puts the time, its source and the file's name before it, and may put the whole
+    # configuration in the middle.
+    reason = said.rpartition(f"'{file}': ")[2]
+    return reason if len(reason) <= 1000 else f"{reason[:300]} … {reason[-600:]}"

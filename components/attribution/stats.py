@@ -6,8 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from components.attribution.groups import CLUSTER_PREFIX, Group
 from components.attribution.outcome import (
     PROXY_POOL,
+    PROXY_TARGET,
     PROXY_VENDOR,
     PROXY_VISIBILITY,
     SETUP_IS_KNOWN,
@@ -17,7 +19,7 @@ from components.attribution.outcome import (
 )
 from settings.model import Vendor
 
-CLUSTER_PREFIX = "proxy-vendor_"
+PASSTHROUGH = "PassthroughCluster"  # Istio's, for what is in nobody's range
 HTTP_STAT_PREFIX = "proxyobs;"
 """Ends in `;` because Istio's tag rules end a name there; its HTTP rule knows no `-`."""
 
@@ -74,15 +76,18 @@ SCRAPED_METRICS = (
 """Every name the sidecars' scrape keeps: what rules and boards use, and no more."""
 
 
-def http_plugin_config(vendor: Vendor, patience_seconds: int) -> dict[str, Any]:
-    """Return istio.stats' PluginConfig for a vendor's HTTP chain.
+def http_plugin_config(
+    group: Group, *, with_targets: bool, patience_seconds: int
+) -> dict[str, Any]:
+    """Return istio.stats' PluginConfig for a chain that parses HTTP.
 
     `drop`, `tags_to_remove`, `dimensions` and `definitions` are documented in Istio's
     envoy/extensions/stats/config.proto. A custom metric carries only its own dimensions and
     is recorded for every request; one whose time is not known has no vendor there, and the
     scrape drops that series.
     """
-    pool = {"proxy_pool": PROXY_POOL} if any(entry.pool for entry in vendor.cidrs) else {}
+    pool = {"proxy_pool": PROXY_POOL} if group.has_pools else {}
+    target = {"proxy_target": PROXY_TARGET} if with_targets else {}
     return {
         "@type": "type.googleapis.com/stats.PluginConfig",
         "disable_host_header_fallback": True,
@@ -98,6 +103,7 @@ def http_plugin_config(vendor: Vendor, patience_seconds: int) -> dict[str, Any]:
                     "proxy_outcome": proxy_outcome(patience_seconds),
                     "response_code": response_code(),
                     **pool,
+                    **target,
                 },
             },
             {
@@ -132,7 +138,7 @@ def proxy_stats_matcher() -> dict[str, list[str]]:
     names = "|".join(UPSTREAM_STATS)
     return {
         "inclusionRegexps": [
-            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|PassthroughCluster);\.({names})",
+            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{PASSTHROUGH});\.({names})",
             rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
         ]
     }
@@ -147,11 +153,13 @@ def bucket_annotation(buckets: Sequence[int]) -> str:
     return json.dumps({f"istiocustom.istio_{SETUP_METRIC}": list(buckets)})
 
 
-def expected_series_per_sidecar(vendors: Sequence[Vendor], buckets: Sequence[int]) -> int:
+def expected_series_per_sidecar(
+    vendors: Sequence[Vendor], buckets: Sequence[int], targets: int = 0
+) -> int:
     """Estimate the series Prometheus stores for one sidecar that uses every vendor.
 
     Counts six outcomes, one status code each, in both visibilities: a busy sidecar in a bad
-    hour, not the worst case.
+    hour, not the worst case. `targets` is the number of target groups; `other` comes on top.
     """
     outcomes, visibilities = 6, 2
     histogram = visibilities * (len(buckets) + 3)  # + le="+Inf", _sum, _count
@@ -161,5 +169,5 @@ def expected_series_per_sidecar(vendors: Sequence[Vendor], buckets: Sequence[int
         total += len(UPSTREAM_STATS) + opaque
         if vendor.inspect == "http":
             pools = len({entry.pool for entry in vendor.cidrs})
-            total += visibilities * outcomes * pools + histogram
+            total += visibilities * outcomes * pools * (targets + 1) + histogram
     return total

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.attribution.stats import CLUSTER_PREFIX, SCRAPED_METRICS
+from components.attribution.groups import CLUSTER_PREFIX
+from components.attribution.stats import SCRAPED_METRICS
 from components.labels import COMPONENT, selector
 from settings.values import format_duration
 

@@ -20,13 +20,15 @@ def series_per_sidecar(settings: StackSettings) -> int:
         SettingsError: more than `telemetry.seriesBudget`. Refused here, since afterwards it
             would show as a Prometheus out of memory.
     """
-    expected = expected_series_per_sidecar(settings.vendors, settings.telemetry.buckets)
+    expected = expected_series_per_sidecar(
+        settings.vendors, settings.telemetry.buckets, len(settings.targets)
+    )
     budget = settings.telemetry.series_budget
     if expected > budget:
         raise SettingsError(
             [
                 f"telemetry.seriesBudget: {budget} is less than the {expected} series expected of "
-                "a sidecar; raise it, or have fewer vendors, pools or telemetry.buckets"
+                "a sidecar; raise it, or have fewer vendors, pools, targets or telemetry.buckets"
             ]
         )
     return expected

@@ -1,26 +1,412 @@
-"""A stack that the cluster could not store is refused before it is applied."""
+"""What would fail in the cluster is refused while it is still text, in a sentence."""
 
 from __future__ import annotations
 
+import copy
+import json
+import re
+from collections.abc import Callable
 from ipaddress import ip_address
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from components.attribution.guard import refuse_undeployable
-from settings.loading import SettingsError, parse_settings
+from components.attribution import guard
+from components.attribution.guard import envoy_here, refuse_undeployable
+from components.attribution.render import envoy_filters
+from components.attribution.standalone import validation_bootstrap
+from settings.loading import ROOT, SettingsError, load_stack_file
+from settings.model import Target, Vendor
+from settings.values import AddressRange, parse_network
+from tools.find import NotFoundError, find
+
+Filters = dict[str, Any]
+
+A = Vendor(name="vendor-a", cidrs=("10.1.0.0/16",))
+F = Vendor(name="vendor-f", cidrs=("10.6.0.0/24", "2001:db8::/32"), ports=(3128,))
+G = Vendor(
+    name="vendor-g", cidrs=("10.6.0.0/24",), ports=("4000-4999", 5000), http_ports=("4000-4999",)
+)
+OPAQUE = Vendor(name="vendor-o", cidrs=("10.9.0.0/16",), inspect="connections")
+POOLED = Vendor(
+    name="vendor-p",
+    cidrs=("10.8.0.0/16", {"range": "10.8.8.0/24", "pool": "residential"}),
+    outcomes=({"status": 407, "header": "X-Error", "outcome": "blocked"},),
+)
+SHOPS = Target(name="shops", hosts=("shop.example", "*.shop.example"))
+STACKS = [(A,), (OPAQUE,), (F,), (F, G), (A, F, G, OPAQUE, POOLED)]
 
 
-def stack(ranges):
-    first = int(ip_address("10.0.0.0"))
-    cidrs = [f"{ip_address(first + 2 * number)}/32" for number in range(ranges)]
-    return parse_settings({"cluster": "dev", "vendors": [{"name": "vendor-a", "cidrs": cidrs}]})
+def render(*vendors: Vendor) -> Filters:
+    return envoy_filters(vendors, targets=(SHOPS,), patience_seconds=10, selector={})
 
 
-def test_thousands_of_ranges_are_fine_and_too_many_are_named():
-    """etcd refuses an object of 1.5 MB, at `up`, half way through; this says so at preview."""
-    refuse_undeployable(stack(3000))
+def findings(vendors: tuple[Vendor, ...], filters: Filters, envoy: Path | None = None) -> list[str]:
     with pytest.raises(SettingsError) as refused:
-        refuse_undeployable(stack(10_000))
-    (finding,) = str(refused.value).splitlines()
-    assert finding.startswith("vendors[0].cidrs: 10000 ranges make an EnvoyFilter of 1.")
-    assert finding.endswith("join neighbouring ranges, or split the vendor in two")
+        refuse_undeployable(vendors, filters, envoy)
+    assert all(finding.isprintable() for finding in refused.value.findings)
+    return list(refused.value.findings)
+
+
+def values(filters: Filters, apply_to: str) -> list[dict[str, Any]]:
+    return [
+        patch["patch"]["value"]
+        for spec in filters.values()
+        for patch in spec["configPatches"]
+        if patch["applyTo"] == apply_to
+    ]
+
+
+@pytest.fixture(scope="module")
+def envoy() -> Path:
+    return find("envoy")
+
+
+@pytest.mark.parametrize("vendors", STACKS)
+def test_what_is_rendered_passes(vendors, envoy):
+    """Each kind of chain, through everything the guard asks, Envoy's own validation included."""
+    refuse_undeployable(vendors, render(*vendors), envoy)
+
+
+def test_the_lab_and_the_shipped_stacks_pass(envoy):
+    """What a newcomer runs first is not refused."""
+    for path in (*ROOT.glob("Pulumi.*.yaml"), ROOT / "lab" / "Pulumi.lab.yaml"):
+        settings = load_stack_file(path) if path.name != "Pulumi.yaml" else None
+        if settings:
+            filters = envoy_filters(
+                settings.vendors, targets=settings.targets, patience_seconds=1, selector={}
+            )
+            refuse_undeployable(settings.vendors, filters, envoy)
+
+
+def test_what_envoy_validates_is_what_is_rendered():
+    """A chain, cluster or script that the validation leaves out would be refused by sidecars."""
+    vendors = STACKS[-1]
+    filters = render(*vendors)
+    resources = validation_bootstrap(filters)["static_resources"]
+    (listener,) = resources["listeners"]
+    assert [chain["name"] for chain in listener["filter_chains"]] == [
+        "virtualOutbound-catchall-tcp",
+        *(
+            patch["patch"]["value"]["name"]
+            for name in sorted(filters)
+            for patch in filters[name]["configPatches"]
+            if patch["applyTo"] == "FILTER_CHAIN"
+        ),
+    ]
+    rendered = {chain["name"]: chain for chain in values(filters, "FILTER_CHAIN")}
+    for chain in listener["filter_chains"][1:]:
+        own = rendered[chain["name"]]
+        assert chain["filter_chain_match"] == own["filter_chain_match"]
+        assert chain["filters"][0] == own["filters"][0]
+    assert sorted(cluster["name"] for cluster in resources["clusters"]) == sorted(
+        ["PassthroughCluster", *(cluster["name"] for cluster in values(filters, "CLUSTER"))]
+    )
+    text = json.dumps(listener)
+    for extension in values(filters, "EXTENSION_CONFIG"):
+        assert json.dumps(extension["typed_config"]) in text
+    assert "config_discovery" not in text
+    assert "istio.stats" not in text
+
+
+def test_an_object_larger_than_the_cluster_stores():
+    """etcd refuses it at `up`, half way through; this says so at preview."""
+    filters = render(A)
+    filters["proxy-vendor-vendor-a"]["configPatches"][0]["patch"]["value"]["x"] = "x" * 1_200_000
+    assert findings((A,), filters) == [
+        "vendors: EnvoyFilter proxy-vendor-vendor-a is 1.2 MB, and the cluster stores 1 MB; join "
+        "neighbouring ranges, split the vendor in two, or name fewer hosts in targets"
+    ]
+
+
+def test_more_ipv6_ranges_than_envoy_looks_up():
+    """Envoy's trie is full at some point between 8,000 and 16,000: new pods would not start."""
+
+    def stack(count: int, *, ports: tuple[int, ...] = ()) -> Vendor:
+        first = int(ip_address("2001:db8::"))
+        return Vendor(
+            name=f"vendor-{'.'.join(map(str, ports)) or 'a'}",
+            cidrs=tuple(
+                AddressRange(parse_network(str(ip_address(first + (n << 64)))))
+                for n in range(count)
+            ),
+            ports=ports,
+        )
+
+    assert list(guard._too_large((stack(8001),), {})) == [
+        "vendors: 8001 IPv6 ranges together, and Envoy's look-up holds 8000; "
+        "join neighbouring ranges"
+    ]
+    assert list(guard._too_large((stack(8000),), {})) == []
+    # Vendors that share ranges by port share the look-up too.
+    assert list(guard._too_large((stack(5000, ports=(1,)), stack(5000, ports=(2,))), {})) == []
+
+
+def sharing(count: int, prefix: str = "v") -> tuple[Vendor, ...]:
+    return tuple(
+        Vendor(
+            name=f"{prefix}{number}",
+            cidrs=("10.1.0.0/16",),
+            ports=tuple(range(1000 + 40 * number, 1040 + 40 * number, 2)),
+            http_ports=(1000 + 40 * number,),
+        )
+        for number in range(count)
+    )
+
+
+def test_more_vendors_at_an_address_than_envoy_tells_apart(envoy, monkeypatch):
+    """Their one expression would be too deep for Envoy: the most that pass, and one more."""
+    most = sharing(guard.MAX_SHARING)
+    refuse_undeployable(most, render(*most), envoy)
+    more = sharing(guard.MAX_SHARING + 1)
+    assert findings(more, render(*more)) == [
+        "vendors: 17 share 10.1.0.0/16 by port, and Envoy tells 16 apart; "
+        "give some of them addresses of their own"
+    ]
+    monkeypatch.setattr(guard, "MAX_SHARING", 99)
+    (finding,) = findings(more, render(*more), envoy)
+    assert "Expression recursion limit exceeded" in finding
+
+
+def test_a_name_longer_than_kubernetes_takes():
+    """A shared filter is named after all of its vendors."""
+    long = sharing(5, prefix="a-vendor-of-a-name-as-long-as-a-dns-label-may-be-or-nearly-so-")
+    assert findings(long, render(*long)) == [
+        "vendors: EnvoyFilter proxy-shared-a-vendor-of-a-name-as-long-… is named after all vendors "
+        "that share addresses, in 332 characters, and Kubernetes takes 253; "
+        "give them shorter names"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("removed", "chain", "holder", "kinds"),
+    [
+        ("proxy-vendor_vendor-a", "proxy-vendor_vendor-a_4", "proxy-vendor-vendor-a", 2),
+        ("proxy-vendor_vendor-o", "proxy-vendor_vendor-o_1", "proxy-vendor-vendor-o", 1),
+        (
+            "proxy-unowned_vendor-f.vendor-g",
+            "proxy-vendor_vendor-f.vendor-g_2",
+            "proxy-shared-vendor-f.vendor-g",
+            1,
+        ),
+    ],
+)
+def test_a_chain_without_its_cluster(removed, chain, holder, kinds):
+    """Requests that used to pass would get 503."""
+    vendors = (A, F, G, OPAQUE)
+    filters = render(*vendors)
+    for spec in filters.values():
+        spec["configPatches"] = [
+            patch
+            for patch in spec["configPatches"]
+            if patch["patch"]["value"].get("name") != removed
+        ]
+    suffixes = {"proxy-vendor_vendor-o": ["opaque"]}.get(removed, ["http", "opaque"][:kinds])
+    assert findings(vendors, filters) == [
+        f"EnvoyFilter {holder}: chain {chain}_{suffix} leads to cluster {removed}, which none "
+        "adds: its requests would get 503; this is a defect of the program, report it"
+        for suffix in suffixes
+    ]
+
+
+def test_a_shared_chain_without_one_of_its_clusters():
+    """The cluster's name stands within an expression there, and is found all the same."""
+    filters = render(F, G)
+    lost = filters.pop("proxy-vendor-vendor-g")
+    assert len(lost["configPatches"]) == 1
+    told = [finding.partition(": ")[2].split(", which")[0] for finding in findings((F, G), filters)]
+    assert told == [
+        f"chain proxy-vendor_vendor-f.vendor-g_2_{kind} leads to cluster proxy-vendor_vendor-g"
+        for kind in ("http", "opaque")
+    ]
+
+
+def with_script(edit: Callable[[str], str]) -> list[str]:
+    """What is told of a stack whose script was edited."""
+    filters = render(POOLED)
+    for extension in values(filters, "EXTENSION_CONFIG"):
+        source = extension["typed_config"]["default_source_code"]
+        source["inline_string"] = edit(source["inline_string"])
+    return findings((POOLED,), filters)
+
+
+NAMES = ("proxy-vendor_vendor-p_5_lua", "proxy-vendor_vendor-p_7_lua")
+
+
+@pytest.mark.parametrize(
+    ("edit", "fault"),
+    [
+        (
+            lambda text: f"{text}\nlocal x = = 1\n",
+            'does not load: error loading code: [string "<python>"]:LAST: '
+            "unexpected symbol near '='",
+        ),
+        (
+            lambda text: f"{text}\nerror('at load')\n",
+            'does not load: [string "<python>"]:LAST: at load',
+        ),
+        (
+            lambda text: text.replace("function envoy_on_response", "local function unused"),
+            'does not load: [string "<python>"]:LINE: a hook is missing',
+        ),
+        (
+            lambda text: text.replace(
+                "local stream = handle:streamInfo()", "error('at a request')"
+            ),
+            'raises for ADDRESS: [string "<python>"]:LINE: at a request',
+        ),
+        (
+            lambda text: text.replace("vendor-p -", "vendor-q -").replace("residential", "isp"),
+            "names NAMED for ADDRESS; the catalogue says EXPECTED",
+        ),
+        (
+            lambda _: "function envoy_on_request() end function envoy_on_response() end",
+            "names (None, '') for ADDRESS; the catalogue says EXPECTED",
+        ),
+    ],
+)
+def test_a_script_that_fails_or_errs(edit, fault):
+    """It costs pools, verdicts and times in every sidecar, and nobody would be told."""
+    told = with_script(edit)
+    assert len(told) == 2
+    for finding, name in zip(told, NAMES, strict=True):
+        start, end = f"lua/attribution.lua: filled for {name} it ", "; correct the script"
+        assert finding.startswith(start)
+        assert finding.endswith(end)
+        assert pattern(fault).fullmatch(finding[len(start) : -len(end)]), finding
+
+
+def pattern(fault: str) -> re.Pattern[str]:
+    text = re.escape(fault)
+    for word, regex in {
+        "LAST": r"\d+",
+        "LINE": r"\d+",
+        "ADDRESS": r"10\.8\.\d+\.\d+:3128",
+        "NAMED": r"\('vendor-[pq]', '(isp)?'\)",
+        "EXPECTED": r"\('vendor-p', '(residential)?'\)",
+    }.items():
+        text = text.replace(word, regex)
+    return re.compile(text)
+
+
+def test_a_port_that_leads_to_another_vendor_in_the_script():
+    """The dry run asks by port, where ports decide."""
+    filters = render(F, G)
+    for extension in values(filters, "EXTENSION_CONFIG"):
+        source = extension["typed_config"]["default_source_code"]
+        source["inline_string"] = source["inline_string"].replace("4000-4999", "4001-4999")
+    assert findings((F, G), filters) == [
+        "lua/attribution.lua: filled for proxy-vendor_vendor-f.vendor-g_2_lua it names "
+        "('unknown', '') for 10.6.0.0:4000; the catalogue says ('vendor-g', ''); correct the script"
+    ]
+
+
+def add_unknown_field(filters: Filters) -> None:
+    values(filters, "CLUSTER")[0]["no_such_field"] = 1
+
+
+def name_two_chains_alike(filters: Filters) -> None:
+    chains = values(filters, "FILTER_CHAIN")
+    chains[1]["filter_chain_match"] = copy.deepcopy(chains[0]["filter_chain_match"])
+
+
+def break_an_expression(filters: Filters) -> None:
+    constant = values(filters, "FILTER_CHAIN")[0]["filters"][0]["typed_config"]
+    text = constant["on_new_connection"][0]["format_string"]["text_format_source"]
+    text["inline_string"] = "%CEL(destination.port >)%"
+
+
+def offer_a_lone_rule(filters: Filters) -> None:
+    inspector = values(filters, "LISTENER_FILTER")[1]
+    rules = [{"destination_port_range": {"start": 1, "end": 2}}]
+    inspector["filter_disabled"] = {"not_match": {"or_match": {"rules": rules}}}
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (add_unknown_field, "'no_such_field'"),
+        (name_two_chains_alike, "has the same matching rules"),
+        (break_an_expression, "Syntax error"),
+        (offer_a_lone_rule, "at least 2 item(s)"),
+    ],
+)
+def test_what_envoy_refuses(envoy, spoil, complaint):
+    """A sidecar that starts with it has no outbound listener, and its pod is never ready."""
+    filters = render(A)
+    spoil(filters)
+    (finding,) = findings((A,), filters, envoy)
+    assert finding.startswith("EnvoyFilters: Envoy refuses them (")
+    assert finding.endswith("); this is a defect of the program, report it")
+    assert complaint in finding
+    assert "/tmp" not in finding
+
+
+def test_every_finding_comes_at_once():
+    """A stack that is wrong in two ways is corrected once."""
+    more = sharing(17)
+    filters = render(*more)
+    filters.pop("proxy-vendor-v0")
+    assert len(findings(more, filters)) == 3
+
+
+def program(folder: Path, text: str) -> Path:
+    path = folder / "envoy"
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.parametrize(
+    "text", ["exit 139", "echo cannot open shared object file >&2; exit 127", "kill -9 $$"]
+)
+def test_an_envoy_that_gives_no_verdict_refuses_nothing(tmp_path, text):
+    """A broken binary on the machine that deploys is no defect of the stack."""
+    refuse_undeployable((A,), render(A), program(tmp_path, text))
+
+
+def test_an_envoy_that_does_not_end_gives_no_verdict(tmp_path, monkeypatch):
+    """A preview waits for it for a bounded time."""
+    monkeypatch.setattr(guard, "VALIDATION_SECONDS", 0.2)
+    refuse_undeployable((A,), render(A), program(tmp_path, "exec sleep 20"))
+
+
+def test_an_envoy_that_is_gone_gives_no_verdict(tmp_path):
+    """Found a moment ago, removed since."""
+    refuse_undeployable((A,), render(A), tmp_path / "envoy")
+
+
+@pytest.mark.parametrize(
+    ("version", "taken"),
+    [("1.40.0", True), ("1.39.3", True), ("2.0.0", True), ("1.38.9", False), ("1.9.0", False)],
+)
+def test_only_an_envoy_that_knows_the_chains_is_asked(tmp_path, monkeypatch, version, taken):
+    """An older one would refuse settings that Istio's sidecars know."""
+    path = program(tmp_path, f"echo 'envoy  version: abc/{version}/Clean/RELEASE/BoringSSL'")
+    monkeypatch.setattr(guard, "find", lambda name: path)
+    assert envoy_here.__wrapped__() == (path if taken else None)
+
+
+@pytest.mark.parametrize("text", ["echo envoy, of a sort", "exit 1"])
+def test_an_envoy_of_no_known_version_is_not_asked(tmp_path, monkeypatch, text):
+    """Whatever it says would be about another program."""
+    path = program(tmp_path, text)
+    monkeypatch.setattr(guard, "find", lambda name: path)
+    assert envoy_here.__wrapped__() is None
+
+
+def test_a_machine_without_envoy_deploys_all_the_same(monkeypatch):
+    """Everything else is still checked."""
+
+    def missing(name: str) -> Path:
+        raise NotFoundError("envoy: not installed")
+
+    monkeypatch.setattr(guard, "find", missing)
+    assert envoy_here.__wrapped__() is None
+    refuse_undeployable((A,), render(A), None)
+
+
+def test_this_machine_has_an_envoy_to_ask():
+    """The tests above ask the one that the program would."""
+    assert envoy_here() == find("envoy")

@@ -8,19 +8,27 @@ from typing import Any
 import pytest
 
 from components.attribution.outcome import RESPONSE_CODES, response_code
-from components.attribution.render import envoy_filters, sidecar_spec
+from components.attribution.render import (
+    SPLIT_ABOVE_BYTES,
+    clusters_held,
+    clusters_needed,
+    envoy_filters,
+    filters_before,
+    sidecar_spec,
+)
+from components.attribution.standalone import scripts_by_name
 from components.attribution.stats import (
     SCRAPED_METRICS,
     bucket_annotation,
     expected_series_per_sidecar,
     proxy_stats_matcher,
 )
-from settings.model import Vendor
+from settings.model import Target, Vendor
 from settings.values import AddressRange, parse_network
 
 
 def vendor(name: str, *cidrs: str, **more: Any) -> Vendor:
-    ranges = tuple(AddressRange(network=parse_network(cidr), pool="") for cidr in cidrs)
+    ranges = tuple(AddressRange(network=parse_network(cidr)) for cidr in cidrs)
     return Vendor(name=name, cidrs=ranges, **more)
 
 
@@ -28,8 +36,46 @@ A = vendor("vendor-a", "10.1.0.0/16", "2001:db8::/32")
 B = vendor("vendor-b", "10.2.0.0/16", "10.1.8.0/24")
 
 
-def render(*vendors: Vendor, selector: dict[str, str] | None = None) -> dict[str, Any]:
-    return envoy_filters(vendors, patience_seconds=10, selector=selector or {})
+F = vendor("vendor-f", "10.6.0.0/24", ports=(3128, "10000-10999"), http_ports=(3128,))
+G = vendor("vendor-g", "10.6.0.0/24", "10.7.0.0/24", ports=("4000-4999",), http_ports=(4000,))
+OUTER = vendor("vendor-h", "10.7.0.0/16")
+SHOPS = Target(name="shops", hosts=("shop.example", "*.shop.example"))
+
+
+def render(
+    *vendors: Vendor,
+    selector: dict[str, str] | None = None,
+    targets: tuple[Target, ...] = (),
+    patience: int = 10,
+) -> dict[str, Any]:
+    return envoy_filters(
+        vendors, targets=targets, patience_seconds=patience, selector=selector or {}
+    )
+
+
+def by_name(filters: dict[str, Any], apply_to: str) -> dict[str, dict[str, Any]]:
+    return {value["name"]: value for value in values(filters, apply_to)}
+
+
+def constants(chain: dict[str, Any]) -> dict[str, str]:
+    """What a chain writes into its connections: key to format."""
+    return {
+        entry["object_key"]: entry["format_string"]["text_format_source"]["inline_string"]
+        for entry in chain["filters"][0]["typed_config"]["on_new_connection"]
+    }
+
+
+def routes(chain: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """(kind, vendor it is for, cluster) of each route in turn."""
+    (hosts,) = _all(chain, "virtual_hosts")
+    return [
+        (
+            "tunnel" if "connect_matcher" in route["match"] else "request",
+            "".join(one["string_match"]["exact"] for one in route["match"].get("filter_state", [])),
+            route["route"]["cluster"],
+        )
+        for route in hosts[0]["routes"]
+    ]
 
 
 def values(filters: dict[str, Any], apply_to: str) -> list[dict[str, Any]]:
@@ -54,10 +100,10 @@ def test_every_range_has_a_chain_for_http_and_one_for_the_rest():
     assert ranges_of(render(A, B)) == {
         (f"proxy-vendor_{name}_{kind}", cidr)
         for name, cidr in [
-            ("vendor-a", "10.1.0.0/16"),
-            ("vendor-a", "2001:db8::/32"),
-            ("vendor-b", "10.1.8.0/24"),
-            ("vendor-b", "10.2.0.0/16"),
+            ("vendor-a_4", "10.1.0.0/16"),
+            ("vendor-a_6", "2001:db8::/32"),
+            ("vendor-b_6", "10.1.8.0/24"),
+            ("vendor-b_7", "10.2.0.0/16"),
         ]
         for kind in ("http", "opaque")
     }
@@ -71,13 +117,13 @@ def test_a_chain_never_arrives_without_its_cluster_and_its_lua():
             clusters = {c["name"] for c in values({name: spec}, "CLUSTER")}
             extensions = {e["name"] for e in values({name: spec}, "EXTENSION_CONFIG")}
             assert set(_all(spec, "cluster")) == clusters
-            assert {f["name"] for f in _all(spec, "http_filters")[0][:1]} == extensions
+            assert {filters[0]["name"] for filters in _all(spec, "http_filters")} == extensions
 
 
 def test_connections_only_means_that_nothing_is_parsed():
     """`inspect: connections` gives a vendor no HTTP chain, no Lua and no inspector."""
     filters = render(vendor("vendor-a", "10.1.0.0/16", inspect="connections"))
-    assert [c["name"] for c in values(filters, "FILTER_CHAIN")] == ["proxy-vendor_vendor-a_opaque"]
+    assert list(by_name(filters, "FILTER_CHAIN")) == ["proxy-vendor_vendor-a_4_opaque"]
     assert not values(filters, "EXTENSION_CONFIG")
     assert [f["name"] for f in values(filters, "LISTENER_FILTER")] == [
         "envoy.filters.listener.original_dst"
@@ -99,6 +145,19 @@ def test_connections_only_means_that_nothing_is_parsed():
                 }
             },
         ),
+        (("10000-10999",), {"destination_port_range": {"start": 10000, "end": 11000}}),
+        (
+            ("3128-3129", 3130, "5000-5001"),
+            {
+                "or_match": {
+                    "rules": [
+                        {"destination_port_range": {"start": 3128, "end": 3131}},
+                        {"destination_port_range": {"start": 5000, "end": 5002}},
+                    ]
+                }
+            },
+        ),
+        ((65535,), {"destination_port_range": {"start": 65535, "end": 65536}}),
     ],
 )
 def test_http_is_looked_for_on_the_vendors_ports_only(ports, predicate):
@@ -120,24 +179,250 @@ def test_original_dst_runs_before_the_inspector():
 
 def test_the_edit_of_one_range_is_one_line_of_lua_and_one_range_of_the_chains():
     """What a reviewer sees in a preview is what was edited."""
-    edited = B.model_copy(
-        update={
-            "cidrs": (AddressRange(network=parse_network("10.2.128.0/17"), pool=""), B.cidrs[1])
-        }
+    more = vendor("vendor-b", "10.2.0.0/16", "10.1.8.0/24", "10.2.32.0/24")
+    before, after = (
+        render(A, B, vendor("vendor-c", "10.3.0.0/16")),
+        render(A, more, vendor("vendor-c", "10.3.0.0/16")),
     )
-    before, after = render(A, B), render(A, edited)
     assert before.keys() == after.keys()
     assert [name for name in before if before[name] != after[name]] == ["proxy-vendor-vendor-b"]
-    assert {cidr for _, cidr in ranges_of(before) ^ ranges_of(after)} == {
-        "10.2.0.0/16",
-        "10.2.128.0/17",
+    assert {cidr for _, cidr in ranges_of(before) ^ ranges_of(after)} == {"10.2.32.0/24"}
+    old, new = (by_name(filters, "FILTER_CHAIN") for filters in (before, after))
+    assert {name for name in old if old[name] != new[name]} == {
+        "proxy-vendor_vendor-b_7_http",
+        "proxy-vendor_vendor-b_7_opaque",
     }
-    old, new = (
-        values(f, "EXTENSION_CONFIG")[1]["typed_config"]["default_source_code"]["inline_string"]
-        for f in (before, after)
+    old, new = scripts_by_name(before), scripts_by_name(after)
+    assert [name for name in old if old[name] != new[name]] == ["proxy-vendor_vendor-b_7_lua"]
+    lines = set(new["proxy-vendor_vendor-b_7_lua"].splitlines())
+    assert lines ^ set(old["proxy-vendor_vendor-b_7_lua"].splitlines()) == {
+        "10.2.32.0/24 vendor-b -"
+    }
+
+
+def test_what_a_rule_changes_no_chain_has():
+    """Verdicts and hosts travel as Lua: a new one ends nobody's tunnel."""
+    ruled = vendor("vendor-a", "10.1.0.0/16", outcomes=({"status": 407, "outcome": "blocked"},))
+    before = render(vendor("vendor-a", "10.1.0.0/16"), targets=(SHOPS,))
+    news = Target(name="news", hosts=("news.example",))
+    after = render(ruled, targets=(SHOPS, news))
+    for kind in ("FILTER_CHAIN", "CLUSTER", "LISTENER", "LISTENER_FILTER"):
+        assert values(before, kind) == values(after, kind)
+    assert values(before, "EXTENSION_CONFIG") != values(after, "EXTENSION_CONFIG")
+
+
+def test_a_change_of_patience_changes_the_chains_that_parse():
+    """As the key's description says; nobody's cluster or Lua."""
+    before, after = render(A, B, patience=10), render(A, B, patience=11)
+    old, new = (by_name(filters, "FILTER_CHAIN") for filters in (before, after))
+    assert {name for name in old if old[name] != new[name]} == {
+        name for name in old if name.endswith("_http")
+    }
+    assert values(before, "EXTENSION_CONFIG") == values(after, "EXTENSION_CONFIG")
+
+
+def test_vendors_of_one_range_have_one_chain_for_each_kind():
+    """Two chains of one range are a listener that Envoy refuses."""
+    filters = render(F, G, OUTER)
+    assert ranges_of(filters) == {
+        (f"proxy-vendor_{name}_{kind}", cidr)
+        for name, cidr in [
+            ("vendor-f.vendor-g_2", "10.6.0.0/24"),
+            ("vendor-g.vendor-h_4", "10.7.0.0/24"),
+            ("vendor-h_3", "10.7.0.0/16"),
+        ]
+        for kind in ("http", "opaque")
+    }
+    assert list(filters) == [
+        "proxy-observability",
+        "proxy-vendor-vendor-f",
+        "proxy-vendor-vendor-g",
+        "proxy-vendor-vendor-h",
+        "proxy-shared-vendor-f.vendor-g",
+        "proxy-shared-vendor-g.vendor-h",
+    ]
+
+
+OF_F = (
+    "(destination.port >= 3128 && destination.port <= 3128)"
+    " || (destination.port >= 10000 && destination.port <= 10999)"
+)
+OF_G = "(destination.port >= 4000 && destination.port <= 4999)"
+
+
+def test_the_port_names_the_vendor_and_its_cluster_in_the_opaque_chain():
+    """Nobody's port leaves both unset: no vendor's count, and Istio's own cluster."""
+    chain = by_name(render(F, G), "FILTER_CHAIN")["proxy-vendor_vendor-f.vendor-g_2_opaque"]
+    assert constants(chain) == {
+        "proxy_observability.proxy_vendor": (
+            f"%CEL(({OF_F}) ? 'vendor-f' : (({OF_G}) ? 'vendor-g' : ('')))%"
+        ),
+        "envoy.tcp_proxy.cluster": (
+            f"%CEL(({OF_F}) ? 'proxy-vendor_vendor-f' :"
+            f" (({OF_G}) ? 'proxy-vendor_vendor-g' : ('')))%"
+        ),
+    }
+    entries = chain["filters"][0]["typed_config"]["on_new_connection"]
+    assert [one["factory_key"] for one in entries] == ["envoy.string", "envoy.tcp_proxy.cluster"]
+    assert all(one["skip_if_empty"] for one in entries)
+    assert chain["filters"][-1]["typed_config"]["cluster"] == "PassthroughCluster"
+
+
+def test_whoever_has_every_port_has_what_is_left():
+    """Inside another vendor's range its other ports stay that vendor's."""
+    chains = by_name(render(F, G, OUTER), "FILTER_CHAIN")
+    chain = chains["proxy-vendor_vendor-g.vendor-h_4_opaque"]
+    assert constants(chain) == {
+        "proxy_observability.proxy_vendor": f"%CEL(({OF_G}) ? 'vendor-g' : ('vendor-h'))%",
+        "envoy.tcp_proxy.cluster": (
+            f"%CEL(({OF_G}) ? 'proxy-vendor_vendor-g' : ('proxy-vendor_vendor-h'))%"
+        ),
+    }
+    assert routes(chains["proxy-vendor_vendor-g.vendor-h_4_http"]) == [
+        ("tunnel", "vendor-g", "proxy-vendor_vendor-g"),
+        ("request", "vendor-g", "proxy-vendor_vendor-g"),
+        ("tunnel", "", "proxy-vendor_vendor-h"),
+        ("request", "", "proxy-vendor_vendor-h"),
+    ]
+    assert "proxy-unowned_vendor-g.vendor-h" not in by_name(render(F, G, OUTER), "CLUSTER")
+
+
+def test_nothing_is_evaluated_for_a_vendor_that_has_its_addresses_to_itself():
+    """A constant is a constant: what it costs a connection is nothing."""
+    chains = by_name(render(A), "FILTER_CHAIN")
+    chain = chains["proxy-vendor_vendor-a_4_opaque"]
+    assert constants(chain) == {"proxy_observability.proxy_vendor": "vendor-a"}
+    assert chain["filters"][-1]["typed_config"]["cluster"] == "proxy-vendor_vendor-a"
+    assert routes(chains["proxy-vendor_vendor-a_4_http"]) == [
+        ("tunnel", "", "proxy-vendor_vendor-a"),
+        ("request", "", "proxy-vendor_vendor-a"),
+    ]
+
+
+def test_http_to_nobodys_port_goes_on_as_it_is_and_counts_as_istios():
+    """Istio's own cluster would pool the connections and rewrite the requests."""
+    filters = render(F, G)
+    chain = by_name(filters, "FILTER_CHAIN")["proxy-vendor_vendor-f.vendor-g_2_http"]
+    unowned = "proxy-unowned_vendor-f.vendor-g"
+    assert routes(chain) == [
+        ("tunnel", "vendor-f", "proxy-vendor_vendor-f"),
+        ("request", "vendor-f", "proxy-vendor_vendor-f"),
+        ("tunnel", "vendor-g", "proxy-vendor_vendor-g"),
+        ("request", "vendor-g", "proxy-vendor_vendor-g"),
+        ("tunnel", "", unowned),
+        ("request", "", unowned),
+    ]
+    clusters = by_name(filters, "CLUSTER")
+    assert clusters[unowned]["alt_stat_name"] == "PassthroughCluster;"
+    different = {"name", "alt_stat_name"}
+    assert {k: v for k, v in clusters[unowned].items() if k not in different} == {
+        k: v for k, v in clusters["proxy-vendor_vendor-f"].items() if k not in different
+    }
+
+
+def test_a_vendor_alone_with_some_ports_leaves_the_others_to_istio():
+    """One vendor by port is the same as two, of which one is nobody."""
+    chains = by_name(render(F), "FILTER_CHAIN")
+    assert constants(chains["proxy-vendor_vendor-f_2_opaque"]) == {
+        "proxy_observability.proxy_vendor": f"%CEL(({OF_F}) ? 'vendor-f' : (''))%",
+        "envoy.tcp_proxy.cluster": f"%CEL(({OF_F}) ? 'proxy-vendor_vendor-f' : (''))%",
+    }
+    assert {cluster for _, _, cluster in routes(chains["proxy-vendor_vendor-f_2_http"])} == {
+        "proxy-vendor_vendor-f",
+        "proxy-unowned_vendor-f",
+    }
+
+
+@pytest.mark.parametrize("vendors", [(A, B), (F,), (F, G), (F, G, OUTER), (A, B, F, G, OUTER)])
+def test_every_cluster_a_chain_leads_to_is_there_before_it(vendors):
+    """A chain without its cluster answers 503 to what used to pass."""
+    filters = render(*vendors)
+    before = filters_before(filters)
+    assert before.keys() == filters.keys()
+    for name, spec in filters.items():
+        needed = {cluster for of in clusters_needed(spec).values() for cluster in of}
+        assert len(clusters_needed(spec)) == len(values({name: spec}, "FILTER_CHAIN"))
+        assert needed <= clusters_held(spec).union(
+            *(clusters_held(filters[n]) for n in before[name])
+        )
+        assert name not in before[name]
+
+
+def test_what_each_shared_filter_waits_for():
+    """The clusters of its vendors; the vendors' own filters wait for nothing."""
+    before = filters_before(render(F, G, OUTER))
+    assert {name: names for name, names in before.items() if names} == {
+        "proxy-shared-vendor-f.vendor-g": ("proxy-vendor-vendor-f", "proxy-vendor-vendor-g"),
+        "proxy-shared-vendor-g.vendor-h": ("proxy-vendor-vendor-g", "proxy-vendor-vendor-h"),
+    }
+
+
+def ten_thousand(name: str, **more: Any) -> Vendor:
+    return vendor(name, *(f"10.{n // 200}.{n % 200}.1/32" for n in range(10_000)), **more)
+
+
+def test_ten_thousand_ranges_are_objects_that_a_cluster_stores():
+    """etcd takes 1.5 MiB; the clusters stay in the first object, which the others wait for."""
+    filters = render(ten_thousand("vendor-a"))
+    parts = [f"proxy-vendor-vendor-a.{number}" for number in range(8)]
+    assert list(filters) == ["proxy-observability", "proxy-vendor-vendor-a", *parts]
+    assert max(len(json.dumps(spec)) for spec in filters.values()) < SPLIT_ABOVE_BYTES
+    assert set(by_name(filters, "CLUSTER")) == clusters_held(filters["proxy-vendor-vendor-a"])
+    before = filters_before(filters)
+    assert {name for name in filters if before[name]} == set(parts)
+    assert {before[name] for name in parts} == {("proxy-vendor-vendor-a",)}
+    assert len(ranges_of(filters)) == 20_000
+
+
+def test_ten_thousand_shared_ranges_leave_no_object_without_content():
+    """Split by chain; where nobody's port needs no cluster there is no object for one."""
+    filters = render(ten_thousand("vendor-f", ports=(3128,)), vendor("vendor-h", "10.0.0.0/8"))
+    assert all(spec["configPatches"] for spec in filters.values())
+    assert "proxy-shared-vendor-f.vendor-h" not in filters
+    assert filters_before(filters)["proxy-shared-vendor-f.vendor-h.3"] == (
+        "proxy-vendor-vendor-f",
+        "proxy-vendor-vendor-h",
     )
-    assert len(old.splitlines()) == len(new.splitlines())
-    assert sum(a != b for a, b in zip(old.splitlines(), new.splitlines(), strict=True)) == 1
+    unowned = render(*(ten_thousand(name, ports=(n,)) for n, name in enumerate("fg", start=3128)))
+    assert clusters_held(unowned["proxy-shared-f.g"]) == {"proxy-unowned_f.g"}
+    assert filters_before(unowned)["proxy-shared-f.g.0"] == (
+        "proxy-shared-f.g",
+        "proxy-vendor-f",
+        "proxy-vendor-g",
+    )
+
+
+def dimensions(filters: dict[str, Any]) -> list[set[str]]:
+    """The labels of the request counter in each chain that parses HTTP."""
+    return [
+        set(metric["dimensions"])
+        for chain in values(filters, "FILTER_CHAIN")
+        for found in _all(chain, "metrics")
+        for metric in found
+        if metric.get("name") == "requests_total"
+    ]
+
+
+def test_a_target_is_a_label_only_where_one_is_configured():
+    """A label that is always empty would still be on every series."""
+    plain = {"proxy_vendor", "proxy_visibility", "proxy_outcome", "response_code"}
+    assert dimensions(render(A, B)) == [plain] * 4
+    assert dimensions(render(A, B, targets=(SHOPS,))) == [plain | {"proxy_target"}] * 4
+
+
+def test_a_pool_is_a_label_of_its_vendors_chains_alone():
+    """Every chain of a vendor with pools, also where a range has none; nobody else's."""
+    pooled = Vendor(
+        name="vendor-p",
+        cidrs=("10.8.0.0/16", {"range": "10.8.8.0/24", "pool": "residential"}),
+    )
+    labels = {
+        chain["name"]: "proxy_pool" in json.dumps(chain)
+        for chain in values(render(A, pooled), "FILTER_CHAIN")
+        if chain["name"].endswith("_http")
+    }
+    assert set(labels.values()) == {True, False}
+    assert all(has is ("vendor-p" in name) for name, has in labels.items())
 
 
 def test_the_order_of_the_stack_file_does_not_show():
@@ -193,6 +478,23 @@ def test_series_of_the_usual_stack_stay_below_the_documented_number():
     """Five vendors, eight buckets, no pools: at most 230 series a sidecar."""
     five = [vendor(f"vendor-{n}", f"10.{n}.0.0/16") for n in range(5)]
     assert 200 <= expected_series_per_sidecar(five, [1, 2, 3, 4, 5, 6, 7, 8]) <= 230
+
+
+def test_pools_and_targets_multiply_the_request_counter():
+    """A sidecar of many series is refused beforehand: the estimate knows what multiplies them."""
+    buckets = [1, 2, 3]
+    one = expected_series_per_sidecar([A], buckets)
+    assert expected_series_per_sidecar([A], buckets, 1) - one == 12  # 6 outcomes, 2 visibilities
+    assert expected_series_per_sidecar([A], buckets, 3) - one == 36
+    pooled = Vendor(
+        name="vendor-p",
+        cidrs=("10.8.0.0/16", {"range": "10.8.8.0/24", "pool": "residential"}),
+    )
+    assert expected_series_per_sidecar([pooled], buckets, 3) - one == 12 * 2 * 4 - 12
+    opaque = vendor("vendor-o", "10.9.0.0/16", inspect="connections")
+    assert expected_series_per_sidecar([opaque], buckets, 3) == expected_series_per_sidecar(
+        [opaque], buckets
+    )
 
 
 def test_the_bucket_annotation_names_the_metric_as_istio_does():

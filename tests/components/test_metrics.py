@@ -168,6 +168,8 @@ def test_a_stack_beyond_its_budget_is_refused_by_key():
     assert series_per_sidecar(settings) == expected
     exact = {**raw, "telemetry": {"seriesBudget": expected}}
     assert series_per_sidecar(parse_settings(exact)) == expected
+    targets = [{"name": "shops", "hosts": ["shop.example"]}]
+    assert series_per_sidecar(parse_settings({**raw, "targets": targets})) > expected
     less = {**raw, "telemetry": {"seriesBudget": expected - 1}}
     with pytest.raises(SettingsError, match=rf"seriesBudget: {expected - 1} is less.*{expected}"):
         series_per_sidecar(parse_settings(less))

@@ -3,88 +3,52 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import Any
 
 import pytest
 from hypothesis import given, settings, strategies
-from lupa.luajit21 import LuaRuntime
+from lupa.luajit21 import LuaError, LuaRuntime
 
+from components.attribution.dry_run import Script
+from components.attribution.groups import Chain, groups
 from components.attribution.lua import SCRIPT, attribution_script, quoted
 from settings.catalogue import Catalogue
-from settings.model import OutcomeRule, Vendor
+from settings.model import OutcomeRule, Target, Vendor
 from settings.values import AddressRange, parse_network
 
-NAMESPACE = "proxy_observability"
 
-# What Envoy hands the hooks, as far as the script may use it. A missing header returns no
-# value at all, not nil: seen on Envoy 1.40.
-ENVOY = """
-function stream(address, status, headers, now)
-  local handle = { written = {}, now = now }
-  local metadata = {}
-  function metadata:get(namespace) return handle.written[namespace] end
-  function metadata:set(namespace, key, value)
-    handle.written[namespace] = handle.written[namespace] or {}
-    handle.written[namespace][key] = value
-  end
-  local info = {}
-  function info:downstreamLocalAddress() return address end
-  function info:dynamicMetadata() return metadata end
-  local map = {}
-  function map:get(name)
-    if name == ":status" then return status end
-    if headers[name] == nil then return end
-    return headers[name]
-  end
-  function handle:streamInfo() return info end
-  function handle:timestamp() return self.now end
-  function handle:headers() return map end
-  return handle
-end
-"""
-
-
-class Script:
-    """A loaded script, called as Envoy calls it."""
-
-    def __init__(self, source: str) -> None:
-        self.lua = LuaRuntime(unpack_returned_tuples=True)
-        self.lua.execute(ENVOY)
-        self.lua.execute(source)
-
-    def request(
-        self,
-        address: str,
-        *,
-        status: str | None = None,
-        headers: dict[str, str] | None = None,
-        milliseconds: int = 0,
-    ) -> dict[str, Any]:
-        """Run both hooks; return the metadata written under our namespace."""
-        table = self.lua.table_from(headers or {})
-        handle = self.lua.globals().stream(address, status, table, 1000)
-        self.lua.globals().envoy_on_request(handle)
-        if status is not None:
-            handle.now = 1000 + milliseconds
-            self.lua.globals().envoy_on_response(handle)
-        return dict(handle.written[NAMESPACE])
-
-
-def vendor(*cidrs: str | tuple[str, str], outcomes: tuple[OutcomeRule, ...] = ()) -> Vendor:
+def vendor(
+    *cidrs: str | tuple[str, str], name: str = "vendor-a", ports: tuple[int | str, ...] = (), **more
+) -> Vendor:
     entries = [(cidr, "") if isinstance(cidr, str) else cidr for cidr in cidrs]
     return Vendor(
-        name="vendor-a",
+        name=name,
         cidrs=tuple(AddressRange(network=parse_network(c), pool=pool) for c, pool in entries),
-        outcomes=outcomes,
+        ports=ports,
+        **more,
     )
+
+
+def everything(*vendors: Vendor) -> Chain:
+    """All ranges in one chain: what the script must cope with does not depend on the spreading."""
+    routes = Catalogue.of(vendors).routes
+    return Chain(
+        number=0, name="all", networks=tuple({route.network for route in routes}), routes=routes
+    )
+
+
+def script_of(*vendors: Vendor, targets: tuple[Target, ...] = ()) -> Script:
+    return Script(attribution_script(vendors, everything(*vendors), targets))
+
+
+def printed(address: str, port: int) -> str:
+    """An address as Envoy prints it."""
+    return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
 def test_names_the_vendor_and_the_pool_of_the_longest_prefix():
     """A pool inside a wider range of the same vendor is found, IPv4 and IPv6."""
-    script = Script(
-        attribution_script(
-            vendor("10.1.0.0/16", ("10.1.128.0/17", "residential"), ("2001:db8::/33", "mobile"))
-        )
+    script = script_of(
+        vendor("10.1.0.0/16", ("10.1.128.0/17", "residential"), ("2001:db8::/33", "mobile"))
     )
     assert script.request("10.1.1.1:3128")["proxy_vendor"] == "vendor-a"
     assert "proxy_pool" not in script.request("10.1.1.1:3128")
@@ -124,13 +88,107 @@ def without_host_bits(text: str) -> str:
 def test_agrees_with_the_catalogue_on_every_address(ranges, looked_up):
     """Lua and Python name the same range for the same address, both IP versions."""
     owner = vendor(*((cidr, f"pool-{i}") for i, cidr in enumerate(ranges)))
-    script, catalogue = Script(attribution_script(owner)), Catalogue.of([owner])
+    script, catalogue = script_of(owner), Catalogue.of([owner])
     for address in looked_up:
-        text = f"[{address}]:3128" if ":" in address else f"{address}:3128"
         route = catalogue.find(address)
-        seen = script.request(text)
+        seen = script.request(printed(address, 3128))
         assert seen["proxy_vendor"] == ("vendor-a" if route else "unknown"), address
         assert seen.get("proxy_pool") == (route.pool if route else None), address
+
+
+# Disjoint ports, so that they may share ranges; the last vendor has every port.
+PORTS = {
+    "vendor-a": (3128, "4000-4009", 65535),
+    "vendor-b": ("4010-4999",),
+    "vendor-c": (1, "5000-5001", "6000-6999"),
+    "vendor-d": (),
+}
+BOUNDS = (1, 2, 3127, 3128, 3999, 4000, 4009, 4010, 4999, 5000, 5001, 5002, 6500, 7000, 65535)
+
+
+@strategies.composite
+def stacks(draw) -> list[Vendor]:
+    """Vendors that share ranges, and lie inside each other's."""
+    cidrs = strategies.lists(networks.map(without_host_bits), min_size=1, max_size=6, unique=True)
+    own = draw(cidrs)
+    chosen = draw(strategies.sets(strategies.sampled_from([*PORTS]), min_size=1))
+    stack, taken = [], set()
+    for name in sorted(chosen):
+        ranges = draw(strategies.lists(strategies.sampled_from(own), max_size=4)) + draw(cidrs)
+        if not PORTS[name]:
+            ranges = [cidr for cidr in ranges if cidr not in taken]
+        taken |= set(ranges)
+        if ranges:
+            pools = [(cidr, f"{name}-{i}") for i, cidr in enumerate(dict.fromkeys(ranges))]
+            stack.append(vendor(*pools, name=name, ports=PORTS[name]))
+    return stack
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    stack=stacks(),
+    looked_up=strategies.lists(addresses, max_size=10),
+    ports=strategies.lists(strategies.sampled_from(BOUNDS), min_size=3, max_size=6),
+)
+def test_agrees_with_the_catalogue_on_every_port(stack, looked_up, ports):
+    """Vendors that share ranges, that lie inside one of every port, with several port ranges."""
+    script, catalogue = script_of(*stack), Catalogue.of(stack)
+    edges = [str(edge) for r in catalogue.routes for edge in (r.network[0], r.network[-1])]
+    for address in [*edges, *looked_up]:
+        for port in ports:
+            route = catalogue.find(address, port)
+            seen = script.request(printed(address, port))
+            assert seen["proxy_vendor"] == (route.vendor if route else "unknown"), (address, port)
+            assert seen.get("proxy_pool") == (route.pool if route else None), (address, port)
+
+
+@settings(max_examples=60, deadline=None)
+@given(stack=stacks(), port=strategies.sampled_from(BOUNDS))
+def test_the_chain_that_envoy_picks_knows_enough(stack, port):
+    """A chain's script has its own ranges only, and those around them."""
+    catalogue = Catalogue.of(stack)
+    scripts = {
+        network: script
+        for group in groups(stack)
+        for chain in group.chains
+        for script in [Script(attribution_script(group.vendors, chain))]
+        for network in chain.networks
+    }
+    for network in scripts:
+        for address in (network[0], network[-1]):
+            route = catalogue.find(address, port)
+            longest = catalogue.covering(address)[0].network
+            seen = scripts[longest].request(printed(str(address), port))
+            assert seen["proxy_vendor"] == (route.vendor if route else "unknown")
+            assert seen.get("proxy_pool") == (route.pool if route else None)
+
+
+def test_vendors_that_share_a_range_are_told_apart_by_the_port():
+    """One gateway, several vendors: the same address is each one's in turn."""
+    script = script_of(
+        vendor(("10.6.0.0/24", "isp"), name="vendor-f", ports=(3128,)),
+        vendor("10.6.0.0/24", name="vendor-g", ports=("4000-4999", 5000)),
+        vendor("10.0.0.0/8", name="vendor-h"),
+    )
+    seen = {
+        port: script.request(f"10.6.0.10:{port}") for port in (3128, 4000, 4999, 5000, 5001, 3129)
+    }
+    assert {port: one["proxy_vendor"] for port, one in seen.items()} == {
+        3128: "vendor-f",
+        4000: "vendor-g",
+        4999: "vendor-g",
+        5000: "vendor-g",
+        5001: "vendor-h",
+        3129: "vendor-h",
+    }
+    assert [port for port, one in seen.items() if "proxy_pool" in one] == [3128]
+
+
+@pytest.mark.parametrize("address", ["10.6.0.10", "10.6.0.10:", "10.6.0.10:x", "10.6.0.10:99999"])
+def test_without_a_port_no_vendor_of_ports_is_named(address):
+    """Whatever Envoy prints, nothing is guessed and nothing raises."""
+    script = script_of(vendor("10.6.0.0/24", ports=(3128,)))
+    assert script.request(address)["proxy_vendor"] == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -143,20 +201,18 @@ def test_agrees_with_the_catalogue_on_every_address(ranges, looked_up):
 )  # fmt: skip
 def test_an_odd_address_is_unknown_and_nothing_raises(address):
     """Whatever Envoy prints for an address, the request goes on."""
-    assert Script(attribution_script(vendor("192.0.2.0/24"))).request(address)["proxy_vendor"] == (
-        "unknown"
-    )
+    assert script_of(vendor("192.0.2.0/24")).request(address)["proxy_vendor"] == "unknown"
 
 
 def test_an_ipv4_address_written_as_ipv6_is_not_lost():
     """A dual-stack listener may print an IPv4 destination in its mapped form."""
-    script = Script(attribution_script(vendor("10.1.0.0/16")))
+    script = script_of(vendor("10.1.0.0/16"))
     assert script.request("[::ffff:10.1.0.10]:3128")["proxy_vendor"] == "vendor-a"
 
 
 def test_many_addresses_do_not_grow_the_memory_without_bound():
     """Crawlers choose addresses; what the script remembers of them is bounded."""
-    script = Script(attribution_script(vendor("10.0.0.0/8")))
+    script = script_of(vendor("10.0.0.0/8"))
     script.lua.execute("collectgarbage()")
     for number in range(20_000):
         script.request(f"{ip_address(0x0A000000 + number)}:3128")
@@ -166,11 +222,13 @@ def test_many_addresses_do_not_grow_the_memory_without_bound():
     assert script.request("10.0.0.1:3128")["proxy_vendor"] == "vendor-a"
 
 
-def test_time_to_the_answer_is_in_milliseconds():
-    """Latency is request start to response headers, whatever follows."""
-    script = Script(attribution_script(vendor("10.1.0.0/16")))
-    seen = script.request("10.1.0.1:3128", status="200", milliseconds=251)
-    assert seen["setup_milliseconds"] == 251
+def test_the_time_of_the_answer_is_noted():
+    """Latency is request start to response headers, whatever follows; nothing where none came."""
+    script = script_of(vendor("10.1.0.0/16"))
+    first = script.request("10.1.0.1:3128", answer={":status": "200"})
+    later = script.request("10.1.0.1:3128", answer={":status": "200"}, milliseconds=251)
+    assert later["answered_milliseconds"] - first["answered_milliseconds"] == 251
+    assert "answered_milliseconds" not in script.request("10.1.0.1:3128")
 
 
 RULES = (
@@ -195,14 +253,145 @@ RULES = (
 )
 def test_the_vendors_dialect_gives_the_verdict(status, headers, verdict):
     """First rule that fits wins; header names in any case, text as it is, never a pattern."""
-    script = Script(attribution_script(vendor("10.1.0.0/16", outcomes=RULES)))
-    assert script.request("10.1.0.1:1", status=status, headers=headers).get("verdict") == verdict
+    script = script_of(vendor("10.1.0.0/16", outcomes=RULES))
+    seen = script.request("10.1.0.1:1", answer={":status": status, **headers})
+    assert seen.get("verdict") == verdict
 
 
-def test_the_unfilled_script_loads_and_knows_nobody():
-    """The file in lua/ is a script of its own, not text with holes."""
-    script = Script(SCRIPT.read_text(encoding="utf-8"))
-    assert script.request("10.1.0.1:3128", status="200")["proxy_vendor"] == "unknown"
+def test_each_vendor_of_a_shared_range_has_its_own_dialect():
+    """What a 407 means is the vendor's of the port, not its neighbour's."""
+    rules = {
+        "vendor-f": ({"status": 407, "outcome": "quota_exhausted"},),
+        "vendor-g": ({"status": 407, "outcome": "blocked"},),
+        "vendor-h": (),
+    }
+    script = script_of(
+        *(
+            vendor("10.6.0.0/24", name=name, ports=(port,), outcomes=outcomes)
+            for port, (name, outcomes) in enumerate(rules.items(), start=1)
+        )
+    )
+    assert [
+        script.request(f"10.6.0.1:{port}", answer={":status": "407"}).get("verdict")
+        for port in (1, 2, 3, 4)
+    ] == ["quota_exhausted", "blocked", None, None]
+
+
+TARGETS = (
+    Target(name="shops", hosts=("shop.example", "*.shop.example")),
+    Target(name="news", hosts=("news.shop.example", "*.news.shop.example", "10.1.2.3")),
+    Target(name="wide", hosts=("*.example",)),
+)
+
+
+@pytest.mark.parametrize(
+    ("authority", "target"),
+    [
+        ("shop.example", "shops"),
+        ("shop.example:443", "shops"),
+        ("www.shop.example:8080", "shops"),
+        ("a.b.c.shop.example", "shops"),
+        ("WWW.Shop.EXAMPLE:443", "shops"),
+        ("news.shop.example", "news"),
+        ("a.news.shop.example", "news"),
+        ("bookshop.example", "wide"),
+        ("example", None),
+        ("shop.example.org", None),
+        ("10.1.2.3:80", "news"),
+        ("9.10.1.2.3", None),
+        ("[2001:db8::1]:443", None),
+        ("[2001:db8::1]", None),
+        ("2001:db8::1", None),
+        ("", None),
+        (":443", None),
+        (".", None),
+        ("..shop.example", "shops"),
+        ("*.shop.example", "shops"),
+        ("shop.example:443:443", None),
+        ("%a+.%d", None),
+        ("user:secret@shop.example", "wide"),
+        (f"{'a.' * 120}shop.example", "shops"),
+        (f"{'a.' * 4_000_000}shop.example", None),
+    ],
+)
+def test_the_target_is_the_longest_host_that_fits(authority, target):
+    """In any case, with or without port; no text is a pattern, and none takes long."""
+    script = script_of(vendor("10.1.0.0/16"), targets=TARGETS)
+    assert script.request("10.1.0.1:3128", authority=authority).get("proxy_target") == target
+
+
+hosts = strategies.lists(strategies.sampled_from("ab"), min_size=1, max_size=4).map(".".join)
+patterns = strategies.tuples(strategies.sampled_from(["", "*."]), hosts).map("".join)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    listed=strategies.lists(patterns, min_size=1, max_size=8, unique=True),
+    asked=strategies.lists(hosts, min_size=1, max_size=10),
+)
+def test_targets_as_brute_force_finds_them(listed, asked):
+    """Of all hosts that fit, the longest; a host itself before what stands for those below."""
+    targets = tuple(Target(name=f"t{i}", hosts=(host,)) for i, host in enumerate(listed))
+    script = script_of(vendor("10.1.0.0/16"), targets=targets)
+    for host in asked:
+        fitting = [
+            target
+            for target in targets
+            for listed_host in target.hosts
+            if host == listed_host or (listed_host[:1] == "*" and host.endswith(listed_host[1:]))
+        ]
+        best = max(fitting, key=lambda one: len(one.hosts[0].lstrip("*.").split(".")), default=None)
+        seen = script.request("10.1.0.1:3128", authority=f"{host}:443")
+        assert seen.get("proxy_target") == (best.name if best else None)
+
+
+def test_without_targets_nothing_is_written():
+    """Each value that Lua writes costs a request."""
+    assert "proxy_target" not in script_of(vendor("10.1.0.0/16")).request("10.1.0.1:3128")
+
+
+def test_many_sites_do_not_grow_the_memory_without_bound():
+    """Crawlers choose authorities, long ones too."""
+    script = script_of(vendor("10.0.0.0/8"), targets=TARGETS)
+    script.lua.execute("collectgarbage()")
+    before = script.lua.eval("collectgarbage('count')")
+    for number in range(20_000):
+        script.request("10.0.0.1:3128", authority=f"{number}.{'x' * 200}.example:443")
+    script.lua.execute("collectgarbage()")
+    assert script.lua.eval("collectgarbage('count')") - before < 4_000
+
+
+def test_the_unfilled_script_does_not_load():
+    """Envoy keeps what it has and counts a rejected update, instead of naming nobody."""
+    with pytest.raises(LuaError):
+        Script(SCRIPT.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("10.1.0.0/16 vendor-a -", "10.1.0.300/16 vendor-a -"),
+        ("10.1.0.0/16 vendor-a -", "not-an-address/16 vendor-a -"),
+        ("10.1.0.0/16 vendor-a -", "10.1.0.0 vendor-a -"),
+        ("10.1.0.0/16 vendor-a -", "10.1.0.0/16"),
+        ("10.1.0.0/16 vendor-a -\n", ""),
+    ],
+)
+def test_a_broken_table_does_not_load(old, new):
+    """Nothing is half read: a lost line would be a vendor without pool and verdicts."""
+    source = attribution_script([vendor("10.1.0.0/16")], everything(vendor("10.1.0.0/16")))
+    assert source.count(old) == 1
+    with pytest.raises(LuaError):
+        Script(source.replace(old, new))
+
+
+def test_ten_thousand_ranges_are_small_once_loaded():
+    """A sidecar keeps a copy for its main thread and each worker: a megabyte, not ten."""
+    owner = vendor(*(f"10.{n // 200}.{n % 200}.1/32" for n in range(10_000)))
+    script = script_of(owner)
+    script.lua.execute("collectgarbage()")
+    assert script.lua.eval("collectgarbage('count')") < 1_000
+    assert script.request("10.49.199.1:3128")["proxy_vendor"] == "vendor-a"
 
 
 @given(strategies.text(alphabet=strategies.characters(min_codepoint=32, max_codepoint=126)))
@@ -220,9 +409,21 @@ def test_text_outside_printable_ascii_is_refused(text):
 
 def test_a_range_is_one_line_and_order_does_not_matter():
     """A pull request that edits one range shows one changed line of Lua."""
-    one = attribution_script(vendor("10.1.0.0/16", "10.2.0.0/16", "2001:db8::/32"))
-    other = attribution_script(vendor("2001:db8::/32", "10.2.0.0/16", "10.1.0.0/16"))
-    edited = attribution_script(vendor("10.1.0.0/16", "10.2.128.0/17", "2001:db8::/32"))
+    one, other, edited = (
+        attribution_script(stack, everything(*stack))
+        for stack in (
+            [vendor("10.1.0.0/16", "10.2.0.0/16", "2001:db8::/32")],
+            [vendor("2001:db8::/32", "10.2.0.0/16", "10.1.0.0/16")],
+            [vendor("10.1.0.0/16", ("10.2.128.0/17", "isp"), "2001:db8::/32", ports=(80, "90-99"))],
+        )
+    )
     assert one == other
     changed = set(edited.splitlines()) ^ set(one.splitlines())
-    assert sorted(changed) == ['    { "10.2.0.0/16" },', '    { "10.2.128.0/17" },']
+    assert sorted(changed) == [
+        "10.1.0.0/16 vendor-a -",
+        "10.1.0.0/16 vendor-a - 80,90-99",
+        "10.2.0.0/16 vendor-a -",
+        "10.2.128.0/17 vendor-a isp 80,90-99",
+        "2001:db8::/32 vendor-a -",
+        "2001:db8::/32 vendor-a - 80,90-99",
+    ]

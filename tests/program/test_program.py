@@ -7,7 +7,9 @@ from fractions import Fraction
 import pytest
 import yaml
 
+from components.attribution import guard
 from components.labels import PROJECT
+from components.metrics.thresholds import series_per_sidecar
 from render.manifests import RELEASE_TYPE
 from render.program import MOCK_PASSWORD, REDACTED, Run
 from render.program import run_program as run_with
@@ -449,11 +451,88 @@ def test_a_kubeconfig_of_the_stack_is_used_and_stays_secret(tmp_path):
     assert "kubeconfig" in provider.secrets
 
 
-def test_a_vendor_that_no_cluster_can_store_is_refused(edited):
-    """Refused by key before anything is deployed, not by etcd halfway through."""
-    ranges = [f"10.{n >> 16}.{n >> 8 & 255}.{n & 255}" for n in range(0, 40_000 * 4, 4)]
+def test_a_vendor_that_no_cluster_can_store_is_refused(monkeypatch):
+    """Refused before anything is deployed, not by etcd halfway through."""
+    monkeypatch.setattr(guard, "MAX_OBJECT_BYTES", 10_000)
+    with pytest.raises(SettingsError, match=r"^vendors: EnvoyFilter proxy-vendor-vendor-a is 0"):
+        run_with("prod", ROOT / "Pulumi.prod.yaml")
+
+
+def test_what_envoy_refuses_is_not_deployed(monkeypatch):
+    """The guard stands in the program: a preview ends with its sentence, and no traceback."""
+    monkeypatch.setattr(guard, "_validated", lambda envoy, bootstrap: "no such field")
+    with pytest.raises(SettingsError) as refused:
+        run_with("prod", ROOT / "Pulumi.prod.yaml")
+    assert refused.value.findings == (
+        "EnvoyFilters: Envoy refuses them (no such field); "
+        "this is a defect of the program, report it",
+    )
+
+
+def filters_of(run: Run):
+    return {f.inputs["metadata"]["name"]: f for f in run.of_kind("EnvoyFilter")}
+
+
+def waits_for(run: Run, resource) -> set[str]:
+    """The EnvoyFilters that must be there before this one."""
+    by_urn = {other.urn: name for name, other in filters_of(run).items()}
+    return {by_urn[urn] for urn in resource.dependencies if urn in by_urn}
+
+
+def test_vendors_that_share_addresses_are_there_before_what_they_share(edited):
+    """Its chains lead to their clusters: without one a request would get 503."""
+
+    def share(keys):
+        keys["vendors"][0].update(cidrs=["10.1.0.0/16"], ports=[3128])
+        keys["vendors"][1].update(cidrs=["10.1.0.0/16"], ports=["4000-4999"])
+
+    run = run_with("prod", edited("prod", share))
+    waiting = {name: waits_for(run, one) for name, one in filters_of(run).items()}
+    assert {name: names for name, names in waiting.items() if names} == {
+        "proxy-shared-vendor-a.vendor-b": {"proxy-vendor-vendor-a", "proxy-vendor-vendor-b"}
+    }
+
+
+def test_a_vendor_of_ten_thousand_ranges_is_stored_in_parts(edited):
+    """Each far below what etcd takes; the one with the cluster comes first and leaves last."""
+    ranges = [f"11.{n // 200}.{n % 200}.1" for n in range(10_000)]
     path = edited("prod", lambda keys: keys["vendors"][0].update(cidrs=ranges))
-    with pytest.raises(SettingsError, match=r"vendors\[0\]\.cidrs: 40000 ranges"):
+    run = run_with("prod", path)
+    filters = filters_of(run)
+    parts = {f"proxy-vendor-vendor-a.{number}" for number in range(8)}
+    assert filters.keys() == {
+        "proxy-observability",
+        *(f"proxy-vendor-{vendor.name}" for vendor in settings_of("prod").vendors),
+        *parts,
+    }
+    assert max(len(json.dumps(one.inputs)) for one in filters.values()) < 1_000_000
+    assert {name for name, one in filters.items() if waits_for(run, one)} == parts
+    assert {name for part in parts for name in waits_for(run, filters[part])} == {
+        "proxy-vendor-vendor-a"
+    }
+
+
+def test_targets_of_the_stack_reach_envoy_and_the_estimate(edited):
+    """A group of sites is a label of every request, and multiplies the series."""
+    path = edited(
+        "prod", lambda keys: keys.update(targets=[{"name": "shops", "hosts": ["shop.example"]}])
+    )
+    for name, one in filters_of(run_with("prod", path)).items():
+        assert ("proxy_target" in json.dumps(one.inputs)) is name.startswith("proxy-vendor-")
+    few = series_per_sidecar(settings_of("prod"))
+
+    def within_budget(keys):
+        keys.update(telemetry={"seriesBudget": few})
+
+    run_with("prod", edited("prod", within_budget))
+    path = edited(
+        "prod",
+        lambda keys: (
+            within_budget(keys),
+            keys.update(targets=[{"name": "shops", "hosts": ["shop.example"]}]),
+        ),
+    )
+    with pytest.raises(SettingsError, match=rf"telemetry\.seriesBudget: {few} is less than"):
         run_with("prod", path)
 
 

@@ -5,16 +5,19 @@ import os
 import subprocess
 import sys
 import time
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
 import yaml
 
+from components.attribution import guard
 from render.__main__ import main
 from render.program import MOCK_PASSWORD
 from settings.loading import ROOT
 
 SECONDS = 5  # what `make render` may take
+TWO_CHAINS = ["10.2.0.0/16", "10.2.128.0/17"]
 
 
 def tree(folder: Path) -> dict[str, str]:
@@ -94,7 +97,7 @@ def test_the_script_reads_as_a_script(tmp_path, monkeypatch):
     files = render(tmp_path, ROOT / "Pulumi.prod.yaml", monkeypatch)
     lines = files["crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml"].splitlines()
     assert any(line.strip().startswith("function envoy_on_request(") for line in lines)
-    assert any('"10.2.0.0/16"' in line and "10.1" not in line for line in lines)
+    assert [line.strip() for line in lines if "10.2.0.0/16" in line] == ["10.2.0.0/16 vendor-b -"]
 
 
 def test_an_edited_range_changes_its_vendors_filter_only(edited, tmp_path, monkeypatch):
@@ -105,6 +108,46 @@ def test_an_edited_range_changes_its_vendors_filter_only(edited, tmp_path, monke
     assert {
         name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
     } == {"crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml"}
+
+
+def test_an_added_range_changes_its_chain_only(edited, tmp_path, monkeypatch):
+    """What a reviewer reads is what ends connections: two lists of ranges and a line of Lua."""
+    first = edited("prod", lambda keys: keys["vendors"][1].update(cidrs=TWO_CHAINS))
+    before = render(tmp_path / "one", first, monkeypatch)
+    more = [*TWO_CHAINS, "10.2.32.0/24"]
+    second = edited("prod", lambda keys: keys["vendors"][1].update(cidrs=more))
+    after = render(tmp_path / "two", second, monkeypatch)
+    name = "crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml"
+    assert [one for one in before if before[one] != after[one]] == [name]
+    added = list(unified_diff(before[name].splitlines(), after[name].splitlines(), n=0))[2:]
+    assert sorted(line.strip("+ ") for line in added if not line.startswith("@@")) == [
+        "- address_prefix: 10.2.32.0",
+        "- address_prefix: 10.2.32.0",
+        "10.2.32.0/24 vendor-b -",
+        "prefix_len: 24",
+        "prefix_len: 24",
+    ]
+
+
+def test_a_stack_larger_than_an_environment_variable_is_validated_too(
+    edited, tmp_path, monkeypatch
+):
+    """Linux starts no program with a variable of 128 KiB: Envoy was not asked about such stacks."""
+    asked = []
+
+    def validated(envoy, bootstrap):
+        done = subprocess.run([envoy, "--version"], check=True, capture_output=True)
+        asked.append((len(bootstrap), done.returncode))
+        return ""
+
+    monkeypatch.setattr(guard, "_validated", validated)
+    ranges = [f"11.{n // 200}.{n % 200}.1/32" for n in range(8_000)]
+    path = edited("prod", lambda keys: keys["vendors"][0].update(cidrs=ranges))
+    assert path.stat().st_size > 128 * 1024
+    render(tmp_path / "out", path, monkeypatch)
+    ((size, code),) = asked
+    assert size > 1_000_000
+    assert code == 0
 
 
 def test_a_changed_plan_is_a_new_config_map(edited, tmp_path, monkeypatch):

@@ -1,0 +1,113 @@
+"""The rendered script, run in LuaJIT as Envoy would run it, before any sidecar gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from lupa.luajit21 import LuaError, LuaRuntime
+
+from components.attribution.groups import Chain
+from settings.catalogue import UNKNOWN, Catalogue
+
+NAMESPACE = "proxy_observability"
+SAMPLES = 50  # ranges a script is asked about, at both ends; all, where it has fewer
+ANY_PORT = 3128
+
+# What Envoy hands the hooks, as far as the script may use it. A missing header returns no value
+# at all, not nil: seen on Envoy 1.40.
+_ENVOY = """
+function stream(address, headers, now)
+  local handle = { written = {}, now = now }
+  local metadata = {}
+  function metadata:get(namespace) return handle.written[namespace] end
+  function metadata:set(namespace, key, value)
+    handle.written[namespace] = handle.written[namespace] or {}
+    handle.written[namespace][key] = value
+  end
+  local info = {}
+  function info:downstreamLocalAddress() return address end
+  function info:dynamicMetadata() return metadata end
+  local map = {}
+  function map:get(name)
+    if handle.fields[name] == nil then return end
+    return handle.fields[name]
+  end
+  handle.fields = headers
+  function handle:streamInfo() return info end
+  function handle:timestamp() return self.now end
+  function handle:headers() return map end
+  return handle
+end
+"""
+
+
+class Script:
+    """A loaded script, called as Envoy calls it.
+
+    Raises:
+        lupa.luajit21.LuaError: it does not load, or, from `request`, it raises.
+    """
+
+    def __init__(self, source: str) -> None:
+        self.lua = LuaRuntime(unpack_returned_tuples=True)
+        self.lua.execute(_ENVOY)
+        self.lua.execute(source)
+        self.lua.execute("assert(envoy_on_request and envoy_on_response, 'a hook is missing')")
+
+    def request(
+        self,
+        address: str,
+        *,
+        authority: str = "shop.example",
+        answer: Mapping[str, str] | None = None,
+        milliseconds: int = 0,
+    ) -> dict[str, Any]:
+        """Run both hooks; return the metadata written under our namespace.
+
+        Args:
+            address: where the connection goes, as Envoy prints it: "10.1.0.10:3128".
+            authority: of the request.
+            answer: the vendor's headers with `:status`; None when there is no answer.
+            milliseconds: between request and answer.
+        """
+        fields = self.lua.table_from({":authority": authority})
+        handle = self.lua.globals().stream(address, fields, 1000)
+        self.lua.globals().envoy_on_request(handle)
+        if answer is not None:
+            handle.now = 1000 + milliseconds
+            handle.fields = self.lua.table_from(answer)
+            self.lua.globals().envoy_on_response(handle)
+        return dict(handle.written[NAMESPACE] or {})
+
+
+def script_faults(chain: Chain, source: str) -> Iterator[str]:
+    """Yield what is wrong with a chain's script: it must agree with the catalogue on samples."""
+    try:
+        script = Script(source)
+    except LuaError as error:
+        yield f"does not load: {first_line(error)}"
+        return
+    catalogue = Catalogue(chain.routes)
+    step = max(1, len(chain.networks) // SAMPLES)
+    for network in chain.networks[::step]:
+        ports = {r.ports[0].first for r in catalogue.covering(network[0]) if r.ports} | {ANY_PORT}
+        for address in (network[0], network[-1]):
+            for port in ports:
+                text = f"[{address}]:{port}" if network.version == 6 else f"{address}:{port}"
+                route = catalogue.find(address, port)
+                expected = (route.vendor, route.pool) if route else (UNKNOWN, "")
+                try:
+                    found = script.request(text, answer={":status": "200"})
+                except LuaError as error:
+                    yield f"raises for {text}: {first_line(error)}"
+                    return
+                named = (found.get("proxy_vendor"), found.get("proxy_pool", ""))
+                if named != expected:
+                    yield f"names {named} for {text}; the catalogue says {expected}"
+                    return
+
+
+def first_line(error: LuaError) -> str:
+    """Return what Lua says, without the stack below it."""
+    return str(error).partition("\n")[0]

@@ -1,0 +1,227 @@
+"""The EnvoyFilters as an Envoy without Istio would run them.
+
+Upstream Envoy has neither istiod, which applies the patches, nor `istio.stats`. Here the patches
+are applied to a listener shaped like Istio's `virtualOutbound`, and istio.stats becomes Envoy's
+own stats access logger with the same labels and expressions. The laptop's lab runs it; the guard
+has Envoy validate it before anything is deployed.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from components.attribution.stats import PASSTHROUGH
+
+Json = dict[str, Any]
+
+STAT_SCOPE = "lab"
+"""First part of the stand-in statistics' names; exported as `envoy_lab_…`."""
+
+WORKLOAD_TAGS = {"source_workload": "crawler", "source_workload_namespace": "crawlers"}
+"""What istio.stats reads from the pod's own metadata."""
+
+_TYPE = "type.googleapis.com/envoy"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """The listener with its chains, the clusters, and what discovery would deliver."""
+
+    listener: Json
+    clusters: list[Json]
+    extensions: list[Json]
+
+
+def validation_bootstrap(filters: Mapping[str, Json]) -> Json:
+    """Return a whole configuration for `envoy --mode validate`, each script in its place."""
+    applied = apply_filters(filters, base_listener([("127.0.0.1", 15001)]))
+    scripts = {extension["name"]: extension["typed_config"] for extension in applied.extensions}
+    for chain in applied.listener["filter_chains"]:
+        replace_istio_stats(chain)
+        for http_filter in http_filters(chain):
+            if http_filter.pop("config_discovery", None):
+                http_filter["typed_config"] = scripts[http_filter["name"]]
+    return {
+        "static_resources": {
+            "listeners": [applied.listener],
+            "clusters": [*applied.clusters, passthrough_cluster()],
+        }
+    }
+
+
+def scripts_by_name(filters: Mapping[str, Json]) -> dict[str, str]:
+    """Return the Lua that discovery would deliver, by the name of its filter."""
+    return {
+        patch["patch"]["value"]["name"]: patch["patch"]["value"]["typed_config"][
+            "default_source_code"
+        ]["inline_string"]
+        for spec in filters.values()
+        for patch in spec["configPatches"]
+        if patch["applyTo"] == "EXTENSION_CONFIG"
+    }
+
+
+def apply_filters(filters: Mapping[str, Json], listener: Json) -> Applied:
+    """Apply config patches in istiod's order: by name, all of one priority."""
+    applied = Applied(listener=listener, clusters=[], extensions=[])
+    for name in sorted(filters):
+        for patch in filters[name]["configPatches"]:
+            value = copy.deepcopy(patch["patch"]["value"])
+            match (patch["applyTo"], patch["patch"]["operation"]):
+                case ("LISTENER_FILTER", "INSERT_FIRST"):
+                    listener["listener_filters"].insert(0, value)
+                case ("LISTENER_FILTER", "ADD"):
+                    listener["listener_filters"].append(value)
+                case ("LISTENER", "MERGE"):
+                    listener.update(value)
+                case ("FILTER_CHAIN", "ADD"):
+                    listener["filter_chains"].append(value)
+                case ("CLUSTER", "ADD"):
+                    applied.clusters.append(value)
+                case ("EXTENSION_CONFIG", "ADD"):
+                    applied.extensions.append(value)
+                case kind:
+                    raise ValueError(f"EnvoyFilter {name}: cannot be applied: {kind}")
+    return applied
+
+
+def base_listener(sockets: Sequence[tuple[str, int]]) -> Json:
+    """Return Istio's `virtualOutbound` with its catch-all, on these addresses and ports."""
+    first, *more = [
+        {"socket_address": {"address": address, "port_value": port}} for address, port in sockets
+    ]
+    return {
+        "name": "virtualOutbound",
+        "address": first,
+        "additional_addresses": [{"address": socket} for socket in more],
+        "traffic_direction": "OUTBOUND",
+        "listener_filters": [],
+        "filter_chains": [
+            {
+                "name": "virtualOutbound-catchall-tcp",
+                "filters": [
+                    {
+                        "name": "envoy.filters.network.tcp_proxy",
+                        "typed_config": {
+                            "@type": f"{_TYPE}.extensions.filters.network.tcp_proxy.v3.TcpProxy",
+                            "stat_prefix": PASSTHROUGH,
+                            "cluster": PASSTHROUGH,
+                        },
+                    }
+                ],
+            }
+        ],
+    }
+
+
+def passthrough_cluster() -> Json:
+    """Return what stands for Istio's cluster of that name."""
+    return {
+        "name": PASSTHROUGH,
+        "alt_stat_name": f"{PASSTHROUGH};",
+        "type": "ORIGINAL_DST",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "connect_timeout": "10s",
+    }
+
+
+def replace_istio_stats(chain: Json) -> None:
+    """Put Envoy's stats access logger in the place of the chain's istio.stats."""
+    manager = _typed(chain["filters"], "envoy.filters.network.http_connection_manager")
+    tcp_proxy = _typed(chain["filters"], "envoy.filters.network.tcp_proxy")
+    if manager is not None:
+        plugin = _take(manager["http_filters"], "istio.stats")
+        if plugin:
+            manager["access_log"] = [_stats_logger(_http_statistics(plugin))]
+    elif tcp_proxy is not None:
+        plugin = _take(chain["filters"], "istio.stats")
+        if plugin:
+            tcp_proxy["access_log"] = [_stats_logger(_tcp_statistics(plugin))]
+
+
+def http_filters(chain: Json) -> list[Json]:
+    """Return the HTTP filters of a chain, none where nothing is parsed."""
+    manager = _typed(chain["filters"], "envoy.filters.network.http_connection_manager")
+    return [] if manager is None else list(manager["http_filters"])
+
+
+def _typed(filters: Iterable[Json], name: str) -> Json | None:
+    return next((f["typed_config"] for f in filters if f["name"] == name), None)
+
+
+def _take(filters: list[Json], name: str) -> Json | None:
+    for position, candidate in enumerate(filters):
+        if candidate["name"] == name:
+            return dict(filters.pop(position)["typed_config"])
+    return None
+
+
+def _stats_logger(statistics: Json) -> Json:
+    return {
+        "name": "envoy.access_loggers.stats",
+        "typed_config": {
+            "@type": f"{_TYPE}.extensions.access_loggers.stats.v3.Config",
+            "stats_scope": {"prefix": STAT_SCOPE},
+            **statistics,
+        },
+    }
+
+
+def _dimensions(plugin: Json, metric: str) -> dict[str, str]:
+    """Return a metric's own dimensions, label -> CEL, as istio.stats collects them."""
+    result: dict[str, str] = {}
+    for entry in plugin["metrics"]:
+        if entry.get("name") in (None, metric):
+            result |= entry.get("dimensions", {})
+    return result
+
+
+def _tags(dimensions: Mapping[str, str], constants: Mapping[str, str]) -> list[Json]:
+    labels = {name: f"%CEL({expression})%" for name, expression in dimensions.items()}
+    labels |= {name: f"%CEL('{value}')%" for name, value in constants.items()}
+    return [{"name": name, "value_format": labels[name]} for name in sorted(labels)]
+
+
+def _http_statistics(plugin: Json) -> Json:
+    requests = {
+        "stat": {
+            "name": "istio_requests_total",
+            "tags": _tags(_dimensions(plugin, "requests_total"), WORKLOAD_TAGS),
+        },
+        "value_fixed": 1,
+    }
+    histograms = [
+        {
+            "stat": {
+                "name": f"istio_{definition['name']}",
+                # A custom metric of istio.stats carries its own dimensions only.
+                "tags": _tags(_dimensions(plugin, definition["name"]), {}),
+            },
+            "unit": "Unspecified",
+            "value_format": f"%CEL({definition['value']})%",
+        }
+        for definition in plugin["definitions"]
+    ]
+    return {"counters": [requests], "histograms": histograms}
+
+
+def _tcp_statistics(plugin: Json) -> Json:
+    values: dict[str, Json] = {
+        "tcp_connections_opened_total": {"value_fixed": 1},
+        "tcp_sent_bytes_total": {"value_format": "%BYTES_SENT%"},
+        "tcp_received_bytes_total": {"value_format": "%BYTES_RECEIVED%"},
+    }
+    counters = [
+        {
+            "stat": {
+                "name": f"istio_{name}",
+                "tags": _tags(_dimensions(plugin, name), WORKLOAD_TAGS),
+            },
+            **value,
+        }
+        for name, value in values.items()
+    ]
+    return {"counters": counters}
