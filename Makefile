@@ -8,6 +8,7 @@ STACK ?= dev
 OUT ?=
 N ?= 100000
 BREAK ?=
+MIX ?= crawl
 PORT_BASE ?= 3100
 SUITE ?=
 ONLY ?=
@@ -31,8 +32,8 @@ setup: .venv/installed ## Make .venv; find or build Prometheus and promtool (a f
 demo: setup ## The whole system here until Ctrl-C, with a live table. PORT_BASE=13100
 	@exec $(PY) -m lab.demo --port-base $(PORT_BASE) $(out)
 
-demo-check: setup ## Generator, vendors and mesh must agree exactly. N= BREAK=range|outcome|drop
-	@exec $(PY) -m lab.check --count $(N) --break "$(BREAK)" --port-base $(PORT_BASE) $(out)
+demo-check: setup ## Generator, vendors and mesh must agree. N= BREAK=range|outcome|drop MIX=even
+	@exec $(PY) -m lab.check --count $(N) --break "$(BREAK)" --mix "$(MIX)" --port-base $(PORT_BASE) $(out)
 
 which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
 	@exec $(PY) -m settings.which "$(ADDRESS)" --stack "$(STACK)" $(out)

@@ -10,7 +10,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ from lab.comparison import (
 )
 from lab.envoy import STAND_INS
 from lab.loopback import get_json
+from lab.plan import MIXES
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
@@ -40,11 +41,27 @@ Json = dict[str, Any]
 # Rates are compared in steady traffic: a run of this many counts is paced to last a minute.
 LEAST_COUNTS_FOR_RATES = 50_000
 PACED_SECONDS = 62
+MOST_PER_SECOND = 1_600  # of a long run: what two cores make and serve without falling behind
 RATE_TOLERANCE = 0.01
 STEADY_FROM, STEADY_UNTIL = 0.1, 0.95  # shares of the counts: not the start, not the stragglers
 STEADY_VARIATION = 0.3  # of the generator's own rate; a busy machine moves it by 0.2
 PROGRESS_SECONDS = 5.0
 STALLED_SECONDS = 30.0
+WIRE_TOLERANCE = 0.001  # bytes under way when a connection was reset are seen by one side alone
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wire:
+    """Bytes between Envoy and a vendor, in one direction."""
+
+    vendor: str
+    direction: str
+    mesh: int
+    vendor_books: int
+
+    @property
+    def error(self) -> float:
+        return abs(self.mesh / self.vendor_books - 1) if self.vendor_books else float(self.mesh)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +69,9 @@ class Result:
     """What a run showed. Bytes are of opaque connections, generator's minus the other's."""
 
     rows: list[Row]
+    protocols: Mapping[str, int]
     byte_differences: list[str]
+    wire: list[Wire]
     outside: Json
     rates: list[RateComparison]
     variation: float
@@ -79,6 +98,12 @@ class Result:
                     f"{row.generator} = {row.vendor_difference:+d}"
                 )
         lines += self.byte_differences
+        lines += [
+            f"{wire.vendor} wire bytes {wire.direction}: mesh {wire.mesh}, vendor's own books "
+            f"{wire.vendor_books}: {wire.error:.2%} apart"
+            for wire in self.wire
+            if wire.error > WIRE_TOLERANCE
+        ]
         if self.outside["difference"]:
             lines.append(
                 f"unknown: mesh {self.outside['mesh']} - generator {self.outside['generator']} = "
@@ -120,6 +145,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "counts": total,
             "exact": exact,
             "rows": [row.as_json() for row in result.rows],
+            "protocols": dict(result.protocols),
+            "wire": [vars(wire) for wire in result.wire],
             "outside": result.outside,
             "rates_are_judged": result.rates_are_judged,
             "rates": [rate.as_json() for rate in result.rates],
@@ -135,6 +162,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo-check", description=__doc__)
     parser.add_argument("--count", default="100000", help="counts to make (N)")
     parser.add_argument("--break", dest="break_", default="", help="range, outcome or drop")
+    parser.add_argument("--mix", default="crawl", help="what crawlers speak: crawl or even")
     parser.add_argument("--out", type=Path, help="folder for demo-check.json")
     parser.add_argument("--port-base", default=str(DEFAULT_BASE))
     parser.add_argument("--seed", type=int, default=1)
@@ -144,6 +172,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 def _run(options: argparse.Namespace) -> Result:
     if not options.count.isdecimal() or int(options.count) < 1:
         raise ValueError(f"N: {options.count} is no number of counts; 100000 is the customary one")
+    if options.mix not in MIXES:
+        raise ValueError(f"MIX: {options.mix!r} is unknown; use {' or '.join(MIXES)}")
     count = int(options.count)
     broken = breaks.named(options.break_)
     started = time.monotonic()
@@ -161,8 +191,9 @@ def _run(options: argparse.Namespace) -> Result:
         measure = count >= LEAST_COUNTS_FOR_RATES and not options.break_
         lab.start_crawler(
             count=count,
-            requests_per_second=count // PACED_SECONDS if measure else None,
+            requests_per_second=min(count // PACED_SECONDS, MOST_PER_SECOND) if measure else None,
             seed=options.seed,
+            mix=options.mix,
             round_envoy_share=broken.round_envoy_share,
         )
         meter = _watch(lab, count, measure_rates=measure)
@@ -175,7 +206,18 @@ def _run(options: argparse.Namespace) -> Result:
         mesh = _mesh(lab)
     return Result(
         rows=compare(generator, vendors, mesh),
+        protocols=generator.protocols,
         byte_differences=_byte_differences(generator, vendors, mesh),
+        wire=[
+            Wire(
+                vendor=vendor,
+                direction=direction,
+                mesh=mesh.wire_bytes.get((vendor, direction), 0),
+                vendor_books=own,
+            )
+            # Of what went round Envoy the mesh has no bytes either: the counts tell that.
+            for (vendor, direction), own in sorted(vendors.wire_bytes.items())
+        ],
         outside={
             "generator": generator.outside_connections,
             "vendor_books": vendors.outside_connections,
@@ -226,6 +268,8 @@ def _mesh(lab: Lab) -> Books:
         sent=lab.query(f"{by_vendor} (istio_tcp_sent_bytes_total)"),
         received=lab.query(f"{by_vendor} (istio_tcp_received_bytes_total)"),
         passthrough=lab.query('envoy_cluster_upstream_cx_total{cluster_name="PassthroughCluster"}'),
+        wire_sent=lab.query(f"{by_vendor} (envoy_cluster_upstream_cx_tx_bytes_total)"),
+        wire_received=lab.query(f"{by_vendor} (envoy_cluster_upstream_cx_rx_bytes_total)"),
     )
 
 
@@ -255,12 +299,18 @@ def _print(result: Result) -> None:
             + (f"  {row.cause}" if row.cause else "")
         )
     print("  vendors '-': the vendor cannot know of what never reached it")
-    total = sum(row.generator for row in result.rows) or 1
-    shares: Counter[str] = Counter()
-    for row in result.rows:
-        shares[row.visibility] += row.generator
-        shares[row.vendor] += row.generator
-    print("\nshares      " + "  ".join(f"{n} {c / total:.1%}" for n, c in sorted(shares.items())))
+    for what, sums in (
+        ("vendors", _sums(result.rows, lambda row: row.vendor)),
+        ("visible", _sums(result.rows, lambda row: row.visibility)),
+        ("protocols", result.protocols),
+    ):
+        total = sum(sums.values()) or 1
+        shares = "  ".join(f"{name} {count / total:.1%}" for name, count in sorted(sums.items()))
+        print(f"{what:<12}{shares}")
+    outcomes = _sums(result.rows, lambda row: row.outcome)
+    print("outcomes    " + "  ".join(f"{n} {c:,}" for n, c in sorted(outcomes.items())))
+    apart = max((wire.error for wire in result.wire), default=0.0)
+    print(f"wire bytes  at most {apart:.4%} from the vendors' own socket counts")
     outside = result.outside
     print(
         f"outside     {outside['generator']} more connections outside every range, "
@@ -276,6 +326,13 @@ def _print(result: Result) -> None:
     if not result.rates_are_judged:
         print(f"rate        not judged: the traffic was not steady ({result.variation:.0%})")
     print(f"time        {result.seconds:.1f} s from start to comparison")
+
+
+def _sums(rows: list[Row], name: Callable[[Row], str]) -> Counter[str]:
+    sums: Counter[str] = Counter()
+    for row in rows:
+        sums[name(row)] += row.generator
+    return sums
 
 
 def _could_not_run(out: Path | None, report: Json, *findings: str) -> int:

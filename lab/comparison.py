@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
 
 Key = tuple[str, str, str]
 """(vendor, visibility, outcome); an opaque connection's outcome is CONNECTION."""
 
 Json = dict[str, Any]
+K = TypeVar("K")
 
 CONNECTION = "connection"
 OUTSIDE = "outside"  # the vendors' process books the address outside every range under this
@@ -54,14 +55,18 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class Books:
-    """Counts by key, and bytes of opaque connections by (vendor, direction).
+    """Counts by key, and bytes by (vendor, direction); `sent` is towards the vendor.
 
-    `sent` is towards the vendor.
+    `opaque_bytes` are of opaque connections, `wire_bytes` of all between Envoy and the vendor
+    (which the generator cannot know), `protocols` are counts by what the crawler spoke (which
+    only the generator knows).
     """
 
     counts: Mapping[Key, int]
     opaque_bytes: Mapping[tuple[str, str], int]
     outside_connections: int
+    wire_bytes: Mapping[tuple[str, str], int] = field(default_factory=dict)
+    protocols: Mapping[str, int] = field(default_factory=dict)
 
 
 def crawler_books(raw: Json) -> Books:
@@ -74,6 +79,7 @@ def crawler_books(raw: Json) -> Books:
             for direction in ("sent", "received")
         },
         outside_connections=raw["outside"]["connections"],
+        protocols=_sums((entry["protocol"], entry["count"]) for entry in raw["protocols"]),
     )
 
 
@@ -91,6 +97,12 @@ def vendor_books(raw: Json) -> Books:
         outside_connections=sum(
             entry["connections"] for entry in raw["opaque"] if entry["vendor"] == OUTSIDE
         ),
+        wire_bytes=_sums(
+            ((entry["vendor"], direction), entry[f"bytes_{opposite[direction]}"])
+            for entry in raw["wire"]
+            for direction in ("sent", "received")
+            if entry["vendor"] != OUTSIDE
+        ),
     )
 
 
@@ -100,6 +112,8 @@ def mesh_books(
     sent: Iterable[Json],
     received: Iterable[Json],
     passthrough: Iterable[Json],
+    wire_sent: Iterable[Json],
+    wire_received: Iterable[Json],
 ) -> Books:
     """Read Prometheus' vectors; Istio's `received` is what came from the crawler."""
     counts = {
@@ -121,6 +135,11 @@ def mesh_books(
             for sample in samples
         },
         outside_connections=sum(_value(sample) for sample in passthrough),
+        wire_bytes={
+            (sample["metric"].get("proxy_vendor", ""), direction): _value(sample)
+            for direction, samples in (("sent", wire_sent), ("received", wire_received))
+            for sample in samples
+        },
     )
 
 
@@ -181,6 +200,13 @@ def _counts(raw: Json) -> dict[Key, int]:
         for entry in raw["opaque"]
     }
     return {key: count for key, count in counts.items() if count}
+
+
+def _sums(pairs: Iterable[tuple[K, int]]) -> dict[K, int]:
+    sums: dict[K, int] = {}
+    for key, count in pairs:
+        sums[key] = sums.get(key, 0) + count
+    return sums
 
 
 def _value(sample: Json) -> int:

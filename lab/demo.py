@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from dashboards.fleet import TABLE_QUERIES
+from lab import plan
 from lab.envoy import STAND_INS
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
@@ -110,7 +111,7 @@ def _run(options: argparse.Namespace, started: float) -> None:
         endpoints = _write_endpoints(lab)
         _say(f"crawler     {lab.crawler_url}  ({options.requests_per_second} requests/s)")
         for endpoint in lab.endpoints:
-            _say(f"proxy       http://{endpoint.address}:{ports.vendor}  {endpoint.vendor}")
+            _say(f"proxy       http://{plan.authority(endpoint)}  {endpoint.vendor}")
         _say(f"endpoints   {(FOLDER / 'endpoints.json').relative_to(ROOT)}")
         _say("\n".join(("", *LEGEND, "Ctrl-C ends it. The first rows take some seconds.")))
         try:
@@ -156,9 +157,7 @@ def _write_endpoints(lab: Lab) -> Path:
         "vendor_control": lab.vendor_url,
         "vendors": {
             vendor: [
-                f"{endpoint.address}:{lab.ports.vendor}"
-                for endpoint in lab.endpoints
-                if endpoint.vendor == vendor
+                plan.authority(endpoint) for endpoint in lab.endpoints if endpoint.vendor == vendor
             ]
             for vendor in dict.fromkeys(endpoint.vendor for endpoint in lab.endpoints)
         },

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from components.attribution.render import cluster_name
 from lab.ports import Ports
 from settings.catalogue import Catalogue
 from settings.model import StackSettings, Vendor
-from settings.values import AddressRange
+from settings.values import AddressRange, PortRange
 
 Json = dict[str, Any]
 
@@ -17,7 +18,16 @@ OUTSIDE_ADDRESS = "127.9.0.10"
 """In no vendor's range: what it carries must show up as `unknown` and nowhere else."""
 
 OUTSIDE_SHARE = 0.01
-MIX = {"http": 0.44, "tunnel": 0.43, "opaque": 0.13}
+
+# What crawlers speak; TLS to the proxy, SOCKS5 and h2c are opaque. `crawl` is near what they do,
+# `even` gives each protocol its tenth.
+MIXES = {
+    "crawl": {"http": 0.465, "tunnel": 0.46, "tls": 0.025, "socks5": 0.025, "h2c": 0.025},
+    "even": {"http": 0.34, "tunnel": 0.27, "tls": 0.13, "socks5": 0.13, "h2c": 0.13},
+}
+UNINSPECTED_MIX = {"http": 0.2, "tunnel": 0.2, "tls": 0.2, "socks5": 0.2, "h2c": 0.2}
+"""Of a vendor of which nothing is looked into: all of it counts as opaque."""
+
 CREDENTIALS_VARIABLE = "LAB_PROXY_CREDENTIALS"
 
 # Shares of each vendor's requests, so that every outcome occurs hundreds of times in 100,000.
@@ -29,6 +39,8 @@ FAULTS = {
     "dead": 0.012,
     "quota": 0.012,
     "rate-limited": 0.04,
+    "refused-open": 0.006,
+    "rejected": 0.012,
     "reset": 0.01,
     "slow": 0.008,
     "stall": 0.01,
@@ -44,15 +56,18 @@ SIZES_BYTES = [[0.1, 6_000], [0.25, 13_000], [0.5, 32_000], [0.75, 71_000], [0.9
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One proxy address of a vendor; `dead_address` is in its ranges, with nobody there."""
+    """One proxy of a vendor, where crawlers connect; `dead_address` has nobody there."""
 
     vendor: str
     address: str
+    port: int
     dead_address: str | None
     has_dialect: bool
+    is_opaque: bool
+    """Whether the stack wants nothing of this vendor looked into."""
 
 
-def endpoints(vendors: Sequence[Vendor]) -> tuple[Endpoint, ...]:
+def endpoints(vendors: Sequence[Vendor], ports: Ports) -> tuple[Endpoint, ...]:
     """Return an endpoint for each range, in the stack's order.
 
     A range's own nested ranges keep their addresses: one that the catalogue gives to another
@@ -61,43 +76,101 @@ def endpoints(vendors: Sequence[Vendor]) -> tuple[Endpoint, ...]:
     catalogue = Catalogue.of(vendors)
     found = []
     for vendor in vendors:
+        port = port_of(vendor, ports)
         for entry in vendor.cidrs:
             address, dead = _host(entry, 10), _host(entry, 99)
-            route = catalogue.find(address)
+            route = catalogue.find(address, port)
             if route is not None and route.vendor == vendor.name:
                 found.append(
                     Endpoint(
                         vendor=vendor.name,
                         address=address,
+                        port=port,
                         dead_address=dead if dead != address else None,
                         has_dialect=bool(vendor.outcomes),
+                        is_opaque=vendor.inspect == "connections",
                     )
                 )
     return tuple(found)
 
 
+def authority(endpoint: Endpoint) -> str:
+    """Return "127.1.0.10:3128", or "[::1]:3128"."""
+    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
+    return f"{host}:{endpoint.port}"
+
+
+def port_of(vendor: Vendor, ports: Ports) -> int:
+    """Return where crawlers connect to a vendor."""
+    return vendor.ports[0].first if vendor.ports else ports.vendor
+
+
 def lab_settings(settings: StackSettings, ports: Ports) -> StackSettings:
-    """Return the settings with every vendor's HTTP port moved to the lab's."""
-    moved = tuple(
-        vendor.model_copy(update={"http_ports": (ports.vendor,)}) for vendor in settings.vendors
+    """Return the settings with every vendor's ports moved to the lab's."""
+
+    def moved(listed: Sequence[PortRange]) -> tuple[PortRange, ...]:
+        return tuple(PortRange(ports.moved(one.first), ports.moved(one.last)) for one in listed)
+
+    vendors = tuple(
+        vendor.model_copy(
+            update={"http_ports": moved(vendor.http_ports), "ports": moved(vendor.ports)}
+        )
+        for vendor in settings.vendors
     )
-    return settings.model_copy(update={"vendors": moved})
+    return settings.model_copy(update={"vendors": vendors})
 
 
 def listening_addresses(where: Sequence[Endpoint]) -> tuple[str, ...]:
     """Return every address Envoy stands on: the vendors', the dead ones, the outside one."""
     dead = [endpoint.dead_address for endpoint in where if endpoint.dead_address]
-    return (*(endpoint.address for endpoint in where), *dead, OUTSIDE_ADDRESS)
+    return tuple(dict.fromkeys((*(one.address for one in where), *dead, OUTSIDE_ADDRESS)))
+
+
+def envoy_sockets(
+    vendors: Sequence[Vendor], addresses: Sequence[str], ports: Ports
+) -> list[tuple[str, int]]:
+    """Return where Envoy listens for what crawlers send to these addresses.
+
+    Where vendors share an address, on a port of each and on one that is nobody's.
+    """
+    catalogue = Catalogue.of(vendors)
+    ported = {vendor.name: port_of(vendor, ports) for vendor in vendors if vendor.ports}
+    sockets = []
+    for address in addresses:
+        own = [ported[r.vendor] for r in catalogue.covering(address) if r.vendor in ported]
+        sockets += [(address, port) for port in ([*own, ports.nobodys] if own else [ports.vendor])]
+    return sockets
+
+
+def upstream_ports(vendors: Sequence[Vendor], ports: Ports) -> dict[str, int]:
+    """Return where each vendor's simulation listens, by the name of its cluster."""
+    return {cluster_name(one): ports.upstream_of(port_of(one, ports)) for one in vendors}
+
+
+def outside_sockets(where: Sequence[Endpoint], ports: Ports) -> list[tuple[str, int]]:
+    """Return what is no vendor's: an address outside, and nobody's port of each shared address."""
+    seen = [one.address for one in where]
+    shared = sorted({address for address in seen if seen.count(address) > 1})
+    return [(OUTSIDE_ADDRESS, ports.vendor), *((one, ports.nobodys) for one in shared)]
 
 
 def vendor_plan(where: Sequence[Endpoint], ports: Ports, patience_seconds: int) -> Json:
     """Return the plan of `traffic.vendor`: each vendor on its own addresses."""
-    listen = [(endpoint.vendor, endpoint.address) for endpoint in where]
+    listen = [
+        {
+            "vendor": endpoint.vendor,
+            "address": endpoint.address,
+            "port": ports.upstream_of(endpoint.port),
+            "opaque": endpoint.is_opaque,
+        }
+        for endpoint in where
+    ]
+    outside = [
+        {"vendor": "outside", "address": address, "port": ports.outside_upstream}
+        for address, _ in outside_sockets(where, ports)
+    ]
     return {
-        "listen": [
-            {"vendor": vendor, "address": address, "port": ports.vendor_upstream}
-            for vendor, address in [*listen, ("outside", OUTSIDE_ADDRESS)]
-        ],
+        "listen": [*listen, *outside],
         "control_host": "127.0.0.1",
         "control_port": ports.vendor_control,
         "slow_seconds": patience_seconds + 2,
@@ -114,6 +187,7 @@ def crawler_plan(
     count: int | None,
     requests_per_second: int | None,
     seed: int,
+    mix: str = "crawl",
     round_envoy_share: float = 0.0,
 ) -> Json:
     """Return the plan of `traffic.crawler`.
@@ -125,19 +199,14 @@ def crawler_plan(
         count: requests, tunnels and opaque connections to the vendors; None for no end.
         requests_per_second: pace; None for as fast as `concurrency` allows.
         seed: same seed, same sequence.
+        mix: one of MIXES.
         round_envoy_share: part of the traffic that goes straight to the vendor, unseen.
     """
-    vendors_of = [endpoint.vendor for endpoint in where]
     # They come on top, so that `count` are the vendors'.
     outside = 0 if count is None else round(count * OUTSIDE_SHARE)
-    entries = []
-    for endpoint in where:
-        weight = 1 / len(set(vendors_of)) / vendors_of.count(endpoint.vendor)
-        entry = _crawler_vendor(endpoint, ports.vendor, weight * (1 - round_envoy_share))
-        entries.append(entry)
-        if round_envoy_share:
-            direct = {**entry, "port": ports.vendor_upstream, "opaque_port": ports.vendor_upstream}
-            entries.append({**direct, "weight": weight * round_envoy_share})
+    vendors = list(_crawler_vendors(where, ports, round_envoy_share))
+    strangers = outside_sockets(where, ports)
+    outside_share = OUTSIDE_SHARE if count is None else outside / (count + outside)
     return {
         "seed": seed,
         "count": None if count is None else count + outside,
@@ -148,33 +217,53 @@ def crawler_plan(
         "password_env": CREDENTIALS_VARIABLE,
         "connection_reuse": 20,
         "patience_seconds": patience_seconds,
-        "vendors": entries,
-        "outside": {
-            "address": OUTSIDE_ADDRESS,
-            "port": ports.vendor,
-            "share": OUTSIDE_SHARE if count is None else outside / (count + outside),
-        },
-        "mix": MIX,
+        "vendors": vendors,
+        "outside": [
+            {"address": address, "port": port, "share": outside_share / len(strangers)}
+            for address, port in strangers
+        ],
+        "mix": MIXES[mix],
         "target": {"host_suffix": "sim.test", "sizes_bytes": SIZES_BYTES},
     }
 
 
-def _crawler_vendor(endpoint: Endpoint, port: int, weight: float) -> Json:
+def _crawler_vendors(
+    where: Sequence[Endpoint], ports: Ports, round_envoy_share: float
+) -> Iterator[Json]:
+    vendors_of = [endpoint.vendor for endpoint in where]
+    for endpoint in where:
+        weight = 1 / len(set(vendors_of)) / vendors_of.count(endpoint.vendor)
+        faults = {} if endpoint.is_opaque else _faults(endpoint)
+        entry = {
+            "name": endpoint.vendor,
+            "address": endpoint.address,
+            "port": endpoint.port,
+            "opaque_port": endpoint.port,
+            "weight": weight * (1 - round_envoy_share),
+            "visible": "connections" if endpoint.is_opaque else "requests",
+            "faults": faults,
+            **({"mix": UNINSPECTED_MIX} if endpoint.is_opaque else {}),
+            **({"dead_address": endpoint.dead_address} if endpoint.dead_address else {}),
+        }
+        yield entry
+        if round_envoy_share:
+            port = ports.upstream_of(endpoint.port)
+            yield entry | {
+                "port": port,
+                "opaque_port": port,
+                "weight": weight * round_envoy_share,
+                # Envoy's own refusal is not to be had where there is no Envoy.
+                "faults": {name: share for name, share in faults.items() if name != "rejected"},
+            }
+
+
+def _faults(endpoint: Endpoint) -> dict[str, float]:
     faults = dict(FAULTS)
     if endpoint.has_dialect:
         faults |= QUOTA_DIALECT
     if endpoint.dead_address is None:
         del faults["dead"]
-    dead = {"dead_address": endpoint.dead_address} if endpoint.dead_address else {}
-    return {
-        "name": endpoint.vendor,
-        "address": endpoint.address,
-        "port": port,
-        "opaque_port": port,
-        "weight": weight,
-        "faults": faults,
-        **dead,
-    }
+    return faults
 
 
 def _host(entry: AddressRange, number: int) -> str:

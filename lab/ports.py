@@ -50,7 +50,26 @@ class Ports:
     @property
     def vendor_upstream(self) -> int:
         """Where the simulated vendors themselves listen, on the same addresses."""
-        return self.base + 29
+        return self.upstream_of(self.vendor)
+
+    @property
+    def outside_upstream(self) -> int:
+        """Where the rest of the world listens, on its own address and at nobody's ports."""
+        return self.base + 30
+
+    @property
+    def nobodys(self) -> int:
+        """A port that no vendor of a shared address has."""
+        return self.base + 60
+
+    @staticmethod
+    def upstream_of(port: int) -> int:
+        """Where a simulated vendor listens for what crawlers send to `port`."""
+        return port + 1
+
+    def moved(self, port: int) -> int:
+        """Where a port of the lab's stack file, written for the usual base, is now."""
+        return port - DEFAULT_BASE + self.base
 
     @property
     def prometheus(self) -> int:

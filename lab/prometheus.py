@@ -6,13 +6,13 @@ import json
 import re
 from pathlib import Path
 
+from components.attribution.standalone import STAT_SCOPE
 from components.metrics.config import StaticTargets, prometheus_config
 from components.metrics.thresholds import (
     samples_per_second_threshold,
     series_per_sidecar,
     threshold_rules,
 )
-from lab.envoy import STAT_SCOPE
 from lab.ports import Ports
 from settings.model import StackSettings
 

@@ -72,6 +72,7 @@ class Lab:
         count: int | None,
         requests_per_second: int | None,
         seed: int = 1,
+        mix: str = "crawl",
         round_envoy_share: float = 0.0,
     ) -> None:
         """Start the crawler; it ends by itself after `count`, its books in `crawler_books`."""
@@ -82,6 +83,7 @@ class Lab:
             count=count,
             requests_per_second=requests_per_second,
             seed=seed,
+            mix=mix,
             round_envoy_share=round_envoy_share,
         )
         plan_file = _write_json(self.folder / "crawler-plan.json", crawler_plan)
@@ -106,10 +108,13 @@ class Lab:
     def settle(self) -> None:
         """Return once every connection has ended and Prometheus has seen the final counts.
 
+        At the vendors too: an idle one stays for the vendor's `idleTimeout`, then it must go.
+
         Raises:
             LabError: connections stay open, or the counts do not come to rest.
         """
         self._wait("Envoy's connections to end", lambda: self._open_connections() == 0)
+        self._wait("the vendors' connections to end", lambda: self._open_at_vendors() == 0)
         ended = time.time()
         last: list[tuple[float, str]] = []
 
@@ -132,9 +137,13 @@ class Lab:
             int(stat["value"])
             for stat in stats["stats"]
             if "value" in stat
-            and stat["name"].startswith("listener.127")
+            and stat["name"].startswith("listener.")
+            and not stat["name"].startswith("listener.admin")
             and "worker" not in stat["name"]
         )
+
+    def _open_at_vendors(self) -> int:
+        return int(loopback.get_json(f"{self.vendor_url}/books")["open"])
 
     def _wait(self, what: str, done: Callable[[], bool]) -> None:
         deadline = time.monotonic() + SETTLE_SECONDS
@@ -175,10 +184,10 @@ def running(
     """
     settings = load_settings(ports)
     meshed = behind_the_generator(settings) if behind_the_generator else settings
-    where = plan.endpoints(settings.vendors)
+    where = plan.endpoints(settings.vendors, ports)
     _program("envoy")  # missing, it is told before anything starts
     prometheus = _program("prometheus")
-    require_free(_sockets(where, ports))
+    require_free(_sockets(settings, where, ports))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
@@ -214,16 +223,18 @@ def rendered_envoy(
 ) -> LabEnvoy:
     """Return what the lab's Envoy runs: the program's EnvoyFilters for `settings`, applied.
 
-    `folder` is where `start_envoy` will write it.
+    `addresses` are what crawlers connect to; `folder` is where `start_envoy` will write it.
     """
     filters = envoy_filters(
         settings.vendors,
+        targets=settings.targets,
         patience_seconds=settings.telemetry.patience,
         selector=settings.crawlers.selector,
     )
     return lab_envoy(
         filters,
-        addresses=addresses,
+        sockets=plan.envoy_sockets(settings.vendors, addresses, ports),
+        upstream_ports=plan.upstream_ports(settings.vendors, ports),
         ports=ports,
         buckets=settings.telemetry.buckets,
         stats_matcher=proxy_stats_matcher(),
@@ -265,20 +276,20 @@ def start_vendors(
     )
 
 
-def _sockets(where: Sequence[plan.Endpoint], ports: Ports) -> list[tuple[str, int]]:
+def _sockets(
+    settings: StackSettings, where: Sequence[plan.Endpoint], ports: Ports
+) -> list[tuple[str, int]]:
     local = (
         ports.envoy_admin,
         ports.crawler_metrics,
         ports.vendor_control,
         ports.prometheus,
     )
-    vendors = [(endpoint.address, ports.vendor_upstream) for endpoint in where]
-    envoy = [(address, ports.vendor) for address in plan.listening_addresses(where)]
     return [
         *(("127.0.0.1", port) for port in local),
-        *vendors,
-        (plan.OUTSIDE_ADDRESS, ports.vendor_upstream),
-        *envoy,
+        *((one.address, ports.upstream_of(one.port)) for one in where),
+        *((address, ports.outside_upstream) for address, _ in plan.outside_sockets(where, ports)),
+        *plan.envoy_sockets(settings.vendors, plan.listening_addresses(where), ports),
     ]
 
 

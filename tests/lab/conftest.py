@@ -34,17 +34,19 @@ _bases = itertools.cycle(random.sample(range(10_000, 32_000, 100), 200))
 
 
 def free_ports() -> Ports:
-    """Return ports of which none is taken on the first vendor's address or on 127.0.0.1."""
+    """Return ports of which none is taken on 127.0.0.1 or on an address of a vendor."""
     for base in _bases:
         if all(
-            _free(address, base + n) for address in ("127.0.0.1", "127.1.0.10") for n in range(100)
+            _free(address, base + n)
+            for address in ("127.0.0.1", "127.1.0.10", "::1")
+            for n in range(100)
         ):
             return Ports(base)
     raise AssertionError
 
 
 def _free(address: str, port: int) -> bool:
-    with socket.socket() as probe:
+    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address, port))
@@ -124,7 +126,10 @@ def shared_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar
 @contextmanager
 def _running_sidecar(tmp_path: Path) -> Iterator[Sidecar]:
     ports = free_ports()
-    addresses = ["127.1.0.10", "127.1.0.99", "127.2.0.10", "127.9.0.10"]
+    addresses = [
+        *("127.1.0.10", "127.1.0.99", "127.2.0.10", "127.9.0.10"),
+        *("127.6.0.10", "127.7.0.10", "::1"),
+    ]
     rendered = rendered_envoy(load_settings(ports), addresses, ports, tmp_path)
     with children() as family:
         start_envoy(family, rendered, tmp_path)

@@ -82,6 +82,8 @@ def test_bytes_are_named_from_the_crawlers_side():
         sent=[{"metric": of_a, "value": [0, "70"]}],
         received=[{"metric": of_a, "value": [0, "10"]}],
         passthrough=[{"metric": {}, "value": [0, "2"]}],
+        wire_sent=[{"metric": of_a, "value": [0, "12"]}],
+        wire_received=[{"metric": of_a, "value": [0, "75"]}],
     )
     assert found.counts == {("vendor-a", "opaque", CONNECTION): 3}
     assert found.opaque_bytes == {("vendor-a", "sent"): 10, ("vendor-a", "received"): 70}

@@ -39,15 +39,19 @@ def test_every_count_is_exact_in_all_three_books(ports, tmp_path):
     def share(key, value):
         return sum(row["generator"] for row in rows if row[key] == value) / total
 
-    assert {row["vendor"] for row in rows} == {f"vendor-{letter}" for letter in "abcde"}
+    assert {row["vendor"] for row in rows} == {f"vendor-{letter}" for letter in "abcdefghi"}
     assert share("visibility", "http") >= 0.4
     assert share("visibility", "tunnel") >= 0.4
     assert share("visibility", "opaque") >= 0.05
-    assert all(share("vendor", f"vendor-{letter}") >= 0.05 for letter in "abcde")
+    assert all(share("vendor", f"vendor-{letter}") >= 0.05 for letter in "abcdefghi")
+    assert {row["visibility"] for row in rows if row["vendor"] == "vendor-i"} == {"opaque"}
+    assert set(report["protocols"]) == {"http", "tunnel", "tls", "socks5", "h2c"}
+    assert len(report["wire"]) == 2 * 9  # a finding where mesh and vendor are 0.1 % apart
     # What 100,000 counts must show 500 times, 8,000 show 40 times.
     outcomes = {row["outcome"] for row in rows if row["visibility"] != "opaque"}
     frequent = [o for o in outcomes if share("outcome", o) >= 0.005]
     assert len(frequent) >= 11, sorted(outcomes - set(frequent))
+    assert "rejected" in outcomes
 
     # One address is in no range: seen, as unknown, and in no vendor.
     assert report["outside"]["generator"] == report["outside"]["mesh"] >= 80
@@ -85,6 +89,7 @@ def test_a_break_is_noticed_and_named(broken, vendor, words, ports, tmp_path):
         (("--break", "typo"), "BREAK: 'typo' is unknown; use range, outcome or drop"),
         (("--count", "abc"), "N: abc is no number of counts; 100000 is the customary one"),
         (("--port-base", "x"), "PORT_BASE: 'x' is not a whole number; 3100 is usual"),
+        (("--mix", "odd"), "MIX: 'odd' is unknown; use crawl or even"),
         (("--count", "0"), "N: 0 is no number of counts; 100000 is the customary one"),
         (("--port-base", "80"), "PORT_BASE: 80 is not between 1024 and 65435; choose another"),
     ],

@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import socket
 import socketserver
 import threading
 import time
+from dataclasses import dataclass
 
 import pytest
 
-from tests.lab.conftest import until
+from lab.loopback import get_text
+from lab.processes import children
+from lab.system import EXTENSIONS, load_settings, rendered_envoy, start_envoy, wait_until_ready
+from tests.lab.conftest import Sidecar, free_ports, until
 
+PLAIN = "GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n"
 GOOD = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
@@ -55,13 +61,14 @@ def vendor(address, port, answer=GOOD):
         daemon_threads = True
 
     with Server((address, port), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        # It looks for the block's end as often; the default costs each test half a second.
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
         thread.start()
         yield scripted
         server.shutdown()
 
 
-def ask(address, port, request="GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n"):
+def ask(address, port, request=PLAIN):
     """Send a request; return the answer's head and what followed within a moment."""
     with socket.create_connection((address, port), timeout=10) as connection:
         connection.sendall(request.encode("latin-1"))
@@ -74,9 +81,16 @@ def ask(address, port, request="GET http://shop.test/ HTTP/1.1\r\nHost: shop.tes
     return answer.decode("latin-1")
 
 
+def lua_of(folder):
+    """Return the file and the source of vendor-a's script: its ranges are one chain."""
+    (file,) = folder.glob("proxy-vendor_vendor-a*_lua.json")
+    code = json.loads(file.read_text())["resources"][0]["typed_config"]["default_source_code"]
+    return file, code["inline_string"]
+
+
 def write_lua(sidecar, source):
     """Replace vendor-a's script, as an ECDS push would."""
-    file = sidecar.extension_dir / "proxy-vendor_vendor-a_lua.json"
+    file, _ = lua_of(sidecar.extension_dir)
     response = json.loads(file.read_text())
     response["version_info"] = str(time.time())
     code = response["resources"][0]["typed_config"]["default_source_code"]
@@ -135,10 +149,185 @@ def test_a_missing_script_makes_no_vendor_look_fast(sidecar):
     assert served < requests
 
 
+@contextlib.contextmanager
+def sidecar_that_tells_of_updates(folder, prepare=lambda extension: None):
+    """Run a sidecar that also exports ECDS counters, its scripts as `prepare` left them.
+
+    In a mesh istiod exports them: pilot_total_xds_rejects{type="ecds"}.
+    """
+    ports = free_ports()
+    rendered = rendered_envoy(load_settings(ports), ["127.1.0.10", "127.2.0.10"], ports, folder)
+    matcher = rendered.bootstrap["stats_config"]["stats_matcher"]["inclusion_list"]
+    matcher["patterns"].append({"prefix": "extension_config_discovery."})
+    for name, response in rendered.extensions.items():
+        if "vendor-a" in name:
+            prepare(response["resources"][0]["typed_config"]["default_source_code"])
+    with children() as family:
+        start_envoy(family, rendered, folder)
+        wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
+        yield Sidecar(ports, folder / EXTENSIONS)
+
+
+@dataclass(frozen=True)
+class Pushed(Sidecar):
+    """A sidecar that gets one script after another; the first is as rendered."""
+
+    rendered_script: str
+
+
+@pytest.fixture(scope="module")
+def pushed(tmp_path_factory):
+    with sidecar_that_tells_of_updates(tmp_path_factory.mktemp("pushed")) as own:
+        yield Pushed(own.ports, own.extension_dir, lua_of(own.extension_dir)[1])
+
+
+def updates(sidecar):
+    """Return how many of vendor-a's scripts Envoy took, and how many it refused."""
+    admin = f"http://127.0.0.1:{sidecar.ports.envoy_admin}"
+    text = get_text(f"{admin}/stats?filter=config_discovery.*vendor-a.*update_")
+    return tuple(
+        int(re.search(rf"\.update_{what}: (\d+)", text)[1]) for what in ("success", "rejected")
+    )
+
+
+def push(sidecar, source):
+    """Replace vendor-a's script; return whether Envoy took it."""
+    before = updates(sidecar)
+    write_lua(sidecar, source)
+    until(lambda: updates(sidecar) != before)
+    return updates(sidecar)[0] > before[0]
+
+
+def new_requests(sidecar, before):
+    """Return what was counted since `before`, by what."""
+    counted = sidecar.requests()
+    grown = {key: count - before.get(key, 0) for key, count in counted.items()}
+    return {key: count for key, count in grown.items() if count}
+
+
+def tunnel(address, port):
+    """Open a tunnel, send a word through it; return what comes back."""
+    with socket.create_connection((address, port), timeout=10) as connection:
+        connection.sendall(b"CONNECT shop.test:443 HTTP/1.1\r\nHost: shop.test:443\r\n\r\n")
+        answer = b""
+        while b"\r\n\r\n" not in answer:
+            answer += connection.recv(65536)
+        connection.sendall(b"word\r\n\r\n")
+        return connection.recv(65536)
+
+
+REQUEST_RAISES = 'function envoy_on_request(handle) error("broken") end\n'
+RESPONSE_RAISES = "function envoy_on_response(handle) error({}) end\n"
+NO_SUCH_METHOD = "function envoy_on_request(handle) handle:streamInfo():vendor():name() end\n"
+
+
+@pytest.mark.parametrize(
+    "script", [REQUEST_RAISES, RESPONSE_RAISES, REQUEST_RAISES + RESPONSE_RAISES, NO_SUCH_METHOD]
+)
+def test_wherever_the_script_raises_requests_and_tunnels_pass(pushed, script):
+    """Both hooks, both visibilities: served, named, and told by a counter."""
+    ports = pushed.ports
+    assert push(pushed, script)
+    errors, before = pushed.counter("envoy_http_lua_errors"), pushed.requests()
+    with vendor("127.1.0.10", ports.vendor_upstream):
+        assert ask("127.1.0.10", ports.vendor).endswith("ok")
+    # Without a length: the scripted vendor would otherwise end the tunnel's first bytes.
+    with vendor(
+        "127.1.0.10", ports.vendor_upstream, "HTTP/1.1 200 OK\r\nX: Content-Length\r\n\r\n"
+    ):
+        assert tunnel("127.1.0.10", ports.vendor).startswith(b"HTTP/1.1 200 OK")
+        until(lambda: sum(pushed.requests().values()) == sum(before.values()) + 2)
+    assert new_requests(pushed, before) == {
+        ("vendor-a", "http", "success", "200"): 1,
+        ("vendor-a", "tunnel", "success", "200"): 1,
+    }
+    assert pushed.counter("envoy_http_lua_errors") >= errors + 2
+
+
+def with_catalogue(source, table):
+    """Return the rendered script with another table in its slot."""
+    text, count = re.subn(
+        r"^local CATALOGUE = \{$.*?^\}$",
+        lambda _: f"local CATALOGUE = {table}",
+        source,
+        flags=re.MULTILINE | re.DOTALL,
+    )
+    assert count == 1
+    return text
+
+
+def own_range_and(more):
+    """Return a table that knows vendor-a's range, as the renderer writes it, and `more`."""
+    return '{ ranges = "127.1.0.0/16 vendor-a -\\n", ' + more + " }"
+
+
+TOLD_BROKEN = {
+    "a number": "7",
+    "a boolean": "true",
+    "a function": "print",
+    "no Lua": "{ ranges = ",
+    "an unfinished text": "{ ranges = [[\n}",
+    "ranges of a number": "{ ranges = 7 }",
+    "ranges in a table": "{ ranges = {} }",
+    "rows of every type": '{ ranges = { 7, "x", {}, true } }',
+    "targets of a text": own_range_and('targets = "x"'),
+    "a target that is a function": own_range_and('targets = { ["shop.test"] = print }'),
+    "verdicts of a number": own_range_and("verdicts = 7"),
+    "a vendor's verdicts a number": own_range_and('verdicts = { ["vendor-a"] = 7 }'),
+    "rules of a number": own_range_and('verdicts = { ["vendor-a"] = { ["200"] = 7 } }'),
+    "a rule of a number": own_range_and('verdicts = { ["vendor-a"] = { ["200"] = { 7 } } }'),
+}
+"""What raises, as it is loaded or as it is used: a counter moves."""
+
+HELD_BROKEN = {
+    "a text": '"text"',
+    "nothing": "nil",
+    "an empty table": "{}",
+    "no ranges": '{ ranges = "" }',
+    "ranges of others": '{ ranges = "10.0.0.0/8 vendor-a -\\n" }',
+    "garbage for ranges": '{ ranges = "a b c\\n/ / /\\n1/2/3 4\\n\\0\\255\\n" }',
+    "a prefix too long": '{ ranges = "127.1.0.0/99 vendor-a -\\n" }',
+    "an octet too large": '{ ranges = "999.1.0.0/16 vendor-a -\\n" }',
+    "verdicts of a text": own_range_and('verdicts = "x"'),
+    "a rule without outcome": own_range_and('verdicts = { ["vendor-a"] = { ["200"] = { {} } } }'),
+}
+"""What may only mean that no range or rule fits: refused, or told by the labels that are empty."""
+
+
+@pytest.mark.parametrize("table", [*TOLD_BROKEN, *HELD_BROKEN])
+def test_a_broken_table_costs_detail_only(pushed, table):
+    """Whatever stands in the table's place: the request passes, the constant names the vendor."""
+    ports = pushed.ports
+    script = with_catalogue(pushed.rendered_script, (TOLD_BROKEN | HELD_BROKEN)[table])
+    errors, before = pushed.counter("envoy_http_lua_errors"), pushed.requests()
+    taken = push(pushed, script)
+    with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
+        assert ask("127.1.0.10", ports.vendor, PLAIN).endswith("ok")
+        assert scripted.seen == [PLAIN.encode()]
+    assert new_requests(pushed, before) == {("vendor-a", "http", "success", "200"): 1}
+    if table in TOLD_BROKEN:
+        assert not taken or pushed.counter("envoy_http_lua_errors") > errors
+
+
+def test_a_sidecar_that_starts_with_broken_scripts_serves_without_them(tmp_path):
+    """A new pod gets its listener, its vendor's name and its counts; refused scripts are told."""
+
+    def prepare(code):
+        code["inline_string"] = with_catalogue(code["inline_string"], "7")
+
+    with sidecar_that_tells_of_updates(tmp_path, prepare) as sidecar:
+        ports = sidecar.ports
+        with vendor("127.1.0.10", ports.vendor_upstream):
+            assert ask("127.1.0.10", ports.vendor, PLAIN).endswith("ok")
+        assert sidecar.requests() == {("vendor-a", "http", "success", "200"): 1}
+        assert updates(sidecar) == (0, 1)
+        assert sidecar.counter("envoy_http_lua_errors") == 0
+
+
 def test_an_address_outside_every_range_passes_through(sidecar):
     """Istio's own catch-all carries it: same bytes, counted in no vendor."""
     ports = sidecar.ports
-    with vendor("127.9.0.10", ports.vendor_upstream) as scripted:
+    with vendor("127.9.0.10", ports.outside_upstream) as scripted:
         request = "GET http://shop.test/ HTTP/1.1\r\nhOST: shop.test\r\n\r\n"
         assert ask("127.9.0.10", ports.vendor, request) == GOOD
         assert scripted.seen == [request.encode()]

@@ -1,6 +1,8 @@
-"""docs/limits.md, line by line: what Envoy answers itself, and that the vendor is not blamed."""
+"""docs/limits.md, line by line: what Envoy answers itself, and whom the counters blame."""
 
 from __future__ import annotations
+
+from collections import Counter
 
 import pytest
 
@@ -18,11 +20,21 @@ REFUSED = [
     ("OPTIONS * HTTP/1.1", HOST, 404),
     ("QUERY http://shop.test/ HTTP/1.1", HOST, 400),
     ("CONNECT shop.test HTTP/1.1", HOST, 400),
-    ("GET http://shop.test/ HTTP/1.1", HOST + "Connection: Upgrade\r\nUpgrade: foo\r\n", 403),
+    ("POST http://shop.test/ HTTP/1.1", HOST + "Transfer-Encoding: gzip\r\n", 501),
     ("GET http://shop.test/ HTTP/1.1", HOST + "X A: 1\r\n", 400),
     ("GET http://shop.test/ HTTP/1.1", HOST + "Content-Length: 1\r\nContent-Length: 2\r\n", 400),
 ]
+LENGTH = "Content-Length: 2\r\n"
+NOT_TAKEN = [  # status and headers of an answer
+    ("200 OK", LENGTH + LENGTH),
+    ("200 OK", "Transfer-Encoding: identity\r\n"),
+    ("200 OK", "Transfer-Encoding: gzip, chunked\r\n"),
+    ("204 No Content", "Transfer-Encoding: chunked\r\n"),
+    ("200 OK", LENGTH + "a line without its colon\r\n"),
+    ("200 OK", LENGTH + "X-A: \x01\r\n"),
+]
 CARRIED = [
+    ("QUERY http://shop.test/ HTTP/1.1", HOST + "Content-Type: text/plain\r\n"),
     ("BREW http://shop.test/ HTTP/1.1", HOST),
     ("GET http://shop.test/../a//b?c?d=%zz HTTP/1.1", HOST),
     ("GET http://shop.test/[0]={x}|^` HTTP/1.1", HOST),
@@ -32,21 +44,21 @@ CARRIED = [
 
 
 @pytest.mark.parametrize(("line", "headers", "status"), REFUSED)
-def test_what_envoy_refuses_is_rejected_and_reaches_nobody(sidecar, line, headers, status):
+def test_what_envoy_refuses_is_rejected_and_reaches_nobody(shared_sidecar, line, headers, status):
     """A crawler that meets this finds it documented, and the vendor's failure ratio unmoved."""
-    ports = sidecar.ports
+    ports, before = shared_sidecar.ports, Counter(shared_sidecar.requests())
     with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
         answer = ask("127.1.0.10", ports.vendor, f"{line}\r\n{headers}\r\n")
     assert answer.startswith(f"HTTP/1.1 {status} ")
     assert scripted.seen == []
-    counted = until(sidecar.requests)
-    assert [(key[0], key[2]) for key in counted] == [("vendor-a", "rejected")]
+    counted = until(lambda: Counter(shared_sidecar.requests()) - before)
+    assert [(key[0], key[2]) for key in counted.elements()] == [("vendor-a", "rejected")]
 
 
 @pytest.mark.parametrize(("line", "headers"), CARRIED)
-def test_what_is_odd_but_carried(sidecar, line, headers):
+def test_what_is_odd_but_carried(shared_sidecar, line, headers):
     """Envoy's defaults would refuse most of these; the rendered settings do not."""
-    ports = sidecar.ports
+    ports = shared_sidecar.ports
     with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
         assert ask("127.1.0.10", ports.vendor, f"{line}\r\n{headers}\r\n").endswith("ok")
     # Envoy adds `content-length: 0` where a method might have had a body.
@@ -56,16 +68,24 @@ def test_what_is_odd_but_carried(sidecar, line, headers):
     )
 
 
+def test_an_answer_that_envoy_does_not_take_is_a_502_and_the_vendors_reset(sidecar):
+    """The crawler gets none of it, and the vendor is blamed for what a target sent."""
+    ports = sidecar.ports
+    with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
+        for status, headers in NOT_TAKEN:
+            scripted.answer = f"HTTP/1.1 {status}\r\n{headers}\r\nok"
+            answer = ask("127.1.0.10", ports.vendor)
+            assert answer.startswith("HTTP/1.1 502 Bad Gateway\r\n"), headers
+            assert answer.endswith("reset reason: protocol error"), headers
+    assert sidecar.requests() == {("vendor-a", "http", "reset", "502"): len(NOT_TAKEN)}
+
+
 def test_every_refusal_is_documented():
-    """docs/limits.md tells each status that a crawler may meet."""
+    """docs/limits.md tells each status that a crawler may meet, and each answer not taken."""
     text = (ROOT / "docs" / "limits.md").read_text()
     for word in (
-        "my_shop.test",
-        "#top",
-        "ftp://",
-        "?x=1",
-        "OPTIONS *",
-        "without a port",
-        "Upgrade",
+        *("my_shop.test", "#top", "ftp://", "?x=1", "OPTIONS *", "QUERY without", "without a port"),
+        *("Transfer-Encoding: gzip`", "Content-Lengths", "identity", "gzip, chunked", "204"),
+        *("without a colon", "control character"),
     ):
-        assert word in text
+        assert word in text, word

@@ -1,0 +1,146 @@
+"""Who gets a connection where the address alone does not say it: ports, IPv6, no inspection."""
+
+from __future__ import annotations
+
+import socket
+
+import pytest
+
+from tests.lab.conftest import until
+from tests.lab.test_fail_open import ask, vendor
+
+GATEWAY = "127.6.0.10"  # vendor-f has one port there, vendor-g ten others
+PLAIN = b"GET http://shop.test/a/../b//c?%2F HTTP/1.1\r\nHost: shop.test\r\nX-oWn: 1\r\n\r\n"
+
+
+def passthrough_connections(sidecar) -> int:
+    (line,) = [
+        line
+        for line in sidecar.stats().splitlines()
+        if line.startswith("envoy_cluster_upstream_cx_total{") and "PassthroughCluster" in line
+    ]
+    return int(line.rsplit(" ", 1)[1])
+
+
+def test_the_port_decides_between_vendors_on_one_address(shared_sidecar):
+    """Two vendors behind one gateway: each gets its own requests, on its own cluster."""
+    ports, before = shared_sidecar.ports, shared_sidecar.requests()
+    for name, port in (("vendor-f", ports.vendor), ("vendor-g", ports.moved(3140))):
+        answer = f"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{name}"
+        with vendor(GATEWAY, ports.upstream_of(port), answer):
+            assert ask(GATEWAY, port).endswith(name)
+            tunnel = "CONNECT shop.test:443 HTTP/1.1\r\nHost: shop.test:443\r\n\r\n"
+            assert ask(GATEWAY, port, tunnel).startswith("HTTP/1.1 200 ")
+
+        def counted(name=name):
+            return {
+                key: count - before.get(key, 0)
+                for key, count in shared_sidecar.requests().items()
+                if key[0] == name
+            } == {(name, "http", "success", "200"): 1, (name, "tunnel", "success", "200"): 1}
+
+        until(counted)
+
+
+def test_the_port_decides_for_what_is_not_parsed_too(shared_sidecar):
+    """SOCKS5 and TLS to a gateway count for the vendor whose port it is."""
+    ports = shared_sidecar.ports
+    for name, port in (("vendor-f", ports.vendor), ("vendor-g", ports.moved(3140))):
+        before = shared_sidecar.counter_of("envoy_lab_istio_tcp_connections_opened_total", name)
+        with socket.create_server((GATEWAY, ports.upstream_of(port))) as server:
+            with socket.create_connection((GATEWAY, port), timeout=10) as crawler:
+                crawler.sendall(b"\x05\x01\x00")
+                accepted, _ = server.accept()
+                with accepted:
+                    assert accepted.recv(10) == b"\x05\x01\x00"
+                    accepted.sendall(b"\x05\x00")
+                    assert crawler.recv(10) == b"\x05\x00"
+            until(
+                lambda name=name, before=before: (
+                    shared_sidecar.counter_of("envoy_lab_istio_tcp_connections_opened_total", name)
+                    == before + 1
+                )
+            )
+
+
+@pytest.mark.parametrize("data", [PLAIN, b"\x05\x01\x00"], ids=["http", "socks5"])
+def test_nobodys_port_of_a_shared_address_is_unknown(shared_sidecar, data):
+    """It reaches the server as it was sent, counts as passthrough, and as no vendor's."""
+    ports, before = shared_sidecar.ports, passthrough_connections(shared_sidecar)
+    requests = shared_sidecar.requests()
+    with (
+        socket.create_server((GATEWAY, ports.outside_upstream)) as server,
+        socket.create_connection((GATEWAY, ports.nobodys), timeout=10) as crawler,
+    ):
+        crawler.sendall(data)
+        accepted, _ = server.accept()
+        with accepted:
+            assert accepted.recv(4096) == data
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            assert crawler.recv(4096).endswith(b"ok")
+    until(lambda: passthrough_connections(shared_sidecar) == before + 1)
+    assert {key: n for key, n in shared_sidecar.requests().items() if key[0]} == {
+        key: n for key, n in requests.items() if key[0]
+    }
+
+
+def test_an_ipv6_vendor_is_named_as_any_other(shared_sidecar):
+    """The same chain match, the same Lua, over IPv6."""
+    ports = shared_sidecar.ports
+    before = shared_sidecar.requests().get(("vendor-h", "http", "success", "200"), 0)
+    with (
+        socket.create_server(("::1", ports.vendor_upstream), family=socket.AF_INET6) as server,
+        socket.create_connection(("::1", ports.vendor), timeout=10) as crawler,
+    ):
+        crawler.sendall(b"GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n")
+        accepted, _ = server.accept()
+        with accepted:
+            assert accepted.recv(4096).startswith(b"GET http://shop.test/ HTTP/1.1\r\n")
+            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+            assert crawler.recv(4096).endswith(b"ok")
+    until(
+        lambda: shared_sidecar.requests().get(("vendor-h", "http", "success", "200")) == before + 1
+    )
+    assert shared_sidecar.counter("envoy_http_lua_errors") == 0
+
+
+def test_nothing_is_looked_into_where_the_stack_says_connections(shared_sidecar):
+    """HTTP to such a vendor stays as it is, down to what Envoy would refuse, and is opaque."""
+    ports, name = shared_sidecar.ports, "envoy_lab_istio_tcp_connections_opened_total"
+    before = shared_sidecar.counter_of(name, "vendor-i")
+    odd = b"GET http://under_score.test/#top HTTP/1.1\r\nhost:x\r\nConnection: close\r\n\r\n"
+    with (
+        socket.create_server(("127.7.0.10", ports.vendor_upstream)) as server,
+        socket.create_connection(("127.7.0.10", ports.vendor), timeout=10) as crawler,
+    ):
+        crawler.sendall(odd)
+        accepted, _ = server.accept()
+        with accepted:
+            assert accepted.recv(4096) == odd
+    until(lambda: shared_sidecar.counter_of(name, "vendor-i") == before + 1)
+    assert not [key for key in shared_sidecar.requests() if key[0] == "vendor-i"]
+
+
+def test_requests_to_a_target_group_carry_its_name(shared_sidecar):
+    """Two sites are `shops` in the lab's stack; any other is `other`."""
+    ports = shared_sidecar.ports
+
+    def counts():
+        found = {}
+        for line in shared_sidecar.stats().splitlines():
+            if line.startswith("envoy_lab_istio_requests_total{"):
+                target = line.split('proxy_target="')[1].split('"')[0]
+                found[target] = found.get(target, 0) + int(line.rsplit(" ", 1)[1])
+        return found
+
+    before = counts()
+    with vendor("127.1.0.10", ports.vendor_upstream):
+        for host in ("site-1.sim.test", "SITE-2.sim.test:80", "site-3.sim.test"):
+            request = f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"
+            assert ask("127.1.0.10", ports.vendor, request).endswith("ok")
+    until(
+        lambda: (
+            {name: n - before.get(name, 0) for name, n in counts().items()}
+            == {**dict.fromkeys(counts(), 0), "shops": 2, "other": 1}
+        )
+    )

@@ -1,0 +1,127 @@
+"""What vendors bill is seen, while it flows and to the byte, whatever crawlers speak."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+
+import pytest
+
+from lab import plan
+from lab.loopback import get_json, query
+from lab.system import CREDENTIALS, ROOT, running
+from tests.lab.conftest import free_ports, until
+from traffic.crawler import tls_context
+
+PROTOCOL_OF = {
+    "vendor-a": "http",
+    "vendor-b": "tunnel",
+    "vendor-c": "tls",
+    "vendor-d": "socks5",
+    "vendor-e": "h2c",
+}
+COUNTS = 1500
+PAGE_BYTES = 1_000_000
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("lab") / "wire"
+    with running(ports=free_ports(), folder=folder, say=lambda line: None) as running_lab:
+        yield running_lab
+
+
+def last_scrape(lab):
+    """Seconds since the epoch at which the sidecar was last scraped, 0 before the first."""
+    scraped = lab.query('timestamp(up{job="sidecars"})')
+    return float(scraped[0]["value"][1]) if scraped else 0.0
+
+
+def wire_bytes(lab, vendor, at_seconds=None):
+    """What Prometheus holds of a vendor's sockets, both ways."""
+    samples = query(
+        lab.prometheus_url,
+        f'sum(envoy_cluster_upstream_cx_tx_bytes_total{{proxy_vendor="{vendor}"}}'
+        f' + envoy_cluster_upstream_cx_rx_bytes_total{{proxy_vendor="{vendor}"}})',
+        at_seconds,
+    )
+    return float(samples[0]["value"][1]) if samples else 0.0
+
+
+def test_bytes_of_an_open_tunnel_are_there_with_the_next_scrape(lab):
+    """The request counter waits for the tunnel's end; the wire does not."""
+    until(lambda: last_scrape(lab))
+    head = b"CONNECT site-7.sim.test:443 HTTP/1.1\r\nHost: site-7.sim.test:443\r\n\r\n"
+    inside = f"GET /p/{PAGE_BYTES} HTTP/1.1\r\nHost: site-7.sim.test\r\n\r\n".encode()
+    where = next(one for one in lab.endpoints if one.vendor == "vendor-c")
+    with socket.create_connection((where.address, where.port), timeout=20) as bare:
+        bare.sendall(head)
+        assert bare.recv(4096).startswith(b"HTTP/1.1 200 ")
+        with tls_context().wrap_socket(bare, server_hostname="site-7.sim.test") as tunnel:
+            tunnel.sendall(inside)
+            received = 0
+            while received < PAGE_BYTES:
+                received += len(tunnel.recv(65536))
+            moved = time.time()
+
+            at = until(lambda: last_scrape(lab) > moved and last_scrape(lab))
+            # As of the scrape itself, whatever came since.
+            assert wire_bytes(lab, "vendor-c", at) >= PAGE_BYTES
+            assert lab.query('istio_requests_total{proxy_vendor="vendor-c"}') == []
+
+
+def test_wire_bytes_are_the_vendors_own_socket_counts_per_protocol(lab):
+    """Each vendor is spoken to in one protocol, so its counters are that protocol's."""
+    before = {vendor: wire_bytes(lab, vendor) for vendor in PROTOCOL_OF}
+    booked_before = vendors_wire(lab)
+    start_crawler(lab)
+    for _ in lab.family.wait_for_end("crawler"):
+        pass
+    lab.settle()
+
+    booked = vendors_wire(lab)
+    for vendor, protocol in PROTOCOL_OF.items():
+        own = sum(
+            size - booked_before.get(key, 0) for key, size in booked.items() if key[0] == vendor
+        )
+        assert own > 0
+        assert (vendor, protocol) in booked
+        seen = wire_bytes(lab, vendor) - before[vendor]
+        print(f"{protocol}: Envoy {seen:.0f}, vendor {own}: {seen / own - 1:+.4%}")
+        assert abs(seen / own - 1) <= 0.001, protocol
+
+
+def vendors_wire(lab):
+    return {
+        (entry["vendor"], entry["protocol"]): entry["bytes_sent"] + entry["bytes_received"]
+        for entry in get_json(f"{lab.vendor_url}/books")["wire"]
+    }
+
+
+def start_crawler(lab):
+    """Start the crawler on the five vendors, one protocol each, nothing going wrong."""
+    first = {one.vendor: one for one in reversed(lab.endpoints)}
+    where = [first[vendor] for vendor in PROTOCOL_OF]
+    crawler_plan = plan.crawler_plan(
+        where,
+        lab.ports,
+        patience_seconds=lab.settings.telemetry.patience,
+        count=COUNTS,
+        requests_per_second=None,
+        seed=1,
+    )
+    for entry in crawler_plan["vendors"]:
+        entry |= {"mix": {PROTOCOL_OF[entry["name"]]: 1.0}, "faults": {}}
+    plan_file = lab.folder / "crawler-plan.json"
+    plan_file.write_text(json.dumps(crawler_plan))
+    lab.family.start(
+        "crawler",
+        [
+            *(sys.executable, "-m", "traffic.crawler"),
+            *("--plan", str(plan_file), "--books", str(lab.crawler_books)),
+        ],
+        log=lab.folder / "crawler.log",
+        environment={plan.CREDENTIALS_VARIABLE: CREDENTIALS, "PYTHONPATH": str(ROOT)},
+    )
