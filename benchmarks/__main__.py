@@ -1,7 +1,7 @@
-"""`make bench`: what attribution costs, as ratios measured in one run.
+"""`make bench`: what attribution costs, measured in one run.
 
-Machines are noisy and differ; a ratio of two figures taken in turn on one machine holds.
-Exit codes: 0 measured, 1 a goal was missed, 2 could not run.
+Machines are noisy and differ: a ratio of two figures taken in turn on one machine holds, a time
+by itself does not. Exit codes: 0 measured, 1 a goal was missed, 2 could not run.
 """
 
 from __future__ import annotations
@@ -11,13 +11,19 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks.measure import Measure
-from benchmarks.sidecar_cpu import http_chain_against_bare_manager
+from benchmarks import idle_sockets, ranges, sidecar_cpu, squid, tunnels
+from benchmarks.measure import Measure, table
 from lab.processes import LabError, StopRequested, stop_on_signals
 from tools.reports import write_report
 
-BENCHMARKS: Mapping[str, Callable[[], Measure]] = {
-    "http-chain": http_chain_against_bare_manager,
+BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
+    "http-chain": sidecar_cpu.http_chain,
+    "squid": squid.against_squid,
+    "ranges": ranges.many_ranges,
+    "render": ranges.render,
+    "tunnel-throughput": tunnels.throughput,
+    "tunnel-memory": tunnels.memory,
+    "idle-sockets": idle_sockets.left_behind,
 }
 
 
@@ -30,21 +36,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"ONLY: {options.only!r} is unknown; use {', '.join(BENCHMARKS)}", file=sys.stderr)
         return 2
 
-    measures = []
+    measures: list[Measure] = []
     try:
         with stop_on_signals():
             for name in [options.only] if options.only else list(BENCHMARKS):
                 print(f"measuring {name}", file=sys.stderr, flush=True)
-                measures.append(BENCHMARKS[name]())
+                measures += BENCHMARKS[name]()
     except (LabError, StopRequested) as error:
         print(error, file=sys.stderr)
         return 2
 
-    print(f"{'measure':<52}{'ratio':>8}{'goal':>8}{'met':>6}")
-    for measure in measures:
-        goal = "-" if measure.goal is None else f"{measure.goal:.2f}"
-        met = {None: "-", True: "yes", False: "no"}[measure.met]
-        print(f"{measure.name:<52}{measure.ratio:>8.2f}{goal:>8}{met:>6}  {measure.note}")
+    print(table(measures))
     status = 1 if any(measure.met is False for measure in measures) else 0
     if options.out:
         report = {"target": "bench", "status": status, "rows": [m.as_json() for m in measures]}

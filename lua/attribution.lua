@@ -1,7 +1,7 @@
--- Tells what only HTTP shows of a proxied request: whose address it went to, the
--- vendor's pool, how long the vendor took to answer, and the vendor's own verdict.
+-- Tells of a proxied request whose address it went to, the vendor's pool, the group of the
+-- crawled site, and the vendor's own verdict.
 --
--- Envoy loads this once per worker; both hooks run once per request. The hooks never raise,
+-- Envoy loads this once per worker; its hooks run once per request. The hooks never raise,
 -- block, log or change a header: when in doubt a value stays unset and the request goes on.
 -- Loading does raise where the catalogue cannot be read: Envoy then keeps what it has and counts
 -- a rejected update. The vendor label itself does not depend on this script: a constant of
@@ -108,7 +108,7 @@ local function build_index(lines)
     length = tonumber(length)
     local number = ipv4_number(address)
     local groups = not number and ipv6_groups(address)
-    assert(number or groups, "not an address")
+    assert((number and length <= 32) or (groups and length <= 128), "not a range")
     local lengths = number and by_length.ipv4 or by_length.ipv6
     lengths[length] = lengths[length] or {}
     local key = block_key(number, groups, length)
@@ -201,7 +201,7 @@ end)
 
 -- "shop.example:443" is a host of TARGETS, or below one that begins with "*.".
 local find_target = remembering(function(authority)
-  local host = authority:lower():gsub(":%d+$", "")
+  local host = authority:lower():gsub(":%d+$", ""):gsub("%.$", "")
   local target, dot = TARGETS[host], host:find(".", 1, true)
   while not target and dot do
     target = TARGETS["*" .. host:sub(dot)]
@@ -246,16 +246,14 @@ function envoy_on_request(handle) -- global because Envoy looks it up by name
   end
 end
 
-function envoy_on_response(handle)
-  local stream = handle:streamInfo()
-  local metadata = stream:dynamicMetadata()
-
-  -- Envoy knows when the request began; the labels' CEL takes the difference.
-  metadata:set(NAMESPACE, "answered_milliseconds", handle:timestamp())
-
-  local claim = claim_of(stream:downstreamLocalAddress())
-  local verdict = claim and verdict_of(claim.vendor, handle:headers())
-  if verdict then
-    metadata:set(NAMESPACE, "verdict", verdict)
+-- Only where a vendor has a dialect: a hook costs each answer, whatever it does.
+if next(VERDICTS) then
+  function envoy_on_response(handle)
+    local stream = handle:streamInfo()
+    local claim = claim_of(stream:downstreamLocalAddress())
+    local verdict = claim and verdict_of(claim.vendor, handle:headers())
+    if verdict then
+      stream:dynamicMetadata():set(NAMESPACE, "verdict", verdict)
+    end
   end
 end

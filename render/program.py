@@ -103,7 +103,7 @@ def run_program(stack: str, path: Path | None = None) -> Run:
     recorder = _Recorder()
     # Pulumi keeps its state in context variables: a copy, so that no run sees another's.
     try:
-        contextvars.copy_context().run(_run, stack, _as_engine(config), recorder)
+        contextvars.copy_context().run(_run, stack, config, recorder)
     except pulumi.RunError as error:
         raise SettingsError(str(error).splitlines()) from None
     return Run(
@@ -114,8 +114,7 @@ def run_program(stack: str, path: Path | None = None) -> Run:
 
 
 def _run(stack: str, config: dict[str, str], recorder: _Recorder) -> None:
-    # Not by PULUMI_CONFIG, as the engine does: Linux starts no program, and so no Envoy to
-    # validate with, where a variable has more than 128 KiB.
+    # Not by PULUMI_CONFIG, as the engine does: the variable would outlive this run.
     set_all_config(config)
     # Futures belong to the current loop, and one that another run left is closed.
     loop = asyncio.new_event_loop()
@@ -134,13 +133,6 @@ def _run(stack: str, config: dict[str, str], recorder: _Recorder) -> None:
 
 def _program() -> None:
     runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
-
-
-def _as_engine(config: Mapping[str, object]) -> dict[str, str]:
-    """Return the configuration as the engine hands it over: text, and JSON for the rest."""
-    return {
-        key: value if isinstance(value, str) else json.dumps(value) for key, value in config.items()
-    }
 
 
 class _Provider(mocks.Mocks):

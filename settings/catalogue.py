@@ -89,7 +89,12 @@ class Catalogue:
     @classmethod
     def of(cls, vendors: Iterable[Vendor]) -> Catalogue:
         return cls(
-            Route(network=block.network, vendor=vendor.name, pool=block.pool, ports=vendor.ports)
+            Route(
+                network=block.network,
+                vendor=vendor.name,
+                pool=block.pool,
+                ports=tuple(sorted(vendor.ports)),  # their order in the stack does not show
+            )
             for vendor in vendors
             for block in vendor.cidrs
         )

@@ -15,6 +15,8 @@ from settings.catalogue import Catalogue
 from settings.keys import Location, text_of
 from settings.model import OutcomeRule, Resources, StackSettings, Vendor, inspected_ports
 from settings.values import (
+    AddressRange,
+    PortRange,
     cpu_millis,
     format_bytes,
     memory_bytes,
@@ -31,6 +33,7 @@ class Clash:
     at: Location
     says: str  # "reason; fix", the value first
     rests_on: tuple[Location, ...] = ()  # beside `at`
+    where: str = ""  # the line of a file, where what stands `at` came from one
 
 
 def vendor_names_are_unique(settings: StackSettings) -> Iterator[Clash]:
@@ -49,28 +52,34 @@ def vendor_names_are_unique(settings: StackSettings) -> Iterator[Clash]:
 
 def ranges_are_unique(settings: StackSettings) -> Iterator[Clash]:
     """The same range twice is told apart by ports, or not at all."""
-    holders: dict[object, list[tuple[int, Location]]] = {}
+    holders: dict[object, list[tuple[int, Location, AddressRange]]] = {}
     for index, vendor in enumerate(settings.vendors):
         for number, block in enumerate(vendor.cidrs):
             at: Location = ("vendors", index, "cidrs", number)
-            for earlier, before in holders.setdefault(block.network, []):
+            for earlier, before, other in holders.setdefault(block.network, []):
                 shared = common_port(vendor, settings.vendors[earlier])
                 if earlier != index and shared is None:
                     continue
-                also = f"'{block.network}' is also {text_of(before)}"
+                there = other.where or text_of(before)
+                if there == block.where:  # one file of two vendors
+                    there = f"in {text_of(('vendors', earlier, 'cidrsFile'))}"
+                also = f"'{block.network}' is also {there}"
                 if earlier == index:
-                    yield Clash(at=at, says=f"{also}; remove one", rests_on=(before,))
+                    yield Clash(
+                        at=at, where=block.where, says=f"{also}; remove one", rests_on=(before,)
+                    )
                     break
                 both = f", and so is port {shared}" if shared else ""
                 yield Clash(
                     at=at,
+                    where=block.where,
                     says=f"{also}{both}; "
                     "keep it where it belongs (a part of it may be another vendor's), "
                     "or give both vendors ports of their own",
                     rests_on=(before, *(("vendors", one, "ports") for one in (earlier, index))),
                 )
                 break
-            holders[block.network].append((index, at))
+            holders[block.network].append((index, at, block))
 
 
 def common_port(one: Vendor, other: Vendor) -> int | None:
@@ -126,8 +135,15 @@ def what_is_shared_is_inspected_alike(settings: StackSettings) -> Iterator[Clash
     for route in catalogue.routes:
         rungs = [vendors[rung.vendor] for rung in catalogue.rungs(route.network)]
         parsed = [vendor for _, vendor in rungs if vendor.inspect == "http"]
+        owned: list[PortRange] = []  # by those who are asked first
         for index, vendor in rungs:
-            met = [p for p in looked_into if any(p.meets(own) for own in vendor.ports or (p,))]
+            met = [
+                p
+                for p in looked_into
+                if any(p.meets(own) for own in vendor.ports or (p,))
+                and not any(p.within(own) for own in owned)
+            ]
+            owned += vendor.ports
             if vendor.inspect == "http" or not parsed or not met or index in told:
                 continue
             told.add(index)
@@ -218,7 +234,9 @@ def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Clash]:
     catalogue = Catalogue.of(settings.vendors)
     names = [vendor.name for vendor in settings.vendors]
     spoken_of = tuple(
-        ("vendors", index, key) for index in range(len(names)) for key in ("name", "cidrs", "ports")
+        ("vendors", index, key)
+        for index in range(len(names))
+        for key in ("name", "cidrs", "cidrsFile", "ports")
     )
     for vendor, endpoint in settings.load_generator.endpoints.items():
         at: Location = ("loadGenerator", "endpoints", vendor)
@@ -381,6 +399,7 @@ def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Clash]:
                     inside: Location = ("network", name, position)
                     yield Clash(
                         at=("vendors", index, "cidrs", number),
+                        where=block.where,
                         says=f"'{block.network}' overlaps {text_of(inside)} ({network}), so "
                         "traffic inside the cluster would count as the vendor's; "
                         "correct one of them",

@@ -15,18 +15,28 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from settings.checks import CHECKS
-from settings.keys import KEYS, Location, key_at, path_of, text_of
+from settings.keys import KEYS, Location, key_at, names_at, path_of, text_of
 from settings.model import StackSettings
-from settings.sentences import sentence_of, shown, suggested
+from settings.range_files import capped, read_ranges
+from settings.sentences import sentence_of, shown, suggested, unknown_key
+from settings.values import AddressRange, PathInRoot
 from settings.yaml_text import NotYamlError, read_yaml
 
 PROJECT = "proxy-observability"
 ROOT = Path(__file__).resolve().parent.parent
 
 DEEPEST = 20  # levels of a stack file; the models have seven
+
+# Pulumi's language host hands the whole configuration over in the variable PULUMI_CONFIG
+# (pulumi/pulumi#8680). Linux starts no program with one of 128 KiB, name and end included; 2 kB
+# are kept for what the engine adds: Pulumi.yaml's defaults, and `<`, `>` and `&` as six letters.
+MOST_CONFIG_BYTES = 129_000
+
+RANGES_FILE = "cidrsFile"
+PATH: TypeAdapter[str] = TypeAdapter(PathInRoot)
 
 # What Pulumi itself keeps in a stack file, beside `config`.
 PULUMI_KEYS = ("config", "environment", "encryptedkey", "encryptionsalt", "secretsprovider")
@@ -87,8 +97,8 @@ def load_stack_file(path: Path | str) -> StackSettings:
     return load_stack(Path(path))[0]
 
 
-def load_stack(path: Path) -> tuple[StackSettings, dict[str, object]]:
-    """Read a stack's file once, for its settings and for `config` as it is written there.
+def load_stack(path: Path) -> tuple[StackSettings, dict[str, str]]:
+    """Read a stack's file once, for its settings and for `config` as the engine hands it over.
 
     Raises:
         MissingStackFileError: there is no file at `path`.
@@ -100,7 +110,12 @@ def load_stack(path: Path) -> tuple[StackSettings, dict[str, object]]:
         for line, name in twice
     ]
     raw, config = config_of(document, path.name, findings)
-    return parsed(raw, findings, Refused()), config
+    try:
+        handed = as_engine(config)
+    except (ValueError, RecursionError):  # nested without end, as `parsed` says
+        handed = {}
+    findings += too_large(handed)
+    return parsed(raw, findings, Refused()), handed
 
 
 def parse_settings(raw: Mapping[str, object]) -> StackSettings:
@@ -114,7 +129,7 @@ def settings_of_pulumi_config(config: Mapping[str, str]) -> StackSettings:
     Other namespaces, such as `kubernetes:`, are other programs' business.
     """
     raw: dict[str, object] = {}
-    findings: list[str] = []
+    findings = [*too_large(config)]
     refused = Refused()
     for full_name, text in config.items():
         namespace, _, name = full_name.partition(":")
@@ -133,6 +148,33 @@ def settings_of_pulumi_config(config: Mapping[str, str]) -> StackSettings:
             )
             refused.add((name,))
     return parsed(raw, findings, refused)
+
+
+def as_engine(config: Mapping[str, object]) -> dict[str, str]:
+    """Return a stack file's configuration as the engine hands it over: text, else JSON."""
+    return {
+        str(key): value if isinstance(value, str) else as_json(value)
+        for key, value in config.items()
+    }
+
+
+def as_json(value: object) -> str:
+    """JSON as Go writes it: no spaces, letters of every script as they are."""
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False)
+
+
+def too_large(config: Mapping[str, str]) -> Iterator[str]:
+    size = len(as_json(config).encode("utf-8", "surrogatepass"))
+    if size > MOST_CONFIG_BYTES:
+        largest = max(config, key=lambda name: len(config[name])).removeprefix(f"{PROJECT}:")
+        shorten = "shorten it"
+        if largest == "vendors":
+            shorten = f"put long lists of ranges into files (vendors[].{RANGES_FILE})"
+        yield (
+            f"{largest}: the stack file's configuration is {-(-size // 1000)} kB, and Pulumi hands "
+            "it to the program in one environment variable, which holds "
+            f"{MOST_CONFIG_BYTES // 1000} kB; {shorten}"
+        )
 
 
 def read_yaml_file(path: Path) -> tuple[object, tuple[tuple[int, str], ...]]:
@@ -209,6 +251,7 @@ def parsed(raw: Mapping[str, object], findings: list[str], refused: Refused) -> 
         refused: what `findings` is about; nothing more is said of it.
     """
     tree = plain(dict(raw), (), findings, refused)
+    add_ranges_of_files(tree, findings, refused)
     try:
         settings = validated(tree)
     except ValidationError as error:
@@ -225,15 +268,66 @@ def parsed(raw: Mapping[str, object], findings: list[str], refused: Refused) -> 
         for location in refused.locations:
             put_stand_in(tree, location)
         settings = validated(tree)
-    findings += [
-        f"{text_of(clash.at)}: {clash.says}"
-        for check in CHECKS
-        for clash in check(settings)
-        if not any(refused.touches(location) for location in (clash.at, *clash.rests_on))
-    ]
+    findings += clashes(settings, refused)
     if findings:
         raise SettingsError(findings)
     return settings
+
+
+def clashes(settings: StackSettings, refused: Refused) -> Iterator[str]:
+    """What the checks find, unless it rests on what was refused; of a file not all of it."""
+    by_file: dict[str, list[str]] = {}
+    for check in CHECKS:
+        for clash in check(settings):
+            if any(refused.touches(location) for location in (clash.at, *clash.rests_on)):
+                continue
+            finding = f"{clash.where or text_of(clash.at)}: {clash.says}"
+            by_file.setdefault(clash.where.rpartition(":")[0], []).append(finding)
+    for file, findings in by_file.items():
+        yield from capped(file, findings) if file else findings
+
+
+def add_ranges_of_files(tree: dict[str, Any], findings: list[str], refused: Refused) -> None:
+    """Put the ranges of each vendor's `cidrsFile` behind its `cidrs`."""
+    vendors = tree.get("vendors")
+    for index, vendor in enumerate(vendors if isinstance(vendors, list) else ()):
+        if not isinstance(vendor, dict) or not names_a_file(vendor):
+            continue
+        at: Location = ("vendors", index)
+        own = vendor.get("cidrs", [])
+        ranges = ranges_of_file(vendor.get(RANGES_FILE), (*at, RANGES_FILE), findings, refused)
+        if ranges and isinstance(own, list):
+            vendor["cidrs"] = [*own, *ranges]
+        elif not ranges and own == []:
+            # Told already: that there are none follows from what is wrong with the file.
+            refused.add((*at, "cidrs"))
+
+
+def names_a_file(vendor: Mapping[str, object]) -> bool:
+    """Whether a vendor has `cidrsFile`, or a misspelt one in place of `cidrs`."""
+    if vendor.get(RANGES_FILE) is not None:
+        return True
+    allowed = names_at(("vendors", 0))
+    return "cidrs" not in vendor and any(
+        suggested(unknown_key(name, allowed)) == RANGES_FILE
+        for name in vendor
+        if name not in allowed
+    )
+
+
+def ranges_of_file(
+    file: object, at: Location, findings: list[str], refused: Refused
+) -> list[AddressRange]:
+    try:
+        ranges, wrong = read_ranges(PATH.validate_python(file), ROOT)
+    except ValidationError:
+        return []  # no path: the models say so
+    except ValueError as error:
+        wrong, ranges = [f"{text_of(at)}: {shown(file, at)} {error}"], []
+    if wrong:
+        refused.add(at)
+    findings += (finding for finding in wrong if finding not in findings)  # of another vendor's
+    return ranges
 
 
 def validated(tree: object) -> StackSettings:

@@ -29,6 +29,7 @@ from settings.values import (
     LabelValue,
     MemoryQuantity,
     Network,
+    PathInRoot,
     PortRange,
     Ports,
     PrintableText,
@@ -136,6 +137,17 @@ class Vendor(Section):
         ),
         examples=[["10.1.0.0/16"]],
     )
+    # What the file holds is in `cidrs` already: `settings.loading` reads it, the models no file.
+    cidrs_file: PathInRoot | None = Field(
+        default=None,
+        description=(
+            "File of more ranges, which are added to `cidrs`: a path from the project's root, "
+            "like `ranges/vendor-a.txt`. UTF-8 text with a range a line, `10.1.0.0/16` or "
+            "`10.1.8.0/24 residential` (range, white space, pool); `#` begins a comment. For "
+            "more ranges than a stack file can hold (see above)."
+        ),
+        examples=["ranges/vendor-a.txt"],
+    )
     ports: Annotated[tuple[Ports, ...], Field(max_length=20)] = Field(
         default=(),
         description=(
@@ -152,9 +164,9 @@ class Vendor(Section):
             "Ports of the vendor where HTTP is looked for, numbers or ranges. With `ports` they "
             "are among those: the default is what of it is, or else all. On any other port the "
             "vendor is still named, but connections are `opaque`: no outcome, no latency. One "
-            "listener serves all vendors: a port that any vendor with `inspect: http` names is looked into "
-            "for each, and changing the union of their ports drains every open outbound "
-            "connection of the crawlers (45 s)."
+            "listener serves all vendors: a port that any vendor with `inspect: http` names is "
+            "looked into for each, and changing the union of their ports drains every open "
+            "outbound connection of the crawlers (45 s)."
         ),
     )
     inspect: Literal["http", "connections"] = Field(

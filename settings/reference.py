@@ -25,6 +25,7 @@ from settings.values import (
     check_label_key,
     check_label_value,
     check_not_blank,
+    check_path_in_root,
     check_version,
     format_bytes,
     format_duration,
@@ -59,8 +60,12 @@ TYPE_NAMES = {
     check_label_key: "label key",
     check_label_value: "label value",
     check_not_blank: "text",
+    check_path_in_root: "path",
     check_version: "version",
 }
+
+# Required keys that another key can stand for.
+INSTEAD = {"vendors[].cidrs": "required, or `cidrsFile`"}
 
 INTRO = """\
 # Configuration
@@ -87,11 +92,29 @@ vendors[1].cidrs[0]: '10.2.0.0/33' is not a CIDR block; prefix length is at most
 
 `make which ADDRESS=10.1.0.10:3128 STACK=prod` reads the same file and says whose an address is.
 
+A vendor with thousands of ranges has them in a file, named by `vendors[].cidrsFile`:
+
+```
+# ranges/vendor-a.txt
+10.1.0.0/16
+10.1.8.0/24 residential   # a pool's own range
+2001:db8::/32
+```
+
+That is because Pulumi hands a whole stack file to the program in one environment variable, which
+holds 128 KiB on Linux: about 6,500 IPv4 ranges. A larger stack file is refused. A mistake in such
+a file is told with its line:
+
+```
+ranges/vendor-a.txt:7: '10.2.0.0/33' is not a CIDR block; prefix length is at most 32
+```
+
 How values are written:
 
 - duration: whole numbers with units, `30s`, `10m`, `1h30m`, `7d`.
 - size: a number and its unit; `GB` (or `G`) is 10^9 bytes, `Gi` is 2^30.
 - CPU and memory: as in Kubernetes, `100m` or `"2"` (in quotes), `256M` or `256Mi`.
+- path: from the project's root, without `..`.
 - CIDR block: `10.1.0.0/16`, `2001:db8::/32`, or one address.
 - port or range: `3128`, or `10000-10999` with both ends in it.
 - host: in lower case, without a port; `*.shop.example` is every host below it, not itself.
@@ -178,7 +201,7 @@ def default_of(key: Key) -> str:
     """The value a stack has that leaves the key out."""
     value = default_at(key.path)
     if value is NotImplemented:
-        return "required"
+        return INSTEAD.get(key.path, "required")
     if isinstance(value, Section):
         return "as below"
     if value is None or value == () or value == {}:

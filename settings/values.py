@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from ipaddress import (
     IPv4Address,
@@ -18,6 +18,7 @@ from ipaddress import (
     ip_address,
     ip_network,
 )
+from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictStr
@@ -392,6 +393,21 @@ def check_host_pattern(text: str) -> str:
     return text
 
 
+def check_path_in_root(text: str) -> str:
+    """The path of a file below the project's root: "ranges/vendor-a.txt"."""
+    path = PurePosixPath(text)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(
+            "leads out of the project; write the path from its root, like ranges/vendor-a.txt"
+        )
+    if not re.fullmatch(r"[\w.-]([\w./ -]*[\w.-])?", text):
+        raise ValueError(
+            "is not the path of a file; use letters, digits, '-', '_', '.', '/' and spaces inside, "
+            "like ranges/vendor-a.txt"
+        )
+    return text
+
+
 def check_egress_host(text: str) -> str:
     """Services as the hosts of an Istio Sidecar's egress name them: "data/*"."""
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -422,6 +438,7 @@ ChartSource = Annotated[NotBlank, AfterValidator(check_chart_source)]
 Version = Annotated[StrictStr, AfterValidator(check_version)]
 Endpoint = Annotated[StrictStr, AfterValidator(check_endpoint)]
 HostPattern = Annotated[StrictStr, AfterValidator(check_host_pattern)]
+PathInRoot = Annotated[StrictStr, AfterValidator(check_path_in_root)]
 EgressHost = Annotated[StrictStr, AfterValidator(check_egress_host)]
 
 
@@ -453,6 +470,8 @@ class AddressRange:
 
     network: IPv4Network | IPv6Network
     pool: str = ""
+    where: str = field(default="", compare=False)
+    """The line of a file it was read from, "ranges/vendor-a.txt:7"; empty for the stack's own."""
 
     @classmethod
     def parse(cls, value: object) -> AddressRange:

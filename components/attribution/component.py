@@ -65,7 +65,8 @@ class VendorAttribution(pulumi.ComponentResource):
                 f"{name}-{filter_name}",
                 api_version="networking.istio.io/v1alpha3",
                 kind="EnvoyFilter",
-                # Fixed: runbooks name it, and istiod merges patches in the order of names.
+                # Fixed: runbooks name it. istiod merges by priority and age: nothing may depend on
+                # an order between objects.
                 metadata=ObjectMetaArgs(
                     name=filter_name, namespace=args.namespace, labels=dict(args.labels)
                 ),

@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from lupa.luajit21 import LuaError, LuaRuntime
+try:
+    from lupa.luajit21 import LuaError, LuaRuntime
+except ImportError:  # lupa has no LuaJIT for macOS; 5.1 is LuaJIT's language
+    from lupa.lua51 import LuaError, LuaRuntime
 
 from components.attribution.groups import Chain
 from settings.catalogue import UNKNOWN, Catalogue
@@ -17,8 +20,8 @@ ANY_PORT = 3128
 # What Envoy hands the hooks, as far as the script may use it. A missing header returns no value
 # at all, not nil: seen on Envoy 1.40.
 _ENVOY = """
-function stream(address, headers, now)
-  local handle = { written = {}, now = now }
+function stream(address, headers)
+  local handle = { written = {} }
   local metadata = {}
   function metadata:get(namespace) return handle.written[namespace] end
   function metadata:set(namespace, key, value)
@@ -35,7 +38,6 @@ function stream(address, headers, now)
   end
   handle.fields = headers
   function handle:streamInfo() return info end
-  function handle:timestamp() return self.now end
   function handle:headers() return map end
   return handle
 end
@@ -53,7 +55,7 @@ class Script:
         self.lua = LuaRuntime(unpack_returned_tuples=True)
         self.lua.execute(_ENVOY)
         self.lua.execute(source)
-        self.lua.execute("assert(envoy_on_request and envoy_on_response, 'a hook is missing')")
+        self.lua.execute("assert(envoy_on_request, 'its hook is missing')")
 
     def request(
         self,
@@ -61,39 +63,45 @@ class Script:
         *,
         authority: str = "shop.example",
         answer: Mapping[str, str] | None = None,
-        milliseconds: int = 0,
     ) -> dict[str, Any]:
-        """Run both hooks; return the metadata written under our namespace.
+        """Run the hooks; return the metadata written under our namespace.
 
         Args:
             address: where the connection goes, as Envoy prints it: "10.1.0.10:3128".
             authority: of the request.
-            answer: the vendor's headers with `:status`; None when there is no answer.
-            milliseconds: between request and answer.
+            answer: the vendor's headers with `:status`; None when there is no answer. A script
+                without a hook for it ignores it, as Envoy does.
         """
         fields = self.lua.table_from({":authority": authority})
-        handle = self.lua.globals().stream(address, fields, 1000)
-        self.lua.globals().envoy_on_request(handle)
-        if answer is not None:
-            handle.now = 1000 + milliseconds
+        script = self.lua.globals()
+        handle = script.stream(address, fields)
+        script.envoy_on_request(handle)
+        if answer is not None and script.envoy_on_response:
             handle.fields = self.lua.table_from(answer)
-            self.lua.globals().envoy_on_response(handle)
+            script.envoy_on_response(handle)
         return dict(handle.written[NAMESPACE] or {})
 
 
-def script_faults(chain: Chain, source: str) -> Iterator[str]:
-    """Yield what is wrong with a chain's script: it must agree with the catalogue on samples."""
+def script_faults(chain: Chain, source: str, catalogue: Catalogue) -> Iterator[str]:
+    """Yield what is wrong with a chain's script.
+
+    It must agree with the stack's catalogue on samples of the addresses that Envoy's longest
+    prefix leads to this chain.
+    """
     try:
         script = Script(source)
     except LuaError as error:
         yield f"does not load: {first_line(error)}"
         return
-    catalogue = Catalogue(chain.routes)
     step = max(1, len(chain.networks) // SAMPLES)
     for network in chain.networks[::step]:
-        ports = {r.ports[0].first for r in catalogue.covering(network[0]) if r.ports} | {ANY_PORT}
         for address in (network[0], network[-1]):
-            for port in ports:
+            covering = catalogue.covering(address)
+            if covering[0].network not in chain.networks:
+                continue  # another chain's
+            bounds = [bound for route in covering for bound in route.ports]
+            ports = {ANY_PORT, *(b.first for b in bounds), *(b.last for b in bounds)}
+            for port in sorted(ports | {b.last + 1 for b in bounds if b.last < 65535}):
                 text = f"[{address}]:{port}" if network.version == 6 else f"{address}:{port}"
                 route = catalogue.find(address, port)
                 expected = (route.vendor, route.pool) if route else (UNKNOWN, "")

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from itertools import groupby
-from zlib import crc32
 
 from settings.catalogue import Catalogue, IPNetwork, Route
 from settings.model import Vendor
@@ -37,10 +37,6 @@ class Group:
     @property
     def parses_http(self) -> bool:
         return any(vendor.inspect == "http" for vendor in self.vendors)
-
-    @property
-    def has_pools(self) -> bool:
-        return any(route.pool for chain in self.chains for route in chain.routes)
 
     @property
     def leaves_ports_out(self) -> bool:
@@ -110,7 +106,8 @@ def chain_name(vendors: Sequence[Vendor], number: int) -> str:
 
 def chain_number(network: IPNetwork) -> int:
     """Return which of its group's chains the range is in: 0 to CHAINS - 1."""
-    return crc32(str(network).encode()) % CHAINS
+    # Not a checksum: crc32 puts thirty neighbouring ranges into four chains.
+    return blake2b(str(network).encode()).digest()[0] % CHAINS
 
 
 def by_address(network: IPNetwork) -> tuple[int, int, int]:

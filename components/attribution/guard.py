@@ -14,6 +14,7 @@ from components.attribution.dry_run import script_faults
 from components.attribution.groups import Group, groups
 from components.attribution.render import Json, clusters_held, clusters_needed
 from components.attribution.standalone import scripts_by_name, validation_bootstrap
+from settings.catalogue import Catalogue
 from settings.loading import SettingsError
 from settings.model import Vendor
 from tools.find import NotFoundError, find
@@ -22,9 +23,14 @@ from tools.find import NotFoundError, find
 # metadata to what is sent.
 MAX_OBJECT_BYTES = 1_000_000
 
-# Envoy looks prefixes up in a trie with a fixed number of nodes: 8,000 IPv6 ranges fitted (1.40),
-# 16,000 did not, and a listener that is refused keeps new pods from starting.
-MAX_IPV6_RANGES = 8000
+# Envoy looks prefixes up in a trie with a fixed number of nodes: 4,600 single IPv6 addresses inside
+# another vendor's range fitted (1.40), 5,000 did not, and a listener that is refused keeps new pods
+# from starting.
+MAX_IPV6_RANGES = 4000
+
+# Each script keeps the hosts of all target groups, for the main thread and each worker: 432,000 of
+# them took 350 MB of a sidecar (1.40), and twice that while an edit arrived.
+MAX_HOST_ENTRIES = 50_000
 
 MAX_NAME = 253  # of a Kubernetes object
 
@@ -32,12 +38,14 @@ MAX_NAME = 253  # of a Kubernetes object
 MAX_SHARING = 16
 
 VALIDATION_SECONDS = 60.0
-OLDEST_ENVOY = (1, 39)
+# Whose verdict counts: the lab's configuration was validated by both. An older one would refuse
+# settings that the sidecars of Istio 1.31 know, a newer one what it has dropped.
+KNOWN_ENVOYS = ((1, 39), (1, 40))
 
 
 @lru_cache(maxsize=1)
 def envoy_here() -> Path | None:
-    """Return this machine's Envoy, if it has one that is not older than the chains need."""
+    """Return this machine's Envoy, if it has one of the versions the chains are tested with."""
     try:
         envoy = find("envoy")
         said = subprocess.run(
@@ -46,9 +54,7 @@ def envoy_here() -> Path | None:
     except (NotFoundError, OSError, subprocess.TimeoutExpired):
         return None
     version = re.search(r"/(\d+)\.(\d+)\.\d+/", said)
-    # An older one would refuse settings that the sidecars of Istio 1.31 know.
-    known = version is not None and (int(version[1]), int(version[2])) >= OLDEST_ENVOY
-    return envoy if known else None
+    return envoy if version and (int(version[1]), int(version[2])) in KNOWN_ENVOYS else None
 
 
 def refuse_undeployable(
@@ -69,7 +75,7 @@ def refuse_undeployable(
     """
     together = groups(vendors)
     findings = [*_too_large(vendors, filters), *_too_many_together(together, filters)]
-    findings += [*_without_cluster(filters), *_wrong_scripts(together, filters)]
+    findings += [*_without_cluster(filters), *_wrong_scripts(vendors, together, filters)]
     if envoy is not None and not findings:
         findings += _refused_by_envoy(envoy, filters)
     if findings:
@@ -85,6 +91,13 @@ def _too_large(vendors: Sequence[Vendor], filters: Mapping[str, Json]) -> Iterat
                 f"{MAX_OBJECT_BYTES / 1e6:.0f} MB; join neighbouring ranges, split the vendor in "
                 "two, or name fewer hosts in targets"
             )
+    sources = scripts_by_name(filters).values()
+    hosts = sum(source.partition("  targets = {")[2].count('"] = "') for source in sources)
+    if hosts > MAX_HOST_ENTRIES:
+        yield (
+            f"targets: {hosts} hosts in {len(sources)} scripts together, and a sidecar has memory "
+            f"for {MAX_HOST_ENTRIES}; name fewer, or wider ones like *.shop.example"
+        )
     networks = {entry.network for vendor in vendors for entry in vendor.cidrs}
     ipv6 = sum(network.version == 6 for network in networks)
     if ipv6 > MAX_IPV6_RANGES:
@@ -121,17 +134,23 @@ def _without_cluster(filters: Mapping[str, Json]) -> Iterator[str]:
                 )
 
 
-def _wrong_scripts(together: Sequence[Group], filters: Mapping[str, Json]) -> Iterator[str]:
+def _wrong_scripts(
+    vendors: Sequence[Vendor], together: Sequence[Group], filters: Mapping[str, Json]
+) -> Iterator[str]:
     sources = scripts_by_name(filters)
+    catalogue = Catalogue.of(vendors)
     for group in together:
         for chain in group.chains if group.parses_http else ():
             name = f"{chain.name}_lua"
-            for fault in script_faults(chain, sources[name]):
+            for fault in script_faults(chain, sources[name], catalogue):
                 yield f"lua/attribution.lua: filled for {name} it {fault}; correct the script"
 
 
 def _refused_by_envoy(envoy: Path, filters: Mapping[str, Json]) -> Iterator[str]:
-    if complaint := _validated(envoy, json.dumps(validation_bootstrap(filters))):
+    complaint = _validated(envoy, json.dumps(validation_bootstrap(filters)))
+    if "LC-Trie" in complaint:
+        yield "vendors: their ranges are more than Envoy's look-up holds; join neighbouring ranges"
+    elif complaint:
         yield (
             f"EnvoyFilters: Envoy refuses them ({complaint}); "
             "this is a defect of the program, report it"
@@ -141,11 +160,11 @@ def _refused_by_envoy(envoy: Path, filters: Mapping[str, Json]) -> Iterator[str]
 @lru_cache(maxsize=32)
 def _validated(envoy: Path, bootstrap: str) -> str:
     """Return what Envoy says against a configuration, in one line; nothing where it is fine."""
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "envoy.json"
-        file.write_text(bootstrap)
-        arguments = ["--mode", "validate", "-c", str(file), "--log-level", "error"]
-        try:
+    try:
+        with tempfile.TemporaryDirectory() as folder:
+            file = Path(folder) / "envoy.json"
+            file.write_text(bootstrap)
+            arguments = ["--mode", "validate", "-c", str(file), "--log-level", "error"]
             run = subprocess.run(
                 [str(envoy), *arguments, "--disable-hot-restart"],
                 capture_output=True,
@@ -153,8 +172,8 @@ def _validated(envoy: Path, bootstrap: str) -> str:
                 timeout=VALIDATION_SECONDS,
                 check=False,
             )
-        except (OSError, subprocess.TimeoutExpired):
-            return ""  # no verdict: the machine's trouble, not the configuration's
+    except (OSError, subprocess.TimeoutExpired):
+        return ""  # no verdict: the machine's trouble, not the configuration's
     if run.returncode == 0 or "rror" not in run.stdout + run.stderr:
         return ""
     said = " ".join((run.stderr or run.stdout).split())

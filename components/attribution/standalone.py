@@ -65,11 +65,12 @@ def scripts_by_name(filters: Mapping[str, Json]) -> dict[str, str]:
 
 
 def apply_filters(filters: Mapping[str, Json], listener: Json) -> Applied:
-    """Apply config patches in istiod's order: by name, all of one priority."""
+    """Apply config patches as istiod would, objects in any order, for none depends on it."""
     applied = Applied(listener=listener, clusters=[], extensions=[])
     for name in sorted(filters):
         for patch in filters[name]["configPatches"]:
             value = copy.deepcopy(patch["patch"]["value"])
+            _refuse_stray(name, patch, listener)
             match (patch["applyTo"], patch["patch"]["operation"]):
                 case ("LISTENER_FILTER", "INSERT_FIRST"):
                     listener["listener_filters"].insert(0, value)
@@ -86,6 +87,16 @@ def apply_filters(filters: Mapping[str, Json], listener: Json) -> Applied:
                 case kind:
                     raise ValueError(f"EnvoyFilter {name}: cannot be applied: {kind}")
     return applied
+
+
+def _refuse_stray(name: str, patch: Json, listener: Json) -> None:
+    """Raise where istiod would apply a patch elsewhere, or nowhere: it says nothing of that."""
+    match = patch["match"]
+    meant = match["context"] == "SIDECAR_OUTBOUND"
+    if patch["applyTo"] in ("LISTENER", "LISTENER_FILTER", "FILTER_CHAIN"):
+        meant = meant and match["listener"] == {"name": listener["name"]}
+    if not meant:
+        raise ValueError(f"EnvoyFilter {name}: {patch['applyTo']} is meant for {match}")
 
 
 def base_listener(sockets: Sequence[tuple[str, int]]) -> Json:

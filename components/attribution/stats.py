@@ -86,7 +86,6 @@ def http_plugin_config(
     is recorded for every request; one whose time is not known has no vendor there, and the
     scrape drops that series.
     """
-    pool = {"proxy_pool": PROXY_POOL} if group.has_pools else {}
     target = {"proxy_target": PROXY_TARGET} if with_targets else {}
     return {
         "@type": "type.googleapis.com/stats.PluginConfig",
@@ -102,7 +101,9 @@ def http_plugin_config(
                     "proxy_visibility": PROXY_VISIBILITY,
                     "proxy_outcome": proxy_outcome(patience_seconds),
                     "response_code": response_code(),
-                    **pool,
+                    # Always: a vendor's first pool would else edit its chains, and two chains
+                    # that differ in an empty label make one series of two for Prometheus.
+                    "proxy_pool": PROXY_POOL,
                     **target,
                 },
             },

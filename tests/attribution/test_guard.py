@@ -121,7 +121,7 @@ def test_an_object_larger_than_the_cluster_stores():
 
 
 def test_more_ipv6_ranges_than_envoy_looks_up():
-    """Envoy's trie is full at some point between 8,000 and 16,000: new pods would not start."""
+    """Envoy's trie is full at some point between 4,600 and 5,000: new pods would not start."""
 
     def stack(count: int, *, ports: tuple[int, ...] = ()) -> Vendor:
         first = int(ip_address("2001:db8::"))
@@ -134,13 +134,13 @@ def test_more_ipv6_ranges_than_envoy_looks_up():
             ports=ports,
         )
 
-    assert list(guard._too_large((stack(8001),), {})) == [
-        "vendors: 8001 IPv6 ranges together, and Envoy's look-up holds 8000; "
+    assert list(guard._too_large((stack(4001),), {})) == [
+        "vendors: 4001 IPv6 ranges together, and Envoy's look-up holds 4000; "
         "join neighbouring ranges"
     ]
-    assert list(guard._too_large((stack(8000),), {})) == []
+    assert list(guard._too_large((stack(4000),), {})) == []
     # Vendors that share ranges by port share the look-up too.
-    assert list(guard._too_large((stack(5000, ports=(1,)), stack(5000, ports=(2,))), {})) == []
+    assert list(guard._too_large((stack(4000, ports=(1,)), stack(4000, ports=(2,))), {})) == []
 
 
 def sharing(count: int, prefix: str = "v") -> tuple[Vendor, ...]:
@@ -182,8 +182,8 @@ def test_a_name_longer_than_kubernetes_takes():
 @pytest.mark.parametrize(
     ("removed", "chain", "holder", "kinds"),
     [
-        ("proxy-vendor_vendor-a", "proxy-vendor_vendor-a_4", "proxy-vendor-vendor-a", 2),
-        ("proxy-vendor_vendor-o", "proxy-vendor_vendor-o_1", "proxy-vendor-vendor-o", 1),
+        ("proxy-vendor_vendor-a", "proxy-vendor_vendor-a_3", "proxy-vendor-vendor-a", 2),
+        ("proxy-vendor_vendor-o", "proxy-vendor_vendor-o_0", "proxy-vendor-vendor-o", 1),
         (
             "proxy-unowned_vendor-f.vendor-g",
             "proxy-vendor_vendor-f.vendor-g_2",
@@ -231,7 +231,7 @@ def with_script(edit: Callable[[str], str]) -> list[str]:
     return findings((POOLED,), filters)
 
 
-NAMES = ("proxy-vendor_vendor-p_5_lua", "proxy-vendor_vendor-p_7_lua")
+NAMES = ("proxy-vendor_vendor-p_2_lua", "proxy-vendor_vendor-p_3_lua")
 
 
 @pytest.mark.parametrize(
@@ -247,8 +247,8 @@ NAMES = ("proxy-vendor_vendor-p_5_lua", "proxy-vendor_vendor-p_7_lua")
             'does not load: [string "<python>"]:LAST: at load',
         ),
         (
-            lambda text: text.replace("function envoy_on_response", "local function unused"),
-            'does not load: [string "<python>"]:LINE: a hook is missing',
+            lambda text: text.replace("function envoy_on_request", "local function unused"),
+            'does not load: [string "<python>"]:LINE: its hook is missing',
         ),
         (
             lambda text: text.replace(
@@ -379,7 +379,14 @@ def test_an_envoy_that_is_gone_gives_no_verdict(tmp_path):
 
 @pytest.mark.parametrize(
     ("version", "taken"),
-    [("1.40.0", True), ("1.39.3", True), ("2.0.0", True), ("1.38.9", False), ("1.9.0", False)],
+    [
+        ("1.40.0", True),
+        ("1.39.3", True),
+        ("2.0.0", False),
+        ("1.41.0", False),
+        ("1.38.9", False),
+        ("1.9.0", False),
+    ],
 )
 def test_only_an_envoy_that_knows_the_chains_is_asked(tmp_path, monkeypatch, version, taken):
     """An older one would refuse settings that Istio's sidecars know."""

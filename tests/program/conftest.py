@@ -12,6 +12,7 @@ import yaml
 
 from render.program import Run
 from render.program import run_program as run
+from settings import loading
 from settings.loading import PROJECT, ROOT
 
 Edit = Callable[[dict[str, Any]], None]
@@ -37,6 +38,23 @@ def edited(tmp_path: Path) -> Callable[[str, Edit], Path]:
         return path
 
     return copy
+
+
+@pytest.fixture
+def in_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[list[str]], Edit]:
+    """Return an edit that gives the first vendor its ranges in a file, as thousands must be."""
+
+    def edit_of(ranges: list[str]) -> Edit:
+        monkeypatch.setattr(loading, "ROOT", tmp_path)  # where the file is looked for
+        (tmp_path / "ranges.txt").write_text("\n".join(ranges))
+
+        def edit(keys: dict[str, Any]) -> None:
+            del keys["vendors"][0]["cidrs"]
+            keys["vendors"][0]["cidrsFile"] = "ranges.txt"
+
+        return edit
+
+    return edit_of
 
 
 def shipped(stack: str) -> Path:

@@ -114,25 +114,23 @@ def test_an_added_range_changes_its_chain_only(edited, tmp_path, monkeypatch):
     """What a reviewer reads is what ends connections: two lists of ranges and a line of Lua."""
     first = edited("prod", lambda keys: keys["vendors"][1].update(cidrs=TWO_CHAINS))
     before = render(tmp_path / "one", first, monkeypatch)
-    more = [*TWO_CHAINS, "10.2.32.0/24"]
+    more = [*TWO_CHAINS, "10.2.23.0/24"]
     second = edited("prod", lambda keys: keys["vendors"][1].update(cidrs=more))
     after = render(tmp_path / "two", second, monkeypatch)
     name = "crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml"
     assert [one for one in before if before[one] != after[one]] == [name]
     added = list(unified_diff(before[name].splitlines(), after[name].splitlines(), n=0))[2:]
     assert sorted(line.strip("+ ") for line in added if not line.startswith("@@")) == [
-        "- address_prefix: 10.2.32.0",
-        "- address_prefix: 10.2.32.0",
-        "10.2.32.0/24 vendor-b -",
+        "- address_prefix: 10.2.23.0",
+        "- address_prefix: 10.2.23.0",
+        "10.2.23.0/24 vendor-b -",
         "prefix_len: 24",
         "prefix_len: 24",
     ]
 
 
-def test_a_stack_larger_than_an_environment_variable_is_validated_too(
-    edited, tmp_path, monkeypatch
-):
-    """Linux starts no program with a variable of 128 KiB: Envoy was not asked about such stacks."""
+def test_a_stack_of_thousands_of_ranges_is_validated_too(edited, in_file, tmp_path, monkeypatch):
+    """Envoy was not asked about them: Linux starts no program beside a variable of 128 KiB."""
     asked = []
 
     def validated(envoy, bootstrap):
@@ -142,12 +140,29 @@ def test_a_stack_larger_than_an_environment_variable_is_validated_too(
 
     monkeypatch.setattr(guard, "_validated", validated)
     ranges = [f"11.{n // 200}.{n % 200}.1/32" for n in range(8_000)]
-    path = edited("prod", lambda keys: keys["vendors"][0].update(cidrs=ranges))
-    assert path.stat().st_size > 128 * 1024
+    path = edited("prod", in_file(ranges))
     render(tmp_path / "out", path, monkeypatch)
     ((size, code),) = asked
     assert size > 1_000_000
     assert code == 0
+
+
+def test_ranges_render_alike_in_a_file_and_in_the_stack(edited, in_file, tmp_path, monkeypatch):
+    """Moving them out of a stack file that grew too long cuts no connection."""
+    ranges = ["10.1.0.0/16", "10.5.0.0/24", "2001:db8::/32"]
+    inline = edited("prod", lambda keys: keys["vendors"][0].update(cidrs=ranges))
+    before = render(tmp_path / "one", inline, monkeypatch)
+    assert before == render(tmp_path / "two", edited("prod", in_file(ranges)), monkeypatch)
+
+
+def test_what_preview_could_not_start_with_is_not_rendered(edited, tmp_path, monkeypatch, capsys):
+    """`make render` passed where `pulumi preview` died of "argument list too long"."""
+    ranges = [f"11.{n // 200}.{n % 200}.1" for n in range(10_000)]
+    path = edited("prod", lambda keys: keys["vendors"][0].update(cidrs=ranges))
+    monkeypatch.setenv("STACK_FILE", str(path))
+    assert main(["--stack", "prod", "--out", str(tmp_path / "out")]) == 1
+    (finding,) = capsys.readouterr().err.splitlines()
+    assert finding.endswith("put long lists of ranges into files (vendors[].cidrsFile)")
 
 
 def test_a_changed_plan_is_a_new_config_map(edited, tmp_path, monkeypatch):

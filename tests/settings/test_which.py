@@ -32,11 +32,11 @@ def ask(capsys, *arguments: str):
 @pytest.mark.parametrize(
     ("address", "vendor", "covered_by", "chain"),
     [
-        ("127.1.0.10", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_4_http"),
-        ("127.1.0.10:3128", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_4_http"),
-        ("127.1.0.10:1080", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_4_opaque"),
-        ("127.4.0.77:3128", "vendor-e", "127.4.0.77/32", "proxy-vendor_vendor-e_2_http"),
-        ("[::1]:3128", "vendor-h", "::1/128", "proxy-vendor_vendor-h_7_http"),
+        ("127.1.0.10", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_7_http"),
+        ("127.1.0.10:3128", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_7_http"),
+        ("127.1.0.10:1080", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_7_opaque"),
+        ("127.4.0.77:3128", "vendor-e", "127.4.0.77/32", "proxy-vendor_vendor-e_7_http"),
+        ("[::1]:3128", "vendor-h", "::1/128", "proxy-vendor_vendor-h_5_http"),
         ("127.7.0.10:3128", "vendor-i", "127.7.0.0/16", "proxy-vendor_vendor-i_3_opaque"),
     ],
 )
@@ -91,7 +91,7 @@ def test_a_vendor_that_is_not_inspected_has_the_opaque_chain(capsys, monkeypatch
     monkeypatch.setenv("STACK_FILE", str(path))
     for address in ("[2001:db8::1]:3128", "2001:db8::1"):
         _, found, _ = ask(capsys, address, "--stack", "x")
-        assert found["chain"] == "proxy-vendor_vendor-a_6_opaque"
+        assert found["chain"] == "proxy-vendor_vendor-a_7_opaque"
 
 
 def test_the_port_decides_where_vendors_share_an_address(capsys, lab):
@@ -100,7 +100,7 @@ def test_the_port_decides_where_vendors_share_an_address(capsys, lab):
     for port in (3128, 3140, 3149, 3150):
         _, answer, _ = ask(capsys, f"127.6.0.10:{port}", "--stack", "lab")
         found[port] = (answer["vendor"], answer["range"], answer["chain"])
-    chain = "proxy-vendor_vendor-f.vendor-g_2"
+    chain = "proxy-vendor_vendor-f.vendor-g_7"
     assert found == {
         3128: ("vendor-f", "127.6.0.0/24", f"{chain}_http"),
         3140: ("vendor-g", "127.6.0.0/24", f"{chain}_http"),

@@ -1,0 +1,136 @@
+"""Sidecars for comparison: the rendered Envoy and variants of it, before one vendor."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network
+from pathlib import Path
+from typing import Any
+
+from benchmarks.cpu import Proxy
+from lab import loopback, plan
+from lab.envoy import LabEnvoy
+from lab.ports import Ports
+from lab.processes import Children, LabError, require_free
+from lab.system import (
+    READY_SECONDS,
+    load_settings,
+    rendered_envoy,
+    start_envoy,
+    start_vendors,
+    wait_until_ready,
+)
+from settings.model import StackSettings
+from settings.values import AddressRange
+
+Json = dict[str, Any]
+Change = Callable[[Json], None]
+"""Turns the rendered bootstrap into a variant of it."""
+
+VENDOR = Ports(21_100)
+PLACES = tuple(Ports(21_200 + 100 * number) for number in range(4))
+"""Where the sidecars of one benchmark stand; they run at once, and are asked in turn."""
+
+PROXY = "127.1.0.10"  # in the range of the lab's first vendor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sidecar:
+    """An Envoy, rendered once and started as often as wanted."""
+
+    ports: Ports
+    folder: Path
+    rendered: LabEnvoy
+    addresses: tuple[str, ...]
+
+    def start(self, family: Children) -> Proxy:
+        """Start it; return once it is ready."""
+        return self.started(family)[0]
+
+    def started(self, family: Children) -> tuple[Proxy, float]:
+        """As `start`, and the seconds from the start of the process to its readiness."""
+        sockets = tuple((address, self.ports.vendor) for address in self.addresses)
+        require_free([*sockets, ("127.0.0.1", self.ports.envoy_admin)])
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir()
+        pid = start_envoy(family, self.rendered, self.folder)
+        start = time.monotonic()
+        while not loopback.answers(f"http://127.0.0.1:{self.ports.envoy_admin}/ready"):
+            family.check()
+            if time.monotonic() > start + READY_SECONDS:
+                raise LabError(f"Envoy did not become ready within {READY_SECONDS:.0f} s")
+            time.sleep(0.005)
+        return Proxy(pid=pid, sockets=sockets), time.monotonic() - start
+
+
+def sidecar(
+    ports: Ports,
+    folder: Path,
+    settings: StackSettings,
+    *,
+    addresses: Sequence[str] = (PROXY,),
+    change: Change | None = None,
+) -> Sidecar:
+    """Render an Envoy at `ports` that serves `addresses`; it writes below `folder`."""
+    own = folder / str(ports.base)
+    rendered = rendered_envoy(settings, addresses, ports, own)
+    for cluster in rendered.bootstrap["static_resources"]["clusters"]:
+        cluster["original_dst_lb_config"] = {"upstream_port_override": VENDOR.vendor_upstream}
+    if change is not None:
+        change(rendered.bootstrap)
+    return Sidecar(ports=ports, folder=own, rendered=rendered, addresses=tuple(addresses))
+
+
+def one_vendor(
+    ports: Ports, *, ranges: Sequence[IPv4Network] = (), idle_timeout: int | None = None
+) -> StackSettings:
+    """Return the lab's settings with its first vendor alone, no pools and no target groups."""
+    settings = load_settings(ports)
+    changed: Json = {}
+    if ranges:
+        changed["cidrs"] = tuple(AddressRange(network) for network in ranges)
+    if idle_timeout is not None:
+        changed["idle_timeout"] = idle_timeout
+    vendor = settings.vendors[0].model_copy(update=changed)
+    return settings.model_copy(update={"vendors": (vendor,), "targets": ()})
+
+
+def start_vendor(family: Children, folder: Path, addresses: Sequence[str] = (PROXY,)) -> None:
+    """Start the simulated vendor that all sidecars forward to, on these addresses."""
+    settings = one_vendor(VENDOR)
+    endpoint = plan.endpoints(settings.vendors, VENDOR)[0]
+    require_free([(address, VENDOR.vendor_upstream) for address in addresses])
+    own = folder / "vendor"
+    own.mkdir()
+    where = [replace(endpoint, address=address, dead_address=None) for address in addresses]
+    start_vendors(family, where, VENDOR, settings.telemetry.patience, own)
+    wait_until_ready(family, "vendors", f"http://127.0.0.1:{VENDOR.vendor_control}/healthz")
+
+
+def without_lua(bootstrap: Json) -> None:
+    """Leave all but the Lua filter: the same chains, constants and statistics."""
+    for manager in _managers(bootstrap):
+        filters = manager["http_filters"]
+        manager["http_filters"] = [entry for entry in filters if "config_discovery" not in entry]
+
+
+def bare(bootstrap: Json) -> None:
+    """Leave the connection manager, its routes and the router, all else at Envoy's defaults."""
+    for chain in bootstrap["static_resources"]["listeners"][0]["filter_chains"]:
+        chain["filters"] = chain["filters"][-1:]
+        chain["filters"][0]["typed_config"].pop("access_log", None)
+    for manager in _managers(bootstrap):
+        kept = ("@type", "stat_prefix", "route_config")
+        router = manager["http_filters"][-1]
+        least = {key: manager[key] for key in kept} | {"http_filters": [router]}
+        manager.clear()
+        manager.update(least)
+
+
+def _managers(bootstrap: Json) -> list[Json]:
+    chains = bootstrap["static_resources"]["listeners"][0]["filter_chains"]
+    last = [chain["filters"][-1]["typed_config"] for chain in chains]
+    return [config for config in last if "http_filters" in config]

@@ -1,0 +1,238 @@
+"""Ranges in files of their own end where a stack's own do, and their mistakes at a line."""
+
+from __future__ import annotations
+
+import ast
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from settings import loading, range_files
+from settings.loading import (
+    MOST_CONFIG_BYTES,
+    PROJECT,
+    SettingsError,
+    load_stack,
+    load_stack_file,
+    parse_settings,
+    settings_of_pulumi_config,
+)
+from settings.range_files import read_ranges
+from settings.values import AddressRange, parse_network
+from tests.settings.test_wrong_files import WRONG
+
+FILE = "ranges/vendor-a.txt"
+PULUMI_YAML = Path(__file__).parents[2] / "Pulumi.yaml"
+
+
+@pytest.fixture
+def root(tmp_path, monkeypatch) -> Path:
+    """A project of its own, with a folder for ranges."""
+    monkeypatch.setattr(loading, "ROOT", tmp_path)
+    (tmp_path / "ranges").mkdir()
+    return tmp_path
+
+
+def stack(*vendors: dict[str, object]) -> dict[str, object]:
+    named = [{"name": f"vendor-{number}", **one} for number, one in enumerate(vendors)]
+    return {"cluster": "dev", "vendors": named}
+
+
+def written(root: Path, keys: dict[str, object]) -> Path:
+    path = root / "Pulumi.dev.yaml"
+    path.write_text(
+        yaml.safe_dump({"config": {f"{PROJECT}:{key}": value for key, value in keys.items()}})
+    )
+    return path
+
+
+def findings_of(root: Path, *vendors: dict[str, object]) -> tuple[str, ...]:
+    with pytest.raises(SettingsError) as refused:
+        load_stack_file(written(root, stack(*vendors)))
+    return refused.value.findings
+
+
+def test_a_file_is_read_as_it_is_described(root):
+    """Comments, blank lines, pools, both IP versions, and what editors of Windows add."""
+    (root / FILE).write_bytes(
+        b"\xef\xbb\xbf# of vendor-a, f\xc3\xbcr alle\r\n\r\n"
+        b"10.1.0.0/16\r\n10.1.8.0/24\t residential # homes\r\n10.2.0.7#one\r\n2001:db8::/32"
+    )
+    ranges, findings = read_ranges(FILE, root)
+    assert findings == []
+    assert [(str(one.network), one.pool, one.where) for one in ranges] == [
+        ("10.1.0.0/16", "", f"{FILE}:3"),
+        ("10.1.8.0/24", "residential", f"{FILE}:4"),
+        ("10.2.0.7/32", "", f"{FILE}:5"),
+        ("2001:db8::/32", "", f"{FILE}:6"),
+    ]
+
+
+def test_a_line_is_one_to_editors_too(root):
+    """A form feed is no end of a line: the numbers after it would be wrong."""
+    (root / FILE).write_text("10.1.0.0/16 \f\n10.2.0.0/33\n")
+    _, findings = read_ranges(FILE, root)
+    assert [one.partition(": ")[0] for one in findings] == [f"{FILE}:2"]
+
+
+def test_a_range_is_the_same_wherever_it_is_written(root):
+    """Moving ranges into a file changes no object in the cluster."""
+    (root / FILE).write_text("10.2.0.0/16\n10.1.8.0/24 residential\n")
+    apart = parse_settings(stack({"cidrs": ["10.1.0.0/16"], "cidrsFile": FILE}))
+    listed = ["10.1.0.0/16", "10.2.0.0/16", {"range": "10.1.8.0/24", "pool": "residential"}]
+    assert apart.vendors[0].cidrs == parse_settings(stack({"cidrs": listed})).vendors[0].cidrs
+    one = AddressRange(parse_network("10.1.0.0/16"))
+    assert len({one, AddressRange(one.network, where=f"{FILE}:1")}) == 1
+
+
+@pytest.mark.parametrize("more", [{}, {"cidrs": []}], ids=["without", "empty"])
+def test_the_engine_and_the_stack_file_read_the_same_ranges(root, more, monkeypatch):
+    """`pulumi up` runs somewhere else than `make render`, and finds the file at the root alike."""
+    (root / FILE).write_text("10.1.0.0/16\n")
+    read, handed = load_stack(written(root, stack({"cidrsFile": FILE, **more})))
+    monkeypatch.chdir("/")
+    assert settings_of_pulumi_config(handed) == read
+    assert [str(one.network) for one in read.vendors[0].cidrs] == ["10.1.0.0/16"]
+
+
+def test_vendors_of_one_file_may_differ_by_port(root):
+    """Addresses that vendors share are written once."""
+    (root / FILE).write_text("10.1.0.0/16\n")
+    shared = parse_settings(
+        stack({"cidrsFile": FILE, "ports": [3000]}, {"cidrsFile": FILE, "ports": [4000]})
+    )
+    assert shared.vendors[0].cidrs == shared.vendors[1].cidrs
+
+
+def test_a_link_out_of_the_project_is_not_followed(root, tmp_path_factory):
+    """What a review of the project sees is what is deployed."""
+    outside = tmp_path_factory.mktemp("outside") / "ranges.txt"
+    outside.write_text("10.1.0.0/16\n")
+    (root / FILE).symlink_to(outside)
+    (root / "ranges" / "around.txt").symlink_to("around.txt")
+    assert findings_of(root, {"cidrsFile": FILE}, {"cidrsFile": "ranges/around.txt"}) == (
+        f"vendors[0].cidrsFile: '{FILE}' is a link out of the project; put the file itself there",
+        "vendors[1].cidrsFile: 'ranges/around.txt' cannot be read (Too many levels of symbolic "
+        "links); write the path from the project's root",
+    )
+
+
+def test_a_pipe_is_not_waited_for(root):
+    """`make which` would stand still without a word."""
+    os.mkfifo(root / FILE)
+    assert findings_of(root, {"cidrsFile": FILE}) == (
+        f"vendors[0].cidrsFile: '{FILE}' is not a file; name one with a range a line",
+    )
+
+
+def test_mistakes_of_a_long_file_are_counted(root):
+    """Of ten thousand lines with one mistake the first show what it is; other files are told."""
+    (root / FILE).write_text("".join(f"10.{n // 256}.{n % 256}.1/24\n" for n in range(10_000)))
+    told = findings_of(root, {"cidrsFile": FILE}, {"cidrs": ["10.2.0.0/33"]})
+    assert len(told) == 22
+    assert told[20] == f"{FILE}: has 9980 more mistakes; correct the first ones"
+    assert told[21].startswith("vendors[1].cidrs[0]: '10.2.0.0/33'")
+
+
+def test_a_misspelt_key_is_one_mistake(root):
+    """That the vendor has no ranges follows from it."""
+    assert findings_of(root, {"cidrsfile": FILE}, {"cidrs": ["10.2.0.0/16"]}) == (
+        "vendors[0].cidrsfile: unknown key; did you mean 'cidrsFile'?",
+    )
+    assert findings_of(root, {"cidrsFile": None}) == (
+        "vendors[0].cidrs: is missing; write it, like cidrs: [10.1.0.0/16]",
+    )
+
+
+@pytest.mark.parametrize(
+    ("own", "told"),
+    [
+        (None, "is empty; write it, like cidrs: [10.1.0.0/16]"),
+        ("10.1.0.0/16", "'10.1.0.0/16' is not a list; write [a, b], or one '- item' a line"),
+        ({}, "{} is not a list; write [a, b], or one '- item' a line"),
+    ],
+)
+def test_a_good_file_does_not_hide_what_is_wrong_beside_it(root, own, told):
+    """Nor does a bad one."""
+    (root / FILE).write_text("10.2.0.0/16\n")
+    assert findings_of(root, {"cidrs": own, "cidrsFile": FILE}) == (f"vendors[0].cidrs: {told}",)
+    (root / FILE).unlink()
+    first, second = findings_of(root, {"cidrs": own, "cidrsFile": FILE})
+    assert first.startswith("vendors[0].cidrsFile: ")
+    assert second == f"vendors[0].cidrs: {told}"
+
+
+def test_every_refusal_of_a_file_has_a_test():
+    """A sentence that nobody saw may be wrong."""
+    seen = "".join(path.with_suffix(".txt").read_text() for path in WRONG)
+    seen += Path(__file__).read_text()
+    sentences = [
+        part.value
+        for node in ast.walk(ast.parse(Path(range_files.__file__).read_text()))
+        if isinstance(node, ast.Raise)
+        for part in ast.walk(node)
+        if isinstance(part, ast.Constant) and len(part.value or "") > 1
+    ]
+    assert len(sentences) >= 6
+    assert [one for one in sentences if one not in seen] == []
+
+
+# A stack as large as the engine can hand over
+
+
+def inline(count: int) -> dict[str, object]:
+    return stack({"cidrs": [f"11.{n // 256}.{n % 256}.0/24" for n in range(count)]})
+
+
+def test_a_stack_file_the_engine_cannot_hand_over_is_refused(root):
+    """`make render` passed, and `pulumi preview` died of "argument list too long"."""
+    path = written(root, inline(8000))
+    with pytest.raises(SettingsError) as refused:
+        load_stack_file(path)
+    (finding,) = refused.value.findings
+    assert finding.startswith("vendors: the stack file's configuration is 147 kB")
+    assert finding.endswith("put long lists of ranges into files (vendors[].cidrsFile)")
+
+    handed = loading.as_engine(yaml.safe_load(path.read_text())["config"])
+    with pytest.raises(SettingsError) as refused:
+        settings_of_pulumi_config(handed)
+    assert refused.value.findings == (finding,)
+
+
+def test_what_else_is_wrong_with_a_large_stack_file_is_told_too(root):
+    """One round of corrections."""
+    with pytest.raises(SettingsError) as refused:
+        load_stack_file(written(root, {**inline(8000), "cluster": "Dev"}))
+    assert [finding.partition(":")[0] for finding in refused.value.findings] == [
+        "vendors",
+        "cluster",
+    ]
+
+
+def test_a_stack_file_of_thousands_of_ranges_is_taken(root):
+    """As many as docs/configuration.md says."""
+    assert len(load_stack_file(written(root, inline(6500))).vendors[0].cidrs) == 6500
+
+
+def test_what_is_taken_fits_the_variable(root):
+    """The largest stack that is not refused starts a program, with what the engine adds."""
+    note = f"{PROJECT}:cluster"
+    largest = "x" * (MOST_CONFIG_BYTES - len(loading.as_json({note: ""})))
+    assert [*loading.too_large({note: largest})] == []
+    assert [*loading.too_large({note: largest + "x"})] != []
+
+    defaults = {
+        name: json.dumps(entry.get("default", ""))
+        for name, entry in yaml.safe_load(PULUMI_YAML.read_text())["config"].items()
+    }
+    whole = loading.as_json({**defaults, note: largest})
+    start = [sys.executable, "-S", "-c", ""]
+    assert subprocess.run(start, env={"PULUMI_CONFIG": whole}, check=False).returncode == 0
+    room = 32 * os.sysconf("SC_PAGE_SIZE") - len("PULUMI_CONFIG=")
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(start, env={"PULUMI_CONFIG": "x" * room}, check=False)
