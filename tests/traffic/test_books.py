@@ -17,7 +17,7 @@ from traffic.crawler import FAULTS, INSIDE
 
 # Nobody but Envoy rejects, and no Envoy stands in between here.
 TO_VENDORS = {fault: outcome for fault, outcome in FAULTS.items() if fault != "rejected"}
-EVERY_FAULT = dict.fromkeys(TO_VENDORS, 0.05)
+EVERY_FAULT = dict.fromkeys(TO_VENDORS, 0.04)
 
 
 def by_key(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
@@ -73,8 +73,9 @@ def test_each_fault_yields_its_outcome(vendors: Any, protocol: str) -> None:
         inside = protocol == "tunnel" and fault in INSIDE
         expected[fault] = [("success" if inside else outcome, 2)]
     assert seen == expected
-    ban = {"ban-page": ["true_blocked"]}
-    inner = {"target-error": ["true_target_error"], "reset-inside": ["true_reset"]}
+    ban = {"ban-page": ["true_blocked"], "captcha-page": ["true_blocked"]}
+    lost = {fault: ["true_reset"] for fault in ("reset-inside", "close-inside")}
+    inner = {"target-error": ["true_target_error"], **lost}
     assert truth == (ban if protocol == "http" else {**ban, **inner})
 
 
@@ -129,7 +130,7 @@ def test_sigterm_ends_an_endless_run_with_books(vendors: Any, tmp_path: Path) ->
     slow = [{**vendors.vendors[0], "faults": {"slow": 0.01}}]
     plan = vendors.plan(count=None, requests_per_second=400, vendors=slow)
     crawler = vendors.start_crawler(plan, "--books", str(path))
-    time.sleep(1.2)
+    time.sleep(0.6)
     crawler.send_signal(signal.SIGTERM)
     asked = time.monotonic()
     table, complaints = crawler.communicate(timeout=5)
@@ -164,7 +165,7 @@ def test_metrics_say_what_the_books_say(vendors: Any) -> None:
     port = vendors.outside["port"]
     plan = vendors.plan(count=None, requests_per_second=200, metrics_port=port)
     crawler = vendors.start_crawler(plan)
-    time.sleep(0.8)
+    time.sleep(0.5)
     base = f"http://127.0.0.1:{port}"
     with urllib.request.urlopen(f"{base}/metrics") as answer:
         exposition = answer.read().decode()

@@ -8,7 +8,7 @@ import pytest
 
 from traffic import crawler, vendor
 from traffic.crawler import H2Answer, h2_frame, h2_get, hpack_literal
-from traffic.vendor import H2_PREFACE, Http2, hpack_path
+from traffic.vendor import H2_PREFACE, Hpack, Http2
 
 END = vendor.H2_END_HEADERS | vendor.H2_END_STREAM
 
@@ -89,7 +89,7 @@ def test_headers_come_padded_with_priority_and_in_several_frames() -> None:
     block = hpack_literal(b":path", b"/p/77")
     padded = h2_frame(1, END | 0x8 | 0x20, 1, b"\x03" + b"\x00" * 5 + block + b"\x00" * 3)
     assert len(body(Http2(b"a").feed(padded))) == 77
-    parts = h2_frame(1, 0, 1, block[:4]) + h2_frame(9, 0, 1, block[4:6])
+    parts = h2_frame(1, vendor.H2_END_STREAM, 1, block[:4]) + h2_frame(9, 0, 1, block[4:6])
     parts += h2_frame(9, vendor.H2_END_HEADERS, 1, block[6:])
     assert len(body(Http2(b"a").feed(parts))) == 77
     server = Http2(b"a")
@@ -105,21 +105,22 @@ def test_headers_come_padded_with_priority_and_in_several_frames() -> None:
         (b"\x3f\xe1\x1f\x44\x05/p/12", b"/p/12"),  # a new table size, then into the table
         (b"\x10\x05:path\x05/p/12", b"/p/12"),  # never indexed
         (b"\x00\x01a\x7f\x80\x01" + b"x" * 255 + b"\x04\x02/p", b"/p"),  # a long value before
-        (b"\x82\x04\x84\x60\xd5\x48\x5f", b""),  # Huffman
-        (b"\xbe", b""),  # the dynamic table
+        (b"\x82\x04\x84\x60\xd5\x48\x5f", b"/inde"),  # Huffman
+        (b"\x44\x05/p/12\xbe", b"/p/12"),  # into the dynamic table, and out of it
+        (b"\xbe", b""),  # nothing is there
         (b"\x04\x05/p", b"/p"),  # cut short
         (b"\x0f" + b"\xff" * 3000, b""),
         (b"", b""),
     ],
 )
-def test_path_is_read_where_it_is_plain(block: bytes, path: bytes) -> None:
-    """Literals of every kind; what needs tables of Huffman codes or of history gives no path."""
-    assert hpack_path(block) == path
+def test_path_is_read_in_any_form(block: bytes, path: bytes) -> None:
+    """Literals of every kind, Huffman coded or from a table; broken blocks to where they break."""
+    assert dict(Hpack().read(block)).get(b":path", b"") == path
 
 
 def test_path_that_cannot_be_read_gets_the_default_page() -> None:
-    """curl codes its path: it gets an answer all the same."""
-    answer = Http2(b"a").feed(h2_frame(1, END, 1, b"\x04\x84\x60\xd5\x48\x5f"))
+    """An entry that no table has: there is an answer all the same."""
+    answer = Http2(b"a").feed(h2_frame(1, END, 1, b"\xbe"))
     assert len(body(answer)) == 1000
 
 
@@ -196,7 +197,7 @@ def test_crawler_acknowledges_settings_and_pings() -> None:
 def test_literals_of_any_size_are_read_by_the_other_side(size: int) -> None:
     """Sizes around the limits of the prefix; credentials are often above 127."""
     block = hpack_literal(b"proxy-authorization", b"x" * size) + hpack_literal(b":path", b"/p/3")
-    assert hpack_path(block) == b"/p/3"
+    assert dict(Hpack().read(block))[b":path"] == b"/p/3"
 
 
 def test_the_two_programs_speak_the_same_http2() -> None:

@@ -70,3 +70,21 @@ def test_what_is_no_tls_ends_the_session(context: ssl.SSLContext, data: bytes) -
     assert (session.open(data), session.ended) == (b"", True)
     assert session.open(data) == b""
     session.seal(b"late")
+
+
+def test_sessions_are_kept_of_few_hosts_and_looked_at_seldom(
+    context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Memory stays flat: CPython loses some at each look at a session, whoever keeps it."""
+    monkeypatch.setattr(crawler, "MAX_TLS_SESSIONS", 2)
+    monkeypatch.setattr(crawler, "MAX_TLS_SESSION_LOOKS", 3)
+    client = crawler.Tls()
+
+    def reused(host: str, where: ssl.SSLContext) -> bool:
+        return bool(shake_hands(client, where, host)[0].session_reused)
+
+    hosts = ("a.test", "b.test", "c.test")
+    assert [reused(host, context) for host in hosts * 2] == [False] * 3 + [True, True, False]
+    other = vendor.tls_context(vendor.read_plan(PLAN))
+    assert [reused("a.test", other) for _ in range(2)] == [False, True]  # the third look
+    assert [reused("b.test", other) for _ in range(2)] == [False, False]
