@@ -14,7 +14,7 @@ SUITE ?=
 ONLY ?=
 out := $(if $(OUT),--out "$(OUT)")
 
-.PHONY: help setup demo demo-check which render test check format bench docs clean
+.PHONY: help setup demo demo-check which render test mutate check format bench docs clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -42,7 +42,11 @@ render: .venv/installed ## All manifests of a stack as files, without a cluster.
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
 test: setup ## All a change must pass. SUITE=unit|lua|program|rules|lab
+	@$(PY) -m tools.find alertmanager amtool >/dev/null
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
+
+mutate: setup ## Does a test notice when an alert is changed? Minutes. ONLY=alert
+	@exec $(PY) -m tests.rules.mutants $(if $(ONLY),--only "$(ONLY)") $(out)
 
 check: .venv/installed ## Format, lint and types.
 	@exec $(PY) -m tests.linters $(out)

@@ -8,11 +8,7 @@ from pathlib import Path
 
 from components.attribution.standalone import STAT_SCOPE
 from components.metrics.config import StaticTargets, prometheus_config
-from components.metrics.thresholds import (
-    samples_per_second_threshold,
-    series_per_sidecar,
-    threshold_rules,
-)
+from components.metrics.thresholds import threshold_rules
 from lab.ports import Ports
 from settings.model import StackSettings
 
@@ -52,17 +48,12 @@ def lab_prometheus_files(settings: StackSettings, ports: Ports) -> dict[str, str
             "replacement": "$1",
         },
     )
-    threshold = samples_per_second_threshold(
-        expected_pods=settings.crawlers.expected_pods,
-        series_per_sidecar=series_per_sidecar(settings),
-        scrape_interval_seconds=settings.prometheus.scrape_interval,
-    )
     rules = {
         f"rules/{file.name}": _shorten(file.read_text()) for file in sorted(RULES.glob("*.yml"))
     }
     return {
         "prometheus.yml": json.dumps(config, indent=1),
-        "rules/thresholds.yml": json.dumps(threshold_rules(threshold)),
+        "rules/thresholds.yml": json.dumps(threshold_rules(settings)),
         **rules,
     }
 

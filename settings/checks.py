@@ -7,6 +7,7 @@ the clash, so that one mistake is told once.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
@@ -273,10 +274,148 @@ def retention_fits_the_volume(settings: StackSettings) -> Iterator[Clash]:
         )
 
 
+def slowness_can_be_seen(settings: StackSettings) -> Iterator[Clash]:
+    """A quantile is at most the highest bucket's bound: from there on no alert could fire."""
+    buckets: Location = ("telemetry", "buckets")
+    highest = settings.telemetry.buckets[-1]
+    limits: dict[Location, int | None] = {
+        ("alerts", "setupMilliseconds"): settings.alerts.setup_milliseconds,
+        **{
+            ("vendors", index, "alerts", "setupMilliseconds"): vendor.alerts.setup_milliseconds
+            for index, vendor in enumerate(settings.vendors)
+        },
+    }
+    for at, limit in limits.items():
+        if limit is not None and limit >= highest:
+            yield Clash(
+                at=at,
+                says=f"{limit} is not below the highest of {text_of(buckets)} ({highest}), so no "
+                "alert could fire; lower it, or add a bucket above it",
+                rests_on=(buckets,),
+            )
+
+
+# What a receiver of a kind must have beside its name.
+FIELDS = {
+    "slack": ("channel",),
+    "pagerduty": (),
+    "email": ("to", "sender", "smarthost"),
+    "webhook": (),
+}
+
+
+def receivers_are_unique(settings: StackSettings) -> Iterator[Clash]:
+    first: dict[str, Location] = {}
+    for index, receiver in enumerate(settings.alertmanager.receivers):
+        at: Location = ("alertmanager", "receivers", index, "name")
+        earlier = first.setdefault(receiver.name, at)
+        if earlier != at:
+            yield Clash(
+                at=at,
+                says=f"{receiver.name!r} is also {text_of(earlier)}; give it another name",
+                rests_on=(earlier,),
+            )
+
+
+def receivers_are_complete(settings: StackSettings) -> Iterator[Clash]:
+    for index, receiver in enumerate(settings.alertmanager.receivers):
+        at: Location = ("alertmanager", "receivers", index)
+        needed = FIELDS[receiver.kind]
+        for name in ("channel", "to", "sender", "smarthost"):
+            value = getattr(receiver, name)
+            if name in needed and value is None:
+                yield Clash(
+                    at=(*at, name),
+                    says=f"is missing, a receiver of kind {receiver.kind} needs it; write it",
+                    rests_on=((*at, "kind"),),
+                )
+            elif name not in needed and value is not None:
+                yield Clash(
+                    at=(*at, name),
+                    says=f"{value!r} means nothing to a receiver of kind {receiver.kind}; "
+                    "remove it, or correct kind",
+                    rests_on=((*at, "kind"),),
+                )
+
+
+def receivers_are_there(settings: StackSettings) -> Iterator[Clash]:
+    """Whoever is to be told exists, and whoever exists is told something."""
+    alertmanager = settings.alertmanager
+    listed = {
+        "page": alertmanager.page,
+        "ticket": alertmanager.ticket,
+        "heartbeat": alertmanager.heartbeat,
+    }
+    receivers: Location = ("alertmanager", "receivers")
+    names = [receiver.name for receiver in alertmanager.receivers]
+    for key, wanted in listed.items():
+        for number, name in enumerate(wanted):
+            if name not in names:
+                there = f"those are {', '.join(names)}" if names else "there are none"
+                yield Clash(
+                    at=("alertmanager", key, number),
+                    says=f"{name!r} is none of alertmanager.receivers ({there}); "
+                    "add it there, or remove it here",
+                    rests_on=(receivers,),
+                )
+    for index, name in enumerate(names):
+        if not any(name in wanted for wanted in listed.values()):
+            yield Clash(
+                at=(*receivers, index, "name"),
+                says=f"{name!r} is told nothing; name it under alertmanager.page, ticket or "
+                "heartbeat, or remove it",
+                rests_on=tuple(("alertmanager", key) for key in listed),
+            )
+
+
+def receivers_have_credentials(settings: StackSettings) -> Iterator[Clash]:
+    """Their form, where it is known here: the file has them encrypted."""
+    receivers: Location = ("alertmanager", "receivers")
+    secrets = settings.alertmanager_secrets
+    for index, receiver in enumerate(settings.alertmanager.receivers):
+        at: Location = ("alertmanagerSecrets", receiver.name)
+        secret = secrets.get(receiver.name)
+        rests_on = tuple((*receivers, index, key) for key in ("name", "kind"))
+        if secret is None:
+            command = f"pulumi config set --secret --path proxy-observability:{text_of(at)}"
+            yield Clash(
+                at=at,
+                says=f"is missing, {text_of((*receivers, index))} cannot be told anything without "
+                f"it; run `{command}`",
+                rests_on=rests_on,
+            )
+        elif secret.text is not None and (fault := fault_of_credential(receiver.kind, secret.text)):
+            yield Clash(at=at, says=fault, rests_on=rests_on)
+    names = {receiver.name for receiver in settings.alertmanager.receivers}
+    for name in secrets:
+        if name not in names:
+            yield Clash(
+                at=("alertmanagerSecrets", name),
+                says="belongs to none of alertmanager.receivers; add that receiver, or run "
+                f"`pulumi config rm --path proxy-observability:alertmanagerSecrets.{name}`",
+                rests_on=(receivers,),
+            )
+
+
+def fault_of_credential(kind: str, text: str) -> str:
+    """What is wrong with a credential's form, never its text; empty if nothing is."""
+    if kind == "slack" and not re.fullmatch(r"https://[^\s/@]+/\S+", text):
+        return "is not the URL of an incoming webhook; copy it from Slack, with https:// in front"
+    if kind == "webhook" and not re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+        return "is not a URL; write the receiver's, with https:// in front"
+    if kind == "pagerduty" and not re.fullmatch(r"[0-9A-Za-z]{32}", text):
+        return (
+            "is not an integration key, which has 32 letters and digits; copy that of an "
+            "integration of type Events API v2"
+        )
+    return ""
+
+
 def requests_fit_the_limits(settings: StackSettings) -> Iterator[Clash]:
     blocks: dict[Location, Resources] = {
         ("istio", "sidecar"): settings.istio.sidecar,
         ("prometheus", "resources"): settings.prometheus.resources,
+        ("alertmanager", "resources"): settings.alertmanager.resources,
         ("grafana", "resources"): settings.grafana.resources,
         ("loadGenerator", "resources"): settings.load_generator.resources,
     }
@@ -419,6 +558,11 @@ CHECKS: tuple[Callable[[StackSettings], Iterator[Clash]], ...] = (
     load_generator_has_endpoints,
     endpoints_are_their_vendors,
     retention_fits_the_volume,
+    slowness_can_be_seen,
+    receivers_are_unique,
+    receivers_are_complete,
+    receivers_are_there,
+    receivers_have_credentials,
     requests_fit_the_limits,
     buckets_ascend,
     pod_security_allows_injection,

@@ -36,6 +36,7 @@ DEEPEST = 20  # levels of a stack file; the models have seven
 MOST_CONFIG_BYTES = 129_000
 
 RANGES_FILE = "cidrsFile"
+SECRETS = "alertmanagerSecrets"  # the one section whose values are encrypted
 PATH: TypeAdapter[str] = TypeAdapter(PathInRoot)
 
 # What Pulumi itself keeps in a stack file, beside `config`.
@@ -110,12 +111,28 @@ def load_stack(path: Path) -> tuple[StackSettings, dict[str, str]]:
         for line, name in twice
     ]
     raw, config = config_of(document, path.name, findings)
+    refused = Refused()
+    findings += in_clear(raw.get(SECRETS), refused)
     try:
         handed = as_engine(config)
     except (ValueError, RecursionError):  # nested without end, as `parsed` says
         handed = {}
     findings += too_large(handed)
-    return parsed(raw, findings, Refused()), handed
+    return parsed(raw, findings, refused), handed
+
+
+def in_clear(secrets: object, refused: Refused) -> Iterator[str]:
+    """Credentials that anybody who reads the stack's file can read."""
+    if not isinstance(secrets, dict) or list(secrets) == ["secure"]:
+        return
+    for name, value in secrets.items():
+        if isinstance(value, str):
+            at = (SECRETS, str(name))
+            refused.add(at)
+            yield (
+                f"{text_of(at)}: stands in clear; change it at its receiver, and set the new one "
+                f"with `pulumi config set --secret --path {PROJECT}:{text_of(at)}`"
+            )
 
 
 def parse_settings(raw: Mapping[str, object]) -> StackSettings:
@@ -350,6 +367,14 @@ def plain(value: Any, location: Location, findings: list[str], refused: Refused)
         if not isinstance(key, str):
             whose = text_of(location) or "config"
             findings.append(f"{whose}: key {shown(key)} is not text; put it in quotes")
+            refused.add(at)
+        elif isinstance(item, dict) and list(item) == ["secure"] and location == (SECRETS,):
+            copy[key] = item
+        elif isinstance(item, dict) and list(item) == ["secure"] and at == (SECRETS,):
+            findings.append(
+                f"{SECRETS}: is encrypted as a whole, so nobody sees whose are there; set each "
+                f"with `pulumi config set --secret --path {PROJECT}:{SECRETS}.NAME`"
+            )
             refused.add(at)
         elif isinstance(item, dict) and list(item) == ["secure"]:
             findings.append(f"{text_of(at)}: is encrypted; no setting is secret, write it as it is")

@@ -27,13 +27,18 @@ from settings.values import (
     Image,
     LabelKey,
     LabelValue,
+    MailAddress,
+    MailServer,
     MemoryQuantity,
     Network,
     PathInRoot,
     PortRange,
     Ports,
     PrintableText,
+    SecretText,
     Section,
+    Share,
+    SlackChannel,
     Version,
 )
 
@@ -85,6 +90,25 @@ def often_enough(seconds: int) -> int:
 ScrapeInterval = Annotated[Duration, AfterValidator(often_enough)]
 
 
+# Times the even rate: 2 % of a week's error budget in an hour (rules/vendor_alerts.yml).
+FAST_BURN = 3.36
+LEAST_OBJECTIVE = 0.75  # below, FAST_BURN times what may fail is nearly all: it could never fire
+
+
+def reachable_objective(share: float) -> float:
+    if share < LEAST_OBJECTIVE:
+        raise ValueError(
+            f"allows so many failures that the alert on the error budget ({FAST_BURN} times as "
+            "many) could hardly fire; write 75% or more"
+        )
+    return share
+
+
+Objective = Annotated[Share, AfterValidator(reachable_objective)]
+Milliseconds = Annotated[StrictInt, Field(ge=1)]
+RequestsPerHour = Annotated[StrictInt, Field(ge=1)]
+
+
 class OutcomeRule(Section):
     """One line of a vendor's dialect: an answer that means something else than its status."""
 
@@ -112,6 +136,38 @@ class OutcomeRule(Section):
     outcome: VendorOutcome = Field(
         description="What such an answer counts as: the value of the label `proxy_outcome`.",
         examples=["quota_exhausted"],
+    )
+
+
+class VendorAlerts(Section):
+    """Limits of one vendor; what is left out is as in the stack's `alerts`."""
+
+    objective: Objective | None = Field(
+        default=None, description="As `alerts.objective`, for this vendor."
+    )
+    minimum_requests_per_hour: RequestsPerHour | None = Field(
+        default=None, description="As `alerts.minimumRequestsPerHour`, for this vendor."
+    )
+    failure_share: Share | None = Field(
+        default=None, description="As `alerts.failureShare`, for this vendor."
+    )
+    auth_failure_share: Share | None = Field(
+        default=None, description="As `alerts.authFailureShare`, for this vendor."
+    )
+    quota_exhausted_share: Share | None = Field(
+        default=None, description="As `alerts.quotaExhaustedShare`, for this vendor."
+    )
+    rate_limited_share: Share | None = Field(
+        default=None, description="As `alerts.rateLimitedShare`, for this vendor."
+    )
+    banned_share: Share | None = Field(
+        default=None, description="As `alerts.bannedShare`, for this vendor."
+    )
+    connect_failure_share: Share | None = Field(
+        default=None, description="As `alerts.connectFailureShare`, for this vendor."
+    )
+    setup_milliseconds: Milliseconds | None = Field(
+        default=None, description="As `alerts.setupMilliseconds`, for this vendor."
     )
 
 
@@ -194,6 +250,10 @@ class Vendor(Section):
             "A change cuts no connection."
         ),
         examples=[[{"status": 407, "outcome": "quota_exhausted"}]],
+    )
+    alerts: VendorAlerts = Field(
+        default=VendorAlerts(),
+        description="Where this vendor's alerts have other limits than the stack's `alerts`.",
     )
 
 
@@ -462,6 +522,187 @@ class Prometheus(Section):
             "Memory follows the number of series."
         ),
     )
+    node_metrics: StrictBool = Field(
+        default=True,
+        description=(
+            "Whether the kubelets are asked for the sidecars' CPU and memory and for how full our "
+            "volumes are. It takes the one right that no namespace bounds: reading nodes and "
+            "their metrics. `false`: the alerts on sidecars near their limits and on volumes "
+            "have nothing to go by."
+        ),
+    )
+
+
+class Alerts(Section):
+    """When an alert fires; the alerts themselves are in rules/.
+
+    A share is of a vendor's requests over 5 minutes.
+    """
+
+    objective: Objective = Field(
+        default=0.95,
+        description=(
+            "Share of its requests that a vendor has to carry over a week. What is left is its "
+            "error budget; it pages when 2 % of a week's is gone in an hour (at 95 %: 17 % of "
+            "requests fail), and makes a ticket at 5 % in six hours (7 %). 75 % or more. The "
+            "default is what residential proxies keep on a good week: with 99 % somebody gets up "
+            "for every site that changes its protection."
+        ),
+    )
+    minimum_requests_per_hour: RequestsPerHour = Field(
+        default=360,
+        description=(
+            "Least traffic that a share is taken of, for connections likewise. At 360 an hour, 30 "
+            "in 5 minutes, one failed request is 3 %; with less a single one would be an alert."
+        ),
+    )
+    failure_share: Share = Field(
+        default=0.5,
+        description=(
+            "Failed requests at which a vendor is out of order and somebody gets up after 5 "
+            "minutes, before the budget's hour is over. Half: more fails than works."
+        ),
+    )
+    auth_failure_share: Share = Field(
+        default=0.05,
+        description=(
+            "Requests answered 407 although they carry credentials. In good order there are none; "
+            "5 % leaves room for one crawler with an old password among twenty."
+        ),
+    )
+    quota_exhausted_share: Share = Field(
+        default=0.01,
+        description=(
+            "Requests refused because what was paid for is used up. It does not get better by "
+            "itself, so 1 % is enough."
+        ),
+    )
+    rate_limited_share: Share = Field(
+        default=0.1,
+        description=(
+            "Requests answered 429. Crawlers that find a vendor's limit by trying live with some; "
+            "above 10 % they waste more than they gain."
+        ),
+    )
+    banned_share: Share = Field(
+        default=0.2,
+        description=(
+            "Requests to a target group answered 403 or 451. Some sites always refuse a part; one "
+            "in five is where rotating addresses no longer helps."
+        ),
+    )
+    connect_failure_share: Share = Field(
+        default=0.1,
+        description=(
+            "Connections to the vendor that fail. Gateways that restart lose a few; a tenth is one "
+            "of ten addresses dead."
+        ),
+    )
+    setup_milliseconds: Milliseconds = Field(
+        default=5000,
+        description=(
+            "Time until an answer begins that one request in twenty exceeds, in milliseconds. "
+            "Below the highest of `telemetry.buckets`: nothing longer can be told apart. The "
+            "default is half of `telemetry.patience`."
+        ),
+    )
+    outside_share: Share = Field(
+        default=0.2,
+        description=(
+            "Bytes of the crawler pods that go to no vendor's range. Names, APIs and stores "
+            "outside the cluster belong there; raise it where crawling without a proxy is meant."
+        ),
+    )
+    rule_files: tuple[PathInRoot, ...] = Field(
+        default=(),
+        description=(
+            "Rule files of your own, which Prometheus reads beside ours: paths from the project's "
+            "root. A name that ours use is refused, and so is an alert whose `severity` is not "
+            "`page`, `ticket` or `none`."
+        ),
+        examples=[["my-rules/shops.yml"]],
+    )
+
+
+class Receiver(Section):
+    """Somebody who gets alerts; the credential is `alertmanagerSecrets.<name>`."""
+
+    name: DnsLabel = Field(
+        description="Name for `page`, `ticket` and `heartbeat`, and of its credential.",
+        examples=["oncall"],
+    )
+    kind: Literal["slack", "pagerduty", "email", "webhook"] = Field(
+        description=(
+            "What it is. Its credential: `slack` the incoming webhook's URL, `pagerduty` the "
+            "integration key (Events API v2), `email` the password, `webhook` the URL."
+        ),
+        examples=["pagerduty"],
+    )
+    channel: SlackChannel | None = Field(
+        default=None, description="The channel, of a receiver of kind `slack`."
+    )
+    to: MailAddress | None = Field(default=None, description="To whom, of kind `email`.")
+    sender: MailAddress | None = Field(
+        default=None, description="From whom, of kind `email`; also the user at the server."
+    )
+    smarthost: MailServer | None = Field(
+        default=None, description="The mail server, `host:port`, of kind `email`; TLS is required."
+    )
+
+
+class Alertmanager(Section):
+    """Who hears of an alert."""
+
+    image: Image = Field(
+        default="quay.io/prometheus/alertmanager:v0.34.2",
+        description="Alertmanager's image, with a tag or a digest.",
+    )
+    replicas: Annotated[StrictInt, Field(ge=1, le=3)] = Field(
+        default=1,
+        description=(
+            "1 to 3. Several tell each other what was sent, so that each message comes once as "
+            "long as one of them runs."
+        ),
+    )
+    storage: Bytes = Field(
+        default=2**30,
+        description="Size of a replica's volume: silences, and what was sent (bytes).",
+    )
+    retention: Duration = Field(
+        default=5 * 86400,
+        description="How long ended silences and what was sent are remembered (duration).",
+    )
+    repeat: Duration = Field(
+        default=4 * 3600,
+        description="Time after which an alert that still fires is told again (duration).",
+    )
+    receivers: tuple[Receiver, ...] = Field(
+        default=(),
+        description="Who can be told. Without any, alerts are in Alertmanager and nowhere else.",
+        examples=[[{"name": "oncall", "kind": "pagerduty"}]],
+    )
+    page: tuple[DnsLabel, ...] = Field(
+        default=(),
+        description="Receivers of alerts with severity `page`: somebody gets up.",
+        examples=[["oncall"]],
+    )
+    ticket: tuple[DnsLabel, ...] = Field(
+        default=(),
+        description="Receivers of alerts with severity `ticket`: on the next working day.",
+        examples=[["oncall"]],
+    )
+    heartbeat: tuple[DnsLabel, ...] = Field(
+        default=(),
+        description=(
+            "Receivers of Watchdog, every minute or two: a service outside the cluster that "
+            "complains when it stops. Only that can tell of a monitoring that is down as a whole."
+        ),
+        examples=[["oncall"]],
+    )
+    resources: Resources = Field(
+        default=resources(cpu=("50m", "250m"), memory=("64M", "256M")),
+        description="Requests and limits of each Alertmanager.",
+    )
 
 
 class Grafana(Section):
@@ -472,7 +713,7 @@ class Grafana(Section):
         description="Grafana's image, with a tag or a digest.",
     )
     resources: Resources = Field(
-        default=resources(cpu=("500m", "1"), memory=("512M", "1G")),
+        default=resources(cpu=("500m", "750m"), memory=("512M", "1G")),
         description="Requests and limits of Grafana.",
     )
 
@@ -562,6 +803,18 @@ class StackSettings(Section):
     telemetry: Telemetry = Field(default=Telemetry(), description="How much each sidecar measures.")
     prometheus: Prometheus = Field(
         default=Prometheus(), description="The store of metrics, and what it may use."
+    )
+    alerts: Alerts = Field(default=Alerts(), description="When an alert fires.")
+    alertmanager: Alertmanager = Field(
+        default=Alertmanager(), description="Who hears of an alert, and how."
+    )
+    alertmanager_secrets: dict[DnsLabel, SecretText] = Field(
+        default={},
+        description=(
+            "The credential of each receiver, by its name. Set them encrypted: `pulumi config set "
+            "--secret --path proxy-observability:alertmanagerSecrets.oncall`; in clear they are "
+            "refused."
+        ),
     )
     grafana: Grafana = Field(default=Grafana(), description="The dashboards' server.")
     load_generator: LoadGenerator = Field(

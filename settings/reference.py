@@ -10,10 +10,16 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from settings.keys import KEYS, Key
 from settings.loading import ROOT
-from settings.model import StackSettings, VendorOutcome, often_enough
+from settings.model import (
+    StackSettings,
+    VendorOutcome,
+    often_enough,
+    reachable_objective,
+)
 from settings.sentences import as_yaml
 from settings.values import (
     AddressRange,
+    SecretText,
     Section,
     check_chart_source,
     check_dns_label,
@@ -24,17 +30,22 @@ from settings.values import (
     check_image,
     check_label_key,
     check_label_value,
+    check_mail_address,
+    check_mail_server,
     check_not_blank,
     check_path_in_root,
+    check_slack_channel,
     check_version,
     format_bytes,
     format_duration,
+    format_share,
     parse_bytes,
     parse_cpu,
     parse_duration,
     parse_memory,
     parse_network,
     parse_ports,
+    parse_share,
     parse_vendor_network,
 )
 
@@ -45,6 +56,8 @@ TYPE_NAMES = {
     parse_duration: "duration",
     often_enough: "duration",
     parse_bytes: "size",
+    parse_share: "percentage",
+    reachable_objective: "percentage",
     parse_network: "CIDR block",
     parse_vendor_network: "CIDR block",
     parse_ports: "port or range",
@@ -59,6 +72,9 @@ TYPE_NAMES = {
     check_image: "image",
     check_label_key: "label key",
     check_label_value: "label value",
+    check_mail_address: "mail address",
+    check_mail_server: "host:port",
+    check_slack_channel: "channel",
     check_not_blank: "text",
     check_path_in_root: "path",
     check_version: "version",
@@ -114,6 +130,7 @@ How values are written:
 - duration: whole numbers with units, `30s`, `10m`, `1h30m`, `7d`.
 - size: a number and its unit; `GB` (or `G`) is 10^9 bytes, `Gi` is 2^30.
 - CPU and memory: as in Kubernetes, `100m` or `"2"` (in quotes), `256M` or `256Mi`.
+- percentage: `95%` or `99.5%`, more than 0 % and less than 100 %.
 - path: from the project's root, without `..`.
 - CIDR block: `10.1.0.0/16`, `2001:db8::/32`, or one address.
 - port or range: `3128`, or `10000-10999` with both ends in it.
@@ -190,6 +207,8 @@ def type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return f"mapping of {type_name(arguments[0])} to {type_name(arguments[1])}"
     if origin in (Union, UnionType):
         return " or ".join(type_name(one) for one in arguments if one is not NoneType)
+    if annotation is SecretText:
+        return "encrypted text"
     if annotation is AddressRange:
         return "CIDR block or `{range, pool}`"
     if isinstance(annotation, type) and issubclass(annotation, Section):
@@ -211,6 +230,8 @@ def default_of(key: Key) -> str:
         return f"`{format_duration(value)}`"
     if kind == "size":
         return f"`{format_bytes(value)}`"
+    if kind == "percentage":
+        return f"`{format_share(value)}`"
     return f"`{as_yaml(value)}`"
 
 
@@ -219,7 +240,7 @@ def default_at(path: str) -> Any:
     value: Any = NotImplemented
     for end in [*(i for i, letter in enumerate(path) if letter == "."), len(path)]:
         field = KEYS[path[:end].removesuffix("[]")].field
-        if isinstance(value, Section):
+        if isinstance(value, Section) and not path[:end].endswith("[]"):
             names = {str(one.alias): name for name, one in type(value).model_fields.items()}
             value = getattr(value, names[path[:end].rpartition(".")[2]])
         else:

@@ -222,6 +222,22 @@ def format_bytes(size: int) -> str:
     return f"{size}B"
 
 
+def parse_share(value: object) -> float:
+    """Read "95%" or "99.5%" as a part of one, above 0 and below 1."""
+    text = text_of(value, '"95%" or "99.5%"')
+    if not re.fullmatch(r"[0-9]{1,3}(\.[0-9]{1,3})?%", text):
+        raise ValueError("is not a share; write a percentage, like 95% or 99.5%")
+    share = Fraction(text[:-1]) / 100
+    if not 0 < share < 1:
+        raise ValueError("is all or nothing; write more than 0% and less than 100%")
+    return float(share)
+
+
+def format_share(share: float) -> str:
+    """Write a part of one as a percentage: 0.995 is "99.5%"."""
+    return f"{share * 100:.3f}".rstrip("0").rstrip(".") + "%"
+
+
 def parse_cpu(value: object) -> str:
     """A quantity of CPU as Kubernetes reads it; text, for YAML would read 0.10 as 0.1."""
     text = text_of(value, '"2" or "100m"')
@@ -408,6 +424,25 @@ def check_path_in_root(text: str) -> str:
     return text
 
 
+def check_mail_address(text: str) -> str:
+    if not re.fullmatch(r"[!#$%&'*+/=?^_`{|}~0-9A-Za-z.-]+@[0-9A-Za-z.-]+", text):
+        raise ValueError("is not a mail address; write one, like team@example.com")
+    return text
+
+
+def check_mail_server(text: str) -> str:
+    host, _, port = text.rpartition(":")
+    if not re.fullmatch(r"[0-9A-Za-z.-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
+        raise ValueError("is not a mail server; write host and port, like smtp.example.com:587")
+    return text
+
+
+def check_slack_channel(text: str) -> str:
+    if not re.fullmatch(r"[#@]?[\w.-]{1,80}", text):
+        raise ValueError("is not a channel of Slack; write its name, like #proxies")
+    return text
+
+
 def check_egress_host(text: str) -> str:
     """Services as the hosts of an Istio Sidecar's egress name them: "data/*"."""
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -425,6 +460,7 @@ VendorNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_vendor
 Duration = Annotated[int, PlainValidator(parse_duration)]
 Ports = Annotated[PortRange, PlainValidator(parse_ports)]
 Bytes = Annotated[int, PlainValidator(parse_bytes)]
+Share = Annotated[float, PlainValidator(parse_share)]
 CpuQuantity = Annotated[str, PlainValidator(parse_cpu)]
 MemoryQuantity = Annotated[str, PlainValidator(parse_memory)]
 DnsLabel = Annotated[StrictStr, AfterValidator(check_dns_label)]
@@ -439,7 +475,39 @@ Version = Annotated[StrictStr, AfterValidator(check_version)]
 Endpoint = Annotated[StrictStr, AfterValidator(check_endpoint)]
 HostPattern = Annotated[StrictStr, AfterValidator(check_host_pattern)]
 PathInRoot = Annotated[StrictStr, AfterValidator(check_path_in_root)]
+MailAddress = Annotated[StrictStr, AfterValidator(check_mail_address)]
+MailServer = Annotated[StrictStr, AfterValidator(check_mail_server)]
+SlackChannel = Annotated[StrictStr, AfterValidator(check_slack_channel)]
 EgressHost = Annotated[StrictStr, AfterValidator(check_egress_host)]
+
+
+@dataclass(frozen=True)
+class SecretText:
+    """A credential of the stack; no repr, and so no message, shows it.
+
+    In the stack's file it is encrypted, and `text` is None; the engine hands it over in clear.
+    """
+
+    text: str | None = field(repr=False)
+
+    @classmethod
+    def parse(cls, value: object) -> SecretText:
+        if isinstance(value, SecretText):
+            return value
+        if isinstance(value, Mapping) and list(value) == ["secure"]:
+            return cls(None)
+        if isinstance(value, str) and value.strip() and value == value.strip():
+            return cls(value)
+        raise ValueError(
+            "is not a credential; set it with "
+            "`pulumi config set --secret --path proxy-observability:alertmanagerSecrets.NAME`"
+        )
+
+    @classmethod
+    def __get_pydantic_core_schema__(
+        cls, source: type[Any], handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        return core_schema.no_info_plain_validator_function(cls.parse)
 
 
 class RangeInPool(Section):

@@ -24,6 +24,8 @@ class GoBuild:
     ldflags: str
     folder: Path
     """The wrapper module whose go.sum pins every source file that goes in."""
+    added: Mapping[str, str] = field(default_factory=dict)
+    """Text of files that the project makes at its release, and its module lacks, by their path."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +75,28 @@ PROMETHEUS = Project(
     ),
 )
 
-PROJECTS = (PROMETHEUS,)
+ALERTMANAGER = Project(
+    name="alertmanager",
+    version="0.34.2",
+    programs=("alertmanager", "amtool"),
+    release=Release(
+        url="https://github.com/prometheus/alertmanager/releases/download/"
+        "v{version}/alertmanager-{version}.{platform}.tar.gz",
+        sha256={},  # as Prometheus'
+    ),
+    build=GoBuild(
+        module="github.com/prometheus/alertmanager",
+        module_version="v0.34.2",
+        packages=("cmd/alertmanager", "cmd/amtool"),
+        tags="",
+        ldflags="-s -w -X github.com/prometheus/common/version.Version=0.34.2",
+        folder=GO_MODULES / "alertmanager",
+        # Its pages are compiled from Elm; without them it does not build.
+        added={"ui/app/dist/index.html": "<!doctype html><title>Alertmanager: no pages</title>\n"},
+    ),
+)
+
+PROJECTS = (PROMETHEUS, ALERTMANAGER)
 
 
 def this_platform() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import json
 import os
 import re
 import shutil
@@ -27,7 +28,11 @@ NEWS_SECONDS = 5.0
 LAST_LINES = 15
 FIRST_GO_WITH_TOOLCHAINS = (1, 21)  # from here on go fetches a newer one by itself
 
+DOWNLOAD_SECONDS = 300.0
+
 _CHUNK_BYTES = 1 << 18
+# readonly: what go.sum does not pin is not built.
+_GO_FLAGS = {"GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
 
 Say = Callable[[str], None]
 
@@ -117,8 +122,11 @@ def build(project: Project, folder: Path, say: Say) -> None:
     version = _usable_go(recipe, what)
     say(f"{what}: building {recipe.module}@{recipe.module_version} with {version}; minutes, once")
     started = time.monotonic()
-    with tempfile.TemporaryFile() as log:
-        code = _run_build(recipe, folder, log, lambda s: say(f"{what}: building, {s:.0f} s"))
+    with tempfile.TemporaryFile() as log, tempfile.TemporaryDirectory() as scratch:
+        wrapper = _with_added_files(recipe, Path(scratch), what) if recipe.added else recipe.folder
+        code = _run_build(
+            recipe, wrapper, folder, log, lambda s: say(f"{what}: building, {s:.0f} s")
+        )
         if code != 0:
             log.seek(0)
             lines = log.read().decode(errors="replace").splitlines()[-LAST_LINES:]
@@ -163,8 +171,51 @@ def _numbers(version: str) -> tuple[int, ...]:
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
 
 
+def _with_added_files(recipe: GoBuild, scratch: Path, what: str) -> Path:
+    """Return a copy of the wrapper module that builds a copy of the module with `added` in it.
+
+    Go lets nobody write into its cache; what it downloads there is compared with go.sum first.
+    """
+    try:
+        done = subprocess.run(
+            ["go", "mod", "download", "-json", recipe.module],
+            cwd=recipe.folder,
+            env={**os.environ, **_GO_FLAGS},
+            capture_output=True,
+            text=True,
+            timeout=DOWNLOAD_SECONDS,
+            check=True,
+            stdin=subprocess.DEVNULL,
+        )
+        cached = Path(json.loads(done.stdout)["Dir"])
+    except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
+        raise ObtainError(
+            f"{what}: {recipe.module}@{recipe.module_version} can't be downloaded ({error}); is "
+            "`go env GOPROXY` within reach? Then run this again"
+        ) from None
+    source = scratch / "source"
+    # Without the cache's modes: nothing in it may be written.
+    shutil.copytree(cached, source, copy_function=shutil.copyfile)
+    for folder in (source, *(path for path in source.rglob("*") if path.is_dir())):
+        folder.chmod(0o755)
+    for name, text in recipe.added.items():
+        file = source / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+    wrapper = scratch / "wrapper"
+    wrapper.mkdir()
+    shutil.copyfile(recipe.folder / "go.sum", wrapper / "go.sum")
+    go_mod = (recipe.folder / "go.mod").read_text(encoding="utf-8")
+    (wrapper / "go.mod").write_text(f"{go_mod}\nreplace {recipe.module} => {source}\n")
+    return wrapper
+
+
 def _run_build(
-    recipe: GoBuild, folder: Path, log: IO[bytes], still_running: Callable[[float], None]
+    recipe: GoBuild,
+    wrapper: Path,
+    folder: Path,
+    log: IO[bytes],
+    still_running: Callable[[float], None],
 ) -> int:
     """Run `go build`; call back every few seconds; leave no compiler running behind."""
     command = [
@@ -172,17 +223,11 @@ def _run_build(
         *("-o", f"{folder}{os.sep}"),
         *(f"{recipe.module}/{package}" for package in recipe.packages),
     ]
-    # readonly: what go.sum does not pin is not built.
-    environment = {
-        **os.environ,
-        "GOFLAGS": "-mod=readonly -buildvcs=false",
-        "GOWORK": "off",
-    }
     started = time.monotonic()
     process = subprocess.Popen(
         command,
-        cwd=recipe.folder,
-        env=environment,
+        cwd=wrapper,
+        env={**os.environ, **_GO_FLAGS},
         stdin=subprocess.DEVNULL,
         stdout=log,
         stderr=subprocess.STDOUT,

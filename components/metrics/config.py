@@ -1,8 +1,9 @@
 """prometheus.yml, the same for the cluster and for one machine.
 
-Four jobs. `sidecars` carries the product's numbers: everything else a sidecar exposes is dropped
-before it is stored. The others watch the machinery: `prometheus` (each replica scrapes all),
-`istiod`, and `load-generator` with the ground truth of synthetic traffic.
+`sidecars` carries the product's numbers: everything else a sidecar exposes is dropped before it is
+stored. The other jobs watch the machinery: `prometheus` (each replica scrapes all), `istiod`,
+`alertmanager`, `grafana`, `load-generator` with the ground truth of synthetic traffic, and the
+nodes' `kubelet` (volumes) and `cadvisor` (what sidecars use).
 """
 
 from __future__ import annotations
@@ -25,11 +26,35 @@ ISTIOD_PORT = 15014
 PROMETHEUS_PORT = 9090
 LOAD_GENERATOR_PORT = 9464
 
+ALERTMANAGER_PORT = 9093
+GRAFANA_PORT = 3000
+
 PROMETHEUS_APP = "prometheus"
+ALERTMANAGER_APP = "alertmanager"
+GRAFANA_APP = "grafana"
 LOAD_GENERATOR_APP = "load-generator"
 
 # istiod exposes some 200 names of its runtime; these tell whether configuration arrives.
 ISTIOD_METRICS = r"(pilot|sidecar_injection|galley_validation|process|istio_build).*"
+
+# Of the others, what rules read and no more (tests/rules/test_rules.py). Sources of the names:
+# grafana/grafana, pkg/infra/httpclient/httpclientprovider/datasource_metrics_middleware.go
+GRAFANA_METRICS = ("grafana_datasource_request_total",)
+# google/cadvisor, docs/storage/prometheus.md
+CADVISOR_METRICS = (
+    "container_cpu_usage_seconds_total",
+    "container_memory_working_set_bytes",
+    "container_spec_cpu_period",
+    "container_spec_cpu_quota",
+    "container_spec_memory_limit_bytes",
+)
+# kubernetes/kubernetes, pkg/kubelet/metrics/metrics.go
+KUBELET_METRICS = (
+    "kubelet_volume_stats_available_bytes",
+    "kubelet_volume_stats_capacity_bytes",
+)
+
+ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
 _PASSTHROUGH = "PassthroughCluster"
 
@@ -42,6 +67,16 @@ class StaticTargets:
     prometheus: tuple[str, ...]
     istiod: tuple[str, ...] = ()
     load_generator: tuple[str, ...] = ()
+    alertmanager: tuple[str, ...] = ()
+    grafana: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class BasicAuth:
+    """How a server is logged in at: the password is read from a file, anew for each request."""
+
+    username: str
+    password_file: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,12 +97,18 @@ def prometheus_config(
     targets: StaticTargets | None = None,
     rule_files: Sequence[str] = RULE_FILES,
     retention: Retention | None = None,
+    prometheus_auth: BasicAuth | None = None,
+    alertmanager_auth: BasicAuth | None = None,
+    node_metrics: bool = False,
 ) -> Json:
     """Return prometheus.yml as plain values.
 
     Args:
         targets: scrape these instead of asking Kubernetes; nothing else differs.
         retention: None keeps Prometheus's default of 15 days.
+        prometheus_auth: what this Prometheus itself, and its other replica, ask for.
+        alertmanager_auth: what Alertmanager asks for.
+        node_metrics: ask the kubelets too; only Kubernetes knows where they are.
     """
     interval = format_duration(scrape_interval_seconds)
 
@@ -78,23 +119,11 @@ def prometheus_config(
         keep: list[Json],
         **more: Any,
     ) -> Json:
-        if addresses is None:
-            found: Json = {
-                "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [*namespaces]}}],
-                "relabel_configs": [*keep, *_pod_labels()],
-            }
-        else:
-            found = {
-                "static_configs": [
-                    {"targets": [address], "labels": {"namespace": namespaces[0], "pod": address}}
-                    for address in addresses
-                ]
-            }
         return {
             "job_name": name,
             # Envoy's answer once had no version in its type, which Prometheus 3 refuses.
             "fallback_scrape_protocol": "PrometheusText0.0.4",
-            **found,
+            **_found(namespaces, addresses, keep),
             **more,
         }
 
@@ -106,6 +135,20 @@ def prometheus_config(
             "external_labels": {"cluster": cluster, "prometheus_replica": "${POD_NAME}"},
         },
         "rule_files": [*rule_files],
+        "alerting": {
+            # Else both replicas' alerts would be two.
+            "alert_relabel_configs": [{"action": "labeldrop", "regex": "prometheus_replica"}],
+            "alertmanagers": [
+                {
+                    **_found(
+                        [monitoring_namespace],
+                        targets.alertmanager if targets else None,
+                        _keep_labelled(selector(ALERTMANAGER_APP), ALERTMANAGER_PORT),
+                    ),
+                    **_login(alertmanager_auth),
+                }
+            ],
+        },
         "scrape_configs": [
             job(
                 "sidecars",
@@ -120,6 +163,7 @@ def prometheus_config(
                 [monitoring_namespace],
                 targets.prometheus if targets else None,
                 _keep_labelled(selector(PROMETHEUS_APP), PROMETHEUS_PORT),
+                **_login(prometheus_auth),
             ),
             job(
                 "istiod",
@@ -136,6 +180,21 @@ def prometheus_config(
                 targets.load_generator if targets else None,
                 _keep_labelled({COMPONENT: LOAD_GENERATOR_APP}, LOAD_GENERATOR_PORT),
             ),
+            job(
+                "alertmanager",
+                [monitoring_namespace],
+                targets.alertmanager if targets else None,
+                _keep_labelled(selector(ALERTMANAGER_APP), ALERTMANAGER_PORT),
+                **_login(alertmanager_auth),
+            ),
+            job(
+                "grafana",
+                [monitoring_namespace],
+                targets.grafana if targets else None,
+                _keep_labelled(selector(GRAFANA_APP), GRAFANA_PORT),
+                metric_relabel_configs=[_keep("__name__", _any_of(GRAFANA_METRICS))],
+            ),
+            *(_node_jobs(crawler_namespaces, monitoring_namespace) if node_metrics else ()),
         ],
         **({"storage": _storage(retention)} if retention else {}),
     }
@@ -171,6 +230,77 @@ def sidecar_metric_relabel() -> list[Json]:
             "regex": "istio_.+;",
         },
     ]
+
+
+def _found(namespaces: Sequence[str], addresses: Sequence[str] | None, keep: list[Json]) -> Json:
+    """Return how targets are found: asked of Kubernetes, or as they are."""
+    if addresses is None:
+        return {
+            "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [*namespaces]}}],
+            "relabel_configs": [*keep, *_pod_labels()],
+        }
+    return {
+        "static_configs": [
+            {"targets": [address], "labels": {"namespace": namespaces[0], "pod": address}}
+            for address in addresses
+        ]
+    }
+
+
+def _login(auth: BasicAuth | None) -> Json:
+    if auth is None:
+        return {}
+    return {"basic_auth": {"username": auth.username, "password_file": auth.password_file}}
+
+
+def _node_jobs(crawler_namespaces: Sequence[str], monitoring_namespace: str) -> list[Json]:
+    """Ask each node's kubelet; a node has hundreds of containers, and ours are a few of them."""
+
+    def job(name: str, path: str, keep: list[Json]) -> Json:
+        return {
+            "job_name": name,
+            "scheme": "https",
+            "metrics_path": path,
+            "authorization": {"credentials_file": f"{ACCOUNT}/token"},
+            # A kubelet's certificate is its own, unless the cluster signs them
+            # (serverTLSBootstrap): the token goes to whoever answers on the node's address.
+            "tls_config": {"ca_file": f"{ACCOUNT}/ca.crt", "insecure_skip_verify": True},
+            "kubernetes_sd_configs": [{"role": "node"}],
+            "relabel_configs": [
+                {"source_labels": ["__meta_kubernetes_node_name"], "target_label": "node"}
+            ],
+            "metric_relabel_configs": keep,
+        }
+
+    return [
+        job(
+            "kubelet",
+            "/metrics",
+            [
+                _keep("__name__", _any_of(KUBELET_METRICS)),
+                _keep("namespace", re.escape(monitoring_namespace)),
+            ],
+        ),
+        job(
+            "cadvisor",
+            "/metrics/cadvisor",
+            [
+                _keep("__name__", _any_of(CADVISOR_METRICS)),
+                _keep("namespace", _any_of(crawler_namespaces)),
+                _keep("container", "istio-proxy"),
+            ],
+        ),
+    ]
+
+
+def web_config(username: str, bcrypt_hash: str) -> Json:
+    """Return the file of `--web.config.file`: who may ask, of Prometheus and Alertmanager alike."""
+    return {"basic_auth_users": {username: bcrypt_hash}}
+
+
+def http_config(auth: BasicAuth) -> Json:
+    """Return the file with which promtool and amtool log in."""
+    return _login(auth)
 
 
 def _any_of(names: Any) -> str:

@@ -101,7 +101,7 @@ def test_the_lab_differs_in_where_targets_come_from_only():
     discovery = ("kubernetes_sd_configs", "relabel_configs", "static_configs")
 
     def without_discovery(config):
-        for job in config["scrape_configs"]:
+        for job in [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]:
             for key in discovery:
                 job.pop(key, None)
         return config
@@ -112,6 +112,8 @@ def test_the_lab_differs_in_where_targets_come_from_only():
         "prometheus",
         "istiod",
         "load-generator",
+        "alertmanager",
+        "grafana",
     ]
     assert without_discovery(cluster) == without_discovery(lab)
 
@@ -139,7 +141,7 @@ def test_a_short_interval_keeps_its_time_out_below():
 def test_prometheus_takes_its_configuration(tmp_path, promtool, targets):
     """promtool is the judge: fields, regular expressions, units."""
     rules = tmp_path / "thresholds.yml"
-    rules.write_text(yaml_text(threshold_rules(13_600)))
+    rules.write_text(yaml_text(threshold_rules(parse_settings({"cluster": "dev", "vendors": VENDORS}))))
     config = prometheus_config(
         **NAMES,
         targets=targets,

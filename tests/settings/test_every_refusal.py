@@ -19,7 +19,7 @@ from settings.checks import CHECKS
 from settings.keys import KEYS, path_of
 from settings.loading import SettingsError
 from settings.model import StackSettings
-from settings.values import AddressRange, Section
+from settings.values import AddressRange, SecretText, Section
 from tests.settings.test_wrong_files import WRONG
 
 PLAIN_TYPES = {bool: "bool_type", int: "int_type", str: "string_type"}
@@ -61,8 +61,10 @@ def refusals_of(path: str, annotation: Any, metadata: Any = ()) -> Iterator[tupl
         yield from refusals_of(f"{path}[]", arguments[0])
     elif origin is dict:
         yield path, "dict_type"
-        for argument in arguments:
-            yield from refusals_of(f"{path}.*", argument)
+        key, value = arguments
+        # A key that is not text is refused before the models see it.
+        yield from (r for r in refusals_of(f"{path}.*", key) if r[1] != PLAIN_TYPES[str])
+        yield from refusals_of(f"{path}.*", value)
     elif origin in (Union, UnionType):
         for member in arguments:
             if member is not NoneType:
@@ -70,6 +72,8 @@ def refusals_of(path: str, annotation: Any, metadata: Any = ()) -> Iterator[tupl
     elif annotation is AddressRange:
         yield path, values.parse_vendor_network.__name__
         yield path, "extra_forbidden"
+    elif annotation is SecretText:
+        yield path, values.SecretText.parse.__name__
     elif isinstance(annotation, type) and issubclass(annotation, Section):
         yield path, "model_type"
         yield path, "extra_forbidden"
