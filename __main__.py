@@ -10,17 +10,21 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi_kubernetes import Provider
 
+from components.alerting.component import USER as ALERTMANAGER_USER
+from components.alerting.component import AlertmanagerCluster, AlertmanagerClusterArgs
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
-from components.contents import crawler_program, rule_files
+from components.contents import ROOT, crawler_program, rule_files
 from components.grafana.component import GrafanaServer, GrafanaServerArgs
 from components.labels import labels
 from components.mesh.component import IstioInstall, IstioInstallArgs
 from components.mesh.values import required_values
 from components.metrics.component import PrometheusServer, PrometheusServerArgs
-from components.metrics.thresholds import series_per_sidecar
+from components.metrics.own_rules import own_rule_files
+from components.metrics.thresholds import threshold_rules
 from components.namespaces.component import Namespaces, NamespacesArgs
+from components.texts import yaml_text
 from components.traffic.component import LoadGenerator, LoadGeneratorArgs
 from dashboards.boards import boards
 from settings.checks import MONITORING_NAMESPACE
@@ -29,7 +33,12 @@ from settings.loading import SettingsError, settings_of_pulumi_config
 # The whole map, as the engine hands it over: asked key by key, a misspelt one would go unseen.
 try:
     settings = settings_of_pulumi_config({**get_config_env(), **CONFIG.get()})
-    expected_series = series_per_sidecar(settings)
+    rules = {
+        **rule_files(),
+        # Refuses a stack with more series than it may have.
+        "thresholds.yml": yaml_text(threshold_rules(settings)),
+        **own_rule_files(settings.alerts.rule_files, ROOT),
+    }
     # Once for all namespaces: thousands of ranges take a second.
     filters = envoy_filters(
         settings.vendors,
@@ -94,6 +103,18 @@ attributions = [
     for name, namespace in namespaces.crawlers.items()
 ]
 
+alertmanager = AlertmanagerCluster(
+    "alertmanager",
+    AlertmanagerClusterArgs(
+        namespace=namespaces.monitoring,
+        alertmanager=settings.alertmanager,
+        secrets=settings.alertmanager_secrets,
+    ),
+    everywhere,
+)
+if not settings.alertmanager.receivers:
+    pulumi.log.warn("alertmanager.receivers: there are none, so alerts reach nobody")
+
 prometheus = PrometheusServer(
     "prometheus",
     PrometheusServerArgs(
@@ -108,9 +129,9 @@ prometheus = PrometheusServer(
             MONITORING_NAMESPACE: namespaces.monitoring,
         },
         prometheus=settings.prometheus,
-        rules=rule_files(),
-        expected_pods=settings.crawlers.expected_pods,
-        series_per_sidecar=expected_series,
+        rules=rules,
+        alertmanager_user=ALERTMANAGER_USER,
+        alertmanager_auth=alertmanager.auth_secret,
     ),
     everywhere,
 )
@@ -121,6 +142,8 @@ grafana = GrafanaServer(
         namespace=namespaces.monitoring,
         grafana=settings.grafana,
         prometheus_url=prometheus.url,
+        prometheus_user=prometheus.user,
+        prometheus_password=prometheus.password,
         scrape_interval_seconds=settings.prometheus.scrape_interval,
         dashboards=boards(),
     ),
@@ -141,6 +164,9 @@ if settings.load_generator.enabled:
     )
 
 pulumi.export("prometheusUrl", prometheus.url)
+pulumi.export("prometheusPassword", prometheus.password)
+pulumi.export("alertmanagerUrl", alertmanager.url)
+pulumi.export("alertmanagerPassword", alertmanager.password)
 pulumi.export("grafanaUrl", grafana.url)
 pulumi.export("grafanaAdminPassword", grafana.admin_password)
 # For an Istio that was installed before: what its owner merges into its values.

@@ -1,15 +1,20 @@
-"""What all our pods share: the security context of level `restricted`, and their resources."""
+"""What our pods share: the security context of level `restricted`, resources, where they run."""
 
 from __future__ import annotations
 
 from pulumi_kubernetes.core.v1 import (
     CapabilitiesArgs,
+    PodAffinityTermArgs,
+    PodAntiAffinityArgs,
     PodSecurityContextArgs,
     ResourceRequirementsArgs,
     SeccompProfileArgs,
     SecurityContextArgs,
+    WeightedPodAffinityTermArgs,
 )
+from pulumi_kubernetes.meta.v1 import LabelSelectorArgs
 
+from components.labels import selector
 from settings.model import Quantities, Resources
 
 NOBODY = 65534  # the user of Prometheus's image; any number that is nobody's will do elsewhere
@@ -42,6 +47,21 @@ def container_security() -> SecurityContextArgs:
 def container_resources(resources: Resources) -> ResourceRequirementsArgs:
     return ResourceRequirementsArgs(
         requests=_amounts(resources.requests), limits=_amounts(resources.limits)
+    )
+
+
+def pods_apart(app: str) -> PodAntiAffinityArgs:
+    """Prefer a node for each replica; on a cluster of one node they still all run."""
+    return PodAntiAffinityArgs(
+        preferred_during_scheduling_ignored_during_execution=[
+            WeightedPodAffinityTermArgs(
+                weight=100,
+                pod_affinity_term=PodAffinityTermArgs(
+                    label_selector=LabelSelectorArgs(match_labels=selector(app)),
+                    topology_key="kubernetes.io/hostname",
+                ),
+            )
+        ]
     )
 
 

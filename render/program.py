@@ -142,6 +142,7 @@ class _Provider(mocks.Mocks):
         state = dict(args.inputs)
         if args.typ == "random:index/randomPassword:RandomPassword":
             state["result"] = pulumi.Output.secret(MOCK_PASSWORD)
+            state["bcryptHash"] = pulumi.Output.secret(f"hash of {MOCK_PASSWORD}")
         if "metadata" in state:
             state["metadata"] = {**state["metadata"], "name": _object_name(args.name, state)}
         return f"{args.name}-id", state

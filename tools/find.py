@@ -53,6 +53,15 @@ def find(name: str) -> Path:
     ).find(name)
 
 
+def cached(name: str) -> Path | None:
+    """Return the path of a program that a set-up left in the per-user cache; None without one."""
+    for project in PROJECTS:
+        path = user_cache() / f"{project.name}-{project.version}-{this_platform()}" / name
+        if name in project.programs and _is_program(path):
+            return path
+    return None
+
+
 def user_cache() -> Path:
     """Return the folder for downloads and builds; XDG_CACHE_HOME moves it."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))

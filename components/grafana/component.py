@@ -32,6 +32,7 @@ from pulumi_random import RandomPassword
 
 from components.grafana.provisioning import (
     DASHBOARD_FOLDER,
+    PASSWORD_VARIABLE,
     SETTINGS,
     dashboard_providers,
     datasources,
@@ -59,6 +60,8 @@ class GrafanaServerArgs:
     namespace: pulumi.Input[str]
     grafana: Grafana
     prometheus_url: pulumi.Input[str]
+    prometheus_user: str
+    prometheus_password: pulumi.Input[str]
     scrape_interval_seconds: int
     dashboards: Mapping[str, str]
 
@@ -88,11 +91,13 @@ class GrafanaServer(pulumi.ComponentResource):
         admin = Secret(
             f"{name}-admin",
             metadata=unnamed,
-            string_data={"password": password.result},
+            string_data={"password": password.result, "prometheus": args.prometheus_password},
             opts=child,
         )
         datasource_text = pulumi.Output.from_input(args.prometheus_url).apply(
-            lambda url: yaml_text(datasources(url, args.scrape_interval_seconds))
+            lambda url: yaml_text(
+                datasources(url, args.prometheus_user, args.scrape_interval_seconds)
+            )
         )
         contents: dict[str, tuple[str, Mapping[str, pulumi.Input[str]]]] = {
             "datasources": (f"{PROVISIONING}/datasources", {"prometheus.yaml": datasource_text}),
@@ -111,11 +116,17 @@ class GrafanaServer(pulumi.ComponentResource):
 
         environment = [
             *(EnvVarArgs(name=key, value=value) for key, value in sorted(SETTINGS.items())),
-            EnvVarArgs(
-                name="GF_SECURITY_ADMIN_PASSWORD",
-                value_from=EnvVarSourceArgs(
-                    secret_key_ref=SecretKeySelectorArgs(name=admin.metadata.name, key="password")
-                ),
+            *(
+                EnvVarArgs(
+                    name=variable,
+                    value_from=EnvVarSourceArgs(
+                        secret_key_ref=SecretKeySelectorArgs(name=admin.metadata.name, key=key)
+                    ),
+                )
+                for variable, key in (
+                    ("GF_SECURITY_ADMIN_PASSWORD", "password"),
+                    (PASSWORD_VARIABLE, "prometheus"),
+                )
             ),
         ]
         health = HTTPGetActionArgs(path="/api/health", port="http")

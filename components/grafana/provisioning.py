@@ -6,6 +6,7 @@ from typing import Any
 
 DASHBOARD_FOLDER = "/etc/grafana/dashboards"
 DATASOURCE_UID = "prometheus"  # dashboards refer to it
+PASSWORD_VARIABLE = "PROMETHEUS_PASSWORD"  # of the environment, from a Secret
 
 # Grafana's settings as environment variables, GF_<SECTION>_<KEY>.
 SETTINGS = {
@@ -24,7 +25,7 @@ SETTINGS = {
 }
 
 
-def datasources(prometheus_url: str, scrape_interval_seconds: int) -> dict[str, Any]:
+def datasources(prometheus_url: str, user: str, scrape_interval_seconds: int) -> dict[str, Any]:
     """Return provisioning/datasources: one Prometheus, the default."""
     return {
         "apiVersion": 1,
@@ -35,6 +36,10 @@ def datasources(prometheus_url: str, scrape_interval_seconds: int) -> dict[str, 
                 "uid": DATASOURCE_UID,
                 "url": prometheus_url,
                 "access": "proxy",
+                "basicAuth": True,
+                "basicAuthUser": user,
+                # Grafana puts the variable's value in: the file is in a ConfigMap.
+                "secureJsonData": {"basicAuthPassword": f"${PASSWORD_VARIABLE}"},
                 "isDefault": True,
                 "editable": False,
                 # Grafana's $__rate_interval follows from it; 15 s is assumed otherwise.

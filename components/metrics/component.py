@@ -15,27 +15,28 @@ from pulumi_kubernetes.core.v1 import (
     ContainerPortArgs,
     EnvVarArgs,
     EnvVarSourceArgs,
-    HTTPGetActionArgs,
+    ExecActionArgs,
     ObjectFieldSelectorArgs,
     PersistentVolumeClaimArgs,
     PersistentVolumeClaimSpecArgs,
-    PodAffinityTermArgs,
-    PodAntiAffinityArgs,
     PodSpecArgs,
     PodTemplateSpecArgs,
     ProbeArgs,
+    SecretVolumeSourceArgs,
     Service,
     ServiceAccount,
     ServicePortArgs,
     ServiceSpecArgs,
+    TCPSocketActionArgs,
     VolumeArgs,
     VolumeMountArgs,
     VolumeResourceRequirementsArgs,
-    WeightedPodAffinityTermArgs,
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 from pulumi_kubernetes.rbac.v1 import (
+    ClusterRole,
+    ClusterRoleBinding,
     PolicyRuleArgs,
     Role,
     RoleBinding,
@@ -43,20 +44,22 @@ from pulumi_kubernetes.rbac.v1 import (
     SubjectArgs,
 )
 
+from components.basic_auth import HTTP_FILE, PASSWORD_FILE, WEB_FILE, basic_auth_secret
 from components.labels import labels, selector
 from components.metrics.config import (
     PROMETHEUS_APP,
     PROMETHEUS_PORT,
+    BasicAuth,
     Retention,
     prometheus_config,
 )
-from components.metrics.thresholds import samples_per_second_threshold, threshold_rules
 from components.pods import (
     NOBODY,
     ROLLOUT_TIMEOUT,
     container_resources,
     container_security,
     pod_security,
+    pods_apart,
 )
 from components.texts import yaml_text
 from settings.model import Prometheus
@@ -65,14 +68,19 @@ STARTUP_MINUTES = 15  # a week's write-ahead log is replayed first
 TERMINATION_MINUTES = 5  # what is in memory is written; a killed replica replays it instead
 PROBE_SECONDS = 10
 PODS_SERVICE = "prometheus-pods"
+AUTH = "/etc/prometheus/auth"
+ALERTMANAGER_AUTH = "/etc/prometheus/alertmanager"
+USER = "prometheus"
+CLUSTER_ROLE = "proxy-observability-prometheus"
 
 
 @dataclass(frozen=True, kw_only=True)
 class PrometheusServerArgs:
-    """What to scrape and how much of it to expect.
+    """What to scrape, and what to do with it.
 
-    `rules` maps a file's name to its text. Namespaces come twice: `watched` waits for them to
-    exist, the plain names go into the configuration.
+    `rules` maps a file's name to its text. `alertmanager_auth` names the Secret with
+    Alertmanager's password, `alertmanager_user` whose it is. Namespaces come twice: `watched`
+    waits for them to exist, the plain names go into the configuration.
     """
 
     cluster: str
@@ -83,18 +91,21 @@ class PrometheusServerArgs:
     watched: Mapping[str, pulumi.Input[str]]
     prometheus: Prometheus
     rules: Mapping[str, str]
-    expected_pods: int
-    series_per_sidecar: int
+    alertmanager_user: str
+    alertmanager_auth: pulumi.Input[str]
 
 
 class PrometheusServer(pulumi.ComponentResource):
-    """Prometheus with its configuration, rules, volume, and leave to list pods.
+    """Prometheus behind a password, with its configuration, rules, volume, and leave to list pods.
 
     Each replica scrapes everything for itself; the Service keeps a client with one of them.
     """
 
     url: pulumi.Output[str]
     """Address inside the cluster."""
+    user: str
+    password: pulumi.Output[str]
+    """Secret."""
 
     def __init__(
         self, name: str, args: PrometheusServerArgs, opts: pulumi.ResourceOptions | None = None
@@ -139,6 +150,39 @@ class PrometheusServer(pulumi.ComponentResource):
                 opts=child,
             )
 
+        if prometheus.node_metrics:
+            # Nodes are in no namespace. Read their metrics, and no more: with nodes/proxy it could
+            # run commands in every pod.
+            ClusterRole(
+                f"{name}-nodes",
+                metadata=ObjectMetaArgs(name=CLUSTER_ROLE, labels=labels(PROMETHEUS_APP)),
+                rules=[
+                    PolicyRuleArgs(api_groups=[""], resources=["nodes"], verbs=["list", "watch"]),
+                    PolicyRuleArgs(api_groups=[""], resources=["nodes/metrics"], verbs=["get"]),
+                ],
+                opts=child,
+            )
+            ClusterRoleBinding(
+                f"{name}-nodes",
+                metadata=ObjectMetaArgs(name=CLUSTER_ROLE, labels=labels(PROMETHEUS_APP)),
+                role_ref=RoleRefArgs(
+                    api_group="rbac.authorization.k8s.io", kind="ClusterRole", name=CLUSTER_ROLE
+                ),
+                subjects=[
+                    SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=args.namespace)
+                ],
+                opts=child,
+            )
+
+        own = BasicAuth(username=USER, password_file=f"{AUTH}/{PASSWORD_FILE}")
+        auth, password = basic_auth_secret(
+            name,
+            # Without a name: a new password is a new Secret, which rolls the pods.
+            ObjectMetaArgs(namespace=args.namespace, labels=labels(PROMETHEUS_APP)),
+            own,
+            child,
+        )
+
         # Fixed names, changed in place: Prometheus reloads both by itself, and a restart
         # would cost minutes of replaying the write-ahead log.
         config_file = prometheus_config(
@@ -148,11 +192,12 @@ class PrometheusServer(pulumi.ComponentResource):
             monitoring_namespace=args.monitoring_namespace,
             istio_namespace=args.istio_namespace,
             retention=Retention(seconds=prometheus.retention, size_bytes=prometheus.retention_size),
-        )
-        threshold = samples_per_second_threshold(
-            expected_pods=args.expected_pods,
-            series_per_sidecar=args.series_per_sidecar,
-            scrape_interval_seconds=prometheus.scrape_interval,
+            prometheus_auth=own,
+            alertmanager_auth=BasicAuth(
+                username=args.alertmanager_user,
+                password_file=f"{ALERTMANAGER_AUTH}/{PASSWORD_FILE}",
+            ),
+            node_metrics=prometheus.node_metrics,
         )
         config = ConfigMap(
             f"{name}-config",
@@ -163,7 +208,7 @@ class PrometheusServer(pulumi.ComponentResource):
         rules = ConfigMap(
             f"{name}-rules",
             metadata=metadata("prometheus-rules"),
-            data={**args.rules, "thresholds.yml": yaml_text(threshold_rules(threshold))},
+            data=dict(args.rules),
             opts=child,
         )
 
@@ -189,14 +234,23 @@ class PrometheusServer(pulumi.ComponentResource):
             opts=child,
         )
 
-        ready = HTTPGetActionArgs(path="/-/ready", port="http")
-        healthy = HTTPGetActionArgs(path="/-/healthy", port="http")
+        # The password bars HTTP probes, and a probe's header would stand in the pod's spec. Whether
+        # it lives needs no password; promtool for that, too, would cost a process each 10 s.
+        ready = ExecActionArgs(
+            command=[
+                *("promtool", "check", "ready"),
+                f"--http.config.file={AUTH}/{HTTP_FILE}",
+                f"--url=http://127.0.0.1:{PROMETHEUS_PORT}",
+            ]
+        )
+        listens = TCPSocketActionArgs(port="http")
         container = ContainerArgs(
             name="prometheus",
             image=prometheus.image,
             args=[
                 "--config.file=/etc/prometheus/config/prometheus.yml",
                 "--config.auto-reload",
+                f"--web.config.file={AUTH}/{WEB_FILE}",
                 "--storage.tsdb.path=/prometheus",
             ],
             env=[
@@ -211,31 +265,23 @@ class PrometheusServer(pulumi.ComponentResource):
             ports=[ContainerPortArgs(name="http", container_port=PROMETHEUS_PORT)],
             # A liveness probe would cut the replay short.
             startup_probe=ProbeArgs(
-                http_get=ready,
+                exec_=ready,
                 period_seconds=PROBE_SECONDS,
+                timeout_seconds=5,
                 failure_threshold=STARTUP_MINUTES * 60 // PROBE_SECONDS,
             ),
-            readiness_probe=ProbeArgs(http_get=ready, period_seconds=5, timeout_seconds=3),
-            liveness_probe=ProbeArgs(http_get=healthy, period_seconds=10, timeout_seconds=5),
+            readiness_probe=ProbeArgs(exec_=ready, period_seconds=PROBE_SECONDS, timeout_seconds=5),
+            liveness_probe=ProbeArgs(tcp_socket=listens, period_seconds=10, timeout_seconds=5),
             resources=container_resources(prometheus.resources),
             security_context=container_security(),
             volume_mounts=[
                 # Whole folders: with subPath a changed ConfigMap would never arrive.
                 VolumeMountArgs(name="config", mount_path="/etc/prometheus/config"),
                 VolumeMountArgs(name="rules", mount_path="/etc/prometheus/rules"),
+                VolumeMountArgs(name="auth", mount_path=AUTH),
+                VolumeMountArgs(name="alertmanager", mount_path=ALERTMANAGER_AUTH),
                 VolumeMountArgs(name="data", mount_path="/prometheus"),
             ],
-        )
-        apart = PodAntiAffinityArgs(
-            preferred_during_scheduling_ignored_during_execution=[
-                WeightedPodAffinityTermArgs(
-                    weight=100,
-                    pod_affinity_term=PodAffinityTermArgs(
-                        label_selector=LabelSelectorArgs(match_labels=selector(PROMETHEUS_APP)),
-                        topology_key="kubernetes.io/hostname",
-                    ),
-                )
-            ]
         )
         StatefulSet(
             f"{name}-server",
@@ -252,16 +298,27 @@ class PrometheusServer(pulumi.ComponentResource):
                     spec=PodSpecArgs(
                         service_account_name=account.metadata.name,
                         automount_service_account_token=True,
-                        affinity=AffinityArgs(pod_anti_affinity=apart),
+                        affinity=AffinityArgs(pod_anti_affinity=pods_apart(PROMETHEUS_APP)),
                         security_context=pod_security(NOBODY),
                         termination_grace_period_seconds=TERMINATION_MINUTES * 60,
                         containers=[container],
                         volumes=[
-                            VolumeArgs(
-                                name=volume,
-                                config_map=ConfigMapVolumeSourceArgs(name=source.metadata.name),
-                            )
-                            for volume, source in (("config", config), ("rules", rules))
+                            *(
+                                VolumeArgs(
+                                    name=volume,
+                                    config_map=ConfigMapVolumeSourceArgs(name=source.metadata.name),
+                                )
+                                for volume, source in (("config", config), ("rules", rules))
+                            ),
+                            *(
+                                VolumeArgs(
+                                    name=volume, secret=SecretVolumeSourceArgs(secret_name=secret)
+                                )
+                                for volume, secret in (
+                                    ("auth", auth.metadata.name),
+                                    ("alertmanager", args.alertmanager_auth),
+                                )
+                            ),
                         ],
                     ),
                 ),
@@ -307,4 +364,5 @@ class PrometheusServer(pulumi.ComponentResource):
             args.namespace,
             PROMETHEUS_PORT,
         )
-        self.register_outputs({"url": self.url})
+        self.user, self.password = USER, password
+        self.register_outputs({"url": self.url, "password": password})

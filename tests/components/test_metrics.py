@@ -141,7 +141,9 @@ def test_a_short_interval_keeps_its_time_out_below():
 def test_prometheus_takes_its_configuration(tmp_path, promtool, targets):
     """promtool is the judge: fields, regular expressions, units."""
     rules = tmp_path / "thresholds.yml"
-    rules.write_text(yaml_text(threshold_rules(parse_settings({"cluster": "dev", "vendors": VENDORS}))))
+    rules.write_text(
+        yaml_text(threshold_rules(parse_settings({"cluster": "dev", "vendors": VENDORS})))
+    )
     config = prometheus_config(
         **NAMES,
         targets=targets,

@@ -20,7 +20,7 @@ from traffic.crawler import read_plan
 
 STACKS = ("dev", "prod")
 WORKLOADS = ("Deployment", "StatefulSet")
-CLUSTER_SCOPED = ("Namespace",)
+CLUSTER_SCOPED = ("Namespace", "ClusterRole", "ClusterRoleBinding")
 every_stack = pytest.mark.parametrize("stack", STACKS)
 
 
@@ -121,7 +121,8 @@ def test_secrets_stay_secret(run_program, stack):
     secrets = run.of_kind("Secret")
     assert secrets
     assert all("stringData" in secret.secrets for secret in secrets)
-    assert run.outputs["grafanaAdminPassword"] == REDACTED
+    for output in ("grafanaAdminPassword", "prometheusPassword", "alertmanagerPassword"):
+        assert run.outputs[output] == REDACTED
     for resource in run.resources:
         text = json.dumps(resource.inputs)
         assert MOCK_PASSWORD not in text
@@ -168,6 +169,7 @@ def test_containers_use_what_the_stack_file_says(run_program, stack):
     settings = settings_of(stack)
     expected = {
         "prometheus": settings.prometheus.resources,
+        "alertmanager": settings.alertmanager.resources,
         "grafana": settings.grafana.resources,
         "crawler": settings.load_generator.resources,
     }
@@ -209,6 +211,10 @@ def test_what_pods_refer_to_exists(run_program, stack):
             ("ConfigMap", namespace, volume["configMap"]["name"])
             for volume in spec["volumes"]
             if "configMap" in volume
+        } | {
+            ("Secret", namespace, volume["secret"]["secretName"])
+            for volume in spec["volumes"]
+            if "secret" in volume
         }
         for container in spec["containers"]:
             for variable in container.get("env", ()):
@@ -251,8 +257,9 @@ def test_prometheus_may_list_pods_where_it_looks(run_program, stack):
     config = yaml.safe_load(run.only("ConfigMap", "prometheus-config")["data"]["prometheus.yml"])
     looked_at = {
         namespace
-        for job in config["scrape_configs"]
+        for job in [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]
         for discovery in job["kubernetes_sd_configs"]
+        if discovery["role"] == "pod"
         for namespace in discovery["namespaces"]["names"]
     }
     assert looked_at == {role.namespace for role in run.of_kind("Role")}
@@ -380,9 +387,9 @@ def test_several_namespaces_of_crawlers(edited):
 def test_synthetic_traffic_only_where_it_is_wanted(run_program):
     """It costs money at real vendors: prod has none unless its file says so."""
     names = {w.inputs["metadata"]["name"] for w in workloads(run_program("prod"))}
-    assert names == {"prometheus", "grafana"}
+    assert names == {"prometheus", "alertmanager", "grafana"}
     names = {w.inputs["metadata"]["name"] for w in workloads(run_program("dev"))}
-    assert names == {"prometheus", "grafana", "load-generator"}
+    assert names == {"prometheus", "alertmanager", "grafana", "load-generator"}
 
 
 def test_the_generator_is_a_crawler_whatever_the_selector_says(edited):
@@ -418,6 +425,92 @@ def test_every_rule_and_board_travels(run_program):
         assert json.loads(board)["panels"]
 
 
+@every_stack
+def test_no_probe_stands_before_the_password(run_program, stack):
+    """Both servers ask for a password: an HTTP probe would get 401, and its header be readable."""
+    run = run_program(stack)
+    for workload in run.of_kind("StatefulSet"):
+        (container,) = workload.inputs["spec"]["template"]["spec"]["containers"]
+        assert any(argument.startswith("--web.config.file=") for argument in container["args"])
+        for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
+            assert container[probe].keys() & {"exec", "tcpSocket"}
+            assert "httpGet" not in container[probe]
+    assert "uthorization" not in json.dumps([w.inputs for w in workloads(run)])
+
+
+def test_nodes_are_read_and_no_more(run_program, edited):
+    """The one right beyond a namespace; a stack can do without it, and without the alerts on it."""
+    role = run_program("prod").only("ClusterRole")
+    assert {(tuple(r["resources"]), tuple(r["verbs"])) for r in role["rules"]} == {
+        (("nodes",), ("list", "watch")),
+        (("nodes/metrics",), ("get",)),
+    }
+    path = edited("prod", lambda keys: keys["prometheus"].update(nodeMetrics=False))
+    run = run_with("prod", path)
+    assert run.of_kind("ClusterRole") == run.of_kind("ClusterRoleBinding") == ()
+    config = yaml.safe_load(run.only("ConfigMap", "prometheus-config")["data"]["prometheus.yml"])
+    jobs = {job["job_name"] for job in config["scrape_configs"]}
+    assert jobs.isdisjoint({"kubelet", "cadvisor"})
+
+
+def test_grafana_asks_with_the_password_and_shows_it_nowhere(run_program):
+    """The data source is a ConfigMap; the value comes by the environment from a Secret."""
+    run = run_program("prod")
+    (config,) = [c for c in run.of_kind("ConfigMap") if c.name == "grafana-datasources"]
+    (source,) = yaml.safe_load(config.inputs["data"]["prometheus.yaml"])["datasources"]
+    assert source["basicAuthUser"] == "prometheus"
+    variable = source["secureJsonData"]["basicAuthPassword"].removeprefix("$")
+    (container,) = run.only("Deployment", "grafana")["spec"]["template"]["spec"]["containers"]
+    (env,) = [env for env in container["env"] if env["name"] == variable]
+    assert env["valueFrom"]["secretKeyRef"]["key"] == "prometheus"
+
+
+def with_receivers(keys):
+    keys["alertmanager"] = {
+        "replicas": 3,
+        "receivers": [{"name": "oncall", "kind": "pagerduty"}],
+        "page": ["oncall"],
+    }
+    keys["alertmanagerSecrets"] = {"oncall": {"secure": "v1:abcdefgh:0123456789"}}
+
+
+def test_alertmanagers_find_each_other_and_their_credentials(edited):
+    """Each names all of them; a receiver's credential is a file of a Secret, and nowhere else."""
+    run = run_with("prod", edited("prod", with_receivers))
+    spec = run.only("StatefulSet", "alertmanager")["spec"]
+    (container,) = spec["template"]["spec"]["containers"]
+    peers = [a for a in container["args"] if a.startswith("--cluster.peer=")]
+    assert peers == [f"--cluster.peer=alertmanager-{n}.alertmanager-pods:9094" for n in range(3)]
+    assert spec["serviceName"] == "alertmanager-pods"
+    assert run.only("Service", "alertmanager-pods")["spec"]["publishNotReadyAddresses"]
+    (credentials,) = [s for s in run.of_kind("Secret") if s.name == "alertmanager-credentials"]
+    assert credentials.inputs["stringData"] == {"oncall": REDACTED}
+    budgets = {b.inputs["metadata"]["name"] for b in run.of_kind("PodDisruptionBudget")}
+    assert budgets == {"prometheus", "alertmanager"}
+
+
+def test_the_limits_of_a_stack_reach_prometheus(edited):
+    """A vendor's own limit is recorded for it, the stack's for the others."""
+
+    def edit(keys):
+        keys["alerts"] = {"objective": "90%"}
+        keys["vendors"][0]["alerts"] = {"objective": "99%"}
+
+    run = run_with("prod", edited("prod", edit))
+    text = run.only("ConfigMap", "prometheus-rules")["data"]["thresholds.yml"]
+    (group,) = yaml.safe_load(text)["groups"]
+    recorded = {
+        rule["labels"]["proxy_vendor"]: rule["expr"]
+        for rule in group["rules"]
+        if rule["record"] == "proxy_vendor:slo:ratio"
+    }
+    assert recorded == {
+        "vendor-a": "vector(0.99)",
+        "vendor-b": "vector(0.9)",
+        "vendor-c": "vector(0.9)",
+    }
+
+
 def test_a_second_prometheus_is_kept_through_drains(run_program):
     """With two replicas one may leave its node at a time; with one a budget would block drains."""
     assert run_program("prod").only("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
@@ -426,14 +519,16 @@ def test_a_second_prometheus_is_kept_through_drains(run_program):
 
 def test_a_changed_volume_size_replaces_no_prometheus(run_program):
     """Pulumi would delete every replica, and the volumes would have the size they had."""
-    (server,) = run_program("prod").of_kind("StatefulSet")
-    assert server.ignored == {"spec.volumeClaimTemplates"}
+    for server in run_program("prod").of_kind("StatefulSet"):
+        assert server.ignored == {"spec.volumeClaimTemplates"}
 
 
 @every_stack
 def test_a_roll_out_of_prometheus_is_waited_for(run_program, stack):
     """Replicas roll one by one, and each may need all of its start-up and its end."""
-    (server,) = run_program(stack).of_kind("StatefulSet")
+    (server,) = (
+        s for s in run_program(stack).of_kind("StatefulSet") if s.name == "prometheus-server"
+    )
     pod = server.inputs["spec"]["template"]["spec"]
     startup = pod["containers"][0]["startupProbe"]
     seconds = startup["periodSeconds"] * startup["failureThreshold"]

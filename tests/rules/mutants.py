@@ -177,7 +177,10 @@ def _needed_by(rule: dict[str, Any]) -> list[dict[str, Any]]:
     if "thresholds.yml" not in file_of(rule["alert"]).read_text(encoding="utf-8"):
         known = record_groups()
     else:
-        known = [*yaml.safe_load(THRESHOLDS.read_text(encoding="utf-8"))["groups"], *record_groups()]
+        known = [
+            *yaml.safe_load(THRESHOLDS.read_text(encoding="utf-8"))["groups"],
+            *record_groups(),
+        ]
     wanted = set(re.findall(r"\w+:\w+:\w+", text))
     for group in reversed(known):
         for record in reversed(group["rules"]):
@@ -237,7 +240,9 @@ def _print_table(mutants: Sequence[Mutant], survived: Sequence[Mutant]) -> None:
     print(f"{'alert (* pages): caught of made':<34}" + "".join(f"{kind:>12}" for kind in KINDS))
     for alert, pages in dict.fromkeys((mutant.alert, mutant.pages) for mutant in mutants):
         cells = [(of_all[alert, kind], lived[alert, kind]) for kind in KINDS]
-        shown = "".join(f"{f'{made - left} of {made}' if made else '-':>12}" for made, left in cells)
+        shown = "".join(
+            f"{f'{made - left} of {made}' if made else '-':>12}" for made, left in cells
+        )
         print(f"{alert + ' *' * pages:<34}{shown}")
 
 

@@ -21,7 +21,6 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-
 def exposed(file: str) -> set[str]:
     """The names in a recorded /metrics, name and type a line, and what a histogram has for one."""
     lines = (HERE / file).read_text(encoding="utf-8").splitlines()
