@@ -274,3 +274,42 @@ def test_whatever_a_stack_says_ends_in_settings_or_sentences(extra, complete):
         assert "; " in finding or "did you mean" in finding
         assert "\n" not in finding
         assert "is not accepted" not in finding
+
+
+def with_receiver(kind: str, credential: object, **fields: str) -> dict[str, str]:
+    receiver = {"name": "oncall", "kind": kind, **fields}
+    values = {
+        **SMALLEST,
+        "alertmanager": {"receivers": [receiver], "page": ["oncall"]},
+        "alertmanagerSecrets": {"oncall": credential},
+    }
+    return {
+        f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
+        for name, value in values.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("kind", "credential", "words"),
+    [
+        ("slack", "hunter2", "is not the URL of an incoming webhook; copy it from Slack"),
+        ("slack", "http://hooks.example.com/hunter2", "is not the URL of an incoming webhook"),
+        ("webhook", "hooks.example.com/hunter2", "is not a URL; write the receiver's"),
+        ("pagerduty", "hunter2", "is not an integration key, which has 32 letters and digits"),
+    ],
+)
+def test_a_credential_of_another_form_is_refused(kind, credential, words):
+    """Alertmanager would start with it and tell nobody; the message keeps it to itself."""
+    fields = {"channel": "#proxies"} if kind == "slack" else {}
+    with pytest.raises(SettingsError) as refused:
+        settings_of_pulumi_config(with_receiver(kind, credential, **fields))
+    (finding,) = refused.value.findings
+    assert finding.startswith(f"alertmanagerSecrets.oncall: {words}")
+    assert "hunter2" not in finding
+
+
+def test_a_credential_is_shown_by_nothing():
+    """Settings end up in tracebacks and logs."""
+    settings = settings_of_pulumi_config(with_receiver("webhook", "https://example.com/hunter2"))
+    assert settings.alertmanager_secrets["oncall"].text == "https://example.com/hunter2"
+    assert "hunter2" not in repr(settings)

@@ -1,0 +1,186 @@
+"""Prometheus and Alertmanager behind the rendered password: refused without, working with it."""
+
+from __future__ import annotations
+
+import base64
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.alerting.config import alertmanager_config
+from components.metrics.config import (
+    BasicAuth,
+    Retention,
+    StaticTargets,
+    http_config,
+    prometheus_config,
+    web_config,
+)
+from components.texts import yaml_text
+from lab.processes import Children, children
+from settings.model import Alertmanager
+from settings.values import format_duration
+from tests.lab.conftest import free_ports
+from tools.find import find
+
+PASSWORD = "correct-horse"
+# bcrypt of it, at the least cost: each request of a test would take a while.
+HASH = "$2b$04$abcdefghijklmnopqrstuuPoaPXzWjiVz4HaNq2LJXksWbO79E.S6"
+RETENTION = Retention(seconds=7 * 86400, size_bytes=40 * 10**9)
+SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Pair:
+    prometheus: str
+    alertmanager: str
+    folder: Path
+
+
+@pytest.fixture(scope="module")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
+    """The two servers, with the files that the program renders; targets are static."""
+    folder = tmp_path_factory.mktemp("password")
+    base = free_ports().prometheus
+    addresses = {"prometheus": f"127.0.0.1:{base}", "alertmanager": f"127.0.0.1:{base + 1}"}
+    logins = {}
+    for user in addresses:
+        (folder / user).mkdir()
+        (folder / user / "password").write_text(PASSWORD)
+        logins[user] = BasicAuth(username=user, password_file=str(folder / user / "password"))
+        (folder / user / "web.yml").write_text(yaml_text(web_config(user, HASH)))
+        (folder / user / "http.yml").write_text(yaml_text(http_config(logins[user])))
+    config = prometheus_config(
+        cluster="lab",
+        scrape_interval_seconds=1,
+        crawler_namespaces=("crawlers",),
+        monitoring_namespace="monitoring",
+        istio_namespace="istio-system",
+        targets=StaticTargets(
+            sidecars=(),
+            prometheus=(addresses["prometheus"],),
+            alertmanager=(addresses["alertmanager"],),
+        ),
+        rule_files=(),
+        retention=RETENTION,
+        prometheus_auth=logins["prometheus"],
+        alertmanager_auth=logins["alertmanager"],
+    )
+    (folder / "prometheus.yml").write_text(yaml_text(config))
+    (folder / "alertmanager.yml").write_text(yaml_text(alertmanager_config(Alertmanager())))
+    with children() as family:
+        for name, data in (
+            ("prometheus", "--storage.tsdb.path"),
+            ("alertmanager", "--storage.path"),
+        ):
+            _start(family, name, data, addresses[name], folder)
+        for address in addresses.values():
+            _wait_until_it_listens(family, address)
+        yield Pair(*(f"http://{address}" for address in addresses.values()), folder)
+
+
+def _start(family: Children, name: str, data: str, address: str, folder: Path) -> None:
+    alone = ["--cluster.listen-address="] if name == "alertmanager" else []
+    command = [
+        *(str(find(name)), f"--config.file={folder / f'{name}.yml'}"),
+        *(f"--web.config.file={folder / name / 'web.yml'}", f"--web.listen-address={address}"),
+        *(f"{data}={folder / name / 'data'}", *alone),
+    ]
+    family.start(name, command, log=folder / f"{name}.log", environment={"POD_NAME": "one"})
+
+
+def _wait_until_it_listens(family: Children, address: str) -> None:
+    host, _, port = address.partition(":")
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end:
+        family.check()
+        with socket.socket() as probe:
+            if probe.connect_ex((host, int(port))) == 0:
+                return
+        time.sleep(0.05)
+    raise AssertionError(f"{address}: nobody listens after {SECONDS:.0f} s")
+
+
+def status(url: str, login: str = "") -> int:
+    token = base64.b64encode(login.encode()).decode()
+    request = urllib.request.Request(
+        url, headers={"Authorization": f"Basic {token}"} if login else {}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            return int(answer.status)
+    except urllib.error.HTTPError as error:
+        return error.code
+
+
+@pytest.mark.parametrize("path", ["/-/ready", "/-/healthy", "/metrics"])
+@pytest.mark.parametrize("server", ["prometheus", "alertmanager"])
+def test_without_the_password_there_is_nothing(pair: Pair, server: str, path: str) -> None:
+    """Not even the health pages, which is why no probe asks for them."""
+    url = getattr(pair, server) + path
+    assert status(url) == 401
+    assert status(url, f"{server}:wrong") == 401
+    assert status(url, f"admin:{PASSWORD}") == 401
+    deadline = time.monotonic() + SECONDS  # ready after its first steps
+    while (last := status(url, f"{server}:{PASSWORD}")) == 503 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert last == 200
+
+
+def _query(pair: Pair, expression: str) -> list[dict[str, Any]]:
+    done = subprocess.run(
+        [
+            *(find("promtool"), "query", "instant", "-o", "json"),
+            f"--http.config.file={pair.folder / 'prometheus' / 'http.yml'}",
+            *(pair.prometheus, expression),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=SECONDS,
+    )
+    found: list[dict[str, Any]] = yaml.safe_load(done.stdout)
+    return found
+
+
+def test_the_probe_of_the_pod_passes(pair: Pair) -> None:
+    """The very command of the StatefulSet, with its file; without it the pod would never start."""
+    command = [str(find("promtool")), "check", "ready", f"--url={pair.prometheus}"]
+    config = f"--http.config.file={pair.folder / 'prometheus' / 'http.yml'}"
+    end = time.monotonic() + SECONDS
+    while subprocess.run([*command, config], capture_output=True).returncode != 0:
+        assert time.monotonic() < end
+    assert subprocess.run(command, capture_output=True).returncode != 0
+
+
+def test_scraping_and_alerting_go_on(pair: Pair) -> None:
+    """Prometheus logs in at itself and at Alertmanager, whose alerts it hands over."""
+    expected = {"prometheus": "1", "alertmanager": "1"}
+    end = time.monotonic() + SECONDS
+    while True:
+        up = {s["metric"]["job"]: s["value"][1] for s in _query(pair, "up")}
+        known = _query(pair, "prometheus_notifications_alertmanagers_discovered")
+        if up == expected and known and known[0]["value"][1] == "1":
+            break
+        assert time.monotonic() < end, (up, known)
+
+
+def test_the_running_server_keeps_what_the_stack_says(pair: Pair) -> None:
+    """Retention by time and by size, as the process itself reports them."""
+    config = pair.folder / "prometheus.yml"
+    end = time.monotonic() + SECONDS
+    names = {"seconds": RETENTION.seconds, "bytes": RETENTION.size_bytes}
+    for unit, value in names.items():
+        while not (found := _query(pair, f"prometheus_tsdb_retention_limit_{unit}")):
+            assert time.monotonic() < end
+        assert float(found[0]["value"][1]) == value
+    assert format_duration(RETENTION.seconds) in config.read_text()
