@@ -121,6 +121,70 @@ def fleet() -> dict[str, Any]:
                 ),
             ),
             row(
+                "Are vendors within their objectives?",
+                timeseries(
+                    title="Requests carried",
+                    unit="percentunit",
+                    description="Share of all requests that the vendor carried; its objective "
+                    "(alerts.objective) is of a week's. The rest is Failed requests above.",
+                    expr=f"proxy_vendor:request_successes_per_requests:ratio_rate5m{_VENDOR}",
+                    maximum=1,
+                ),
+                timeseries(
+                    title="Error budget use, six hours",
+                    unit="short",
+                    description="How many times as fast as the objective allows the vendor used "
+                    "what it may fail. Above 1.4 it will miss its objective: a ticket.",
+                    expr=f"proxy_vendor:request_failures_per_budget:burnrate6h{_VENDOR}",
+                ),
+                timeseries(
+                    title="Failed requests by workload",
+                    unit="percentunit",
+                    description="The ten that suffer most. One alone points to its own settings, "
+                    "all of a vendor's to the vendor.",
+                    expr="topk(10, workload_proxy_vendor:request_failures_per_requests:ratio_rate5m"
+                    f"{_VENDOR})",
+                    legend="{{source_workload_namespace}}/{{source_workload}} {{proxy_vendor}}",
+                    maximum=1,
+                ),
+            ),
+            row(
+                "All vendors together",
+                stat(
+                    title="All requests",
+                    unit="reqps",
+                    description="Plain requests and CONNECTs of all vendors, whichever are chosen.",
+                    expr="cluster:istio_requests:rate5m",
+                ),
+                stat(
+                    title="All failed requests",
+                    unit="percentunit",
+                    description="Share of them that the vendors could not carry.",
+                    expr="cluster:request_failures_per_requests:ratio_rate5m",
+                ),
+                stat(
+                    title="All traffic",
+                    unit="Bps",
+                    description="Bytes on the wire to and from all vendors, without what is "
+                    "outside their ranges.",
+                    expr="cluster:wire_bytes:rate5m",
+                ),
+                stat(
+                    title="All open connections",
+                    unit="short",
+                    description="TCP connections to all vendors now, idle ones included.",
+                    expr="cluster:envoy_cluster_upstream_cx_active:sum",
+                ),
+                timeseries(
+                    title="All failed connections",
+                    unit="cps",
+                    description="TCP connections to any vendor that never came to be.",
+                    expr="cluster:envoy_cluster_upstream_cx_connect_fail:rate5m",
+                    legend="failed",
+                    width=24,
+                ),
+            ),
+            row(
                 "What does it carry?",
                 timeseries(
                     title="Traffic, both ways",

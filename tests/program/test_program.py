@@ -511,9 +511,11 @@ def test_the_limits_of_a_stack_reach_prometheus(edited):
     }
 
 
-def test_a_second_prometheus_is_kept_through_drains(run_program):
-    """With two replicas one may leave its node at a time; with one a budget would block drains."""
-    assert run_program("prod").only("PodDisruptionBudget")["spec"]["maxUnavailable"] == 1
+def test_a_second_one_is_kept_through_drains(run_program):
+    """With two replicas one may leave its node at a time; with one, a budget would block drains."""
+    for name in ("prometheus", "alertmanager"):
+        budget = run_program("prod").only("PodDisruptionBudget", name)
+        assert budget["spec"]["maxUnavailable"] == 1
     assert run_program("dev").of_kind("PodDisruptionBudget") == ()
 
 
