@@ -168,6 +168,7 @@ def test_metrics_say_what_the_books_say(vendors: Any) -> None:
     crawler = vendors.start_crawler(plan)
     base = f"http://127.0.0.1:{port}"
     labels = 'vendor="vendor-a",visibility="tunnel",outcome="success"'
+    page_with(f"{base}/metrics", "\ncrawler_connections_total{")
     exposition = page_with(f"{base}/metrics", f"crawler_requests_total{{{labels}}} ")
     with urllib.request.urlopen(f"{base}/books") as answer:
         assert json.loads(answer.read())["ended_seconds"] is None
