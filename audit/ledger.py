@@ -410,7 +410,7 @@ class _Comparison:
             lows = _all(one.last_by(read.until) for one in self.witness)
             highs = _all(one.first_from(read.at) for one in self.witness)
             floors = _all(one.last_by(read.at - self.lag_seconds) for one in self.ground)
-            tops = _all(one.first_from(read.until + self.lag_seconds) for one in self.ground)
+            tops = _all(one.first_after(read.until, self.lag_seconds) for one in self.ground)
             if lows and highs and floors and tops:
                 self.reads.append(read)
                 self._indices.append((lows, highs, floors, tops))
@@ -598,10 +598,12 @@ def _name_causes(lines: Sequence[Line]) -> None:
             line.cause = "; ".join(dict.fromkeys(part.event.says() for part in line.parts))
 
 
-def _half(row: Row, net: dict[Row, int]) -> str | None:
+def _half(row: Row, net: Mapping[Row, int]) -> str | None:
     own = net.get(row, 0)
     if not own:
         return None
+    if row.measure == COUNTS and row.vendor != UNKNOWN and (late := _late(row, own, net)):
+        return late
     halves = Counter({other: -value for other, value in net.items() if value * own < 0})
     for other, _ in halves.most_common():
         if other[:3] == row[:3]:
@@ -610,6 +612,21 @@ def _half(row: Row, net: dict[Row, int]) -> str | None:
         if (other.visibility, other.what) == (row.visibility, row.what):
             return f"counted as {other.vendor}" if own < 0 else f"from {other.vendor}"
     return "never seen by Envoy" if own < 0 else "not of the generator's making"
+
+
+def _late(row: Row, own: int, net: Mapping[Row, int]) -> str | None:
+    """Name the one way from a visible row to an opaque one: Envoy looks at first bytes for 1 s."""
+    clear = sum(
+        value
+        for other, value in net.items()
+        if other.vendor == row.vendor and other.visibility in ("http", "tunnel")
+    )
+    opaque = net.get(Row(COUNTS, row.vendor, "opaque", CONNECTION), 0)
+    if clear < 0 < opaque and row.visibility == "opaque":
+        return "from http or tunnel: first bytes came later than Envoy waits for them"
+    if clear < 0 < opaque and own < 0:
+        return "seen as opaque: first bytes came later than Envoy waits for them"
+    return None
 
 
 def surprise(book: str, move: Move) -> str:

@@ -20,6 +20,7 @@ Stamp = int
 Labels = tuple[tuple[str, str], ...]
 RawSeries = Mapping[Stamp, int]
 
+CLOCK_SECONDS = 0.1  # that two machines' clocks may differ
 START_JITTER_SECONDS = 0.5  # some processes work out anew when they began
 
 
@@ -52,6 +53,7 @@ class Target:
         from_zero: whether it began within the window, its counters at 0; else the running totals
             begin at its first read.
         ended: whether it was gone before the window's end.
+        began: when it began, if within the window and told.
         totals: a running total for each read.
         in_flight: the generator's own gauge, one a read; empty for others.
     """
@@ -62,6 +64,7 @@ class Target:
     absences: Sequence[int] = ()
     from_zero: bool = False
     ended: bool = False
+    began: float | None = None
     totals: Mapping[Row, Sequence[int]]
     in_flight: Sequence[int] = ()
     _ats: list[float] = field(init=False, repr=False, compare=False)
@@ -82,6 +85,15 @@ class Target:
         if index < len(self.reads):
             return index
         return len(self.reads) - 1 if self.ended else None
+
+    def first_after(self, moment: float, lag_seconds: float) -> int | None:
+        """Return the first read that has all that was counted until then, booked late or not.
+
+        Before it began it had counted nothing: -1.
+        """
+        if self.began is not None and moment <= self.began - CLOCK_SECONDS:
+            return -1
+        return self.first_from(moment + lag_seconds)
 
     def total(self, row: Row, index: int) -> int:
         values = self.totals.get(row)
@@ -133,6 +145,7 @@ def target(
         absences=[n for n in absences if 0 < n < len(stamps) and n not in restarts],
         from_zero=from_zero,
         ended=ended,
+        began=starts[min(starts)] / 1000 if starts and from_zero else None,
         totals={
             row: _running_total(several, set(restarts), from_zero)
             for row, several in columns.items()

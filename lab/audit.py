@@ -31,7 +31,7 @@ from lab.prometheus import WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
 
-MOST_PER_SECOND = 1_600  # what two cores make and serve without falling behind
+MOST_PER_SECOND = 1_200  # of every protocol and fault: what two cores bear with room to spare
 LEAST_PER_SECOND = 500
 PACED_SECONDS = 60
 # What a process counted since its last scrape is lost with it: the less, the sooner that was.

@@ -140,6 +140,15 @@ def test_a_restart_while_prometheus_is_away_makes_the_gap_as_long():
     assert found.explained_by(event) > 8 * 40 * 0.7
 
 
+def test_the_first_count_of_a_generator_that_came_later_is_not_lost_unseen():
+    """Its sidecar was read before it began, so both are known to be at 0 then."""
+    true = play(History(downs=[("generator", 0.0, 10.0)]), random.Random(5), per_second=30)
+    first = min((one for one in true.bookings if one.process == "sidecar"), key=lambda b: b.at)
+    assert true.audit(all_from_zero=False).unexplained == 0
+    true.bookings.remove(first)
+    assert true.audit(all_from_zero=False).unexplained == 1
+
+
 def test_a_steady_leak_is_found_in_the_middle_of_traffic():
     """No edge of the window is quiet, and no book begins in it: the drift alone tells.
 

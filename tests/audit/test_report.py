@@ -98,6 +98,22 @@ def test_a_moved_count_names_its_other_half():
     assert "generator 0, vendors 0, mesh 1: 1 unexplained (from success)" in lines[1]
 
 
+def test_late_first_bytes_are_named():
+    """A crawler that stalls between connecting and asking is taken for opaque, with all it asks
+    on that connection."""
+    true = play(History(), random.Random(1), per_second=5)
+    series = row("sidecar", "vendor-a", "http", "success")
+    asked = [one for one in true.bookings if (one.metric, one.labels) == series][:2]
+    for one in asked:
+        true.bookings.remove(one)
+    labels = (("proxy_vendor", "vendor-a"),)
+    metric = "istio_tcp_connections_opened_total"
+    true.bookings.append(Booking("sidecar", asked[-1].at, metric, labels))
+    found = report(true).findings
+    assert "2 unexplained (seen as opaque: first bytes came later than Envoy waits" in found[0]
+    assert "1 unexplained (from http or tunnel: first bytes came later" in found[1]
+
+
 def test_in_a_vendors_outage_counts_may_change_their_name_and_not_vanish():
     """The generator cannot tell why its sidecar answered in the vendor's place, but that it did."""
     outage = History(downs=[("vendor", 30.0, 33.0)])

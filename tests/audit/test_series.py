@@ -76,3 +76,11 @@ def test_before_its_begin_a_process_counted_nothing_and_after_its_end_nothing_mo
     found = made({SUCCESS: [[1, 1, 2, 3]]}, from_zero=True, ended=True)
     assert found.total(SUCCESS, found.last_by(-1)) == 0
     assert found.total(SUCCESS, found.first_from(9)) == 3
+
+
+def test_what_is_read_before_a_process_began_knows_that_it_counted_nothing():
+    """Else what is lost in its first seconds could have been lost before the window."""
+    starts = dict.fromkeys(range(0, 4000, 1000), -3000)
+    found = made({SUCCESS: [[5, 6, 7, 8]]}, starts=starts, from_zero=True)
+    assert found.total(SUCCESS, found.first_after(-4.0, 2.0)) == 0
+    assert found.total(SUCCESS, found.first_after(-2.9, 2.0)) == 5

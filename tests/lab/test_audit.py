@@ -31,7 +31,7 @@ def test_parts_that_die_in_the_middle_leave_nothing_unexplained(ports, tmp_path)
     """Each stop is named with what it took along, and no row is off by more."""
     ended = run_lab(
         "audit",
-        *("--count", "2500", "--stops", ",".join(STOPPED)),
+        *("--count", "2000", "--stops", ",".join(STOPPED)),
         *("--port-base", str(ports.base), "--out", str(tmp_path)),
     )
     report = json.loads((tmp_path / "audit.json").read_text())
@@ -47,7 +47,7 @@ def test_parts_that_die_in_the_middle_leave_nothing_unexplained(ports, tmp_path)
         assert all(abs(part["amount"]) <= part["at_most"] for part in row["parts"])
         assert "between" in row["cause"] if row["explained"] else row["cause"] is None
     assert "sidecar" in ended.stdout
-    assert report["counts"] == pytest.approx(2500, rel=0.2)  # the killed generator's last ones
+    assert report["counts"] == pytest.approx(2000, rel=0.25)  # the killed generator's last ones
 
 
 def audit_of(lab, tmp_path, monkeypatch):
@@ -60,9 +60,14 @@ def test_a_running_system_is_audited_while_its_traffic_goes_on(
     ports, tmp_path, monkeypatch, capsys
 ):
     """From its Prometheus alone: what is in flight is no difference."""
-    with running(ports=ports, folder=tmp_path / "lab", say=lambda line: None) as lab:
-        lab.start_crawler(count=None, requests_per_second=400)
-        until(lambda: made(lab) > 1500)
+    with running(
+        ports=ports,
+        folder=tmp_path / "lab",
+        say=lambda line: None,
+        scrape_milliseconds=SCRAPE_MILLISECONDS,
+    ) as lab:
+        lab.start_crawler(count=None, requests_per_second=500)
+        until(lambda: made(lab) > 1900)
         code, report = audit_of(lab, tmp_path, monkeypatch)
     assert (code, report["findings"]) == (0, []), capsys.readouterr().err
     assert report["counts"] > 200
@@ -111,8 +116,17 @@ def test_what_is_broken_behind_the_generators_back_is_named(ports, tmp_path, mon
     assert named("vendor-a http success: generator", "from vendor-c")
     assert named("vendor-b ", "quota_exhausted: generator")
     assert named("vendor-b ", "counted as rate_limited")
-    assert any(named(f"vendor-{letter} ", "never seen by Envoy") for letter in "defgh")
     assert lines == report["findings"]
+    # Nothing but the drop befell these.
+    others = [r for r in report["rows"] if r["vendor"] in ("vendor-d", "vendor-e", "vendor-h")]
+    lost = sum(r["unexplained"] for r in others)
+    assert lost == -sum(r["difference"] for r in others)
+    assert lost == pytest.approx(0.05 * sum(r["generator"] for r in others), rel=0.5)
+    assert all(
+        named(f"{r['vendor']} {r['visibility']} ", f"{r['outcome']}: generator")
+        for r in others
+        if r["unexplained"]
+    )
     numbers = {(r["vendor"], r["visibility"], r["outcome"]): r for r in report["rows"]}
     lost = numbers["vendor-c", "http", "success"]
     assert lost["difference"] == -lost["unexplained"] == lost["mesh"] - lost["generator"] < 0
