@@ -9,6 +9,13 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TypeVar, cast
 
+EVERY_ADDRESS = "*"
+# What stands between a user and an address; a key that is not known, or a variable's name that is
+# none, is often a password in the wrong place.
+PASSWORD = re.compile(r'([^\s":/@]+):(?!//)[^\s"]+@')
+SECRET_KEY = re.compile(r"pass|secret|token|credential|login|auth|proxy|url", re.IGNORECASE)
+VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+MAX_SHOWN = 400
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,199}")
 Json = dict[str, object]
 T = TypeVar("T")
@@ -16,11 +23,28 @@ U = TypeVar("U")
 
 
 class PlanError(Exception):
-    """Every finding in a plan, one line each: key, value, reason, fix."""
+    """Every finding in a plan, one line each: key, value, reason, fix.
+
+    None holds a password of an address like `me:password@10.1.0.10`, or what moves a terminal.
+    """
 
     def __init__(self, findings: list[str]) -> None:
-        super().__init__("\n".join(findings))
-        self.findings = findings
+        self.findings = [_printable(PASSWORD.sub(r"\1:***@", finding)) for finding in findings]
+        super().__init__("\n".join(self.findings))
+
+
+class SecretValueError(ValueError):
+    """A value that may be a secret: the finding must not hold it."""
+
+
+def _printable(finding: str) -> str:
+    return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in finding)
+
+
+def shown(value: object) -> str:
+    """As JSON, of a bearable length."""
+    whole_of_it = json.dumps(value)
+    return whole_of_it if len(whole_of_it) <= MAX_SHOWN else whole_of_it[: MAX_SHOWN - 1] + "…"
 
 
 def whole(low: int, high: int) -> Callable[[object], int]:
@@ -48,6 +72,20 @@ def or_null(check: Callable[[object], T]) -> Callable[[object], T | None]:
 def text(value: object) -> str:
     if not isinstance(value, str) or not value.strip():
         raise ValueError("is not a text: give a non-empty string")
+    if not encodable(value):
+        raise ValueError("is no text in UTF-8: write it anew")
+    return value
+
+
+def encodable(value: str) -> bool:
+    """Whether UTF-8 has it: not half a character out of JSON, or of a variable's odd bytes."""
+    return not any("\ud800" <= each <= "\udfff" for each in value)
+
+
+def variable(value: object) -> str:
+    """The name of a variable; what is none may be its secret content."""
+    if not isinstance(value, str) or not VARIABLE.fullmatch(value):
+        raise SecretValueError("is no name of a variable: give the name, not what it holds")
     return value
 
 
@@ -63,6 +101,16 @@ def address(value: object) -> str:
         return str(ipaddress.ip_address(text(value)))
     except ValueError:
         raise ValueError("is not an IP address: give one such as 10.1.0.10") from None
+
+
+def address_or_all(value: object) -> str:
+    """Where to listen; "*" is every address of both families: "::" is IPv6 alone."""
+    return EVERY_ADDRESS if value == EVERY_ADDRESS else address(value)
+
+
+def host_to_bind(where: str) -> str | None:
+    """Return it as asyncio takes it."""
+    return None if where == EVERY_ADDRESS else where
 
 
 def anything(value: object) -> object:
@@ -131,11 +179,20 @@ class Section:
         for key in self._raw.keys() - set(known):
             near = difflib.get_close_matches(key, known, 1)
             fix = near[0] if near else f"one of {', '.join(known)}"
-            self.note(key, self._raw[key], f"is an unknown key: use {fix}")
+            reason = f"is an unknown key: use {fix}"
+            if SECRET_KEY.search(key):
+                self._note_secret(key, reason)
+            else:
+                self.note(key, self._raw[key], reason)
 
     def note(self, key: str, value: object, reason: str) -> None:
-        where = f"{self._path}.{key}".strip(".") or "plan"
-        self._findings.append(f"{where}: {json.dumps(value)} {reason}")
+        self._findings.append(f"{self._where(key)}: {shown(value)} {reason}")
+
+    def _note_secret(self, key: str, reason: str) -> None:
+        self._findings.append(f"{self._where(key)}: (its value is not shown) {reason}")
+
+    def _where(self, key: str) -> str:
+        return f"{self._path}.{key[:MAX_SHOWN]}".strip(".") or "plan"
 
     def given(self, key: str) -> object:
         return self._raw.get(key)
@@ -149,6 +206,9 @@ class Section:
             return default
         try:
             return check(self._raw[key])
+        except SecretValueError as reason:
+            self._note_secret(key, str(reason))
+            return default
         except ValueError as reason:
             self.note(key, self._raw[key], str(reason))
             return default

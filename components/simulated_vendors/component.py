@@ -60,7 +60,6 @@ from components.simulated_vendors.plan import (
     PASSWORD_VARIABLE,
     PROXY_PORT,
     name_of,
-    service_name,
     vendor_plan,
 )
 from components.texts import json_text
@@ -72,6 +71,7 @@ INSTANCE = "app.kubernetes.io/instance"
 PROGRAM_FOLDER = "/program"
 PLAN = "plan.json"
 STARTUP_SECONDS = 60
+NO_VENDOR = "none"  # settings.model.RESERVED_NAMES
 
 # To the mesh these are no Services: a listener of theirs would take the vendor's port away from
 # the attribution, in every namespace that sees them.
@@ -121,14 +121,7 @@ class SimulatedVendors(pulumi.ComponentResource):
         for vendor, one in sorted(simulated.vendors.items()):
             address, port = split_endpoint(one.endpoint)
             assert port is not None  # settings.values.check_endpoint
-            self._service(
-                f"{name}-{vendor}",
-                service_name(vendor),
-                address,
-                port,
-                ranges.get(address),
-                match={**selector(SIMULATED_VENDOR_APP), INSTANCE: vendor},
-            )
+            self._service(address, port, ranges.get(address), vendor)
             self._deployment(vendor, self._login(vendor) if one.login else None)
         self.register_outputs({})
 
@@ -177,47 +170,38 @@ class SimulatedVendors(pulumi.ComponentResource):
         }
         for address in spare(addresses):
             # Nobody answers there; without it the next Service of anybody could get the address.
-            self._service(
-                f"{self._name}-spare-{name_of(address)}",
-                f"spare-{name_of(address)}",
-                address,
-                PROXY_PORT,
-                made[service_range(address)],
-                match=None,
-            )
+            self._service(address, PROXY_PORT, made[service_range(address)], NO_VENDOR)
         return {address: made[service_range(address)] for address in addresses}
 
     def _service(
-        self,
-        resource: str,
-        name: str,
-        address: IPAddress,
-        port: int,
-        service_cidr: ServiceCIDR | None,
-        match: Mapping[str, str] | None,
+        self, address: IPAddress, port: int, service_cidr: ServiceCIDR | None, vendor: str
     ) -> None:
+        """Hold an address, for a vendor or for nobody.
+
+        Named by it: an endpoint that moves to another changes two Services in place. By the
+        vendor's name it would be made anew while the Service of nobody, which goes last, still had
+        the address.
+        """
+        nobody = vendor == NO_VENDOR
         Service(
-            resource,
+            f"{self._name}-{name_of(address)}",
             metadata=ObjectMetaArgs(
-                name=name,
+                name=f"at-{name_of(address)}",
                 namespace=self._args.namespace,
-                labels=self._app,
+                labels={**self._app, INSTANCE: vendor},
                 annotations={
                     **HIDDEN_FROM_THE_MESH,
                     # Pulumi would wait for pods that never come.
-                    **({} if match else {"pulumi.com/skipAwait": "true"}),
+                    **({"pulumi.com/skipAwait": "true"} if nobody else {}),
                 },
             ),
             spec=ServiceSpecArgs(
                 cluster_ip=str(address),
                 ip_families=[f"IPv{address.version}"],
                 ip_family_policy="SingleStack",
-                selector=match,
-                ports=[
-                    ServicePortArgs(
-                        name="proxy", port=port, target_port="proxy" if match else PROXY_PORT
-                    )
-                ],
+                # Also of nobody: without a selector Kubernetes would leave it the pods it had.
+                selector={**selector(SIMULATED_VENDOR_APP), INSTANCE: vendor},
+                ports=[ServicePortArgs(name="proxy", port=port, target_port="proxy")],
             ),
             opts=self._child.merge(
                 pulumi.ResourceOptions(depends_on=[service_cidr] if service_cidr else [])

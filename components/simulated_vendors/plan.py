@@ -45,17 +45,12 @@ def vendor_plan(settings: StackSettings, vendor: str) -> Json:
             }
         ],
         "vendors": {vendor: behaviour},
-        "control_host": any_address,
+        "control_host": "*",  # probes come to the pod's first address, of either family
         "control_port": SIMULATED_VENDOR_PORT,
         "slow_seconds": settings.telemetry.patience + SLOWER_THAN_PATIENCE_SECONDS,
         "patience_seconds": settings.telemetry.patience,
         "seed": 1,
     }
-
-
-def service_name(vendor: str) -> str:
-    """Return the vendor's name as a Service may have it: one begins with a letter."""
-    return vendor if vendor[0].isalpha() else f"v-{vendor}"[:63].rstrip("-")
 
 
 def name_of(place: IPAddress | IPNetwork) -> str:

@@ -92,7 +92,7 @@ def crawler_plan(settings: StackSettings) -> Json:
         "patience_seconds": settings.telemetry.patience,
         "drain_seconds": drain_seconds(settings),
         "linger_seconds": linger_seconds(settings),
-        "metrics_host": "0.0.0.0",
+        "metrics_host": "*",  # probes come to the pod's first address, of either family
         "metrics_port": LOAD_GENERATOR_PORT,
         "mix": dict(sorted((generator.mix or profile["mix"]).items())),
         "target": {"host_suffix": generator.host_suffix},
@@ -128,7 +128,14 @@ def _rate(generator: LoadGenerator, profile: Json, patience_seconds: int) -> Jso
     if profile["arrival"] == "closed":
         return {}
     whole = generator.requests_per_second or profile["requests_per_second"]
-    rate = max(LEAST_REQUESTS_PER_SECOND, round(whole / generator.replicas, 3))
+    rate = round(whole / generator.replicas, 3)
+    if rate < LEAST_REQUESTS_PER_SECOND:
+        raise SettingsError(
+            [
+                f"loadGenerator.replicas: {generator.replicas} is too many for {whole} requests a "
+                f"second, each would send less than {LEAST_REQUESTS_PER_SECOND}; write fewer"
+            ]
+        )
     peak = rate * max((factor for _, factor in profile.get("shape", [])), default=1)
     # Enough to keep the rate while every vendor takes as long as patience allows.
     room = max(profile["in_flight_cap"], math.ceil(peak * patience_seconds))

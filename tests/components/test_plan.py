@@ -71,11 +71,11 @@ def test_a_plan_of_every_profile_is_one_the_crawler_takes(profile):
     ]
     assert plan.count is None
     assert plan.duration_seconds is None  # or the pod would end, and begin anew
-    assert plan.metrics_host == "0.0.0.0"
+    assert plan.metrics_host == "*"
 
 
 @pytest.mark.parametrize(
-    ("replicas", "rate", "each"), [(1, 10, 10), (3, 10, 3.333), (1000, 1, 0.01), (1, 5000, 5000)]
+    ("replicas", "rate", "each"), [(1, 10, 10), (3, 10, 3.333), (100, 1, 0.01), (1, 5000, 5000)]
 )
 def test_replicas_share_the_rate(replicas, rate, each):
     """The stack's rate is that of all replicas together, at any size."""
@@ -189,3 +189,10 @@ def test_what_the_crawler_refuses_is_refused_before():
     (finding,) = refused.value.findings
     assert finding.startswith("loadGenerator: the crawler would refuse its plan, patience_seconds:")
     assert "; " in finding
+
+
+def test_no_replica_sends_more_than_its_part():
+    """The slowest crawler sends 0.01 a second: a thousand would send more than was said."""
+    settings = stack({"replicas": 1000, "requestsPerSecond": 1})
+    with pytest.raises(SettingsError, match=r"loadGenerator\.replicas: 1000 is too many for 1 "):
+        crawler_plan(settings)

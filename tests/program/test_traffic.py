@@ -160,13 +160,22 @@ def test_nobody_is_simulated_unless_the_stack_says_so(edited):
     assert "proxy-vendors" not in json.dumps([resource.inputs for resource in run.resources])
 
 
+def services_of(run, vendor):
+    """The Services that lead to a simulated vendor, or to nobody ("none")."""
+    return [
+        service
+        for service in run.of_kind("Service")
+        if service.inputs["spec"].get("selector", {}).get("app.kubernetes.io/instance") == vendor
+    ]
+
+
 def test_a_simulated_vendor_is_where_crawlers_look_for_it(run_program):
     """In its own ranges, with a cluster IP that no Service of others can get before it."""
     run = run_program("dev")
     by_urn = {resource.urn: resource for resource in run.resources}
     vendors = {vendor.name: vendor for vendor in settings().vendors}
     for vendor, simulated in settings().simulated_vendors.vendors.items():
-        (service,) = [s for s in run.of_kind("Service") if s.inputs["metadata"]["name"] == vendor]
+        (service,) = services_of(run, vendor)
         spec = service.inputs["spec"]
         address, port = split_endpoint(simulated.endpoint)
         assert ip_address(spec["clusterIP"]) == address
@@ -205,9 +214,28 @@ def test_ranges_that_the_cluster_has_are_not_made(edited):
 
     run = run_with("dev", edited("dev", older))
     assert run.of_kind("ServiceCIDR") == ()
-    names = {s.inputs["metadata"]["name"] for s in run.of_kind("Service")}
-    assert {"vendor-a", "vendor-b", "vendor-c"} <= names
-    assert not any(name.startswith("spare-") for name in names)
+    for vendor in ("vendor-a", "vendor-b", "vendor-c"):
+        assert services_of(run, vendor)
+    assert not services_of(run, "none")
+
+
+def test_a_simulated_vendor_can_move_to_the_address_beside_it(run_program, edited):
+    """No address changes hands between two Services: the new one would come before the old goes."""
+
+    def moved(keys):
+        keys["simulatedVendors"]["vendors"]["vendor-a"]["endpoint"] = "10.1.0.9:3128"
+        keys["loadGenerator"]["endpoints"]["vendor-a"] = "10.1.0.9:3128"
+
+    before, after = (
+        {
+            service.inputs["spec"]["clusterIP"]: (service.urn, service.inputs["metadata"]["name"])
+            for service in run.of_kind("Service")
+            if service.namespace == "proxy-vendors"
+        }
+        for run in (run_program("dev"), run_with("dev", edited("dev", moved)))
+    )
+    assert before == after
+    assert len(before) == 6
 
 
 def test_simulated_vendors_are_outside_the_mesh(run_program):

@@ -113,7 +113,7 @@ class House:
     """The vendors' process; `control` speaks to its control endpoint."""
 
     def __init__(self, process: subprocess.Popen[str], ports: dict[str, int], control: int) -> None:
-        self.process, self.ports, self._control = process, ports, control
+        self.process, self.ports, self.control_port = process, ports, control
 
     def client(self, vendor: str, *, tls: bool = False) -> Client:
         return Client(self.ports[vendor], tls=tls)
@@ -125,7 +125,7 @@ class House:
 
     def control(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Status and content; a body that is no bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._control, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=5)
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         with contextlib.closing(connection):
             connection.request(method, path, raw)

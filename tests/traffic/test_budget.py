@@ -60,7 +60,7 @@ def test_restart_goes_on_where_the_file_is(world: World, tmp_path: Path) -> None
     file = tmp_path / "used.json"
     before = world.budget(file)
     world.bytes = 900
-    before.keep()
+    before.keep(at_the_end=True)
     assert json.loads(file.read_text()) == {"day": "2024-10-04", "used_bytes": 900}
     world.bytes = 0
     assert world.budget(file).used_bytes() == 900
@@ -68,7 +68,31 @@ def test_restart_goes_on_where_the_file_is(world: World, tmp_path: Path) -> None
     assert world.budget(file).used_bytes() == 0
 
 
-@pytest.mark.parametrize("content", ["", "[]", "{}", '{"day": "2024-10-04", "used_bytes": null}'])
+def test_process_that_is_killed_again_and_again_spends_no_day_twice(
+    world: World, tmp_path: Path
+) -> None:
+    """Each life takes less than is written between two looks at a clock, and ends by SIGKILL."""
+    file = tmp_path / "used.json"
+    paid = 0
+    for _ in range(500):
+        world.bytes = 0
+        budget = world.budget(file)
+        while world.bytes < 45 and not budget.spent():
+            world.bytes += 5
+        paid += world.bytes
+    assert budget.spent()
+    assert 700 < paid <= 1000
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "[]", "{}", "[" * 100_000, '{"day": "soon", "used_bytes": 1}'),
+        '{"day": "2024-10-04", "used_bytes": null}',
+        '{"day": "2024-10-04", "used_bytes": Infinity}',
+        '{"day": "2024-10-04", "used_bytes": -9}',
+    ],
+)
 def test_file_that_says_nothing_is_refused(world: World, tmp_path: Path, content: str) -> None:
     """A budget that silently began anew would be none."""
     file = tmp_path / "used.json"

@@ -20,6 +20,7 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_block
 from tests.traffic.conftest import ROOT
 from traffic.crawler.cli import main, parser
 from traffic.crawler.deck import deal
@@ -154,7 +155,7 @@ def test_more_in_flight_than_files_is_refused_at_the_start(vendors: Any) -> None
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
-        "crawler: in flight: 100 are more than the 90 files allowed:"
+        "crawler: in flight: 100 and 32 spare files are more than the 90 files allowed:"
         " give less, or raise `ulimit -n`\n"
     )
     assert vendors.settled_books()["connections"] == []
@@ -252,6 +253,52 @@ def test_progress_is_shown_on_a_terminal(vendors: Any) -> None:
     )
     assert re.match(pattern, said)
     assert table.startswith("vendor ")
+
+
+def test_result_that_cannot_be_written_loses_no_other(
+    vendors: Any, run_program: Any, tmp_path: Path
+) -> None:
+    """A device is written to, never replaced; a failure is a line and exit code 1."""
+    place_of = place(vendors.vendors[0])
+    options = ["--vendor", place_of, "--count", "5"]
+    full, folder = tmp_path / "full", tmp_path / "folder"
+    full.symlink_to("/dev/full")
+    folder.mkdir()
+    done = run_program("crawler", *options, "--books", str(full))
+    assert (done.returncode, "\nrequests   5," in done.stdout) == (1, True)
+    assert done.stderr == f"crawler: --books: {full} cannot be written: No space left on device\n"
+    assert full.is_char_device()
+    assert sorted(tmp_path.glob("full*")) == [full]
+    done = run_program("crawler", *options, "--books", str(folder))
+    fix = "is a folder: give a file's name in it"
+    assert (done.returncode, done.stderr) == (2, f"crawler: --books: {folder} {fix}\n")
+    command = f"{shlex.join([*COMMAND, *options])} > /dev/full"
+    said = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=15, cwd=ROOT
+    )
+    assert said.returncode == 1
+    assert said.stderr == ("crawler: standard output: cannot be written: No space left on device\n")
+
+
+def test_vendor_that_may_open_few_files_says_so_once(tmp_path: Path) -> None:
+    """Not with a traceback for each connection that waits."""
+    base = free_block()
+    port, control = base, base + 1
+    plan = tmp_path / "vendor.json"
+    listen = [{"vendor": "a", "address": "127.0.0.1", "port": port}]
+    plan.write_text(json.dumps({"listen": listen, "control_port": control}))
+    script = f'ulimit -n 40; exec {sys.executable} -m traffic.vendor --plan "{plan}"'
+    vendor = subprocess.Popen(["bash", "-c", script], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert vendor.stderr
+    assert vendor.stderr.readline().startswith("vendor: 1 address, books at http://")
+    held = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(60)]
+    line = vendor.stderr.readline()
+    vendor.terminate()
+    _, rest = vendor.communicate(timeout=15)
+    for each in held:
+        each.close()
+    assert line == "vendor: connections wait, for there are no more files: raise `ulimit -n`\n"
+    assert rest == ""
 
 
 def test_unreachable_vendor_is_told_once(vendors: Any, run_program: Any) -> None:

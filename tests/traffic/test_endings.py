@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import resource
 import socket
 import subprocess
 import threading
@@ -142,6 +143,23 @@ def test_sidecar_that_is_gone_is_not_hammered_and_found_again(vendors: Any) -> N
     # Eight until the pause, what was on its way then, and one for each pause.
     seconds = books["ended_seconds"] - books["started_seconds"]
     assert counts(books)["connect_failed"] == reason["count"] <= 8 + 4 + 5 + seconds
+
+
+def test_files_that_run_out_are_told_with_what_helps(vendors: Any) -> None:
+    """It is no vendor's fault, so none is to be started."""
+    plan = vendors.plan(count=None, requests_per_second=100, mix={"tunnel": 1})
+    crawler = vendors.start_crawler(plan, "--json")
+    vendors.wait_for_connections(4)
+    resource.prlimit(crawler.pid, resource.RLIMIT_NOFILE, (3, 3))
+    time.sleep(0.3)
+    crawler.terminate()
+    books = json.loads(crawler.communicate(timeout=5)[0])
+    notes = [note for note in books["notes"] if "Too many open files" in note]
+    assert notes
+    assert all(
+        note.endswith(" times: this machine has no more: raise `ulimit -n`, or give less in flight")
+        for note in notes
+    )
 
 
 def test_run_that_reaches_nobody_ends(vendors: Any, run_program: Any) -> None:

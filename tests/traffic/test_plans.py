@@ -65,7 +65,7 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         "target.sizes_bytes: [[0.5, 10], [0.1, 20]] is no list of rising sizes:"
         " give [[quantile 0 to 1, bytes 0 to 4194304], ...], both rising",
         'user: "me" has no password_env: name the variable with the password',
-        "vendors: [0.0, 0.0, 0.0] are all weights: give one above 0",
+        "vendors: [0.0, 0.0, 0.0] are all the weights: give one above 0",
         "vendors[0].faults.dead: 0.1 has no dead_address: add one",
         'vendors[1].faults: {"reset": 0.7, "stall": 0.5} sums to 1.2:'
         " shares are at most 1 together",
@@ -261,8 +261,49 @@ def test_vendor_names_every_finding(refused: Any) -> None:
 @pytest.mark.parametrize("program", ["crawler", "vendor"])
 def test_file_that_is_no_json_is_one_line(refused: Any, tmp_path: Path, program: str) -> None:
     """A truncated ConfigMap gives a sentence, not a traceback."""
-    [line] = refused(program, "{")
-    assert line.startswith(f"{tmp_path}/plan.json: cannot be read as JSON: ")
+    for content in ("{", "[" * 100_000, '{"seed": ' + "9" * 5000 + "}"):
+        [line] = refused(program, content)
+        assert line.startswith(f"{tmp_path}/plan.json: cannot be read as JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("program", "plan"),
+    [
+        ("crawler", {"vendors": [{**GOOD, "password": "s3cr3t"}]}),
+        ("crawler", {"vendors": [{**GOOD, "address": "http://me:s3cr3t@10.1.0.10:3128"}]}),
+        ("crawler", {"vendors": [{**GOOD, "password_env": "me:s3cr3t"}]}),
+        ("crawler", {"vendors": [{**GOOD, "user": "me:s3cr3t", "password_env": "PATH"}]}),
+        ("crawler", {"vendors": [GOOD], "proxy_url": "s3cr3t"}),
+        ("crawler", {"vendors": [{**GOOD, "name": "me:a/s3cr3t@a"}]}),
+        ("vendor", {"vendors": {"a": {"credentials": {"me": "PATH", "you": "s3cr3t!"}}}}),
+        ("vendor", {"vendors": {"a": {"credentials": {"me:s3cr3t": "PATH"}}}}),
+    ],
+)
+def test_finding_shows_no_secret_in_a_wrong_place(refused: Any, program: str, plan: object) -> None:
+    """A finding goes to a pod's log."""
+    lines = refused(program, plan)
+    assert lines
+    assert "s3cr3t" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize("program", ["crawler", "vendor"])
+def test_finding_is_one_line_that_moves_no_terminal(refused: Any, program: str) -> None:
+    """Of a bearable length, whatever was in the file."""
+    lines = refused(program, {"\x1b[2J\n": 1, "long": "x" * 100_000, "k" * 100_000: 1})
+    assert all(line.isprintable() and len(line) < 2000 for line in lines)
+    assert any(line.startswith("\\u001b[2J\\n: 1 is an unknown key") for line in lines)
+
+
+def test_login_that_is_no_utf8_is_refused(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with a traceback at the first count."""
+    monkeypatch.setenv("ODD", "me:\udcff")
+    assert refused("crawler", {"vendors": [{**GOOD, "password_env": "ODD"}]}) == [
+        'vendors[0].password_env: "ODD" holds no text in UTF-8: set it anew'
+    ]
+    assert refused("crawler", {"vendors": [{**GOOD, "user": "\ud800", "password_env": "ODD"}]})
+    customers = {"a": {"credentials": {"me": "ODD"}}}
+    [line] = [each for each in refused("vendor", {"vendors": customers}) if "ODD" in each]
+    assert "gives me ODD, which is no UTF-8: set it anew" in line
 
 
 @pytest.mark.parametrize(("address", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])

@@ -47,6 +47,13 @@ def test_behaviour_is_shown_set_changed_and_reset(vendors: House) -> None:
     assert vendors.control("GET", "/vendors")[1]["a"] == PLANNED
 
 
+def test_control_endpoint_of_a_pod_answers_on_both_families(tmp_path: Path) -> None:
+    """The kubelet and Prometheus come to a pod's first address, whatever family its vendor has."""
+    with house(tmp_path, {"a": {}}, control_host="*") as found:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, found.control_port), timeout=1).close()
+
+
 @pytest.mark.parametrize(
     ("body", "findings"),
     [
@@ -139,7 +146,7 @@ def test_other_requests_are_told_what_there_is(
 def test_control_endpoint_bears_anything(vendors: House, raw: bytes, start: bytes) -> None:
     """Too large, half, no HTTP at all: an answer or an end, and no complaint of the program."""
     said = b""
-    with socket.create_connection(("127.0.0.1", vendors._control), timeout=5) as sock:
+    with socket.create_connection(("127.0.0.1", vendors.control_port), timeout=5) as sock:
         try:
             sock.sendall(raw)
             sock.shutdown(socket.SHUT_WR)

@@ -42,7 +42,8 @@ class Books:
         self.latency: defaultdict[str, Durations] = defaultdict(Durations)  # protocol; if answered
         self.start_lag: Durations | None = None  # open arrivals only
         self.in_flight_most = 0
-        self.trouble: Counter[tuple[str, str]] = Counter()  # vendor, why no connection could be had
+        # Vendor, why no connection could be had, and what to do.
+        self.trouble: Counter[tuple[str, str, str]] = Counter()
         self.budget: Budget | None = None
         self.nobody = False  # could be reached: the run was ended
         self.partial = False  # a signal came before the plan's end
@@ -123,8 +124,8 @@ class Books:
     def notes(self) -> list[str]:
         """What went wrong and what to do about it, a line each."""
         found = [
-            f"{vendor}: {why}, {count:,} times: start the vendor, or correct its address and port"
-            for (vendor, why), count in sorted(self.trouble.items())
+            f"{vendor}: {why}, {count:,} times: {fix}"
+            for (vendor, why, fix), count in sorted(self.trouble.items())
         ]
         if self.nobody:
             found.insert(0, f"nobody could be reached: ended after {self.total():,} counts")

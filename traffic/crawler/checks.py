@@ -8,7 +8,7 @@ from typing import cast
 from traffic.agreed import MAX_BODY_BYTES
 from traffic.crawler.faults import MIX
 from traffic.crawler.plan import Spread
-from traffic.plans import number, shares
+from traffic.plans import encodable, number, shares
 
 SESSION_USER = "{user}-session-{id}"
 
@@ -58,7 +58,8 @@ def shape(value: object) -> tuple[tuple[float, float], ...]:
 
 
 def user_pattern(value: object) -> str:
-    if not isinstance(value, str) or not ("{user}" in value and "{id}" in value):
+    good = isinstance(value, str) and "{user}" in value and "{id}" in value
+    if not isinstance(value, str) or not good or not encodable(value):
         raise ValueError(f'is no pattern: give one with {{user}} and {{id}}, as "{SESSION_USER}"')
     return value
 

@@ -19,14 +19,21 @@ from traffic.crawler.reading import read_plan
 from traffic.crawler.serving import crawl
 from traffic.crawler.table import table
 from traffic.plans import PlanError
-from traffic.process import EXIT_CANNOT_RUN, raise_file_limit, require_folder, write_json
+from traffic.process import (
+    EXIT_CANNOT_RUN,
+    EXIT_NO_RESULT,
+    raise_file_limit,
+    read_json,
+    require_folder,
+    write_result,
+)
 
 USAGE = """crawler --plan FILE [options]
        crawler --vendor NAME=ADDRESS:PORT [--profile NAME] [options]"""
 HELP = """\
 options go above the plan, the plan above the profile
 exit codes: 0 done, or told to stop (Ctrl-C gives the result so far);
-2 could not start
+1 the result could not be written; 2 could not start, or reached nobody
 """
 HELP_PLAN = """\
 plan (JSON; defaults in brackets, null = none):
@@ -56,7 +63,7 @@ plan (JSON; defaults in brackets, null = none):
   retries   [null] {codes [500 502 503 504 522 524 408 429], maximum [2],
             switch_vendor [false], errors [true]}
   timeout_seconds [patience + 0.5], patience_seconds [10] the sidecar's
-  metrics_port [null], metrics_host [127.0.0.1]: /metrics, /books
+  metrics_port [null], metrics_host [127.0.0.1; * = any]: /metrics, /books
   drain_seconds [2.4] for counts in flight after a signal, linger_seconds [0]
             of /metrics after the run; a second signal ends at once
   max_gb_per_day [null], a must where a vendor is not simulated: bytes sent and
@@ -124,14 +131,11 @@ def raw_plan(options: argparse.Namespace) -> tuple[object, Path]:
     raw: object = {}
     folder = Path()
     if options.plan:
-        try:
-            raw = json.loads(Path(options.plan).read_text())
-        except (OSError, ValueError) as error:
-            raise PlanError([f"{options.plan}: cannot be read as JSON: {error}"]) from None
+        raw = read_json(Path(options.plan))
         folder = Path(options.plan).parent
     if not isinstance(raw, dict):
         return raw, folder
-    if options.profile:
+    if options.profile is not None:
         is_path = "/" in options.profile or options.profile.endswith(".json")
         raw["profile"] = str(Path(options.profile).absolute()) if is_path else options.profile
     raw = with_profile(raw, folder)
@@ -151,10 +155,16 @@ def raw_plan(options: argparse.Namespace) -> tuple[object, Path]:
     return raw, folder
 
 
-def show_books(options: argparse.Namespace, books: Books) -> None:
-    if options.books:
-        write_json(options.books, books.as_json())
-    print(json.dumps(books.as_json()) if options.json else table(books), flush=True)
+def show_books(options: argparse.Namespace, failures: list[str], books: Books) -> None:
+    """A result that cannot be written is a failure, and keeps no other from being."""
+    if options.books and (why := write_result("--books", options.books, books.as_json())):
+        failures.append(why)
+    try:
+        print(json.dumps(books.as_json()) if options.json else table(books), flush=True)
+    except OSError as error:  # a full disk, or a reader that left
+        failures.append(f"standard output: cannot be written: {error.strerror}")
+        # Else the interpreter tries once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -162,15 +172,20 @@ def main(arguments: list[str] | None = None) -> int:
     if options.help_plan:
         print(help_plan())
         return 0
+    failures: list[str] = []
     try:
         raw, folder = raw_plan(options)
         plan = read_plan(raw, os.environ, folder)
         if options.books:
             require_folder("--books", options.books)
         raise_file_limit(plan.most_in_flight())
-        books = asyncio.run(crawl(plan, functools.partial(show_books, options)))
+        books = asyncio.run(crawl(plan, functools.partial(show_books, options, failures)))
     except PlanError as error:
         for finding in error.findings:
             print(f"crawler: {finding}", file=sys.stderr)
         return EXIT_CANNOT_RUN
-    return EXIT_CANNOT_RUN if books.nobody else 0
+    for failure in failures:
+        print(f"crawler: {failure}", file=sys.stderr)
+    if books.nobody:
+        return EXIT_CANNOT_RUN
+    return EXIT_NO_RESULT if failures else 0

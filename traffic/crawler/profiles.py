@@ -23,8 +23,8 @@ def with_profile(raw: object, folder: Path) -> object:
         fix = f"use one of {profiles()}, or the path of a file"
         raise PlanError([f"profile: {json.dumps(named)} is unknown: {fix}"])
     try:
-        profile = json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        profile = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
         line = f"profile: {json.dumps(named)} cannot be read as JSON: {error}: correct the file"
         raise PlanError([line]) from None
     if not isinstance(profile, dict) or "profile" in profile:

@@ -26,7 +26,9 @@ from traffic.plans import (
     PlanError,
     Section,
     address,
+    address_or_all,
     anything,
+    encodable,
     flag,
     name,
     number,
@@ -36,6 +38,7 @@ from traffic.plans import (
     shares,
     some_objects,
     text,
+    variable,
     whole,
 )
 
@@ -99,7 +102,7 @@ def read_plan(raw: object, environment: Mapping[str, str], folder: Path | None =
         hosts=_read_hosts(top, found),
         retries=_read_retries(top, found),
         timeout_seconds=top.take("timeout_seconds", or_null(number(0.2, 3600)), None),
-        metrics_host=top.take("metrics_host", address, "127.0.0.1"),
+        metrics_host=top.take("metrics_host", address_or_all, "127.0.0.1"),
         metrics_port=top.take("metrics_port", or_null(whole(1, 65535)), None),
         drain_seconds=top.take("drain_seconds", number(0, 3600), DRAIN_SECONDS),
         linger_seconds=top.take("linger_seconds", number(0, 3600), 0.0),
@@ -261,7 +264,7 @@ def _read_vendors(
         _check_vendor(vendor, item)
         vendors.append(vendor)
     if vendors and not any(vendor.weight for vendor in vendors):
-        top.note("vendors", [v.weight for v in vendors], "are all weights: give one above 0")
+        top.note("vendors", [v.weight for v in vendors], "are all the weights: give one above 0")
     return tuple(vendors)
 
 
@@ -300,14 +303,20 @@ def _read_outside(top: Section, found: list[str]) -> tuple[Outside, ...]:
 def _read_credentials(section: Section, environment: Mapping[str, str]) -> str | None:
     """`user:password`: whole out of the variable, or `user` and the variable's password."""
     user = section.take("user", or_null(text), None)
-    variable = section.take("password_env", or_null(text), None)
-    if variable is None:
-        if user:
+    named = section.take("password_env", or_null(variable), None)
+    if user and ":" in user:
+        # RFC 7617: the first colon ends the user.
+        section.note("user", user.partition(":")[0] + ":***", "has a colon: give the user alone")
+    if named is None:
+        if user and section.given("password_env") is None:
             section.note("user", user, "has no password_env: name the variable with the password")
         return None
-    value = environment.get(variable, "")
+    value = environment.get(named, "")
     if not value:
-        section.note("password_env", variable, "is no set variable: export it")
+        section.note("password_env", named, "is no set variable: export it")
+    elif not encodable(value):
+        section.note("password_env", named, "holds no text in UTF-8: set it anew")
+        return None
     elif not user and ":" not in value:
-        section.note("password_env", variable, "holds no user:password: set it so, or give user")
+        section.note("password_env", named, "holds no user:password: set it so, or give user")
     return f"{user}:{value}" if user else value

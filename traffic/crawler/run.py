@@ -46,6 +46,8 @@ LEAST_REFUSALS = 8  # in a row; fewer may be chance among several vendors
 LONGEST_NAP_SECONDS = 60.0
 NOBODY_SECONDS = 3.0  # a sidecar that comes up with the crawler is there by then
 LEAVING_SECONDS = 0.3
+NOT_THERE = "start the vendor, or correct its address and port"
+USED_UP = "this machine has no more: raise `ulimit -n`, or give less in flight"
 # Not the vendor's doing: this machine has no more ports, files or memory.
 LOCAL_ERRORS: Final = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -249,11 +251,12 @@ class Crawler:
                         factory, *self._address(card)
                     )
         except TimeoutError:
-            self._note_trouble(card, f"no connection in {self._limit_seconds:g} s")
+            self._note_trouble(card, f"no connection in {self._limit_seconds:g} s", NOT_THERE)
             return Seen("left", Answer(), self._limit_seconds)
         except OSError as error:
-            self._note_trouble(card, os.strerror(error.errno or 0))
-            if error.errno in LOCAL_ERRORS:
+            local = error.errno in LOCAL_ERRORS
+            self._note_trouble(card, os.strerror(error.errno or 0), USED_UP if local else NOT_THERE)
+            if local:
                 return Seen("local", Answer())
             if card.fault != "dead":
                 self._refusals.refused()
@@ -261,10 +264,10 @@ class Crawler:
         self._refusals.connected()
         return connection
 
-    def _note_trouble(self, card: Card, reason: str) -> None:
+    def _note_trouble(self, card: Card, reason: str, fix: str) -> None:
         if card.fault != "dead":
             host, port = self._address(card)
-            self.books.trouble[self._name(card), f"{place(host, port)}: {reason}"] += 1
+            self.books.trouble[self._name(card), f"{place(host, port)}: {reason}", fix] += 1
 
     def _name(self, card: Card) -> str:
         return self.plan.vendors[card.vendor].name if card.vendor >= 0 else "outside"

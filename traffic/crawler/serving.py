@@ -18,9 +18,10 @@ from traffic.crawler.plan import Plan
 from traffic.crawler.run import Crawler
 from traffic.crawler.slots import first_of
 from traffic.crawler.table import shown_seconds
-from traffic.plans import PlanError
+from traffic.plans import PlanError, host_to_bind
+from traffic.process import tell_full_once
 
-BUDGET_SECONDS = 5.0  # what a killed process forgets at most
+BUDGET_SECONDS = 5.0  # a file that can't be written is told this soon
 
 
 async def serve_page(
@@ -81,7 +82,7 @@ class Signals:
 
 
 async def keep_budget(budget: Budget) -> None:
-    """Write the day's use, so that a restart begins no new one; a full disk ends no run."""
+    """Write the day's use now and then, and say when it can't be; a full disk ends no run."""
     told = False
     while True:
         await asyncio.sleep(BUDGET_SECONDS)
@@ -100,6 +101,7 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
     Raises:
         PlanError: the metrics port or the budget's file cannot be had.
     """
+    tell_full_once("crawler", asyncio.get_running_loop())
     signals = Signals()
     crawler = Crawler(plan)
     async with contextlib.AsyncExitStack() as open_until_the_end:
@@ -116,7 +118,7 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
             await crawler.run(signals.stop, signals.at_once)
         if budget:
             with contextlib.suppress(OSError):  # told already, and no reason to lose the books
-                budget.keep()
+                budget.keep(at_the_end=True)
         if sys.stderr.isatty():
             print(file=sys.stderr)
         ended(crawler.books)
@@ -127,7 +129,9 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
 
 async def _metrics_server(crawler: Crawler, host: str, port: int) -> asyncio.Server:
     try:
-        return await asyncio.start_server(functools.partial(serve_page, crawler), host, port)
+        return await asyncio.start_server(
+            functools.partial(serve_page, crawler), host_to_bind(host), port
+        )
     except OSError as error:
         where = f"{host} ({os.strerror(error.errno or 0)})"
         line = f"metrics_port: {port} cannot be had on {where}: take another"

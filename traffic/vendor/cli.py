@@ -11,7 +11,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from traffic.plans import PlanError
-from traffic.process import EXIT_CANNOT_RUN, raise_file_limit, require_folder, write_json
+from traffic.process import (
+    EXIT_CANNOT_RUN,
+    EXIT_NO_RESULT,
+    raise_file_limit,
+    read_json,
+    require_folder,
+    write_result,
+)
 from traffic.vendor.answers import DIALECTS, FAULTS
 from traffic.vendor.reading import read_plan
 from traffic.vendor.serving import serve
@@ -21,7 +28,7 @@ keys of the plan (JSON; --help-plan explains them): listen vendors
   control_host control_port slow_seconds patience_seconds seed certificate key
 control: GET /books, /metrics, /healthz; GET, PUT, POST, DELETE /vendors/NAME
 faults are asked for by host name, fault-<name>.anything, or drawn by chance
-exit codes: 0 ended by a signal, 2 could not start
+exit codes: 0 ended by a signal, 1 books not written, 2 could not start
 """
 
 
@@ -38,7 +45,7 @@ plan (JSON; defaults in brackets):
   listen       [{{vendor, address, port, opaque [false]}}]; a vendor may come
                more than once; opaque: connections are booked, no requests
   vendors      {{name: behaviour}} [none: a proxy for anybody, as fast as it can]
-  control_port, control_host [127.0.0.1]: see below
+  control_port, control_host [127.0.0.1; * is every address]: see below
   slow_seconds [30] delay of a slow answer
   patience_seconds [10] whoever leaves later met a timeout, not sooner
   seed [1]     decides every chance
@@ -84,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--books", metavar="FILE", help="write the books here at the end; - prints")
     options = parser.parse_args(arguments)
     try:
-        plan = read_plan(json.loads(Path(options.plan).read_text()))
+        plan = read_plan(read_json(Path(options.plan)))
         if options.books not in (None, "-"):
             require_folder("--books", Path(options.books))
         raise_file_limit()
@@ -93,11 +100,9 @@ def main(arguments: list[str] | None = None) -> int:
         for finding in error.findings:
             print(f"vendor: {finding}", file=sys.stderr)
         return EXIT_CANNOT_RUN
-    except (OSError, ValueError) as error:  # unreadable, or no JSON
-        print(f"vendor: {options.plan}: cannot be read as JSON: {error}", file=sys.stderr)
-        return EXIT_CANNOT_RUN
     if options.books == "-":
         print(json.dumps(books.as_json(), indent=1))
-    elif options.books:
-        write_json(Path(options.books), books.as_json())
+    elif options.books and (why := write_result("--books", Path(options.books), books.as_json())):
+        print(f"vendor: {why}", file=sys.stderr)
+        return EXIT_NO_RESULT
     return 0

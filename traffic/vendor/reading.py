@@ -10,9 +10,13 @@ from collections.abc import Callable, Mapping
 from typing import Final
 
 from traffic.plans import (
+    VARIABLE,
     PlanError,
+    SecretValueError,
     Section,
     address,
+    address_or_all,
+    encodable,
     flag,
     mapping,
     name,
@@ -69,18 +73,29 @@ def dialect(value: object) -> dict[str, str]:
     return found
 
 
+def _logins(given: Mapping[str, object]) -> list[tuple[str, str]]:
+    """Users and variables; a password in the place of either is a likely slip, and not shown."""
+    for user, variable in given.items():
+        if not user or ":" in user or not encodable(user):
+            raise SecretValueError("has a user that is empty or has a colon: give the name alone")
+        if not isinstance(variable, str) or not VARIABLE.fullmatch(variable):
+            reason = f"gives {user} what is no name of a variable"
+            raise SecretValueError(f"{reason}: give the name, not what it holds")
+    return [(user, str(variable)) for user, variable in given.items()]
+
+
 def passwords(environment: Mapping[str, str]) -> Callable[[object], dict[str, str]]:
     """A check for {"user": "NAME_OF_A_VARIABLE"}; the variables are set in `environment`."""
 
     def check(value: object) -> dict[str, str]:
         found = {}
-        for user, variable in mapping(value).items():
-            if not user or ":" in user:
-                raise ValueError(f"names {json.dumps(user)}: a user has no colon")
-            password = environment.get(variable) if isinstance(variable, str) else None
+        for user, variable in _logins(mapping(value)):
+            password = environment.get(variable)
             if not password:
                 given = json.dumps(variable)
                 raise ValueError(f"gives {user} {given}, no set variable: export it to the vendor")
+            if not encodable(password):
+                raise ValueError(f"gives {user} {variable}, which is no UTF-8: set it anew")
             found[user] = password
         if not found:
             raise ValueError('is empty: give {"user": "NAME_OF_A_VARIABLE"}, or leave it out')
@@ -164,7 +179,7 @@ def read_plan(raw: object, environment: Mapping[str, str] = os.environ) -> Plan:
             for name, item in described.items()
         },
         control_port=top.take("control_port", whole(1, 65535), 0, required=True),
-        control_host=top.take("control_host", address, "127.0.0.1"),
+        control_host=top.take("control_host", address_or_all, "127.0.0.1"),
         slow_seconds=top.take("slow_seconds", number(0, 3600), 30.0),
         # 10 s: telemetry.patience's default, which divides timeout from client_cancelled.
         patience_seconds=top.take("patience_seconds", number(0.1, 3600), 10.0),

@@ -12,8 +12,8 @@ import signal
 import sys
 from collections.abc import Iterator
 
-from traffic.plans import PlanError
-from traffic.process import place
+from traffic.plans import PlanError, host_to_bind
+from traffic.process import place, tell_full_once
 from traffic.vendor.books import Books
 from traffic.vendor.connection import Connection, Desk
 from traffic.vendor.control import serve_control
@@ -46,9 +46,10 @@ async def serve(plan: Plan) -> Books:
         PlanError: an address or a certificate cannot be had; nothing is left listening then.
     """
     loop = asyncio.get_running_loop()
+    tell_full_once("vendor", loop)
     try:
         tls = tls_context(plan)
-    except OSError as error:  # ssl.SSLError is one
+    except (OSError, ValueError) as error:  # ssl.SSLError is the first
         named = json.dumps(plan.certificate)
         raise PlanError([f"certificate: {named} gives no TLS: {error}: give PEM files"]) from None
     books = Books()
@@ -73,11 +74,14 @@ async def serve(plan: Plan) -> Books:
             servers.callback(server.close)
         with _named(plan.control_host, plan.control_port):
             control = await asyncio.start_server(
-                functools.partial(serve_control, desk), plan.control_host, plan.control_port
+                functools.partial(serve_control, desk),
+                host_to_bind(plan.control_host),
+                plan.control_port,
             )
         servers.callback(control.close)
         where = f"http://{place(plan.control_host, plan.control_port)}/books"
-        print(f"vendor: {len(plan.listen)} addresses, books at {where}", file=sys.stderr)
+        places = "1 address" if len(plan.listen) == 1 else f"{len(plan.listen)} addresses"
+        print(f"vendor: {places}, books at {where}", file=sys.stderr)
         await stop.wait()
     deadline = loop.time() + LAST_WORDS_SECONDS
     while books.open and loop.time() < deadline:  # what crawlers close just now still counts
