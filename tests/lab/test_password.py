@@ -29,8 +29,10 @@ from components.texts import yaml_text
 from lab.processes import Children, children
 from settings.model import Alertmanager
 from settings.values import format_duration
-from tests.lab.conftest import free_ports
+from tests.ports import free_ports
 from tools.find import find
+
+pytestmark = pytest.mark.long
 
 PASSWORD = "correct-horse"
 # bcrypt of it, at the least cost: each request of a test would take a while.
@@ -50,8 +52,9 @@ class Pair:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """The two servers, with the files that the program renders; targets are static."""
     folder = tmp_path_factory.mktemp("password")
-    base = free_ports().prometheus
-    addresses = {"prometheus": f"127.0.0.1:{base}", "alertmanager": f"127.0.0.1:{base + 1}"}
+    ports = free_ports(["127.0.0.1", "127.0.0.1"])
+    names = ("prometheus", "alertmanager")
+    addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
     logins = {}
     for user in addresses:
         (folder / user).mkdir()

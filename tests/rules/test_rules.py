@@ -15,7 +15,8 @@ from components.metrics.thresholds import threshold_rules
 from settings.loading import parse_settings
 from tests.rules.mutants import TESTS, file_of, mutants_of, survivors, tried
 from tests.rules.promql import RULES, alerts, metric_names, records, rules
-from traffic.crawler import Books
+from traffic.crawler.books import Books
+from traffic.crawler.metrics import metrics_page
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
@@ -34,7 +35,7 @@ PROMETHEUS_OWN = OF_EVERY_SCRAPE | exposed("prometheus-3.16.0-metrics.txt")
 
 ELSEWHERE = {
     *exposed("alertmanager-0.34.2-metrics.txt"),
-    *re.findall(r"^# TYPE (\w+)", Books().as_metrics(0, 0.0), re.MULTILINE),
+    *re.findall(r"^# TYPE (\w+)", metrics_page(Books(), 0, 0.0), re.MULTILINE),
     *GRAFANA_METRICS,
     *CADVISOR_METRICS,
     *KUBELET_METRICS,

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.traffic.conftest import ROOT, free_ports
-from traffic import crawler
+from traffic.crawler.tls import tls_context
 
 PASSWORDS = {"PASSWORD_A": "hush", "PASSWORD_B": "quiet"}
 PATIENCE_SECONDS = 0.5
@@ -48,7 +48,7 @@ class Client:
         self.socket.close()
 
     def wrap(self) -> None:
-        self.socket = crawler.tls_context().wrap_socket(self.socket)
+        self.socket = tls_context().wrap_socket(self.socket)
 
     def send(self, raw: bytes) -> None:
         self.socket.sendall(raw)
@@ -113,7 +113,7 @@ class House:
     """The vendors' process; `control` speaks to its control endpoint."""
 
     def __init__(self, process: subprocess.Popen[str], ports: dict[str, int], control: int) -> None:
-        self.process, self.ports, self._control = process, ports, control
+        self.process, self.ports, self.control_port = process, ports, control
 
     def client(self, vendor: str, *, tls: bool = False) -> Client:
         return Client(self.ports[vendor], tls=tls)
@@ -125,7 +125,7 @@ class House:
 
     def control(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Status and content; a body that is no bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self._control, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=5)
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         with contextlib.closing(connection):
             connection.request(method, path, raw)
@@ -182,7 +182,8 @@ class House:
         path = folder / "crawler.json"
         path.write_text(json.dumps(plan))
         done = subprocess.run(
-            [sys.executable, str(ROOT / "traffic/crawler.py"), "--json", "--plan", str(path)],
+            [sys.executable, "-m", "traffic.crawler", "--json", "--plan", str(path)],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=15,
@@ -211,7 +212,8 @@ def house(folder: Path, behaviours: Mapping[str, object], **keys: Any) -> Iterat
     path = folder / "vendor.json"
     path.write_text(json.dumps(plan))
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "traffic/vendor.py"), "--plan", str(path), "--books", "-"],
+        [sys.executable, "-m", "traffic.vendor", "--plan", str(path), "--books", "-"],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

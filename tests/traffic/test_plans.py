@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from traffic import crawler, vendor
+from traffic.crawler.cli import main as crawler_main
+from traffic.crawler.faults import FAULTS
+from traffic.vendor.cli import main as vendor_main
 
 GOOD = {"name": "vendor-a", "address": "127.0.0.1", "port": 3128}
 
 
-PROGRAMS = {"crawler": crawler.main, "vendor": vendor.main}
+PROGRAMS = {"crawler": crawler_main, "vendor": vendor_main}
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         "outside": [{"address": "127.0.0.1", "port": 1, "share": 1.5}, 7],
         "target": {"sizes_bytes": [[0.5, 10], [0.1, 20]]},
     }
-    faults = ", ".join(crawler.FAULTS)
+    faults = ", ".join(FAULTS)
     assert refused("crawler", plan) == [
         "concurrency: true is out of range: give a whole number from 1 to 10000",
         "count: 0 is out of range: give a whole number from 1 to 10000000",
@@ -63,7 +65,7 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         "target.sizes_bytes: [[0.5, 10], [0.1, 20]] is no list of rising sizes:"
         " give [[quantile 0 to 1, bytes 0 to 4194304], ...], both rising",
         'user: "me" has no password_env: name the variable with the password',
-        "vendors: [0.0, 0.0, 0.0] are all weights: give one above 0",
+        "vendors: [0.0, 0.0, 0.0] are all the weights: give one above 0",
         "vendors[0].faults.dead: 0.1 has no dead_address: add one",
         'vendors[1].faults: {"reset": 0.7, "stall": 0.5} sums to 1.2:'
         " shares are at most 1 together",
@@ -177,8 +179,27 @@ def test_crawler_names_every_finding(refused: Any) -> None:
             'vendors[0].password_env: "NO_SUCH_VARIABLE" is no set variable: export it',
         ),
         (
-            {"vendors": [{**GOOD, "simulated": False, "faults": {"reset": 0.1}}]},
+            {
+                "vendors": [{**GOOD, "simulated": False, "faults": {"reset": 0.1}}],
+                "max_gb_per_day": 1,
+            },
             'vendors[0].faults: {"reset": 0.1} are for simulated vendors: leave them out',
+        ),
+        (
+            {"vendors": [{**GOOD, "simulated": False}]},
+            "max_gb_per_day: null bounds no cost, but traffic of vendor-a is paid for: add",
+        ),
+        (
+            {"vendors": [GOOD], "max_gb_per_day": 0},
+            "max_gb_per_day: 0 is out of range: give a number from 1e-06 to 1e+06",
+        ),
+        (
+            {"vendors": [GOOD], "budget_file": "/tmp/used"},
+            'budget_file: "/tmp/used" has no budget to keep: add max_gb_per_day',
+        ),
+        (
+            {"vendors": [GOOD], "linger_seconds": 5},
+            "linger_seconds: 5.0 shows nothing: add metrics_port",
         ),
         (
             {"vendors": [GOOD], "timeout_seconds": 10},
@@ -231,7 +252,7 @@ def test_vendor_names_every_finding(refused: Any) -> None:
         "listen[2].address: is missing: add it",
         'listen[2].opaque: "no" is neither true nor false: give one of them',
         "listen[2].port: is missing: add it",
-        "listen[2].prot: 1 is an unknown key: use one of vendor, address, port, opaque",
+        "listen[2].prot: 1 is an unknown key: use port",
         'listen[2].vendor: "" is not a name: give letters, digits, hyphens and dots',
         "seed: -1 is out of range: give a whole number from 0 to 9223372036854775808",
     ]
@@ -240,8 +261,49 @@ def test_vendor_names_every_finding(refused: Any) -> None:
 @pytest.mark.parametrize("program", ["crawler", "vendor"])
 def test_file_that_is_no_json_is_one_line(refused: Any, tmp_path: Path, program: str) -> None:
     """A truncated ConfigMap gives a sentence, not a traceback."""
-    [line] = refused(program, "{")
-    assert line.startswith(f"{tmp_path}/plan.json: cannot be read as JSON: ")
+    for content in ("{", "[" * 100_000, '{"seed": ' + "9" * 5000 + "}"):
+        [line] = refused(program, content)
+        assert line.startswith(f"{tmp_path}/plan.json: cannot be read as JSON: ")
+
+
+@pytest.mark.parametrize(
+    ("program", "plan"),
+    [
+        ("crawler", {"vendors": [{**GOOD, "password": "s3cr3t"}]}),
+        ("crawler", {"vendors": [{**GOOD, "address": "http://me:s3cr3t@10.1.0.10:3128"}]}),
+        ("crawler", {"vendors": [{**GOOD, "password_env": "me:s3cr3t"}]}),
+        ("crawler", {"vendors": [{**GOOD, "user": "me:s3cr3t", "password_env": "PATH"}]}),
+        ("crawler", {"vendors": [GOOD], "proxy_url": "s3cr3t"}),
+        ("crawler", {"vendors": [{**GOOD, "name": "me:a/s3cr3t@a"}]}),
+        ("vendor", {"vendors": {"a": {"credentials": {"me": "PATH", "you": "s3cr3t!"}}}}),
+        ("vendor", {"vendors": {"a": {"credentials": {"me:s3cr3t": "PATH"}}}}),
+    ],
+)
+def test_finding_shows_no_secret_in_a_wrong_place(refused: Any, program: str, plan: object) -> None:
+    """A finding goes to a pod's log."""
+    lines = refused(program, plan)
+    assert lines
+    assert "s3cr3t" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize("program", ["crawler", "vendor"])
+def test_finding_is_one_line_that_moves_no_terminal(refused: Any, program: str) -> None:
+    """Of a bearable length, whatever was in the file."""
+    lines = refused(program, {"\x1b[2J\n": 1, "long": "x" * 100_000, "k" * 100_000: 1})
+    assert all(line.isprintable() and len(line) < 2000 for line in lines)
+    assert any(line.startswith("\\u001b[2J\\n: 1 is an unknown key") for line in lines)
+
+
+def test_login_that_is_no_utf8_is_refused(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with a traceback at the first count."""
+    monkeypatch.setenv("ODD", "me:\udcff")
+    assert refused("crawler", {"vendors": [{**GOOD, "password_env": "ODD"}]}) == [
+        'vendors[0].password_env: "ODD" holds no text in UTF-8: set it anew'
+    ]
+    assert refused("crawler", {"vendors": [{**GOOD, "user": "\ud800", "password_env": "ODD"}]})
+    customers = {"a": {"credentials": {"me": "ODD"}}}
+    [line] = [each for each in refused("vendor", {"vendors": customers}) if "ODD" in each]
+    assert "gives me ODD, which is no UTF-8: set it anew" in line
 
 
 @pytest.mark.parametrize(("address", "shown"), [("127.0.0.1", "127.0.0.1"), ("::1", "[::1]")])
