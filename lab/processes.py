@@ -51,8 +51,9 @@ class Children:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> int:
-        """Start `command`, its output in `log`; return its process number.
+        """Start `command` in `folder`, its output in `log`; return its process number.
 
         Raises:
             LabError: the program is missing or cannot be executed.
@@ -65,6 +66,7 @@ class Children:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **(environment or {})},
+                    cwd=folder,
                     start_new_session=True,
                     preexec_fn=_die_with_parent,
                 )

@@ -21,6 +21,7 @@ import (
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/encoding/protojson"
@@ -40,6 +41,8 @@ const (
 func relay(arguments []string) error {
 	flags := flag.NewFlagSet("relay", flag.ExitOnError)
 	listen := flags.String("listen", "", "address for the sidecars")
+	certificate := flags.String("certificate", "", "file with the relay's own, for an agent insists")
+	key := flags.String("key", "", "file with its key")
 	upstream := flags.String("istiod", "", "istiod's address for clear text")
 	logFile := flags.String("log", "", "file for what passed, a JSON text a line")
 	keep := flags.String("keep", "", "folder for what istiod sent, before any edit")
@@ -64,7 +67,12 @@ func relay(arguments []string) error {
 	if err != nil {
 		return err
 	}
-	server := grpc.NewServer(grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
+	secured, err := credentials.NewServerTLSFromFile(*certificate, *key)
+	if err != nil {
+		return err
+	}
+	server := grpc.NewServer(
+		grpc.Creds(secured), grpc.MaxRecvMsgSize(maxMessage), grpc.MaxSendMsgSize(maxMessage))
 	discovery.RegisterAggregatedDiscoveryServiceServer(server, &passer{
 		istiod: discovery.NewAggregatedDiscoveryServiceClient(connection),
 		edit:   edit,
