@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,7 +17,7 @@ from typing import Any
 from lab.processes import Children, children
 from tests.mesh.kubernetes import Api
 from tests.mesh.networks import GATEWAY, Network, plug_in
-from tests.mesh.stand_in import ACCESS_LOG
+from tests.mesh.stand_in import ACCESS_LOG, EXPORTED_PREFIX
 
 Json = dict[str, Any]
 
@@ -25,7 +26,8 @@ READY_SECONDS = 30.0
 ADMIN, STATUS, HEALTH, METRICS = 15000, 15020, 15021, 15090
 NODE = "node-1"
 
-_ACCESS_SECONDS = 5.0
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 @dataclass(frozen=True)
@@ -62,15 +64,33 @@ class Pod:
         """Return what Prometheus would scrape of Envoy."""
         return self.get("/stats/prometheus", port=METRICS)
 
+    def samples(self) -> list[tuple[str, dict[str, str], float]]:
+        """Return them as (name, labels, value), the stand-in's under Istio's names."""
+        found = []
+        for line in self.metrics().splitlines():
+            if line and not line.startswith("#"):
+                name, labels, value = _SAMPLE.fullmatch(line).groups()  # type: ignore[union-attr]
+                pairs = dict(_LABEL.findall(labels or ""))
+                found.append((name.removeprefix(EXPORTED_PREFIX), pairs, float(value)))
+        return found
+
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples that have these labels."""
+        return sum(
+            value
+            for found, pairs, value in self.samples()
+            if found == name and labels.items() <= pairs.items()
+        )
+
     def config(self, what: str) -> list[Json]:
         """Return the sections of Envoy's configuration dump of a resource, as `dynamic_listeners`."""
         return list(json.loads(self.get(f"/config_dump?resource={what}")).get("configs", []))
 
     def log(self) -> list[Json]:
         """Return the access log of our chains, whose buffer is flushed first."""
-        self.get("/reopen_logs", method="POST")
         file = self.folder / ACCESS_LOG
-        return [json.loads(line) for line in file.read_text().splitlines()] if file.exists() else []
+        self.get("/reopen_logs", method="POST")
+        return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
 
     def is_ready(self) -> bool:
         """Whether the startup probe that Istio injects would succeed."""
@@ -122,16 +142,16 @@ def running(
         _mount(api, made, own)
         proxy = proxy_of(made)
         environment = _environment(made, proxy)
-        family.start(
+        sidecar = family.start(
             f"{name}'s sidecar",
-            network.command(
+            network.container(
                 # The kubelet sets no variable but the container's.
                 [
                     *("env", "-i", *(f"{key}={value}" for key, value in environment.items())),
                     os.fspath(agent),
                     *(_expanded(one, environment) for one in proxy["args"]),
                 ],
-                user=PROXY_USER,
+                PROXY_USER,
             ),
             log=own / "sidecar.log",
             folder=own,
@@ -142,6 +162,7 @@ def running(
                 pod.wait_until_ready()
             yield pod
         finally:
+            os.kill(sidecar, signal.SIGKILL)  # it would drain first
             api.delete("v1", "Pod", namespace, name)
             network.close()
 

@@ -273,7 +273,7 @@ class Mesh:
 
 
 @contextmanager
-def running(pair: Pair, say: Callable[[str], None]) -> Iterator[Mesh]:
+def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> Iterator[Mesh]:
     """Run a mesh with the tests' stack applied, until the block ends."""
     # Not pytest's folder: the sidecars' user must be able to enter it.
     folder = Path(tempfile.mkdtemp(prefix="mesh-"))
@@ -299,7 +299,8 @@ def running(pair: Pair, say: Callable[[str], None]) -> Iterator[Mesh]:
                     mesh._istiod.stop()
                 world.close()
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if not keep:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _programs(pair: Pair, folder: Path) -> dict[str, Path]:

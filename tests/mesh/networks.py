@@ -94,10 +94,19 @@ class Network:
             raise
         return made
 
-    def command(self, command: Sequence[str], *, user: int | None = None) -> list[str]:
-        """Return what runs `command` in there, as this user."""
-        as_user = ["setpriv", f"--reuid={user}", f"--regid={user}", "--clear-groups"]
-        return ["nsenter", f"--net={self.path}", *(as_user if user else []), *command]
+    def command(self, command: Sequence[str]) -> list[str]:
+        """Return what runs `command` in there."""
+        return ["nsenter", f"--net={self.path}", *command]
+
+    def container(self, command: Sequence[str], user: int) -> list[str]:
+        """Return what runs `command` in there as this user, with whatever it starts.
+
+        All of it is gone once this process is killed: its first process dies with it, and the
+        kernel then ends the rest of their process namespace.
+        """
+        alone = ["unshare", "--pid", "--fork"]
+        identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups", "--pdeathsig=KILL"]
+        return self.command([*alone, "setpriv", *identity, *command])
 
     def run(self, *lines: str) -> None:
         """Run short commands to their end, one after another."""

@@ -24,6 +24,10 @@ Json = dict[str, Any]
 ACCESS_LOG = "access.log"
 """In the pod's own folder."""
 
+STAT_PREFIX = "istiocustom"
+EXPORTED_PREFIX = f"envoy_{STAT_PREFIX}_"
+"""Istio's Envoy exports without it."""
+
 _TYPE = "type.googleapis.com/envoy"
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _FIELDS = {
@@ -55,6 +59,7 @@ def edited(resource: Json) -> tuple[Json, list[str]]:
     for chain in chains:
         if chain.get("name", "").startswith(CLUSTER_PREFIX):
             replace_istio_stats(chain)
+            _name_as_istio(chain)
             _log_accesses(chain)
             done.append("istio.stats of our chains -> Envoy's stats access logger, same CEL")
         for one in chain.get("filters", ()):
@@ -75,6 +80,12 @@ def _known(filters: Iterable[Json], done: list[str]) -> list[Json]:
         else:
             kept.append(one)
     return kept
+
+
+def _name_as_istio(chain: Json) -> None:
+    """Give the stand-in's statistics istio.stats' own prefix: Istio's rules go by it."""
+    for logger in chain["filters"][-1]["typed_config"].get("access_log", ()):
+        logger["typed_config"]["stats_scope"]["prefix"] = STAT_PREFIX
 
 
 def _log_accesses(chain: Json) -> None:
