@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +17,13 @@ from tests.mesh.vendors import Servers
 from tests.mesh.versions import PAIRS
 
 
-@pytest.fixture(scope="session", params=PAIRS[:1], ids=lambda pair: f"istio-{pair.istio}")
+Record = Callable[[str, object], None]
+
+RESULTS = Path(__file__).with_name("results")
+"""What a run with MESH_RECORD=1 measured, by pair: docs/compatibility.md is made from it."""
+
+
+@pytest.fixture(scope="session", params=PAIRS[:1], ids=lambda pair: pair.name)
 def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
     reason = why_not()
     if reason:
@@ -29,3 +37,20 @@ def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
 def servers(mesh: Mesh) -> Iterator[Servers]:
     with vendors.serving(mesh.world, mesh.folder) as running:
         yield running
+
+
+@pytest.fixture
+def record(mesh: Mesh, request: pytest.FixtureRequest) -> Record:
+    """Tell a measured figure, and keep it where the documentation is made from it."""
+    test = request.node.originalname
+
+    def tell(what: str, value: object) -> None:
+        print(f"\n{mesh.pair.name}: {what}: {value}")
+        if os.environ.get("MESH_RECORD") == "1":
+            file = RESULTS / f"{mesh.pair.name}.json"
+            kept = json.loads(file.read_text()) if file.exists() else {}
+            kept.setdefault(test, {})[what] = value
+            RESULTS.mkdir(exist_ok=True)
+            file.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+
+    return tell

@@ -30,7 +30,7 @@ _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Pod:
     """A running sidecar and the place where its crawler would be."""
 
@@ -40,6 +40,11 @@ class Pod:
     family: Children
     manifest: Json
     """As the API server keeps it: after injection."""
+
+    @property
+    def node(self) -> str:
+        """Its name in xDS."""
+        return f"{self.name}.{self.manifest['metadata']['namespace']}"
 
     def get(self, path: str, port: int = ADMIN, method: str = "GET") -> str:
         """Ask a port of the sidecar's own."""
@@ -125,7 +130,7 @@ def running(
     """Create a pod and run its sidecar, until the block ends."""
     made = api.create(manifest)
     namespace, name = made["metadata"]["namespace"], made["metadata"]["name"]
-    own = folder / f"pod-{name}"
+    own = folder / f"pod-{number}-{name}"
     own.mkdir()
     with children() as family:
         network = Network(family, name, own)

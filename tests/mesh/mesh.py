@@ -134,6 +134,14 @@ class Mesh:
 
     # ---- pods
 
+    def namespace(self, name: str, labels: Mapping[str, str]) -> None:
+        """Make one that pods can live in, as the controllers that are not here would."""
+        metadata = {"name": name, "labels": dict(labels)}
+        self.api.apply({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata})
+        account = {"name": "default", "namespace": name}
+        self.api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
+        self.until(lambda: "istio-ca-root-cert" in self.api.names("v1", "ConfigMap", name))
+
     def pod_manifest(
         self,
         name: str,
@@ -243,14 +251,14 @@ class Mesh:
         lines = (self.folder / "xds.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines if line.endswith("}")]
 
-    def sent(self, pod: str, type_: str, name: str, namespace: str = CRAWLERS) -> Json:
+    def sent(self, pod: kubelet.Pod, type_: str, name: str) -> Json:
         """Return a resource as istiod last sent it, decoded, before the relay's edit."""
-        file = self.folder / "xds" / f"{pod}.{namespace}" / type_ / f"{name}.json"
+        file = self.folder / "xds" / pod.node / type_ / f"{name}.json"
         return dict(json.loads(file.read_text()))
 
     def settled(self, pods: Sequence[kubelet.Pod], since: float, seconds: float = 15.0) -> None:
         """Wait until each pod has acknowledged all that was pushed after `since` (time.time())."""
-        names = {f"{pod.name}.{CRAWLERS}" for pod in pods}
+        names = {pod.node for pod in pods}
 
         def quiet() -> bool:
             events = [e for e in self.passed() if e["node"] in names and e["time"] > since]
@@ -292,6 +300,7 @@ def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> It
             try:
                 mesh.until(lambda: _validates(mesh.api), START_SECONDS, "istiod's webhooks fail")
                 _start_relay(mesh, programs["meshlab"])
+                mesh.namespace(CRAWLERS, files[f"_cluster/Namespace-{CRAWLERS}.yaml"]["metadata"]["labels"])
                 mesh.up(files)
                 yield mesh
             finally:
@@ -367,9 +376,6 @@ def _install(
     node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": kubelet.NODE}}
     info = {"kubeletVersion": "v1.37.2"}
     api.set_status(api.apply(node), {"nodeInfo": _node_info(info)})
-    for namespace in (CRAWLERS, "default"):
-        account = {"name": "default", "namespace": namespace}
-        api.apply({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": account})
 
 
 def _node_info(known: Json) -> Json:

@@ -124,7 +124,8 @@ def build_world(family: Children, folder: Path) -> Network:
     """Return the world, with a bridge that pods will be plugged into."""
     world = Network(family, "world", folder)
     world.run(
-        "ip link add pods type bridge",
+        # Its own, or it would take another with each pod, and the others' packets were lost.
+        "ip link add pods address 02:00:00:00:00:01 type bridge",
         f"ip addr add {GATEWAY}/16 dev pods",
         f"ip -6 addr add {GATEWAY6}/64 dev pods nodad",
         "ip link set pods up",

@@ -12,6 +12,7 @@ import pytest
 
 from components.attribution.stats import SCRAPED_METRICS, SETUP_METRIC
 from tests.mesh import crawler
+from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
 from tests.mesh.mesh import Mesh
 from tests.mesh.vendors import BANNER, Servers
@@ -201,19 +202,16 @@ def test_what_is_no_vendors_passes_byte_for_byte(
 
 
 def test_a_server_that_speaks_first_is_not_delayed(
-    mesh: Mesh, pod: Pod, servers: Servers, record_property: Callable[[str, object], None]
+    mesh: Mesh, pod: Pod, servers: Servers, record: Record
 ) -> None:
     """Outside the HTTP ports, our listener filters cost a stranger's first byte nothing."""
     with mesh.pod("other-1", labels={"app": "other"}) as without:
         ratios = []
-        for _ in range(5):  # blocks: a busy machine is busy for both, or the block is dropped
-            times: dict[str, list[float]] = {"ours": [], "theirs": []}
-            for _ in range(60):
-                times["ours"].append(crawler.banner(pod, OUTSIDE, 25)[1])
-                times["theirs"].append(crawler.banner(without, OUTSIDE, 25)[1])
-            ratios.append(
-                statistics.median(times["ours"]) / statistics.median(times["theirs"])
-            )
-    record_property("first byte, ratio of medians", [round(ratio, 3) for ratio in ratios])
-    print(f"first byte with our filters / without: {min(ratios):.3f} .. {max(ratios):.3f}")
+        for _ in range(5):  # a busy machine disturbs some blocks, and seldom all of them
+            times: dict[Pod, list[float]] = {pod: [], without: []}
+            for turn in range(60):  # in turn the first: who follows finds warm caches
+                for one in (pod, without) if turn % 2 else (without, pod):
+                    times[one].append(crawler.banner(one, OUTSIDE, 25)[1])
+            ratios.append(statistics.median(times[pod]) / statistics.median(times[without]))
+    record("first byte of a stranger, with our filters / without", f"{min(ratios):.3f}")
     assert min(ratios) <= 1.05

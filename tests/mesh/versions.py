@@ -21,6 +21,10 @@ class Pair:
     istio: str
     envoy: str
 
+    @property
+    def name(self) -> str:
+        return f"istio-{self.istio}-envoy-{self.envoy}"
+
     def program(self, name: str) -> Path:
         """Return one of Istio's programs, built if need be."""
         return find(f"istio-{self.istio}/{name}")
