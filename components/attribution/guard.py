@@ -75,7 +75,8 @@ def refuse_undeployable(
     """
     together = groups(vendors)
     findings = [*_too_large(vendors, filters), *_too_many_together(together, filters)]
-    findings += [*_without_cluster(filters), *_wrong_scripts(vendors, together, filters)]
+    findings += [*_without_cluster(filters), *_without_opaque_chain(filters)]
+    findings += _wrong_scripts(vendors, together, filters)
     if envoy is not None and not findings:
         findings += _refused_by_envoy(envoy, filters)
     if findings:
@@ -132,6 +133,24 @@ def _without_cluster(filters: Mapping[str, Json]) -> Iterator[str]:
                     f"EnvoyFilter {name}: chain {chain} leads to cluster {cluster}, which none "
                     "adds: its requests would get 503; this is a defect of the program, report it"
                 )
+
+
+def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
+    chains = [
+        patch["patch"]["value"]
+        for spec in filters.values()
+        for patch in spec["configPatches"]
+        if patch["applyTo"] == "FILTER_CHAIN"
+    ]
+    matches = {chain["name"]: dict(chain["filter_chain_match"]) for chain in chains}
+    for name, match in matches.items():
+        # Envoy looks for the address first and never turns back: what is no HTTP would not take
+        # Istio's catch-all but be reset (tests/mesh/test_fail_open.py).
+        if match.pop("application_protocols", None) and match not in matches.values():
+            yield (
+                f"EnvoyFilters: chain {name} has no chain beside it for what is not HTTP: TLS and "
+                "SOCKS5 to its addresses would be reset; this is a defect of the program, report it"
+            )
 
 
 def _wrong_scripts(

@@ -58,6 +58,7 @@ def lab_values(folder: Path) -> Json:
                     "ISTIO_BOOTSTRAP": f"{folder}/bin/bootstrap",
                     "ISTIOD_SAN": ISTIOD,
                     "XDS_ROOT_CA": f"{folder}/relay.pem",  # the relay's; certificates are istiod's
+                    "CLOUD_PLATFORM": "none",  # else the agent asks the clouds' metadata servers
                 },
             }
         },
