@@ -142,13 +142,13 @@ def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
         for patch in spec["configPatches"]
         if patch["applyTo"] == "FILTER_CHAIN"
     ]
-    matches = {chain["name"]: dict(chain["filter_chain_match"]) for chain in chains}
-    for name, match in matches.items():
+    matches = [chain["filter_chain_match"] for chain in chains]
+    for chain in chains:
         # Envoy looks for the address first and never turns back: what is no HTTP would not take
         # Istio's catch-all but be reset (tests/mesh/test_fail_open.py).
-        if match.pop("application_protocols", None) and match not in matches.values():
+        if {"prefix_ranges": chain["filter_chain_match"]["prefix_ranges"]} not in matches:
             yield (
-                f"EnvoyFilters: chain {name} has no chain beside it for what is not HTTP: TLS and "
+                f"EnvoyFilters: chain {chain['name']} has no chain beside it for what is not HTTP: TLS and "
                 "SOCKS5 to its addresses would be reset; this is a defect of the program, report it"
             )
 
