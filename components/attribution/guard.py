@@ -70,15 +70,15 @@ def refuse_undeployable(
     Raises:
         SettingsError: an object is larger than the cluster's store can hold or has too long a
             name, the ranges or the vendors of one address are more than Envoy can tell apart, a
-            chain lacks a cluster, a script does not load or names another vendor than the
+            chain lacks a cluster or its pair, a script does not load or names another vendor than the
             catalogue, or Envoy refuses it all.
     """
     together = groups(vendors)
     findings = [*_too_large(vendors, filters), *_too_many_together(together, filters)]
-    findings += [*_without_cluster(filters), *_without_opaque_chain(filters)]
-    findings += _wrong_scripts(vendors, together, filters)
+    findings += [*_without_cluster(filters), *_wrong_scripts(vendors, together, filters)]
     if envoy is not None and not findings:
         findings += _refused_by_envoy(envoy, filters)
+    findings = findings or [*_without_opaque_chain(filters)]
     if findings:
         raise SettingsError(findings)
 
