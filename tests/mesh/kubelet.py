@@ -6,7 +6,6 @@ import http.client
 import json
 import os
 import re
-import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -167,7 +166,7 @@ def running(
                 pod.wait_until_ready()
             yield pod
         finally:
-            os.kill(sidecar, signal.SIGKILL)  # it would drain first
+            family.kill(sidecar)  # politely asked, it would drain first
             api.delete("v1", "Pod", namespace, name)
             network.close()
 

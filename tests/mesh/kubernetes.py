@@ -33,6 +33,8 @@ class Api:
     def __init__(self, world: Network) -> None:
         self._world = world
         self._paths: dict[tuple[str, str], tuple[str, bool]] = {}
+        self.warnings: list[str] = []
+        """What the server, or a webhook, had to say beside its answers."""
 
     def call(self, method: str, path: str, body: Any = None, content: str = "json") -> Json:
         connection = http.client.HTTPConnection(GATEWAY, PORT)
@@ -44,6 +46,7 @@ class Api:
             connection.request(method, path, json.dumps(body) if body else None, headers)
             answer = connection.getresponse()
             text = answer.read().decode()
+        self.warnings += answer.headers.get_all("Warning", [])
         if answer.status >= 300:
             message = json.loads(text).get("message", text) if text[:1] == "{" else text
             raise ApiError(f"{method} {path}: {answer.status}: {message}")

@@ -89,7 +89,7 @@ class Mesh:
     api: Api
     files: dict[str, Json]
     """What is applied at present, as rendered."""
-    _istiod: Children | None = None
+    _istiod: int | None = None
     _deployment: Json = field(default_factory=dict)
     _pods: int = 0
 
@@ -183,10 +183,18 @@ class Mesh:
             yield pod
 
     @contextmanager
-    def pods(self, names: Sequence[str], **of: Any) -> Iterator[list[kubelet.Pod]]:
+    def pods(
+        self,
+        names: Sequence[str],
+        labels_of: Callable[[str], Mapping[str, str]] = lambda _: {},
+        **of: Any,
+    ) -> Iterator[list[kubelet.Pod]]:
         """Run several; all start before any is waited for."""
         with ExitStack() as stack:
-            started = [stack.enter_context(self.pod(name, wait=False, **of)) for name in names]
+            started = [
+                stack.enter_context(self.pod(name, wait=False, labels=labels_of(name), **of))
+                for name in names
+            ]
             for one in started:
                 one.wait_until_ready()
             yield started
@@ -194,8 +202,7 @@ class Mesh:
     # ---- istiod
 
     def start_istiod(self) -> None:
-        """Start it and wait until it is ready, its webhooks too."""
-        self._istiod = children_of_istiod = Children()
+        """Start it and wait until it is ready."""
         container = self._deployment["spec"]["template"]["spec"]["containers"][0]
         environment = {
             one["name"]: one["value"] for one in container["env"] if "value" in one
@@ -207,21 +214,22 @@ class Mesh:
         }
         own = self.folder / "istiod"
         own.mkdir(exist_ok=True)
-        children_of_istiod.start(
+        self._istiod = self.family.start(
             "istiod",
-            self.world.command(
-                [os.fspath(self.folder / "bin" / "pilot-discovery"), *container["args"]]
-            ),
+            self.world.command([f"{self.folder}/bin/pilot-discovery", *container["args"]]),
             log=own / f"istiod-{time.monotonic_ns()}.log",
             environment=environment,
             folder=own,
         )
         self.until(lambda: self._answers(8080, "/ready"), START_SECONDS, "istiod is not ready")
 
-    def stop_istiod(self) -> None:
+    def kill_istiod(self) -> None:
         assert self._istiod is not None
-        self._istiod.stop()
-        self._istiod = None
+        self.family.kill(self._istiod)
+
+    def istiod_rss_mb(self) -> float:
+        status = Path(f"/proc/{self._istiod}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def istiod(self, path: str, port: int = 15014) -> str:
         """Ask istiod's own pages: metrics, or /debug on port 8080."""
@@ -305,8 +313,6 @@ def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> It
                 mesh.up(files)
                 yield mesh
             finally:
-                if mesh._istiod is not None:
-                    mesh._istiod.stop()
                 world.close()
     finally:
         if not keep:

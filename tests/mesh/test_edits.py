@@ -130,7 +130,6 @@ def _observed(mesh: Mesh, pod: Pod, load: Load, what: str, record: Record) -> It
     record(
         what,
         {
-            "requests": load.requests > 200,
             "failed requests": len(load.failed),
             "tunnels cut of 200": len(load.cut),
             "whose": dict(sorted(Counter(one.target for one in load.cut).items())),

@@ -1,0 +1,146 @@
+"""A thousand sidecars on one istiod: what a push weighs, and how long an edit takes to reach all.
+
+The sidecars' xDS is real, with a real pod's metadata; their Envoys are left out, but for one.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from components.attribution.render import envoy_filters
+from lab.processes import Children
+from settings.model import Vendor
+from tests.mesh.conftest import Record
+from tests.mesh.kubelet import Pod
+from tests.mesh.mesh import CRAWLERS, Mesh
+
+Json = dict[str, Any]
+
+SIDECARS = 1000
+ARRIVAL_SECONDS = 30.0  # the goal for an edit of one range
+
+
+class Fleet:
+    """Sidecars without their Envoys: `meshlab clients`."""
+
+    def __init__(self, mesh: Mesh, like: Pod) -> None:
+        node = json.loads(like.get("/config_dump?mask=bootstrap"))["configs"][0]["bootstrap"]["node"]
+        command = [
+            f"{mesh.folder}/bin/meshlab",
+            "clients",
+            "--istiod=127.0.0.1:15010",
+            f"--count={SIDECARS}",
+            f"--namespace={CRAWLERS}",
+            f"--metadata={json.dumps(node['metadata'])}",
+        ]
+        self._process = subprocess.Popen(
+            mesh.world.command(command),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def ask(self, command: str) -> Json:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(command, file=self._process.stdin, flush=True)
+        return dict(json.loads(self._process.stdout.readline()))
+
+    def close(self) -> None:
+        self._process.kill()
+        self._process.wait()
+
+
+@contextmanager
+def _fleet(mesh: Mesh, like: Pod) -> Iterator[Fleet]:
+    fleet = Fleet(mesh, like)
+    try:
+        yield fleet
+    finally:
+        fleet.close()
+
+
+def _files(ranges: int, more: tuple[str, ...] = ()) -> dict[str, Json]:
+    """Return what is rendered for five vendors that have so many ranges together."""
+    each = ranges // 5
+    vendors = [
+        Vendor(
+            name=f"vendor-{name}",
+            cidrs=(
+                *(f"10.{32 + index}.{n // 256}.{n % 256}/32" for n in range(each)),
+                *(more if index == 0 else ()),
+            ),
+            http_ports=(3128,),
+        )
+        for index, name in enumerate("abcde")
+    ]
+    filters = envoy_filters(vendors, patience_seconds=10, selector={"app": "crawler"})
+    return {
+        name: {
+            "apiVersion": "networking.istio.io/v1alpha3",
+            "kind": "EnvoyFilter",
+            "metadata": {"name": name, "namespace": CRAWLERS},
+            "spec": spec,
+        }
+        for name, spec in filters.items()
+    }
+
+
+def _rss_mb(pod: Pod) -> float:
+    return json.loads(pod.get("/memory"))["total_physical_bytes"] and _resident_mb(pod)
+
+
+def _resident_mb(pod: Pod) -> float:
+    """Return the resident memory of a pod's Envoy."""
+    for process in os.listdir("/proc"):
+        if process.isdigit():
+            try:
+                command = open(f"/proc/{process}/cmdline").read()
+                inside = os.readlink(f"/proc/{process}/ns/net") == os.readlink(pod.network.path)
+            except OSError:
+                continue
+            if inside and "/bin/envoy" in command.split("\0")[0]:
+                status = open(f"/proc/{process}/status").read()
+                return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+    raise AssertionError("no Envoy")
+
+
+@pytest.mark.parametrize("ranges", [100, 10_000])
+def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, ranges: int, record: Record) -> None:
+    whole = mesh.files
+    try:
+        with mesh.pod("crawler-bare-envoy", labels={"app": "other"}) as without:
+            plain_mb = _resident_mb(without)
+        alone_mb = mesh.istiod_rss_mb()
+        mesh.up(_files(ranges))
+        with mesh.pod("crawler-like") as like, _fleet(mesh, like) as fleet:
+            first = fleet.ask("report 3s")
+            assert first["clients"] == SIDECARS
+            fleet.ask("mark")
+            mesh.up(_files(ranges, ("10.45.0.0/16",)))
+            edit = fleet.ask("report 3s")
+            record(
+                f"{ranges} ranges, {SIDECARS} sidecars",
+                {
+                    "pushed to a starting sidecar, kB": round(first["bytes"] / SIDECARS / 1e3),
+                    "pushed to each for an edit of one range, kB": round(
+                        edit["bytes"] / SIDECARS / 1e3
+                    ),
+                    "all started within seconds": round(first["last_seconds"]),
+                    "edit acknowledged by the last after seconds": round(edit["last_seconds"], 1),
+                    "istiod's added RSS, MB": round(mesh.istiod_rss_mb() - alone_mb),
+                    "Envoy's added RSS, MB": round(_resident_mb(like) - plain_mb),
+                },
+            )
+            assert edit["clients"] == SIDECARS
+            if ranges == 100:
+                assert edit["last_seconds"] <= ARRIVAL_SECONDS
+    finally:
+        mesh.up(whole)
