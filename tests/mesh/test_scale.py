@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import pytest
-
 from components.attribution.render import envoy_filters
 from lab.processes import Children
 from settings.model import Vendor
@@ -24,6 +22,7 @@ from tests.mesh.mesh import CRAWLERS, Mesh
 Json = dict[str, Any]
 
 SIDECARS = 1000
+QUIET = "2s"
 ARRIVAL_SECONDS = 30.0  # the goal for an edit of one range
 
 
@@ -67,7 +66,7 @@ def _fleet(mesh: Mesh, like: Pod) -> Iterator[Fleet]:
         fleet.close()
 
 
-def _files(ranges: int, more: tuple[str, ...] = ()) -> dict[str, Json]:
+def _files(mesh: Mesh, ranges: int, more: tuple[str, ...] = ()) -> dict[str, Json]:
     """Return what is rendered for five vendors that have so many ranges together."""
     each = ranges // 5
     vendors = [
@@ -82,7 +81,8 @@ def _files(ranges: int, more: tuple[str, ...] = ()) -> dict[str, Json]:
         for index, name in enumerate("abcde")
     ]
     filters = envoy_filters(vendors, patience_seconds=10, selector={"app": "crawler"})
-    return {
+    sidecars = {name: one for name, one in mesh.files.items() if one.get("kind") == "Sidecar"}
+    return sidecars | {
         name: {
             "apiVersion": "networking.istio.io/v1alpha3",
             "kind": "EnvoyFilter",
@@ -91,10 +91,6 @@ def _files(ranges: int, more: tuple[str, ...] = ()) -> dict[str, Json]:
         }
         for name, spec in filters.items()
     }
-
-
-def _rss_mb(pod: Pod) -> float:
-    return json.loads(pod.get("/memory"))["total_physical_bytes"] and _resident_mb(pod)
 
 
 def _resident_mb(pod: Pod) -> float:
@@ -112,35 +108,43 @@ def _resident_mb(pod: Pod) -> float:
     raise AssertionError("no Envoy")
 
 
-@pytest.mark.parametrize("ranges", [100, 10_000])
-def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, ranges: int, record: Record) -> None:
+def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None:
     whole = mesh.files
+    with mesh.pod("crawler-bare-envoy", labels={"app": "other"}) as without:
+        plain_mb = _resident_mb(without)
+    alone_mb = mesh.istiod_rss_mb()
     try:
-        with mesh.pod("crawler-bare-envoy", labels={"app": "other"}) as without:
-            plain_mb = _resident_mb(without)
-        alone_mb = mesh.istiod_rss_mb()
-        mesh.up(_files(ranges))
+        mesh.up(_files(mesh, 100))
         with mesh.pod("crawler-like") as like, _fleet(mesh, like) as fleet:
-            first = fleet.ask("report 3s")
-            assert first["clients"] == SIDECARS
-            fleet.ask("mark")
-            mesh.up(_files(ranges, ("10.45.0.0/16",)))
-            edit = fleet.ask("report 3s")
+            started = fleet.ask(f"report {QUIET}")
             record(
-                f"{ranges} ranges, {SIDECARS} sidecars",
-                {
-                    "pushed to a starting sidecar, kB": round(first["bytes"] / SIDECARS / 1e3),
-                    "pushed to each for an edit of one range, kB": round(
-                        edit["bytes"] / SIDECARS / 1e3
-                    ),
-                    "all started within seconds": round(first["last_seconds"]),
-                    "edit acknowledged by the last after seconds": round(edit["last_seconds"], 1),
-                    "istiod's added RSS, MB": round(mesh.istiod_rss_mb() - alone_mb),
-                    "Envoy's added RSS, MB": round(_resident_mb(like) - plain_mb),
-                },
+                f"{SIDECARS} sidecars start at once: the last has all after seconds",
+                round(started["last_seconds"]),
             )
-            assert edit["clients"] == SIDECARS
-            if ranges == 100:
-                assert edit["last_seconds"] <= ARRIVAL_SECONDS
+            for ranges in (100, 10_000):
+                if ranges > 100:
+                    fleet.ask("mark")
+                    mesh.up(_files(mesh, ranges))
+                    started = fleet.ask(f"report {QUIET}")
+                fleet.ask("mark")
+                mesh.up(_files(mesh, ranges, ("10.45.0.0/16",)))
+                edit = fleet.ask(f"report {QUIET}")
+                record(
+                    f"{ranges} ranges, {SIDECARS} sidecars",
+                    {
+                        "pushed for all of it, kB a sidecar": _kb_each(started),
+                        "pushed for an edit of one range, kB a sidecar": _kb_each(edit),
+                        "edit acknowledged by the last after seconds": round(edit["last_seconds"], 1),
+                        "istiod's added RSS, MB": round(mesh.istiod_rss_mb() - alone_mb),
+                        "Envoy's added RSS, MB": round(_resident_mb(like) - plain_mb),
+                    },
+                )
+                assert started["clients"] == edit["clients"] == SIDECARS
+                if ranges == 100:
+                    assert edit["last_seconds"] <= ARRIVAL_SECONDS
     finally:
         mesh.up(whole)
+
+
+def _kb_each(report: Json) -> int:
+    return round(report["bytes"] / SIDECARS / 1000)

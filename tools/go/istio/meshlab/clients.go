@@ -7,6 +7,7 @@ import (
 	"flag"
 	"fmt"
 	"hash/maphash"
+	"math/rand/v2"
 	"os"
 	"strings"
 	"sync"
@@ -30,13 +31,14 @@ const (
 	endpointType  = typePrefix + "endpoint.v3.ClusterLoadAssignment"
 	routeType     = typePrefix + "route.v3.RouteConfiguration"
 	extensionType = typePrefix + "core.v3.TypedExtensionConfig"
-	mostWaiting   = 2 * time.Minute
+	mostWaiting   = 3 * time.Minute
+	againAfter    = time.Second
 )
 
 // clients subscribes to what a sidecar subscribes to, many times over, and acknowledges it all.
 //
 // Commands on standard input, each answered by a line of JSON: "mark" sets the counters to zero;
-// "report QUIET" tells them once nothing came for QUIET (a duration).
+// "report QUIET" tells them once all have had something and nothing came for QUIET (a duration).
 func clients(arguments []string) error {
 	flags := flag.NewFlagSet("clients", flag.ExitOnError)
 	istiod := flags.String("istiod", "", "istiod's address for clear text")
@@ -50,40 +52,26 @@ func clients(arguments []string) error {
 	if err := meta.UnmarshalJSON([]byte(*nodeMetadata)); err != nil {
 		return fmt.Errorf("metadata: %w", err)
 	}
-	all := &fleet{names: map[uint64]named{}, seed: maphash.MakeSeed()}
+	all := &fleet{count: *count, names: map[uint64]named{}, seed: maphash.MakeSeed()}
 	all.mark()
-	failures := make(chan error, *count)
 	for number := range *count {
 		node := &core.Node{
 			Id: fmt.Sprintf("sidecar~10.98.%d.%d~scale-%d.%s~%s.svc.cluster.local",
 				number/250, number%250+1, number, *namespace, *namespace),
 			Metadata: meta,
 		}
-		go func() { failures <- all.run(*istiod, number, node) }()
+		go all.live(*istiod, number, node)
 	}
-	commands := make(chan string)
-	go func() {
-		for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
-			commands <- lines.Text()
-		}
-		close(commands)
-	}()
-	for {
-		select {
-		case err := <-failures:
+	for lines := bufio.NewScanner(os.Stdin); lines.Scan(); {
+		if err := all.obey(lines.Text()); err != nil {
 			return err
-		case command, open := <-commands:
-			if !open {
-				return nil
-			}
-			if err := all.obey(command); err != nil {
-				return err
-			}
 		}
 	}
+	return nil
 }
 
 type fleet struct {
+	count  int
 	mutex  sync.Mutex
 	names  map[uint64]named // by the hash of a resource: the same for all
 	seed   maphash.Seed
@@ -91,12 +79,15 @@ type fleet struct {
 	seen   report
 	byNode map[int]bool
 	wire   atomic.Int64
+	// How often istiod ended a stream.
+	refused atomic.Int64
 }
 
 type named struct{ endpoints, routes, extensions []string }
 
 type report struct {
 	Clients   int            `json:"clients"`
+	Refused   int64          `json:"refused"`
 	Responses int            `json:"responses"`
 	Bytes     int64          `json:"bytes"`
 	ByType    map[string]int `json:"bytes_by_type"`
@@ -136,12 +127,24 @@ func (f *fleet) settled(quiet time.Duration) report {
 		f.mutex.Lock()
 		last, passed := f.seen.Last, time.Since(f.start)
 		done := f.seen
-		done.Clients, done.Bytes = len(f.byNode), f.wire.Load()
+		done.Clients, done.Bytes, done.Refused = len(f.byNode), f.wire.Load(), f.refused.Load()
 		f.mutex.Unlock()
-		if passed > mostWaiting || (last > 0 && passed-time.Duration(last*1e9) > quiet) {
+		idle := passed - time.Duration(last*1e9)
+		if passed > mostWaiting || (done.Clients == f.count && idle > quiet) {
 			return done
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// live connects again whenever it is turned away, as agents do: istiod takes in so many a second.
+func (f *fleet) live(istiod string, number int, node *core.Node) {
+	for {
+		err := f.run(istiod, number, node)
+		if f.refused.Add(1) == 1 {
+			fmt.Fprintf(os.Stderr, "client %d: %v; it and others will connect again\n", number, err)
+		}
+		time.Sleep(againAfter + rand.N(againAfter))
 	}
 }
 
