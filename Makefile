@@ -12,9 +12,12 @@ MIX ?= crawl
 PORT_BASE ?= 3100
 SUITE ?=
 ONLY ?=
+STOPS ?=
+WINDOW ?= 1h
+PROMETHEUS_URL ?=
 out := $(if $(OUT),--out "$(OUT)")
 
-.PHONY: help setup demo demo-check which render test check format bench docs clean
+.PHONY: help setup demo demo-check audit which render test check format bench docs clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -35,6 +38,19 @@ demo: setup ## The whole system here until Ctrl-C, with a live table. PORT_BASE=
 demo-check: setup ## Generator, vendors and mesh must agree. N= BREAK=range|outcome|drop MIX=even
 	@exec $(PY) -m lab.check --count $(N) --break "$(BREAK)" --mix "$(MIX)" --port-base $(PORT_BASE) $(out)
 
+# A million counts of every protocol, unless told otherwise.
+audit_n = $(if $(filter file,$(origin N)),1000000,$(N))
+audit_mix = $(if $(filter file,$(origin MIX)),even,$(MIX))
+ifeq ($(PROMETHEUS_URL),)
+audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h
+	@exec $(PY) -m lab.audit --count $(audit_n) --break "$(BREAK)" --mix "$(audit_mix)" --stops "$(STOPS)" \
+	  --port-base $(PORT_BASE) $(out)
+else
+export PROMETHEUS_URL
+audit: .venv/installed
+	@exec $(PY) -m audit --window "$(WINDOW)" $(out)
+endif
+
 which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
 	@exec $(PY) -m settings.which "$(ADDRESS)" --stack "$(STACK)" $(out)
 
@@ -42,6 +58,7 @@ render: .venv/installed ## All manifests of a stack as files, without a cluster.
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
 test: setup ## All a change must pass. SUITE=unit|lua|program|rules|lab
+	@$(PY) -m tools.clients
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
 
 check: .venv/installed ## Format, lint and types.
@@ -58,4 +75,4 @@ docs: .venv/installed ## Write the generated pages.
 	@$(PY) -m settings.reference
 
 clean: ## Remove what the targets made here (not the per-user cache of binaries).
-	rm -rf .venv .demo rendered .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf tests/clients/node_modules .venv .demo rendered .pytest_cache .ruff_cache .mypy_cache .hypothesis

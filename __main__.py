@@ -13,7 +13,7 @@ from pulumi_kubernetes import Provider
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
-from components.contents import crawler_program, rule_files
+from components.contents import program_files, rule_files
 from components.grafana.component import GrafanaServer, GrafanaServerArgs
 from components.labels import labels
 from components.mesh.component import IstioInstall, IstioInstallArgs
@@ -21,9 +21,11 @@ from components.mesh.values import required_values
 from components.metrics.component import PrometheusServer, PrometheusServerArgs
 from components.metrics.thresholds import series_per_sidecar
 from components.namespaces.component import Namespaces, NamespacesArgs
+from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
 from components.traffic.component import LoadGenerator, LoadGeneratorArgs
+from components.traffic.plan import crawler_plan
 from dashboards.boards import boards
-from settings.checks import MONITORING_NAMESPACE
+from settings.checks import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.loading import SettingsError, settings_of_pulumi_config
 
 # The whole map, as the engine hands it over: asked key by key, a misspelt one would go unseen.
@@ -37,6 +39,7 @@ try:
         patience_seconds=settings.telemetry.patience,
         selector=settings.crawlers.selector,
     )
+    plan = crawler_plan(settings) if settings.load_generator.enabled else None
     envoy = envoy_here()
     refuse_undeployable(settings.vendors, filters, envoy)
     if envoy is None:
@@ -54,6 +57,7 @@ cluster = Provider(
     enable_config_map_mutable=True,
 )
 everywhere = pulumi.ResourceOptions(providers={"kubernetes": cluster})
+simulated_namespace = SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
 
 namespaces = Namespaces(
     "namespaces",
@@ -66,6 +70,7 @@ namespaces = Namespaces(
         istio_revision=settings.istio.revision,
         istio_installed=settings.istio.install,
         istio_cni=settings.istio.cni,
+        simulated_vendors=simulated_namespace,
     ),
     everywhere,
 )
@@ -102,10 +107,16 @@ prometheus = PrometheusServer(
         monitoring_namespace=MONITORING_NAMESPACE,
         crawler_namespaces=settings.crawlers.namespaces,
         istio_namespace=settings.istio.root_namespace,
+        simulated_vendors_namespace=simulated_namespace,
         watched={
             **namespaces.crawlers,
             settings.istio.root_namespace: namespaces.istio,
             MONITORING_NAMESPACE: namespaces.monitoring,
+            **(
+                {SIMULATED_NAMESPACE: namespaces.simulated_vendors}
+                if namespaces.simulated_vendors
+                else {}
+            ),
         },
         prometheus=settings.prometheus,
         rules=rule_files(),
@@ -127,17 +138,36 @@ grafana = GrafanaServer(
     everywhere,
 )
 
-if settings.load_generator.enabled:
+simulated_vendors = (
+    SimulatedVendors(
+        "simulated-vendors",
+        SimulatedVendorsArgs(
+            namespace=namespaces.simulated_vendors,
+            settings=settings,
+            program=program_files("vendor"),
+            monitoring_namespace=MONITORING_NAMESPACE,
+        ),
+        everywhere,
+    )
+    if namespaces.simulated_vendors
+    else None
+)
+
+if plan is not None:
     LoadGenerator(
         "load-generator",
         LoadGeneratorArgs(
             namespace=namespaces.crawlers[settings.crawlers.namespaces[0]],
-            load_generator=settings.load_generator,
-            patience_seconds=settings.telemetry.patience,
-            program=crawler_program(),
+            settings=settings,
+            plan=plan,
+            program=program_files("crawler"),
+            logins=simulated_vendors.logins if simulated_vendors else {},
             pod_labels=settings.crawlers.selector,
         ),
-        pulumi.ResourceOptions(providers={"kubernetes": cluster}, depends_on=[mesh, *attributions]),
+        pulumi.ResourceOptions(
+            providers={"kubernetes": cluster},
+            depends_on=[mesh, *attributions, *([simulated_vendors] if simulated_vendors else [])],
+        ),
     )
 
 pulumi.export("prometheusUrl", prometheus.url)

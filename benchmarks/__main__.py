@@ -1,4 +1,4 @@
-"""`make bench`: what attribution costs, measured in one run.
+"""`make bench`: what attribution and the generator cost, measured in one run.
 
 Machines are noisy and differ: a ratio of two figures taken in turn on one machine holds, a time
 by itself does not. Exit codes: 0 measured, 1 a goal was missed, 2 could not run.
@@ -11,7 +11,16 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from benchmarks import idle_sockets, ranges, sidecar_cpu, squid, tunnels
+from benchmarks import (
+    generator_cpu,
+    generator_memory,
+    generator_pace,
+    idle_sockets,
+    ranges,
+    sidecar_cpu,
+    squid,
+    tunnels,
+)
 from benchmarks.measure import Measure, table
 from lab.processes import LabError, StopRequested, stop_on_signals
 from tools.reports import write_report
@@ -24,6 +33,10 @@ BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "tunnel-throughput": tunnels.throughput,
     "tunnel-memory": tunnels.memory,
     "idle-sockets": idle_sockets.left_behind,
+    "generator-cpu": generator_cpu.against_aiohttp,
+    "generator-pace": generator_pace.start_lag,
+    "generator-memory": generator_memory.over_time,
+    "generator-tunnels": generator_memory.open_tunnels,
 }
 
 

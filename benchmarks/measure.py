@@ -7,13 +7,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Unit = Literal["x", "MB", "s", "sockets"]
+Unit = Literal["x", "MB", "s", "ms", "sockets", "counts"]
 """`x` is a ratio; MB are 10^6 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A figure, the goal it should not exceed (None: only reported), and what stands behind it.
+    """A figure, its goal (None: only reported), and what stands behind it.
+
+    The figure should not exceed its goal, or reach it where that is `at_least`.
 
     `value` is None where it could not be measured; the note says why.
     """
@@ -22,11 +24,14 @@ class Measure:
     value: float | None
     unit: Unit = "x"
     goal: float | None = None
+    at_least: bool = False
     note: str
 
     @property
     def met(self) -> bool | None:
-        return None if self.goal is None or self.value is None else self.value <= self.goal
+        if self.goal is None or self.value is None:
+            return None
+        return self.value >= self.goal if self.at_least else self.value <= self.goal
 
     def as_json(self) -> dict[str, Any]:
         return {
@@ -66,6 +71,7 @@ def table(measures: Sequence[Measure]) -> str:
     for measure in measures:
         met = {None: "-", True: "yes", False: "no"}[measure.met]
         value, goal = _figure(measure.value, measure.unit), _figure(measure.goal, measure.unit)
+        goal = f">= {goal}" if measure.at_least else goal
         cells.append((measure.name, value, goal, met, measure.note))
     widths = [max(len(row[column]) for row in cells) for column in range(4)]
     lines = []

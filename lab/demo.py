@@ -32,6 +32,7 @@ REFRESH_SECONDS = 2.0
 SILENT_SECONDS = 60.0
 FILLING_SECONDS = RATE_WINDOW_SECONDS + 5  # and some for the start
 REQUESTS_PER_SECOND = 300
+ENDPOINTS = FOLDER / "endpoints.json"  # while it runs, for whoever wants to join in
 
 # Column key (of the Fleet board's queries), heading, factor, format.
 COLUMNS = (
@@ -108,16 +109,16 @@ def _run(options: argparse.Namespace, started: float) -> None:
         for stand_in in (*STAND_INS, WINDOW_STAND_IN):
             _say(f"stand-in    {stand_in}")
         lab.start_crawler(count=None, requests_per_second=options.requests_per_second)
-        endpoints = _write_endpoints(lab)
-        _say(f"crawler     {lab.crawler_url}  ({options.requests_per_second} requests/s)")
-        for endpoint in lab.endpoints:
-            _say(f"proxy       http://{plan.authority(endpoint)}  {endpoint.vendor}")
-        _say(f"endpoints   {(FOLDER / 'endpoints.json').relative_to(ROOT)}")
-        _say("\n".join(("", *LEGEND, "Ctrl-C ends it. The first rows take some seconds.")))
         try:
+            _write_endpoints(lab)
+            _say(f"crawler     {lab.crawler_url}  ({options.requests_per_second} requests/s)")
+            for endpoint in lab.endpoints:
+                _say(f"proxy       http://{plan.authority(endpoint)}  {endpoint.vendor}")
+            _say(f"endpoints   {ENDPOINTS.relative_to(ROOT)}")
+            _say("\n".join(("", *LEGEND, "Ctrl-C ends it. The first rows take some seconds.")))
             _show(lab, started)
         finally:
-            endpoints.unlink(missing_ok=True)
+            ENDPOINTS.unlink(missing_ok=True)
 
 
 def _show(lab: Lab, started: float) -> None:
@@ -149,7 +150,7 @@ def measure(lab: Lab) -> Table:
     }
 
 
-def _write_endpoints(lab: Lab) -> Path:
+def _write_endpoints(lab: Lab) -> None:
     endpoints = {
         "prometheus": lab.prometheus_url,
         "envoy_admin": lab.envoy_url,
@@ -162,10 +163,8 @@ def _write_endpoints(lab: Lab) -> Path:
             for vendor in dict.fromkeys(endpoint.vendor for endpoint in lab.endpoints)
         },
     }
-    FOLDER.mkdir(exist_ok=True)
-    file = FOLDER / "endpoints.json"
-    file.write_text(json.dumps(endpoints, indent=1) + "\n")
-    return file
+    ENDPOINTS.parent.mkdir(exist_ok=True)
+    ENDPOINTS.write_text(json.dumps(endpoints, indent=1) + "\n")
 
 
 def _say(line: str) -> None:

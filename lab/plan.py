@@ -28,6 +28,8 @@ MIXES = {
 UNINSPECTED_MIX = {"http": 0.2, "tunnel": 0.2, "tls": 0.2, "socks5": 0.2, "h2c": 0.2}
 """Of a vendor of which nothing is looked into: all of it counts as opaque."""
 
+LONGEST_PAUSE_SECONDS = 86_400.0  # of a crawler that has done its counts
+
 CREDENTIALS_VARIABLE = "LAB_PROXY_CREDENTIALS"
 
 # Shares of each vendor's requests, so that every outcome occurs hundreds of times in 100,000.
@@ -47,6 +49,19 @@ FAULTS = {
     "target-error": 0.03,
     "vendor-error": 0.02,
 }
+RARER_FAULTS = {
+    "ban-page": 0.003,
+    "captcha-page": 0.003,
+    "close-inside": 0.003,
+    "garbage": 0.003,
+    "reset-inside": 0.003,
+    "vendor-error-502": 0.003,
+    "vendor-error-504": 0.003,
+    "vendor-error-522": 0.003,
+    "vendor-error-525": 0.003,
+}
+"""Kinds of the same outcomes: with them, all that a simulated vendor knows."""
+
 QUOTA_DIALECT = {"quota": 0.002, "quota-dialect": 0.02}
 """Added for a vendor whose stack entry has an outcome rule: it words "quota" as 407."""
 
@@ -224,6 +239,30 @@ def crawler_plan(
         ],
         "mix": MIXES[mix],
         "target": {"host_suffix": "sim.test", "sizes_bytes": SIZES_BYTES},
+    }
+
+
+def with_every_fault(crawler_plan: Json) -> Json:
+    """Return the plan with the rarer faults too, at every vendor that has any."""
+    vendors = [
+        one | ({"faults": one["faults"] | RARER_FAULTS} if one["faults"] else {})
+        for one in crawler_plan["vendors"]
+    ]
+    return crawler_plan | {"vendors": vendors}
+
+
+def with_pause_at_end(crawler_plan: Json, counts: int, requests_per_second: int) -> Json:
+    """Return the plan for exactly `counts`, after which the crawler waits for its end.
+
+    A crawler that leaves with its last count takes what was not yet scraped with it.
+    """
+    # Half a count short: whichever way the division rounds, the next one is not due.
+    seconds = (counts - 0.5) / requests_per_second
+    silence = seconds + LONGEST_PAUSE_SECONDS
+    return crawler_plan | {
+        "count": None,
+        "requests_per_second": requests_per_second,
+        "shape": [[0, 1], [seconds, 1], [seconds + 1e-6, 0], [silence, 0], [silence + 1, 1]],
     }
 
 

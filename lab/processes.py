@@ -9,7 +9,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -32,6 +32,9 @@ class _Child:
     name: str
     process: subprocess.Popen[bytes]
     log: Path
+    command: Sequence[str]
+    environment: Mapping[str, str]
+    folder: Path | None
 
 
 class Children:
@@ -53,27 +56,54 @@ class Children:
         environment: Mapping[str, str] | None = None,
         folder: Path | None = None,
     ) -> int:
-        """Start `command` in `folder`, its output in `log`; return its process number.
+        """Start `command`, its output at the end of `log`; return its process number.
+
+        Args:
+            folder: where it works; None is here.
 
         Raises:
             LabError: the program is missing or cannot be executed.
         """
-        with log.open("wb") as output:
+        environment = environment or {}
+        with log.open("ab") as output:  # a child that starts anew keeps its first life's words
             try:
                 process = subprocess.Popen(
                     command,
                     stdin=subprocess.DEVNULL,
                     stdout=output,
                     stderr=subprocess.STDOUT,
-                    env={**os.environ, **(environment or {})},
+                    env={**os.environ, **environment},
                     cwd=folder,
                     start_new_session=True,
                     preexec_fn=_die_with_parent,
                 )
             except OSError as error:
                 raise LabError(f"{name}: cannot start {command[0]}: {error.strerror}") from None
-        self._running.append(_Child(name, process, log))
+        self._running.append(_Child(name, process, log, command, environment, folder))
         return process.pid
+
+    def end(self, name: str, number: signal.Signals) -> Callable[[], int]:
+        """End the named child deliberately; return what starts it anew, as it was.
+
+        Raises:
+            LabError: it, or another child, had ended before by itself.
+        """
+        self.check()
+        child = next(child for child in self._running if child.name == name)
+        self._running.remove(child)
+        child.process.send_signal(number)
+        try:
+            child.process.wait(STOP_GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            child.process.kill()
+            child.process.wait()
+        return lambda: self.start(
+            name,
+            child.command,
+            log=child.log,
+            environment=child.environment,
+            folder=child.folder,
+        )
 
     def check(self) -> None:
         """Raise LabError if a child has ended by itself."""
@@ -96,13 +126,6 @@ class Children:
         if child.process.returncode != 0:
             self.check()
         self._running.remove(child)
-
-    def kill(self, number: int) -> None:
-        """End one child at once, by its process number; nobody will miss it."""
-        child = next(child for child in self._running if child.process.pid == number)
-        self._running.remove(child)
-        child.process.kill()
-        child.process.wait()
 
     def stop(self) -> None:
         """End every child: politely, then for good. Never raises."""

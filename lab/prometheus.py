@@ -14,6 +14,7 @@ from components.metrics.thresholds import (
     threshold_rules,
 )
 from lab.ports import Ports
+from settings.checks import SIMULATED_NAMESPACE
 from settings.model import StackSettings
 
 RULES = Path(__file__).parents[1] / "rules"
@@ -23,10 +24,13 @@ RATE_WINDOW_SECONDS = 15
 WINDOW_STAND_IN = f"rates over 5m -> over {RATE_WINDOW_SECONDS}s, under the same names"
 
 
-def lab_prometheus_files(settings: StackSettings, ports: Ports) -> dict[str, str]:
+def lab_prometheus_files(
+    settings: StackSettings, ports: Ports, scrape_milliseconds: int | None = None
+) -> dict[str, str]:
     """Return Prometheus' files by name, its configuration first.
 
     JSON is YAML: the rules stay text, so that what is read is what is shipped.
+    `scrape_milliseconds` go above the stack's `scrapeInterval`, which knows whole seconds.
     """
     config = prometheus_config(
         cluster=settings.cluster,
@@ -34,10 +38,12 @@ def lab_prometheus_files(settings: StackSettings, ports: Ports) -> dict[str, str
         crawler_namespaces=settings.crawlers.namespaces,
         monitoring_namespace="monitoring",
         istio_namespace=settings.istio.root_namespace,
+        simulated_vendors_namespace=SIMULATED_NAMESPACE,
         targets=StaticTargets(
             sidecars=(f"127.0.0.1:{ports.envoy_admin}",),
             prometheus=(f"127.0.0.1:{ports.prometheus}",),
             load_generator=(f"127.0.0.1:{ports.crawler_metrics}",),
+            simulated_vendors=(f"127.0.0.1:{ports.vendor_control}",),
         ),
         rule_files=("rules/*.yml",),
     )
@@ -52,6 +58,10 @@ def lab_prometheus_files(settings: StackSettings, ports: Ports) -> dict[str, str
             "replacement": "$1",
         },
     )
+    if scrape_milliseconds is not None:
+        config["global"] |= dict.fromkeys(
+            ("scrape_interval", "scrape_timeout"), f"{scrape_milliseconds}ms"
+        )
     threshold = samples_per_second_threshold(
         expected_pods=settings.crawlers.expected_pods,
         series_per_sidecar=series_per_sidecar(settings),

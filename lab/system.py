@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -66,6 +67,22 @@ class Lab:
     def vendor_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.vendor_control}"
 
+    @property
+    def ready_urls(self) -> dict[str, str]:
+        """Where each part says that it is ready; the crawler has no such page."""
+        return {
+            "vendors": f"{self.vendor_url}/healthz",
+            "envoy": f"{self.envoy_url}/ready",
+            "prometheus": f"{self.prometheus_url}/-/ready",
+        }
+
+    def restart(self, part: str, number: signal.Signals, pause_seconds: float) -> None:
+        """End a part with a signal; start it again as it was, and wait until it is ready."""
+        start = self.family.end(part, number)
+        time.sleep(pause_seconds)
+        start()
+        wait_until_ready(self.family, part, self.ready_urls[part])
+
     def start_crawler(
         self,
         *,
@@ -74,8 +91,12 @@ class Lab:
         seed: int = 1,
         mix: str = "crawl",
         round_envoy_share: float = 0.0,
+        change: Callable[[Json], Json] = dict,
     ) -> None:
-        """Start the crawler; it ends by itself after `count`, its books in `crawler_books`."""
+        """Start the crawler; it ends by itself after `count`, its books in `crawler_books`.
+
+        `change` is made to its plan at last.
+        """
         crawler_plan = plan.crawler_plan(
             self.endpoints,
             self.ports,
@@ -86,7 +107,7 @@ class Lab:
             mix=mix,
             round_envoy_share=round_envoy_share,
         )
-        plan_file = _write_json(self.folder / "crawler-plan.json", crawler_plan)
+        plan_file = _write_json(self.folder / "crawler-plan.json", change(crawler_plan))
         self.family.start(
             "crawler",
             [
@@ -170,6 +191,7 @@ def running(
     folder: Path,
     say: Callable[[str], None],
     behind_the_generator: Change | None = None,
+    scrape_milliseconds: int | None = None,
 ) -> Iterator[Lab]:
     """Run all but the crawler for the length of the block.
 
@@ -178,6 +200,7 @@ def running(
         folder: for plans, logs and Prometheus' data; emptied first.
         say: told of each step.
         behind_the_generator: a change of the settings that Envoy gets and the crawler does not.
+        scrape_milliseconds: Prometheus' interval; None for the stack's.
 
     Raises:
         LabError: a port is taken, a program is missing, or a part died.
@@ -196,7 +219,8 @@ def running(
         start_vendors(family, where, ports, settings.telemetry.patience, folder)
         addresses = plan.listening_addresses(where)
         start_envoy(family, rendered_envoy(meshed, addresses, ports, folder), folder)
-        config_file = _write_files(folder / "prometheus", lab_prometheus_files(settings, ports))
+        files = lab_prometheus_files(settings, ports, scrape_milliseconds)
+        config_file = _write_files(folder / "prometheus", files)
         family.start(
             "prometheus",
             [
@@ -204,15 +228,13 @@ def running(
                 f"--web.listen-address=127.0.0.1:{ports.prometheus}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 "--log.level=warn",
+                # Else 5 s pass at each start before anything is scraped.
+                "--scrape.discovery-reload-interval=100ms",
             ],
             log=folder / "prometheus.log",
             environment={"POD_NAME": "prometheus-0"},
         )
-        for name, url in (
-            ("vendors", f"{lab.vendor_url}/healthz"),
-            ("envoy", f"{lab.envoy_url}/ready"),
-            ("prometheus", f"{lab.prometheus_url}/-/ready"),
-        ):
+        for name, url in lab.ready_urls.items():
             wait_until_ready(family, name, url)
             say(f"{name:<12}{url.rsplit('/', 1)[0].removesuffix('/-')}")
         yield lab

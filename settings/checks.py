@@ -14,6 +14,7 @@ from itertools import pairwise
 from settings.catalogue import Catalogue
 from settings.keys import Location, text_of
 from settings.model import OutcomeRule, Resources, StackSettings, Vendor, inspected_ports
+from settings.service_ranges import IPAddress, assignable, service_range
 from settings.values import (
     AddressRange,
     PortRange,
@@ -23,9 +24,15 @@ from settings.values import (
     overlap,
     split_endpoint,
 )
+from traffic.vendor.reading import read_behaviour
 
 # Prometheus and Grafana run there, without sidecars.
 MONITORING_NAMESPACE = "monitoring"
+
+# Simulated vendors run there, without sidecars: they are no part of the mesh.
+SIMULATED_NAMESPACE = "proxy-vendors"
+
+RATELESS_PROFILES = ("scrapy",)  # whose arrival is "closed"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +236,15 @@ def load_generator_has_endpoints(settings: StackSettings) -> Iterator[Clash]:
 
 
 def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Clash]:
-    if not settings.load_generator.endpoints:
+    endpoints: list[tuple[Location, str, str]] = [
+        (("loadGenerator", "endpoints", vendor), vendor, proxy.address)
+        for vendor, proxy in settings.load_generator.endpoints.items()
+    ]
+    endpoints += [
+        (("simulatedVendors", "vendors", vendor, "endpoint"), vendor, simulated.endpoint)
+        for vendor, simulated in settings.simulated_vendors.vendors.items()
+    ]
+    if not endpoints:
         return
     catalogue = Catalogue.of(settings.vendors)
     names = [vendor.name for vendor in settings.vendors]
@@ -238,8 +253,7 @@ def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Clash]:
         for index in range(len(names))
         for key in ("name", "cidrs", "cidrsFile", "ports")
     )
-    for vendor, endpoint in settings.load_generator.endpoints.items():
-        at: Location = ("loadGenerator", "endpoints", vendor)
+    for at, vendor, endpoint in endpoints:
         address, port = split_endpoint(endpoint)
         route = catalogue.find(address, port)
         if vendor not in names:
@@ -261,6 +275,152 @@ def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Clash]:
             )
 
 
+def simulated_proxies_are_there(settings: StackSettings) -> Iterator[Clash]:
+    """Where a vendor is simulated, one place of its ranges answers, and nothing else."""
+    for vendor, proxy in settings.load_generator.endpoints.items():
+        if not settings.is_simulated(vendor):
+            continue
+        simulated = settings.simulated_vendors.vendors[vendor]
+        at: Location = ("loadGenerator", "endpoints", vendor)
+        there: Location = ("simulatedVendors", "vendors", vendor, "endpoint")
+        switch: Location = ("simulatedVendors", "enabled")
+        if split_endpoint(proxy.address) != split_endpoint(simulated.endpoint):
+            yield Clash(
+                at=at,
+                says=f"{proxy.address!r} is where no simulated {vendor} listens; "
+                f"write {simulated.endpoint}, as {text_of(there)}",
+                rests_on=(there, switch),
+            )
+        if proxy.credentials_secret and simulated.login:
+            yield Clash(
+                at=(*at, "credentialsSecret"),
+                says=f"is not asked for, {vendor} is simulated and makes its own password; "
+                "remove it",
+                rests_on=((*there[:-1], "login"), switch),
+            )
+
+
+def real_traffic_is_bounded(settings: StackSettings) -> Iterator[Clash]:
+    generator = settings.load_generator
+    if not generator.enabled or generator.max_gb_per_day is not None:
+        return
+    paid = [name for name in sorted(generator.endpoints) if not settings.is_simulated(name)]
+    if paid:
+        yield Clash(
+            at=("loadGenerator", "maxGBPerDay"),
+            says=f"is missing, and synthetic traffic costs real money at {', '.join(paid)}; "
+            "write the most GB a day, like maxGBPerDay: 1, or have simulatedVendors",
+            rests_on=(("loadGenerator", "endpoints"), ("simulatedVendors",)),
+        )
+
+
+def some_endpoint_has_weight(settings: StackSettings) -> Iterator[Clash]:
+    proxies = settings.load_generator.endpoints.values()
+    if proxies and not any(proxy.weight for proxy in proxies):
+        yield Clash(
+            at=("loadGenerator", "endpoints"),
+            says="has no weight above 0, so nothing would be sent; give one a weight",
+        )
+
+
+def a_profile_without_rate_gets_none(settings: StackSettings) -> Iterator[Clash]:
+    generator = settings.load_generator
+    if generator.requests_per_second and generator.profile in RATELESS_PROFILES:
+        yield Clash(
+            at=("loadGenerator", "requestsPerSecond"),
+            says=f"{generator.requests_per_second} has no meaning with profile "
+            f"{generator.profile}, which asks again as soon as it is answered; "
+            "remove it, or take another profile",
+            rests_on=(("loadGenerator", "profile"),),
+        )
+
+
+def some_vendor_is_simulated(settings: StackSettings) -> Iterator[Clash]:
+    if settings.simulated_vendors.enabled and not settings.simulated_vendors.vendors:
+        yield Clash(
+            at=("simulatedVendors", "enabled"),
+            says="true simulates nobody; add simulatedVendors.vendors, "
+            "like {vendor-a: {endpoint: 10.1.0.10:3128}}, or write false",
+            rests_on=(("simulatedVendors", "vendors"),),
+        )
+
+
+def simulated_addresses_can_be_services(settings: StackSettings) -> Iterator[Clash]:
+    simulated = settings.simulated_vendors
+    ranges = settings.network.service_cidrs
+    first: dict[IPAddress, Location] = {}
+    for vendor, one in simulated.vendors.items():
+        at: Location = ("simulatedVendors", "vendors", vendor, "endpoint")
+        address, _ = split_endpoint(one.endpoint)
+        earlier = first.setdefault(address, at)
+        if earlier != at:
+            yield Clash(
+                at=at,
+                says=f"{one.endpoint!r} has the address of {text_of(earlier)}, and an address is "
+                "one Service; write another of the vendor's",
+                rests_on=(earlier,),
+            )
+        possible = assignable(service_range(address))
+        if simulated.service_cidr == "create" and address not in possible:
+            yield Clash(
+                at=at,
+                says=f"{one.endpoint!r} is the first or last address of "
+                f"{service_range(address)}, which no Service can get; write {possible[0]} or "
+                f"{possible[1]}",
+                rests_on=(("simulatedVendors", "serviceCidr"),),
+            )
+        if simulated.service_cidr == "none" and ranges and not any(address in r for r in ranges):
+            yield Clash(
+                at=at,
+                says=f"{one.endpoint!r} lies in none of network.serviceCidrs, so it can be no "
+                "cluster IP; write serviceCidr: create, or correct network.serviceCidrs",
+                rests_on=(("simulatedVendors", "serviceCidr"), ("network", "serviceCidrs")),
+            )
+
+
+def behaviours_are_known(settings: StackSettings) -> Iterator[Clash]:
+    """What the simulated vendor itself would say at its start, in a log of its pod."""
+    for vendor, one in settings.simulated_vendors.vendors.items():
+        findings: list[str] = []
+        read_behaviour(one.behaviour, "", findings, {})
+        for finding in sorted(findings):
+            key, _, rest = finding.partition(": ")
+            reason, _, fix = rest.rpartition(": ")
+            yield Clash(
+                at=("simulatedVendors", "vendors", vendor, "behaviour", *key.split(".")),
+                says=f"{reason}; {fix}",
+            )
+
+
+def simulated_vendors_have_their_own_namespace(settings: StackSettings) -> Iterator[Clash]:
+    if not settings.simulated_vendors.enabled:
+        return
+    switch: Location = ("simulatedVendors", "enabled")
+    for index, namespace in enumerate(settings.crawlers.namespaces):
+        if namespace == SIMULATED_NAMESPACE:
+            yield Clash(
+                at=("crawlers", "namespaces", index),
+                says=f"{namespace!r} is where simulated vendors run without sidecars; "
+                "put the crawlers in another namespace",
+                rests_on=(switch,),
+            )
+    if settings.istio.root_namespace == SIMULATED_NAMESPACE:
+        yield Clash(
+            at=("istio", "rootNamespace"),
+            says=f"{SIMULATED_NAMESPACE!r} is where simulated vendors run; "
+            "write istiod's own namespace, like istio-system",
+            rests_on=(switch,),
+        )
+    for index, host in enumerate(settings.crawlers.egress_hosts):
+        if host.startswith(f"{SIMULATED_NAMESPACE}/"):
+            yield Clash(
+                at=("crawlers", "egressHosts", index),
+                says=f"{host!r} are the simulated vendors, which the mesh must take for addresses "
+                "outside; remove it",
+                rests_on=(switch,),
+            )
+
+
 def retention_fits_the_volume(settings: StackSettings) -> Iterator[Clash]:
     prometheus = settings.prometheus
     if prometheus.retention_size >= prometheus.storage:
@@ -279,6 +439,7 @@ def requests_fit_the_limits(settings: StackSettings) -> Iterator[Clash]:
         ("prometheus", "resources"): settings.prometheus.resources,
         ("grafana", "resources"): settings.grafana.resources,
         ("loadGenerator", "resources"): settings.load_generator.resources,
+        ("simulatedVendors", "resources"): settings.simulated_vendors.resources,
     }
     for at, block in blocks.items():
         requests, limits = block.requests, block.limits
@@ -396,6 +557,9 @@ def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Clash]:
                 for position, network in enumerate(networks):
                     if not overlap(block.network, network):
                         continue
+                    # Its addresses are cluster IPs, and nobody else's.
+                    if name == "serviceCidrs" and settings.is_simulated(vendor.name):
+                        continue
                     inside: Location = ("network", name, position)
                     yield Clash(
                         at=("vendors", index, "cidrs", number),
@@ -403,7 +567,7 @@ def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Clash]:
                         says=f"'{block.network}' overlaps {text_of(inside)} ({network}), so "
                         "traffic inside the cluster would count as the vendor's; "
                         "correct one of them",
-                        rests_on=(inside,),
+                        rests_on=(inside, ("simulatedVendors",)),
                     )
 
 
@@ -418,6 +582,14 @@ CHECKS: tuple[Callable[[StackSettings], Iterator[Clash]], ...] = (
     outcome_rules_are_reachable,
     load_generator_has_endpoints,
     endpoints_are_their_vendors,
+    simulated_proxies_are_there,
+    real_traffic_is_bounded,
+    some_endpoint_has_weight,
+    a_profile_without_rate_gets_none,
+    some_vendor_is_simulated,
+    simulated_addresses_can_be_services,
+    behaviours_are_known,
+    simulated_vendors_have_their_own_namespace,
     retention_fits_the_volume,
     requests_fit_the_limits,
     buckets_ascend,

@@ -1,6 +1,7 @@
 """Every key a stack file may hold, read off the models.
 
-A key's path is written as in an error, with the index left out: `vendors[].cidrs[].pool`.
+A key's path is written as in an error, with the index left out and `*` for a name that the stack
+chose: `vendors[].cidrs[].pool`, `loadGenerator.endpoints.*.weight`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, Union, get_args, get_origin
+from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
@@ -39,7 +40,7 @@ def keys_of(section: type[Section], within: str = "") -> Iterator[Key]:
 
 
 def sections_in(annotation: Any, brackets: str = "") -> Iterator[tuple[str, type[Section]]]:
-    """The sections that a value of this type may be, or be a list of ("[]")."""
+    """The sections that a value of this type may be, or be a list ("[]") or mapping (".*") of."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if isinstance(annotation, type) and issubclass(annotation, Section):
         yield brackets, annotation
@@ -47,12 +48,17 @@ def sections_in(annotation: Any, brackets: str = "") -> Iterator[tuple[str, type
         yield brackets, RangeInPool
     elif origin is tuple:
         yield from sections_in(arguments[0], f"{brackets}[]")
+    elif origin is dict:
+        yield from sections_in(arguments[1], f"{brackets}.*")
+    elif origin is Annotated:
+        yield from sections_in(arguments[0], brackets)
     elif origin in (Union, UnionType):
         for member in arguments:
             yield from sections_in(member, brackets)
 
 
 KEYS: dict[str, Key] = {key.path: key for key in keys_of(StackSettings)}
+MAPPINGS = {path for path, key in KEYS.items() if get_origin(key.field.annotation) is dict}
 
 
 def key_at(location: Location) -> Key | None:
@@ -68,8 +74,14 @@ def names_at(location: Location) -> tuple[str, ...]:
 
 
 def path_of(location: Location) -> str:
-    """A location without its indices: `vendors[].cidrs[]`."""
-    return text_of(tuple("[]" if isinstance(part, int) else part for part in location))
+    """A location without its indices and chosen names: `vendors[].cidrs[]`."""
+    parts: list[str] = []
+    for part in location:
+        if isinstance(part, int):
+            parts.append("[]")
+        else:
+            parts.append("*" if text_of(tuple(parts)) in MAPPINGS else part)
+    return text_of(tuple(parts))
 
 
 def text_of(location: Location) -> str:
@@ -82,6 +94,6 @@ def text_of(location: Location) -> str:
             text += part
         else:
             # A key no stack should have stays on one line, and is no path by accident.
-            name = part if re.fullmatch(r"[\w/-]{1,60}", part) else repr(part[:60])
+            name = part if re.fullmatch(r"[\w/-]{1,60}|\*", part) else repr(part[:60])
             text += f".{name}" if text else name
     return text

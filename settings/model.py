@@ -15,6 +15,7 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
 from settings.values import (
     AddressRange,
+    Behaviour,
     Bytes,
     ChartSource,
     CpuQuantity,
@@ -22,17 +23,21 @@ from settings.values import (
     Duration,
     EgressHost,
     Endpoint,
+    Gigabytes,
     HeaderName,
+    HostName,
     HostPattern,
     Image,
     LabelKey,
     LabelValue,
     MemoryQuantity,
+    Mix,
     Network,
     PathInRoot,
     PortRange,
     Ports,
     PrintableText,
+    Proxy,
     Section,
     Version,
 )
@@ -483,31 +488,130 @@ class LoadGenerator(Section):
     enabled: StrictBool = Field(
         default=False,
         description=(
-            "Whether synthetic traffic runs. It uses the real vendors of `endpoints`, and what "
-            "they charge for it."
+            "Whether synthetic traffic runs. It uses the proxies of `endpoints`, and what their "
+            "vendors charge for it, unless they are simulated (`simulatedVendors`)."
         ),
     )
     image: Image = Field(
         default="docker.io/library/python:3.11-slim",
-        description="A Python image; the generator is one file that needs nothing else.",
+        description="A Python image; the generator needs nothing else.",
     )
-    replicas: Annotated[StrictInt, Field(ge=1)] = Field(
-        default=1, description="Pods that share the synthetic traffic."
+    profile: Literal["burst", "diurnal", "ramp", "scrapy", "steady"] = Field(
+        default="steady",
+        description=(
+            "How crawlers crawl (traffic/profiles/): `steady` evenly, `scrapy` as Scrapy does by "
+            "default, `burst` with a rush each minute, `diurnal` by the time of day, `ramp` from "
+            "nothing to the full rate in 5 minutes, where it stays."
+        ),
     )
-    requests_per_second: Annotated[StrictInt, Field(ge=1)] = Field(
-        default=10,
-        description="Requests per second of all replicas together, spread over `endpoints`.",
+    replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
+        default=1, description="Pods that share the synthetic traffic, each with its own seed."
     )
-    endpoints: dict[DnsLabel, Endpoint] = Field(
+    requests_per_second: Annotated[StrictInt, Field(ge=1)] | None = Field(
+        default=None,
+        description=(
+            "Requests per second of all replicas together, spread over `endpoints`: what the "
+            "profile's course goes by. Without it the profile's own. `scrapy` has none: it asks "
+            "as fast as it is answered, 16 requests at a time in each replica."
+        ),
+    )
+    endpoints: dict[DnsLabel, Proxy] = Field(
         default={},
         description=(
-            "The proxy to use for each vendor: vendor's name to `address:port`, an address in "
-            "that vendor's own ranges. Vendors left out get no synthetic traffic."
+            "The proxy to use for each vendor: vendor's name to `address:port`, or to "
+            "`{address, weight, session, credentialsSecret}`; an address in that vendor's own "
+            "ranges. Vendors left out get no synthetic traffic."
+        ),
+    )
+    mix: Mix | None = Field(
+        default=None,
+        description=(
+            "Shares of `http`, `tunnel` (CONNECT), `tls` (to the proxy), `socks5` and `h2c`, "
+            "together 1. Without it the profile's; of that, proxies that are not simulated get "
+            "`http` and `tunnel` alone."
+        ),
+    )
+    host_suffix: HostName = Field(
+        default="sim.test",
+        description=(
+            "Domain of the sites that are asked for, `site-1.<domain>` and so on. Simulated "
+            "vendors answer for any; real ones need sites that exist."
+        ),
+    )
+    max_gb_per_day: Gigabytes | None = Field(
+        default=None,
+        alias="maxGBPerDay",
+        description=(
+            "Most GB (10^9 bytes) a UTC day that all replicas together may send and receive; then "
+            "they stop until the next. Required for proxies that are not simulated: synthetic "
+            "traffic costs real money. Each replica has an equal part, which outlives its "
+            "container, not its pod."
         ),
     )
     resources: Resources = Field(
         default=resources(cpu=("100m", "500m"), memory=("100M", "256M")),
         description="Requests and limits of each generator pod: a crawler's own.",
+    )
+
+
+class SimulatedVendor(Section):
+    """A vendor of the stack that runs in the cluster instead of far away."""
+
+    endpoint: Endpoint = Field(
+        description=(
+            "Where crawlers find its proxy: the cluster IP its Service gets, in the vendor's own "
+            "ranges, and the port."
+        ),
+        examples=["10.1.0.10:3128"],
+    )
+    login: StrictBool = Field(
+        default=True,
+        description=(
+            "Whether it asks for credentials. The load generator gets the password that is made "
+            "for it; the Secret is in namespace `proxy-vendors`."
+        ),
+    )
+    behaviour: Behaviour = Field(
+        default={},
+        description=(
+            "How it treats its customers, in the simulated vendor's own words: `exits`, `limits`, "
+            "`latency_seconds`, `dialect`, `faults` (docs/simulated-vendors.md)."
+        ),
+        examples=[{"latency_seconds": {"p50": 0.2, "p95": 0.9}}],
+    )
+
+
+class SimulatedVendors(Section):
+    """Vendors that cost nothing, behave as told, and count what they saw."""
+
+    enabled: StrictBool = Field(
+        default=False,
+        description=(
+            "Whether the vendors below run in this cluster, in namespace `proxy-vendors`. Crawlers "
+            "that connect to their addresses then reach the simulation, not the vendor."
+        ),
+    )
+    service_cidr: Literal["create", "none"] = Field(
+        default="create",
+        description=(
+            "`create` makes a ServiceCIDR of four addresses around each endpoint (Kubernetes 1.33 "
+            "or newer), or the API server refuses cluster IPs there. `none`: the cluster's Service "
+            "ranges hold the endpoints already (docs/simulated-vendors.md)."
+        ),
+    )
+    vendors: dict[DnsLabel, SimulatedVendor] = Field(
+        default={},
+        description="The vendors that are simulated: a name of `vendors` to what follows.",
+        examples=[{"vendor-a": {"endpoint": "10.1.0.10:3128"}}],
+    )
+    image: Image = Field(
+        default="docker.io/library/python:3.11-slim",
+        description="A Python image; the simulation needs nothing else.",
+    )
+    # Three vendors at the dev stack's rate use some 50m and 40 MB each.
+    resources: Resources = Field(
+        default=resources(cpu=("100m", "1"), memory=("100M", "256M")),
+        description="Requests and limits of each simulated vendor's pod.",
     )
 
 
@@ -524,7 +628,9 @@ class ClusterNetwork(Section):
     )
     service_cidrs: tuple[Network, ...] = Field(
         default=(),
-        description="The cluster's Service ranges; refused for vendors alike.",
+        description=(
+            "The cluster's Service ranges; refused for vendors alike, unless they are simulated."
+        ),
         examples=[["10.96.0.0/12"]],
     )
 
@@ -567,6 +673,13 @@ class StackSettings(Section):
     load_generator: LoadGenerator = Field(
         default=LoadGenerator(), description="Synthetic traffic to check the numbers with."
     )
+    simulated_vendors: SimulatedVendors = Field(
+        default=SimulatedVendors(), description="Vendors that run in the cluster, for rehearsals."
+    )
     network: ClusterNetwork = Field(
         default=ClusterNetwork(), description="The cluster's own addresses, no vendor's."
     )
+
+    def is_simulated(self, vendor: str) -> bool:
+        """Whether connections to the vendor stay in the cluster, and cost nothing."""
+        return self.simulated_vendors.enabled and vendor in self.simulated_vendors.vendors

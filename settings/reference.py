@@ -20,21 +20,28 @@ from settings.values import (
     check_egress_host,
     check_endpoint,
     check_header_name,
+    check_host_name,
     check_host_pattern,
     check_image,
     check_label_key,
     check_label_value,
     check_not_blank,
+    check_object_name,
     check_path_in_root,
+    check_secret_key,
     check_version,
     format_bytes,
     format_duration,
+    parse_amount,
+    parse_behaviour,
     parse_bytes,
     parse_cpu,
     parse_duration,
     parse_memory,
+    parse_mix,
     parse_network,
     parse_ports,
+    parse_proxy,
     parse_vendor_network,
 )
 
@@ -55,13 +62,20 @@ TYPE_NAMES = {
     check_endpoint: "address:port",
     check_chart_source: "URL or path",
     check_header_name: "header name",
+    check_host_name: "host",
     check_host_pattern: "host",
     check_image: "image",
     check_label_key: "label key",
     check_label_value: "label value",
     check_not_blank: "text",
+    check_object_name: "name",
     check_path_in_root: "path",
+    check_secret_key: "key",
     check_version: "version",
+    parse_amount: "number",
+    parse_behaviour: "behaviour",
+    parse_mix: "shares",
+    parse_proxy: "address:port or section",
 }
 
 # Required keys that another key can stand for.
@@ -194,7 +208,7 @@ def type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
         return "CIDR block or `{range, pool}`"
     if isinstance(annotation, type) and issubclass(annotation, Section):
         return "section"
-    return {bool: "true or false", int: "number"}[annotation]
+    return {bool: "true or false", int: "number", str: "text"}[annotation]
 
 
 def default_of(key: Key) -> str:
@@ -218,10 +232,14 @@ def default_at(path: str) -> Any:
     """What the models fill in at a path; NotImplemented where the key is required."""
     value: Any = NotImplemented
     for end in [*(i for i, letter in enumerate(path) if letter == "."), len(path)]:
-        field = KEYS[path[:end].removesuffix("[]")].field
+        at = path[:end].removesuffix("[]")
+        if at.endswith(".*"):
+            value = NotImplemented
+            continue
+        field = KEYS[at].field
         if isinstance(value, Section):
             names = {str(one.alias): name for name, one in type(value).model_fields.items()}
-            value = getattr(value, names[path[:end].rpartition(".")[2]])
+            value = getattr(value, names[at.rpartition(".")[2]])
         else:
             value = NotImplemented if field.is_required() else field.default
     return value

@@ -19,7 +19,7 @@ from ipaddress import (
     ip_network,
 )
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, StrictStr
 from pydantic.alias_generators import to_camel
@@ -393,6 +393,12 @@ def check_host_pattern(text: str) -> str:
     return text
 
 
+def check_host_name(text: str) -> str:
+    if text.startswith("*") or not re.fullmatch(r"[a-z0-9.-]+", check_host_pattern(text)):
+        raise ValueError("is not a domain; write letters, digits, '-' and '.', like shop.example")
+    return text
+
+
 def check_path_in_root(text: str) -> str:
     """The path of a file below the project's root: "ranges/vendor-a.txt"."""
     path = PurePosixPath(text)
@@ -420,6 +426,60 @@ def check_egress_host(text: str) -> str:
     return text
 
 
+def check_object_name(text: str) -> str:
+    if not re.fullmatch(r"(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?", text):
+        raise ValueError(
+            "is not the name of an object; use a-z, 0-9, '-' and '.', first and last a letter or "
+            "digit"
+        )
+    return text
+
+
+def check_secret_key(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", text):
+        raise ValueError("is not a key of a Secret; use letters, digits, '-', '_' and '.'")
+    return text
+
+
+def parse_amount(value: object) -> float:
+    """A number from 0 to 10^6; `true` is none, though Python counts with it."""
+    if type(value) not in (int, float) or not 0 <= float(value) <= 10**6:  # type: ignore[arg-type]
+        raise ValueError("is not a number from 0 to 1000000; write digits, like 2 or 0.5")
+    return float(value)  # type: ignore[arg-type]
+
+
+def above_zero(amount: float) -> float:
+    if amount <= 0:
+        raise ValueError("is nothing at all; write a number above 0")
+    return amount
+
+
+def parse_mix(value: object) -> dict[str, float]:
+    """Shares of protocols that make up all traffic: {http: 0.3, tunnel: 0.7}."""
+    if not isinstance(value, Mapping):
+        raise ValueError("is not a mapping; write shares, like {http: 0.3, tunnel: 0.7}")
+    for protocol, share in value.items():
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"names {protocol!r}; the protocols are {', '.join(PROTOCOLS)}")
+        if type(share) not in (int, float) or not 0 <= share <= 1:
+            raise ValueError(f"gives {protocol} no share; write a number from 0 to 1")
+    if abs(sum(value.values()) - 1) > 1e-6:
+        raise ValueError("does not sum to 1; the shares make up all requests")
+    return {str(protocol): float(share) for protocol, share in value.items()}
+
+
+def parse_behaviour(value: object) -> dict[str, Any]:
+    """What a simulated vendor does, in its program's words; `settings.checks` reads them."""
+    if not isinstance(value, Mapping):
+        raise ValueError("is not a mapping; write 'key: value' lines under it")
+    if "credentials" in value:
+        raise ValueError("has credentials, which the program makes itself; write login instead")
+    return dict(value)
+
+
+# What a crawler can speak to its proxy; `tunnel` is CONNECT, `tls` is TLS to the proxy itself.
+PROTOCOLS = ("http", "tunnel", "tls", "socks5", "h2c")
+
 Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network)]
 VendorNetwork = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_vendor_network)]
 Duration = Annotated[int, PlainValidator(parse_duration)]
@@ -438,8 +498,16 @@ ChartSource = Annotated[NotBlank, AfterValidator(check_chart_source)]
 Version = Annotated[StrictStr, AfterValidator(check_version)]
 Endpoint = Annotated[StrictStr, AfterValidator(check_endpoint)]
 HostPattern = Annotated[StrictStr, AfterValidator(check_host_pattern)]
+HostName = Annotated[StrictStr, AfterValidator(check_host_name)]
 PathInRoot = Annotated[StrictStr, AfterValidator(check_path_in_root)]
 EgressHost = Annotated[StrictStr, AfterValidator(check_egress_host)]
+
+ObjectName = Annotated[StrictStr, AfterValidator(check_object_name)]
+SecretKey = Annotated[StrictStr, AfterValidator(check_secret_key)]
+Amount = Annotated[float, PlainValidator(parse_amount)]
+Gigabytes = Annotated[float, PlainValidator(parse_amount), AfterValidator(above_zero)]
+Mix = Annotated[dict[str, float], PlainValidator(parse_mix)]
+Behaviour = Annotated[dict[str, Any], PlainValidator(parse_behaviour)]
 
 
 class RangeInPool(Section):
@@ -488,3 +556,53 @@ class AddressRange:
         cls, source: type[Any], handler: GetCoreSchemaHandler
     ) -> CoreSchema:
         return core_schema.no_info_plain_validator_function(cls.parse)
+
+
+class SecretReference(Section):
+    """One value of a Secret that is in the cluster already."""
+
+    name: ObjectName = Field(
+        description="Name of the Secret, in the first of `crawlers.namespaces`.",
+        examples=["vendor-a-login"],
+    )
+    key: SecretKey = Field(
+        description="Key of the Secret whose value is `user:password`.", examples=["login"]
+    )
+
+
+class ProxyInDetail(Section):
+    """The long form of a proxy: {address: 10.1.0.10:3128, weight: 2}."""
+
+    address: Endpoint = Field(
+        description="Address and port of the proxy.", examples=["10.1.0.10:3128"]
+    )
+    weight: Amount = Field(
+        default=1,
+        description="The vendor's part of the requests, in proportion to the others' weights.",
+    )
+    session: Literal["rotating", "sticky"] | None = Field(
+        default=None,
+        description=(
+            "`sticky` keeps the exit address for ten minutes by a session id in the user name, "
+            "`rotating` does not. Without it the profile decides."
+        ),
+    )
+    credentials_secret: SecretReference | None = Field(
+        default=None,
+        description=(
+            "The Secret that holds `user:password` for this proxy. It reaches the pod as an "
+            "environment variable and nothing else of this program, its state included."
+        ),
+    )
+
+
+def parse_proxy(value: object) -> ProxyInDetail:
+    """Read "10.1.0.10:3128", or {address, weight, session, credentialsSecret}."""
+    if isinstance(value, ProxyInDetail):
+        return value
+    if isinstance(value, Mapping):
+        return ProxyInDetail.model_validate(value, by_alias=True, by_name=False)
+    return ProxyInDetail(address=check_endpoint(text_of(value, "10.1.0.10:3128")))
+
+
+Proxy = Annotated[ProxyInDetail, PlainValidator(parse_proxy)]

@@ -1,5 +1,8 @@
 """`make test`: the levels of tests, one after another, and one line of sums at the end.
 
+Most tests wait rather than compute, so a level of many files runs on more workers than there
+are cores; a file stays whole on one of them.
+
 Exit codes: 0 all passed, 1 a test failed, 2 could not run.
 """
 
@@ -21,6 +24,12 @@ from tools.reports import write_report
 TESTS = Path(__file__).parent
 LEVELS = ("lua", "program", "rules", "lab")
 """Folders that are a level of their own; every other folder of tests is `unit`."""
+
+WORKERS = {"unit": 3, "program": 2, "lab": 3}
+"""Processes of a level: more would only make what is measured in seconds less exact."""
+
+STOP_SECONDS = 20.0
+"""How long pytest may take to end what its tests started, once Ctrl-C was pressed."""
 
 NOT_WRITTEN = ("mesh", "api", "engine")
 """Levels that need a control plane; named in every run, since nothing covers them yet."""
@@ -56,7 +65,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     outcomes: dict[str, Outcome] = {}
     for name in chosen:
         print(f"== {name}", flush=True)
-        outcomes[name] = _run(suites()[name])
+        try:
+            outcomes[name] = run(suites()[name], WORKERS.get(name, 1))
+        except KeyboardInterrupt:
+            print(f"stopped in {name}: nothing is proven", file=sys.stderr)
+            return 2
     left_out = [name for name in suites() if name not in chosen]
     left_out += [f"{name} (no such tests yet)" for name in NOT_WRITTEN]
     print("\n" + "\n".join(f"{n:<9}{o.seconds:6.1f} s" for n, o in outcomes.items()))
@@ -79,17 +92,27 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def _run(folders: Sequence[Path]) -> Outcome:
+def run(folders: Sequence[Path], workers: int = 1) -> Outcome:
+    """Run the tests of the folders; their output is pytest's own.
+
+    Raises:
+        KeyboardInterrupt: Ctrl-C was pressed; pytest and its workers have ended.
+    """
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", f"--junitxml={report}", "--durations=3"]
-        ended = subprocess.run([*command, *map(str, folders)], cwd=TESTS.parent, check=False)
+        if workers > 1:
+            # In the order of collection: `long` files first. A new worker for one that died
+            # would run the same test again, and die.
+            command += ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
+            command += ["--max-worker-restart", "0"]
+        code = _code_of([*command, *map(str, folders)])
         tree = ElementTree.parse(report).getroot() if report.exists() else None
     cases = [] if tree is None else list(tree.iter("testcase"))
     failed = sum(1 for c in cases if c.find("failure") is not None or c.find("error") is not None)
     skipped = sum(1 for c in cases if c.find("skipped") is not None)
-    if ended.returncode != 0 and not failed:
+    if code != 0 and not failed:
         failed = 1  # pytest itself broke, or found no test
     # A tool that is missing excuses nobody where it can be had.
     if os.environ.get("CI") == "true":
@@ -100,6 +123,19 @@ def _run(folders: Sequence[Path]) -> Outcome:
         skipped=skipped,
         seconds=time.monotonic() - started,
     )
+
+
+def _code_of(command: Sequence[str]) -> int:
+    """Return the exit code; at Ctrl-C, which reaches the command too, wait for its own end."""
+    with subprocess.Popen(command, cwd=TESTS.parent) as process:
+        try:
+            return process.wait()
+        except KeyboardInterrupt:
+            try:
+                process.wait(STOP_SECONDS)
+            except subprocess.TimeoutExpired:
+                process.kill()
+            raise
 
 
 if __name__ == "__main__":

@@ -198,16 +198,24 @@ def _run_build(
         "GOWORK": "off",
     }
     started = time.monotonic()
-    process = subprocess.Popen(
-        command,
-        cwd=recipe.folder,
-        env=environment,
-        stdin=subprocess.DEVNULL,
-        stdout=log,
-        stderr=subprocess.STDOUT,
-        start_new_session=True,
-    )
+    # A signal that came before Popen has returned would leave a compiler that nobody knows.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
+        process = subprocess.Popen(
+            command,
+            cwd=recipe.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: signal.pthread_sigmask(signal.SIG_SETMASK, before),
+        )
+    except BaseException:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        raise
+    try:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
         while True:
             try:
                 return process.wait(timeout=NEWS_SECONDS)

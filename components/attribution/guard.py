@@ -70,8 +70,8 @@ def refuse_undeployable(
     Raises:
         SettingsError: an object is larger than the cluster's store can hold or has too long a
             name, the ranges or the vendors of one address are more than Envoy can tell apart, a
-            chain lacks a cluster or its pair, a script does not load or names another vendor than the
-            catalogue, or Envoy refuses it all.
+            chain lacks a cluster or its pair, a script does not load or names another vendor than
+            the catalogue, or Envoy refuses it all.
     """
     together = groups(vendors)
     findings = [*_too_large(vendors, filters), *_too_many_together(together, filters)]
@@ -148,8 +148,9 @@ def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
         # Istio's catch-all but be reset (tests/mesh/test_fail_open.py).
         if {"prefix_ranges": chain["filter_chain_match"]["prefix_ranges"]} not in matches:
             yield (
-                f"EnvoyFilters: chain {chain['name']} has no chain beside it for what is not HTTP: TLS and "
-                "SOCKS5 to its addresses would be reset; this is a defect of the program, report it"
+                f"EnvoyFilters: chain {chain['name']} has no chain beside it for what is not HTTP: "
+                "TLS and SOCKS5 to its addresses would be reset; this is a defect of the program, "
+                "report it"
             )
 
 

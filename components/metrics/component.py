@@ -80,6 +80,7 @@ class PrometheusServerArgs:
     monitoring_namespace: str
     crawler_namespaces: tuple[str, ...]
     istio_namespace: str
+    simulated_vendors_namespace: str | None
     watched: Mapping[str, pulumi.Input[str]]
     prometheus: Prometheus
     rules: Mapping[str, str]
@@ -147,6 +148,7 @@ class PrometheusServer(pulumi.ComponentResource):
             crawler_namespaces=args.crawler_namespaces,
             monitoring_namespace=args.monitoring_namespace,
             istio_namespace=args.istio_namespace,
+            simulated_vendors_namespace=args.simulated_vendors_namespace,
             retention=Retention(seconds=prometheus.retention, size_bytes=prometheus.retention_size),
         )
         threshold = samples_per_second_threshold(

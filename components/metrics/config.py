@@ -1,8 +1,9 @@
 """prometheus.yml, the same for the cluster and for one machine.
 
-Four jobs. `sidecars` carries the product's numbers: everything else a sidecar exposes is dropped
-before it is stored. The others watch the machinery: `prometheus` (each replica scrapes all),
-`istiod`, and `load-generator` with the ground truth of synthetic traffic.
+`sidecars` carries the product's numbers: everything else a sidecar exposes is dropped before it is
+stored. The other jobs watch the machinery: `prometheus` (each replica scrapes all), `istiod`,
+`load-generator` with the ground truth of synthetic traffic, and, where vendors are simulated,
+`simulated-vendors` with their books.
 """
 
 from __future__ import annotations
@@ -24,12 +25,15 @@ SIDECAR_PORT = 15090  # istio-proxy's own, outside the mesh's interception
 ISTIOD_PORT = 15014
 PROMETHEUS_PORT = 9090
 LOAD_GENERATOR_PORT = 9464
+SIMULATED_VENDOR_PORT = 9465
 
 PROMETHEUS_APP = "prometheus"
 LOAD_GENERATOR_APP = "load-generator"
+SIMULATED_VENDOR_APP = "simulated-vendor"
 
 # istiod exposes some 200 names of its runtime; these tell whether configuration arrives.
 ISTIOD_METRICS = r"(pilot|sidecar_injection|galley_validation|process|istio_build).*"
+SIMULATED_VENDOR_METRICS = "vendor_.+|process_start_time_seconds"
 
 _PASSTHROUGH = "PassthroughCluster"
 
@@ -42,6 +46,7 @@ class StaticTargets:
     prometheus: tuple[str, ...]
     istiod: tuple[str, ...] = ()
     load_generator: tuple[str, ...] = ()
+    simulated_vendors: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +64,7 @@ def prometheus_config(
     crawler_namespaces: Sequence[str],
     monitoring_namespace: str,
     istio_namespace: str,
+    simulated_vendors_namespace: str | None = None,
     targets: StaticTargets | None = None,
     rule_files: Sequence[str] = RULE_FILES,
     retention: Retention | None = None,
@@ -66,6 +72,7 @@ def prometheus_config(
     """Return prometheus.yml as plain values.
 
     Args:
+        simulated_vendors_namespace: None where no vendor is simulated.
         targets: scrape these instead of asking Kubernetes; nothing else differs.
         retention: None keeps Prometheus's default of 15 days.
     """
@@ -135,6 +142,19 @@ def prometheus_config(
                 crawler_namespaces,
                 targets.load_generator if targets else None,
                 _keep_labelled({COMPONENT: LOAD_GENERATOR_APP}, LOAD_GENERATOR_PORT),
+            ),
+            *(
+                [
+                    job(
+                        "simulated-vendors",
+                        [simulated_vendors_namespace],
+                        targets.simulated_vendors if targets else None,
+                        _keep_labelled(selector(SIMULATED_VENDOR_APP), SIMULATED_VENDOR_PORT),
+                        metric_relabel_configs=[_keep("__name__", SIMULATED_VENDOR_METRICS)],
+                    )
+                ]
+                if simulated_vendors_namespace
+                else []
             ),
         ],
         **({"storage": _storage(retention)} if retention else {}),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 POD_SECURITY = "pod-security.kubernetes.io"
+NOT_INJECTED = {"istio-injection": "disabled"}
 
 
 def pod_security(level: str) -> dict[str, str]:

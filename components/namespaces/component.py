@@ -9,7 +9,12 @@ from pulumi_kubernetes.core.v1 import Namespace, NamespacePatch
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs, ObjectMetaPatchArgs
 
 from components.labels import labels
-from components.namespaces.admission import injection, istio_level, pod_security
+from components.namespaces.admission import (
+    NOT_INJECTED,
+    injection,
+    istio_level,
+    pod_security,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,10 +33,12 @@ class NamespacesArgs:
     istio_revision: str
     istio_installed: bool
     istio_cni: bool
+    simulated_vendors: str | None = None
+    """None where no vendor is simulated."""
 
 
 class Namespaces(pulumi.ComponentResource):
-    """The monitoring namespace, the crawlers' with sidecar injection, and istiod's.
+    """The monitoring namespace, the crawlers' with sidecar injection, istiod's, simulated vendors'.
 
     An Istio that was there before keeps its namespace as it is; crawlers' namespaces that were
     there get the injection label and nothing else.
@@ -41,6 +48,7 @@ class Namespaces(pulumi.ComponentResource):
     crawlers: dict[str, pulumi.Output[str]]
     """The name as an output, by name: what uses it waits for the namespace."""
     istio: pulumi.Output[str]
+    simulated_vendors: pulumi.Output[str] | None
 
     def __init__(
         self, name: str, args: NamespacesArgs, opts: pulumi.ResourceOptions | None = None
@@ -87,10 +95,17 @@ class Namespaces(pulumi.ComponentResource):
             if args.istio_installed
             else pulumi.Output.from_input(args.istio)
         )
+        # Outside the mesh, as vendors are; in so many words, for a mesh that injects everywhere.
+        self.simulated_vendors = (
+            namespace(args.simulated_vendors, pod_security("restricted") | NOT_INJECTED)
+            if args.simulated_vendors
+            else None
+        )
         self.register_outputs(
             {
                 "monitoring": self.monitoring,
                 "crawlers": list(self.crawlers.values()),
                 "istio": self.istio,
+                "simulated_vendors": self.simulated_vendors,
             }
         )

@@ -30,6 +30,13 @@ def test_only_a_measured_figure_can_miss_its_goal():
     assert Measure(name="m", value=1.0, goal=1.0, note="").met is True
 
 
+def test_some_goals_are_to_be_reached():
+    """What is better when more: a rate, for one."""
+    measures = [Measure(name="m", value=n, goal=3.0, at_least=True, note="") for n in (2.9, 3.0)]
+    assert [measure.met for measure in measures] == [False, True]
+    assert table(measures).splitlines()[1].split() == ["m", "2.90", ">=", "3.00", "no"]
+
+
 def test_the_table_aligns_and_says_what_was_not_measured():
     """Columns can be read down, whatever the units."""
     text = table(

@@ -8,6 +8,7 @@ import yaml
 
 from components.attribution.stats import expected_series_per_sidecar
 from components.metrics.config import (
+    SIMULATED_VENDOR_METRICS,
     Retention,
     StaticTargets,
     prometheus_config,
@@ -20,6 +21,7 @@ from components.metrics.thresholds import (
 )
 from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
+from traffic.vendor.books import Books
 
 NAMES = {
     "cluster": "prod",
@@ -27,6 +29,7 @@ NAMES = {
     "crawler_namespaces": ("crawlers", "crawlers-eu"),
     "monitoring_namespace": "monitoring",
     "istio_namespace": "istio-system",
+    "simulated_vendors_namespace": "proxy-vendors",
 }
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
 
@@ -97,6 +100,7 @@ def test_the_lab_differs_in_where_targets_come_from_only():
         sidecars=("127.0.0.1:15090",),
         prometheus=("127.0.0.1:9090",),
         load_generator=("127.0.0.1:9464",),
+        simulated_vendors=("127.0.0.1:9465",),
     )
     discovery = ("kubernetes_sd_configs", "relabel_configs", "static_configs")
 
@@ -112,6 +116,7 @@ def test_the_lab_differs_in_where_targets_come_from_only():
         "prometheus",
         "istiod",
         "load-generator",
+        "simulated-vendors",
     ]
     assert without_discovery(cluster) == without_discovery(lab)
 
@@ -125,6 +130,27 @@ def test_the_generator_is_found_by_its_own_label():
     label = "__meta_kubernetes_pod_label_app_kubernetes_io_name"
     keep = {"action": "keep", "source_labels": [label], "regex": "prometheus"}
     assert keep in jobs["prometheus"]["relabel_configs"]
+
+
+def test_simulated_vendors_are_looked_for_where_there_are_some():
+    """A job of a namespace that nobody made would be an error in the log at every look."""
+    without = prometheus_config(**{**NAMES, "simulated_vendors_namespace": None})
+    assert "proxy-vendors" not in str(without)
+    (job,) = (
+        job
+        for job in prometheus_config(**NAMES)["scrape_configs"]
+        if job["job_name"] == "simulated-vendors"
+    )
+    assert job["kubernetes_sd_configs"] == [
+        {"role": "pod", "namespaces": {"names": ["proxy-vendors"]}}
+    ]
+
+
+def test_every_metric_of_a_simulated_vendor_is_kept():
+    """Its books are what the mesh is compared with: a name the scrape drops is a lost witness."""
+    names = re.findall(r"^# TYPE (\S+)", Books().as_metrics(), re.MULTILINE)
+    assert names
+    assert [name for name in names if not re.fullmatch(SIMULATED_VENDOR_METRICS, name)] == []
 
 
 def test_a_short_interval_keeps_its_time_out_below():

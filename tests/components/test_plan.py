@@ -1,30 +1,191 @@
 from __future__ import annotations
 
 import json
+from typing import get_args
 
 import pytest
 
-from components.traffic.plan import crawler_plan
+from components.contents import ROOT
+from components.traffic.plan import (
+    MOST_DRAIN_SECONDS,
+    crawler_plan,
+    credentials_variable,
+    drain_seconds,
+    grace_seconds,
+    linger_seconds,
+    replica_plan,
+)
+from settings.checks import RATELESS_PROFILES
+from settings.loading import SettingsError, parse_settings
 from settings.model import LoadGenerator
-from traffic.crawler import read_plan
+from traffic.crawler.reading import read_plan
 
+PROFILES = sorted(path.stem for path in (ROOT / "traffic" / "profiles").glob("*.json"))
+VENDORS = [
+    {"name": "vendor-a", "cidrs": ["10.1.0.0/16", "2001:db8::/32"]},
+    {"name": "vendor-b", "cidrs": ["10.2.0.0/16"], "httpPorts": [3128]},
+    {"name": "vendor-c", "cidrs": ["10.3.0.0/16"], "inspect": "connections"},
+]
+SIMULATED = {"enabled": True, "vendors": {"vendor-b": {"endpoint": "10.2.0.10:3128"}}}
 ENDPOINTS = {"vendor-b": "10.2.0.10:3128", "vendor-a": "[2001:db8::1]:8080"}
 
 
-@pytest.mark.parametrize(
-    ("replicas", "rate", "each"), [(1, 10, 10), (3, 10, 3.333), (1000, 1, 0.01), (1, 5000, 5000)]
-)
-def test_replicas_share_the_rate_in_a_plan_the_crawler_takes(replicas, rate, each):
-    """The stack's rate is that of all replicas together, at any size."""
-    load_generator = LoadGenerator(
-        enabled=True, replicas=replicas, requests_per_second=rate, endpoints=ENDPOINTS
+def stack(generator=None, **sections):
+    usual = {"enabled": True, "maxGBPerDay": 2, "endpoints": ENDPOINTS}
+    return parse_settings(
+        {
+            "cluster": "dev",
+            "vendors": VENDORS,
+            "simulatedVendors": SIMULATED,
+            "loadGenerator": usual | (generator or {}),
+            **sections,
+        }
     )
-    raw = crawler_plan(load_generator, patience_seconds=10, metrics_port=9464)
-    plan = read_plan(json.loads(json.dumps(raw)), {})
-    assert plan.requests_per_second == each
+
+
+def read(raw):
+    """The plan as the pod reads it: from text, with the variables that it names."""
+    names = [entry["password_env"] for entry in raw["vendors"] if "password_env" in entry]
+    return read_plan(json.loads(json.dumps(raw)), dict.fromkeys(names, "crawler:secret"))
+
+
+def test_every_shipped_profile_can_be_chosen():
+    """A profile that lies in traffic/profiles and in no stack is of no use, and the reverse."""
+    assert sorted(get_args(LoadGenerator.model_fields["profile"].annotation)) == PROFILES
+    closed = [
+        name
+        for name in PROFILES
+        if json.loads((ROOT / "traffic" / "profiles" / f"{name}.json").read_text())["arrival"]
+        == "closed"
+    ]
+    assert closed == list(RATELESS_PROFILES)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_a_plan_of_every_profile_is_one_the_crawler_takes(profile):
+    """It refuses a plan it does not know whole: the pod would never start."""
+    plan = read(crawler_plan(stack({"profile": profile})))
     assert [(v.name, v.address, v.port) for v in plan.vendors] == [
         ("vendor-a", "2001:db8::1", 8080),
         ("vendor-b", "10.2.0.10", 3128),
     ]
     assert plan.count is None
+    assert plan.duration_seconds is None  # or the pod would end, and begin anew
     assert plan.metrics_host == "0.0.0.0"
+
+
+@pytest.mark.parametrize(
+    ("replicas", "rate", "each"), [(1, 10, 10), (3, 10, 3.333), (1000, 1, 0.01), (1, 5000, 5000)]
+)
+def test_replicas_share_the_rate(replicas, rate, each):
+    """The stack's rate is that of all replicas together, at any size."""
+    plan = read(crawler_plan(stack({"replicas": replicas, "requestsPerSecond": rate})))
+    assert plan.requests_per_second == each
+    assert plan.most_in_flight() >= min(10_000, each * plan.patience_seconds)
+
+
+def test_without_a_rate_it_is_the_profiles():
+    """A stack that names a profile gets that profile, shared out."""
+    assert read(crawler_plan(stack({"replicas": 4}))).requests_per_second == 25
+    assert read(crawler_plan(stack({"profile": "scrapy"}))).requests_per_second is None
+
+
+def test_each_replica_asks_in_an_order_of_its_own():
+    """With one seed a thousand pods would ask the same at the same moment."""
+    assert len({replica_plan(replica)["seed"] for replica in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize(("replicas", "most"), [(1, 2), (3, 0.666666666), (1000, 0.002)])
+def test_replicas_share_the_day(replicas, most):
+    """What all of them may cost is what the stack says, never a byte more."""
+    raw = crawler_plan(stack({"replicas": replicas}))
+    assert raw["max_gb_per_day"] == most
+    assert raw["max_gb_per_day"] * replicas <= 2
+    assert raw["budget_file"].startswith("/var/run/budget/")
+
+
+def test_what_costs_nothing_needs_no_bound():
+    """A rehearsal with simulated vendors alone runs without an end."""
+    raw = crawler_plan(stack({"maxGBPerDay": None, "endpoints": {"vendor-b": "10.2.0.10:3128"}}))
+    assert "max_gb_per_day" not in raw
+    assert "budget_file" not in raw
+
+
+def test_real_vendors_are_told_from_simulated_ones():
+    """A real vendor's answers have no mark of the simulation, and are not all unexpected."""
+    plan = read(crawler_plan(stack()))
+    assert {vendor.name: vendor.simulated for vendor in plan.vendors} == {
+        "vendor-a": False,
+        "vendor-b": True,
+    }
+
+
+def test_a_real_http_proxy_gets_http_alone():
+    """SOCKS5 sent there would only show in its owner's error log."""
+    plan = read(crawler_plan(stack()))
+    mixes = {vendor.name: vendor.mix for vendor in plan.vendors}
+    assert mixes["vendor-a"] == pytest.approx({"http": 1 / 3, "tunnel": 2 / 3})
+    assert mixes["vendor-b"] == {"http": 0.3, "tunnel": 0.6, "socks5": 0.1}
+    wanted = {"socks5": 1.0}
+    plan = read(crawler_plan(stack({"mix": wanted})))
+    assert all(vendor.mix == wanted for vendor in plan.vendors)
+
+
+def test_what_a_sidecar_does_not_look_into_is_counted_as_connections():
+    """The generator's books would otherwise have requests that no sidecar can show."""
+    endpoints = {
+        "vendor-a": "10.1.0.10:9000",  # no port where HTTP is looked for
+        "vendor-b": "10.2.0.10:3128",
+        "vendor-c": "10.3.0.10:3128",  # inspect: connections
+    }
+    plan = read(crawler_plan(stack({"endpoints": endpoints})))
+    assert {vendor.name: vendor.visible for vendor in plan.vendors} == {
+        "vendor-a": "connections",
+        "vendor-b": "requests",
+        "vendor-c": "connections",
+    }
+
+
+def test_a_proxys_own_keys_reach_the_plan():
+    """Weight, session and credentials are each vendor's own."""
+    secret = {"name": "vendor-a-login", "key": "login"}
+    endpoints = {
+        "vendor-a": {
+            "address": "10.1.0.10:3128",
+            "weight": 2.5,
+            "session": "sticky",
+            "credentialsSecret": secret,
+        },
+        "vendor-b": {"address": "10.2.0.10:3128", "weight": 0},
+    }
+    raw = crawler_plan(stack({"endpoints": endpoints, "hostSuffix": "shop.example"}))
+    one, other = read(raw).vendors
+    assert (one.weight, one.credentials, one.session is None) == (2.5, "crawler:secret", False)
+    assert (other.weight, other.session) == (0, None)
+    assert read(raw).host_suffix == "shop.example"
+    # The name of the variable, and nothing of the Secret.
+    assert raw["vendors"][0]["password_env"] == credentials_variable("vendor-a") == "LOGIN_VENDOR_A"
+    assert "vendor-a-login" not in json.dumps(raw)
+
+
+@pytest.mark.parametrize(
+    ("patience", "scrape", "drain", "linger"),
+    [("10s", "15s", 15, 20), ("1s", "5s", 6, 10), ("5m", "1m", MOST_DRAIN_SECONDS, 65)],
+)
+def test_the_end_of_a_pod_fits_its_grace_period(patience, scrape, drain, linger):
+    """Killed sooner, what was in flight is counted by the sidecar and by nobody else."""
+    settings = stack(telemetry={"patience": patience}, prometheus={"scrapeInterval": scrape})
+    raw = crawler_plan(settings)
+    assert (raw["drain_seconds"], raw["linger_seconds"]) == (drain, linger)
+    assert (drain_seconds(settings), linger_seconds(settings)) == (drain, linger)
+    assert linger > settings.prometheus.scrape_interval
+    assert grace_seconds(settings) >= drain + linger + 5
+
+
+def test_what_the_crawler_refuses_is_refused_before():
+    """A pod that never starts says why in a log that nobody reads."""
+    with pytest.raises(SettingsError) as refused:
+        crawler_plan(stack(telemetry={"patience": "2h"}))
+    (finding,) = refused.value.findings
+    assert finding.startswith("loadGenerator: the crawler would refuse its plan, patience_seconds:")
+    assert "; " in finding

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
 import os
-import random
-import socket
 import subprocess
 import sys
 import time
@@ -28,31 +25,12 @@ from lab.system import (
     start_envoy,
     wait_until_ready,
 )
-
-# Below 32768, where Linux takes the ports of outgoing connections from.
-_bases = itertools.cycle(random.sample(range(10_000, 32_000, 100), 200))
+from tests.ports import free_block
 
 
 def free_ports() -> Ports:
     """Return ports of which none is taken on 127.0.0.1 or on an address of a vendor."""
-    for base in _bases:
-        if all(
-            _free(address, base + n)
-            for address in ("127.0.0.1", "127.1.0.10", "::1")
-            for n in range(100)
-        ):
-            return Ports(base)
-    raise AssertionError
-
-
-def _free(address: str, port: int) -> bool:
-    with socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((address, port))
-        except OSError:
-            return False
-    return True
+    return Ports(free_block())
 
 
 @pytest.fixture

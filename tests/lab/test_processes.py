@@ -16,6 +16,8 @@ import pytest
 from lab.system import ROOT
 from tests.lab.conftest import run_lab, until
 
+pytestmark = pytest.mark.long
+
 
 def listening(port: int) -> bool:
     """Whether any socket of this machine listens on the port, whatever the address."""
@@ -43,23 +45,32 @@ def nothing_left(ports) -> bool:
     return not processes_of(ports.base) and not any(listening(ports.base + n) for n in offsets)
 
 
+STARTED, FIRST_ROW = "Ctrl-C ends it.", "vendor-a"
+
+
 @pytest.fixture
-def demo(ports):
-    """A running demo that has printed its first row."""
+def demo(ports, request):
+    """A running demo that has printed a line: by default, that everything was started."""
+    awaited = getattr(request, "param", STARTED)
     process = subprocess.Popen(
         [sys.executable, "-m", "lab.demo", "--port-base", str(ports.base)],
         cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
     for line in process.stdout:
-        if line.startswith("vendor-a"):
+        if line.startswith(awaited):
             break
     yield process
     process.kill()
     process.wait()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    ("demo", "number"),
+    [(FIRST_ROW, signal.SIGINT), (STARTED, signal.SIGTERM)],
+    indirect=["demo"],
+    ids=["SIGINT", "SIGTERM"],
+)
 def test_a_signal_ends_the_demo_within_ten_seconds(demo, ports, number):
     """Ctrl-C and `kill` leave nothing behind and are no failure."""
     endpoints = ROOT / ".demo" / "endpoints.json"

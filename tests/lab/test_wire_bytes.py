@@ -13,7 +13,7 @@ from lab import plan
 from lab.loopback import get_json, query
 from lab.system import CREDENTIALS, ROOT, running
 from tests.lab.conftest import free_ports, until
-from traffic.crawler import tls_context
+from traffic.crawler.tls import tls_context
 
 PROTOCOL_OF = {
     "vendor-a": "http",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,7 @@ from tests.mesh import vendors
 from tests.mesh.mesh import Mesh
 from tests.mesh.networks import why_not
 from tests.mesh.vendors import Servers
-from tests.mesh.versions import PAIRS
-
+from tests.mesh.versions import PAIRS, Pair
 
 Record = Callable[[str, object], None]
 
@@ -23,13 +23,21 @@ RESULTS = Path(__file__).with_name("results")
 """What a run with MESH_RECORD=1 measured, by pair: docs/compatibility.md is made from it."""
 
 
-@pytest.fixture(scope="session", params=PAIRS[:1], ids=lambda pair: pair.name)
-def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+@contextmanager
+def run_mesh(pair: Pair) -> Iterator[Mesh]:
     reason = why_not()
     if reason:
         pytest.skip(f"no mesh on this machine: {reason}")
     keep = os.environ.get("KEEP_MESH") == "1"
-    with meshes.running(request.param, print, keep=keep) as running:
+    with meshes.running(pair, print, keep=keep) as running:
+        yield running
+        print((running.folder / "relay.log").read_text())
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Iterator[Mesh]:
+    """The first pair's; all tests leave it with the tests' stack applied."""
+    with run_mesh(PAIRS[0]) as running:
         yield running
 
 
@@ -51,6 +59,6 @@ def record(mesh: Mesh, request: pytest.FixtureRequest) -> Record:
             kept = json.loads(file.read_text()) if file.exists() else {}
             kept.setdefault(test, {})[what] = value
             RESULTS.mkdir(exist_ok=True)
-            file.write_text(json.dumps(kept, indent=1, sort_keys=True) + "\n")
+            file.write_text(json.dumps(kept, indent=1) + "\n")
 
     return tell

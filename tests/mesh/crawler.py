@@ -39,7 +39,10 @@ def origin(pod: Pod, address: str, port: int) -> Spoken:
         return Spoken(_answer(sock))
 
 
-ORIGIN = b"GET /a//b/../c%2F HTTP/1.1\r\nhOST: h.sim.test\r\nX-Odd_Header:  two \r\nConnection: close\r\n\r\n"
+ORIGIN = (
+    b"GET /a//b/../c%2F HTTP/1.1\r\nhOST: h.sim.test\r\n"
+    b"X-Odd_Header:  two \r\nConnection: close\r\n\r\n"
+)
 
 
 def tunnel(pod: Pod, address: str, port: int) -> Spoken:

@@ -6,6 +6,7 @@ import http.client
 import json
 import os
 import re
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -166,7 +167,7 @@ def running(
                 pod.wait_until_ready()
             yield pod
         finally:
-            family.kill(sidecar)  # politely asked, it would drain first
+            os.kill(sidecar, signal.SIGKILL)  # politely asked, it would drain first
             api.delete("v1", "Pod", namespace, name)
             network.close()
 
@@ -207,9 +208,7 @@ def _mount(api: Api, pod: Json, own: Path) -> None:
     root = api.get("v1", "ConfigMap", metadata["namespace"], "istio-ca-root-cert")
     files = {
         "var/run/secrets/istio/root-cert.pem": root["data"]["root-cert.pem"],
-        "var/run/secrets/tokens/istio-token": api.token(
-            metadata["namespace"], account, "istio-ca"
-        ),
+        "var/run/secrets/tokens/istio-token": api.token(metadata["namespace"], account, "istio-ca"),
         "etc/istio/pod/labels": _downward(metadata.get("labels", {})),
         "etc/istio/pod/annotations": _downward(metadata.get("annotations", {})),
     }

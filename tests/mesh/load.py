@@ -1,4 +1,4 @@
-"""Crawlers that keep going while the configuration changes: requests at a rate, and open tunnels."""
+"""Crawlers at work while the configuration changes: requests at a rate, and open tunnels."""
 
 from __future__ import annotations
 
@@ -56,9 +56,7 @@ class Load:
         self.failed, self.cut = [], []
 
     def all_open(self) -> bool:
-        return all(
-            self.open[name] == self.tunnels_each * len(self.pods) for name in self.targets
-        )
+        return all(self.open[name] == self.tunnels_each * len(self.pods) for name in self.targets)
 
     async def run(self) -> None:
         tasks = [

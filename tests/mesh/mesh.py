@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -110,9 +111,7 @@ class Mesh:
         self.down(keep=set(wanted), namespace=namespace)
         self.files = {**files}
 
-    def down(
-        self, keep: Iterable[tuple[str, str]] = (), namespace: str = CRAWLERS
-    ) -> None:
+    def down(self, keep: Iterable[tuple[str, str]] = (), namespace: str = CRAWLERS) -> None:
         """Delete the program's custom resources, chains before the clusters they need."""
         kept = set(keep)
         for kind, version in (("EnvoyFilter", "v1alpha3"), ("Sidecar", "v1")):
@@ -204,9 +203,7 @@ class Mesh:
     def start_istiod(self) -> None:
         """Start it and wait until it is ready."""
         container = self._deployment["spec"]["template"]["spec"]["containers"][0]
-        environment = {
-            one["name"]: one["value"] for one in container["env"] if "value" in one
-        } | {
+        environment = {one["name"]: one["value"] for one in container["env"] if "value" in one} | {
             "KUBECONFIG": os.fspath(self.folder / "kubeconfig.json"),
             "POD_NAME": "istiod-1",
             "POD_NAMESPACE": ISTIO,
@@ -224,8 +221,7 @@ class Mesh:
         self.until(lambda: self._answers(8080, "/ready"), START_SECONDS, "istiod is not ready")
 
     def kill_istiod(self) -> None:
-        assert self._istiod is not None
-        self.family.kill(self._istiod)
+        self.family.end("istiod", signal.SIGKILL)
 
     def istiod_rss_mb(self) -> float:
         status = Path(f"/proc/{self._istiod}/status").read_text()
@@ -309,7 +305,9 @@ def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> It
             try:
                 mesh.until(lambda: _validates(mesh.api), START_SECONDS, "istiod's webhooks fail")
                 _start_relay(mesh, programs["meshlab"])
-                mesh.namespace(CRAWLERS, files[f"_cluster/Namespace-{CRAWLERS}.yaml"]["metadata"]["labels"])
+                mesh.namespace(
+                    CRAWLERS, files[f"_cluster/Namespace-{CRAWLERS}.yaml"]["metadata"]["labels"]
+                )
                 mesh.up(files)
                 yield mesh
             finally:
@@ -347,7 +345,9 @@ def _install(
     for path, one in files.items():
         if path.startswith("_cluster/"):
             api.apply(one)
-    base = _chart(programs["meshlab"], "istio-base", "base", files["helm/istio-base.yaml"]["values"])
+    base = _chart(
+        programs["meshlab"], "istio-base", "base", files["helm/istio-base.yaml"]["values"]
+    )
     more = lab_values(mesh.folder)
     say(f"lab-only values of istiod's chart: {json.dumps(more)}")
     values = merged(files["helm/istiod.yaml"]["values"], more)

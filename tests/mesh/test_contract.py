@@ -97,9 +97,7 @@ def test_istio_stats_writes_the_contract_s_labels(chains: dict[str, Json]) -> No
 def test_istiod_validates_every_rendered_resource(mesh: Mesh, stack: str) -> None:
     """By its webhook: no objection, and no warning but the one that every EnvoyFilter gets."""
     path: Path = STACKS[stack]
-    wanted = [
-        one for one in rendered(path).values() if "istio.io" in str(one.get("apiVersion"))
-    ]
+    wanted = [one for one in rendered(path).values() if "istio.io" in str(one.get("apiVersion"))]
     assert {one["kind"] for one in wanted} == {"EnvoyFilter", "Sidecar"}
     mesh.api.warnings.clear()
     for one in wanted:

@@ -72,9 +72,7 @@ def warm(mesh: Mesh, servers: Servers) -> Iterator[Pod]:
 
 
 @pytest.mark.parametrize("dropped", VARIANTS)
-def test_a_patch_that_does_not_arrive(
-    mesh: Mesh, warm: Pod, dropped: str, record: Record
-) -> None:
+def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, record: Record) -> None:
     whole = mesh.files
     files = copy.deepcopy(whole)
     VARIANTS[dropped](files)

@@ -48,8 +48,11 @@ def test_istiod_killed_and_back(mesh: Mesh, servers: Servers, record: Record) ->
         since = time.time()
         mesh.start_istiod()
         mesh.until(
-            lambda: "proxy-vendor_vendor-c" not in pod.get("/listeners?format=json")
-            and "proxy-vendor_vendor-c" not in str(mesh.sent(pod, "Listener", "virtualOutbound")),
+            lambda: (
+                "proxy-vendor_vendor-c" not in pod.get("/listeners?format=json")
+                and "proxy-vendor_vendor-c"
+                not in str(mesh.sent(pod, "Listener", "virtualOutbound"))
+            ),
             60,
             "the deletion made meanwhile did not arrive",
         )

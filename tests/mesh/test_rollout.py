@@ -50,9 +50,7 @@ def tracks(mesh: Mesh, servers: Servers) -> Iterator[dict[str, list[Pod]]]:
     with mesh.pods(
         names, labels_of=lambda name: {"track": name.partition("-")[0]}, annotations=annotations
     ) as pods:
-        yield {
-            track: [pod for pod in pods if pod.name.startswith(track)] for track in TRACKS
-        }
+        yield {track: [pod for pod in pods if pod.name.startswith(track)] for track in TRACKS}
     mesh.up(whole)
 
 

@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from typing import Any
 
 from components.attribution.render import envoy_filters
-from lab.processes import Children
 from settings.model import Vendor
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
@@ -30,7 +29,9 @@ class Fleet:
     """Sidecars without their Envoys: `meshlab clients`."""
 
     def __init__(self, mesh: Mesh, like: Pod) -> None:
-        node = json.loads(like.get("/config_dump?mask=bootstrap"))["configs"][0]["bootstrap"]["node"]
+        node = json.loads(like.get("/config_dump?mask=bootstrap"))["configs"][0]["bootstrap"][
+            "node"
+        ]
         command = [
             f"{mesh.folder}/bin/meshlab",
             "clients",
@@ -134,7 +135,9 @@ def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None
                     {
                         "pushed for all of it, kB a sidecar": _kb_each(started),
                         "pushed for an edit of one range, kB a sidecar": _kb_each(edit),
-                        "edit acknowledged by the last after seconds": round(edit["last_seconds"], 1),
+                        "edit acknowledged by the last after seconds": round(
+                            edit["last_seconds"], 1
+                        ),
                         "istiod's added RSS, MB": round(mesh.istiod_rss_mb() - alone_mb),
                         "Envoy's added RSS, MB": round(_resident_mb(like) - plain_mb),
                     },

@@ -66,9 +66,14 @@ def test_each_protocol_to_each_vendor(
     assert entry["vendor"] == vendor
     assert entry["cluster"] == cluster
     assert entry["chain"].endswith("_opaque" if opaque else "_http")
-    mesh.until(lambda: _wire(pod, cluster) == tuple(
-        was + now for was, now in zip(before[1], (seen.received, seen.sent), strict=True)
-    ))
+    mesh.until(
+        lambda: (
+            _wire(pod, cluster)
+            == tuple(
+                was + now for was, now in zip(before[1], (seen.received, seen.sent), strict=True)
+            )
+        )
+    )
     visibility = "opaque" if opaque else way
     expected = dict(before[0])
     expected[visibility] = expected.get(visibility, 0) + 1
@@ -167,24 +172,18 @@ def test_the_histogram_has_the_stack_s_buckets(pod: Pod, mesh: Mesh) -> None:
     rendered = mesh.files["helm/istiod.yaml"]["values"]["sidecarInjectorWebhook"]
     annotation = rendered["injectedAnnotations"]["sidecar.istio.io/statsHistogramBuckets"]
     bounds = {
-        labels["le"]
-        for name, labels, _ in pod.samples()
-        if name == f"istio_{SETUP_METRIC}_bucket"
+        labels["le"] for name, labels, _ in pod.samples() if name == f"istio_{SETUP_METRIC}_bucket"
     }
     expected = annotation.rpartition("[")[2].rstrip("]}").split(", ")
     assert bounds == {*expected, "+Inf"}
 
 
 @pytest.mark.parametrize("address", [OUTSIDE, OUTSIDE6])
-def test_what_is_no_vendors_passes_byte_for_byte(
-    pod: Pod, servers: Servers, address: str
-) -> None:
+def test_what_is_no_vendors_passes_byte_for_byte(pod: Pod, servers: Servers, address: str) -> None:
     """HTTP, TLS and a server that speaks first, outside every range: as sent, and unattributed."""
     servers.clear()
     logged = len(pod.log())
-    vendors_before = [
-        sample for sample in pod.samples() if "proxy_vendor" in sample[1]
-    ]
+    vendors_before = [sample for sample in pod.samples() if "proxy_vendor" in sample[1]]
     passed = pod.total("envoy_cluster_upstream_cx_total", cluster_name="PassthroughCluster")
 
     assert crawler.origin(pod, address, 80).answer.endswith(b"ok")

@@ -61,8 +61,10 @@ def refusals_of(path: str, annotation: Any, metadata: Any = ()) -> Iterator[tupl
         yield from refusals_of(f"{path}[]", arguments[0])
     elif origin is dict:
         yield path, "dict_type"
-        for argument in arguments:
-            yield from refusals_of(f"{path}.*", argument)
+        names, values_in_it = (set(refusals_of(f"{path}.*", one)) for one in arguments)
+        # A name that is no text was refused before the models saw it.
+        yield from names - {(f"{path}.*", "string_type")}
+        yield from values_in_it
     elif origin in (Union, UnionType):
         for member in arguments:
             if member is not NoneType:
@@ -87,17 +89,8 @@ def errors_of(path: Path) -> list[tuple[str, dict[str, Any]]]:
     except SettingsError:
         return []  # refused before the models saw it
     except ValidationError as error:
-        return [
-            (of_a_mapping(path_of(loading.location_of(one["loc"], tree))), one)
-            for one in error.errors()
-        ]
+        return [(path_of(loading.location_of(one["loc"], tree)), one) for one in error.errors()]
     return []
-
-
-def of_a_mapping(path: str) -> str:
-    """`loadGenerator.endpoints.vendor-a` is any entry of `loadGenerator.endpoints`."""
-    holder = KEYS.get(path.rpartition(".")[0])
-    return f"{holder.path}.*" if holder and get_origin(holder.field.annotation) is dict else path
 
 
 @pytest.fixture(scope="module")

@@ -37,15 +37,26 @@ def free_ports(addresses: list[str]) -> list[int]:
 
 
 def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the two programs as a pod would: one file, from anywhere."""
+    """Run one of the two programs as a pod does: from the folder that holds the package."""
     return subprocess.run(
-        [sys.executable, str(ROOT / "traffic" / f"{program}.py"), *arguments],
+        [sys.executable, "-m", f"traffic.{program}", *arguments],
         capture_output=True,
         text=True,
         timeout=15,
-        cwd="/",
+        cwd=ROOT,
         env={**os.environ, **environment},
     )
+
+
+def page_with(url: str, wanted: str) -> str:
+    """The page once it says what is wanted, or as it is after 5 seconds."""
+    deadline, found = time.monotonic() + 5, ""
+    while wanted not in found and time.monotonic() < deadline:
+        with contextlib.suppress(OSError), urllib.request.urlopen(url) as answer:
+            found = answer.read().decode()
+        time.sleep(0.02)
+    assert wanted in found
+    return found
 
 
 @dataclass
@@ -72,6 +83,15 @@ class Vendors:
             time.sleep(0.02)
         return dict(books)
 
+    def wait_for_connections(self, wanted: int) -> None:
+        """Until so many have been accepted; a slow answer is still to come then."""
+        deadline, found = time.monotonic() + 5, 0
+        while found < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
+            rows = json.loads(self.get("/books"))["connections"]
+            found = sum(row["count"] for row in rows)
+        assert found >= wanted
+
     def plan(self, **changes: Any) -> dict[str, Any]:
         plan = {"seed": 3, "count": 100, "vendors": self.vendors, "concurrency": 32}
         return {**plan, "patience_seconds": PATIENCE_SECONDS, **changes}
@@ -82,9 +102,9 @@ class Vendors:
         return path
 
     def start_crawler(self, plan: object, *arguments: str) -> subprocess.Popen[str]:
-        program = str(ROOT / "traffic" / "crawler.py")
         return subprocess.Popen(
-            [sys.executable, program, "--plan", str(self.write(plan)), *arguments],
+            [sys.executable, "-m", "traffic.crawler", "--plan", str(self.write(plan)), *arguments],
+            cwd=ROOT,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -157,7 +177,8 @@ def vendors(
     path = tmp_path / "vendor.json"
     path.write_text(json.dumps(plan))
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "traffic" / "vendor.py"), "--plan", str(path), "--books", "-"],
+        [sys.executable, "-m", "traffic.vendor", "--plan", str(path), "--books", "-"],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

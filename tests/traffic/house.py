@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tests.traffic.conftest import ROOT, free_ports
-from traffic import crawler
+from traffic.crawler.tls import tls_context
 
 PASSWORDS = {"PASSWORD_A": "hush", "PASSWORD_B": "quiet"}
 PATIENCE_SECONDS = 0.5
@@ -48,7 +48,7 @@ class Client:
         self.socket.close()
 
     def wrap(self) -> None:
-        self.socket = crawler.tls_context().wrap_socket(self.socket)
+        self.socket = tls_context().wrap_socket(self.socket)
 
     def send(self, raw: bytes) -> None:
         self.socket.sendall(raw)
@@ -182,7 +182,8 @@ class House:
         path = folder / "crawler.json"
         path.write_text(json.dumps(plan))
         done = subprocess.run(
-            [sys.executable, str(ROOT / "traffic/crawler.py"), "--json", "--plan", str(path)],
+            [sys.executable, "-m", "traffic.crawler", "--json", "--plan", str(path)],
+            cwd=ROOT,
             capture_output=True,
             text=True,
             timeout=15,
@@ -211,7 +212,8 @@ def house(folder: Path, behaviours: Mapping[str, object], **keys: Any) -> Iterat
     path = folder / "vendor.json"
     path.write_text(json.dumps(plan))
     process = subprocess.Popen(
-        [sys.executable, str(ROOT / "traffic/vendor.py"), "--plan", str(path), "--books", "-"],
+        [sys.executable, "-m", "traffic.vendor", "--plan", str(path), "--books", "-"],
+        cwd=ROOT,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -19,10 +20,15 @@ from typing import Any
 
 import pytest
 
-from traffic import crawler
-from traffic.crawler import PROFILES, RETRY_CODES, deal, read_plan
+from tests.traffic.conftest import ROOT
+from traffic.crawler.cli import main, parser
+from traffic.crawler.deck import deal
+from traffic.crawler.faults import FAULTS
+from traffic.crawler.profiles import PROFILES
+from traffic.crawler.reading import PLAN_KEYS, RETRY_CODES, VENDOR_KEYS, read_plan
+from traffic.plans import PlanError
 
-PROGRAM = str(Path(crawler.__file__))
+COMMAND = [sys.executable, "-m", "traffic.crawler"]
 NAMES = ["burst", "diurnal", "ramp", "scrapy", "steady"]
 VENDOR = {"name": "a", "address": "127.0.0.1", "port": 3128}
 
@@ -37,7 +43,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, lis
 
     def call(*arguments: str) -> tuple[int, str, list[str]]:
         try:
-            code = crawler.main(list(arguments))
+            code = main(list(arguments))
         except SystemExit as end:
             code = int(str(end.code))
         said = capsys.readouterr()
@@ -51,13 +57,11 @@ def test_every_key_of_a_plan_and_every_profile_is_explained(say: Any) -> None:
     code, said, _ = say("--help-plan")
     assert code == 0
     assert max(map(len, said.splitlines())) <= 80
-    keys = (*crawler.PLAN_KEYS, *crawler.VENDOR_KEYS)
+    keys = (*PLAN_KEYS, *VENDOR_KEYS)
     assert [key for key in keys if not re.search(rf"\b{key}\b", said)] == []
     assert [name for name in NAMES if f"\n  {name} " not in said] == []
     faults = said[said.index("faults: ") :]
-    assert [
-        fault for fault in crawler.FAULTS if fault.removeprefix("vendor-error") not in faults
-    ] == []
+    assert [fault for fault in FAULTS if fault.removeprefix("vendor-error") not in faults] == []
 
 
 def test_shipped_profiles_are_plans_but_for_the_vendors() -> None:
@@ -69,7 +73,7 @@ def test_shipped_profiles_are_plans_but_for_the_vendors() -> None:
         plan = read_plan({"profile": name, "vendors": [VENDOR]}, {})
         assert plan.arrival == raw["arrival"]
         assert next(deal(plan)).host >= 1
-    assert "burst, diurnal, ramp, scrapy, steady" in crawler.parser().format_help()
+    assert "burst, diurnal, ramp, scrapy, steady" in parser().format_help()
 
 
 def test_scrapy_profile_has_scrapys_defaults() -> None:
@@ -94,7 +98,7 @@ def test_plan_goes_above_its_profile(tmp_path: Path) -> None:
 def test_profile_is_an_object_that_names_no_other(tmp_path: Path, content: str) -> None:
     path = tmp_path / "bad.json"
     path.write_text(content)
-    with pytest.raises(crawler.PlanError, match="holds no profile: give an object that names no"):
+    with pytest.raises(PlanError, match="holds no profile: give an object that names no"):
         read_plan({"profile": str(path), "vendors": [VENDOR]}, {})
 
 
@@ -144,8 +148,10 @@ def test_bad_option_is_one_line(say: Any, arguments: list[str], complaint: str) 
 def test_more_in_flight_than_files_is_refused_at_the_start(vendors: Any) -> None:
     """Not half-way, when the sockets run out."""
     path = vendors.write(vendors.plan(concurrency=100))
-    command = f'ulimit -n 90; exec "{sys.executable}" "{PROGRAM}" --plan "{path}"'
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, timeout=15)
+    command = f'ulimit -n 90; exec {shlex.join(COMMAND)} --plan "{path}"'
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=15, cwd=ROOT
+    )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
         "crawler: in flight: 100 are more than the 90 files allowed:"
@@ -230,7 +236,7 @@ def test_progress_is_shown_on_a_terminal(vendors: Any) -> None:
     options = ["--vendor", place(vendors.vendors[0]), "--rate", "100", "--seconds", "1.1"]
     mine, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, PROGRAM, *options], stdout=subprocess.PIPE, stderr=theirs, text=True
+        [*COMMAND, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True
     ) as started:
         os.close(theirs)
         table, _ = started.communicate(timeout=15)

@@ -16,18 +16,12 @@ from typing import Any
 
 import pytest
 
-from traffic.crawler import (
-    MIX,
-    PAGE_SIZES,
-    Card,
-    Plan,
-    again,
-    cells,
-    deal,
-    dues,
-    read_plan,
-    spread,
-)
+from traffic.crawler.arrival import dues
+from traffic.crawler.checks import spread
+from traffic.crawler.deck import Card, again, cells, deal
+from traffic.crawler.faults import MIX
+from traffic.crawler.plan import Plan
+from traffic.crawler.reading import PAGE_SIZES, read_plan
 
 LEVEL = 0.001
 NORMAL_QUANTILE = 3.0902  # of the standard normal distribution, at 1 - LEVEL

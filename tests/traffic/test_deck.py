@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from traffic.crawler import OUTSIDE, Plan, cells, deal, quotas, read_plan
+from traffic.crawler.deck import OUTSIDE, cells, deal, quotas
+from traffic.crawler.plan import Plan
+from traffic.crawler.reading import read_plan
 
 VENDORS = [
     {"name": "vendor-a", "address": "127.0.0.1", "port": 1, "weight": 2, "faults": {"reset": 0.1}},

@@ -8,7 +8,8 @@ import re
 
 import pytest
 
-from traffic.crawler import Durations, histogram, shown_bytes, shown_seconds
+from traffic.crawler.durations import Durations, histogram
+from traffic.crawler.table import shown_bytes, shown_seconds
 
 
 def recorded(sample: list[float]) -> Durations:

@@ -6,11 +6,26 @@ import random
 
 import pytest
 
-from traffic import crawler, vendor
-from traffic.crawler import H2Answer, h2_frame, h2_get, hpack_literal
-from traffic.vendor import H2_PREFACE, Hpack, Http2
+from traffic.crawler.http2 import H2Answer, h2_get, hpack_literal
+from traffic.frames import (
+    H2_ACK,
+    H2_DATA,
+    H2_END_HEADERS,
+    H2_END_STREAM,
+    H2_GOAWAY,
+    H2_HEADERS,
+    H2_MAX_FRAME_BYTES,
+    H2_PREFACE,
+    H2_RST_STREAM,
+    H2_SETTINGS,
+    H2_WINDOW_UPDATE,
+    h2_frame,
+)
+from traffic.vendor.answers import page_answer
+from traffic.vendor.hpack import Hpack
+from traffic.vendor.http2 import Http2
 
-END = vendor.H2_END_HEADERS | vendor.H2_END_STREAM
+END = H2_END_HEADERS | H2_END_STREAM
 
 
 def frames(data: bytes) -> list[tuple[int, int, int, bytes]]:
@@ -26,16 +41,16 @@ def frames(data: bytes) -> list[tuple[int, int, int, bytes]]:
 
 
 def asked(path: str = "/p/700", stream: int = 1, flags: int = END) -> bytes:
-    return h2_frame(vendor.H2_HEADERS, flags, stream, hpack_literal(b":path", path.encode()))
+    return h2_frame(H2_HEADERS, flags, stream, hpack_literal(b":path", path.encode()))
 
 
 def body(data: bytes, stream: int = 1) -> bytes:
-    return b"".join(f[3] for f in frames(data) if (f[0], f[2]) == (vendor.H2_DATA, stream))
+    return b"".join(f[3] for f in frames(data) if (f[0], f[2]) == (H2_DATA, stream))
 
 
 def converse(step: int) -> tuple[H2Answer, bytes, bytes]:
     """One GET and its answer, handed over in pieces of `step` bytes; both sides' bytes."""
-    said, server = [h2_get("site.sim.test", "/p/8192", {"X": "y" * 300})], Http2(b"vendor-a")
+    said, server = [h2_get("site.sim.test", "/p/2000", {"X": "y" * 300})], Http2(b"vendor-a")
     answer = H2Answer(said.append)
     back = [server.greeting]
     done, sent, taken = False, 0, 0
@@ -55,33 +70,90 @@ def test_exchange_is_the_same_however_it_is_cut(step: int) -> None:
     answer, said, back = converse(step)
     assert answer.good
     assert (said, back) == converse(1 << 20)[1:]
-    acknowledged = h2_frame(vendor.H2_SETTINGS, vendor.H2_ACK, 0, b"")
+    acknowledged = h2_frame(H2_SETTINGS, H2_ACK, 0, b"")
     assert said.endswith(acknowledged)
     kinds = [frame[:3] for frame in frames(back)]
     assert kinds == [(4, 0, 0), (4, 1, 0), (1, 4, 1), (0, 1, 1)]
-    assert len(body(back)) == 8192
+    assert len(body(back)) == 2000
 
 
 @pytest.mark.parametrize("cut", range(1, 60))
 def test_request_in_two_pieces_is_one_request(cut: int) -> None:
     """A frame header, a payload and the place between them may each be cut."""
-    raw = h2_frame(vendor.H2_SETTINGS, 0, 0, b"") + asked() + h2_frame(6, 0, 0, b"12345678")
+    raw = h2_frame(H2_SETTINGS, 0, 0, b"") + asked() + h2_frame(6, 0, 0, b"12345678")
     server = Http2(b"a")
     assert server.feed(raw[:cut]) + server.feed(raw[cut:]) == Http2(b"a").feed(raw)
 
 
-def test_vendor_never_sends_more_than_the_windows() -> None:
-    """65,535 bytes in all until the client gives more; a smaller stream window holds too."""
+def room(stream: int, size: int) -> bytes:
+    return h2_frame(H2_WINDOW_UPDATE, 0, stream, size.to_bytes(4, "big"))
+
+
+def window(size: int) -> bytes:
+    setting = (4).to_bytes(2, "big") + size.to_bytes(4, "big")
+    return h2_frame(H2_SETTINGS, 0, 0, setting)
+
+
+def test_vendor_sends_what_the_windows_let_through_and_the_rest_later() -> None:
+    """65,535 bytes in all and of each stream until the client gives more; no page is cut short."""
     server = Http2(b"a")
-    first, second, third = (server.feed(asked("/p/60000", stream)) for stream in (1, 3, 5))
-    assert [len(body(first, 1)), len(body(second, 3)), len(body(third, 5))] == [60000, 5535, 0]
-    assert frames(third)[-1][1] & vendor.H2_END_STREAM
-    more = h2_frame(vendor.H2_WINDOW_UPDATE, 0, 0, (1 << 30).to_bytes(4, "big"))
-    assert len(body(server.feed(more + asked("/p/4000000", 7)), 7)) == 65_535
-    small = (4).to_bytes(2, "big") + (100).to_bytes(4, "big")
-    answer = server.feed(h2_frame(vendor.H2_SETTINGS, 0, 0, small) + asked("/p/4000", 9))
-    assert len(body(answer, 9)) == 100
-    assert max(len(frame[3]) for frame in frames(first + answer)) <= vendor.H2_MAX_FRAME_BYTES
+    said = server.feed(b"".join(asked("/p/60000", stream) for stream in (1, 3, 5)))
+    assert [len(body(said, stream)) for stream in (1, 3, 5)] == [60000, 5535, 0]
+    said += server.feed(room(0, 120_000))
+    assert [len(body(said, stream)) for stream in (1, 3, 5)] == [60_000] * 3
+    ends = [frame[2] for frame in frames(said) if frame[0] == H2_DATA and frame[1] & H2_END_STREAM]
+    assert ends == [1, 3, 5]
+    said = server.feed(room(0, 1 << 30) + asked("/p/200000", 7))
+    assert len(body(said, 7)) == 65_535
+    said += server.feed(room(7, 100_000))
+    assert len(body(said, 7)) == 165_535
+    said += server.feed(room(7, 100_000))
+    assert body(said, 7) == b"<!doctype html>".ljust(200_000, b"x")
+    assert max(len(frame[3]) for frame in frames(said)) <= H2_MAX_FRAME_BYTES
+
+
+def test_windows_of_open_streams_follow_the_setting() -> None:
+    """A smaller one holds for the stream that waits, below zero too; a larger one lets it go on."""
+    server = Http2(b"a")
+    assert len(body(server.feed(window(100) + asked("/p/4000")))) == 100
+    assert body(server.feed(window(50))) == b""
+    assert body(server.feed(room(1, 50))) == b""
+    assert len(body(server.feed(room(1, 1)))) == 1
+    assert len(body(server.feed(window(1 << 20)))) == 3899
+    assert server.feed(window(1 << 31))[3] == H2_GOAWAY
+
+
+def test_stream_that_is_given_up_gets_no_more() -> None:
+    """Neither the rest of its page nor a late answer; the others go on."""
+    server = Http2(b"a")
+    server.feed(window(10) + asked("/p/20", 1) + asked("/p/20", 3))
+    gone = h2_frame(H2_RST_STREAM, 0, 1, bytes(4))
+    said = server.feed(gone + room(1, 10) + room(3, 10))
+    assert (len(body(said, 1)), len(body(said, 3))) == (0, 10)
+    assert server.reply(1, page_answer("", b"/p/20", False), b"GET") == b""
+
+
+def test_pages_nobody_makes_room_for_are_not_asked_for_without_end() -> None:
+    """A hundred streams may wait; one more may come again once another has ended."""
+    server = Http2(b"a")
+    server.feed(window(0))
+    streams = range(1, 2 * 101, 2)
+    said = server.feed(b"".join(asked("/p/9", stream) for stream in streams))
+    assert [frame[2] for frame in frames(said) if frame[0] == H2_RST_STREAM] == [201]
+    said = server.feed(room(1, 9) + asked("/p/9", 203))
+    assert [(frame[0], frame[2]) for frame in frames(said)] == [(H2_DATA, 1), (H2_HEADERS, 203)]
+
+
+def test_a_large_page_is_not_made_all_at_once() -> None:
+    """With all the room there is, 4 MB come in pieces of about one."""
+    server = Http2(b"a")
+    most = (1 << 31) - 1
+    said = [server.feed(window(most) + room(0, most - 65_535) + asked("/p/4000000"))]
+    while server.waiting:
+        said.append(server.feed(b""))
+    assert len(body(b"".join(said))) == 4_000_000
+    assert max(map(len, said)) < 1.1 * 1024 * 1024
+    assert len(said) == 4
 
 
 def test_headers_come_padded_with_priority_and_in_several_frames() -> None:
@@ -89,8 +161,8 @@ def test_headers_come_padded_with_priority_and_in_several_frames() -> None:
     block = hpack_literal(b":path", b"/p/77")
     padded = h2_frame(1, END | 0x8 | 0x20, 1, b"\x03" + b"\x00" * 5 + block + b"\x00" * 3)
     assert len(body(Http2(b"a").feed(padded))) == 77
-    parts = h2_frame(1, vendor.H2_END_STREAM, 1, block[:4]) + h2_frame(9, 0, 1, block[4:6])
-    parts += h2_frame(9, vendor.H2_END_HEADERS, 1, block[6:])
+    parts = h2_frame(1, H2_END_STREAM, 1, block[:4]) + h2_frame(9, 0, 1, block[4:6])
+    parts += h2_frame(9, H2_END_HEADERS, 1, block[6:])
     assert len(body(Http2(b"a").feed(parts))) == 77
     server = Http2(b"a")
     rest = h2_frame(2, 0, 1, b"\x00" * 5) + h2_frame(0, 0, 1, b"body") + asked("/", 1)
@@ -144,7 +216,7 @@ def test_frames_that_are_none_end_with_goaway(raw: bytes) -> None:
     """A protocol error is said once; nothing raises."""
     server = Http2(b"a")
     last = frames(server.feed(raw))[-1]
-    assert (last[0], server.ended) == (vendor.H2_GOAWAY, True)
+    assert (last[0], server.ended) == (H2_GOAWAY, True)
 
 
 def test_noise_raises_on_neither_side() -> None:
@@ -198,16 +270,3 @@ def test_literals_of_any_size_are_read_by_the_other_side(size: int) -> None:
     """Sizes around the limits of the prefix; credentials are often above 127."""
     block = hpack_literal(b"proxy-authorization", b"x" * size) + hpack_literal(b":path", b"/p/3")
     assert dict(Hpack().read(block))[b":path"] == b"/p/3"
-
-
-def test_the_two_programs_speak_the_same_http2() -> None:
-    """What stands in both files, since neither may import the other."""
-    shared = [
-        name
-        for name in vars(crawler)
-        if name.startswith(("H2_", "HPACK_")) and name in vars(vendor)
-    ]
-    assert len(shared) > 8
-    for name in set(shared) - {"HPACK_STATUS_200"}:
-        assert getattr(crawler, name) == getattr(vendor, name)
-    assert bytes([crawler.HPACK_STATUS_200]) == vendor.HPACK_STATUS_200

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import contextlib
 import itertools
 import json
 import random
@@ -13,25 +12,21 @@ import signal
 import socket
 import threading
 import time
-import urllib.request
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
+from tests.traffic.conftest import page_with
 from tests.traffic.conftest import run as run_program
-from traffic.crawler import (
-    Answer,
-    Card,
-    HostSlots,
-    Identity,
-    Retries,
-    Seen,
-    Vendor,
-    asks_for_retry,
-    read_plan,
-)
+from traffic.crawler.deck import Card
+from traffic.crawler.http1 import Answer
+from traffic.crawler.identity import Identity
+from traffic.crawler.outcomes import Seen, asks_for_retry
+from traffic.crawler.plan import Retries, Vendor
+from traffic.crawler.reading import read_plan
+from traffic.crawler.slots import HostSlots
 
 RETRIES = Retries(codes=frozenset({429, 503}), maximum=2, switch_vendor=False, errors=True)
 PLAIN = Card(0, "http", "", 100, 0)
@@ -339,7 +334,9 @@ def test_vendor_that_is_not_simulated_speaks_for_itself(vendors: Any, proxy: Any
             connection.sendall(b"HTTP/1.1 407 No\r\nContent-Length: 0\r\n\r\n")
 
     peer = {**proxy(treat), "simulated": False}
-    books = vendors.crawl(count=8, vendors=[peer], mix={"http": 0.5, "tunnel": 0.5})
+    books = vendors.crawl(
+        count=8, vendors=[peer], mix={"http": 0.5, "tunnel": 0.5}, max_gb_per_day=1
+    )
     assert rows(books) == {("peer", "http", "auth_failed"): 4, ("peer", "tunnel", "auth_failed"): 4}
 
 
@@ -399,7 +396,8 @@ def test_held_tunnel_that_is_lost_is_told(vendors: Any) -> None:
     )
     crawler = vendors.start_crawler(plan, "--json")
     wait_for_answers(vendors, 4)
-    vendors.process.send_signal(signal.SIGTERM)  # the fixture asks again: it ends once
+    vendors.process.send_signal(signal.SIGTERM)
+    vendors.process.wait(timeout=3)  # a second signal would meet it at its very end
     said, complaints = crawler.communicate(timeout=5)
     assert complaints == ""
     assert json.loads(said)["true"] == [{"vendor": "vendor-a", "outcome": "true_reset", "count": 4}]
@@ -434,21 +432,6 @@ def test_open_arrival_keeps_its_pace_whatever_is_answered(vendors: Any, proxy: A
     assert closed["start_lag"] is None
 
 
-def served(port: int) -> str:
-    """The crawler's metrics, once there is a request in them."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        with (
-            contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer,
-        ):
-            exposition: str = answer.read().decode()
-            if "crawler_requests_total{" in exposition:
-                return exposition
-        time.sleep(0.02)
-    raise AssertionError("no metrics")
-
-
 def test_lag_of_a_full_crawler_is_told(vendors: Any) -> None:
     """Where the cap is too low, starts are late, not lost; metrics tell the lag's distribution."""
     port = vendors.outside["port"]
@@ -463,7 +446,7 @@ def test_lag_of_a_full_crawler_is_told(vendors: Any) -> None:
         metrics_port=port,
     )
     crawler = vendors.start_crawler(plan, "--json")
-    exposition = served(port)
+    exposition = page_with(f"http://127.0.0.1:{port}/metrics", "crawler_requests_total{")
     books = json.loads(crawler.communicate(timeout=5)[0])
     assert books["in_flight_most"] == 10
     assert books["start_lag"]["count"] == 40

@@ -10,12 +10,14 @@ from typing import Any
 
 import pytest
 
-from traffic import crawler, vendor
+from traffic.crawler.cli import main as crawler_main
+from traffic.crawler.faults import FAULTS
+from traffic.vendor.cli import main as vendor_main
 
 GOOD = {"name": "vendor-a", "address": "127.0.0.1", "port": 3128}
 
 
-PROGRAMS = {"crawler": crawler.main, "vendor": vendor.main}
+PROGRAMS = {"crawler": crawler_main, "vendor": vendor_main}
 
 
 @pytest.fixture
@@ -49,7 +51,7 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         "outside": [{"address": "127.0.0.1", "port": 1, "share": 1.5}, 7],
         "target": {"sizes_bytes": [[0.5, 10], [0.1, 20]]},
     }
-    faults = ", ".join(crawler.FAULTS)
+    faults = ", ".join(FAULTS)
     assert refused("crawler", plan) == [
         "concurrency: true is out of range: give a whole number from 1 to 10000",
         "count: 0 is out of range: give a whole number from 1 to 10000000",
@@ -177,8 +179,27 @@ def test_crawler_names_every_finding(refused: Any) -> None:
             'vendors[0].password_env: "NO_SUCH_VARIABLE" is no set variable: export it',
         ),
         (
-            {"vendors": [{**GOOD, "simulated": False, "faults": {"reset": 0.1}}]},
+            {
+                "vendors": [{**GOOD, "simulated": False, "faults": {"reset": 0.1}}],
+                "max_gb_per_day": 1,
+            },
             'vendors[0].faults: {"reset": 0.1} are for simulated vendors: leave them out',
+        ),
+        (
+            {"vendors": [{**GOOD, "simulated": False}]},
+            "max_gb_per_day: null bounds no cost, but traffic of vendor-a is paid for: add",
+        ),
+        (
+            {"vendors": [GOOD], "max_gb_per_day": 0},
+            "max_gb_per_day: 0 is out of range: give a number from 1e-06 to 1e+06",
+        ),
+        (
+            {"vendors": [GOOD], "budget_file": "/tmp/used"},
+            'budget_file: "/tmp/used" has no budget to keep: add max_gb_per_day',
+        ),
+        (
+            {"vendors": [GOOD], "linger_seconds": 5},
+            "linger_seconds: 5.0 shows nothing: add metrics_port",
         ),
         (
             {"vendors": [GOOD], "timeout_seconds": 10},
@@ -231,7 +252,7 @@ def test_vendor_names_every_finding(refused: Any) -> None:
         "listen[2].address: is missing: add it",
         'listen[2].opaque: "no" is neither true nor false: give one of them',
         "listen[2].port: is missing: add it",
-        "listen[2].prot: 1 is an unknown key: use one of vendor, address, port, opaque",
+        "listen[2].prot: 1 is an unknown key: use port",
         'listen[2].vendor: "" is not a name: give letters, digits, hyphens and dots',
         "seed: -1 is out of range: give a whole number from 0 to 9223372036854775808",
     ]

@@ -15,7 +15,9 @@ from typing import Any
 
 import pytest
 
-from traffic import crawler, vendor
+from traffic.crawler.http2 import h2_get
+from traffic.crawler.tls import tls_context
+from traffic.frames import H2_PREFACE
 
 FIVE = {"http": 0.3, "tunnel": 0.25, "tls": 0.15, "socks5": 0.15, "h2c": 0.15}
 Line = tuple[int, int, int]
@@ -195,7 +197,7 @@ def test_refusal_without_a_length_ends_with_its_connection(
 
 def test_tunnel_within_tls_to_the_proxy(vendors: Any) -> None:
     """CONNECT inside TLS opens a second session in the first, and stays one opaque connection."""
-    context = crawler.tls_context()
+    context = tls_context()
     with context.wrap_socket(connect(vendors)) as outer:
         outer.sendall(b"CONNECT site.sim.test:443 HTTP/1.1\r\n\r\n")
         assert outer.recv(65536).startswith(b"HTTP/1.1 200 ")
@@ -228,7 +230,7 @@ def test_tunnel_within_tls_to_the_proxy(vendors: Any) -> None:
 def test_protocol_is_told_however_its_first_bytes_are_cut(vendors: Any, size: int) -> None:
     """The preface of HTTP/2 begins as POST does, and is told from it."""
     post = b"POST http://site.sim.test/p/9 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
-    for start in (post, crawler.h2_get("site.sim.test", "/p/9", {})):
+    for start in (post, h2_get("site.sim.test", "/p/9", {})):
         with connect(vendors) as sock:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             for at in range(0, 25, size):
@@ -241,7 +243,7 @@ def test_protocol_is_told_however_its_first_bytes_are_cut(vendors: Any, size: in
 
 def client_hello() -> bytes:
     outgoing = ssl.MemoryBIO()
-    session = crawler.tls_context().wrap_bio(ssl.MemoryBIO(), outgoing)
+    session = tls_context().wrap_bio(ssl.MemoryBIO(), outgoing)
     with pytest.raises(ssl.SSLWantReadError):
         session.do_handshake()
     return outgoing.read()
@@ -251,7 +253,7 @@ def hostile_bytes() -> Iterator[bytes]:
     """Good beginnings of each protocol with wrong bytes behind, within or in the place of them."""
     chance = random.Random(7)
     noise = chance.randbytes
-    hello, get = client_hello(), crawler.h2_get("site.sim.test", "/p/9", {})
+    hello, get = client_hello(), h2_get("site.sim.test", "/p/9", {})
     connect = b"CONNECT site.sim.test:443 HTTP/1.1\r\n\r\n"
     yield from (
         b"",
@@ -269,13 +271,13 @@ def hostile_bytes() -> Iterator[bytes]:
         connect + hello + noise(40),
         connect * 2,
     )
-    yield vendor.H2_PREFACE + b"\xff" * 64
+    yield H2_PREFACE + b"\xff" * 64
     for _ in range(25):
         bad = bytearray(chance.choice((hello, get, connect + hello)))
         for _ in range(chance.randint(1, 6)):
             bad[chance.randrange(1, len(bad))] = chance.randrange(256)
         yield bytes(bad)
-        yield vendor.H2_PREFACE + noise(200)
+        yield H2_PREFACE + noise(200)
         yield b"\x16" + noise(200)
 
 

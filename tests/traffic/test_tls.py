@@ -6,22 +6,26 @@ import ssl
 
 import pytest
 
-from traffic import crawler, vendor
+from traffic.crawler import tls
+from traffic.crawler.tls import Tls as CrawlerTls
+from traffic.vendor.reading import read_plan
+from traffic.vendor.tls import Tls as VendorTls
+from traffic.vendor.tls import tls_context
 
 PLAN = {"listen": [{"vendor": "a", "address": "::1", "port": 1}], "control_port": 2}
 
 
 @pytest.fixture
 def context() -> ssl.SSLContext:
-    return vendor.tls_context(vendor.read_plan(PLAN))
+    return tls_context(read_plan(PLAN))
 
 
 def shake_hands(
-    client: crawler.Tls, context: ssl.SSLContext, host: str, step: int = 10_000
+    client: CrawlerTls, context: ssl.SSLContext, host: str, step: int = 10_000
 ) -> tuple[ssl.SSLObject, bytes]:
     """A handshake and a few bytes up, in pieces of `step`; the bytes as the vendor reads them."""
     incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    mine, theirs = client.begin(incoming, outgoing, host), vendor.Tls(context)
+    mine, theirs = client.begin(incoming, outgoing, host), VendorTls(context)
     plain = b""
     for _ in range(4):
         try:
@@ -43,7 +47,7 @@ def shake_hands(
 @pytest.mark.parametrize("step", [10_000, 1])
 def test_host_met_before_resumes_its_session(context: ssl.SSLContext, step: int) -> None:
     """Most of a handshake's CPU is saved; another host gets a session of its own."""
-    client = crawler.Tls()
+    client = CrawlerTls()
     reused = []
     for host in ("a.test", "a.test", "b.test", "a.test", "b.test"):
         session, plain = shake_hands(client, context, host, step)
@@ -54,9 +58,9 @@ def test_host_met_before_resumes_its_session(context: ssl.SSLContext, step: int)
 
 def test_unknown_session_is_no_obstacle(context: ssl.SSLContext) -> None:
     """A vendor that was started anew, or another one, takes the whole handshake."""
-    client = crawler.Tls()
+    client = CrawlerTls()
     shake_hands(client, context, "a.test")
-    other = vendor.tls_context(vendor.read_plan(PLAN))
+    other = tls_context(read_plan(PLAN))
     assert not shake_hands(client, other, "a.test")[0].session_reused
     assert shake_hands(client, other, "a.test")[0].session_reused
 
@@ -66,7 +70,7 @@ def test_unknown_session_is_no_obstacle(context: ssl.SSLContext) -> None:
 )
 def test_what_is_no_tls_ends_the_session(context: ssl.SSLContext, data: bytes) -> None:
     """No bytes come out of it, and nothing raises, then or later."""
-    session = vendor.Tls(context)
+    session = VendorTls(context)
     assert (session.open(data), session.ended) == (b"", True)
     assert session.open(data) == b""
     session.seal(b"late")
@@ -76,15 +80,15 @@ def test_sessions_are_kept_of_few_hosts_and_looked_at_seldom(
     context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Memory stays flat: CPython loses some at each look at a session, whoever keeps it."""
-    monkeypatch.setattr(crawler, "MAX_TLS_SESSIONS", 2)
-    monkeypatch.setattr(crawler, "MAX_TLS_SESSION_LOOKS", 3)
-    client = crawler.Tls()
+    monkeypatch.setattr(tls, "MAX_TLS_SESSIONS", 2)
+    monkeypatch.setattr(tls, "MAX_TLS_SESSION_LOOKS", 3)
+    client = CrawlerTls()
 
     def reused(host: str, where: ssl.SSLContext) -> bool:
         return bool(shake_hands(client, where, host)[0].session_reused)
 
     hosts = ("a.test", "b.test", "c.test")
     assert [reused(host, context) for host in hosts * 2] == [False] * 3 + [True, True, False]
-    other = vendor.tls_context(vendor.read_plan(PLAN))
+    other = tls_context(read_plan(PLAN))
     assert [reused("a.test", other) for _ in range(2)] == [False, True]  # the third look
     assert [reused("b.test", other) for _ in range(2)] == [False, False]

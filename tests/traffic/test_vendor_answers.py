@@ -8,8 +8,10 @@ from typing import Any
 import pytest
 
 from tests.traffic.house import Client, House, house
-from traffic import vendor
-from traffic.vendor import Hpack, Http2, h2_frame
+from traffic.agreed import MAX_BODY_BYTES
+from traffic.frames import H2_END_HEADERS, H2_END_STREAM, H2_PREFACE, H2_RST_STREAM, h2_frame
+from traffic.vendor.hpack import Hpack, huffman_text
+from traffic.vendor.http2 import Http2
 
 BEHAVIOURS: dict[str, Any] = {
     **{name: {} for name in ("plain", "tunnel", "tls", "socks5", "clear", "uploads")},
@@ -53,7 +55,7 @@ def way(request: pytest.FixtureRequest, vendors: House) -> Iterator[Way]:
 def test_page_is_of_the_size_its_path_says(way: Way) -> None:
     """/p/<bytes>, up to 4 MiB; 1,000 bytes for any other path. One connection for all."""
     asked = {"/p/0": 0, "/p/1": 1, "/p/70000?x=1": 70_000, "/": 1000, "/p/x": 1000}
-    for path, size in {**asked, "/p/999999999": vendor.MAX_BODY_BYTES}.items():
+    for path, size in {**asked, "/p/999999999": MAX_BODY_BYTES}.items():
         answer = way.ask(path)
         assert (answer.status, len(answer.body)) == (200, size)
 
@@ -190,7 +192,7 @@ def test_target_may_be_reached_by_address(vendors: House) -> None:
 )
 def test_huffman_code_is_the_standards(coded: str, text: bytes) -> None:
     """The examples of the RFC."""
-    assert vendor.huffman_text(bytes.fromhex(coded)) == text
+    assert huffman_text(bytes.fromhex(coded)) == text
 
 
 def test_dynamic_table_is_kept_as_the_standard_says() -> None:
@@ -229,7 +231,7 @@ def test_rules_hold_in_http2(vendors: House) -> None:
     """Credentials and exits of each stream; a refusal has its status and its headers."""
     right = b"Basic Y3Jhd2xlci1zZXNzaW9uLWg6aHVzaA=="  # crawler-session-h:hush
     with vendors.client("h2c") as client:
-        client.send(vendor.H2_PREFACE + get(b"/p/9"))
+        client.send(H2_PREFACE + get(b"/p/9"))
         said = client.receive(9 + 9 + 110)
         assert b"\x08\x03407" in said
         assert b"proxy-authenticate" in said
@@ -245,9 +247,9 @@ def test_http2_answers_late_and_out_of_turn(vendors: House) -> None:
     """All streams wait at the same time; more than a hundred are refused at once."""
     with vendors.client("h2c-late") as client:
         streams = range(1, 2 * 104, 2)
-        client.send(vendor.H2_PREFACE + b"".join(get(b"/p/0", stream=n) for n in streams))
+        client.send(H2_PREFACE + b"".join(get(b"/p/0", stream=n) for n in streams))
         said = client.receive(9 + 4 * 13)
-        assert [said[9 + 13 * n + 3] for n in range(4)] == [vendor.H2_RST_STREAM] * 4
+        assert [said[9 + 13 * n + 3] for n in range(4)] == [H2_RST_STREAM] * 4
         answers = client.receive(100 * 60)
         assert answers.count(b"x-sim-vendor") >= 50
 
@@ -255,7 +257,7 @@ def test_http2_answers_late_and_out_of_turn(vendors: House) -> None:
 def test_fault_in_http2_ends_its_connection(vendors: House) -> None:
     """A reset is one of the connection: a sidecar sees no more of it."""
     with vendors.client("h2c-reset") as client:
-        client.send(vendor.H2_PREFACE + get(b"/p/9"))
+        client.send(H2_PREFACE + get(b"/p/9"))
         with pytest.raises(ConnectionResetError):
             client.rest()
 
@@ -279,4 +281,4 @@ def test_head_in_http2_has_no_body() -> None:
     block = b"\x02\x04HEAD\x04\x06/p/700"
     said = Http2(b"a").feed(h2_frame(1, 0x5, 1, block))
     assert b"\x03700" in said
-    assert said[4] == vendor.H2_END_HEADERS | vendor.H2_END_STREAM
+    assert said[4] == H2_END_HEADERS | H2_END_STREAM

@@ -1,0 +1,1 @@
+"""Do generator, vendors and mesh tell the same story? Answered from Prometheus alone."""

@@ -1,0 +1,152 @@
+"""Raw samples out of a Prometheus, wherever it is."""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import ipaddress
+import json
+import math
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator, Mapping
+from typing import IO, Any
+
+from audit.series import Labels, Stamp
+
+TIMEOUT_SECONDS = 60.0
+SLICE_SECONDS = 60  # of samples in one answer, so that none is too large to hold
+TOKEN, USER, PASSWORD = (
+    "PROMETHEUS_BEARER_TOKEN",
+    "PROMETHEUS_USERNAME",
+    "PROMETHEUS_PASSWORD",
+)
+
+
+class PrometheusError(Exception):
+    """No answer, or none that is usable; one line with the reason and what to do."""
+
+
+class Prometheus:
+    """The HTTP API of one server. Credentials are never part of an address or a message."""
+
+    def __init__(self, url: str, environment: Mapping[str, str]) -> None:
+        """Take `url` and, from the environment, a bearer token or a user with password.
+
+        Raises:
+            PrometheusError: the URL or the credentials make no sense.
+        """
+        try:
+            parts = urllib.parse.urlsplit(url)
+            host = parts.hostname
+        except ValueError:
+            host = None
+        if not host or parts.scheme not in ("http", "https"):
+            raise PrometheusError(
+                "PROMETHEUS_URL: is no address of a Prometheus; give one such as "
+                "http://127.0.0.1:9090"
+            )
+        if "@" in parts.netloc:
+            raise PrometheusError(
+                f"PROMETHEUS_URL: holds credentials; give them in {USER} and {PASSWORD}"
+            )
+        self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
+        self._headers = _credentials(environment)
+        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        if _is_loopback(host):  # a proxy could not reach this machine's own loopback
+            handlers.append(urllib.request.ProxyHandler({}))
+        self._opener = urllib.request.build_opener(*handlers)
+
+    def now(self) -> float:
+        """Return the server's own time."""
+        return float(self._ask("time()", None)["result"][0])
+
+    def raw(
+        self, selector: str, begin: float, end: float
+    ) -> Iterator[tuple[dict[str, str], dict[Stamp, float]]]:
+        """Yield every series that has samples after `begin`, up to `end`, with all of them.
+
+        Raises:
+            PrometheusError: it does not answer as it should.
+        """
+        found: dict[Labels, dict[Stamp, float]] = {}
+        until = begin
+        while until < end:
+            seconds = min(SLICE_SECONDS, end - until)
+            until += seconds
+            # In whole milliseconds: a range is open at its start, so that slices do not overlap.
+            window = f"[{math.ceil(seconds * 1000)}ms]"
+            for series in self._ask(f"{selector}{window}", round(until, 3))["result"]:
+                key = tuple(sorted(series["metric"].items()))
+                found.setdefault(key, {}).update(
+                    (round(at * 1000), float(value)) for at, value in series["values"]
+                )
+        for key, samples in found.items():
+            yield dict(key), samples
+
+    def _ask(self, expression: str, at: float | None) -> dict[str, Any]:
+        parameters = {"query": expression} | ({"time": f"{at:.3f}"} if at is not None else {})
+        request = urllib.request.Request(
+            f"{self._base}/api/v1/query",
+            data=urllib.parse.urlencode(parameters).encode(),
+            headers=self._headers,
+        )
+        try:
+            with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
+                answer = json.load(response)
+            if answer["status"] != "success":
+                raise PrometheusError(f"{self._base}: {answer.get('error', 'no success')}")
+            return dict(answer["data"])
+        except urllib.error.HTTPError as error:
+            raise PrometheusError(f"{self._base}: {_reason(error)}") from None
+        except (OSError, http.client.HTTPException) as error:
+            reason = getattr(error, "reason", None) or error
+            raise PrometheusError(
+                f"{self._base}: cannot be reached ({reason}); is PROMETHEUS_URL right?"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise PrometheusError(f"{self._base}: answers, but not as a Prometheus does") from None
+
+
+class _NoRedirect(urllib.request.HTTPRedirectHandler):
+    """A redirect would carry the credentials to whomever it names."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any,
+        newurl: str,
+    ) -> None:  # fmt: skip
+        return None
+
+
+def _credentials(environment: Mapping[str, str]) -> dict[str, str]:
+    token, user = environment.get(TOKEN, ""), environment.get(USER, "")
+    if token and user:
+        raise PrometheusError(f"{TOKEN} and {USER} are both set: unset one of them")
+    if token:
+        return {"Authorization": f"Bearer {token}"}
+    if user:
+        both = f"{user}:{environment.get(PASSWORD, '')}"
+        return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
+    return {}
+
+
+def _reason(error: urllib.error.HTTPError) -> str:
+    if error.code in (401, 403):
+        return f"answers {error.code}: set {TOKEN}, or {USER} and {PASSWORD}, to what it takes"
+    if 300 <= error.code < 400:
+        return f"redirects ({error.code}): give the address it leads to as PROMETHEUS_URL"
+    try:
+        said = json.load(error).get("error", "")
+    except (ValueError, AttributeError):
+        said = ""
+    return f"answers {error.code} {said or error.reason}"
+
+
+def _is_loopback(host: str) -> bool:
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

@@ -1,0 +1,63 @@
+"""A simulated vendor's plan, and the names of what stands for it in the cluster.
+
+The plan's format is that of `python -m traffic.vendor --help-plan`.
+"""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv6Address
+from typing import Any
+
+from components.metrics.config import SIMULATED_VENDOR_PORT
+from components.traffic.plan import shows_requests
+from settings.catalogue import IPNetwork
+from settings.model import StackSettings
+from settings.service_ranges import IPAddress
+from settings.values import split_endpoint
+
+Json = dict[str, Any]
+
+PROXY_PORT = 3128
+"""Where the pod listens, whatever port crawlers connect to: a low one needs privileges."""
+
+CUSTOMER = "crawler"
+PASSWORD_VARIABLE = "CUSTOMER_PASSWORD"
+SLOWER_THAN_PATIENCE_SECONDS = 2
+
+
+def vendor_plan(settings: StackSettings, vendor: str) -> Json:
+    """Return the plan of one vendor's pod as plain values."""
+    simulated = settings.simulated_vendors.vendors[vendor]
+    address, _ = split_endpoint(simulated.endpoint)
+    login = {"credentials": {CUSTOMER: PASSWORD_VARIABLE}} if simulated.login else {}
+    # Sorted: the order of a stack file's keys must not roll the pod.
+    behaviour = json.loads(json.dumps({**simulated.behaviour, **login}, sort_keys=True))
+    any_address = "::" if isinstance(address, IPv6Address) else "0.0.0.0"
+    return {
+        "listen": [
+            {
+                "vendor": vendor,
+                "address": any_address,
+                "port": PROXY_PORT,
+                # Of what no sidecar looks into, the books know connections alone.
+                "opaque": not shows_requests(simulated.endpoint, settings.vendors),
+            }
+        ],
+        "vendors": {vendor: behaviour},
+        "control_host": any_address,
+        "control_port": SIMULATED_VENDOR_PORT,
+        "slow_seconds": settings.telemetry.patience + SLOWER_THAN_PATIENCE_SECONDS,
+        "patience_seconds": settings.telemetry.patience,
+        "seed": 1,
+    }
+
+
+def service_name(vendor: str) -> str:
+    """Return the vendor's name as a Service may have it: one begins with a letter."""
+    return vendor if vendor[0].isalpha() else f"v-{vendor}"[:63].rstrip("-")
+
+
+def name_of(place: IPAddress | IPNetwork) -> str:
+    """Return an address or range as a part of an object's name: 10-1-0-8-30."""
+    return place.exploded.replace(".", "-").replace(":", "-").replace("/", "-")

@@ -1,0 +1,234 @@
+"""Vendors that want a login, before them the rendered Envoy, and a CA of the tests' own.
+
+Each client has a vendor to itself, which every client reaches by two ways: through Envoy, and
+straight, where the vendor keeps books of their own.
+"""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+import json
+import re
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from lab import plan
+from lab.loopback import get_json
+from lab.processes import children
+from lab.system import (
+    EXTENSIONS,
+    ROOT,
+    load_settings,
+    rendered_envoy,
+    start_envoy,
+    wait_until_ready,
+)
+from tests.clients.jobs import PASSWORD, USER
+from tests.lab.conftest import Sidecar, free_ports, until
+from tools.clients import FOLDER
+
+AUTHORITY = "CA of the tests"
+STRAIGHT = "straight-to-"
+STRAIGHT_PORT_OFFSET = 3  # from the port of a vendor that Envoy listens on
+
+OPAQUE = ("tls", "socks5", "h2c")  # protocols that show no requests
+
+_COUNTED = re.compile(
+    r"^envoy_lab_istio_(requests|tcp_connections_opened)_total\{(.*)\} (\d+)$", re.MULTILINE
+)
+_LABEL = re.compile(r'(\w+)="([^"]*)"')
+_CONNECTED = re.compile(
+    r"^envoy_listener_(?!admin)(?!\w*worker)\w+_downstream_cx_active\S* (\d+)$", re.MULTILINE
+)
+
+Counts = Counter[tuple[str, str, str]]
+"""(vendor, visibility, outcome) -> count; of opaque connections the outcome is `connection`."""
+
+
+def need(program: str) -> None:
+    """Skip where a client is not installed; `make test` installs what it can."""
+    if program and not shutil.which(program):
+        pytest.skip(f"{program}: not on PATH; python -m tools.clients says how to get it")
+    if program == "node" and not (FOLDER / "node_modules").is_dir():
+        pytest.skip("node: its proxy agents are not installed; python -m tools.clients does that")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scene:
+    """Envoy and vendors of which every test asks for what its client has done."""
+
+    sidecar: Sidecar
+    ca: Path
+    other_ca: Path
+    """That has signed nothing here."""
+    where: dict[str, plan.Endpoint]
+
+    def authority(self, vendor: str, *, straight: bool = False) -> str:
+        """Where a vendor's proxy is: "127.1.0.10:3128"."""
+        place = self.where[vendor]
+        port = place.port + STRAIGHT_PORT_OFFSET * straight
+        host = f"[{place.address}]" if ":" in place.address else place.address
+        return f"{host}:{port}"
+
+    def mesh(self) -> Counts:
+        """What Envoy has counted, once no client is connected any more."""
+        text = until(self._at_rest)
+        counts: Counts = Counter()
+        for kind, labels, count in _COUNTED.findall(text):
+            told = dict(_LABEL.findall(labels))
+            outcome = told["proxy_outcome"] if kind == "requests" else "connection"
+            counts[told["proxy_vendor"], told["proxy_visibility"], outcome] += int(count)
+        return counts
+
+    def _at_rest(self) -> str:
+        """All statistics, or nothing while a socket of the listener's has a connection."""
+        text = self.sidecar.stats()
+        active = _CONNECTED.findall(text)
+        assert active
+        return "" if any(map(int, active)) else text
+
+    def books(self) -> Counts:
+        """What the vendors have counted, once their opaque connections have ended."""
+        books = until(self._settled_books)
+        counts: Counts = Counter()
+        for row in books["counts"]:
+            counts[row["vendor"], row["visibility"], row["outcome"]] += row["count"]
+        for row in books["opaque"]:
+            counts[row["vendor"], "opaque", "connection"] += row["connections"]
+        return counts
+
+    def connections(self, vendor: str) -> int:
+        """How often somebody has connected to the vendor."""
+        rows = self._books()["connections"]
+        return sum(row["count"] for row in rows if row["vendor"] == vendor)
+
+    def _settled_books(self) -> Any:
+        books = self._books()
+        hidden = {who for who, place in self.where.items() if place.is_opaque}
+        begun = sum(
+            row["connections"]
+            for row in books["wire"]
+            if row["protocol"] in OPAQUE or row["vendor"].removeprefix(STRAIGHT) in hidden
+        )
+        return books if sum(row["connections"] for row in books["opaque"]) == begun else None
+
+    def _books(self) -> Any:
+        return get_json(f"http://127.0.0.1:{self.sidecar.ports.vendor_control}/books")
+
+
+@pytest.fixture(scope="session")
+def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
+    folder, ports = tmp_path_factory.mktemp("clients"), free_ports()
+    settings = load_settings(ports)
+    where = plan.endpoints(settings.vendors, ports)
+    _certificates(folder, sorted({place.address for place in where}))
+    vendors = plan.vendor_plan(where, ports, settings.telemetry.patience)
+    vendors["listen"] += [
+        {
+            "vendor": f"{STRAIGHT}{place.vendor}",
+            "address": place.address,
+            "port": place.port + STRAIGHT_PORT_OFFSET,
+            "opaque": place.is_opaque,
+        }
+        for place in where
+    ]
+    wants_login = {"credentials": {USER: "VENDOR_PASSWORD"}}
+    vendors["vendors"] = {place["vendor"]: wants_login for place in vendors["listen"]}
+    vendors |= {"certificate": str(folder / "site.crt"), "key": str(folder / "site.key")}
+    (folder / "vendors.json").write_text(json.dumps(vendors))
+    rendered = rendered_envoy(settings, plan.listening_addresses(where), ports, folder)
+    with children() as family:
+        family.start(
+            "vendors",
+            [sys.executable, "-m", "traffic.vendor", "--plan", str(folder / "vendors.json")],
+            log=folder / "vendors.log",
+            environment={"PYTHONPATH": str(ROOT), "VENDOR_PASSWORD": PASSWORD},
+        )
+        start_envoy(family, rendered, folder)
+        for name, port in (("vendors", ports.vendor_control), ("envoy", ports.envoy_admin)):
+            path = {"vendors": "healthz", "envoy": "ready"}[name]
+            wait_until_ready(family, name, f"http://127.0.0.1:{port}/{path}")
+        yield Scene(
+            sidecar=Sidecar(ports, folder / EXTENSIONS),
+            ca=folder / "ca.crt",
+            other_ca=folder / "other.crt",
+            where={place.vendor: place for place in reversed(where)},
+        )
+
+
+def _certificates(folder: Path, addresses: list[str]) -> None:
+    """Make two CAs, ca.crt and other.crt; of the first also site.crt and site.key.
+
+    Those are good for *.sim.test and as the proxies at `addresses`.
+    """
+    ca_key, other_key, site_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
+    authority, other = (_authority(key).sign(key, hashes.SHA256()) for key in (ca_key, other_key))
+    names = [
+        x509.DNSName("*.sim.test"),
+        *(x509.IPAddress(ipaddress.ip_address(one)) for one in addresses),
+    ]
+    site = (
+        _certificate("sim.test", site_key, ca_key)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
+        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+        .add_extension(x509.SubjectAlternativeName(names), False)
+        .sign(ca_key, hashes.SHA256())
+    )
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    for name, chain in (("ca", [authority]), ("other", [other]), ("site", [site, authority])):
+        content = b"".join(certificate.public_bytes(pem) for certificate in chain)
+        (folder / f"{name}.crt").write_bytes(content)
+    key = site_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
+    (folder / "site.key").write_bytes(key)
+
+
+def _authority(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
+    usage = dict.fromkeys(
+        (
+            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+            *("key_agreement", "encipher_only", "decipher_only"),
+        ),
+        False,
+    )
+    return (
+        _certificate(AUTHORITY, key, key)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
+        # Python 3.13 takes no CA without.
+        .add_extension(x509.KeyUsage(**usage, key_cert_sign=True, crl_sign=True), True)
+    )
+
+
+def _certificate(
+    name: str, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey
+) -> x509.CertificateBuilder:
+    """What all have: good for a day from yesterday on, and the keys' names."""
+    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
+    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
+    return (
+        x509.CertificateBuilder()
+        .subject_name(_named(name))
+        .issuer_name(_named(AUTHORITY))
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(own, False)
+        .add_extension(issuer, False)
+    )
+
+
+def _named(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])

@@ -1,0 +1,126 @@
+"""The clients are installed where they can be, and named where they cannot."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tools.clients import FOLDER, PACKAGES, SetUp
+
+
+@dataclass
+class Machine:
+    """A folder with a lock, a PATH with some programs, and what was run and said."""
+
+    folder: Path
+    programs: Sequence[str]
+    is_root: bool = False
+    failing: str = ""
+    ran: list[str] = field(default_factory=list)
+    said: list[str] = field(default_factory=list)
+
+    def set_up(self) -> None:
+        self.ran.clear()
+        self.said.clear()
+        self._have(*self.programs)
+        SetUp(
+            folder=self.folder,
+            path=str(self.folder / "bin"),
+            is_root=self.is_root,
+            run=self._run,
+            say=self.said.append,
+        ).clients()
+
+    def _have(self, *programs: str) -> None:
+        (self.folder / "bin").mkdir(exist_ok=True)
+        for program in programs:
+            (self.folder / "bin" / program).touch(0o755)
+
+    def _run(self, command: Sequence[str], folder: Path) -> str:
+        self.ran.append(" ".join(command))
+        if self.failing and self.failing in self.ran[-1]:
+            return "exit code 100: no network"
+        if "install" in command:
+            self._have(*(name for name, package in PACKAGES.items() if package in command))
+        if "ci" in command:
+            (folder / "node_modules").mkdir(exist_ok=True)
+        return ""
+
+
+ALL = ("curl", "node", "npm", "chromium")
+NPM = "npm ci --ignore-scripts --no-audit --no-fund"
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "package-lock.json").write_text("{}")
+    return tmp_path
+
+
+def test_all_there_runs_nothing_twice(folder: Path) -> None:
+    """`make test` stays quick: the second time nothing is run, until the lock changes."""
+    machine = Machine(folder, ALL)
+    ran = []
+    for lock in ("{}", "{}", '{"a": 1}'):
+        (folder / "package-lock.json").write_text(lock)
+        machine.set_up()
+        ran.append(list(machine.ran))
+    assert ran == [[NPM], [], [NPM]]
+
+
+def test_root_gets_what_is_missing(folder: Path) -> None:
+    """On a new machine the missing packages alone, then Node's own."""
+    machine = Machine(folder, ("curl", "apt-get"), is_root=True)
+    machine.set_up()
+    assert machine.ran == [
+        "apt-get update",
+        "apt-get install -y --no-install-recommends nodejs npm chromium",
+        NPM,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("programs", "is_root", "failing"),
+    [
+        (("curl", "apt-get"), False, ""),
+        (("curl",), True, ""),
+        (("curl", "apt-get"), True, "update"),
+        (("curl", "apt-get"), True, "install"),
+    ],
+    ids=["no root", "no apt-get", "no network", "no such package"],
+)
+def test_what_cannot_be_had_is_named(
+    folder: Path, programs: Sequence[str], is_root: bool, failing: str
+) -> None:
+    """The programs, and the command that would install them; npm is not tried without npm."""
+    machine = Machine(folder, programs, is_root=is_root, failing=failing)
+    machine.set_up()
+    said = " ".join(machine.said)
+    assert "node, npm, chromium not on PATH" in said
+    assert "apt-get install -y --no-install-recommends nodejs npm chromium` as root" in said
+    assert NPM not in machine.ran
+
+
+def test_a_failed_npm_is_tried_again(folder: Path) -> None:
+    """It says so, and leaves no stamp behind."""
+    machine = Machine(folder, ALL, failing="npm ci")
+    for _ in range(2):
+        machine.set_up()
+        assert machine.ran == [NPM]
+        assert "no network; the tests of Node are skipped" in machine.said[-1]
+
+
+def test_the_lock_pins_all_and_names_no_registry() -> None:
+    """Two machines install the same, each from its own registry."""
+    wanted = json.loads((FOLDER / "package.json").read_text())["dependencies"]
+    assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values())
+    text = (FOLDER / "package-lock.json").read_text()
+    assert "resolved" not in text
+    locked = json.loads(text)["packages"]
+    assert all("integrity" in package for name, package in locked.items() if name)
+    assert wanted == {name: locked[f"node_modules/{name}"]["version"] for name in wanted}

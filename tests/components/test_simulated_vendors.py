@@ -1,0 +1,84 @@
+from __future__ import annotations
+
+import json
+from ipaddress import ip_address, ip_network
+
+import pytest
+
+from components.simulated_vendors.plan import (
+    CUSTOMER,
+    PASSWORD_VARIABLE,
+    name_of,
+    service_name,
+    vendor_plan,
+)
+from settings.loading import parse_settings
+from traffic.vendor.reading import read_plan
+
+VENDORS = [
+    {"name": "vendor-a", "cidrs": ["10.1.0.0/16"]},
+    {"name": "vendor-b", "cidrs": ["2001:db8::/32"], "inspect": "connections"},
+]
+BEHAVIOUR = {"latency_seconds": 0.2, "faults": {"blocked": 0.1}, "exits": {"count": 5}}
+
+
+def stack(**keys):
+    vendors = {
+        "vendor-a": {"endpoint": "10.1.0.10:80", "behaviour": BEHAVIOUR},
+        "vendor-b": {"endpoint": "[2001:db8::5]:3128", "login": False},
+    }
+    simulated = {"enabled": True, "vendors": vendors, **keys}
+    return parse_settings({"cluster": "dev", "vendors": VENDORS, "simulatedVendors": simulated})
+
+
+def test_a_plan_is_one_the_vendor_takes():
+    """It refuses a plan it does not know whole: the pod would never start."""
+    raw = json.loads(json.dumps(vendor_plan(stack(), "vendor-a")))
+    plan = read_plan(raw, {PASSWORD_VARIABLE: "secret"})
+    (listen,) = plan.listen
+    # Low ports need privileges: the Service has it, the pod has not.
+    assert (listen.vendor, listen.port, listen.opaque) == ("vendor-a", 3128, False)
+    assert plan.vendors["vendor-a"].credentials == {CUSTOMER: "secret"}
+    assert plan.vendors["vendor-a"].exits.count == 5
+    assert plan.slow_seconds > plan.patience_seconds
+
+
+def test_a_vendor_nobody_looks_into_books_connections():
+    """And one of IPv6 listens there; without login anybody may."""
+    plan = read_plan(vendor_plan(stack(), "vendor-b"), {})
+    (listen,) = plan.listen
+    assert (listen.address, listen.opaque) == ("::", True)
+    assert plan.control_host == "::"
+    assert plan.vendors["vendor-b"].credentials == {}
+
+
+@pytest.mark.parametrize(
+    ("vendor", "name"),
+    [("vendor-a", "vendor-a"), ("3proxy", "v-3proxy"), ("9" * 63, "v-" + "9" * 61)],
+)
+def test_a_service_has_a_name_kubernetes_takes(vendor, name):
+    """A Service's name begins with a letter; a vendor's may not."""
+    assert service_name(vendor) == name
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (ip_address("10.1.0.9"), "10-1-0-9"),
+        (ip_network("10.1.0.8/30"), "10-1-0-8-30"),
+        (ip_address("2001:db8::"), "2001-0db8-0000-0000-0000-0000-0000-0000"),
+    ],
+)
+def test_an_address_can_stand_in_a_name(place, name):
+    assert name_of(place) == name
+
+
+def test_the_order_of_a_stack_files_keys_rolls_no_pod():
+    """The plan's text is in a pod's ConfigMap, which is another where the text is."""
+    backwards = dict(reversed(BEHAVIOUR.items()))
+    other = {"vendor-a": {"endpoint": "10.1.0.10:80", "behaviour": backwards}}
+    one, two = (
+        json.dumps(vendor_plan(settings, "vendor-a"))
+        for settings in (stack(), stack(vendors=other))
+    )
+    assert one == two

@@ -1,0 +1,156 @@
+"""`make audit` on real parts: stopped, running on, and broken."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+
+import pytest
+
+from audit.__main__ import main
+from lab import breaks
+from lab.audit import (
+    SCRAPE_MILLISECONDS,
+    STOPS,
+    start_crawler,
+    wait_for_first_scrapes,
+    wait_for_last_scrapes,
+)
+from lab.loopback import get_json
+from lab.processes import LabError, children
+from lab.system import running
+from tests.lab.conftest import run_lab, until
+
+pytestmark = pytest.mark.long
+
+STOPPED = ("envoy", "generator-kill", "vendor")
+
+
+def test_parts_that_die_in_the_middle_leave_nothing_unexplained(ports, tmp_path):
+    """Each stop is named with what it took along, and no row is off by more."""
+    ended = run_lab(
+        "audit",
+        *("--count", "2500", "--stops", ",".join(STOPPED)),
+        *("--port-base", str(ports.base), "--out", str(tmp_path)),
+    )
+    report = json.loads((tmp_path / "audit.json").read_text())
+    assert ended.returncode == report["status"] == 0, ended.stderr
+    assert ended.stderr == ""
+    assert (report["unexplained"], report["findings"]) == (0, [])
+    assert [stop["name"] for stop in report["stops"]] == [*STOPPED]
+    kinds = [event["kind"] for event in report["events"] if event["what"] == "restarted"]
+    assert kinds == [STOPS[name].event for name in STOPPED]
+    # The sidecar and the vendors were dead for a second in which crawlers went on.
+    assert 200 < report["explained"] < report["counts"]
+    for row in report["rows"]:
+        assert all(abs(part["amount"]) <= part["at_most"] for part in row["parts"])
+        assert "between" in row["cause"] if row["explained"] else row["cause"] is None
+    assert "sidecar" in ended.stdout
+    assert report["counts"] == pytest.approx(2500, rel=0.2)  # the killed generator's last ones
+
+
+def audit_of(lab, tmp_path, monkeypatch):
+    monkeypatch.setenv("PROMETHEUS_URL", lab.prometheus_url)
+    code = main(["--window", "1h", "--out", str(tmp_path)])
+    return code, json.loads((tmp_path / "audit.json").read_text())
+
+
+def test_a_running_system_is_audited_while_its_traffic_goes_on(
+    ports, tmp_path, monkeypatch, capsys
+):
+    """From its Prometheus alone: what is in flight is no difference."""
+    with running(ports=ports, folder=tmp_path / "lab", say=lambda line: None) as lab:
+        lab.start_crawler(count=None, requests_per_second=400)
+        until(lambda: made(lab) > 1500)
+        code, report = audit_of(lab, tmp_path, monkeypatch)
+    assert (code, report["findings"]) == (0, []), capsys.readouterr().err
+    assert report["counts"] > 200
+    assert report["explained"] == report["unexplained"] == 0
+    assert report["in_flight"]["at_end"] > 0
+    for row in report["rows"]:
+        assert row["mesh"] == row["generator"]
+
+
+def made(lab):
+    try:
+        return get_json(f"{lab.crawler_url}/books")["requests"]
+    except LabError:  # not begun
+        return 0
+
+
+def test_what_is_broken_behind_the_generators_back_is_named(ports, tmp_path, monkeypatch, capsys):
+    """A range given away, a changed rule, and traffic round Envoy: an audit that cannot fail
+    proves nothing."""
+    range_, outcome, drop = (breaks.named(name) for name in ("range", "outcome", "drop"))
+
+    def change(settings):
+        assert range_.change
+        assert outcome.change
+        return outcome.change(range_.change(settings))
+
+    with running(
+        ports=ports,
+        folder=tmp_path / "lab",
+        say=lambda line: None,
+        behind_the_generator=change,
+        scrape_milliseconds=SCRAPE_MILLISECONDS,
+    ) as lab:
+        wait_for_first_scrapes(lab)
+        start_crawler(lab, 1800, 900, round_envoy_share=5 * drop.round_envoy_share)
+        until(lambda: made(lab) == 1800)
+        wait_for_last_scrapes(lab)
+        code, report = audit_of(lab, tmp_path, monkeypatch)
+    lines = capsys.readouterr().err.splitlines()
+    assert code == report["status"] == 1
+
+    def named(vendor, words):
+        return [line for line in lines if line.startswith(vendor) and words in line]
+
+    assert named("vendor-c http success: generator", "counted as vendor-a")
+    assert named("vendor-a http success: generator", "from vendor-c")
+    assert named("vendor-b ", "quota_exhausted: generator")
+    assert named("vendor-b ", "counted as rate_limited")
+    assert any(named(f"vendor-{letter} ", "never seen by Envoy") for letter in "defgh")
+    assert lines == report["findings"]
+    numbers = {(r["vendor"], r["visibility"], r["outcome"]): r for r in report["rows"]}
+    lost = numbers["vendor-c", "http", "success"]
+    assert lost["difference"] == -lost["unexplained"] == lost["mesh"] - lost["generator"] < 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (
+            ("--stops", "envoy,moon"),
+            "STOPS: 'moon' is unknown; use some of "
+            "envoy,generator,generator-kill,vendor,prometheus",
+        ),
+        (("--break", "typo"), "BREAK: 'typo' is unknown; use range, outcome or drop"),
+        (("--count", "0"), "N: 0 is no number of counts; 1000000 is the customary one"),
+        (("--mix", "odd"), "MIX: 'odd' is unknown; use crawl or even"),
+    ],
+)
+def test_a_bad_argument_is_one_line_and_could_not_run(arguments, line):
+    """Code 2 is not code 1: nothing was compared."""
+    ended = run_lab("audit", *arguments)
+    assert (ended.returncode, ended.stderr) == (2, line + "\n")
+
+
+def test_a_child_is_ended_and_started_anew_as_it_was(tmp_path):
+    """Deliberately: the lab does not take it for a failure, and both lives are in its log."""
+    log = tmp_path / "child.log"
+    words = "import os, time; print(os.environ['WORD'], flush=True); time.sleep(60)"
+    with children() as family:
+        first = family.start(
+            "child", ["python3", "-c", words], log=log, environment={"WORD": "hello"}
+        )
+        until(lambda: "hello" in log.read_text())
+        start_again = family.end("child", signal.SIGKILL)
+        family.check()
+        second = start_again()
+        until(lambda: log.read_text().split() == ["hello", "hello"])
+        assert first != second
+        os.kill(second, signal.SIGKILL)
+        with pytest.raises(LabError, match="was ended by SIGKILL"):
+            until(family.check, 5)

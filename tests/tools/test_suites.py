@@ -1,0 +1,170 @@
+"""`make test` says exactly what happened, and leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.ports import BLOCK, CLAIMS, free_block, free_ports
+from tests.suites import TESTS, run, suites
+
+MIXED = """
+import os, pathlib, pytest
+
+@pytest.fixture(scope="module")
+def own():
+    with pathlib.Path({seen!r}).open("a") as file:
+        file.write(f"{{__name__}} {{os.environ.get('PYTEST_XDIST_WORKER')}}\\n")
+
+@pytest.fixture
+def broken():
+    raise RuntimeError("set-up")
+
+@pytest.mark.parametrize("n", range(3))
+def test_passes(own, n): pass
+def test_fails(own): assert 1 == 2, "told in the output"
+def test_skips(own): pytest.skip("no such program")
+def test_has_no_set_up(own, broken): pass
+"""
+
+
+def sums(outcome) -> tuple[int, int, int]:
+    return outcome.passed, outcome.failed, outcome.skipped
+
+
+@pytest.fixture(autouse=True)
+def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    nothing_above = f"--rootdir={tmp_path} --confcutdir={tmp_path}"
+    # Importing these plug-ins would be half the time of every run here.
+    monkeypatch.setenv("PYTEST_ADDOPTS", f"-p no:hypothesispytest -p no:anyio {nothing_above}")
+
+
+def test_sums_are_exact_on_several_workers(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """What failed is readable, and a file with its fixtures stays whole."""
+    seen = tmp_path / "seen"
+    for name in "abc":
+        (tmp_path / f"test_{name}.py").write_text(MIXED.format(seen=str(seen)))
+    assert sums(run([tmp_path], 2)) == (9, 6, 3)
+    output = capfd.readouterr().out
+    assert "told in the output" in output
+    assert "FAILED" in output
+    assert "test_a.py::test_fails" in output
+    assert "slowest 3 durations" in output
+    files = seen.read_text().splitlines()
+    assert sorted(line.split()[0] for line in files) == ["test_a", "test_b", "test_c"]
+    assert len({line.split()[1] for line in files}) == 2
+
+
+def test_where_everything_can_be_had_a_skip_is_a_failure(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In CI a missing program excuses nobody."""
+    monkeypatch.setenv("CI", "true")
+    (tmp_path / "test_a.py").write_text(
+        "import pytest\ndef test_a(): pytest.skip('none')\ndef test_b(): pass\n"
+    )
+    assert sums(run([tmp_path])) == (1, 1, 0)
+
+
+def test_a_level_that_collected_nothing_has_failed(tmp_path: Path) -> None:
+    """No tests are no proof."""
+    assert sums(run([tmp_path], 2)) == (0, 1, 0)
+
+
+def test_a_worker_that_dies_is_a_failure(tmp_path: Path) -> None:
+    """Memory ran out, or a library crashed: said once, whatever else was run."""
+    (tmp_path / "test_a.py").write_text(
+        "import os, signal\ndef test_a(): os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    (tmp_path / "test_b.py").write_text("def test_b(): pass\n")
+    outcome = run([tmp_path], 2)
+    assert (outcome.failed, outcome.skipped) == (1, 0)
+
+
+WAITS = """
+import os, pathlib, pytest, subprocess, time
+
+@pytest.fixture
+def child():
+    with subprocess.Popen(["sleep", "600"], start_new_session=True) as child:
+        yield child
+        child.kill()
+
+def test_waits(child):
+    pathlib.Path({folder!r}, f"{{os.getpid()}}.{{child.pid}}").touch()
+    time.sleep(600)
+"""
+
+
+def test_ctrl_c_ends_workers_and_what_their_tests_started(tmp_path: Path) -> None:
+    """The terminal signals the whole group; fixtures end what left it."""
+    for name in "ab":
+        (tmp_path / f"test_{name}.py").write_text(WAITS.format(folder=str(tmp_path)))
+    script = (
+        "import pathlib\nfrom tests.suites import run\n"
+        f"try: run([pathlib.Path({str(tmp_path)!r})], 2)\n"
+        "except KeyboardInterrupt: print('stopped')\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script],
+        cwd=TESTS.parent,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    ) as suites:
+        _wait_for(lambda: len(list(tmp_path.glob("*.*[0-9]"))) == 2)
+        os.killpg(suites.pid, signal.SIGINT)
+        output, _ = suites.communicate(timeout=30)
+    assert output.endswith("stopped\n"), output
+    started = [int(pid) for file in tmp_path.glob("*.*[0-9]") for pid in file.name.split(".")]
+    _wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
+
+
+def _wait_for(done: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not done():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_block_of_ports_is_claimed_before_it_is_used() -> None:
+    """Workers and runs beside each other choose without asking, and never the same."""
+    blocks = [free_block() for _ in range(CLAIMS)]
+    assert len(set(blocks)) == CLAIMS
+    assert min(blocks) >= 10_000
+    assert max(blocks) + BLOCK <= 32_768
+    for base in blocks:
+        with socket.socket() as other:
+            other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            with pytest.raises(OSError, match="in use"):
+                other.bind(("127.0.0.1", base + BLOCK - 1))
+
+
+def test_free_ports_are_no_two_alike() -> None:
+    """Even on addresses of their own: logs and counters name the port alone."""
+    addresses = ["127.0.0.1", "127.44.5.6", "::1", "127.0.0.1"]
+    ports = free_ports(addresses)
+    assert len(set(ports)) == len(addresses)
+    for address, port in zip(addresses, ports, strict=True):
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        socket.create_server((address, port), family=family).close()
+
+
+def test_targets_of_make_name_every_level() -> None:
+    """`make help` shows what SUITE may be."""
+    makefile = (TESTS.parent / "Makefile").read_text()
+    (shown,) = re.findall(r"SUITE=(\S+)$", makefile, re.MULTILINE)
+    assert shown == "|".join(suites())

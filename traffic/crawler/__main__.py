@@ -1,0 +1,5 @@
+import sys
+
+from traffic.crawler.cli import main
+
+sys.exit(main())

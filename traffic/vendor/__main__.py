@@ -1,0 +1,5 @@
+import sys
+
+from traffic.vendor.cli import main
+
+sys.exit(main())

@@ -1,0 +1,144 @@
+"""Requests to an HTTP proxy as they come in."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+MAX_HEAD_BYTES = 64 * 1024
+CHUNKED = -1  # in the place of a body's length
+MAX_CHUNK_LINE_BYTES = 1024
+
+
+class Request(NamedTuple):
+    method: bytes
+    host: str  # without port, lower case
+    path: bytes
+    authorized: bool  # a Proxy-Authorization header came along
+    body_bytes: int  # CHUNKED until the body has come
+    close: bool
+    authorization: bytes = b""  # that header's value
+    old: bool = False  # HTTP/1.0
+    expects: bool = False  # 100 Continue before it sends its body
+
+
+def parse_request(head: bytes) -> Request | None:
+    """Read a request head (without its blank line); None where it is not HTTP/1.x."""
+    line, _, rest = head.partition(b"\r\n")
+    words = line.split(b" ")
+    if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
+        return None
+    method, target, version = words
+    fields = b"\r\n" + rest.lower() + b"\r\n"
+    if method == b"CONNECT":
+        authority, path = target, b""
+    elif target.startswith(b"http://"):
+        authority, slash, path = target[7:].partition(b"/")
+        path = slash + path
+    else:
+        authority, path = b"", target
+    length = body_length(fields)
+    if length is None:
+        return None
+    old = version == b"HTTP/1.0"
+    at = fields.find(b"\r\nproxy-authorization:")
+    return Request(
+        method,
+        host_of_authority(authority).decode("latin-1").lower(),
+        path,
+        at >= 0,
+        length,
+        _closes(fields, old),
+        rest[at + 20 :].partition(b"\r\n")[0].strip() if at >= 0 else b"",
+        old,
+        length != 0 and not old and b"\r\nexpect: 100-continue\r\n" in fields,
+    )
+
+
+def host_of_authority(authority: bytes) -> bytes:
+    if authority.startswith(b"["):  # an IPv6 address
+        return authority[1:].partition(b"]")[0]
+    return authority.partition(b":")[0]
+
+
+def body_length(fields: bytes) -> int | None:
+    """The size of the body, or CHUNKED; None where it cannot be known."""
+    if b"\r\ntransfer-encoding:" in fields:
+        encoding = fields.partition(b"\r\ntransfer-encoding:")[2].partition(b"\r\n")[0].strip()
+        # Both may be an attempt at smuggling (RFC 9112, 6.1).
+        chunked = encoding == b"chunked" and b"\r\ncontent-length:" not in fields
+        return CHUNKED if chunked else None
+    _, found, rest = fields.partition(b"\r\ncontent-length:")
+    if not found:
+        return 0
+    digits, _, others = rest.partition(b"\r\n")
+    digits = digits.strip()
+    known = (
+        digits.isdigit() and len(digits) <= 18 and b"\r\ncontent-length:" not in b"\r\n" + others
+    )
+    return int(digits) if known else None
+
+
+def _closes(fields: bytes, old: bool) -> bool:
+    """Whether the connection ends behind the answer."""
+    if not old and b"\r\nconnection:" not in fields:
+        return False
+    said = re.findall(rb"\r\n(?:proxy-)?connection:([^\r]*)", fields)
+    options = {option.strip() for value in said for option in value.split(b",")}
+    return b"close" in options or (old and b"keep-alive" not in options)
+
+
+def visibility_of(request: Request) -> str:
+    return "tunnel" if request.method == b"CONNECT" else "http"
+
+
+def fault_of(host: str) -> str:
+    """The fault a host name asks for, or "": `fault-reset.sim.test` gives `reset`."""
+    return host[6:].partition(".")[0] if host.startswith("fault-") else ""
+
+
+class Body:
+    """A request's body as it comes in: its size is all that stays of it."""
+
+    def __init__(self, length: int) -> None:
+        self._chunked = length == CHUNKED
+        self._left = 0 if self._chunked else length
+        self._gap = False  # the line end behind a chunk is still to come
+        self._trailers = False
+        self._room = MAX_HEAD_BYTES  # for trailers
+        self.size = 0
+        self.done = length == 0
+        self.bad = False
+
+    def take(self, data: bytes) -> bytes:
+        """Take the body's part of `data`; the rest is an unfinished line, or not the body's."""
+        while not self.done and not self.bad and data:
+            part = min(self._left, len(data))
+            self._left -= part
+            if part:
+                self.size += part
+                data = data[part:]
+                self.done = not self._left and not self._chunked
+                self._gap = not self._left
+                continue
+            line, end, rest = data.partition(b"\r\n")
+            if len(line) > MAX_CHUNK_LINE_BYTES:
+                self.bad = True
+            if not end or self.bad:
+                break
+            data = rest
+            self._line(line)
+        return data
+
+    def _line(self, line: bytes) -> None:
+        """A chunk's size, the end of its line, or a trailer."""
+        if self._trailers:
+            self._room -= len(line) + 2
+            self.done, self.bad = not line, self._room < 0
+        elif self._gap:
+            self.bad, self._gap = bool(line), False
+        else:
+            digits = line.partition(b";")[0].strip()
+            self.bad = not re.fullmatch(rb"[0-9a-fA-F]{1,15}", digits)
+            self._left = 0 if self.bad else int(digits, 16)
+            self._trailers = not self._left
