@@ -40,6 +40,8 @@ class Pod:
     family: Children
     manifest: Json
     """As the API server keeps it: after injection."""
+    sidecar: int
+    """The process that holds the sidecar's process namespace."""
 
     @property
     def node(self) -> str:
@@ -87,9 +89,12 @@ class Pod:
             if found == name and labels.items() <= pairs.items()
         )
 
-    def config(self, what: str) -> list[Json]:
-        """Return the sections of Envoy's configuration dump of a resource, as `dynamic_listeners`."""
-        return list(json.loads(self.get(f"/config_dump?resource={what}")).get("configs", []))
+    def envoy_rss_mb(self) -> float:
+        """Return the resident memory of the sidecar's Envoy."""
+        (agent,) = _children_of(self.sidecar)
+        (envoy,) = _children_of(agent)
+        status = Path(f"/proc/{envoy}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def log(self) -> list[Json]:
         """Return the access log of our chains, whose buffer is flushed first."""
@@ -161,7 +166,7 @@ def running(
             log=own / "sidecar.log",
             folder=own,
         )
-        pod = Pod(name, network, own, family, made)
+        pod = Pod(name, network, own, family, made, sidecar)
         try:
             if wait:
                 pod.wait_until_ready()
@@ -170,6 +175,12 @@ def running(
             os.kill(sidecar, signal.SIGKILL)  # politely asked, it would drain first
             api.delete("v1", "Pod", namespace, name)
             network.close()
+
+
+def _children_of(process: int) -> list[int]:
+    return [
+        int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    ]
 
 
 def proxy_of(pod: Json) -> Json:

@@ -305,9 +305,8 @@ def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> It
             try:
                 mesh.until(lambda: _validates(mesh.api), START_SECONDS, "istiod's webhooks fail")
                 _start_relay(mesh, programs["meshlab"])
-                mesh.namespace(
-                    CRAWLERS, files[f"_cluster/Namespace-{CRAWLERS}.yaml"]["metadata"]["labels"]
-                )
+                crawlers = files[f"_cluster/Namespace-{CRAWLERS}.yaml"]
+                mesh.namespace(CRAWLERS, crawlers["metadata"]["labels"])
                 mesh.up(files)
                 yield mesh
             finally:
@@ -345,9 +344,8 @@ def _install(
     for path, one in files.items():
         if path.startswith("_cluster/"):
             api.apply(one)
-    base = _chart(
-        programs["meshlab"], "istio-base", "base", files["helm/istio-base.yaml"]["values"]
-    )
+    of_base = files["helm/istio-base.yaml"]["values"]
+    base = _chart(programs["meshlab"], "istio-base", "base", of_base)
     more = lab_values(mesh.folder)
     say(f"lab-only values of istiod's chart: {json.dumps(more)}")
     values = merged(files["helm/istiod.yaml"]["values"], more)

@@ -53,11 +53,11 @@ class Network:
 
     def __init__(self, family: Children, name: str, folder: Path) -> None:
         self.name = name
-        outside = os.readlink("/proc/self/ns/net")
+        outside = Path("/proc/self/ns/net").readlink()
         log = folder / f"{name}.netns.log"
         self._holder = family.start(name, ["unshare", "--net", "sleep", "infinity"], log=log)
         deadline = time.monotonic() + 5
-        while os.readlink(self.path) == outside:
+        while Path(self.path).readlink() == outside:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.005)
         # Sockets are made by a thread that lives in there; they work from any other.

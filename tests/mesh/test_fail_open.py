@@ -1,4 +1,4 @@
-"""What a crawler notices when a part of our configuration does not arrive: nothing, wherever it can.
+"""What a crawler notices when a part of our configuration does not arrive: nothing, if possible.
 
 Istio drops patches silently: a renamed listener, a field it does not know. So every patch is
 dropped in turn, and all ways to speak are tried from a sidecar that was there before and from one

@@ -1,4 +1,4 @@
-"""Looking into a vendor's HTTP on two of ten sidecars first, and back: the other eight keep theirs."""
+"""Looking into a vendor's HTTP on two of ten sidecars, and back: the other eight keep theirs."""
 
 from __future__ import annotations
 

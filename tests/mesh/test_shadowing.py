@@ -1,4 +1,4 @@
-"""Somebody's Service on a vendor's port: attribution holds, and no pod starts without a listener."""
+"""Somebody's Service on a vendor's port: who is attributed, and that every pod still starts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Traffic through istiod's own xDS: the right vendor, visibility and bytes, and nobody else touched.
+"""Traffic through istiod's own xDS: the right vendor, visibility, bytes, and nobody else touched.
 
 Three witnesses: the sidecar's access log, its metrics, and the servers at the other end.
 """

