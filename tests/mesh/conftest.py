@@ -41,6 +41,13 @@ def mesh() -> Iterator[Mesh]:
         yield running
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _as_rendered(request: pytest.FixtureRequest) -> None:
+    """Apply the tests' stack again if a test of another module failed before it could."""
+    running: Mesh = request.getfixturevalue("mesh")
+    running.restore()
+
+
 @pytest.fixture(scope="session")
 def servers(mesh: Mesh) -> Iterator[Servers]:
     with vendors.serving(mesh.world, mesh.folder) as running:

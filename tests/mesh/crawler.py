@@ -15,9 +15,11 @@ PAYLOAD = bytes(range(1, 201))
 
 @dataclass
 class Spoken:
-    """What came back, and how much went over the crawler's own socket where that is known."""
+    """What came back."""
 
     answer: bytes
+    source: int
+    """The crawler's port, by which the access log knows the connection."""
     echoed: bytes = b""
 
     @property
@@ -29,14 +31,14 @@ def http(pod: Pod, address: str, port: int, path: bytes = b"/") -> Spoken:
     """A plain request, as to a proxy."""
     with pod.network.connect(address, port) as sock:
         sock.sendall(b"GET http://%s%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (TARGET, path, TARGET))
-        return Spoken(_answer(sock))
+        return Spoken(_answer(sock), _port(sock))
 
 
 def origin(pod: Pod, address: str, port: int) -> Spoken:
     """A plain request, as to the host itself."""
     with pod.network.connect(address, port) as sock:
         sock.sendall(ORIGIN)
-        return Spoken(_answer(sock))
+        return Spoken(_answer(sock), _port(sock))
 
 
 ORIGIN = (
@@ -48,7 +50,7 @@ ORIGIN = (
 def tunnel(pod: Pod, address: str, port: int) -> Spoken:
     with pod.network.connect(address, port) as sock:
         sock.sendall(b"CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\n\r\n" % (TARGET, TARGET))
-        spoken = Spoken(_answer(sock))
+        spoken = Spoken(_answer(sock), _port(sock))
         if spoken.code == 200:
             spoken.echoed = _exchange(sock)
         return spoken
@@ -63,7 +65,7 @@ def tls(pod: Pod, address: str, port: int) -> Spoken:
         context.wrap_socket(plain, server_hostname="proxy.sim.test") as sock,
     ):
         sock.sendall(b"CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\n\r\n" % (TARGET, TARGET))
-        spoken = Spoken(_answer(sock))
+        spoken = Spoken(_answer(sock), _port(sock))
         spoken.echoed = _exchange(sock)
         return spoken
 
@@ -74,7 +76,7 @@ def socks5(pod: Pod, address: str, port: int) -> Spoken:
         answer = _exactly(sock, 2)
         sock.sendall(b"\x05\x01\x00\x03" + bytes([len(TARGET)]) + TARGET + (443).to_bytes(2))
         answer += _exactly(sock, 10)
-        return Spoken(answer, _exchange(sock))
+        return Spoken(answer, _port(sock), _exchange(sock))
 
 
 def banner(pod: Pod, address: str, port: int) -> tuple[bytes, float]:
@@ -85,6 +87,10 @@ def banner(pod: Pod, address: str, port: int) -> tuple[bytes, float]:
         sock.connect((address, port))
         said = sock.recv(100)
         return said, time.perf_counter() - started
+
+
+def _port(sock: socket.socket) -> int:
+    return int(sock.getsockname()[1])
 
 
 def _answer(sock: socket.socket) -> bytes:

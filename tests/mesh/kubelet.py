@@ -25,6 +25,10 @@ PROXY_USER = 1337
 READY_SECONDS = 30.0
 ADMIN, STATUS, HEALTH, METRICS = 15000, 15020, 15021, 15090
 NODE = "node-1"
+LOG_SECONDS = 20.0  # where a thousand sidecars start beside it
+
+MARK, MARK_VENDOR = ("10.9.0.10", 4444), "vendor-log"
+"""Whose connections only mark a place in the access log; on a port that no Service takes."""
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -97,10 +101,37 @@ class Pod:
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def log(self) -> list[Json]:
-        """Return the access log of our chains, whose buffer is flushed first."""
+        """Return the access log of our chains, complete: all that has ended is in it."""
+        mark = self._mark()
         file = self.folder / ACCESS_LOG
-        self.get("/reopen_logs", method="POST")
-        return [json.loads(line) for line in file.read_text().splitlines() if line.endswith("}")]
+        deadline = time.monotonic() + LOG_SECONDS
+        while True:
+            self.get("/reopen_logs", method="POST")  # has Envoy write what it holds back
+            lines = file.read_text().splitlines() if file.exists() else []
+            entries = [json.loads(line) for line in lines if line.endswith("}")]
+            if any(one["source"] == mark for one in entries):
+                return [one for one in entries if one["vendor"] != MARK_VENDOR]
+            assert time.monotonic() < deadline, f"{self.name}: the log is not written"
+            time.sleep(0.01)
+
+    def entry(self, source: int, seconds: float = LOG_SECONDS) -> Json | None:
+        """Return the log's entry of a connection by the crawler's port, once it has ended.
+
+        None if there is none: its end may come a moment after the crawler's own.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            found = [one for one in self.log() if one["source"] == source]
+            if found or time.monotonic() > deadline:
+                return found[-1] if found else None
+            time.sleep(0.05)
+
+    def _mark(self) -> int:
+        """Make a connection of which only its entry in the log is of interest: the last one."""
+        with self.network.connect(*MARK) as sock:
+            sock.sendall(b"GET http://mark.sim.test/ HTTP/1.1\r\n\r\n")
+            sock.recv(100)
+            return int(sock.getsockname()[1])
 
     def is_ready(self) -> bool:
         """Whether the startup probe that Istio injects would succeed."""
@@ -178,9 +209,9 @@ def running(
 
 
 def _children_of(process: int) -> list[int]:
-    return [
-        int(one) for one in Path(f"/proc/{process}/task/{process}/children").read_text().split()
-    ]
+    # By thread: Go forks from any.
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(one) for file in lists for one in file.read_text().split()]
 
 
 def proxy_of(pod: Json) -> Json:

@@ -121,6 +121,13 @@ class Mesh:
             for name in sorted(gone, key=lambda one: "shared" not in one and ".chain-" not in one):
                 self.api.delete(api_version, kind, namespace, name)
 
+    def restore(self) -> None:
+        """Have istiod, and the tests' stack applied, whatever a test left."""
+        if not self._answers(8080, "/ready"):
+            self.start_istiod()
+            self.until(lambda: _validates(self.api), START_SECONDS, "istiod's webhooks fail")
+        self.up(self.stack(lambda keys: None))
+
     def stack(self, edit: Callable[[Json], None]) -> dict[str, Json]:
         """Return what the tests' stack renders after `edit` changed its keys."""
         document = yaml.safe_load(STACK_FILE.read_text())

@@ -32,6 +32,7 @@ _TYPE = "type.googleapis.com/envoy"
 _MANAGER = "envoy.filters.network.http_connection_manager"
 _FIELDS = {
     "vendor": "%FILTER_STATE(proxy_observability.proxy_vendor:PLAIN)%",
+    "source": "%DOWNSTREAM_REMOTE_PORT%",
     "chain": "%FILTER_CHAIN_NAME%",
     "destination": "%DOWNSTREAM_LOCAL_ADDRESS%",
     "upstream": "%UPSTREAM_REMOTE_ADDRESS%",

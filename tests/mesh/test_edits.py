@@ -6,6 +6,7 @@ of that chain; no edit may fail a request.
 
 from __future__ import annotations
 
+import copy
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -27,7 +28,7 @@ Json = dict[str, Any]
 Edit = Callable[[Json], None]
 
 DRAIN_SECONDS = 4  # Istio's default is 45
-MARGIN_SECONDS = 2.5
+MARGIN_SECONDS = 2.0
 TARGETS = {
     "vendor-a": ("10.1.0.10", 3128),
     "vendor-b": ("10.2.0.10", 3128),
@@ -116,8 +117,13 @@ def load(mesh: Mesh, pod: Pod) -> Iterator[Load]:
 
 
 @contextmanager
-def _observed(mesh: Mesh, pod: Pod, load: Load, what: str, record: Record) -> Iterator[set[str]]:
-    """Watch over an edit until a drain that it began is over; give the targets that were cut."""
+def _observed(
+    mesh: Mesh, pod: Pod, load: Load, what: str, record: Record, failing: float = 0.0
+) -> Iterator[set[str]]:
+    """Watch over an edit until a drain that it began is over; give the targets that were cut.
+
+    `failing` is the share of requests that may fail.
+    """
     mesh.until(load.all_open)
     load.mark()
     cut: set[str] = set()
@@ -136,8 +142,8 @@ def _observed(mesh: Mesh, pod: Pod, load: Load, what: str, record: Record) -> It
             "after seconds": f"{min(seconds):.0f}-{max(seconds):.0f}" if seconds else "",
         },
     )
-    assert load.failed == []
     assert load.requests > 200
+    assert len(load.failed) <= failing * load.requests, load.failed
 
 
 @pytest.mark.parametrize(("what", "edit", "may_be_cut"), STEPS, ids=[step[0] for step in STEPS])
@@ -156,10 +162,38 @@ def test_an_edit(
     assert cut <= may_be_cut
 
 
+def _clusters_alone(files: dict[str, Json]) -> dict[str, Json]:
+    """Return the resources with nothing left in them but the vendors' clusters."""
+    left = copy.deepcopy(files)
+    for one in left.values():
+        if one.get("kind") == "EnvoyFilter":
+            patches = one["spec"]["configPatches"]
+            patches[:] = [patch for patch in patches if patch["applyTo"] == "CLUSTER"]
+    return {
+        path: one
+        for path, one in left.items()
+        if one.get("kind") != "EnvoyFilter" or one["spec"]["configPatches"]
+    }
+
+
 def test_removal_and_install(mesh: Mesh, pod: Pod, load: Load, record: Record) -> None:
-    """Both drain the whole listener: every tunnel ends, no request fails."""
+    """Chains first, and clusters once nothing leads to them: tunnels end, no request fails."""
     files = mesh.stack(_same)
-    with _observed(mesh, pod, load, "everything removed", record):
+    with _observed(mesh, pod, load, "everything but the clusters removed", record):
+        mesh.up(_clusters_alone(files))
+    with _observed(mesh, pod, load, "the clusters removed after that", record) as cut:
         mesh.down()
-    with _observed(mesh, pod, load, "everything installed again", record):
+    assert cut == set()
+    with _observed(mesh, pod, load, "everything installed", record):
         mesh.up(files)
+
+
+def test_removal_in_one_step(mesh: Mesh, pod: Pod, load: Load, record: Record) -> None:
+    """istiod sends what is gone of the clusters first: until the listener follows, requests fail.
+
+    A few milliseconds for each object, of which nobody can be promised none; hence a bound.
+    """
+    files = mesh.stack(_same)
+    with _observed(mesh, pod, load, "everything removed in one step", record, failing=0.01):
+        mesh.down()
+    mesh.up(files)

@@ -61,8 +61,8 @@ def test_a_service_on_a_vendor_s_port(
     try:
         mesh.settled([bare, guarded] if own else [bare], started)
         what = f"{kind} for {protocol} on {PORT} in {where}"
-        record(f"{what}: without our Sidecar", _what_happens(mesh, bare))
-        found = _what_happens(mesh, guarded)
+        record(f"{what}: without our Sidecar", _what_happens(bare))
+        found = _what_happens(guarded)
         record(f"{what}: with it", found)
         if not own:
             assert found == "http attributed, tunnel attributed"
@@ -101,18 +101,16 @@ def _shadow(kind: str, protocol: str, namespace: str) -> Json:
     }
 
 
-def _what_happens(mesh: Mesh, pod: Pod) -> str:
+def _what_happens(pod: Pod) -> str:
     """Say what becomes of a plain request and of a tunnel to a vendor."""
     said = []
     for way, call in (("http", crawler.http), ("tunnel", crawler.tunnel)):
-        logged = len(pod.log())
         try:
-            code = call(pod, VENDOR, PORT).code
+            spoken = call(pod, VENDOR, PORT)
         except OSError as error:
             said.append(f"{way} {type(error).__name__}")
             continue
-        time.sleep(0.1)  # its line may come yet, or never
-        attributed = [one["vendor"] for one in pod.log()[logged:]] == ["vendor-a"]
-        fate = "attributed" if attributed else "not attributed"
-        said.append(f"{way} {fate}" if code == 200 else f"{way} gets {code}, {fate}")
+        entry = pod.entry(spoken.source, seconds=0.5)
+        fate = "attributed" if entry and entry["vendor"] == "vendor-a" else "not attributed"
+        said.append(f"{way} {fate}" if spoken.code == 200 else f"{way} gets {spoken.code}, {fate}")
     return ", ".join(said)
