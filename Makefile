@@ -73,6 +73,7 @@ bench: setup ## Costs as ratios measured in one run. ONLY=name
 
 docs: .venv/installed ## Write the generated pages.
 	@$(PY) -m settings.reference
+	@$(PY) -m tests.mesh.compatibility
 
 clean: ## Remove what the targets made here (not the per-user cache of binaries).
 	rm -rf tests/clients/node_modules .venv .demo rendered .pytest_cache .ruff_cache .mypy_cache .hypothesis

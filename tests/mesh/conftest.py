@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from tests.mesh import mesh as meshes
 from tests.mesh import vendors
+from tests.mesh.compatibility import COUNTED, RESULTS
 from tests.mesh.mesh import Mesh
 from tests.mesh.networks import why_not
 from tests.mesh.vendors import Servers
 from tests.mesh.versions import PAIRS, Pair
 
 Record = Callable[[str, object], None]
-
-RESULTS = Path(__file__).with_name("results")
-"""What a run with MESH_RECORD=1 measured, by pair: docs/compatibility.md is made from it."""
 
 
 @contextmanager
@@ -61,11 +59,28 @@ def record(mesh: Mesh, request: pytest.FixtureRequest) -> Record:
 
     def tell(what: str, value: object) -> None:
         print(f"\n{mesh.pair.name}: {what}: {value}")
-        if os.environ.get("MESH_RECORD") == "1":
-            file = RESULTS / f"{mesh.pair.name}.json"
-            kept = json.loads(file.read_text()) if file.exists() else {}
-            kept.setdefault(test, {})[what] = value
-            RESULTS.mkdir(exist_ok=True)
-            file.write_text(json.dumps(kept, indent=1) + "\n")
+        _keep(mesh.pair.name, test, what, value)
 
     return tell
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    mesh = getattr(item, "funcargs", {}).get("mesh")
+    if report.when == "call" and report.passed and mesh is not None:
+        _keep(mesh.pair.name, COUNTED, item.originalname, 1, add=True)  # type: ignore[attr-defined]
+
+
+def _keep(pair: str, section: str, what: str, value: object, *, add: bool = False) -> None:
+    if os.environ.get("MESH_RECORD") != "1":
+        return
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{pair}.json"
+    with (RESULTS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers record
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        own = kept.setdefault(section, {})
+        own[what] = own.get(what, 0) + value if add else value
+        file.write_text(json.dumps(kept, indent=1) + "\n")

@@ -35,6 +35,8 @@ from tests.mesh.test_traffic import (  # noqa: F401
 from tests.mesh.vendors import Servers
 from tests.mesh.versions import PAIRS
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture(scope="module", params=PAIRS[1:], ids=lambda pair: pair.name)
 def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:

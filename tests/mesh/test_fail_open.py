@@ -80,9 +80,9 @@ def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, recor
     try:
         mesh.up(files)
         mesh.settled([warm], since)
-        failing = {"running": _failing(warm)}
+        failing = {"running": failing_ways(warm)}
         with mesh.pod("crawler-fresh") as fresh:
-            failing["starting"] = _failing(fresh)
+            failing["starting"] = failing_ways(fresh)
         record(f"without {dropped}, fails", {k: v for k, v in failing.items() if v} or "nothing")
         if dropped in REFUSED:
             filters = {
@@ -100,7 +100,7 @@ def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, recor
         mesh.settled([warm], since)
 
 
-def _failing(pod: Pod) -> list[str]:
+def failing_ways(pod: Pod) -> list[str]:
     """Return which ways of speaking do not work."""
     failed = []
     reversed_payload = crawler.PAYLOAD[::-1]

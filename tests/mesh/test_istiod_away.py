@@ -15,6 +15,8 @@ from tests.mesh.mesh import CRAWLERS, Mesh
 from tests.mesh.test_edits import TARGETS
 from tests.mesh.vendors import Servers
 
+pytestmark = pytest.mark.long
+
 AWAY_SECONDS = 60.0
 
 

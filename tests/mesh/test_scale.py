@@ -11,11 +11,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 from components.attribution.render import envoy_filters
 from settings.model import Vendor
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
 from tests.mesh.mesh import CRAWLERS, Mesh
+
+pytestmark = pytest.mark.long
 
 Json = dict[str, Any]
 
