@@ -57,7 +57,7 @@ which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
 render: .venv/installed ## All manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
-test: setup ## All a change must pass. SUITE=unit|lua|program|rules|lab
+test: setup ## All a change must pass. SUITE=unit|lua|program|rules|lab|mesh; FULL=1: mesh as well
 	@$(PY) -m tools.find alertmanager amtool >/dev/null
 	@$(PY) -m tools.clients
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
@@ -77,6 +77,7 @@ bench: setup ## Costs as ratios measured in one run. ONLY=name
 
 docs: .venv/installed ## Write the generated pages.
 	@$(PY) -m settings.reference
+	@$(PY) -m tests.mesh.compatibility
 
 clean: ## Remove what the targets made here (not the per-user cache of binaries).
 	rm -rf tests/clients/node_modules .venv .demo rendered .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -34,6 +34,7 @@ class _Child:
     log: Path
     command: Sequence[str]
     environment: Mapping[str, str]
+    folder: Path | None
 
 
 class Children:
@@ -53,8 +54,12 @@ class Children:
         *,
         log: Path,
         environment: Mapping[str, str] | None = None,
+        folder: Path | None = None,
     ) -> int:
         """Start `command`, its output at the end of `log`; return its process number.
+
+        Args:
+            folder: where it works; None is here.
 
         Raises:
             LabError: the program is missing or cannot be executed.
@@ -68,12 +73,13 @@ class Children:
                     stdout=output,
                     stderr=subprocess.STDOUT,
                     env={**os.environ, **environment},
+                    cwd=folder,
                     start_new_session=True,
                     preexec_fn=_die_with_parent,
                 )
             except OSError as error:
                 raise LabError(f"{name}: cannot start {command[0]}: {error.strerror}") from None
-        self._running.append(_Child(name, process, log, command, environment))
+        self._running.append(_Child(name, process, log, command, environment, folder))
         return process.pid
 
     def end(self, name: str, number: signal.Signals) -> Callable[[], int]:
@@ -91,7 +97,13 @@ class Children:
         except subprocess.TimeoutExpired:
             child.process.kill()
             child.process.wait()
-        return lambda: self.start(name, child.command, log=child.log, environment=child.environment)
+        return lambda: self.start(
+            name,
+            child.command,
+            log=child.log,
+            environment=child.environment,
+            folder=child.folder,
+        )
 
     def check(self) -> None:
         """Raise LabError if a child has ended by itself."""

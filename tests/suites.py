@@ -19,19 +19,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.mesh import networks, versions
+from tools.find import NotFoundError
 from tools.reports import write_report
 
 TESTS = Path(__file__).parent
-LEVELS = ("lua", "program", "rules", "lab")
+LEVELS = ("lua", "program", "rules", "lab", "mesh")
 """Folders that are a level of their own; every other folder of tests is `unit`."""
 
-WORKERS = {"unit": 3, "program": 2, "lab": 3}
+ON_DEMAND = ("mesh",)
+"""Levels that take minutes: they run under CI=true, with FULL=1, or when they are named."""
+
+WORKERS = {"unit": 3, "program": 2, "lab": 3, "mesh": 2}
 """Processes of a level: more would only make what is measured in seconds less exact."""
 
 STOP_SECONDS = 20.0
 """How long pytest may take to end what its tests started, once Ctrl-C was pressed."""
 
-NOT_WRITTEN = ("mesh", "api", "engine")
+NOT_WRITTEN = ("api", "engine")
 """Levels that need a control plane; named in every run, since nothing covers them yet."""
 
 
@@ -61,7 +66,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"SUITE: {options.suite!r} is unknown; use {', '.join(suites())}", file=sys.stderr)
         return 2
 
-    chosen = [options.suite] if options.suite else list(suites())
+    full = os.environ.get("FULL") == "1" or os.environ.get("CI") == "true"
+    by_default = [name for name in suites() if full or name not in ON_DEMAND]
+    chosen = [options.suite] if options.suite else by_default
+    cannot: dict[str, str] = {}
+    if "mesh" in chosen:
+        try:
+            reason = networks.why_not()
+            if not reason:
+                versions.obtain()
+        except NotFoundError as error:
+            print(error, file=sys.stderr)
+            return 2
+        if reason:
+            cannot["mesh"] = reason
+            chosen.remove("mesh")
     outcomes: dict[str, Outcome] = {}
     for name in chosen:
         print(f"== {name}", flush=True)
@@ -70,7 +89,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except KeyboardInterrupt:
             print(f"stopped in {name}: nothing is proven", file=sys.stderr)
             return 2
-    left_out = [name for name in suites() if name not in chosen]
+    left_out = [
+        f"{name} ({cannot[name]})" if name in cannot else name
+        for name in suites()
+        if name not in chosen
+    ]
     left_out += [f"{name} (no such tests yet)" for name in NOT_WRITTEN]
     print("\n" + "\n".join(f"{n:<9}{o.seconds:6.1f} s" for n, o in outcomes.items()))
     print(f"not run: {', '.join(left_out)}")

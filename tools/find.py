@@ -36,10 +36,11 @@ class NotFoundError(Exception):
 
 
 def find(name: str) -> Path:
-    """Return the path of a program: "prometheus", "promtool" or "envoy".
+    """Return the path of a program: "prometheus", "promtool", "envoy", or "istio-1.31/meshlab".
 
     On PATH in the pinned major version, else in the per-user cache, else downloaded or built
-    into it, which takes minutes once.
+    into it, which takes minutes once. A project's name before the program says whose, where
+    several versions of it are pinned.
 
     Raises:
         NotFoundError: none of these worked.
@@ -56,7 +57,7 @@ def find(name: str) -> Path:
 def cached(name: str) -> Path | None:
     """Return the path of a program that a set-up left in the per-user cache; None without one."""
     for project in PROJECTS:
-        path = user_cache() / f"{project.name}-{project.version}-{this_platform()}" / name
+        path = user_cache() / f"{project.slot}-{this_platform()}" / name
         if name in project.programs and _is_program(path):
             return path
     return None
@@ -83,11 +84,15 @@ class Finder:
         """As the module's `find`."""
         if name == "envoy":
             return self._envoy()
-        project = next((p for p in self.projects if name in p.programs), None)
+        of, _, program = name.rpartition("/")
+        project = next(
+            (p for p in self.projects if program in p.programs and of in ("", p.name)), None
+        )
         if project is None:
             known = ", ".join(["envoy", *(n for p in self.projects for n in p.programs)])
             raise NotFoundError(f"{name}: not a program of this project; known are {known}")
-        return self._on_path(name, project) or self._cached(name, project)
+        on_path = None if project.exact else self._on_path(program, project)
+        return on_path or self._cached(program, project)
 
     def _envoy(self) -> Path:
         # A link's own folder, not its target's: the wheel's envoy lies beside the venv's python.
@@ -104,7 +109,7 @@ class Finder:
             candidate = Path(folder) / name
             if not _is_program(candidate):
                 continue
-            version = _version(candidate)
+            version = _version(candidate, project.version_argument)
             if version and version.partition(".")[0] == project.major:
                 return candidate
             why = f"is {version}" if version else "does not tell its version"
@@ -112,7 +117,7 @@ class Finder:
         return None
 
     def _cached(self, name: str, project: Project) -> Path:
-        folder = self.cache / f"{project.name}-{project.version}-{self.platform}"
+        folder = self.cache / f"{project.slot}-{self.platform}"
         if _is_program(folder / name):
             return folder / name
         try:
@@ -138,7 +143,7 @@ class Finder:
             except ObtainError as error:
                 raise NotFoundError(str(error)) from None
             for name in project.programs:
-                if _version(staging / name) is None:
+                if _version(staging / name, project.version_argument) is None:
                     raise NotFoundError(
                         f"{name}: what was obtained does not run on {self.platform}"
                     )
@@ -166,11 +171,11 @@ def _is_program(path: Path) -> bool:
     return path.is_file() and os.access(path, os.X_OK)
 
 
-def _version(program: Path) -> str | None:
-    """Return what `--version` says, "3.16.0"; None if it does not run or says nothing."""
+def _version(program: Path, argument: str) -> str | None:
+    """Return what it says of its version, "3.16.0"; None if it does not run or says nothing."""
     try:
         done = subprocess.run(
-            [str(program), "--version"],
+            [str(program), argument],
             capture_output=True,
             text=True,
             errors="replace",
@@ -181,7 +186,9 @@ def _version(program: Path) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     # Prometheus 2 printed it on standard error.
-    found = re.search(r"version v?(\d+\.\d+\.\d+\S*)", done.stdout + done.stderr)
+    # "…, version 3.16.0 (…", "etcd Version: 3.7.3", "Kubernetes v1.37.2", `Version:"1.31.0"`
+    said = done.stdout + done.stderr
+    found = re.search(r"(?:version|kubernetes):? ?[v\"]?(\d+\.\d+\.\d+[^\s\",]*)", said, re.I)
     return found[1] if found and done.returncode == 0 else None
 
 

@@ -137,12 +137,30 @@ def build(project: Project, folder: Path, say: Say) -> None:
                 f"was compiled is kept. Or put {' and '.join(project.programs)} "
                 f"{project.major}.x on PATH"
             )
+    for called, ours in recipe.renames.items():
+        (folder / called).rename(folder / ours)
+    _copy_files(recipe, folder, what)
     say(f"{what}: built in {time.monotonic() - started:.0f} s")
+
+
+def _copy_files(recipe: GoBuild, folder: Path, what: str) -> None:
+    if not recipe.files:
+        return
+    command = ["go", "list", f"-modfile={recipe.modfile}", "-m", "-f", "{{.Dir}}", recipe.module]
+    try:
+        done = subprocess.run(
+            command, cwd=recipe.folder, capture_output=True, text=True, timeout=60, check=True
+        )
+        for name in recipe.files:
+            shutil.copy(Path(done.stdout.strip()) / name, folder)
+    except (OSError, subprocess.SubprocessError) as error:
+        raise ObtainError(f"{what}: {recipe.module} lacks a file: {error}") from None
 
 
 def _usable_go(recipe: GoBuild, what: str) -> str:
     """Return "go1.26.8", or raise if Go can't build the wrapper module."""
-    wanted = re.search(r"^go (\S+)$", (recipe.folder / "go.mod").read_text(), re.MULTILINE)
+    modfile = (recipe.folder / recipe.modfile).read_text()
+    wanted = re.search(r"^go (\S+)$", modfile, re.MULTILINE)
     assert wanted is not None  # go itself refuses a go.mod without it
     remedy = f"install Go {wanted[1]} or newer, or put {what} on PATH"
     go = shutil.which("go")
@@ -219,9 +237,10 @@ def _run_build(
 ) -> int:
     """Run `go build`; call back every few seconds; leave no compiler running behind."""
     command = [
-        *("go", "build", "-trimpath", "-tags", recipe.tags, "-ldflags", recipe.ldflags),
+        *("go", "build", f"-modfile={recipe.modfile}", "-trimpath"),
+        *("-tags", recipe.tags, "-ldflags", recipe.ldflags),
         *("-o", f"{folder}{os.sep}"),
-        *(f"{recipe.module}/{package}" for package in recipe.packages),
+        *recipe.packages_to_build(),
     ]
     started = time.monotonic()
     # A signal that came before Popen has returned would leave a compiler that nobody knows.

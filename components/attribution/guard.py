@@ -70,14 +70,15 @@ def refuse_undeployable(
     Raises:
         SettingsError: an object is larger than the cluster's store can hold or has too long a
             name, the ranges or the vendors of one address are more than Envoy can tell apart, a
-            chain lacks a cluster, a script does not load or names another vendor than the
-            catalogue, or Envoy refuses it all.
+            chain lacks a cluster or its pair, a script does not load or names another vendor than
+            the catalogue, or Envoy refuses it all.
     """
     together = groups(vendors)
     findings = [*_too_large(vendors, filters), *_too_many_together(together, filters)]
     findings += [*_without_cluster(filters), *_wrong_scripts(vendors, together, filters)]
     if envoy is not None and not findings:
         findings += _refused_by_envoy(envoy, filters)
+    findings = findings or [*_without_opaque_chain(filters)]
     if findings:
         raise SettingsError(findings)
 
@@ -132,6 +133,25 @@ def _without_cluster(filters: Mapping[str, Json]) -> Iterator[str]:
                     f"EnvoyFilter {name}: chain {chain} leads to cluster {cluster}, which none "
                     "adds: its requests would get 503; this is a defect of the program, report it"
                 )
+
+
+def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
+    chains = [
+        patch["patch"]["value"]
+        for spec in filters.values()
+        for patch in spec["configPatches"]
+        if patch["applyTo"] == "FILTER_CHAIN"
+    ]
+    matches = [chain["filter_chain_match"] for chain in chains]
+    for chain in chains:
+        # Envoy looks for the address first and never turns back: what is no HTTP would not take
+        # Istio's catch-all but be reset (tests/mesh/test_fail_open.py).
+        if {"prefix_ranges": chain["filter_chain_match"]["prefix_ranges"]} not in matches:
+            yield (
+                f"EnvoyFilters: chain {chain['name']} has no chain beside it for what is not HTTP: "
+                "TLS and SOCKS5 to its addresses would be reset; this is a defect of the program, "
+                "report it"
+            )
 
 
 def _wrong_scripts(

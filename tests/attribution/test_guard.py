@@ -417,3 +417,12 @@ def test_a_machine_without_envoy_deploys_all_the_same(monkeypatch):
 def test_this_machine_has_an_envoy_to_ask():
     """The tests above ask the one that the program would."""
     assert envoy_here() == find("envoy")
+
+
+def test_a_chain_without_its_pair_is_refused() -> None:
+    """What is not HTTP would be reset at its addresses, not passed through by Istio's catch-all."""
+    filters = render(A)
+    patches = filters["proxy-vendor-vendor-a"]["configPatches"]
+    patches[:] = [one for one in patches if "_opaque" not in one["patch"]["value"]["name"]]
+    (finding,) = findings((A,), filters)
+    assert "has no chain beside it" in finding

@@ -6,6 +6,7 @@ import hashlib
 import http.server
 import io
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,7 +20,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.binaries import PROJECTS, GoBuild, Project, Release, this_platform
+from tools.binaries import ETCD, PROJECTS, GoBuild, Project, Release, this_platform
 from tools.find import Finder, NotFoundError, main, user_cache
 
 PLATFORM = "plan9-mips"
@@ -439,12 +440,41 @@ def test_a_relative_cache_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_pinned_project_can_be_built(project: Project) -> None:
     """The wrapper module pins the version and the checksums of exactly what the table names."""
     build = project.build
-    module = (build.folder / "go.mod").read_text(encoding="utf-8")
-    sums = (build.folder / "go.sum").read_text(encoding="utf-8")
+    module_file = build.folder / build.modfile
+    module = module_file.read_text(encoding="utf-8")
+    sums = module_file.with_suffix(".sum").read_text(encoding="utf-8")
     assert f"{build.module} {build.module_version}" in module
     assert f"{build.module} {build.module_version} h1:" in sums
-    for package in build.packages:
-        assert f"\t{build.module}/{package}\n" in module
-    assert [package.rpartition("/")[2] for package in build.packages] == list(project.programs)
-    assert project.version in build.ldflags
+    called = []
+    for package in build.packages_to_build():
+        if package.startswith("./"):
+            assert list((build.folder / package).glob("*.go"))
+        else:
+            assert re.search(rf"^(tool|)\s+{re.escape(package)}$", module, re.MULTILINE)
+        # What go calls the program: the last part that is no major version.
+        *_, last = [part for part in package.split("/") if not re.fullmatch(r"v\d+", part)]
+        called.append(build.renames.get(last, last))
+    assert called == list(project.programs)
+    assert project.version in build.ldflags or project is ETCD  # which has it in its source
     assert all(len(sha) == 64 for sha in project.release.sha256.values())
+
+
+def test_a_wrapper_s_own_code_decides_where_it_is_kept(tmp_path: Path) -> None:
+    """An edit of it would else meet yesterday's program in the cache."""
+    (tmp_path / "tool").mkdir()
+    build = replace(PROJECTS[0].build, folder=tmp_path)
+    project = replace(PROJECTS[0], build=build)
+    assert project.slot == f"{project.name}-{project.version}"
+    slots = set()
+    for code in ("package main", "package main // edited"):
+        (tmp_path / "tool" / "main.go").write_text(code)
+        slots.add(project.slot)
+    assert len(slots) == 2
+
+
+def test_two_versions_of_a_project_are_told_apart(place: Place) -> None:
+    """By the project's name before the program's."""
+    script(place.built / "server", tells("3.1.0"))
+    assert place.finder().find("thing/server") == place.built / "server"
+    with pytest.raises(NotFoundError, match="other/server: not a program"):
+        place.finder().find("other/server")

@@ -1,0 +1,86 @@
+"""One mesh for the session; what can't be made is said, and counts as not run."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.mesh import mesh as meshes
+from tests.mesh import vendors
+from tests.mesh.compatibility import COUNTED, RESULTS
+from tests.mesh.mesh import Mesh
+from tests.mesh.networks import why_not
+from tests.mesh.vendors import Servers
+from tests.mesh.versions import PAIRS, Pair
+
+Record = Callable[[str, object], None]
+
+
+@contextmanager
+def run_mesh(pair: Pair) -> Iterator[Mesh]:
+    reason = why_not()
+    if reason:
+        pytest.skip(f"no mesh on this machine: {reason}")
+    keep = os.environ.get("KEEP_MESH") == "1"
+    with meshes.running(pair, print, keep=keep) as running:
+        yield running
+        print((running.folder / "relay.log").read_text())
+
+
+@pytest.fixture(scope="session")
+def mesh() -> Iterator[Mesh]:
+    """The first pair's; all tests leave it with the tests' stack applied."""
+    with run_mesh(PAIRS[0]) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _as_rendered(request: pytest.FixtureRequest) -> None:
+    """Apply the tests' stack again if a test of another module failed before it could."""
+    running: Mesh = request.getfixturevalue("mesh")
+    running.restore()
+
+
+@pytest.fixture(scope="session")
+def servers(mesh: Mesh) -> Iterator[Servers]:
+    with vendors.serving(mesh.world, mesh.folder) as running:
+        yield running
+
+
+@pytest.fixture
+def record(mesh: Mesh, request: pytest.FixtureRequest) -> Record:
+    """Tell a measured figure, and keep it where the documentation is made from it."""
+    test = request.node.originalname
+
+    def tell(what: str, value: object) -> None:
+        print(f"\n{mesh.pair.name}: {what}: {value}")
+        _keep(mesh.pair.name, test, what, value)
+
+    return tell
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
+    outcome = yield
+    report = outcome.get_result()  # type: ignore[attr-defined]
+    mesh = getattr(item, "funcargs", {}).get("mesh")
+    if report.when == "call" and report.passed and mesh is not None:
+        _keep(mesh.pair.name, COUNTED, item.originalname, 1, add=True)  # type: ignore[attr-defined]
+
+
+def _keep(pair: str, section: str, what: str, value: object, *, add: bool = False) -> None:
+    if os.environ.get("MESH_RECORD") != "1":
+        return
+    RESULTS.mkdir(exist_ok=True)
+    file = RESULTS / f"{pair}.json"
+    with (RESULTS / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers record
+        kept = json.loads(file.read_text()) if file.exists() else {}
+        own = kept.setdefault(section, {})
+        own[what] = own.get(what, 0) + value if add else value
+        file.write_text(json.dumps(kept, indent=1) + "\n")

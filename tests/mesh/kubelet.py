@@ -1,0 +1,299 @@
+"""A pod as istiod's webhook leaves it, run as a kubelet would: rules first, then the sidecar."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import re
+import signal
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lab.processes import Children, children
+from tests.mesh.kubernetes import Api
+from tests.mesh.networks import GATEWAY, Network, plug_in
+from tests.mesh.stand_in import ACCESS_LOG, EXPORTED_PREFIX
+
+Json = dict[str, Any]
+
+PROXY_USER = 1337
+READY_SECONDS = 30.0
+ADMIN, STATUS, HEALTH, METRICS = 15000, 15020, 15021, 15090
+NODE = "node-1"
+LOG_SECONDS = 20.0  # where a thousand sidecars start beside it
+
+MARK, MARK_VENDOR = ("10.9.0.10", 4444), "vendor-log"
+"""Whose connections only mark a place in the access log; on a port that no Service takes."""
+
+_SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
+_LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
+@dataclass(frozen=True, eq=False)
+class Pod:
+    """A running sidecar and the place where its crawler would be."""
+
+    name: str
+    network: Network
+    folder: Path
+    family: Children
+    manifest: Json
+    """As the API server keeps it: after injection."""
+    sidecar: int
+    """The process that holds the sidecar's process namespace."""
+
+    @property
+    def node(self) -> str:
+        """Its name in xDS."""
+        return f"{self.name}.{self.manifest['metadata']['namespace']}"
+
+    def get(self, path: str, port: int = ADMIN, method: str = "GET") -> str:
+        """Ask a port of the sidecar's own."""
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        connection.sock = self.network.connect("127.0.0.1", port)
+        try:
+            connection.request(method, path)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        finally:
+            connection.close()
+        assert answer.status == 200, f"{self.name}: {path}: {answer.status} {text[:300]}"
+        return text
+
+    def stat(self, name: str) -> int:
+        """Return a counter or gauge by its full name, 0 if there is none."""
+        for line in self.get(f"/stats?usedonly&filter=^{re.escape(name)}$").splitlines():
+            return int(line.rpartition(": ")[2])
+        return 0
+
+    def metrics(self) -> str:
+        """Return what Prometheus would scrape of Envoy."""
+        return self.get("/stats/prometheus", port=METRICS)
+
+    def samples(self) -> list[tuple[str, dict[str, str], float]]:
+        """Return them as (name, labels, value), the stand-in's under Istio's names."""
+        found = []
+        for line in self.metrics().splitlines():
+            if line and not line.startswith("#"):
+                name, labels, value = _SAMPLE.fullmatch(line).groups()  # type: ignore[union-attr]
+                pairs = dict(_LABEL.findall(labels or ""))
+                found.append((name.removeprefix(EXPORTED_PREFIX), pairs, float(value)))
+        return found
+
+    def total(self, name: str, **labels: str) -> float:
+        """Return the sum of a metric's samples that have these labels."""
+        return sum(
+            value
+            for found, pairs, value in self.samples()
+            if found == name and labels.items() <= pairs.items()
+        )
+
+    def envoy_rss_mb(self) -> float:
+        """Return the resident memory of the sidecar's Envoy."""
+        (agent,) = _children_of(self.sidecar)
+        (envoy,) = _children_of(agent)
+        status = Path(f"/proc/{envoy}/status").read_text()
+        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+    def log(self) -> list[Json]:
+        """Return the access log of our chains, complete: all that has ended is in it."""
+        mark = self._mark()
+        file = self.folder / ACCESS_LOG
+        deadline = time.monotonic() + LOG_SECONDS
+        while True:
+            self.get("/reopen_logs", method="POST")  # has Envoy write what it holds back
+            lines = file.read_text().splitlines() if file.exists() else []
+            entries = [json.loads(line) for line in lines if line.endswith("}")]
+            if any(one["source"] == mark for one in entries):
+                return [one for one in entries if one["vendor"] != MARK_VENDOR]
+            assert time.monotonic() < deadline, f"{self.name}: the log is not written"
+            time.sleep(0.01)
+
+    def entry(self, source: int, seconds: float = LOG_SECONDS) -> Json | None:
+        """Return the log's entry of a connection by the crawler's port, once it has ended.
+
+        None if there is none: its end may come a moment after the crawler's own.
+        """
+        deadline = time.monotonic() + seconds
+        while True:
+            found = [one for one in self.log() if one["source"] == source]
+            if found or time.monotonic() > deadline:
+                return found[-1] if found else None
+            time.sleep(0.05)
+
+    def _mark(self) -> int:
+        """Make a connection of which only its entry in the log is of interest: the last one."""
+        with self.network.connect(*MARK) as sock:
+            sock.sendall(b"GET http://mark.sim.test/ HTTP/1.1\r\n\r\n")
+            sock.recv(100)
+            return int(sock.getsockname()[1])
+
+    def is_ready(self) -> bool:
+        """Whether the startup probe that Istio injects would succeed."""
+        try:
+            self.get("/healthz/ready", port=HEALTH)
+        except (OSError, AssertionError):
+            return False
+        return True
+
+    def wait_until_ready(self, seconds: float = READY_SECONDS) -> float:
+        """Return how long it took."""
+        started = time.monotonic()
+        while not self.is_ready():
+            self.family.check()
+            waited = time.monotonic() - started
+            assert waited < seconds, f"{self.name}: not ready in {seconds} s; see {self.folder}"
+            time.sleep(0.05)
+        return time.monotonic() - started
+
+
+@contextmanager
+def running(
+    api: Api,
+    world: Network,
+    folder: Path,
+    number: int,
+    manifest: Json,
+    agent: Path,
+    *,
+    wait: bool = True,
+) -> Iterator[Pod]:
+    """Create a pod and run its sidecar, until the block ends."""
+    made = api.create(manifest)
+    namespace, name = made["metadata"]["namespace"], made["metadata"]["name"]
+    own = folder / f"pod-{number}-{name}"
+    own.mkdir()
+    with children() as family:
+        network = Network(family, name, own)
+        addresses = plug_in(world, network, number)
+        status = {
+            "phase": "Running",
+            "podIP": addresses[0],
+            "podIPs": [{"ip": one} for one in addresses],
+            "hostIP": GATEWAY,
+            "conditions": [{"type": "Ready", "status": "True"}],
+        }
+        made = api.set_status(made, status)
+        _redirect(network, made, agent, own, family)
+        _mount(api, made, own)
+        proxy = proxy_of(made)
+        environment = _environment(made, proxy)
+        sidecar = family.start(
+            f"{name}'s sidecar",
+            network.container(
+                # The kubelet sets no variable but the container's.
+                [
+                    *("env", "-i", *(f"{key}={value}" for key, value in environment.items())),
+                    os.fspath(agent),
+                    *(_expanded(one, environment) for one in proxy["args"]),
+                ],
+                PROXY_USER,
+            ),
+            log=own / "sidecar.log",
+            folder=own,
+        )
+        pod = Pod(name, network, own, family, made, sidecar)
+        try:
+            if wait:
+                pod.wait_until_ready()
+            yield pod
+        finally:
+            os.kill(sidecar, signal.SIGKILL)  # politely asked, it would drain first
+            api.delete("v1", "Pod", namespace, name)
+            network.close()
+
+
+def _children_of(process: int) -> list[int]:
+    # By thread: Go forks from any.
+    lists = Path(f"/proc/{process}/task").glob("*/children")
+    return [int(one) for file in lists for one in file.read_text().split()]
+
+
+def proxy_of(pod: Json) -> Json:
+    """Return the injected sidecar, native or not."""
+    spec = pod["spec"]
+    for one in [*spec.get("initContainers", ()), *spec["containers"]]:
+        if one["name"] == "istio-proxy":
+            return dict(one)
+    raise AssertionError("no sidecar was injected")
+
+
+def _redirect(network: Network, pod: Json, agent: Path, own: Path, family: Children) -> None:
+    """Write Istio's own rules into the pod, as istio-init or the CNI plugin would."""
+    inits = {one["name"]: one for one in pod["spec"].get("initContainers", ())}
+    init = inits.get("istio-init") or inits["istio-validation"]
+    # With the plugin the container only validates what the plugin wrote from the same values.
+    arguments = [a for a in init["args"] if a not in ("--run-validation", "--skip-rule-apply")]
+    name = f"{network.name}'s rules"
+    environment = {one["name"]: one["value"] for one in init.get("env", ()) if "value" in one}
+    environment["INSTANCE_IP"] = pod["status"]["podIP"]
+    family.start(
+        name,
+        network.command([os.fspath(agent), *arguments]),
+        log=own / "rules.log",
+        environment=environment,
+        folder=own,
+    )
+    for _ in family.wait_for_end(name, 0.02):
+        pass
+
+
+def _mount(api: Api, pod: Json, own: Path) -> None:
+    """Write the files that the pod's volumes would hold, below its working folder."""
+    metadata = pod["metadata"]
+    account = pod["spec"].get("serviceAccountName", "default")
+    root = api.get("v1", "ConfigMap", metadata["namespace"], "istio-ca-root-cert")
+    files = {
+        "var/run/secrets/istio/root-cert.pem": root["data"]["root-cert.pem"],
+        "var/run/secrets/tokens/istio-token": api.token(metadata["namespace"], account, "istio-ca"),
+        "etc/istio/pod/labels": _downward(metadata.get("labels", {})),
+        "etc/istio/pod/annotations": _downward(metadata.get("annotations", {})),
+    }
+    for path, content in files.items():
+        (own / path).parent.mkdir(parents=True, exist_ok=True)
+        (own / path).write_text(content)
+    for folder in ("etc/istio/proxy", "var/run/secrets/workload-spiffe-uds"):
+        (own / folder).mkdir(parents=True)
+    for one in (own, *own.rglob("*")):
+        os.chown(one, PROXY_USER, PROXY_USER)
+
+
+def _downward(values: Mapping[str, str]) -> str:
+    """Return labels or annotations in the form of a downward-API volume."""
+    return "".join(f"{key}={json.dumps(value)}\n" for key, value in sorted(values.items()))
+
+
+def _environment(pod: Json, container: Json) -> dict[str, str]:
+    values = {"PATH": "/usr/bin:/bin"}
+    for one in container["env"]:
+        source = one.get("valueFrom")
+        text = _referred(pod, container, source) if source else one.get("value", "")
+        values[one["name"]] = _expanded(text, values)
+    return values
+
+
+def _referred(pod: Json, container: Json, source: Json) -> str:
+    if "fieldRef" in source:
+        found: Any = pod
+        for part in source["fieldRef"]["fieldPath"].split("."):
+            if part == "podIPs":
+                return ",".join(one["ip"] for one in found["podIPs"])
+            found = found.get(part, "default" if part == "serviceAccountName" else "")
+        return str(found)
+    resource = source["resourceFieldRef"]["resource"].partition(".")[2]
+    amount = container["resources"]["limits"][resource]
+    if resource == "cpu":  # rounded up, by a divisor of 1
+        millis = int(amount[:-1]) if amount.endswith("m") else int(amount) * 1000
+        return str(-(-millis // 1000))
+    factor = {"M": 10**6, "Mi": 2**20, "G": 10**9, "Gi": 2**30}
+    number, unit = re.fullmatch(r"(\d+)(\D*)", amount).groups()  # type: ignore[union-attr]
+    return str(int(number) * factor.get(unit, 1))
+
+
+def _expanded(text: str, values: Mapping[str, str]) -> str:
+    return re.sub(r"\$\((\w+)\)", lambda match: values.get(match[1], match[0]), text)

@@ -1,0 +1,170 @@
+"""A real API server with its etcd, and as much of a client as the tests need."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import ssl
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lab.processes import Children
+from tests.mesh.networks import GATEWAY, Network
+from tools.find import find
+
+Json = dict[str, Any]
+
+PORT = 6443
+TOKEN = "mesh"  # of a server that lives minutes, in a namespace nobody else enters
+SERVICES = "10.96.0.0/16"
+FIELD_MANAGER = "mesh-tests"
+
+
+class ApiError(Exception):
+    """The API server refused; the text is its own."""
+
+
+class Api:
+    """Calls of the API server, each on a connection of its own."""
+
+    def __init__(self, world: Network) -> None:
+        self._world = world
+        self._paths: dict[tuple[str, str], tuple[str, bool]] = {}
+        self.warnings: list[str] = []
+        """What the server, or a webhook, had to say beside its answers."""
+
+    def call(self, method: str, path: str, body: Any = None, content: str = "json") -> Json:
+        connection = http.client.HTTPConnection(GATEWAY, PORT)
+        unverified = ssl.create_default_context()  # the server signs for itself
+        unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
+        plain = self._world.connect(GATEWAY, PORT, timeout=30)
+        with unverified.wrap_socket(plain) as connection.sock:
+            headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": f"application/{content}"}
+            connection.request(method, path, json.dumps(body) if body else None, headers)
+            answer = connection.getresponse()
+            text = answer.read().decode()
+        self.warnings += answer.headers.get_all("Warning", [])
+        if answer.status >= 300:
+            message = json.loads(text).get("message", text) if text[:1] == "{" else text
+            raise ApiError(f"{method} {path}: {answer.status}: {message}")
+        return json.loads(text) if text[:1] == "{" else {"text": text}
+
+    def path(self, api_version: str, kind: str, namespace: str | None, name: str = "") -> str:
+        """Return where objects of a kind are, or one of them."""
+        root = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
+        if (api_version, kind) not in self._paths:
+            for one in self.call("GET", root)["resources"]:
+                if "/" not in one["name"]:
+                    self._paths[api_version, one["kind"]] = (one["name"], one["namespaced"])
+        plural, namespaced = self._paths[api_version, kind]
+        middle = f"/namespaces/{namespace}" if namespaced else ""
+        return f"{root}{middle}/{plural}" + (f"/{name}" if name else "")
+
+    def apply(self, thing: Json, *, dry_run: bool = False) -> Json:
+        """Server-side apply, as Pulumi's provider does; webhooks have their say."""
+        metadata = thing["metadata"]
+        path = self.path(
+            thing["apiVersion"], thing["kind"], metadata.get("namespace"), metadata["name"]
+        )
+        query = f"?fieldManager={FIELD_MANAGER}&force=true" + ("&dryRun=All" if dry_run else "")
+        return self.call("PATCH", path + query, thing, "apply-patch+yaml")
+
+    def create(self, thing: Json) -> Json:
+        path = self.path(thing["apiVersion"], thing["kind"], thing["metadata"].get("namespace"))
+        return self.call("POST", path, thing)
+
+    def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Json:
+        return self.call("GET", self.path(api_version, kind, namespace, name))
+
+    def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> None:
+        self.call("DELETE", self.path(api_version, kind, namespace, name) + "?gracePeriodSeconds=0")
+
+    def names(self, api_version: str, kind: str, namespace: str) -> list[str]:
+        listed = self.call("GET", self.path(api_version, kind, namespace))["items"]
+        return [one["metadata"]["name"] for one in listed]
+
+    def set_status(self, thing: Json, status: Mapping[str, Any]) -> Json:
+        metadata = thing["metadata"]
+        path = self.path(
+            thing["apiVersion"], thing["kind"], metadata.get("namespace"), metadata["name"]
+        )
+        return self.call("PATCH", f"{path}/status", {"status": status}, "merge-patch+json")
+
+    def token(self, namespace: str, account: str, audience: str) -> str:
+        path = f"{self.path('v1', 'ServiceAccount', namespace, account)}/token"
+        body = {
+            "apiVersion": "authentication.k8s.io/v1",
+            "kind": "TokenRequest",
+            "spec": {"audiences": [audience], "expirationSeconds": 3600},
+        }
+        return str(self.call("POST", path, body)["status"]["token"])
+
+
+def start(family: Children, world: Network, folder: Path) -> None:
+    """Start both; the server answers some seconds later."""
+    family.start(
+        "etcd",
+        world.command(
+            [
+                os.fspath(find("etcd")),
+                f"--data-dir={folder}/etcd",
+                "--unsafe-no-fsync",
+                "--listen-peer-urls=http://127.0.0.1:2380",
+                "--log-level=error",
+            ]
+        ),
+        log=folder / "etcd.log",
+    )
+    key = folder / "accounts.key"
+    subprocess.run(
+        ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", os.fspath(key)],
+        check=True,
+        timeout=10,
+    )
+    tokens = folder / "tokens.csv"
+    tokens.write_text(f"{TOKEN},mesh,mesh,system:masters\n")
+    family.start(
+        "kube-apiserver",
+        world.command(
+            [
+                os.fspath(find("kube-apiserver")),
+                "--etcd-servers=http://127.0.0.1:2379",
+                f"--bind-address={GATEWAY}",
+                f"--advertise-address={GATEWAY}",
+                f"--secure-port={PORT}",
+                f"--cert-dir={folder}/certificates",
+                f"--service-cluster-ip-range={SERVICES}",
+                f"--token-auth-file={tokens}",
+                "--authorization-mode=AlwaysAllow",
+                "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+                f"--service-account-key-file={key}",
+                f"--service-account-signing-key-file={key}",
+                # The controllers that would make the accounts' tokens are not here.
+                "--disable-admission-plugins=ServiceAccount",
+                # Webhooks go to the endpoints themselves: nobody serves cluster addresses.
+                "--enable-aggregator-routing=true",
+                "--allow-privileged",
+                "-v=0",
+            ]
+        ),
+        log=folder / "kube-apiserver.log",
+    )
+
+
+def kubeconfig(folder: Path) -> Path:
+    """Write what istiod needs to reach the server."""
+    file = folder / "kubeconfig.json"
+    cluster = {"server": f"https://{GATEWAY}:{PORT}", "insecure-skip-tls-verify": True}
+    content = {
+        "apiVersion": "v1",
+        "kind": "Config",
+        "clusters": [{"name": "mesh", "cluster": cluster}],
+        "users": [{"name": "mesh", "user": {"token": TOKEN}}],
+        "contexts": [{"name": "mesh", "context": {"cluster": "mesh", "user": "mesh"}}],
+        "current-context": "mesh",
+    }
+    file.write_text(json.dumps(content))
+    return file

@@ -1,0 +1,161 @@
+"""Crawlers at work while the configuration changes: requests at a rate, and open tunnels."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+
+from tests.mesh.kubelet import Pod
+
+Target = tuple[str, int]
+
+PING_SECONDS = 0.5
+TIMEOUT_SECONDS = 5.0
+KEPT = 20
+"""Connections that are used again; as many requests go out on new ones."""
+
+_REQUEST = b"GET http://site-1.sim.test/ HTTP/1.1\r\nHost: site-1.sim.test\r\n\r\n"
+_CONNECT = b"CONNECT site-1.sim.test:443 HTTP/1.1\r\nHost: site-1.sim.test:443\r\n\r\n"
+
+
+@dataclass
+class Cut:
+    """A tunnel that ended without its crawler's doing."""
+
+    target: str
+    at: float
+
+
+@dataclass
+class Load:
+    """Running traffic from one or several pods; `targets` by name."""
+
+    pods: Sequence[Pod]
+    targets: dict[str, Target]
+    requests_per_second: int
+    tunnels_each: int
+    requests: int = 0
+    failed: list[str] = field(default_factory=list)
+    stale: int = 0
+    """Requests on a kept connection that had just been closed, and went out again on a new one."""
+    cut: list[Cut] = field(default_factory=list)
+    open: Counter[str] = field(default_factory=Counter)
+    _stop: asyncio.Event = field(default_factory=asyncio.Event)
+    _loop: asyncio.AbstractEventLoop = field(default_factory=asyncio.new_event_loop)
+
+    def mark(self) -> None:
+        """Forget what was counted."""
+        self.requests, self.stale = 0, 0
+        self.failed, self.cut = [], []
+
+    def all_open(self) -> bool:
+        return all(self.open[name] == self.tunnels_each * len(self.pods) for name in self.targets)
+
+    async def run(self) -> None:
+        tasks = [
+            asyncio.create_task(self._tunnel(pod, name))
+            for pod in self.pods
+            for name in self.targets
+            for _ in range(self.tunnels_each)
+        ]
+        # A kept connection's turn comes as often as a new one's.
+        pace = 2 * KEPT / self.requests_per_second
+        turns = itertools.cycle(self.targets)
+        tasks += [
+            asyncio.create_task(self._ask(self.pods[n % len(self.pods)], next(turns), pace, keep))
+            for keep in (True, False)
+            for n in range(KEPT)
+        ]
+        await self._stop.wait()
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _open(self, pod: Pod, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        address, port = self.targets[name]
+        sock = pod.network.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        sock.setblocking(False)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            await self._loop.sock_connect(sock, (address, port))
+        return await asyncio.open_connection(sock=sock)
+
+    async def _tunnel(self, pod: Pod, name: str) -> None:
+        """Keep a tunnel open and prove it alive; open another when it is cut."""
+        while True:
+            reader, writer = await self._open(pod, name)
+            try:
+                writer.write(_CONNECT)
+                async with asyncio.timeout(TIMEOUT_SECONDS):
+                    head = await reader.readuntil(b"\r\n\r\n")
+                assert b" 200 " in head, head
+                self.open[name] += 1
+                try:
+                    while True:
+                        writer.write(b"ping")
+                        async with asyncio.timeout(TIMEOUT_SECONDS):
+                            assert await reader.readexactly(4) == b"gnip"
+                        await asyncio.sleep(PING_SECONDS)
+                finally:
+                    self.open[name] -= 1
+            except (OSError, EOFError, TimeoutError, AssertionError):
+                self.cut.append(Cut(name, time.time()))
+                await asyncio.sleep(0.1)
+            finally:
+                writer.close()
+
+    async def _ask(self, pod: Pod, name: str, pace: float, keep: bool) -> None:
+        """Send a request every `pace` seconds."""
+        streams = None
+        while True:
+            fresh = streams is None
+            started = time.monotonic()
+            self.requests += 1
+            try:
+                streams = streams or await self._open(pod, name)
+                head = await self._exchange(*streams)
+            except (OSError, EOFError, TimeoutError) as error:
+                if streams:
+                    streams[1].close()
+                streams = None
+                if fresh or isinstance(error, TimeoutError):
+                    self.failed.append(f"{name}: {error!r}")
+                else:
+                    self.stale += 1  # as every HTTP client, at once again
+                    continue
+            else:
+                if b" 200 " not in head:
+                    self.failed.append(f"{name}: {head[:60]!r}")
+                if streams and (not keep or b"connection: close" in head.lower()):
+                    streams[1].close()
+                    streams = None
+            await asyncio.sleep(max(0.0, pace - (time.monotonic() - started)))
+
+    async def _exchange(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+        writer.write(_REQUEST)
+        async with asyncio.timeout(TIMEOUT_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+            await reader.readexactly(2)
+        return head
+
+
+@contextmanager
+def running(
+    pods: Sequence[Pod], targets: dict[str, Target], *, requests_per_second: int, tunnels_each: int
+) -> Iterator[Load]:
+    """Run the load on a thread of its own until the block ends."""
+    load = Load(pods, targets, requests_per_second, tunnels_each)
+    thread = threading.Thread(target=lambda: load._loop.run_until_complete(load.run()))
+    thread.start()
+    try:
+        yield load
+    finally:
+        load._loop.call_soon_threadsafe(load._stop.set)
+        thread.join()
+        load._loop.close()

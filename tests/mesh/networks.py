@@ -1,0 +1,152 @@
+"""Network namespaces: the world, where vendors and the control plane are, and one for each pod.
+
+Everything of theirs goes with the process that holds them, also when the tests are killed.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TypeVar
+
+from lab.processes import Children
+
+T = TypeVar("T")
+
+GATEWAY, GATEWAY6 = "10.99.0.1", "fd00:99::1"
+"""The world's own address: etcd, the API server, istiod and the relay answer there."""
+
+WORLDS = ("10.0.0.0/10", "10.200.0.0/16", "fd00:a::/32")
+"""Every address of these is the world's: vendors, and hosts that are no vendor's."""
+
+_CLONE_NEWNET = 0x40000000  # linux/sched.h
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_TOOLS = ("unshare", "nsenter", "setpriv", "ip", "iptables-restore", "ip6tables-restore")
+
+
+def why_not() -> str | None:
+    """Return why this machine can't have the namespaces, None if it can."""
+    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    if missing:
+        return f"{', '.join(missing)} missing; install util-linux, iproute2 and iptables"
+    made = subprocess.run(
+        ["unshare", "--net", "ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"],
+        capture_output=True,
+        text=True,
+        timeout=10,
+        check=False,
+    )
+    if made.returncode != 0:
+        return f"no network namespace can be made ({made.stderr.strip()}); it takes root"
+    return None
+
+
+class Network:
+    """One namespace."""
+
+    def __init__(self, family: Children, name: str, folder: Path) -> None:
+        self.name = name
+        outside = Path("/proc/self/ns/net").readlink()
+        log = folder / f"{name}.netns.log"
+        self._holder = family.start(name, ["unshare", "--net", "sleep", "infinity"], log=log)
+        deadline = time.monotonic() + 5
+        while Path(self.path).readlink() == outside:
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.005)
+        # Sockets are made by a thread that lives in there; they work from any other.
+        self._inside = ThreadPoolExecutor(1, initializer=self._enter)
+        self.run("ip link set lo up")
+
+    @property
+    def path(self) -> str:
+        return f"/proc/{self._holder}/ns/net"
+
+    def _enter(self) -> None:
+        descriptor = os.open(self.path, os.O_RDONLY)
+        try:
+            if _LIBC.setns(descriptor, _CLONE_NEWNET) != 0:
+                raise OSError(ctypes.get_errno(), "setns")
+        finally:
+            os.close(descriptor)
+
+    def call(self, function: Callable[[], T]) -> T:
+        """Run something short inside."""
+        return self._inside.submit(function).result()
+
+    def socket(self, family: int = socket.AF_INET) -> socket.socket:
+        return self.call(lambda: socket.socket(family, socket.SOCK_STREAM))
+
+    def connect(self, address: str, port: int, timeout: float = 5.0) -> socket.socket:
+        """Return a connection as a program in there would have made it."""
+        made = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+        made.settimeout(timeout)
+        try:
+            made.connect((address, port))
+        except OSError:
+            made.close()
+            raise
+        return made
+
+    def command(self, command: Sequence[str]) -> list[str]:
+        """Return what runs `command` in there."""
+        return ["nsenter", f"--net={self.path}", *command]
+
+    def container(self, command: Sequence[str], user: int) -> list[str]:
+        """Return what runs `command` in there as this user, with whatever it starts.
+
+        All of it is gone once this process is killed: its first process dies with it, and the
+        kernel then ends the rest of their process namespace.
+        """
+        alone = ["unshare", "--pid", "--fork"]
+        identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups", "--pdeathsig=KILL"]
+        return self.command([*alone, "setpriv", *identity, *command])
+
+    def run(self, *lines: str) -> None:
+        """Run short commands to their end, one after another."""
+        for line in lines:
+            done = subprocess.run(
+                self.command(line.split()), capture_output=True, text=True, timeout=10, check=False
+            )
+            assert done.returncode == 0, f"{self.name}: {line}: {done.stderr.strip()}"
+
+    def close(self) -> None:
+        self._inside.shutdown()
+
+
+def build_world(family: Children, folder: Path) -> Network:
+    """Return the world, with a bridge that pods will be plugged into."""
+    world = Network(family, "world", folder)
+    world.run(
+        # Its own, or it would take another with each pod, and the others' packets were lost.
+        "ip link add pods address 02:00:00:00:00:01 type bridge",
+        f"ip addr add {GATEWAY}/16 dev pods",
+        f"ip -6 addr add {GATEWAY6}/64 dev pods nodad",
+        "ip link set pods up",
+        *(f"ip {'-6 ' * (':' in one)}route add local {one} dev lo" for one in WORLDS),
+    )
+    return world
+
+
+def plug_in(world: Network, pod: Network, number: int) -> tuple[str, str]:
+    """Wire a pod to the world; return its addresses."""
+    own, own6 = f"10.99.{1 + number // 250}.{1 + number % 250}", f"fd00:99::{number + 16:x}"
+    holder = pod.path.split("/")[2]
+    world.run(
+        f"ip link add pod{number} type veth peer name eth0 netns {holder}",
+        f"ip link set pod{number} master pods up",
+    )
+    pod.run(
+        f"ip addr add {own}/16 dev eth0",
+        f"ip -6 addr add {own6}/64 dev eth0 nodad",
+        "ip link set eth0 up",
+        f"ip route add default via {GATEWAY}",
+        f"ip -6 route add default via {GATEWAY6}",
+    )
+    return own, own6

@@ -1,0 +1,118 @@
+"""What upstream Envoy lacks of Istio's, taken out between istiod and the sidecar.
+
+Runs as the editor of `meshlab relay`: reads a listener or a cluster a line, answers with what
+Envoy is to get, or `same`. It stands here because no EnvoyFilter can do it: istiod appends added
+filter chains after all other patches have run (its envoyfilter/listener_patch.go).
+
+Of our own chains, istio.stats becomes Envoy's stats access logger with the same labels and
+expressions, as in the laptop's lab, and an access log in a file comes beside it. Istio's own
+filters that are not in Envoy are removed. Every kind of removal is told once.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from components.attribution.groups import CLUSTER_PREFIX
+from components.attribution.standalone import replace_istio_stats
+
+Json = dict[str, Any]
+
+ACCESS_LOG = "access.log"
+"""In the pod's own folder."""
+
+STAT_PREFIX = "istiocustom"
+EXPORTED_PREFIX = f"envoy_{STAT_PREFIX}_"
+"""Istio's Envoy exports without it."""
+
+_TYPE = "type.googleapis.com/envoy"
+_MANAGER = "envoy.filters.network.http_connection_manager"
+_FIELDS = {
+    "vendor": "%FILTER_STATE(proxy_observability.proxy_vendor:PLAIN)%",
+    "source": "%DOWNSTREAM_REMOTE_PORT%",
+    "chain": "%FILTER_CHAIN_NAME%",
+    "destination": "%DOWNSTREAM_LOCAL_ADDRESS%",
+    "upstream": "%UPSTREAM_REMOTE_ADDRESS%",
+    "cluster": "%UPSTREAM_CLUSTER_RAW%",
+    "code": "%RESPONSE_CODE%",
+    "details": "%RESPONSE_CODE_DETAILS%",
+    "flags": "%RESPONSE_FLAGS%",
+    "received": "%BYTES_RECEIVED%",
+    "sent": "%BYTES_SENT%",
+}
+_HTTP_FIELDS = {
+    "method": "%REQ(:METHOD)%",
+    "authority": "%REQ(:AUTHORITY)%",
+    "pool": "%DYNAMIC_METADATA(proxy_observability:proxy_pool)%",
+    "lua_vendor": "%DYNAMIC_METADATA(proxy_observability:proxy_vendor)%",
+}
+
+
+def edited(resource: Json) -> tuple[Json, list[str]]:
+    """Return the resource for upstream Envoy, and what was done to it."""
+    done: list[str] = []
+    chains = [*resource.get("filter_chains", ())]
+    if "default_filter_chain" in resource:
+        chains.append(resource["default_filter_chain"])
+    for chain in chains:
+        if chain.get("name", "").startswith(CLUSTER_PREFIX):
+            replace_istio_stats(chain)
+            _name_as_istio(chain)
+            _log_accesses(chain)
+            done.append("istio.stats of our chains -> Envoy's stats access logger, same CEL")
+        for one in chain.get("filters", ()):
+            if one["name"] == _MANAGER:
+                manager = one["typed_config"]
+                manager["http_filters"] = _known(manager.get("http_filters", ()), done)
+        chain["filters"] = _known(chain.get("filters", ()), done)
+    if "filters" in resource:  # a cluster's own
+        resource["filters"] = _known(resource["filters"], done)
+    return resource, done
+
+
+def _known(filters: Iterable[Json], done: list[str]) -> list[Json]:
+    kept = []
+    for one in filters:
+        if one["name"].startswith("istio."):
+            done.append(f"{one['name']} of Istio's own configuration -> removed")
+        else:
+            kept.append(one)
+    return kept
+
+
+def _name_as_istio(chain: Json) -> None:
+    """Give the stand-in's statistics istio.stats' own prefix: Istio's rules go by it."""
+    for logger in chain["filters"][-1]["typed_config"].get("access_log", ()):
+        logger["typed_config"]["stats_scope"]["prefix"] = STAT_PREFIX
+
+
+def _log_accesses(chain: Json) -> None:
+    last = chain["filters"][-1]
+    fields = _FIELDS | (_HTTP_FIELDS if last["name"] == _MANAGER else {})
+    last["typed_config"].setdefault("access_log", []).append(
+        {
+            "name": "envoy.access_loggers.file",
+            "typed_config": {
+                "@type": f"{_TYPE}.extensions.access_loggers.file.v3.FileAccessLog",
+                "path": ACCESS_LOG,
+                "log_format": {"json_format": fields},
+            },
+        }
+    )
+
+
+def main() -> None:
+    told: set[str] = set()
+    for line in sys.stdin:
+        resource, done = edited(json.loads(line))
+        for one in sorted(set(done) - told):
+            told.add(one)
+            print(one, file=sys.stderr, flush=True)
+        print(json.dumps(resource) if done else "same", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What istiod makes of our resources: istio.stats as it is sent, validation, injection."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.attribution.groups import groups
+from components.attribution.outcome import PROXY_VENDOR
+from components.attribution.stats import (
+    DROPPED_METRICS,
+    REMOVED_TAGS,
+    SETUP_METRIC,
+    http_plugin_config,
+    opaque_plugin_config,
+)
+from settings.loading import ROOT, load_stack_file
+from tests.mesh.kubelet import proxy_of
+from tests.mesh.mesh import CRAWLERS, STACK_FILE, Mesh, rendered
+
+Json = dict[str, Any]
+
+STACKS = {
+    "mesh": STACK_FILE,
+    "dev": ROOT / "Pulumi.dev.yaml",
+    "prod": ROOT / "Pulumi.prod.yaml",
+}
+EVERY_ENVOY_FILTERS = "EnvoyFilter exposes internal implementation details"
+_MANAGER = "envoy.filters.network.http_connection_manager"
+
+
+@pytest.fixture(scope="module")
+def chains(mesh: Mesh) -> Iterator[dict[str, Json]]:
+    """Our filter chains by name, decoded from what istiod sent."""
+    with mesh.pod("crawler-contract") as pod:
+        listener = mesh.sent(pod, "Listener", "virtualOutbound")
+        yield {
+            one["name"]: one
+            for one in listener["filter_chains"]
+            if one["name"].startswith("proxy-vendor_")
+        }
+
+
+def _stats(chain: Json) -> Json:
+    """Return the chain's istio.stats, decoded with its own type."""
+    filters = chain["filters"]
+    if filters[-1]["name"] == _MANAGER:
+        filters = filters[-1]["typed_config"]["http_filters"]
+    (found,) = [one["typed_config"] for one in filters if one["name"] == "istio.stats"]
+    assert found["@type"] == "type.googleapis.com/stats.PluginConfig"
+    return dict(found)
+
+
+def test_istio_stats_arrives_as_rendered(mesh: Mesh, chains: dict[str, Json]) -> None:
+    settings = load_stack_file(STACK_FILE)
+    compared = set()
+    for group in groups(settings.vendors):
+        expected = http_plugin_config(
+            group, with_targets=True, patience_seconds=settings.telemetry.patience
+        )
+        for chain in group.chains:
+            opaque = chains[f"{chain.name}_opaque"]
+            assert _stats(opaque) == opaque_plugin_config()
+            compared.add(opaque["name"])
+            if group.parses_http:
+                http = chains[f"{chain.name}_http"]
+                assert _stats(http) == expected
+                compared.add(http["name"])
+    assert compared == set(chains)
+
+
+def test_istio_stats_writes_the_contract_s_labels(chains: dict[str, Json]) -> None:
+    """Which names leave a sidecar, with which labels, in plain words beside the code's."""
+    http = _stats(chains["proxy-vendor_vendor-a_3_http"])
+    by_name = {one.get("name"): one for one in http["metrics"]}
+    assert set(by_name[None]["tags_to_remove"]) == set(REMOVED_TAGS)
+    assert {"destination_service", "destination_service_name"} <= set(REMOVED_TAGS)
+    assert all(by_name[name]["drop"] for name in DROPPED_METRICS)
+    assert set(by_name["requests_total"]["dimensions"]) == {
+        *("proxy_vendor", "proxy_visibility", "proxy_outcome", "proxy_pool", "proxy_target"),
+        "response_code",
+    }
+    assert by_name["requests_total"]["dimensions"]["proxy_vendor"] == PROXY_VENDOR
+    (definition,) = http["definitions"]
+    assert (definition["name"], definition["type"]) == (SETUP_METRIC, "HISTOGRAM")
+    assert http["disable_host_header_fallback"] is True
+    opaque = _stats(chains["proxy-vendor_vendor-i_6_opaque"])
+    dimensions = [one["dimensions"] for one in opaque["metrics"] if "dimensions" in one]
+    assert dimensions == [{"proxy_vendor": PROXY_VENDOR, "proxy_visibility": "'opaque'"}]
+
+
+@pytest.mark.parametrize("stack", STACKS)
+def test_istiod_validates_every_rendered_resource(mesh: Mesh, stack: str) -> None:
+    """By its webhook: no objection, and no warning but the one that every EnvoyFilter gets."""
+    path: Path = STACKS[stack]
+    wanted = [one for one in rendered(path).values() if "istio.io" in str(one.get("apiVersion"))]
+    assert {one["kind"] for one in wanted} == {"EnvoyFilter", "Sidecar"}
+    mesh.api.warnings.clear()
+    for one in wanted:
+        one["metadata"]["namespace"] = CRAWLERS
+        mesh.api.apply(one, dry_run=True)
+    assert [one for one in mesh.api.warnings if EVERY_ENVOY_FILTERS not in one] == []
+
+
+def test_istiod_warns_of_a_field_it_does_not_know(mesh: Mesh) -> None:
+    """So the silence above means something: Istio would drop the field and say no more."""
+    filters = [one for one in mesh.files.values() if one.get("kind") == "EnvoyFilter"]
+    wrong = copy.deepcopy(filters[0])
+    wrong["metadata"]["namespace"] = CRAWLERS
+    wrong["spec"]["configPatches"][0]["patch"]["value"]["no_such_field"] = 1
+    mesh.api.warnings.clear()
+    mesh.api.apply(wrong, dry_run=True)
+    assert any("no_such_field" in one for one in mesh.api.warnings)
+
+
+def _job_pod(mesh: Mesh, name: str, **of: Any) -> Json:
+    manifest = mesh.pod_manifest(name, **of)
+    manifest["spec"]["restartPolicy"] = "Never"
+    manifest["metadata"]["ownerReferences"] = [
+        {"apiVersion": "batch/v1", "kind": "Job", "name": "crawl", "uid": "1", "controller": True}
+    ]
+    return manifest
+
+
+def _made(mesh: Mesh, manifest: Json) -> Json:
+    made = mesh.api.create(manifest)
+    mesh.api.delete("v1", "Pod", CRAWLERS, manifest["metadata"]["name"])
+    return made
+
+
+def test_a_job_s_pod_can_complete(mesh: Mesh) -> None:
+    """Its proxy is a native sidecar, which ends with the crawler instead of keeping the Job."""
+    made = _made(mesh, _job_pod(mesh, "crawl-1"))
+    assert [one["name"] for one in made["spec"]["containers"]] == ["crawler"]
+    proxy = proxy_of(made)
+    assert proxy["restartPolicy"] == "Always"
+    assert "/healthz/ready" in str(proxy["startupProbe"])
+
+
+def test_without_native_sidecars_the_crawler_is_held(mesh: Mesh) -> None:
+    """Nodes too old for them: the crawler starts once the proxy is ready."""
+    annotations = {"sidecar.istio.io/nativeSidecar": "false"}
+    made = _made(mesh, _job_pod(mesh, "crawl-2", annotations=annotations))
+    first, *_ = made["spec"]["containers"]
+    assert first["name"] == "istio-proxy"
+    assert first["lifecycle"]["postStart"]["exec"]["command"] == ["pilot-agent", "wait"]
+
+
+def test_what_injection_gives_every_crawler(mesh: Mesh) -> None:
+    """The program's values reach the pod: resources, histogram buckets, exported statistics."""
+    made = _made(mesh, mesh.pod_manifest("crawl-3"))
+    proxy = proxy_of(made)
+    values = mesh.files["helm/istiod.yaml"]["values"]
+    assert proxy["resources"]["limits"] == values["global"]["proxy"]["resources"]["limits"]
+    injected = values["sidecarInjectorWebhook"]["injectedAnnotations"]
+    assert injected.items() <= made["metadata"]["annotations"].items()
+    (config,) = [one["value"] for one in proxy["env"] if one["name"] == "PROXY_CONFIG"]
+    for expression in values["meshConfig"]["defaultConfig"]["proxyStatsMatcher"][
+        "inclusionRegexps"
+    ]:
+        assert expression.replace("\\", "\\\\") in config

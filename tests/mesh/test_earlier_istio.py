@@ -1,0 +1,50 @@
+"""The other pairs of Istio and Envoy: traffic, what fails open, and the contract, once more."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.mesh import vendors
+from tests.mesh.conftest import run_mesh
+from tests.mesh.mesh import Mesh
+from tests.mesh.test_contract import (  # noqa: F401
+    chains,
+    test_a_job_s_pod_can_complete,
+    test_istio_stats_arrives_as_rendered,
+    test_istiod_validates_every_rendered_resource,
+    test_istiod_warns_of_a_field_it_does_not_know,
+    test_what_injection_gives_every_crawler,
+)
+from tests.mesh.test_fail_open import (  # noqa: F401
+    test_a_patch_that_does_not_arrive,
+    warm,
+)
+from tests.mesh.test_traffic import (  # noqa: F401
+    pod,
+    test_a_port_nobody_listed_is_the_vendors_too,
+    test_a_server_that_speaks_first_is_not_delayed,
+    test_a_shared_address_s_other_ports_are_nobodys,
+    test_each_protocol_to_each_vendor,
+    test_names_and_labels_are_the_contract_s,
+    test_the_histogram_has_the_stack_s_buckets,
+    test_the_outcome_is_told,
+    test_what_is_no_vendors_passes_byte_for_byte,
+)
+from tests.mesh.vendors import Servers
+from tests.mesh.versions import PAIRS
+
+pytestmark = pytest.mark.long
+
+
+@pytest.fixture(scope="module", params=PAIRS[1:], ids=lambda pair: pair.name)
+def mesh(request: pytest.FixtureRequest) -> Iterator[Mesh]:
+    with run_mesh(request.param) as running:
+        yield running
+
+
+@pytest.fixture(scope="module")
+def servers(mesh: Mesh) -> Iterator[Servers]:
+    with vendors.serving(mesh.world, mesh.folder) as running:
+        yield running

@@ -1,0 +1,127 @@
+"""What a crawler notices when a part of our configuration does not arrive: nothing, if possible.
+
+Istio drops patches silently: a renamed listener, a field it does not know. So every patch is
+dropped in turn, and all ways to speak are tried from a sidecar that was there before and from one
+that starts now.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from components.attribution.guard import refuse_undeployable
+from settings.loading import SettingsError, load_stack_file
+from tests.mesh import crawler
+from tests.mesh.conftest import Record
+from tests.mesh.kubelet import Pod
+from tests.mesh.mesh import STACK_FILE, Mesh
+from tests.mesh.vendors import BANNER, Servers
+
+Json = dict[str, Any]
+Files = dict[str, Json]
+
+LISTENER, VENDOR = "EnvoyFilter-proxy-observability", "EnvoyFilter-proxy-vendor-vendor-a"
+PROXY, OUTSIDE = ("10.1.0.10", 3128), "10.200.0.5"
+
+
+def _without(name: str, wanted: Callable[[Json], bool]) -> Callable[[Files], None]:
+    def edit(files: Files) -> None:
+        patches = files[f"crawlers/{name}.yaml"]["spec"]["configPatches"]
+        (dropped,) = [one for one in patches if wanted(one)]
+        patches.remove(dropped)
+
+    return edit
+
+
+def _named(part: str) -> Callable[[Json], bool]:
+    return lambda patch: part in (patch["applyTo"], str(patch["patch"]["value"].get("name")))
+
+
+def _other_listener(files: Files) -> None:
+    for one in files.values():
+        if one.get("kind") == "EnvoyFilter":
+            for patch in one["spec"]["configPatches"]:
+                if "listener" in patch["match"]:
+                    patch["match"]["listener"]["name"] = "virtualOutbound-renamed"
+
+
+CHAIN = "proxy-vendor_vendor-a_3"
+VARIANTS: dict[str, Callable[[Files], None]] = {
+    "listener renamed": _other_listener,
+    "original_dst": _without(LISTENER, _named("envoy.filters.listener.original_dst")),
+    "http_inspector": _without(LISTENER, _named("envoy.filters.listener.http_inspector")),
+    "listener timeout": _without(LISTENER, _named("LISTENER")),
+    "HTTP chain": _without(VENDOR, _named(f"{CHAIN}_http")),
+    "opaque chain": _without(VENDOR, _named(f"{CHAIN}_opaque")),
+    "Lua by ECDS": _without(VENDOR, _named("EXTENSION_CONFIG")),
+    "cluster": _without(VENDOR, _named("CLUSTER")),
+}
+REFUSED = {"cluster": "leads to cluster", "opaque chain": "no chain beside it"}
+"""Without it requests fail: the program must refuse to deploy such a set, in these words."""
+
+
+@pytest.fixture(scope="module")
+def warm(mesh: Mesh, servers: Servers) -> Iterator[Pod]:
+    with mesh.pod("crawler-warm") as running:
+        yield running
+
+
+@pytest.mark.parametrize("dropped", VARIANTS)
+def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, record: Record) -> None:
+    whole = mesh.files
+    files = copy.deepcopy(whole)
+    VARIANTS[dropped](files)
+    since = time.time()
+    try:
+        mesh.up(files)
+        mesh.settled([warm], since)
+        failing = {"running": failing_ways(warm)}
+        with mesh.pod("crawler-fresh") as fresh:
+            failing["starting"] = failing_ways(fresh)
+        record(f"without {dropped}, fails", {k: v for k, v in failing.items() if v} or "nothing")
+        if dropped in REFUSED:
+            filters = {
+                one["metadata"]["name"]: one["spec"]
+                for one in files.values()
+                if one.get("kind") == "EnvoyFilter"
+            }
+            with pytest.raises(SettingsError, match=REFUSED[dropped]):
+                refuse_undeployable(load_stack_file(STACK_FILE).vendors, filters, None)
+        else:
+            assert failing == {"running": [], "starting": []}
+    finally:
+        since = time.time()
+        mesh.up(whole)
+        mesh.settled([warm], since)
+
+
+def failing_ways(pod: Pod) -> list[str]:
+    """Return which ways of speaking do not work."""
+    failed = []
+    reversed_payload = crawler.PAYLOAD[::-1]
+    attempts = {
+        "http": lambda: crawler.http(pod, *PROXY).code == 200,
+        "tunnel": lambda: crawler.tunnel(pod, *PROXY).echoed == reversed_payload,
+        "tls": lambda: crawler.tls(pod, *PROXY).echoed == reversed_payload,
+        "socks5": lambda: crawler.socks5(pod, *PROXY).echoed == reversed_payload,
+        "outside http": lambda: crawler.origin(pod, OUTSIDE, 80).code == 200,
+        "outside banner": lambda: crawler.banner(pod, OUTSIDE, 25)[0] == BANNER,
+    }
+    for name, works in attempts.items():
+        try:
+            if not works():
+                failed.append(name)
+        except OSError:
+            failed.append(name)
+    return failed
+
+
+def test_an_empty_vendor_list_is_refused(mesh: Mesh) -> None:
+    """It would take away every chain: the program stops before it renders anything."""
+    with pytest.raises(SettingsError, match="vendors"):
+        mesh.stack(lambda keys: keys.update(vendors=[]))

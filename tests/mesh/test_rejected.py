@@ -1,0 +1,111 @@
+"""An update that Envoy refuses, of each kind: running sidecars keep what they have, and new ones?
+
+What the guard and istiod's webhook let through by mistake, or what somebody wrote by hand.
+"""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from tests.mesh.conftest import Record
+from tests.mesh.kubelet import Pod
+from tests.mesh.mesh import Mesh
+from tests.mesh.test_fail_open import failing_ways
+from tests.mesh.vendors import Servers
+
+Json = dict[str, Any]
+
+VENDOR = "crawlers/EnvoyFilter-proxy-vendor-vendor-a.yaml"
+START_SECONDS = 8.0  # a sidecar takes two
+
+
+def _values(files: dict[str, Json], apply_to: str) -> list[Json]:
+    return [
+        patch["patch"]["value"]
+        for patch in files[VENDOR]["spec"]["configPatches"]
+        if patch["applyTo"] == apply_to
+    ]
+
+
+def _two_chains_alike(files: dict[str, Json]) -> None:
+    http, opaque = _values(files, "FILTER_CHAIN")
+    http["filter_chain_match"] = opaque["filter_chain_match"]
+
+
+def _impossible_cluster(files: dict[str, Json]) -> None:
+    (cluster,) = _values(files, "CLUSTER")
+    cluster["lb_policy"] = "ROUND_ROBIN"  # not of ORIGINAL_DST
+
+
+def _lua_that_does_not_compile(files: dict[str, Json]) -> None:
+    (extension,) = _values(files, "EXTENSION_CONFIG")
+    extension["typed_config"]["default_source_code"]["inline_string"] += "\nthis is no Lua"
+
+
+EDITS: dict[str, tuple[str, Callable[[dict[str, Json]], None]]] = {
+    "lds": ("Listener", _two_chains_alike),
+    "cds": ("Cluster", _impossible_cluster),
+    "ecds": ("TypedExtensionConfig", _lua_that_does_not_compile),
+}
+
+
+@pytest.fixture(scope="module")
+def pod(mesh: Mesh, servers: Servers) -> Iterator[Pod]:
+    with mesh.pod("crawler-rejects") as running:
+        yield running
+
+
+@pytest.mark.parametrize("kind", EDITS)
+def test_a_rejected_update(mesh: Mesh, pod: Pod, kind: str, record: Record) -> None:
+    type_, spoil = EDITS[kind]
+    whole = mesh.files
+    files = copy.deepcopy(whole)
+    spoil(files)
+    since = time.time()
+    before = _rejects(mesh, kind)
+    try:
+        mesh.up(files)
+        mesh.until(lambda: _nacked(mesh, pod, type_, since), why="Envoy did not refuse it")
+        mesh.until(lambda: _rejects(mesh, kind) > before, why="istiod does not count it")
+        assert failing_ways(pod) == []
+        with mesh.pod("crawler-starting", wait=False) as starting:
+            deadline = time.monotonic() + START_SECONDS
+            while not (ready := starting.is_ready()) and time.monotonic() < deadline:
+                time.sleep(0.1)
+            failing = failing_ways(starting)
+        record(
+            kind,
+            {
+                "running sidecars": "keep what they have",
+                "a starting sidecar is ready": ready,
+                "of it fails": ", ".join(failing) or "nothing",
+                "seen as": f'pilot_total_xds_rejects{{type="{kind}"}}',
+            },
+        )
+        if kind == "ecds":
+            assert ready
+            assert failing == []
+    finally:
+        since = time.time()
+        mesh.up(whole)
+        mesh.settled([pod], since)
+    assert failing_ways(pod) == []
+
+
+def _nacked(mesh: Mesh, pod: Pod, type_: str, since: float) -> bool:
+    return any(
+        event["what"] == "nack" and event["type"] == type_
+        for event in mesh.passed()
+        if event["node"] == pod.node and event["time"] > since
+    )
+
+
+def _rejects(mesh: Mesh, kind: str) -> float:
+    lines = mesh.istiod("/metrics").splitlines()
+    name = f'pilot_total_xds_rejects{{type="{kind}"}} '
+    return sum(float(line.split()[-1]) for line in lines if line.startswith(name))

@@ -1,0 +1,224 @@
+"""Traffic through istiod's own xDS: the right vendor, visibility, bytes, and nobody else touched.
+
+Three witnesses: the sidecar's access log, its metrics, and the servers at the other end.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from components.attribution.stats import SCRAPED_METRICS, SETUP_METRIC
+from tests.mesh import crawler
+from tests.mesh.conftest import Record
+from tests.mesh.kubelet import Pod
+from tests.mesh.mesh import Mesh
+from tests.mesh.vendors import BANNER, Servers
+
+Json = dict[str, Any]
+
+HTTP, ODD_PORT = 3128, 4444
+OUTSIDE, OUTSIDE6 = "10.200.0.5", "fd00:a:1::5"
+
+PROXIES = {
+    "vendor-a": ("10.1.0.10", HTTP),
+    "vendor-b": ("10.2.0.10", HTTP),
+    "vendor-c": ("10.3.0.10", HTTP),
+    "vendor-d": ("10.1.8.10", HTTP),
+    "vendor-f": ("10.6.0.10", HTTP),
+    "vendor-g": ("10.6.0.10", 3140),
+    "vendor-h": ("fd00:a::10", HTTP),
+    "vendor-i": ("10.7.0.10", HTTP),
+}
+WAYS: dict[str, Callable[[Pod, str, int], crawler.Spoken]] = {
+    "http": crawler.http,
+    "tunnel": crawler.tunnel,
+    "tls": crawler.tls,
+    "socks5": crawler.socks5,
+}
+
+
+@pytest.fixture(scope="module")
+def pod(mesh: Mesh, servers: Servers) -> Iterator[Pod]:
+    with mesh.pod("crawler-traffic") as running:
+        yield running
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("vendor", PROXIES)
+def test_each_protocol_to_each_vendor(
+    mesh: Mesh, pod: Pod, servers: Servers, vendor: str, way: str
+) -> None:
+    """Whatever is spoken, wherever it goes: one count, at the right vendor, and all its bytes."""
+    address, port = PROXIES[vendor]
+    opaque = vendor == "vendor-i" or way in ("tls", "socks5")
+    cluster = f"proxy-vendor_{vendor}"
+    before = _counts(pod, vendor), _wire(pod, cluster)
+    servers.clear()
+
+    spoken = WAYS[way](pod, address, port)
+
+    assert spoken.echoed == (crawler.PAYLOAD[::-1] if way != "http" else b"")
+    (seen,) = servers.of(address)
+    assert (seen.kind, seen.port) == (way, port)
+    entry = _entry(pod, spoken)
+    assert entry["vendor"] == vendor
+    assert entry["cluster"] == cluster
+    assert entry["chain"].endswith("_opaque" if opaque else "_http")
+    mesh.until(
+        lambda: (
+            _wire(pod, cluster)
+            == tuple(
+                was + now for was, now in zip(before[1], (seen.received, seen.sent), strict=True)
+            )
+        )
+    )
+    visibility = "opaque" if opaque else way
+    expected = dict(before[0])
+    expected[visibility] = expected.get(visibility, 0) + 1
+    mesh.until(lambda: _counts(pod, vendor) == expected)
+
+
+def _entry(pod: Pod, spoken: crawler.Spoken) -> Json:
+    """Return the access log's entry of a connection."""
+    entry = pod.entry(spoken.source)
+    assert entry is not None
+    return entry
+
+
+def _counts(pod: Pod, vendor: str) -> dict[str, float]:
+    """Return the counts of a vendor by visibility."""
+    counts: dict[str, float] = {}
+    for name, labels, value in pod.samples():
+        if name in ("istio_requests_total", "istio_tcp_connections_opened_total") and (
+            labels.get("proxy_vendor") == vendor
+        ):
+            seen_as = labels["proxy_visibility"]
+            counts[seen_as] = counts.get(seen_as, 0) + value
+    return counts
+
+
+def _wire(pod: Pod, cluster: str) -> tuple[float, float]:
+    """Return what a cluster sent and received."""
+    return (
+        pod.total("envoy_cluster_upstream_cx_tx_bytes_total", cluster_name=cluster),
+        pod.total("envoy_cluster_upstream_cx_rx_bytes_total", cluster_name=cluster),
+    )
+
+
+@pytest.mark.parametrize("vendor", ["vendor-a", "vendor-h"])
+def test_a_port_nobody_listed_is_the_vendors_too(pod: Pod, vendor: str) -> None:
+    address, _ = PROXIES[vendor]
+    spoken = crawler.http(pod, address, ODD_PORT)
+    assert spoken.code == 200
+    entry = _entry(pod, spoken)
+    assert (entry["vendor"], entry["chain"].rpartition("_")[2]) == (vendor, "opaque")
+
+
+def test_a_shared_address_s_other_ports_are_nobodys(pod: Pod) -> None:
+    before = pod.total("envoy_cluster_upstream_cx_total", cluster_name="PassthroughCluster")
+    spoken = crawler.http(pod, "10.6.0.10", ODD_PORT)
+    assert spoken.code == 200
+    entry = _entry(pod, spoken)
+    assert entry["vendor"] is None
+    assert entry["cluster"] == "PassthroughCluster"
+    name = "envoy_cluster_upstream_cx_total"
+    assert pod.total(name, cluster_name="PassthroughCluster") == before + 1
+
+
+@pytest.mark.parametrize(
+    ("path", "outcome", "code"),
+    [
+        (b"/status/407/quota", "quota_exhausted", "407"),  # vendor-b's dialect
+        (b"/status/407", "auth_challenge", "407"),
+        (b"/status/429", "rate_limited", "429"),
+        (b"/status/503", "target_error", "503"),
+        (b"/", "success", "200"),
+    ],
+)
+def test_the_outcome_is_told(pod: Pod, mesh: Mesh, path: bytes, outcome: str, code: str) -> None:
+    labels = {
+        "proxy_vendor": "vendor-b",
+        "proxy_pool": "residential",
+        "proxy_target": "shops",
+        "proxy_visibility": "http",
+        "proxy_outcome": outcome,
+        "response_code": code,
+    }
+    before = pod.total("istio_requests_total", **labels)
+    assert crawler.http(pod, "10.2.200.10", HTTP, path).code == int(code)
+    mesh.until(lambda: pod.total("istio_requests_total", **labels) == before + 1)
+
+
+def test_names_and_labels_are_the_contract_s(pod: Pod) -> None:
+    """What rules and boards read is exported, under these names and with these labels alone."""
+    ours: dict[str, set[frozenset[str]]] = {}
+    for name, labels, _ in pod.samples():
+        if "vendor" in str(labels):
+            ours.setdefault(name, set()).add(frozenset(labels))
+    counted = {
+        *("proxy_vendor", "proxy_visibility", "proxy_outcome", "proxy_pool", "proxy_target"),
+        *("response_code", "source_workload", "source_workload_namespace"),
+    }
+    opaque = {"proxy_vendor", "proxy_visibility", "source_workload", "source_workload_namespace"}
+    assert ours.pop("istio_requests_total") == {frozenset(counted)}
+    for name in ("connections_opened", "received_bytes", "sent_bytes"):
+        assert ours.pop(f"istio_tcp_{name}_total") == {frozenset(opaque)}
+    setup = {"proxy_vendor", "proxy_visibility"}
+    assert ours.pop(f"istio_{SETUP_METRIC}_bucket") == {frozenset({*setup, "le"})}
+    for part in ("count", "sum"):
+        assert ours.pop(f"istio_{SETUP_METRIC}_{part}") == {frozenset(setup)}
+    clusters = {name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_")}
+    assert set(ours) == clusters
+    assert all(labels == {frozenset({"cluster_name"})} for labels in ours.values())
+
+
+def test_the_histogram_has_the_stack_s_buckets(pod: Pod, mesh: Mesh) -> None:
+    """They travel in an annotation, written by injection and read by the agent."""
+    rendered = mesh.files["helm/istiod.yaml"]["values"]["sidecarInjectorWebhook"]
+    annotation = rendered["injectedAnnotations"]["sidecar.istio.io/statsHistogramBuckets"]
+    bounds = {
+        labels["le"] for name, labels, _ in pod.samples() if name == f"istio_{SETUP_METRIC}_bucket"
+    }
+    expected = annotation.rpartition("[")[2].rstrip("]}").split(", ")
+    assert bounds == {*expected, "+Inf"}
+
+
+@pytest.mark.parametrize("address", [OUTSIDE, OUTSIDE6])
+def test_what_is_no_vendors_passes_byte_for_byte(pod: Pod, servers: Servers, address: str) -> None:
+    """HTTP, TLS and a server that speaks first, outside every range: as sent, and unattributed."""
+    servers.clear()
+    vendors_before = [sample for sample in pod.samples() if "proxy_vendor" in sample[1]]
+    passed = pod.total("envoy_cluster_upstream_cx_total", cluster_name="PassthroughCluster")
+
+    assert crawler.origin(pod, address, 80).answer.endswith(b"ok")
+    assert crawler.tls(pod, address, 443).echoed == crawler.PAYLOAD[::-1]
+    assert crawler.banner(pod, address, 25)[0] == BANNER
+
+    kinds = {one.kind: one for one in servers.of(address)}
+    assert set(kinds) == {"http", "tls", "banner"}
+    assert kinds["http"].first + b"\r\n\r\n" == crawler.ORIGIN
+    assert kinds["http"].received == len(crawler.ORIGIN)
+    assert [s for s in pod.samples() if "proxy_vendor" in s[1]] == vendors_before
+    name = "envoy_cluster_upstream_cx_total"
+    assert pod.total(name, cluster_name="PassthroughCluster") == passed + 3
+    assert [one for one in pod.log() if address in one["destination"]] == []
+
+
+def test_a_server_that_speaks_first_is_not_delayed(
+    mesh: Mesh, pod: Pod, servers: Servers, record: Record
+) -> None:
+    """Outside the HTTP ports, our listener filters cost a stranger's first byte nothing."""
+    with mesh.pod("other-1", labels={"app": "other"}) as without:
+        ratios = []
+        for _ in range(5):  # a busy machine disturbs some blocks, and seldom all of them
+            times: dict[Pod, list[float]] = {pod: [], without: []}
+            for turn in range(60):  # in turn the first: who follows finds warm caches
+                for one in (pod, without) if turn % 2 else (without, pod):
+                    times[one].append(crawler.banner(one, OUTSIDE, 25)[1])
+            ratios.append(statistics.median(times[pod]) / statistics.median(times[without]))
+    record("first byte of a stranger, with our filters / without", f"{min(ratios):.3f}")
+    assert min(ratios) <= 1.05

