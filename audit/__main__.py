@@ -72,18 +72,19 @@ def audited(
         all_from_zero=known.pop("all_from_zero", False),
     )
     result = audit(found)
-    if not result.counts:
-        raise NothingToAuditError("no count was made in this window; choose a longer WINDOW")
     everybody = [
         *(one for pair in found.pairs for one in (pair.sidecar, pair.generator)),
         *found.vendors,
     ]
-    return Report(
+    report = Report(
         audit=result,
         gaps=quiet_scrapes(everybody),
         seconds=time.monotonic() - since,
         **known,
     )
+    if not result.counts and not report.findings:
+        raise NothingToAuditError("no count was made in this window; choose a longer WINDOW")
+    return report
 
 
 def finish(out: Path | None, report: Report, *, mode: str) -> int:

@@ -96,15 +96,20 @@ SELECTED: Mapping[str, str] = {
 
 
 def selectors() -> list[str]:
-    """Return what must be asked of Prometheus, one selector a metric."""
+    """Return what must be asked of Prometheus, one selector a metric, in this order.
+
+    `up` first: a scrape's samples are stored at once, so the counters of each scrape that it knows
+    are there. A scrape that ends between two questions is in the answers to later ones alone, and
+    not taken for one.
+    """
     found = [
         f'{name}{{job="{job}"' + (f",{SELECTED[name]}" if name in SELECTED else "") + "}"
         for job, metrics in METRICS.items()
         for name in metrics
     ]
     jobs = "|".join(JOBS)
-    found += [f'{name}{{job=~"{jobs}"}}' for name in (UP, SECONDS, STARTED)]
-    return [*found, f'{IN_FLIGHT}{{job="{GENERATORS}"}}']
+    first, *more = [f'{name}{{job=~"{jobs}"}}' for name in (UP, SECONDS, STARTED)]
+    return [first, *found, *more, f'{IN_FLIGHT}{{job="{GENERATORS}"}}']
 
 
 Place = tuple[str, str, str]
@@ -125,6 +130,11 @@ class _Raw:
         default_factory=lambda: defaultdict(list)
     )
     name: str = ""
+
+    @property
+    def is_up(self) -> bool:
+        """Whether it was, once."""
+        return any(value == 1 for value in self.up.values())
 
 
 def parties(
@@ -149,13 +159,14 @@ def parties(
         raise NothingToAuditError(
             f"Prometheus holds no scrapes of {', '.join(JOBS)} in this window: choose another"
         )
-    interval = max(_interval(raw) for raw in raws)
+    interval = _interval(raws)
+    crawling = {raw.place: raw for raw in raws if raw.job == GENERATORS}
     made: dict[str, dict[Place, Target]] = {job: {} for job in JOBS}
     for raw in raws:
-        if any(value == 1 for value in raw.up.values()):
+        if raw.is_up:
             made[raw.job][raw.place] = _target(
                 raw,
-                from_zero=all_from_zero or _began_within(raw, stamps[0], interval, begun),
+                from_zero=all_from_zero or _began_within(raw, crawling, stamps[0], interval, begun),
                 last=stamps[-1],
                 interval=interval,
             )
@@ -177,6 +188,13 @@ def parties(
         ],
         vendors=[one for _, one in sorted(made[VENDORS].items())],
         lonely=[one.name for place, one in sorted(generators.items()) if place not in sidecars],
+        never_up=[
+            f"{raw.name} ({raw.job})"
+            for raw in sorted(raws, key=lambda raw: (raw.job, raw.place))
+            # A sidecar's absence is its generator's.
+            if raw.job != SIDECARS and not raw.is_up and not _is_fleeting(raw, stamps, interval)
+        ],
+        interval_seconds=interval / 1000,
     )
 
 
@@ -209,21 +227,37 @@ def _whole(samples: Mapping[Stamp, float]) -> dict[Stamp, int]:
     return {stamp: round(value) for stamp, value in samples.items()}
 
 
-def _interval(raw: _Raw) -> float:
-    """Return the usual milliseconds between two scrapes, good or bad."""
-    stamps = sorted(raw.up)
-    return (
-        statistics.median(b - a for a, b in itertools.pairwise(stamps))
-        if (len(stamps) > 1)
-        else 0.0
-    )
+def _interval(raws: Sequence[_Raw]) -> float:
+    """Return the usual milliseconds between two scrapes of one target, good or bad."""
+    found = [b - a for raw in raws for a, b in itertools.pairwise(sorted(raw.up))]
+    return statistics.median(found) if found else 0.0
 
 
-def _began_within(raw: _Raw, first: Stamp, interval: float, begun: float) -> bool:
-    """Whether the process started after the window did: by its own word, or found later."""
+def _is_fleeting(raw: _Raw, stamps: Sequence[Stamp], interval: float) -> bool:
+    """Whether a target was hardly there: a pod that just begins, or had ended."""
+    longest = GONE_AFTER_INTERVALS * interval
+    return max(raw.up) - min(raw.up) < longest <= stamps[-1] - stamps[0]
+
+
+def _began_within(
+    raw: _Raw, crawling: Mapping[Place, _Raw], first: Stamp, interval: float, begun: float
+) -> bool:
+    """Whether the process started after the window did: by its own word, or found later.
+
+    A sidecar that is found later may have been scraped late and no more: it is new if its pod's
+    generator is, and was found with it.
+    """
     if raw.started:
         return raw.started[min(raw.started)] / 1000 >= begun
-    return min(raw.up) > first + 2 * interval
+    is_late = min(raw.up) > first + 2 * interval
+    if not is_late or raw.job != SIDECARS:
+        return is_late
+    own = crawling.get(raw.place)
+    return (
+        own is not None
+        and min(raw.up) - min(own.up) <= GONE_AFTER_INTERVALS * interval
+        and _began_within(own, crawling, first, interval, begun)
+    )
 
 
 def _target(raw: _Raw, *, from_zero: bool, last: Stamp, interval: float) -> Target:
@@ -243,10 +277,8 @@ def _target(raw: _Raw, *, from_zero: bool, last: Stamp, interval: float) -> Targ
 def quiet_scrapes(of: Sequence[Target]) -> list[tuple[float, float]]:
     """Return when nobody was scraped for long: Prometheus was away."""
     moments = sorted({read.at for one in of for read in one.reads})
-    gaps = list(itertools.pairwise(moments))
-    if not gaps:
+    intervals = [b.at - a.at for one in of for a, b in itertools.pairwise(one.reads)]
+    if not intervals:
         return []
-    usual = statistics.median(
-        b.at - a.at for one in of for a, b in zip(one.reads, one.reads[1:], strict=False)
-    )
-    return [(a, b) for a, b in gaps if b - a > AWAY_AFTER_INTERVALS * usual]
+    longest = AWAY_AFTER_INTERVALS * statistics.median(intervals)
+    return [(a, b) for a, b in itertools.pairwise(moments) if b - a > longest]

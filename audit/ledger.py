@@ -26,6 +26,7 @@ LAG_SECONDS = 1.5
 # Bytes under way when a connection was reset are seen by one side alone.
 WIRE_TOLERANCE = 0.001
 ENDED_GRACE_SECONDS = 5.0  # a process outlives the scrape that missed it
+EDGE_INTERVALS = 3  # scrapes at the window's edges which the other book's may lack
 
 SIDECAR, GENERATOR, VENDOR = "sidecar", "generator", "vendor"
 CONNECTION = "connection"
@@ -36,6 +37,8 @@ RESTARTED, ENDED, AWAY = "restarted", "ended", "was away"
 
 # What a sidecar may call a count whose vendor died, and which the generator could not tell.
 BROKEN = frozenset({"connect_failed", RESET, "timeout", "rejected", "client_cancelled"})
+# The generator left: it does not know what its sidecar had found out in that very moment.
+LEFT = ("timeout", "client_cancelled")
 # The vendor cannot know of them: nothing reached it.
 UNKNOWN_TO_VENDOR = frozenset({"connect_failed", "rejected"})
 
@@ -50,11 +53,28 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Parties:
-    """Whose books there are. `lonely` are generators of which no sidecar is scraped."""
+    """Whose books there are.
+
+    `lonely` are generators of which no sidecar is scraped, `never_up` targets of which all scrapes
+    failed, `interval_seconds` is from one scrape to the next.
+    """
 
     pairs: Sequence[Pair]
     vendors: Sequence[Target]
     lonely: Sequence[str] = ()
+    never_up: Sequence[str] = ()
+    interval_seconds: float = 0.0
+
+
+class Uncompared(NamedTuple):
+    """Counts of a time in which only one of two books was read.
+
+    `book` is the one beside the generator's; `says` whose, and when.
+    """
+
+    book: str
+    says: str
+    counts: int
 
 
 class Event(NamedTuple):
@@ -103,6 +123,19 @@ class Line:
     surprises: list[tuple[str, Move]] = field(default_factory=list)
     cause: str | None = None
 
+    @property
+    def most(self) -> int:
+        """What the book that has most has."""
+        return max(self.generator or 0, self.mesh, self.vendor_books or 0)
+
+    def explained_by(self, event: Event) -> int:
+        """Return how much an event explains; once, though two books may differ for its sake."""
+        by_book: Counter[str] = Counter()
+        for part in self.parts:
+            if part.event == event:
+                by_book[part.book] += abs(part.amount)
+        return max(by_book.values(), default=0)
+
     def add(self, course: Course, book: str, events: Sequence[Event]) -> None:
         self.explained += course.explained
         self.unexplained += course.unexplained
@@ -124,7 +157,7 @@ class Audit:
     ended: float
     in_flight: tuple[int, int]
     """At the generators' first and last read: counted by one side, not yet by the other."""
-    lonely: tuple[str, ...]
+    uncompared: list[Uncompared]
     loose: list[str]
     """Findings that are no row's."""
 
@@ -170,8 +203,11 @@ def audit(parties: Parties, *, lag_seconds: float = LAG_SECONDS) -> Audit:
     generators = [pair.generator for pair in parties.pairs]
     sidecars = [pair.sidecar for pair in parties.pairs]
     events = _events(parties)
+    edge_seconds = lag_seconds + EDGE_INTERVALS * parties.interval_seconds
     lines: dict[Row, Line] = {}
-    loose: list[str] = []
+    loose = [f"{pod}: its sidecar is not scraped: not audited" for pod in parties.lonely]
+    loose += [f"{name}: was never up in this window: not audited" for name in parties.never_up]
+    uncompared: list[Uncompared] = []
     ends: list[float] = []
     for pair in parties.pairs:
         mesh = _Comparison(
@@ -186,6 +222,7 @@ def audit(parties: Parties, *, lag_seconds: float = LAG_SECONDS) -> Audit:
             loose.append(f"{pair.generator.name}: no moment at which both books were read")
             continue
         ends.append(mesh.reads[-1].until)
+        uncompared += mesh.uncompared("mesh", pair.generator.name, edge_seconds)
         for row in mesh.rows(COUNTS, OPAQUE_BYTES):
             if row.vendor == UNKNOWN and not _has_outside(row, pair.generator):
                 continue
@@ -197,12 +234,23 @@ def audit(parties: Parties, *, lag_seconds: float = LAG_SECONDS) -> Audit:
             line.generator = (line.generator or 0) + seen - course.difference
             line.add(course, "mesh", events)
     if parties.vendors and generators:
-        _add_vendors(lines, parties, generators, events, lag_seconds)
+        for vendor, theirs in _vendors(parties, generators, events, lag_seconds):
+            if theirs.reads:
+                _add_vendor(lines, vendor, theirs, events)
+                uncompared += theirs.uncompared("vendor_books", vendor, edge_seconds)
+            elif any(row.vendor == vendor for row in lines):
+                loose.append(
+                    f"{vendor}: no moment at which its books and all generators' were read"
+                )
     loose += _sum_findings(lines)
     counts = [one for row, one in sorted(lines.items()) if row.measure == COUNTS]
     counts = [one for one in counts if one.row.what != ALL and _is_shown(one)]
     byte_lines = [one for row, one in sorted(lines.items()) if row.measure == OPAQUE_BYTES]
-    byte_lines += _wire(sidecars, parties.vendors, events, lag_seconds)
+    for wire in _wire(sidecars, parties.vendors, events, lag_seconds):
+        if isinstance(wire, Line):
+            byte_lines.append(wire)
+        else:
+            loose.append(wire)
     _name_causes(counts)
     _name_causes(byte_lines)
     return Audit(
@@ -215,42 +263,57 @@ def audit(parties: Parties, *, lag_seconds: float = LAG_SECONDS) -> Audit:
             sum(one.under_way(0) for one in generators if one.reads),
             sum(one.under_way(len(one.reads) - 1) for one in generators),
         ),
-        lonely=tuple(parties.lonely),
+        uncompared=uncompared,
         loose=loose,
     )
 
 
-def _add_vendors(
-    lines: dict[Row, Line],
-    parties: Parties,
-    generators: Sequence[Target],
-    events: Sequence[Event],
-    lag_seconds: float,
-) -> None:
+def _vendors(
+    parties: Parties, generators: Sequence[Target], events: Sequence[Event], lag_seconds: float
+) -> Iterable[tuple[str, _Comparison]]:
+    """Yield each simulated vendor, its processes beside all generators."""
     ground = {one.name: _with_sums(one, UNKNOWN_TO_VENDOR) for one in generators}
     serving = _serving(parties.vendors)
     for vendor, names in sorted(serving.items()):
         witness = [one for one in parties.vendors if one.name in names]
-        vendors = _Comparison(
-            witness=[_with_sums(one, UNKNOWN_TO_VENDOR) for one in witness],
-            ground=[*ground.values()],
-            events=events,
-            allowed=_vendors_allow(parties, serving),
-            lag_seconds=lag_seconds,
-            connections_lag=True,
-            requests_lead=True,
-            behind={pair.sidecar.name: ground[pair.generator.name] for pair in parties.pairs},
+        yield (
+            vendor,
+            _Comparison(
+                witness=[_with_sums(_of(vendor, one), UNKNOWN_TO_VENDOR) for one in witness],
+                ground=[_of(vendor, one) for one in ground.values()],
+                events=events,
+                allowed=_vendors_allow(parties, serving),
+                lag_seconds=lag_seconds,
+                connections_lag=True,
+                requests_lead=True,
+                behind={pair.sidecar.name: ground[pair.generator.name] for pair in parties.pairs},
+            ),
         )
-        for row in sorted({*vendors.rows(COUNTS, OPAQUE_BYTES), *lines}):
-            if row.vendor != vendor or row.what in UNKNOWN_TO_VENDOR:
-                continue
-            if vendor == UNKNOWN and row not in lines:
-                continue
-            course = vendors.course(row)
-            line = lines.setdefault(row, Line(row=row, generator=0, mesh=0))
-            line.vendor_difference = course.difference
-            line.vendor_books = (line.generator or 0) + course.difference
-            line.add(course, "vendor_books", events)
+
+
+def _of(vendor: str, one: Target) -> Target:
+    """Leave a target the rows that a vendor knows of."""
+    rows = {
+        row: values
+        for row, values in one.totals.items()
+        if row.vendor == vendor and row.what not in UNKNOWN_TO_VENDOR
+    }
+    return replace(one, totals=rows)
+
+
+def _add_vendor(
+    lines: dict[Row, Line], vendor: str, books: _Comparison, events: Sequence[Event]
+) -> None:
+    for row in sorted({*books.rows(COUNTS, OPAQUE_BYTES), *lines}):
+        if row.vendor != vendor or row.what in UNKNOWN_TO_VENDOR:
+            continue
+        if vendor == UNKNOWN and row not in lines:
+            continue
+        course = books.course(row)
+        line = lines.setdefault(row, Line(row=row, generator=0, mesh=0))
+        line.vendor_difference = course.difference
+        line.vendor_books = (line.generator or 0) + course.difference
+        line.add(course, "vendor_books", events)
 
 
 def _serving(vendors: Sequence[Target]) -> dict[str, set[str]]:
@@ -275,9 +338,11 @@ def _wire(
     vendors: Sequence[Target],
     events: Sequence[Event],
     lag_seconds: float,
-) -> list[Line]:
-    """Compare bytes on the wire: the generator's are other bytes, those up to its sidecar."""
-    found = []
+) -> Iterable[Line | str]:
+    """Compare bytes on the wire: the generator's are other bytes, those up to its sidecar.
+
+    Yields a text where they cannot be.
+    """
     for vendor, names in sorted(_serving(vendors).items()):
         if vendor == UNKNOWN or not sidecars:
             continue
@@ -291,15 +356,17 @@ def _wire(
             lag_seconds=lag_seconds,
             tolerance=WIRE_TOLERANCE,
         )
-        for row in wire.rows(WIRE_BYTES):
-            if row.vendor == vendor:
-                # As read: they are the same but for the tolerance and what is under way.
-                seen, own = wire.witnessed(row), wire.grounded(row)
-                line = Line(row=row, generator=None, mesh=seen, vendor_books=own)
-                line.difference = seen - own
-                line.add(wire.course(row), "mesh", wire.events)
-                found.append(line)
-    return found
+        rows = [row for row in wire.rows(WIRE_BYTES) if row.vendor == vendor]
+        if rows and not wire.reads:
+            yield f"{vendor}: no moment at which its wire bytes and all sidecars' were read"
+            continue
+        for row in rows:
+            # As read: they are the same but for the tolerance and what is under way.
+            seen, own = wire.witnessed(row), wire.grounded(row)
+            line = Line(row=row, generator=None, mesh=seen, vendor_books=own)
+            line.difference = seen - own
+            line.add(wire.course(row), "mesh", wire.events)
+            yield line
 
 
 # --- what an event may have done ------------------------------------------------------------
@@ -334,13 +401,12 @@ def _mesh_allows(pair: Pair, serving: Mapping[str, Set[str]]) -> Allowed:
         # The sidecar answered in the vendor's place: the generator cannot tell why.
         untold = inc.ground(row._replace(what=UNEXPECTED))
         resets = inc.ground(row._replace(what=RESET))
-        if row.what == UNEXPECTED:
-            return Bounds(-untold, 0)
-        if row.what == RESET:
-            return Bounds(-max(resets, lost), untold)
+        own = inc.ground(row) if row.what in (UNEXPECTED, RESET, *LEFT) else 0
+        # Those called by another name here, with theirs.
+        others = untold + sum(inc.ground(row._replace(what=w)) for w in LEFT if w != row.what)
         if row.what == "connect_failed":
-            return Bounds(-lost, untold + resets)
-        return Bounds(-lost, untold if row.what in BROKEN else 0)
+            others += resets
+        return Bounds(-max(own, lost), others if row.what in BROKEN else 0)
 
     return allows
 
@@ -363,8 +429,9 @@ def _vendors_allow(parties: Parties, serving: Mapping[str, Set[str]]) -> Allowed
             return Bounds(-inc.ground(row), 0 if row.what == ALL else cut)
         if row.what == ALL:
             return Bounds(-cut, 0)
-        own = inc.ground(row) if row.what in (UNEXPECTED, RESET) else 0
-        return Bounds(-own, cut)
+        own = inc.ground(row) if row.what in (UNEXPECTED, RESET, *LEFT) else 0
+        left = sum(inc.ground(row._replace(what=what)) for what in LEFT if what != row.what)
+        return Bounds(-own, cut + left)
 
     return allows
 
@@ -429,6 +496,39 @@ class _Comparison:
         """Return the ground's total at the first reads behind the last comparable one."""
         return _total(self.ground, row, self._indices[-1][3]) if self.reads else 0
 
+    def uncompared(self, book: str, whose: str, edge_seconds: float) -> Iterable[Uncompared]:
+        """Yield what either side counted long before the first comparable read or behind the last.
+
+        It is as much as either knows for certain; books that both began at 0 have no before.
+        """
+        both = (*self.witness, *self.ground)
+        made = {row for one in self.ground for row in one.totals}
+        rows = [
+            r for r in self.rows(COUNTS) if r.what != ALL and (r.vendor != UNKNOWN or r in made)
+        ]
+
+        def counts(side: Sequence[Target], indices: Sequence[int]) -> int:
+            return sum(_total(side, row, indices) for row in rows)
+
+        begun = min(one.reads[0].at for one in both)
+        first, last = self.reads[0], self.reads[-1]
+        if not self._begin_at_zero and first.at - begun > edge_seconds:
+            lows, _, floors, _ = self._indices[0]
+            known = max(counts(self.witness, lows), counts(self.ground, floors))
+            yield Uncompared(book, f"{whose}, {clock(begun)} to {clock(first.at)}", known)
+        ended = max(one.reads[-1].until for one in both)
+        if ended - last.until > edge_seconds:
+            _, highs, _, tops = self._indices[-1]
+            known = max(
+                counts(side, [len(one.reads) - 1 for one in side]) - counts(side, indices)
+                for side, indices in ((self.witness, highs), (self.ground, tops))
+            )
+            yield Uncompared(book, f"{whose}, {clock(last.until)} to {clock(ended)}", known)
+
+    @property
+    def _begin_at_zero(self) -> bool:
+        return all(one.from_zero for one in (*self.witness, *self.ground))
+
     def course(self, row: Row) -> Course:
         gaps = self._gaps(row)
         points = []
@@ -439,8 +539,7 @@ class _Comparison:
                 gap = next(blocked, None)
             if gap is None or read.until <= gap.after:
                 points.append(Point(read.at, self._bounds(row, *indices)))
-        zero = all(one.from_zero for one in (*self.witness, *self.ground))
-        return follow(points, gaps, NOTHING if zero else ANYTHING)
+        return follow(points, gaps, NOTHING if self._begin_at_zero else ANYTHING)
 
     def _bounds(
         self, row: Row, lows: list[int], highs: list[int], floors: list[int], tops: list[int]
@@ -589,29 +688,58 @@ def _name_causes(lines: Sequence[Line]) -> None:
     for line in lines:
         for book, move in line.surprises:
             net[line.row] += move.amount if book == "mesh" else 0
+    halves = _halves(net)
     for line in lines:
         if line.unexplained:
-            line.cause = _half(line.row, net) or "; ".join(
+            line.cause = _half(line.row, net, halves) or "; ".join(
                 surprise(*one) for one in line.surprises[:3]
             )
         elif line.parts:
             line.cause = "; ".join(dict.fromkeys(part.event.says() for part in line.parts))
 
 
-def _half(row: Row, net: Mapping[Row, int]) -> str | None:
+def _half(row: Row, net: Mapping[Row, int], halves: Mapping[Row, str]) -> str | None:
     own = net.get(row, 0)
     if not own:
         return None
     if row.measure == COUNTS and row.vendor != UNKNOWN and (late := _late(row, own, net)):
         return late
-    halves = Counter({other: -value for other, value in net.items() if value * own < 0})
-    for other, _ in halves.most_common():
-        if other[:3] == row[:3]:
-            return f"counted as {other.what}" if own < 0 else f"from {other.what}"
-    for other, _ in halves.most_common():
-        if (other.visibility, other.what) == (row.visibility, row.what):
-            return f"counted as {other.vendor}" if own < 0 else f"from {other.vendor}"
-    return "never seen by Envoy" if own < 0 else "not of the generator's making"
+    nowhere = "never seen by Envoy" if own < 0 else "not of the generator's making"
+    return halves.get(row, nowhere)
+
+
+def _halves(net: Mapping[Row, int]) -> dict[Row, str]:
+    """Match rows that lack counts with rows that have too many, the largest first.
+
+    Each count once: what one row had too many is not every other's loss.
+    """
+    found: dict[Row, str] = {}
+    left = {row: amount for row, amount in net.items() if amount}
+    for row in sorted(left, key=lambda row: (-abs(left[row]), row)):
+        other = _other_half(row, left)
+        if other is None:
+            continue
+        what, others = (
+            (row.what, other.what) if row[:3] == other[:3] else (row.vendor, other.vendor)
+        )
+        is_less = left[row] < 0
+        found.setdefault(row, f"counted as {others}" if is_less else f"from {others}")
+        found.setdefault(other, f"from {what}" if is_less else f"counted as {what}")
+        matched = min(abs(left[row]), abs(left[other])) * (-1 if is_less else 1)
+        left[row] -= matched
+        left[other] += matched
+    return found
+
+
+def _other_half(row: Row, left: Mapping[Row, int]) -> Row | None:
+    """Return where the most of a row's counts may be: another outcome's row, or else vendor's."""
+    opposite = sorted(
+        (other for other in left if left[other] * left[row] < 0),
+        key=lambda other: (-abs(left[other]), other),
+    )
+    of_vendor = (other for other in opposite if other[:3] == row[:3])
+    elsewhere = (o for o in opposite if (o.visibility, o.what) == (row.visibility, row.what))
+    return next(of_vendor, None) or next(elsewhere, None)
 
 
 def _late(row: Row, own: int, net: Mapping[Row, int]) -> str | None:

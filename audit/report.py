@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from audit.ledger import AWAY, Audit, Event, Line, clock
+from audit.series import OPAQUE_BYTES, WIRE_BYTES
 
 Json = dict[str, Any]
 
-MOST_EXPLAINED = 0.001  # share of all counts; more lost scrapes than that are a finding too
+MOST_EXPLAINED = 0.001  # share of all counts, or bytes; more than that is a finding too
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,24 +51,28 @@ class Report:
     @property
     def judged(self) -> int:
         """Explained counts that no deliberate stop is behind."""
-        return sum(
-            self.audit.explained_by(event)
+        return sum(self.audit.explained_by(event) for event in self._untold)
+
+    @property
+    def _untold(self) -> list[Event]:
+        """Events that no deliberate stop is behind."""
+        return [
+            event
             for event in self.audit.events
             if not any(stop.is_behind(event) for stop in self.stops)
-        )
+        ]
 
     @property
     def findings(self) -> list[str]:
         found = [_unexplained(line) for line in self.audit.lines if line.unexplained]
         found += [_unexplained(line) for line in self.audit.byte_lines if line.unexplained]
         found += self.audit.loose
-        found += [f"{pod}: its sidecar is not scraped: not audited" for pod in self.audit.lonely]
-        judged = self.judged
-        if judged > MOST_EXPLAINED * self.audit.counts:
-            found.append(
-                f"explained differences: {judged} of {self.audit.counts} counts, "
-                f"{judged / self.audit.counts:.2%}, are more than {MOST_EXPLAINED:.1%}"
-            )
+        found += self._uncompared()
+        found += _too_much(self.judged, self.audit.counts, "counts")
+        for measure in (OPAQUE_BYTES, WIRE_BYTES):
+            lines = [line for line in self.audit.byte_lines if line.row.measure == measure]
+            judged = sum(line.explained_by(event) for line in lines for event in self._untold)
+            found += _too_much(judged, sum(line.most for line in lines), measure)
         for stop in self.stops:
             seen = any(stop.is_behind(event) for event in self.audit.events) or (
                 stop.kind == "prometheus"
@@ -77,6 +82,21 @@ class Report:
                 found.append(
                     f"{stop.name}: was stopped at {clock(stop.after)}, and no book shows it"
                 )
+        return found
+
+    def _uncompared(self) -> list[str]:
+        """Return findings for each book that was not read while another counted on."""
+        found = []
+        for book, whose in (("mesh", "its sidecar's"), ("vendor_books", "all generators'")):
+            several = [one for one in self.audit.uncompared if one.book == book]
+            counts = sum(one.counts for one in several)
+            if counts > MOST_EXPLAINED * (self.audit.counts + counts):
+                found += [
+                    f"{one.says}: its books and {whose} were not both scraped: "
+                    f"{one.counts} counts are not compared"
+                    for one in several
+                    if one.counts
+                ]
         return found
 
     def as_json(self) -> Json:
@@ -97,6 +117,7 @@ class Report:
             "prometheus_away": [{"after": a, "before": b} for a, b in self.gaps],
             "in_flight": dict(zip(("at_start", "at_end"), audit.in_flight, strict=True)),
             "seconds": round(self.seconds, 1),
+            "uncompared": [one._asdict() for one in audit.uncompared],
             "findings": self.findings,
             **self.more,
         }
@@ -159,6 +180,16 @@ class Report:
             for a, b in self.gaps
         ]
         return found
+
+
+def _too_much(explained: int, of: int, what: str) -> list[str]:
+    if explained <= MOST_EXPLAINED * of:
+        return []
+    share = f"{explained / of:.2%}, " if of else ""
+    return [
+        f"explained differences: {explained} of {of} {what}, {share}are more than "
+        f"{MOST_EXPLAINED:.1%}"
+    ]
 
 
 def _unexplained(line: Line) -> str:

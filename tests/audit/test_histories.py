@@ -116,7 +116,9 @@ def test_pods_of_a_cluster_are_compared_with_their_own_sidecar(seeds, downs):
     true[-1].bookings.remove(seen[len(seen) // 2])
     answers = [each for n, one in enumerate(true) for each in one.answers_as(n)]
     found = audit(parties(answers, begun=START, all_from_zero=True))
-    assert [line.unexplained for line in found.lines if line.unexplained] == [1]
+    told = [line.unexplained for line in found.lines if line.unexplained]
+    # A reset may be another's name as a vendor dies; the sum must still add up.
+    assert told == [1] or (not told and "do not add up, 1 unexplained" in "".join(found.loose))
 
 
 def test_prometheus_away_loses_nothing():

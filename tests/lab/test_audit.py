@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 
@@ -117,16 +118,19 @@ def test_what_is_broken_behind_the_generators_back_is_named(ports, tmp_path, mon
     assert named("vendor-b ", "quota_exhausted: generator")
     assert named("vendor-b ", "counted as rate_limited")
     assert lines == report["findings"]
-    # Nothing but the drop befell these.
+    # Nothing but the drop befell these: their vendors have what the mesh lacks. Of which of them
+    # how many are drawn is chance, as is whether a rare outcome's few fit in what moved elsewhere.
     others = [r for r in report["rows"] if r["vendor"] in ("vendor-d", "vendor-e", "vendor-h")]
-    lost = sum(r["unexplained"] for r in others)
-    assert lost == -sum(r["difference"] for r in others)
-    assert lost == pytest.approx(0.05 * sum(r["generator"] for r in others), rel=0.5)
+    assert all(r["vendor_books"] in (r["generator"], None) for r in others)
+    asked, lost = (sum(r[what] for r in others) for what in ("generator", "difference"))
+    assert -lost == pytest.approx(0.05 * asked, abs=5 * math.sqrt(0.05 * 0.95 * asked))
     assert all(
-        named(f"{r['vendor']} {r['visibility']} ", f"{r['outcome']}: generator")
+        named(f"{r['vendor']} {r['visibility']} {r['outcome']}: generator", r["cause"])
         for r in others
-        if r["unexplained"]
+        if r["difference"]
     )
+    missed = [r for r in others if r["outcome"] == "success" and r["difference"] < 0]
+    assert {r["cause"] for r in missed} == {"never seen by Envoy"}
     numbers = {(r["vendor"], r["visibility"], r["outcome"]): r for r in report["rows"]}
     lost = numbers["vendor-c", "http", "success"]
     assert lost["difference"] == -lost["unexplained"] == lost["mesh"] - lost["generator"] < 0
