@@ -57,7 +57,7 @@ which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
 render: .venv/installed ## All manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
-test: setup ## All a change must pass. SUITE=unit|lua|program|rules|lab|mesh; FULL=1: mesh as well
+test: setup ## All a change must pass; FULL=1: mesh too. SUITE=unit|lua|program|rules|lab|mesh
 	@$(PY) -m tools.find alertmanager amtool >/dev/null
 	@$(PY) -m tools.clients
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)

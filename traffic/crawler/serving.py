@@ -28,7 +28,9 @@ async def serve_page(
     crawler: Crawler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     with contextlib.suppress(
-        OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError
+        *(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError),
+        # Of the program's end: Python 3.11 prints a traceback of a handler that is cancelled.
+        asyncio.CancelledError,
     ):
         async with asyncio.timeout(5):
             line = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)

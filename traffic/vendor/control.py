@@ -21,7 +21,9 @@ async def serve_control(
     desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     with contextlib.suppress(
-        OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError
+        *(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError),
+        # Of the program's end: Python 3.11 prints a traceback of a handler that is cancelled.
+        asyncio.CancelledError,
     ):
         async with asyncio.timeout(CONTROL_SECONDS):
             head = await reader.readuntil(b"\r\n\r\n")
