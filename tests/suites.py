@@ -28,7 +28,7 @@ LEVELS = ("lua", "program", "rules", "lab", "mesh")
 """Folders that are a level of their own; every other folder of tests is `unit`."""
 
 ON_DEMAND = ("mesh",)
-"""Levels that take minutes: they run under CI=true, with FULL=1, or when they are named."""
+"""Levels that take minutes: they run with FULL=1, or when they are named."""
 
 WORKERS = {"unit": 3, "program": 2, "lab": 3, "mesh": 2}
 """Processes of a level: more would only make what is measured in seconds less exact."""
@@ -66,7 +66,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"SUITE: {options.suite!r} is unknown; use {', '.join(suites())}", file=sys.stderr)
         return 2
 
-    full = os.environ.get("FULL") == "1" or os.environ.get("CI") == "true"
+    full = os.environ.get("FULL") == "1"
     by_default = [name for name in suites() if full or name not in ON_DEMAND]
     chosen = [options.suite] if options.suite else by_default
     cannot: dict[str, str] = {}
