@@ -54,6 +54,7 @@ def lab_values(folder: Path) -> Json:
             "defaultConfig": {
                 "discoveryAddress": f"{GATEWAY}:{RELAY_PORT}",
                 "binaryPath": f"{folder}/bin/envoy",
+                "fileFlushInterval": "0.050s",  # access logs are read at once
                 "proxyMetadata": {
                     "ISTIO_DUAL_STACK": "true",
                     "ISTIO_BOOTSTRAP": f"{folder}/bin/bootstrap",

@@ -17,6 +17,7 @@ from components.attribution.render import envoy_filters
 from settings.model import Vendor
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
+from tests.mesh.kubernetes import ApiError
 from tests.mesh.mesh import CRAWLERS, Mesh
 
 pytestmark = pytest.mark.long
@@ -25,6 +26,7 @@ Json = dict[str, Any]
 
 SIDECARS = 1000
 QUIET = "2s"
+TRIES = 5
 ARRIVAL_SECONDS = 30.0  # the goal for an edit of one range
 
 
@@ -97,6 +99,17 @@ def _files(mesh: Mesh, ranges: int, more: tuple[str, ...] = ()) -> dict[str, Jso
     }
 
 
+def _up(mesh: Mesh, files: dict[str, Json]) -> None:
+    """Apply, once more where istiod is too busy with a push to validate within the 10 s it has."""
+    for attempt in range(TRIES):
+        try:
+            mesh.up(files)
+            return
+        except ApiError as error:
+            if "failed calling webhook" not in str(error) or attempt == TRIES - 1:
+                raise
+
+
 def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None:
     whole = mesh.files
     with mesh.pod("crawler-bare-envoy", labels={"app": "other"}) as without:
@@ -113,10 +126,10 @@ def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None
             for ranges in (100, 10_000):
                 if ranges > 100:
                     fleet.ask("mark")
-                    mesh.up(_files(mesh, ranges))
+                    _up(mesh, _files(mesh, ranges))
                     started = fleet.ask(f"report {QUIET}")
                 fleet.ask("mark")
-                mesh.up(_files(mesh, ranges, ("10.45.0.0/16",)))
+                _up(mesh, _files(mesh, ranges, ("10.45.0.0/16",)))
                 edit = fleet.ask(f"report {QUIET}")
                 record(
                     f"{ranges} ranges, {SIDECARS} sidecars",
@@ -132,7 +145,7 @@ def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None
                 if ranges == 100:
                     assert edit["last_seconds"] <= ARRIVAL_SECONDS
     finally:
-        mesh.up(whole)
+        _up(mesh, whole)
 
 
 def _kb_each(report: Json) -> int:
