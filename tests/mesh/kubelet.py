@@ -110,7 +110,6 @@ class Pod:
             entries = [json.loads(line) for line in lines if line.endswith("}")]
             if any(one["source"] == mark for one in entries):
                 return [one for one in entries if one["vendor"] != MARK_VENDOR]
-            if time.monotonic() > deadline: print("DEBUG", mark, [l[-200:] for l in lines[-3:]], self.total("envoy_cluster_upstream_cx_active", cluster_name="proxy-vendor_vendor-log"), self.total("envoy_cluster_upstream_cx_total", cluster_name="proxy-vendor_vendor-log"), self.get("/stats?filter=downstream_cx"), self.network.call(lambda: __import__("subprocess").run(["ss","-tan"],capture_output=True,text=True).stdout))
             assert time.monotonic() < deadline, f"{self.name}: the log is not written"
             time.sleep(0.02)
 
