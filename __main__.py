@@ -21,8 +21,9 @@ from components.labels import labels
 from components.mesh.component import IstioInstall, IstioInstallArgs
 from components.mesh.values import required_values
 from components.metrics.component import PrometheusServer, PrometheusServerArgs
+from components.metrics.estimate import estimate
 from components.metrics.own_rules import own_rule_files
-from components.metrics.thresholds import threshold_rules
+from components.metrics.stack_rules import stack_rules
 from components.namespaces.component import Namespaces, NamespacesArgs
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
 from components.texts import yaml_text
@@ -35,10 +36,10 @@ from settings.loading import SettingsError, settings_of_pulumi_config
 # The whole map, as the engine hands it over: asked key by key, a misspelt one would go unseen.
 try:
     settings = settings_of_pulumi_config({**get_config_env(), **CONFIG.get()})
+    expected = estimate(settings)  # refuses a stack with more series than it may have
     rules = {
         **rule_files(),
-        # Refuses a stack with more series than it may have.
-        "thresholds.yml": yaml_text(threshold_rules(settings)),
+        **{name: yaml_text(file) for name, file in stack_rules(settings).items()},
         **own_rule_files(settings.alerts.rule_files, ROOT),
     }
     # Once for all namespaces: thousands of ranges take a second.
@@ -140,6 +141,7 @@ prometheus = PrometheusServer(
             ),
         },
         prometheus=settings.prometheus,
+        telemetry=settings.telemetry,
         rules=rules,
         alertmanager_user=ALERTMANAGER_USER,
         alertmanager_auth=alertmanager.auth_secret,
@@ -193,6 +195,7 @@ if plan is not None:
         ),
     )
 
+pulumi.export("expected", expected.as_output())
 pulumi.export("prometheusUrl", prometheus.url)
 pulumi.export("prometheusPassword", prometheus.password)
 pulumi.export("alertmanagerUrl", alertmanager.url)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from components.attribution.standalone import STAT_SCOPE
 from components.metrics.config import StaticTargets, prometheus_config
-from components.metrics.thresholds import threshold_rules
+from components.metrics.stack_rules import stack_rules
 from lab.ports import Ports
 from settings.checks import SIMULATED_NAMESPACE
 from settings.model import StackSettings
@@ -42,6 +42,8 @@ def lab_prometheus_files(
             simulated_vendors=(f"127.0.0.1:{ports.vendor_control}",),
         ),
         rule_files=("rules/*.yml",),
+        native_histograms=settings.telemetry.native_histograms,
+        histograms_from_one_in=settings.telemetry.histograms_from_one_in,
     )
     sidecars = next(job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
     # Before all shipped relabelling: the stand-in for istio.stats has a prefix of its own.
@@ -61,10 +63,13 @@ def lab_prometheus_files(
     rules = {
         f"rules/{file.name}": _shorten(file.read_text()) for file in sorted(RULES.glob("*.yml"))
     }
+    own = {
+        f"rules/{name}": _shorten(json.dumps(one)) for name, one in stack_rules(settings).items()
+    }
     return {
         "prometheus.yml": json.dumps(config, indent=1),
-        "rules/thresholds.yml": json.dumps(threshold_rules(settings)),
         **rules,
+        **own,
     }
 
 

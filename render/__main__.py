@@ -27,7 +27,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     out: Path = options.out or Path("rendered") / options.stack
 
     try:
-        files = manifests(run_program(options.stack).resources)
+        run = run_program(options.stack)
+        files = manifests(run.resources)
     except SettingsError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)
@@ -39,7 +40,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         traceback.print_exc()
         finding = f"the program failed: {type(error).__name__}: {error}"
         return write(out, {}, {"status": 2, "findings": [finding]})
-    report = {"status": 0, "stack": options.stack, "files": sorted(files)}
+    report = {
+        "status": 0,
+        "stack": options.stack,
+        "expected": run.outputs["expected"],
+        "files": sorted(files),
+    }
     status = write(out, files, report)
     if status == 0:
         print(f"{len(files)} files in {out}")

@@ -464,6 +464,24 @@ FIELDS = {
 }
 
 
+LEAST_SAMPLED_SIDECARS = 10
+"""A hash decides which: of 10 expected there are none in one stack of 22,000."""
+
+
+def some_histograms_are_kept(settings: StackSettings) -> Iterator[Clash]:
+    pods = settings.crawlers.expected_pods
+    most = max(1, pods // LEAST_SAMPLED_SIDECARS)
+    one_in = settings.telemetry.histograms_from_one_in
+    if one_in > most:
+        yield Clash(
+            at=("telemetry", "histogramsFromOneIn"),
+            says=f"{one_in} leaves the set-up times of fewer than {LEAST_SAMPLED_SIDECARS} of "
+            f"crawlers.expectedPods ({pods}), which would not be the fleet's; "
+            f"write {most}" + (" or less" if most > 1 else ""),
+            rests_on=(("crawlers", "expectedPods"),),
+        )
+
+
 def receivers_are_unique(settings: StackSettings) -> Iterator[Clash]:
     first: dict[str, Location] = {}
     for index, receiver in enumerate(settings.alertmanager.receivers):
@@ -731,6 +749,7 @@ CHECKS: tuple[Callable[[StackSettings], Iterator[Clash]], ...] = (
     simulated_vendors_have_their_own_namespace,
     retention_fits_the_volume,
     slowness_can_be_seen,
+    some_histograms_are_kept,
     receivers_are_unique,
     receivers_are_complete,
     receivers_are_there,

@@ -471,6 +471,23 @@ class Telemetry(Section):
             "buckets come to more is refused before anything is deployed."
         ),
     )
+    native_histograms: StrictBool = Field(
+        default=False,
+        description=(
+            "Whether Prometheus stores the set-up time as native histograms, one series each "
+            "instead of one for each bucket; boards and alerts stay as they are. A Prometheus or "
+            "a store of your own that reads ours must know them (docs/series.md)."
+        ),
+    )
+    histograms_from_one_in: Annotated[StrictInt, Field(ge=1)] = Field(
+        default=1,
+        description=(
+            "Set-up times are stored of one sidecar in so many, for stacks with many pods: 10 of "
+            "1000 are a hundred, whose quantiles are within a few per cent of all. Requests, "
+            "outcomes and bytes are always of every sidecar. At least 10 of "
+            "`crawlers.expectedPods` must be left (docs/series.md)."
+        ),
+    )
     patience: Duration = Field(
         default=10,
         description=(

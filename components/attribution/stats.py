@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.groups import CLUSTER_PREFIX, Group
@@ -67,7 +68,8 @@ UPSTREAM_STATS = (
 SCRAPED_METRICS = (
     *(f"envoy_cluster_{name}" for name in UPSTREAM_STATS),
     "envoy_http_lua_errors",
-    *(f"istio_{SETUP_METRIC}_{part}" for part in ("bucket", "count", "sum")),
+    f"istio_{SETUP_METRIC}",  # as a native histogram, which has no parts
+    f"istio_{SETUP_METRIC}_bucket",
     "istio_requests_total",
     "istio_tcp_connections_opened_total",
     "istio_tcp_received_bytes_total",
@@ -154,21 +156,41 @@ def bucket_annotation(buckets: Sequence[int]) -> str:
     return json.dumps({f"istiocustom.istio_{SETUP_METRIC}": list(buckets)})
 
 
-def expected_series_per_sidecar(
-    vendors: Sequence[Vendor], buckets: Sequence[int], targets: int = 0
-) -> int:
-    """Estimate the series Prometheus stores for one sidecar that uses every vendor.
+@dataclass(frozen=True, kw_only=True)
+class SidecarSeries:
+    """How many series Prometheus is expected to store of one sidecar."""
+
+    requests: int
+    setup_times: int
+    connections: int
+    """Connections and their bytes; of what cannot be read, too."""
+
+    @property
+    def total(self) -> int:
+        return self.requests + self.setup_times + self.connections
+
+
+def expected_series(
+    vendors: Sequence[Vendor],
+    buckets: Sequence[int],
+    *,
+    targets: int = 0,
+    native_histograms: bool = False,
+) -> SidecarSeries:
+    """Estimate the series of a sidecar that uses every vendor.
 
     Counts six outcomes, one status code each, in both visibilities: a busy sidecar in a bad
     hour, not the worst case. `targets` is the number of target groups; `other` comes on top.
+    A native histogram is one series, whatever its buckets.
     """
     outcomes, visibilities = 6, 2
-    histogram = visibilities * (len(buckets) + 3)  # + le="+Inf", _sum, _count
-    total = len(UPSTREAM_STATS) + 1  # PassthroughCluster's, and Lua's errors
-    for vendor in vendors:
-        opaque = 3  # connections, bytes each way
-        total += len(UPSTREAM_STATS) + opaque
-        if vendor.inspect == "http":
-            pools = len({entry.pool for entry in vendor.cidrs})
-            total += visibilities * outcomes * pools * (targets + 1) + histogram
-    return total
+    histogram = 1 if native_histograms else len(buckets) + 1  # le="+Inf"
+    inspected = [vendor for vendor in vendors if vendor.inspect == "http"]
+    pools = sum(len({entry.pool for entry in vendor.cidrs}) for vendor in inspected)
+    opaque = 3  # connections, bytes each way
+    return SidecarSeries(
+        requests=visibilities * outcomes * pools * (targets + 1),
+        setup_times=visibilities * histogram * len(inspected),
+        # One more cluster is PassthroughCluster; and Lua's errors.
+        connections=(len(UPSTREAM_STATS) + opaque) * len(vendors) + len(UPSTREAM_STATS) + 1,
+    )

@@ -62,7 +62,7 @@ from components.pods import (
     pods_apart,
 )
 from components.texts import yaml_text
-from settings.model import Prometheus
+from settings.model import Prometheus, Telemetry
 
 STARTUP_MINUTES = 15  # a week's write-ahead log is replayed first
 TERMINATION_MINUTES = 5  # what is in memory is written; a killed replica replays it instead
@@ -91,6 +91,7 @@ class PrometheusServerArgs:
     simulated_vendors_namespace: str | None
     watched: Mapping[str, pulumi.Input[str]]
     prometheus: Prometheus
+    telemetry: Telemetry
     rules: Mapping[str, str]
     alertmanager_user: str
     alertmanager_auth: pulumi.Input[str]
@@ -200,6 +201,8 @@ class PrometheusServer(pulumi.ComponentResource):
                 password_file=f"{ALERTMANAGER_AUTH}/{PASSWORD_FILE}",
             ),
             node_metrics=prometheus.node_metrics,
+            native_histograms=args.telemetry.native_histograms,
+            histograms_from_one_in=args.telemetry.histograms_from_one_in,
         )
         config = ConfigMap(
             f"{name}-config",

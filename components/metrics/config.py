@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.groups import CLUSTER_PREFIX
-from components.attribution.stats import SCRAPED_METRICS
+from components.attribution.stats import SCRAPED_METRICS, SETUP_METRIC
 from components.labels import COMPONENT, selector
 from settings.values import format_duration
 
@@ -37,11 +37,31 @@ GRAFANA_APP = "grafana"
 LOAD_GENERATOR_APP = "load-generator"
 SIMULATED_VENDOR_APP = "simulated-vendor"
 
-# istiod exposes some 200 names of its runtime; these tell whether configuration arrives.
-ISTIOD_METRICS = r"(pilot|sidecar_injection|galley_validation|process|istio_build).*"
 SIMULATED_VENDOR_METRICS = "vendor_.+|process_start_time_seconds"
 
-# Of the others, what rules read and no more (tests/rules/test_rules.py). Sources of the names:
+# Of the others, what rules, boards, runbooks and the audit read, and no more
+# (tests/rules/test_scraped.py). Prometheus alone has 170 names.
+PROMETHEUS_METRICS = (
+    "prometheus_config_last_reload_successful",
+    "prometheus_http_request_duration_seconds_bucket",
+    "prometheus_notifications_alertmanagers_discovered",
+    "prometheus_notifications_errors_total",
+    "prometheus_rule_evaluation_failures_total",
+    "prometheus_rule_group_interval_seconds",
+    "prometheus_rule_group_last_duration_seconds",
+    "prometheus_tsdb_head_samples_appended_total",
+    "prometheus_tsdb_head_series",
+    "prometheus_tsdb_retention_limit_bytes",
+    "prometheus_tsdb_storage_blocks_bytes",
+    "prometheus_tsdb_wal_storage_size_bytes",
+)
+ALERTMANAGER_METRICS = (
+    "alertmanager_config_last_reload_successful",
+    "alertmanager_notifications_failed_total",
+    "alertmanager_notifications_total",
+)
+ISTIOD_METRICS = ("pilot_total_xds_rejects",)
+# Sources of the names, where no binary was at hand to ask:
 # grafana/grafana, pkg/infra/httpclient/httpclientprovider/datasource_metrics_middleware.go
 GRAFANA_METRICS = ("grafana_datasource_request_total",)
 # google/cadvisor, docs/storage/prometheus.md
@@ -106,6 +126,8 @@ def prometheus_config(
     prometheus_auth: BasicAuth | None = None,
     alertmanager_auth: BasicAuth | None = None,
     node_metrics: bool = False,
+    native_histograms: bool = False,
+    histograms_from_one_in: int = 1,
 ) -> Json:
     """Return prometheus.yml as plain values.
 
@@ -116,6 +138,8 @@ def prometheus_config(
         prometheus_auth: what this Prometheus itself, and its other replica, ask for.
         alertmanager_auth: what Alertmanager asks for.
         node_metrics: ask the kubelets too; only Kubernetes knows where they are.
+        native_histograms: store the set-up times so.
+        histograms_from_one_in: store them of one sidecar in so many.
     """
     interval = format_duration(scrape_interval_seconds)
 
@@ -163,13 +187,15 @@ def prometheus_config(
                 targets.sidecars if targets else None,
                 _keep_container("istio-proxy", SIDECAR_PORT),
                 metrics_path="/stats/prometheus",
-                metric_relabel_configs=sidecar_metric_relabel(),
+                metric_relabel_configs=sidecar_metric_relabel(histograms_from_one_in),
+                **({"convert_classic_histograms_to_nhcb": True} if native_histograms else {}),
             ),
             job(
                 "prometheus",
                 [monitoring_namespace],
                 targets.prometheus if targets else None,
                 _keep_labelled(selector(PROMETHEUS_APP), PROMETHEUS_PORT),
+                metric_relabel_configs=[_keep("__name__", _any_of(PROMETHEUS_METRICS))],
                 **_login(prometheus_auth),
             ),
             job(
@@ -177,9 +203,7 @@ def prometheus_config(
                 [istio_namespace],
                 targets.istiod if targets else None,
                 _keep_container("discovery", ISTIOD_PORT),
-                metric_relabel_configs=[
-                    {"action": "keep", "source_labels": ["__name__"], "regex": ISTIOD_METRICS}
-                ],
+                metric_relabel_configs=[_keep("__name__", _any_of(ISTIOD_METRICS))],
             ),
             job(
                 "load-generator",
@@ -205,6 +229,7 @@ def prometheus_config(
                 [monitoring_namespace],
                 targets.alertmanager if targets else None,
                 _keep_labelled(selector(ALERTMANAGER_APP), ALERTMANAGER_PORT),
+                metric_relabel_configs=[_keep("__name__", _any_of(ALERTMANAGER_METRICS))],
                 **_login(alertmanager_auth),
             ),
             job(
@@ -220,11 +245,11 @@ def prometheus_config(
     }
 
 
-def sidecar_metric_relabel() -> list[Json]:
+def sidecar_metric_relabel(histograms_from_one_in: int = 1) -> list[Json]:
     """Return the relabelling that leaves the product's series of a sidecar.
 
-    No label is dropped: two series that differ only in it would collide, and Prometheus would
-    keep one of them.
+    No label of Envoy's is dropped: two series that differ only in it would collide, and
+    Prometheus would keep one of them.
     """
     ours = rf"{CLUSTER_PREFIX}(.+)"
     cluster_metrics = _any_of(name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_"))
@@ -249,6 +274,31 @@ def sidecar_metric_relabel() -> list[Json]:
             "source_labels": ["__name__", "proxy_vendor"],
             "regex": "istio_.+;",
         },
+        *(_sampled(histograms_from_one_in) if histograms_from_one_in > 1 else ()),
+    ]
+
+
+def _sampled(one_in: int) -> list[Json]:
+    """Return the relabelling that leaves the set-up times of one sidecar in so many.
+
+    Where metrics are relabelled, not where targets are: a target's own `__` labels end there. By
+    the pod's name, so that it is the same pods at every scrape and in every replica.
+    """
+    part = "__tmp_part"
+    return [
+        {
+            "action": "hashmod",
+            "source_labels": ["namespace", "pod"],
+            "modulus": one_in,
+            "target_label": part,
+        },
+        {
+            "action": "drop",
+            "source_labels": ["__name__", part],
+            "regex": f"istio_{SETUP_METRIC}(_bucket)?;[1-9][0-9]*",
+        },
+        # Else it would be stored with every series.
+        {"action": "labeldrop", "regex": part},
     ]
 
 

@@ -16,6 +16,7 @@ from typing import Any
 
 import yaml
 
+from components.metrics.native_histograms import HISTOGRAMS, SIDECARS_PER_HISTOGRAM
 from settings.loading import SettingsError
 from tools.find import cached
 
@@ -65,7 +66,13 @@ def _read(root: Path, file: str, at: str, findings: list[str]) -> str | None:
 
 def _shipped_names(root: Path) -> dict[str, str]:
     """Return the names of rules and groups that are ours, and what each is."""
-    taken = {"thresholds": "group", "Watchdog": "alert"}
+    taken = {
+        "thresholds": "group",
+        "Watchdog": "alert",
+        "native_histograms": "group",
+        HISTOGRAMS: "record",
+        SIDECARS_PER_HISTOGRAM: "record",
+    }
     for path in sorted((root / "rules").glob("*.yml")):
         for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
             taken[group["name"]] = "group"

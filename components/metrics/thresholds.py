@@ -6,40 +6,16 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from components.attribution.stats import expected_series_per_sidecar
-from settings.loading import SettingsError
+from components.metrics.estimate import estimate
+from components.metrics.native_histograms import SIDECARS_PER_HISTOGRAM
 from settings.model import StackSettings, Vendor
 
 LEAST_SAMPLES_PER_SECOND = 10_000  # the architecture document's HighMetricIngestionRate
 HEADROOM = 1.5  # a bad hour has more outcomes than the estimate counts
 
 
-def series_per_sidecar(settings: StackSettings) -> int:
-    """Return the series expected of one sidecar.
-
-    Raises:
-        SettingsError: more than `telemetry.seriesBudget`. Refused here, since afterwards it
-            would show as a Prometheus out of memory.
-    """
-    expected = expected_series_per_sidecar(
-        settings.vendors, settings.telemetry.buckets, len(settings.targets)
-    )
-    budget = settings.telemetry.series_budget
-    if expected > budget:
-        raise SettingsError(
-            [
-                f"telemetry.seriesBudget: {budget} is less than the {expected} series expected of "
-                "a sidecar; raise it, or have fewer vendors, pools, targets or telemetry.buckets"
-            ]
-        )
-    return expected
-
-
-def samples_per_second_threshold(
-    *, expected_pods: int, series_per_sidecar: int, scrape_interval_seconds: int
-) -> int:
-    """Return the samples appended per second, by one replica, above which something is wrong."""
-    expected = expected_pods * series_per_sidecar / scrape_interval_seconds
+def samples_per_second_threshold(expected: int) -> int:
+    """Return the samples a second, taken in by one replica, above which something is wrong."""
     return max(LEAST_SAMPLES_PER_SECOND, math.ceil(HEADROOM * expected))
 
 
@@ -49,15 +25,13 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
     A record for each limit, and for each vendor where vendors may differ; the rules in rules/
     are the same for every stack.
     """
-    samples = samples_per_second_threshold(
-        expected_pods=settings.crawlers.expected_pods,
-        series_per_sidecar=series_per_sidecar(settings),
-        scrape_interval_seconds=settings.prometheus.scrape_interval,
-    )
+    samples = samples_per_second_threshold(estimate(settings).samples_per_second)
     of_the_stack = [
         _record("cluster:prometheus_samples_appended:threshold", samples),
         _record("cluster:sidecar_series:threshold", settings.telemetry.series_budget),
         _record("cluster:outside_bytes_per_bytes:threshold", settings.alerts.outside_share),
+        # No limit: what a rate of set-up times is to be multiplied with.
+        _record(SIDECARS_PER_HISTOGRAM, settings.telemetry.histograms_from_one_in),
     ]
     of_vendors = [rule for vendor in settings.vendors for rule in _of_vendor(settings, vendor)]
     return {"groups": [{"name": "thresholds", "rules": [*of_the_stack, *of_vendors]}]}

@@ -20,7 +20,7 @@ from components.attribution.standalone import scripts_by_name
 from components.attribution.stats import (
     SCRAPED_METRICS,
     bucket_annotation,
-    expected_series_per_sidecar,
+    expected_series,
     proxy_stats_matcher,
 )
 from settings.model import Target, Vendor
@@ -481,26 +481,27 @@ def test_what_istio_may_export_is_what_the_scrape_keeps():
 
 
 def test_series_of_the_usual_stack_stay_below_the_documented_number():
-    """Five vendors, eight buckets, no pools: at most 230 series a sidecar."""
+    """Five vendors, eight buckets, no pools: at most 230 series a sidecar, 130 if native."""
     five = [vendor(f"vendor-{n}", f"10.{n}.0.0/16") for n in range(5)]
-    assert 200 <= expected_series_per_sidecar(five, [1, 2, 3, 4, 5, 6, 7, 8]) <= 230
+    buckets = [1, 2, 3, 4, 5, 6, 7, 8]
+    assert 190 <= expected_series(five, buckets).total <= 230
+    assert 110 <= expected_series(five, buckets, native_histograms=True).total <= 130
 
 
 def test_pools_and_targets_multiply_the_request_counter():
     """A sidecar of many series is refused beforehand: the estimate knows what multiplies them."""
     buckets = [1, 2, 3]
-    one = expected_series_per_sidecar([A], buckets)
-    assert expected_series_per_sidecar([A], buckets, 1) - one == 12  # 6 outcomes, 2 visibilities
-    assert expected_series_per_sidecar([A], buckets, 3) - one == 36
+    one = expected_series([A], buckets).total
+    # 6 outcomes, 2 visibilities
+    assert expected_series([A], buckets, targets=1).total - one == 12
+    assert expected_series([A], buckets, targets=3).total - one == 36
     pooled = Vendor(
         name="vendor-p",
         cidrs=("10.8.0.0/16", {"range": "10.8.8.0/24", "pool": "residential"}),
     )
-    assert expected_series_per_sidecar([pooled], buckets, 3) - one == 12 * 2 * 4 - 12
+    assert expected_series([pooled], buckets, targets=3).total - one == 12 * 2 * 4 - 12
     opaque = vendor("vendor-o", "10.9.0.0/16", inspect="connections")
-    assert expected_series_per_sidecar([opaque], buckets, 3) == expected_series_per_sidecar(
-        [opaque], buckets
-    )
+    assert expected_series([opaque], buckets, targets=3) == expected_series([opaque], buckets)
 
 
 def test_the_bucket_annotation_names_the_metric_as_istio_does():

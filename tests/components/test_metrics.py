@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import hashlib
 import re
 import subprocess
 
@@ -7,7 +8,7 @@ import pytest
 import yaml
 
 from audit import books
-from components.attribution.stats import SCRAPED_METRICS, expected_series_per_sidecar
+from components.attribution.stats import SCRAPED_METRICS, SidecarSeries, expected_series
 from components.metrics.config import (
     SIMULATED_VENDOR_METRICS,
     Retention,
@@ -15,11 +16,8 @@ from components.metrics.config import (
     prometheus_config,
     sidecar_metric_relabel,
 )
-from components.metrics.thresholds import (
-    samples_per_second_threshold,
-    series_per_sidecar,
-    threshold_rules,
-)
+from components.metrics.estimate import Estimate, estimate
+from components.metrics.thresholds import samples_per_second_threshold, threshold_rules
 from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
 from traffic.crawler.books import Books as CrawlerBooks
@@ -37,13 +35,20 @@ NAMES = {
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
 
 
-def scraped(name, **labels):
+def scraped(name, one_in=1, **labels):
     """What is stored of a series: Prometheus's metric relabelling, as far as it is used."""
     series = {"__name__": name, **labels}
-    for rule in sidecar_metric_relabel():
-        text = ";".join(series.get(label, "") for label in rule["source_labels"])
-        found = re.fullmatch(rule["regex"], text)
+    for rule in sidecar_metric_relabel(one_in):
         action = rule.get("action", "replace")
+        if action == "labeldrop":
+            series = {k: v for k, v in series.items() if not re.fullmatch(rule["regex"], k)}
+            continue
+        text = ";".join(series.get(label, "") for label in rule["source_labels"])
+        if action == "hashmod":
+            number = int.from_bytes(hashlib.md5(text.encode()).digest()[8:])
+            series[rule["target_label"]] = str(number % rule["modulus"])
+            continue
+        found = re.fullmatch(rule["regex"], text)
         if (action == "keep" and not found) or (action == "drop" and found):
             return None
         if action == "replace" and found:
@@ -95,6 +100,22 @@ def test_attributed_metrics_are_stored_as_they_are(name):
     """Nothing is renamed: Istio's own documentation explains them."""
     labels = {"proxy_vendor": "vendor-a", "proxy_visibility": "http"}
     assert scraped(name, **labels) == {"__name__": name, **labels}
+
+
+@pytest.mark.parametrize("suffix", ["", "_bucket"])
+def test_set_up_times_are_of_one_sidecar_in_so_many(suffix):
+    """Whichever form they are stored in; and of such a sidecar there is all else."""
+    pods = [f"crawler-{n}" for n in range(500)]
+    labels = {"namespace": "crawlers", "proxy_vendor": "vendor-a"}
+    name = f"istio_proxy_setup_milliseconds{suffix}"
+    kept = [pod for pod in pods if scraped(name, 10, pod=pod, **labels)]
+    assert 30 <= len(kept) <= 70
+    for pod in pods:
+        series = {"__name__": "istio_requests_total", "pod": pod, **labels}
+        # No label is left of how they were chosen.
+        assert scraped("istio_requests_total", 10, pod=pod, **labels) == series
+    everyone = [pod for pod in pods if scraped(name, 1, pod=pod, **labels)]
+    assert everyone == pods
 
 
 def test_the_lab_differs_in_where_targets_come_from_only():
@@ -204,21 +225,45 @@ def test_prometheus_takes_its_configuration(tmp_path, promtool, targets):
 
 def test_the_threshold_follows_the_size_of_the_stack():
     """1.5 times what is expected; never under the architecture document's 10,000."""
-    size = {"series_per_sidecar": 136, "scrape_interval_seconds": 15}
-    assert samples_per_second_threshold(expected_pods=1000, **size) == 13_600
-    assert samples_per_second_threshold(expected_pods=20, **size) == 10_000
+    assert samples_per_second_threshold(9_000) == 13_500
+    assert samples_per_second_threshold(200) == 10_000
+
+
+def test_the_estimate_of_the_fleet_is_its_mean_sidecar():
+    """Of most sidecars without histograms, where those are sampled; the budget is of the others."""
+    sidecar = SidecarSeries(requests=60, setup_times=90, connections=45)
+    fleet = {"sidecar": sidecar, "sidecars": 1000, "scrape_interval_seconds": 15}
+    every = Estimate(histograms_from_one_in=1, **fleet)
+    assert every.series == 1000 * (195 + 5)  # Prometheus' own five of each scrape
+    assert every.samples_per_second == 13_334
+    sampled = Estimate(histograms_from_one_in=10, **fleet)
+    assert sampled.series == 1000 * (105 + 9 + 5)
+    assert sampled.as_output() == {
+        "seriesPerSidecar": 195,
+        "sidecars": 1000,
+        "series": 119_000,
+        "samplesPerSecond": 7_934,
+    }
 
 
 def test_a_stack_beyond_its_budget_is_refused_by_key():
     """The finding names the key, what is expected, and what would help."""
     raw = {"cluster": "dev", "vendors": VENDORS}
     settings = parse_settings(raw)
-    expected = expected_series_per_sidecar(settings.vendors, settings.telemetry.buckets)
-    assert series_per_sidecar(settings) == expected
-    exact = {**raw, "telemetry": {"seriesBudget": expected}}
-    assert series_per_sidecar(parse_settings(exact)) == expected
+    parts = expected_series(settings.vendors, settings.telemetry.buckets)
+    assert estimate(settings).sidecar == parts
+    exact = {**raw, "telemetry": {"seriesBudget": parts.total}}
+    assert estimate(parse_settings(exact)).sidecar == parts
     targets = [{"name": "shops", "hosts": ["shop.example"]}]
-    assert series_per_sidecar(parse_settings({**raw, "targets": targets})) > expected
-    less = {**raw, "telemetry": {"seriesBudget": expected - 1}}
-    with pytest.raises(SettingsError, match=rf"seriesBudget: {expected - 1} is less.*{expected}"):
-        series_per_sidecar(parse_settings(less))
+    assert estimate(parse_settings({**raw, "targets": targets})).sidecar.total > parts.total
+    less = {**raw, "telemetry": {"seriesBudget": parts.total - 1}}
+    with pytest.raises(SettingsError) as refused:
+        estimate(parse_settings(less))
+    assert refused.value.findings == (
+        f"telemetry.seriesBudget: {parts.total - 1} is less than the {parts.total} series expected "
+        f"of a sidecar ({parts.requests} of requests, {parts.setup_times} of set-up times, "
+        f"{parts.connections} of connections); raise it, or have fewer vendors, pools, targets or "
+        "telemetry.buckets, or set telemetry.nativeHistograms",
+    )
+    native = {**raw, "telemetry": {"seriesBudget": parts.total - 1, "nativeHistograms": True}}
+    assert estimate(parse_settings(native)).sidecar.total < parts.total - 1

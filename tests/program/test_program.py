@@ -9,7 +9,7 @@ import yaml
 
 from components.attribution import guard
 from components.labels import PROJECT
-from components.metrics.thresholds import series_per_sidecar
+from components.metrics.estimate import estimate
 from render.manifests import RELEASE_TYPE
 from render.program import MOCK_PASSWORD, REDACTED, Run
 from render.program import run_program as run_with
@@ -628,7 +628,7 @@ def test_targets_of_the_stack_reach_envoy_and_the_estimate(edited):
     )
     for name, one in filters_of(run_with("prod", path)).items():
         assert ("proxy_target" in json.dumps(one.inputs)) is name.startswith("proxy-vendor-")
-    few = series_per_sidecar(settings_of("prod"))
+    few = estimate(settings_of("prod")).sidecar.total
 
     def within_budget(keys):
         keys.update(telemetry={"seriesBudget": few})
@@ -650,6 +650,42 @@ def test_services_that_crawlers_call_stay_known(edited):
     path = edited("prod", lambda keys: keys.update(crawlers={"egressHosts": ["data/*"]}))
     spec = run_with("prod", path).only("Sidecar")["spec"]
     assert spec["egress"] == [{"hosts": ["./*", "data/*"]}]
+
+
+def test_how_histograms_are_stored_reaches_prometheus(edited):
+    """Both halves or neither: converted without the rules that read it, p95 would be gone."""
+
+    def files(run):
+        config = run.only("ConfigMap", "prometheus-config")["data"]["prometheus.yml"]
+        (job,) = (
+            job for job in yaml.safe_load(config)["scrape_configs"] if job["job_name"] == "sidecars"
+        )
+        return job, run.only("ConfigMap", "prometheus-rules")["data"]
+
+    job, rules = files(run_with("prod", ROOT / "Pulumi.prod.yaml"))
+    assert "convert_classic_histograms_to_nhcb" not in job
+    assert "native_histograms.yml" not in rules
+
+    def thrifty(keys):
+        keys.update(
+            crawlers={"expectedPods": 1000},
+            telemetry={"nativeHistograms": True, "histogramsFromOneIn": 10, "buckets": [70, 9000]},
+        )
+
+    run = run_with("prod", edited("prod", thrifty))
+    job, rules = files(run)
+    assert job["convert_classic_histograms_to_nhcb"] is True
+    assert 10 in [rule.get("modulus") for rule in job["metric_relabel_configs"]]
+    (group,) = yaml.safe_load(rules["native_histograms.yml"])["groups"]
+    assert [rule.get("labels") for rule in group["rules"]] == [
+        *(None, {"le": "70.0"}, {"le": "9000.0"}, {"le": "+Inf"})
+    ]
+    own = {
+        rule["record"]: rule["expr"]
+        for rule in yaml.safe_load(rules["thresholds.yml"])["groups"][0]["rules"]
+    }
+    assert own["cluster:sidecars_per_histogram:ratio"] == "vector(10)"
+    assert run.outputs["expected"]["seriesPerSidecar"] < estimate(settings_of("prod")).sidecar.total
 
 
 def test_more_series_than_budgeted_are_refused(edited):

@@ -12,9 +12,10 @@ import pytest
 import yaml
 
 from components.attribution import guard
+from components.metrics.estimate import estimate
 from render.__main__ import main
 from render.program import MOCK_PASSWORD
-from settings.loading import ROOT
+from settings.loading import ROOT, load_stack_file
 
 SECONDS = 5  # what `make render` may take
 TWO_CHAINS = ["10.2.0.0/16", "10.2.128.0/17"]
@@ -53,8 +54,10 @@ def test_one_process_renders_in_time(stack, tmp_path):
     assert done.stderr in ("", "alertmanager.receivers: there are none, so alerts reach nobody\n")
     assert seconds <= SECONDS
     report = json.loads((tmp_path / "render.json").read_text())
+    settings = load_stack_file(ROOT / f"Pulumi.{stack}.yaml")
     assert report["status"] == 0
     assert report["stack"] == stack
+    assert report["expected"] == estimate(settings).as_output()
     assert report["files"] == sorted(set(tree(tmp_path)) - {"render.json"})
 
 

@@ -179,20 +179,6 @@ def test_rules_read_only_what_is_scraped_or_recorded_before() -> None:
     assert read - known == set()
 
 
-def test_every_scraped_statistic_is_used() -> None:
-    """The scrape keeps no series that nothing reads: each is multiplied by the pods."""
-    read = {name for rule in rules() for name in metric_names(rule["expr"])}
-    parts_of_a_histogram = {name for name in SCRAPED_METRICS if name.endswith(("_sum", "_count"))}
-    assert set(SCRAPED_METRICS) - parts_of_a_histogram - read == set()
-
-
-@pytest.mark.parametrize("kept", [GRAFANA_METRICS, CADVISOR_METRICS, KUBELET_METRICS])
-def test_of_others_too_only_what_is_used_is_scraped(kept: tuple[str, ...]) -> None:
-    """A kubelet has thousands of series for each that is read."""
-    read = {name for rule in rules() for name in metric_names(rule["expr"])}
-    assert set(kept) <= read
-
-
 def test_failures_are_the_outcomes_a_vendor_can_be_blamed_for() -> None:
     """The failure rule names each blamable outcome, and the program can emit no other."""
     lists = [re.findall(r'proxy_outcome=~"([^"]*)"', rule["expr"]) for rule in records()]

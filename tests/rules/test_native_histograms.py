@@ -1,0 +1,157 @@
+"""Set-up times as native histograms: the same records as from buckets, value by value."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.metrics.native_histograms import BUCKETS, native_histogram_rules
+from tests.rules.promql import RULES
+from tests.rules.test_rules import LEVELS
+
+BOUNDS = (100, 300, 1000)
+MINUTES = 20
+
+# (pod, vendor, visibility) -> answers a minute in each bucket, the last above all bounds.
+ANSWERS = {
+    ("crawler-1", "vendor-a", "http"): (10, 0, 0, 0),
+    ("crawler-1", "vendor-a", "tunnel"): (3, 5, 2, 1),
+    ("crawler-2", "vendor-a", "http"): (0, 10, 7, 0),
+    ("crawler-2", "vendor-b", "http"): (0, 0, 4, 4),
+    ("crawler-3", "vendor-quiet", "http"): (0, 0, 0, 0),
+}
+NAME = "istio_proxy_setup_milliseconds"
+
+
+def _labels(pod: str, vendor: str, visibility: str, more: str = "") -> str:
+    return f'{{pod="{pod}", proxy_vendor="{vendor}", proxy_visibility="{visibility}"{more}}}'
+
+
+def as_buckets() -> list[dict[str, str]]:
+    """What a sidecar exposes, and Prometheus stores unless told otherwise."""
+    series = []
+    for place, answers in ANSWERS.items():
+        # Prometheus stores bounds as floats.
+        for index, le in enumerate((*(str(float(bound)) for bound in BOUNDS), "+Inf")):
+            label = _labels(*place, f', le="{le}"')
+            below = sum(answers[: index + 1])
+            series.append({"series": f"{NAME}_bucket{label}", "values": f"0+{below}x{MINUTES}"})
+    return series
+
+
+def as_native() -> list[dict[str, str]]:
+    """The same, as Prometheus stores it with `convert_classic_histograms_to_nhcb`."""
+    bounds = " ".join(map(str, BOUNDS))
+    series = []
+    for place, answers in ANSWERS.items():
+
+        def histogram(answers: tuple[int, ...]) -> str:
+            return (
+                f"{{{{schema:-53 sum:{sum(answers) * 200} count:{sum(answers)} "
+                f"custom_values:[{bounds}] buckets:[{' '.join(map(str, answers))}]}}}}"
+            )
+
+        nothing = histogram((0,) * len(answers))
+        values = f"{nothing}+{histogram(answers)}x{MINUTES}"
+        series.append({"series": f"{NAME}{_labels(*place)}", "values": values})
+    return series
+
+
+# By hand: a and b in answers a second, the quantiles by linear interpolation inside a bucket.
+EXPECTED = {
+    f'{BUCKETS}{{proxy_vendor="vendor-a"}} * 60': {
+        f'{{proxy_vendor="vendor-a", le="{le}"}}': value
+        for le, value in {"100.0": 13, "300.0": 28, "1000.0": 37, "+Inf": 38}.items()
+    },
+    f'{BUCKETS}{{proxy_vendor="vendor-b"}} * 60': {
+        f'{{proxy_vendor="vendor-b", le="{le}"}}': value
+        for le, value in {"100.0": 0, "300.0": 0, "1000.0": 4, "+Inf": 8}.items()
+    },
+    f'{BUCKETS}{{proxy_vendor="vendor-quiet"}}': {
+        f'{{proxy_vendor="vendor-quiet", le="{le}"}}': 0
+        for le in ("100.0", "300.0", "1000.0", "+Inf")
+    },
+    f"proxy_vendor:{NAME}:p50": {
+        '{proxy_vendor="vendor-a"}': 100 + 200 * (19 - 13) / 15,
+        '{proxy_vendor="vendor-b"}': 1000,
+    },
+    f"proxy_vendor:{NAME}:p95": {
+        '{proxy_vendor="vendor-a"}': round(300 + 700 * (0.95 * 38 - 28) / 9, 3),
+        '{proxy_vendor="vendor-b"}': 1000,
+    },
+}
+
+
+@pytest.mark.parametrize("form", [as_buckets, as_native])
+@pytest.mark.parametrize("one_in", [1, 10])
+def test_both_forms_give_the_same_records(
+    promtool: Path, tmp_path: Path, form: Any, one_in: int
+) -> None:
+    """Boards, alerts and a global server read the same names, whichever way they are stored."""
+    (tmp_path / "native.yml").write_text(json.dumps(native_histogram_rules(BOUNDS)))
+    own = {"series": "cluster:sidecars_per_histogram:ratio", "values": f"{one_in}x{MINUTES}"}
+    tests = []
+    for query, values in EXPECTED.items():
+        times = one_in if BUCKETS in query else 1  # of the fleet; a quantile is what it is
+        tests.append(
+            {
+                "expr": f"round({query}, 0.001)",
+                "eval_time": "15m",
+                "exp_samples": [
+                    {"labels": labels, "value": value * times} for labels, value in values.items()
+                ],
+            }
+        )
+    file = tmp_path / "both.test.yml"
+    file.write_text(
+        json.dumps(
+            {
+                "rule_files": [str(RULES / "recording.yml"), "native.yml"],
+                "group_eval_order": [
+                    *("proxy_vendor_sums", "native_histograms"),
+                    "proxy_vendor_ratios_and_quantiles",
+                ],
+                "evaluation_interval": "1m",
+                "fuzzy_compare": True,
+                "tests": [
+                    {
+                        "interval": "1m",
+                        "input_series": [*form(), own],
+                        "promql_expr_test": tests,
+                    }
+                ],
+            }
+        )
+    )
+    done = subprocess.run(
+        [str(promtool), "test", "rules", "--diff", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_the_rules_are_named_by_rule_and_read_by_promtool(promtool: Path, tmp_path: Path) -> None:
+    """Like those in rules/, although nobody reads these as a file."""
+    document = native_histogram_rules(BOUNDS)
+    file = tmp_path / "native.yml"
+    file.write_text(json.dumps(document))
+    done = subprocess.run(
+        [str(promtool), "check", "rules", "--lint=all", "--lint-fatal", str(file)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    (group,) = document["groups"]
+    assert {rule["record"].split(":")[0] for rule in group["rules"]} <= set(LEVELS)
+    assert [rule["labels"]["le"] for rule in group["rules"][1:]] == [
+        *("100.0", "300.0", "1000.0", "+Inf")
+    ]

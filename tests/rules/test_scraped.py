@@ -1,0 +1,103 @@
+"""What is stored and what is read are the same names, in every job and both ways."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit import books
+from components.attribution.stats import SCRAPED_METRICS
+from components.metrics.config import (
+    ALERTMANAGER_METRICS,
+    CADVISOR_METRICS,
+    GRAFANA_METRICS,
+    ISTIOD_METRICS,
+    KUBELET_METRICS,
+    PROMETHEUS_METRICS,
+    prometheus_config,
+)
+from components.metrics.native_histograms import native_histogram_rules
+from dashboards.boards import boards, queries
+from tests.rules.promql import metric_names, rules
+
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+
+KEPT = {
+    "sidecars": SCRAPED_METRICS,
+    "prometheus": PROMETHEUS_METRICS,
+    "istiod": ISTIOD_METRICS,
+    "alertmanager": ALERTMANAGER_METRICS,
+    "grafana": GRAFANA_METRICS,
+    "kubelet": KUBELET_METRICS,
+    "cadvisor": CADVISOR_METRICS,
+}
+GROUND_TRUTH = {"load-generator", "simulated-vendors"}
+"""Kept whole: books of a pod or two, and what else they say explains a difference."""
+
+OF_GROUND_TRUTH = ("crawler_", "vendor_", "process_start_time_seconds")
+OF_EVERY_SCRAPE = {"up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling"}
+
+
+def jobs() -> list[dict[str, Any]]:
+    config = prometheus_config(
+        cluster="prod",
+        scrape_interval_seconds=15,
+        crawler_namespaces=("crawlers",),
+        monitoring_namespace="monitoring",
+        istio_namespace="istio-system",
+        simulated_vendors_namespace="proxy-vendors",
+        node_metrics=True,
+    )
+    found: list[dict[str, Any]] = config["scrape_configs"]
+    return found
+
+
+def names_read() -> set[str]:
+    """Every metric that a rule, a board, the audit or a runbook asks for by name."""
+    own = [rule for group in native_histogram_rules([50])["groups"] for rule in group["rules"]]
+    asked = [rule["expr"] for rule in (*rules(), *own)]
+    asked += [query for text in boards().values() for _, query in queries(json.loads(text))]
+    asked += books.selectors()
+    names = {name for query in asked for name in metric_names(query) if ":" not in name}
+    return {name for name in names | read_in_runbooks() if not name.startswith(OF_GROUND_TRUTH)}
+
+
+def read_in_runbooks() -> set[str]:
+    """Metrics in a runbook's commands, of which some are no PromQL: known by how they begin."""
+    text = "".join(page.read_text(encoding="utf-8") for page in RUNBOOKS.glob("*.md"))
+    blocks = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
+    begin = "|".join(sorted({name.split("_")[0] for names in KEPT.values() for name in names}))
+    return set(re.findall(rf"(?<![\w:])(?:{begin})_\w+(?![\w:])", blocks))
+
+
+def test_every_job_has_its_list() -> None:
+    """A new job that keeps everything would store what nobody reads, unseen by the next tests."""
+    assert {job["job_name"] for job in jobs()} - GROUND_TRUTH == set(KEPT)
+
+
+@pytest.mark.parametrize("job", KEPT)
+def test_nothing_is_scraped_that_nobody_reads(job: str) -> None:
+    """Each name of a sidecar is stored a thousand times, and an istiod has two hundred names."""
+    assert set(KEPT[job]) - names_read() == set()
+
+
+def test_nothing_is_read_that_is_not_scraped() -> None:
+    """A panel without data, an alert without a voice, a runbook whose first check is empty."""
+    kept = {name for names in KEPT.values() for name in names}
+    assert names_read() - kept - OF_EVERY_SCRAPE == set()
+
+
+@pytest.mark.parametrize("name", sorted(KEPT.keys() - {"sidecars"}))
+def test_a_list_is_what_the_job_keeps(name: str) -> None:
+    """The sidecars' relabelling looks at labels too, and is tried in tests/components."""
+    (job,) = (job for job in jobs() if job["job_name"] == name)
+    first = job["metric_relabel_configs"][0]
+    assert first == {
+        "action": "keep",
+        "source_labels": ["__name__"],
+        "regex": f"({'|'.join(sorted(KEPT[name]))})",
+    }
