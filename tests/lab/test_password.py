@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import base64
+import json
+import re
 import socket
 import subprocess
 import time
@@ -27,9 +29,10 @@ from components.metrics.config import (
 )
 from components.texts import yaml_text
 from lab.processes import Children, children
-from settings.model import Alertmanager
-from settings.values import format_duration
+from settings.model import Alertmanager, Prometheus
 from tests.ports import free_ports
+from tests.rules.exposed import ALERTMANAGER, PROMETHEUS, missing
+from tests.rules.promql import RULES
 from tools.find import find
 
 pytestmark = pytest.mark.long
@@ -37,7 +40,9 @@ pytestmark = pytest.mark.long
 PASSWORD = "correct-horse"
 # bcrypt of it, at the least cost: each request of a test would take a while.
 HASH = "$2b$04$abcdefghijklmnopqrstuuPoaPXzWjiVz4HaNq2LJXksWbO79E.S6"
-RETENTION = Retention(seconds=7 * 86400, size_bytes=40 * 10**9)
+# Of a stack that says nothing of it, to the byte.
+STACK = Prometheus()
+RETENTION = Retention(seconds=STACK.retention, size_bytes=STACK.retention_size)
 SECONDS = 30.0
 
 
@@ -52,7 +57,7 @@ class Pair:
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """The two servers, with the files that the program renders; targets are static."""
     folder = tmp_path_factory.mktemp("password")
-    ports = free_ports(["127.0.0.1", "127.0.0.1"])
+    *ports, gossip = free_ports(["127.0.0.1"] * 3)
     names = ("prometheus", "alertmanager")
     addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
     logins = {}
@@ -73,7 +78,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             prometheus=(addresses["prometheus"],),
             alertmanager=(addresses["alertmanager"],),
         ),
-        rule_files=(),
+        rule_files=(str(RULES / "*.yml"),),
         retention=RETENTION,
         prometheus_auth=logins["prometheus"],
         alertmanager_auth=logins["alertmanager"],
@@ -85,18 +90,19 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
             ("prometheus", "--storage.tsdb.path"),
             ("alertmanager", "--storage.path"),
         ):
-            _start(family, name, data, addresses[name], folder)
+            _start(family, name, data, addresses[name], gossip, folder)
         for address in addresses.values():
             _wait_until_it_listens(family, address)
         yield Pair(*(f"http://{address}" for address in addresses.values()), folder)
 
 
-def _start(family: Children, name: str, data: str, address: str, folder: Path) -> None:
-    alone = ["--cluster.listen-address="] if name == "alertmanager" else []
+def _start(family: Children, name: str, data: str, address: str, gossip: int, folder: Path) -> None:
+    # Said twice: it would advertise an address of the machine's, and may find none.
+    alone = [f"--cluster.{what}-address=127.0.0.1:{gossip}" for what in ("listen", "advertise")]
     command = [
         *(str(find(name)), f"--config.file={folder / f'{name}.yml'}"),
         *(f"--web.config.file={folder / name / 'web.yml'}", f"--web.listen-address={address}"),
-        *(f"{data}={folder / name / 'data'}", *alone),
+        *(f"{data}={folder / name / 'data'}", *(alone if name == "alertmanager" else [])),
     ]
     family.start(name, command, log=folder / f"{name}.log", environment={"POD_NAME": "one"})
 
@@ -113,16 +119,20 @@ def _wait_until_it_listens(family: Children, address: str) -> None:
     raise AssertionError(f"{address}: nobody listens after {SECONDS:.0f} s")
 
 
-def status(url: str, login: str = "") -> int:
+def get(url: str, login: str = "") -> tuple[int, str]:
     token = base64.b64encode(login.encode()).decode()
     request = urllib.request.Request(
         url, headers={"Authorization": f"Basic {token}"} if login else {}
     )
     try:
         with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-            return int(answer.status)
+            return int(answer.status), answer.read().decode()
     except urllib.error.HTTPError as error:
-        return error.code
+        return error.code, ""
+
+
+def status(url: str, login: str = "") -> int:
+    return get(url, login)[0]
 
 
 @pytest.mark.parametrize("path", ["/-/ready", "/-/healthy", "/metrics"])
@@ -178,12 +188,32 @@ def test_scraping_and_alerting_go_on(pair: Pair) -> None:
 
 
 def test_the_running_server_keeps_what_the_stack_says(pair: Pair) -> None:
-    """Retention by time and by size, as the process itself reports them."""
-    config = pair.folder / "prometheus.yml"
-    end = time.monotonic() + SECONDS
-    names = {"seconds": RETENTION.seconds, "bytes": RETENTION.size_bytes}
-    for unit, value in names.items():
-        while not (found := _query(pair, f"prometheus_tsdb_retention_limit_{unit}")):
-            assert time.monotonic() < end
-        assert float(found[0]["value"][1]) == value
-    assert format_duration(RETENTION.seconds) in config.read_text()
+    """Retention by time and by size: in its metrics, and what it goes by in its own words."""
+    _, page = get(f"{pair.prometheus}/metrics", f"prometheus:{PASSWORD}")
+    own = dict(re.findall(r"^(prometheus_tsdb_retention_limit_\w+) (\S+)$", page, re.MULTILINE))
+    assert float(own["prometheus_tsdb_retention_limit_seconds"]) == RETENTION.seconds
+    assert float(own["prometheus_tsdb_retention_limit_bytes"]) == RETENTION.size_bytes
+    _, runtime = get(f"{pair.prometheus}/api/v1/status/runtimeinfo", f"prometheus:{PASSWORD}")
+    by_time, by_size = json.loads(runtime)["data"]["storageRetention"].split(" or ")
+    assert (by_time, RETENTION.seconds) == ("1w", 7 * 86400)
+    # "37GiB258MiB996KiB"
+    parts = re.findall(r"(\d+)([KMGT]?)i?B", by_size)
+    assert sum(int(n) * 1024 ** " KMGT".index(u or " ") for n, u in parts) == RETENTION.size_bytes
+
+
+@pytest.mark.parametrize(
+    ("server", "file"), [("prometheus", PROMETHEUS), ("alertmanager", ALERTMANAGER)]
+)
+def test_what_is_recorded_of_a_server_is_what_it_exposes(
+    pair: Pair, server: str, file: str
+) -> None:
+    """Rules are checked against the recording: a name that a new version dropped must not stay."""
+
+    def gone() -> set[str]:
+        _, page = get(f"{getattr(pair, server)}/metrics", f"{server}:{PASSWORD}")
+        return missing(file, page, f"{server}_.+")
+
+    end = time.monotonic() + SECONDS  # some names come with the first evaluation
+    while found := gone():
+        assert time.monotonic() < end, found
+        time.sleep(0.2)

@@ -1,0 +1,175 @@
+"""What a sidecar costs Prometheus, counted, beside what the program tells before it deploys."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import re
+import socketserver
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from components.metrics.config import sidecar_metric_relabel
+from components.metrics.estimate import estimate
+from lab.plan import endpoints, lab_settings
+from lab.ports import Ports
+from lab.processes import children
+from lab.prometheus import lab_prometheus_files
+from lab.system import rendered_envoy, start_envoy, wait_until_ready
+from settings.loading import parse_settings
+from settings.model import StackSettings
+from tests.lab.conftest import Sidecar, free_ports, until
+from tests.lab.server import start_prometheus, value
+from tests.lab.test_fail_open import ask
+from tests.rules.exposed import ENVOY, missing
+
+pytestmark = pytest.mark.long
+
+# Six outcomes, one status each, as the estimate counts them.
+STATUSES = {
+    200: "success",
+    402: "quota_exhausted",
+    403: "blocked",
+    407: "auth_failed",
+    429: "rate_limited",
+    502: "vendor_error",
+}
+
+FIVE = {
+    "cluster": "lab",
+    "vendors": [{"name": f"vendor-{n}", "cidrs": [f"127.{n}.0.0/16"]} for n in range(1, 6)],
+}
+VARIED = {
+    "cluster": "lab",
+    "vendors": [
+        {
+            "name": "vendor-1",
+            "cidrs": ["127.1.0.0/16", {"range": "127.1.128.0/17", "pool": "residential"}],
+        },
+        {"name": "vendor-2", "cidrs": ["127.2.0.0/16"]},
+        {"name": "vendor-3", "cidrs": ["127.3.0.0/16"], "inspect": "connections"},
+    ],
+    "targets": [{"name": "shops", "hosts": ["shop.test"]}],
+    "telemetry": {"buckets": [100, 1000, 6000]},
+}
+
+
+class _Vendor(socketserver.StreamRequestHandler):
+    """Answers with the status the crawler names, as a vendor would; ends a tunnel at once."""
+
+    def handle(self) -> None:
+        line = self.rfile.readline()
+        if line.startswith(b"\x05"):
+            return
+        head = line + b"".join(iter(self.rfile.readline, b"\r\n"))
+        found = re.search(rb"x-status: (\d+)", head, re.IGNORECASE)
+        assert found is not None
+        body = b"" if line.startswith(b"CONNECT") and found[1] == b"200" else b"ok"
+        length = b"Content-Length: 2\r\n" if body else b""
+        self.wfile.write(
+            b"HTTP/1.1 %s Any\r\nProxy-Status: vendor\r\n%s\r\n%s" % (found[1], length, body)
+        )
+
+
+class _Vendors(socketserver.ThreadingTCPServer):
+    allow_reuse_address = True
+    daemon_threads = True
+
+
+@contextmanager
+def busy_sidecar(raw: dict[str, Any], folder: Path) -> Iterator[tuple[StackSettings, Sidecar]]:
+    """Run an Envoy of the stack that has met every vendor, pool, target, outcome and protocol."""
+    ports = free_ports()
+    vendors = [{**vendor, "httpPorts": [3128], "idleTimeout": "1s"} for vendor in raw["vendors"]]
+    raw = {**raw, "vendors": vendors, "prometheus": {"scrapeInterval": "1s"}}
+    settings = lab_settings(parse_settings(raw), ports)
+    places = endpoints(settings.vendors, ports)
+    rendered = rendered_envoy(settings, [place.address for place in places], ports, folder)
+    server = _Vendors(("0.0.0.0", ports.vendor_upstream), _Vendor)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    try:
+        with children() as family:
+            start_envoy(family, rendered, folder)
+            wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
+            sidecar = Sidecar(ports, folder)
+            for place in places:
+                call_all(place.address, settings, ports)
+            inspected = [vendor.name for vendor in settings.vendors if vendor.inspect == "http"]
+            expected = {
+                (vendor, visibility, outcome, str(status))
+                for vendor, visibility in itertools.product(inspected, ("http", "tunnel"))
+                for status, outcome in STATUSES.items()
+            }
+            # Tunnels are counted when they have ended.
+            until(lambda: set(sidecar.requests()) >= expected)
+            yield settings, sidecar
+    finally:
+        server.shutdown()
+        server.server_close()
+
+
+def call_all(address: str, settings: StackSettings, ports: Ports) -> None:
+    hosts = [*(target.hosts[0] for target in settings.targets), "other.test"]
+    for host, status in itertools.product(hosts, STATUSES):
+        more = f"X-Status: {status}\r\nProxy-Authorization: Basic eDp5\r\n"
+        for first in (f"GET http://{host}/ HTTP/1.1", f"CONNECT {host}:443 HTTP/1.1"):
+            request = f"{first}\r\nHost: {host}\r\n{more}\r\n"
+            assert f" {status} " in ask(address, ports.vendor, request)
+    ask(address, ports.vendor, "\x05\x01\x00\r\n")
+
+
+def counted(settings: StackSettings, sidecar: Sidecar, folder: Path) -> dict[str, int]:
+    """Return how many series a real Prometheus stores of the sidecar: as it is, and by option."""
+    ports = sidecar.ports
+    config = json.loads(lab_prometheus_files(settings, ports)["prometheus.yml"])
+    (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
+    rename = job["metric_relabel_configs"][0]  # the lab's stand-in for istio.stats
+    # No pod's hash is a multiple of it.
+    unsampled = [rename, *sidecar_metric_relabel(2**62)]
+    jobs = {
+        "classic": job,
+        "native": {**job, "convert_classic_histograms_to_nhcb": True},
+        "unsampled": {**job, "metric_relabel_configs": unsampled},
+    }
+    config["scrape_configs"] = [{**one, "job_name": name} for name, one in jobs.items()]
+    config["rule_files"] = []
+    with children() as family:
+        url = start_prometheus(family, folder, config, ports.prometheus)
+        return {
+            name: int(
+                until(
+                    lambda name=name: value(
+                        url, f'scrape_samples_post_metric_relabeling{{job="{name}"}} > 0'
+                    )
+                )
+            )
+            for name in jobs
+        }
+
+
+@pytest.mark.parametrize("raw", [FIVE, VARIED], ids=["five", "varied"])
+def test_the_estimate_is_what_prometheus_stores(raw: dict[str, Any], tmp_path: Path) -> None:
+    """Within 10 %, whatever the vendors, pools, targets and forms of histograms; and by goal."""
+    with busy_sidecar(raw, tmp_path) as (settings, sidecar):
+        stored = counted(settings, sidecar, tmp_path)
+        page = sidecar.stats()
+    native = settings.telemetry.model_copy(update={"native_histograms": True})
+    classic = estimate(settings).sidecar
+    expected = {
+        "classic": classic.total,
+        "native": estimate(settings.model_copy(update={"telemetry": native})).sidecar.total,
+        "unsampled": classic.total - classic.setup_times,
+    }
+    print(f"series stored: {stored}; expected: {expected}")
+    for name, number in stored.items():
+        assert number == pytest.approx(expected[name], rel=0.1), name
+    if raw is FIVE:
+        assert stored["classic"] <= 230
+        assert stored["native"] <= 130
+        # Here since it is the busiest Envoy of all: what it exposes is what rules may read.
+        assert missing(ENVOY, page, "envoy_(cluster|http|lab)_.+") == set()
