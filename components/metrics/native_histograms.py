@@ -28,7 +28,7 @@ def native_histogram_rules(buckets: Sequence[int]) -> dict[str, Any]:
                         "record": HISTOGRAMS,
                         "expr": "sum by (proxy_vendor, proxy_visibility) "
                         f'(rate(istio_{SETUP_METRIC}{{proxy_vendor!=""}}[5m])) '
-                        f"* on () group_left () {SIDECARS_PER_HISTOGRAM}",
+                        f"* on (cluster) group_left () {SIDECARS_PER_HISTOGRAM}",
                     },
                     *(_bucket(str(float(bound)), str(bound)) for bound in buckets),
                     _bucket("+Inf", "+Inf"),
@@ -40,7 +40,8 @@ def native_histogram_rules(buckets: Sequence[int]) -> dict[str, Any]:
 
 def _bucket(le: str, bound: str) -> dict[str, Any]:
     """Record what is at most `bound`, exactly: it is one of the histogram's own."""
-    vendors = f"sum by (proxy_vendor) ({HISTOGRAMS})"
+    # Of this cluster: another's, if it is read here at all, has the label.
+    vendors = f'sum by (proxy_vendor) ({HISTOGRAMS}{{cluster=""}})'
     return {
         "record": BUCKETS,
         # Of no traffic the share is NaN, which would make NaN of a sum over shards: 0 then.

@@ -172,4 +172,4 @@ def test_the_estimate_is_what_prometheus_stores(raw: dict[str, Any], tmp_path: P
         assert stored["classic"] <= 230
         assert stored["native"] <= 130
         # Here since it is the busiest Envoy of all: what it exposes is what rules may read.
-        assert missing(ENVOY, page, "envoy_(cluster|http|lab)_.+") == set()
+        assert missing(ENVOY, page, "envoy_(cluster|http|lab|server)_.+") == set()

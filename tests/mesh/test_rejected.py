@@ -12,11 +12,13 @@ from typing import Any
 
 import pytest
 
+from components.metrics.config import ISTIOD_METRICS
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
 from tests.mesh.mesh import Mesh
 from tests.mesh.test_fail_open import failing_ways
 from tests.mesh.vendors import Servers
+from tests.rules.exposed import ISTIOD, missing
 
 Json = dict[str, Any]
 
@@ -90,6 +92,9 @@ def test_a_rejected_update(mesh: Mesh, pod: Pod, kind: str, record: Record) -> N
         if kind == "ecds":
             assert ready
             assert failing == []
+            # istiod has the counter from its first refusal on: no other test of it can see this.
+            gone = missing(ISTIOD, mesh.istiod("/metrics"), "(pilot|istio|galley|sidecar)_.+")
+            assert {line for line in gone if line.split()[0] in ISTIOD_METRICS} == set()
     finally:
         since = time.time()
         mesh.up(whole)
