@@ -475,8 +475,8 @@ class Telemetry(Section):
         default=False,
         description=(
             "Whether Prometheus stores the set-up time as native histograms, one series each "
-            "instead of one for each bucket; boards and alerts stay as they are. A Prometheus or "
-            "a store of your own that reads ours must know them (docs/series.md)."
+            "instead of one for each bucket; boards and alerts stay as they are. Needs Prometheus "
+            "3.9 or newer; so does a store of your own that takes ours (docs/series.md)."
         ),
     )
     histograms_from_one_in: Annotated[StrictInt, Field(ge=1)] = Field(

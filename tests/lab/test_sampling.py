@@ -9,9 +9,11 @@ import bisect
 import json
 import math
 import random
+import re
 import socketserver
 import threading
 import time
+import urllib.parse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -23,6 +25,7 @@ import pytest
 
 from components.attribution.stats import UPSTREAM_STATS
 from components.metrics.estimate import Estimate, estimate
+from lab.loopback import get_text
 from lab.processes import children
 from lab.prometheus import lab_prometheus_files
 from settings.loading import parse_settings
@@ -158,6 +161,8 @@ class Seen:
     stored: float
     """Series of all sidecars."""
     estimate: Estimate
+    federated: str
+    """What another Prometheus is told of the quantiles' buckets and of the raw histograms."""
 
 
 @pytest.fixture(scope="module")
@@ -218,7 +223,9 @@ def _seen(url: str, expected: Estimate) -> Seen:
         "stored": 'count({job="sidecars"})',
     }
     found: dict[str, Any] = until(settled, seconds=60)
-    return Seen(estimate=expected, **found)
+    query = urllib.parse.urlencode({"match[]": f'{{__name__=~"{BELOW}|{name}(_bucket)?"}}'})
+    federated = get_text(f"{url}/federate?{query}")
+    return Seen(estimate=expected, federated=federated, **found)
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -250,3 +257,14 @@ def test_what_is_counted_is_of_every_sidecar(seen: dict[str, Seen], form: str) -
 def test_the_estimate_of_the_fleet_is_what_is_stored(seen: dict[str, Seen], form: str) -> None:
     """Within 10 %: of most sidecars without histograms, where those are sampled."""
     assert seen[form].stored == pytest.approx(seen[form].estimate.series, rel=0.1)
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_another_prometheus_is_told_the_same_in_every_form(
+    seen: dict[str, Seen], form: str
+) -> None:
+    """By federation both the record and the raw histograms come as buckets."""
+    for name in (BELOW, "istio_proxy_setup_milliseconds_bucket"):
+        lines = re.findall(rf"^{name}{{(.*)}} ", seen[form].federated, re.MULTILINE)
+        bounds = {float(re.findall(r'le="([^"]+)"', line)[0]) for line in lines}
+        assert bounds == {*BUCKETS, math.inf}, name
