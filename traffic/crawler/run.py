@@ -32,6 +32,7 @@ from traffic.crawler.outcomes import (
     unexpected_reason,
     visible_outcome,
 )
+from traffic.crawler.pace import Pace
 from traffic.crawler.plan import Plan
 from traffic.crawler.slots import HostSlots, RefusalPause, first_of, listed
 from traffic.crawler.socks5 import socks_steps
@@ -97,6 +98,7 @@ class Crawler:
         It has `drain_seconds` for that, less if `at_once` is set.
         """
         self._loop = asyncio.get_running_loop()
+        self._pace = Pace(self._loop)
         # What dealing prepares is done before the first start is due.
         self._cards = itertools.chain([next(self._cards)], self._cards)
         self._first_start = self._loop.time()
@@ -107,6 +109,7 @@ class Crawler:
         stopped = not all(worker.done() for worker in workers)
         timed_out = self._loop.time() >= self._end
         self._stopping = True
+        self._pace.stop()
         for task in self._napping:
             task.cancel()
         for connection in self._held:
@@ -128,13 +131,14 @@ class Crawler:
                 worker.result()  # raises where this program has a defect
 
     async def _work(self) -> None:
-        loop, slots, think = self._loop, self._slots, self.plan.think_seconds
+        loop, pace, slots = self._loop, self._pace, self._slots
+        think = self.plan.think_seconds
         for card in self._cards:
             due = next(self._dues, None) if self._dues else 0.0
             if due is None:
                 return
-            if self._dues:
-                await self._nap(self._first_start + due - loop.time())
+            if self._dues and (at := self._first_start + due) > loop.time():
+                await pace.until(at)
             if slots and (turn := slots.take(card.host)):
                 with listed(self._napping):
                     await turn
