@@ -126,6 +126,8 @@ class Crawler:
         self.books.ended_seconds = time.time()
         done = timed_out or self.books.requests == self.plan.count
         self.books.partial = stopped and self._bounded and not done
+        if not stopped and self.books.trouble and not self._refusals.ever_connected:
+            self.books.nobody = True  # a run too short to be ended for it
         for worker in workers:
             if worker.done() and not worker.cancelled():
                 worker.result()  # raises where this program has a defect
@@ -146,6 +148,8 @@ class Crawler:
                 due = await self._next_day(due)
             if not self._dues:
                 await self._wait_for_anybody()
+            elif self._refusals.nobody:
+                self._end_where_nobody_is()
             now = loop.time()
             late = due is None or (not self._dues and now >= self._end) or self.books.nobody
             if not self._stopping and not late:
@@ -156,7 +160,7 @@ class Crawler:
                 await self._carry_out(card)
             if slots:
                 slots.give(card.host)
-            if self._stopping or late:
+            if self._stopping or late or self.books.nobody:
                 return
             if think:
                 seconds = think.draw(self._think_chance)
@@ -165,12 +169,17 @@ class Crawler:
     async def _wait_for_anybody(self) -> None:
         """Pause while every connection is refused. A bounded run where none ever was had ends."""
         while (seconds := self._refusals.wait(self._loop.time())) and not self._stopping:
-            passed = self._loop.time() - self._first_start
-            if self._bounded and not self._refusals.ever_connected and passed > NOBODY_SECONDS:
-                self.books.nobody = True
+            self._end_where_nobody_is()
             if self.books.nobody or self._loop.time() >= self._end:
                 return
             await self._nap(min(seconds, self._end - self._loop.time()))
+
+    def _end_where_nobody_is(self) -> None:
+        """End a bounded run that has been refused long enough, and was never let in."""
+        passed = self._loop.time() - self._first_start
+        if self._bounded and not self._refusals.ever_connected and passed > NOBODY_SECONDS:
+            self.books.nobody = True
+            self._pace.stop()
 
     async def _next_day(self, due: float) -> float | None:
         """Wait for a new budget; then the next due start, and none for those missed meanwhile.
