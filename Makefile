@@ -40,7 +40,8 @@ demo-check: setup ## Generator, vendors and mesh must agree. N= BREAK=range|outc
 
 # A million counts of every protocol, unless told otherwise.
 audit_n = $(if $(filter file,$(origin N)),1000000,$(N))
-audit_window = $(if $(filter file,$(origin WINDOW)),,--window="$(WINDOW)")
+# Not one of the environment: GNU screen sets its window's number there.
+audit_window = $(if $(filter command,$(origin WINDOW)),--window="$(WINDOW)")
 audit_mix = $(if $(filter file,$(origin MIX)),even,$(MIX))
 ifeq ($(PROMETHEUS_URL),)
 audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h
