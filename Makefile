@@ -15,7 +15,7 @@ ONLY ?=
 STOPS ?=
 WINDOW ?= 1h
 PROMETHEUS_URL ?=
-out := $(if $(OUT),--out "$(OUT)")
+out := $(if $(OUT),--out="$(OUT)")
 
 .PHONY: help setup demo demo-check audit which render test mutate check format bench docs clean
 help: ## List the targets.
@@ -33,22 +33,24 @@ setup: .venv/installed ## Make .venv; find or build Prometheus and promtool (a f
 	@touch $@
 
 demo: setup ## The whole system here until Ctrl-C, with a live table. PORT_BASE=13100
-	@exec $(PY) -m lab.demo --port-base $(PORT_BASE) $(out)
+	@exec $(PY) -m lab.demo --port-base="$(PORT_BASE)" $(out)
 
 demo-check: setup ## Generator, vendors and mesh must agree. N= BREAK=range|outcome|drop MIX=even
-	@exec $(PY) -m lab.check --count $(N) --break "$(BREAK)" --mix "$(MIX)" --port-base $(PORT_BASE) $(out)
+	@exec $(PY) -m lab.check --count="$(N)" --break="$(BREAK)" --mix="$(MIX)" --port-base="$(PORT_BASE)" $(out)
 
 # A million counts of every protocol, unless told otherwise.
 audit_n = $(if $(filter file,$(origin N)),1000000,$(N))
+# Not one of the environment: GNU screen sets its window's number there.
+audit_window = $(if $(filter command,$(origin WINDOW)),--window="$(WINDOW)")
 audit_mix = $(if $(filter file,$(origin MIX)),even,$(MIX))
 ifeq ($(PROMETHEUS_URL),)
 audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h
-	@exec $(PY) -m lab.audit --count $(audit_n) --break "$(BREAK)" --mix "$(audit_mix)" --stops "$(STOPS)" \
-	  --port-base $(PORT_BASE) $(out)
+	@exec $(PY) -m lab.audit --count="$(audit_n)" --break="$(BREAK)" --mix="$(audit_mix)" --stops="$(STOPS)" \
+	  --port-base="$(PORT_BASE)" $(audit_window) $(out)
 else
 export PROMETHEUS_URL
 audit: .venv/installed
-	@exec $(PY) -m audit --window "$(WINDOW)" $(out)
+	@exec $(PY) -m audit --window="$(WINDOW)" $(out)
 endif
 
 which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod

@@ -18,7 +18,7 @@ from audit.ledger import audit
 from audit.prometheus import Prometheus, PrometheusError
 from audit.report import Report
 from settings.values import parse_duration
-from tools.reports import write_report
+from tools.reports import add_out, write_report
 
 Json = dict[str, Any]
 
@@ -28,7 +28,7 @@ URL = "PROMETHEUS_URL"
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make audit", description=__doc__)
     parser.add_argument("--window", default="1h", help="how far back (WINDOW)")
-    parser.add_argument("--out", type=Path, help="folder for audit.json")
+    add_out(parser, "audit.json")
     options = parser.parse_args(arguments)
     try:
         report = _run(options.window, os.environ)
@@ -93,9 +93,7 @@ def finish(out: Path | None, report: Report, *, mode: str) -> int:
     for finding in report.findings:
         print(finding, file=sys.stderr, flush=True)
     content = {"target": "audit", "mode": mode, **report.as_json()}
-    if out is not None:
-        write_report(out / "audit.json", content)
-    return int(content["status"])
+    return int(content["status"]) if out is None else write_report(out / "audit.json", content)
 
 
 def could_not_run(out: Path | None, *findings: str) -> int:

@@ -122,6 +122,8 @@ class Line:
     parts: list[Part] = field(default_factory=list)
     surprises: list[tuple[str, Move]] = field(default_factory=list)
     cause: str | None = None
+    apart_seconds: float = 0.0
+    """Of wire bytes: how much later than the mesh's the vendors' books were read."""
 
     @property
     def most(self) -> int:
@@ -365,6 +367,9 @@ def _wire(
             seen, own = wire.witnessed(row), wire.grounded(row)
             line = Line(row=row, generator=None, mesh=seen, vendor_books=own)
             line.difference = seen - own
+            line.apart_seconds = wire.apart_seconds
+            if line.difference:  # no other cause is found: no surprise
+                line.cause = f"read {line.apart_seconds:.1f} s apart, in traffic"
             line.add(wire.course(row), "mesh", wire.events)
             yield line
 
@@ -495,6 +500,12 @@ class _Comparison:
     def grounded(self, row: Row) -> int:
         """Return the ground's total at the first reads behind the last comparable one."""
         return _total(self.ground, row, self._indices[-1][3]) if self.reads else 0
+
+    @property
+    def apart_seconds(self) -> float:
+        """How long before those of `grounded` the reads of `witnessed` were begun."""
+        last = zip(self.ground, self._indices[-1][3], strict=True)
+        return max(one.reads[index].until for one, index in last) - self.reads[-1].at
 
     def uncompared(self, book: str, whose: str, edge_seconds: float) -> Iterable[Uncompared]:
         """Yield what either side counted long before the first comparable read or behind the last.

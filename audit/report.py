@@ -148,7 +148,7 @@ class Report:
                 f"{_or_dash(line.vendor_books):>16}{line.mesh:>16}"
                 f"{line.explained:>14}{line.unexplained:>13}"
             )
-        found += ["", *self._explanations()]
+        found += [*self._apart(), "", *self._explanations()]
         found.append(
             f"window      {clock(audit.begun)} to {clock(audit.ended)}; in flight "
             f"{audit.in_flight[0]} at its start, {audit.in_flight[1]} at its end"
@@ -158,6 +158,23 @@ class Report:
             f"{audit.explained} explained ({self.share:.4%})"
         )
         return found
+
+    def _apart(self) -> list[str]:
+        """Say why wire bytes that are no finding differ all the same."""
+        lines = [
+            line
+            for line in self.audit.byte_lines
+            if line.apart_seconds and line.difference and not line.unexplained and not line.parts
+        ]
+        if not lines:
+            return []
+        seconds = max(line.apart_seconds for line in lines)
+        share = max(abs(line.difference) / line.most for line in lines)
+        return [
+            f"  wire bytes: the vendors' are read up to {seconds:.1f} s after the mesh's; what",
+            "  open connections carry meanwhile is in theirs alone: "
+            f"here up to {share:.2%}, no difference",
+        ]
 
     def _explanations(self) -> list[str]:
         found = []

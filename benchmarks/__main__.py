@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 
 from benchmarks import (
     generator_cpu,
@@ -23,7 +22,7 @@ from benchmarks import (
 )
 from benchmarks.measure import Measure, table
 from lab.processes import LabError, StopRequested, stop_on_signals
-from tools.reports import write_report
+from tools.reports import add_out, write_report
 
 BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "http-chain": sidecar_cpu.http_chain,
@@ -43,7 +42,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
     parser.add_argument("--only", help=f"one of {', '.join(BENCHMARKS)}")
-    parser.add_argument("--out", type=Path, help="folder for bench.json")
+    add_out(parser, "bench.json")
     options = parser.parse_args(arguments)
     if options.only and options.only not in BENCHMARKS:
         print(f"ONLY: {options.only!r} is unknown; use {', '.join(BENCHMARKS)}", file=sys.stderr)
@@ -63,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status = 1 if any(measure.met is False for measure in measures) else 0
     if options.out:
         report = {"target": "bench", "status": status, "rows": [m.as_json() for m in measures]}
-        write_report(options.out / "bench.json", report)
+        status = write_report(options.out / "bench.json", report)
     return status
 
 

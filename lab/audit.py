@@ -13,7 +13,6 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from audit.__main__ import audited, could_not_run, finish
@@ -24,12 +23,13 @@ from audit.report import Report, Stop
 from lab import breaks
 from lab.envoy import STAND_INS
 from lab.loopback import get_json, get_text
-from lab.plan import MIXES, with_every_fault, with_pause_at_end
+from lab.plan import MIXES, parse_count, with_every_fault, with_pause_at_end
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
+from tools.reports import add_out
 
 MOST_PER_SECOND = 1_200  # of every protocol and fault: what two cores bear with room to spare
 LEAST_PER_SECOND = 500
@@ -145,7 +145,8 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--break", dest="break_", default="", help="range, outcome or drop")
     parser.add_argument("--stops", default="", help=f"parts to stop: {', '.join(STOPS)}")
     parser.add_argument("--mix", default="even", help="what crawlers speak: crawl or even")
-    parser.add_argument("--out", type=Path, help="folder for audit.json")
+    parser.add_argument("--window", default="", help="of a running system only (WINDOW)")
+    add_out(parser, "audit.json")
     parser.add_argument("--port-base", default=str(DEFAULT_BASE))
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args(arguments)
@@ -153,15 +154,24 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace) -> Report:
     started = time.monotonic()
-    if not options.count.isdecimal() or int(options.count) < 1:
-        raise ValueError(f"N: {options.count} is no number of counts; 1000000 is the customary one")
+    if options.window:
+        raise ValueError(
+            f"WINDOW: {options.window!r} looks back in a running system, and none is named; "
+            "add PROMETHEUS_URL=http://127.0.0.1:9090, or leave WINDOW out"
+        )
+    count = parse_count(options.count, customary=1_000_000)
     if options.mix not in MIXES:
         raise ValueError(f"MIX: {options.mix!r} is unknown; use {' or '.join(MIXES)}")
     stops = [name for name in options.stops.split(",") if name]
     for name in stops:
         if name not in STOPS:
             raise ValueError(f"STOPS: {name!r} is unknown; use some of {','.join(STOPS)}")
-    count = int(options.count)
+    least = LEAST_PER_SECOND * (len(stops) + 1)
+    if stops and count < least:
+        raise ValueError(
+            f"N: {count} is too few to stop {','.join(stops)} in the middle of traffic, a second "
+            f"from each other; give {least} or more, or fewer STOPS"
+        )
     broken = breaks.named(options.break_)
     ports = Ports.from_text(options.port_base)
     begun = math.floor(time.time())

@@ -27,14 +27,14 @@ from lab.comparison import (
 )
 from lab.envoy import STAND_INS
 from lab.loopback import get_json
-from lab.plan import MIXES
+from lab.plan import MIXES, parse_count
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
 from lab.steady import RateComparison, RateMeter
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
-from tools.reports import write_report
+from tools.reports import add_out, write_report
 
 Json = dict[str, Any]
 
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(finding, file=sys.stderr, flush=True)
     print(f"attribution: {exact} of {total} exact", flush=True)
     status = 1 if result.findings else 0
-    _write_report(
+    return _ended(
         options.out,
         report
         | {
@@ -155,7 +155,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "findings": result.findings,
         },
     )
-    return status
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -163,18 +162,16 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--count", default="100000", help="counts to make (N)")
     parser.add_argument("--break", dest="break_", default="", help="range, outcome or drop")
     parser.add_argument("--mix", default="crawl", help="what crawlers speak: crawl or even")
-    parser.add_argument("--out", type=Path, help="folder for demo-check.json")
+    add_out(parser, "demo-check.json")
     parser.add_argument("--port-base", default=str(DEFAULT_BASE))
     parser.add_argument("--seed", type=int, default=1)
     return parser.parse_args(arguments)
 
 
 def _run(options: argparse.Namespace) -> Result:
-    if not options.count.isdecimal() or int(options.count) < 1:
-        raise ValueError(f"N: {options.count} is no number of counts; 100000 is the customary one")
+    count = parse_count(options.count, customary=100_000)
     if options.mix not in MIXES:
         raise ValueError(f"MIX: {options.mix!r} is unknown; use {' or '.join(MIXES)}")
-    count = int(options.count)
     broken = breaks.named(options.break_)
     started = time.monotonic()
     with running(
@@ -338,13 +335,12 @@ def _sums(rows: list[Row], name: Callable[[Row], str]) -> Counter[str]:
 def _could_not_run(out: Path | None, report: Json, *findings: str) -> int:
     for finding in findings:
         print(finding, file=sys.stderr)
-    _write_report(out, report | {"status": 2, "findings": list(findings)})
-    return 2
+    return _ended(out, report | {"status": 2, "findings": list(findings)})
 
 
-def _write_report(out: Path | None, report: Json) -> None:
-    if out is not None:
-        write_report(out / "demo-check.json", report)
+def _ended(out: Path | None, report: Json) -> int:
+    """Write the JSON and return the exit code."""
+    return int(report["status"]) if out is None else write_report(out / "demo-check.json", report)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,6 @@ import os
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 
 from dashboards.fleet import TABLE_QUERIES
 from lab import plan
@@ -23,7 +22,7 @@ from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
 from lab.system import FOLDER, ROOT, Lab, running
 from settings.loading import SettingsError
-from tools.reports import write_report
+from tools.reports import add_out, write_report
 
 Table = Mapping[str, Mapping[str, float]]
 """Column key -> vendor -> value."""
@@ -71,7 +70,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(finding, file=sys.stderr)
     if options.out is not None:
         report = {"target": "demo", "status": status, "findings": findings}
-        write_report(options.out / "demo.json", report)
+        status = write_report(options.out / "demo.json", report)
     return status
 
 
@@ -99,7 +98,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--port-base", default=str(DEFAULT_BASE))
     parser.add_argument("--requests-per-second", type=int, default=REQUESTS_PER_SECOND)
-    parser.add_argument("--out", type=Path, help="folder for demo.json")
+    add_out(parser, "demo.json")
     return parser.parse_args(arguments)
 
 

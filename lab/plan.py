@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -27,6 +28,9 @@ MIXES = {
 }
 UNINSPECTED_MIX = {"http": 0.2, "tunnel": 0.2, "tls": 0.2, "socks5": 0.2, "h2c": 0.2}
 """Of a vendor of which nothing is looked into: all of it counts as opaque."""
+
+MOST_COUNTS = 10_000_000
+"""Of a run: hours of traffic, and what a crawler takes for one plan."""
 
 LONGEST_PAUSE_SECONDS = 86_400.0  # of a crawler that has done its counts
 
@@ -67,6 +71,19 @@ QUOTA_DIALECT = {"quota": 0.002, "quota-dialect": 0.02}
 
 # HTML page sizes of real crawls: p10, p25, p50, p75, p90.
 SIZES_BYTES = [[0.1, 6_000], [0.25, 13_000], [0.5, 32_000], [0.75, 71_000], [0.9, 147_000]]
+
+
+def parse_count(text: str, *, customary: int) -> int:
+    """Read how many counts to make.
+
+    Raises:
+        ValueError: with key, value, reason and fix.
+    """
+    if not re.fullmatch(r"0*[1-9][0-9]*", text, re.ASCII):
+        raise ValueError(f"N: {text or 'nothing'} is no number of counts; {customary} is customary")
+    if len(text) > 20 or int(text) > MOST_COUNTS:
+        raise ValueError(f"N: {text[:20]} is above {MOST_COUNTS}; give that, or less")
+    return int(text)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,9 +6,8 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from tools.reports import write_report
+from tools.reports import add_out, write_report
 
 LINTERS = {
     "format": ["ruff", "format", "--check", "."],
@@ -19,7 +18,7 @@ LINTERS = {
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make check", description=__doc__)
-    parser.add_argument("--out", type=Path, help="folder for check.json")
+    add_out(parser, "check.json")
     options = parser.parse_args(arguments)
     codes = {
         name: subprocess.run([sys.executable, "-m", *command], check=False).returncode
@@ -31,7 +30,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(finding, file=sys.stderr)
     if options.out:
         report = {"target": "check", "status": status, "findings": findings}
-        write_report(options.out / "check.json", report)
+        status = write_report(options.out / "check.json", report)
     return status
 
 

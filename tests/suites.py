@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 
 from tests.mesh import networks, versions
 from tools.find import NotFoundError
-from tools.reports import write_report
+from tools.reports import add_out, write_report
 
 TESTS = Path(__file__).parent
 LEVELS = ("lua", "program", "rules", "lab", "mesh")
@@ -60,7 +60,7 @@ def suites() -> dict[str, list[Path]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make test", description=__doc__)
     parser.add_argument("--suite", help=f"one of {', '.join(suites())}")
-    parser.add_argument("--out", type=Path, help="folder for test.json")
+    add_out(parser, "test.json")
     options = parser.parse_args(arguments)
     if options.suite and options.suite not in suites():
         print(f"SUITE: {options.suite!r} is unknown; use {', '.join(suites())}", file=sys.stderr)
@@ -110,7 +110,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "suites": {name: vars(outcome) for name, outcome in outcomes.items()},
             "not_run": left_out,
         }
-        write_report(options.out / "test.json", report)
+        status = write_report(options.out / "test.json", report)
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return status
 

@@ -2,18 +2,55 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+CANNOT_RUN = 2
+FIX = "name a folder that you may write to"
 
-def write_report(file: Path, report: dict[str, Any]) -> None:
-    """Write by rename, so that a reader never meets half a report; a full disk is only told."""
+
+def add_out(parser: argparse.ArgumentParser, name: str) -> None:
+    """Add `--out` to a target's options: the folder for its report `name`.
+
+    One that cannot be written ends the program at once, not after minutes of work.
+    """
+
+    def folder(text: str) -> Path:
+        found = Path(text)
+        try:
+            _require_writable(found, name)
+        except OSError as error:
+            print(f"OUT: cannot be written: {error}; {FIX}", file=sys.stderr)
+            raise SystemExit(CANNOT_RUN) from None
+        return found
+
+    parser.add_argument("--out", type=folder, help=f"folder for {name}")
+
+
+def _require_writable(folder: Path, name: str) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    if (folder / name).is_dir():
+        raise IsADirectoryError(f"{folder / name} is a folder")
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"{}")
+
+
+def write_report(file: Path, report: dict[str, Any]) -> int:
+    """Write by rename, so that a reader never meets half a report.
+
+    Returns the target's exit code: the report's `status`, or 2 where the disk refuses. A program
+    that waits for the report must not take its absence for a success.
+    """
     temporary = file.with_suffix(".tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         temporary.write_text(json.dumps(report, indent=1) + "\n", encoding="utf-8")
         temporary.replace(file)
     except OSError as error:
-        print(f"{file}: cannot be written ({error.strerror})", file=sys.stderr)
+        print(f"OUT: cannot be written: {error}; {FIX}", file=sys.stderr)
+        return CANNOT_RUN
+    return int(report["status"])

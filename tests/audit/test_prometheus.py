@@ -110,6 +110,9 @@ def test_a_bad_answer_is_one_line_without_credentials(server, status, body, head
         ({"PROMETHEUS_URL": f"http://u:{SECRET}@127.0.0.1:1"}, (), "holds credentials"),
         ({"PROMETHEUS_URL": "http://127.0.0.1:1"}, (), "cannot be reached"),
         ({"PROMETHEUS_URL": "http://127.0.0.1:1"}, ("--window", "soon"), "WINDOW: 'soon' is not a"),
+        ({"PROMETHEUS_URL": "http://127.0.0.1:1"}, ("--window=-1h",), "WINDOW: '-1h' is not a"),
+        ({"PROMETHEUS_URL": "http://127.0.0.1:1"}, ("--window=",), "WINDOW: '' is not a"),
+        ({"PROMETHEUS_URL": "http://127.0.0.1:1"}, ("--window=0s",), "WINDOW: '0s' is no time"),
         (
             {
                 "PROMETHEUS_URL": "http://127.0.0.1:1",

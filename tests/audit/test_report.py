@@ -307,9 +307,9 @@ WIRE = (
 )
 
 
-def with_bytes(history):
+def with_bytes(history, *, until=50):
     """A kilobyte a second that both ends of a connection saw."""
-    for at in range(1, 50):
+    for at in range(1, until):
         for process, metric, labels in WIRE:
             history.bookings.append(Booking(process, at + 0.5, metric, labels, amount=1000))
     return history
@@ -375,3 +375,28 @@ def test_what_one_row_has_too_many_is_not_every_others_loss():
 
 
 SEEN = ("http", "success")
+
+
+def test_wire_bytes_of_open_connections_are_put_down_to_the_time_between_two_reads():
+    """The vendors' column is read later, and traffic goes on: said, and no finding."""
+    found = report(with_bytes(History(), until=61))
+    assert found.findings == []
+    [line] = found.audit.byte_lines
+    assert line.difference < 0
+    assert line.cause == f"read {line.apart_seconds:.1f} s apart, in traffic"
+    [first, second] = [text for text in found.lines() if text.startswith("  ")][-2:]
+    share = -line.difference / line.vendor_books
+    assert f"read up to {line.apart_seconds:.1f} s after the mesh's" in first
+    assert f"up to {share:.2%}, no difference" in second
+    [row] = found.as_json()["bytes"]
+    assert row["cause"] == line.cause
+
+
+def test_wire_bytes_that_are_equal_are_not_talked_about():
+    """Traffic that has ended leaves nothing to say."""
+    quiet = History(bookings=[])
+    for process, metric, labels in WIRE:
+        quiet.bookings.append(Booking(process, 5.0, metric, labels, amount=1000))
+    found = report(quiet)
+    assert [line.difference for line in found.audit.byte_lines] == [0]
+    assert not [line for line in found.lines() if "wire bytes:" in line]

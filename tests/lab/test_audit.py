@@ -145,7 +145,20 @@ def test_what_is_broken_behind_the_generators_back_is_named(ports, tmp_path, mon
             "envoy,generator,generator-kill,vendor,prometheus",
         ),
         (("--break", "typo"), "BREAK: 'typo' is unknown; use range, outcome or drop"),
-        (("--count", "0"), "N: 0 is no number of counts; 1000000 is the customary one"),
+        (("--count", "0"), "N: 0 is no number of counts; 1000000 is customary"),
+        (("--count=-5",), "N: -5 is no number of counts; 1000000 is customary"),
+        (("--count", "many"), "N: many is no number of counts; 1000000 is customary"),
+        (("--count", "10000001"), "N: 10000001 is above 10000000; give that, or less"),
+        (
+            ("--count", "1499", "--stops", "envoy,vendor"),
+            "N: 1499 is too few to stop envoy,vendor in the middle of traffic, a second from each "
+            "other; give 1500 or more, or fewer STOPS",
+        ),
+        (
+            ("--window=-1h",),
+            "WINDOW: '-1h' looks back in a running system, and none is named; add "
+            "PROMETHEUS_URL=http://127.0.0.1:9090, or leave WINDOW out",
+        ),
         (("--mix", "odd"), "MIX: 'odd' is unknown; use crawl or even"),
     ],
 )

@@ -28,7 +28,7 @@ import yaml
 
 from tests.rules.promql import alerts, group_of, metric_names, record_groups
 from tools.find import NotFoundError, find
-from tools.reports import write_report
+from tools.reports import add_out, write_report
 
 HERE = Path(__file__).parent
 TESTS = HERE / "alerts"
@@ -200,7 +200,7 @@ def survivors(promtool: Path, mutants: Sequence[Mutant]) -> list[Mutant]:
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make mutate", description=__doc__)
     parser.add_argument("--only", help="one alert")
-    parser.add_argument("--out", type=Path, help="folder for mutate.json")
+    add_out(parser, "mutate.json")
     options = parser.parse_args(arguments)
     chosen = [rule for rule in alerts() if options.only in (None, "", rule["alert"])]
     if not chosen:
@@ -228,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             {"alert": m.alert, "kind": m.kind, "change": m.change, "survived": m in survived}
             for m in mutants
         ]
-        write_report(
+        status = write_report(
             options.out / "mutate.json", {"target": "mutate", "status": status, "rows": rows}
         )
     return status

@@ -162,11 +162,23 @@ def test_files_that_run_out_are_told_with_what_helps(vendors: Any) -> None:
     )
 
 
-def test_run_that_reaches_nobody_ends(vendors: Any, run_program: Any) -> None:
-    """Soon, with exit code 2 and the reason, and not after as many pauses as counts."""
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--count", "1000"),
+        ("--count", "3"),  # done before it would be ended
+        ("--count", "100000", "--rate", "50"),
+        ("--count", "3", "--rate", "50"),
+        ("--seconds", "1", "--rate", "50"),
+        ("--seconds", "600", "--rate", "50"),
+    ],
+)
+def test_run_that_reaches_nobody_ends(vendors: Any, run_program: Any, options: Any) -> None:
+    """Soon, with exit code 2 and the reason, and not after as many pauses as counts; at a rate
+    too."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = f"gone=127.0.0.1:{listener.getsockname()[1]}"
-    done = run_program("crawler", "--vendor", place, "--count", "1000")
+    done = run_program("crawler", "--vendor", place, *options)
     assert (done.returncode, done.stderr) == (2, "")
     notes = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if "note " in line]
     assert notes[0].startswith("nobody could be reached: ended after ")

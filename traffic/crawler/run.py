@@ -32,6 +32,7 @@ from traffic.crawler.outcomes import (
     unexpected_reason,
     visible_outcome,
 )
+from traffic.crawler.pace import Pace
 from traffic.crawler.plan import Plan
 from traffic.crawler.slots import HostSlots, RefusalPause, first_of, listed
 from traffic.crawler.socks5 import socks_steps
@@ -97,6 +98,7 @@ class Crawler:
         It has `drain_seconds` for that, less if `at_once` is set.
         """
         self._loop = asyncio.get_running_loop()
+        self._pace = Pace(self._loop)
         # What dealing prepares is done before the first start is due.
         self._cards = itertools.chain([next(self._cards)], self._cards)
         self._first_start = self._loop.time()
@@ -107,6 +109,7 @@ class Crawler:
         stopped = not all(worker.done() for worker in workers)
         timed_out = self._loop.time() >= self._end
         self._stopping = True
+        self._pace.stop()
         for task in self._napping:
             task.cancel()
         for connection in self._held:
@@ -123,18 +126,21 @@ class Crawler:
         self.books.ended_seconds = time.time()
         done = timed_out or self.books.requests == self.plan.count
         self.books.partial = stopped and self._bounded and not done
+        if not stopped and self.books.trouble and not self._refusals.ever_connected:
+            self.books.nobody = True  # a run too short to be ended for it
         for worker in workers:
             if worker.done() and not worker.cancelled():
                 worker.result()  # raises where this program has a defect
 
     async def _work(self) -> None:
-        loop, slots, think = self._loop, self._slots, self.plan.think_seconds
+        loop, pace, slots = self._loop, self._pace, self._slots
+        think = self.plan.think_seconds
         for card in self._cards:
             due = next(self._dues, None) if self._dues else 0.0
             if due is None:
                 return
-            if self._dues:
-                await self._nap(self._first_start + due - loop.time())
+            if self._dues and (at := self._first_start + due) > loop.time():
+                await pace.until(at)
             if slots and (turn := slots.take(card.host)):
                 with listed(self._napping):
                     await turn
@@ -142,6 +148,8 @@ class Crawler:
                 due = await self._next_day(due)
             if not self._dues:
                 await self._wait_for_anybody()
+            elif self._refusals.nobody:
+                self._end_where_nobody_is()
             now = loop.time()
             late = due is None or (not self._dues and now >= self._end) or self.books.nobody
             if not self._stopping and not late:
@@ -152,7 +160,7 @@ class Crawler:
                 await self._carry_out(card)
             if slots:
                 slots.give(card.host)
-            if self._stopping or late:
+            if self._stopping or late or self.books.nobody:
                 return
             if think:
                 seconds = think.draw(self._think_chance)
@@ -161,12 +169,17 @@ class Crawler:
     async def _wait_for_anybody(self) -> None:
         """Pause while every connection is refused. A bounded run where none ever was had ends."""
         while (seconds := self._refusals.wait(self._loop.time())) and not self._stopping:
-            passed = self._loop.time() - self._first_start
-            if self._bounded and not self._refusals.ever_connected and passed > NOBODY_SECONDS:
-                self.books.nobody = True
+            self._end_where_nobody_is()
             if self.books.nobody or self._loop.time() >= self._end:
                 return
             await self._nap(min(seconds, self._end - self._loop.time()))
+
+    def _end_where_nobody_is(self) -> None:
+        """End a bounded run that has been refused long enough, and was never let in."""
+        passed = self._loop.time() - self._first_start
+        if self._bounded and not self._refusals.ever_connected and passed > NOBODY_SECONDS:
+            self.books.nobody = True
+            self._pace.stop()
 
     async def _next_day(self, due: float) -> float | None:
         """Wait for a new budget; then the next due start, and none for those missed meanwhile.

@@ -30,6 +30,11 @@ class RefusalPause:
     def refused(self) -> None:
         self._row += 1
 
+    @property
+    def nobody(self) -> bool:
+        """Whether there never was a connection, and enough were refused to say so."""
+        return not self.ever_connected and self._row >= self._most
+
     def wait(self, now: float) -> float:
         """Seconds until a start may try again; 0 takes this turn."""
         if self._row < self._most:
