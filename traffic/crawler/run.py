@@ -126,8 +126,6 @@ class Crawler:
         self.books.ended_seconds = time.time()
         done = timed_out or self.books.requests == self.plan.count
         self.books.partial = stopped and self._bounded and not done
-        if not stopped and self.books.trouble and not self._refusals.ever_connected:
-            self.books.nobody = True  # a run too short to be ended for it
         for worker in workers:
             if worker.done() and not worker.cancelled():
                 worker.result()  # raises where this program has a defect
