@@ -28,7 +28,7 @@ def native_histogram_rules(buckets: Sequence[int]) -> dict[str, Any]:
                         "record": HISTOGRAMS,
                         "expr": "sum by (proxy_vendor, proxy_visibility) "
                         f'(rate(istio_{SETUP_METRIC}{{proxy_vendor!=""}}[5m])) '
-                        f"* on (cluster) group_left () {SIDECARS_PER_HISTOGRAM}",
+                        f'* on () group_left () {SIDECARS_PER_HISTOGRAM}{{cluster=""}}',
                     },
                     *(_bucket(str(float(bound)), str(bound)) for bound in buckets),
                     _bucket("+Inf", "+Inf"),
