@@ -93,7 +93,7 @@ def lab_envoy(
                     "socket_address": {"address": "127.0.0.1", "port_value": ports.envoy_admin}
                 }
             },
-            # Envoy merges histograms as often; at its 5 s a short window has none, then all at once.
+            # Envoy merges histograms as often; at its 5 s a short window has none of them, or all.
             "stats_flush_interval": "1s",
             "static_resources": {"listeners": [listener], "clusters": clusters},
             "stats_config": {

@@ -19,7 +19,6 @@ DRILL_FACTOR = 60
 LEAST_WAIT_SECONDS = 4
 """Of a rule's `for`: the shortest shipped, 1m, is four scrapes, and one late scrape is no fault."""
 
-_LEAST_MILLISECONDS = LEAST_WAIT_SECONDS * 1000
 _WAITS = ("for:", "keep_firing_for:")
 _UNIT_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _TIME = r"\d+[smhd]"
@@ -41,6 +40,11 @@ def shortened(time: str, factor: int) -> str:
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
 
+def at_least(time: str) -> str:
+    """Return the time, or LEAST_WAIT_SECONDS if that is longer."""
+    return time if _milliseconds(time) >= LEAST_WAIT_SECONDS * 1000 else f"{LEAST_WAIT_SECONDS}s"
+
+
 def shortened_rules(text: str, factor: int) -> str:
     """Return the text of a rule file, every time in it divided."""
 
@@ -48,8 +52,7 @@ def shortened_rules(text: str, factor: int) -> str:
         if found["predict"]:
             return f"{found['predict']}{int(found['seconds']) / factor:g}"
         head, time = found["head"], shortened(found["time"], factor)
-        too_short = head.lstrip().startswith(_WAITS) and _milliseconds(time) < _LEAST_MILLISECONDS
-        return head + (f"{LEAST_WAIT_SECONDS}s" if too_short else time)
+        return head + (at_least(time) if head.lstrip().startswith(_WAITS) else time)
 
     return _PLACES.sub(divided, text)
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.alerting.config import START_DELAY
 from components.attribution.render import envoy_filters
 from components.attribution.stats import proxy_stats_matcher
 from lab import loopback, plan
@@ -20,7 +21,7 @@ from lab.envoy import LabEnvoy, lab_envoy
 from lab.ports import Ports
 from lab.processes import Children, LabError, children, require_free
 from lab.prometheus import lab_alertmanager_files, lab_prometheus_files
-from lab.shortening import DEMO_FACTOR, shortened
+from lab.shortening import DEMO_FACTOR, at_least, shortened
 from settings.loading import load_stack_file
 from settings.model import StackSettings
 from tools.find import find
@@ -304,6 +305,7 @@ def _start_alertmanager(family: Children, ports: Ports, folder: Path, factor: in
             f"--web.listen-address=127.0.0.1:{ports.alertmanager}",
             f"--storage.path={folder / 'alertmanager-data'}",
             "--cluster.listen-address=",  # alone
+            f"--dispatch.start-delay={at_least(shortened(START_DELAY, factor))}",
         ],
         log=folder / "alertmanager.log",
     )
