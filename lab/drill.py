@@ -25,7 +25,7 @@ from lab.receiver import FIRING, HEARTBEAT_LOST, RESOLVED, Notice, Receiver, lis
 from lab.shortening import DRILL_FACTOR, stand_in
 from lab.system import FOLDER, running
 from settings.loading import SettingsError
-from tools.reports import write_report
+from tools.reports import add_out, write_report
 
 Json = dict[str, Any]
 
@@ -253,7 +253,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             "drills": [outcome.as_json() for outcome in outcomes],
             "findings": findings,
         }
-        write_report(options.out / "drill.json", report)
+        return write_report(options.out / "drill.json", report)
     return status
 
 
@@ -305,7 +305,7 @@ def staged(ports: Ports, folder: Path, tell: Callable[[str], None]) -> Iterator[
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make drill", description=__doc__)
     parser.add_argument("--name", default="", help="a drill, or all; none lists them")
-    parser.add_argument("--out", type=Path, help="folder for drill.json")
+    add_out(parser, "drill.json")
     parser.add_argument("--port-base", default=str(DEFAULT_BASE))
     return parser.parse_args(arguments)
 
