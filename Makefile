@@ -12,12 +12,13 @@ MIX ?= crawl
 PORT_BASE ?= 3100
 SUITE ?=
 ONLY ?=
+NAME ?=
 STOPS ?=
 WINDOW ?= 1h
 PROMETHEUS_URL ?=
 out := $(if $(OUT),--out="$(OUT)")
 
-.PHONY: help setup demo demo-check audit which render test mutate check format bench docs clean
+.PHONY: help setup demo demo-check drill audit which render test mutate check format bench docs clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -37,6 +38,15 @@ demo: setup ## The whole system here until Ctrl-C, with a live table. PORT_BASE=
 
 demo-check: setup ## Generator, vendors and mesh must agree. N= BREAK=range|outcome|drop MIX=even
 	@exec $(PY) -m lab.check --count="$(N)" --break="$(BREAK)" --mix="$(MIX)" --port-base="$(PORT_BASE)" $(out)
+
+ifeq ($(NAME),)
+drill: .venv/installed ## Break the lab, see the alert come and go. NAME=a,b|all; without, the list
+	@exec $(PY) -m lab.drill $(out)
+else
+drill: setup
+	@$(PY) -m tools.find alertmanager >/dev/null
+	@exec $(PY) -m lab.drill --name "$(NAME)" --port-base $(PORT_BASE) $(out)
+endif
 
 # A million counts of every protocol, unless told otherwise.
 audit_n = $(if $(filter file,$(origin N)),1000000,$(N))

@@ -93,6 +93,8 @@ def lab_envoy(
                     "socket_address": {"address": "127.0.0.1", "port_value": ports.envoy_admin}
                 }
             },
+            # Envoy merges histograms as often; at its 5 s a short window has none of them, or all.
+            "stats_flush_interval": "1s",
             "static_resources": {"listeners": [listener], "clusters": clusters},
             "stats_config": {
                 "use_all_default_tags": False,

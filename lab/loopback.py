@@ -30,6 +30,17 @@ def get_json(url: str) -> Any:
         raise LabError(f"{url}: {error}") from None
 
 
+def send(method: str, url: str, content: Any = None) -> None:
+    """Send JSON to `url`; errors as `get_json`."""
+    body = None if content is None else json.dumps(content).encode()
+    request = urllib.request.Request(url, data=body, method=method)
+    try:
+        with _OPENER.open(request, timeout=TIMEOUT_SECONDS):
+            return
+    except (OSError, http.client.HTTPException) as error:
+        raise LabError(f"{method} {url}: {error}") from None
+
+
 def get_text(url: str) -> str:
     """Return the text at `url`; errors as `get_json`."""
     try:

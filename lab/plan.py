@@ -197,12 +197,17 @@ def vendor_plan(where: Sequence[Endpoint], ports: Ports, patience_seconds: int) 
         }
         for endpoint in where
     ]
+    strangers = [address for address, _ in outside_sockets(where, ports)]
     outside = [
         {"vendor": "outside", "address": address, "port": ports.outside_upstream}
-        for address, _ in outside_sockets(where, ports)
+        for address in strangers
+    ]
+    # Whoever lost its name is served as before: to the vendor it is the same customer.
+    nameless = [
+        one | {"port": ports.outside_upstream} for one in listen if one["address"] not in strangers
     ]
     return {
-        "listen": [*listen, *outside],
+        "listen": [*listen, *outside, *nameless],
         "control_host": "127.0.0.1",
         "control_port": ports.vendor_control,
         "slow_seconds": patience_seconds + 2,

@@ -74,3 +74,30 @@ class Ports:
     @property
     def prometheus(self) -> int:
         return self.base + 90
+
+    @property
+    def other_prometheus(self) -> int:
+        """The second replica's, in drills."""
+        return self.base + 91
+
+    @property
+    def alertmanager(self) -> int:
+        return self.base + 92
+
+    @property
+    def receiver(self) -> int:
+        """Whom Alertmanager tells."""
+        return self.base + 93
+
+    @property
+    def istiod(self) -> int:
+        """A page in its place, like the next two."""
+        return self.base + 94
+
+    @property
+    def grafana(self) -> int:
+        return self.base + 95
+
+    @property
+    def second_sidecar(self) -> int:
+        return self.base + 96

@@ -1,32 +1,46 @@
-"""The laptop's Prometheus: the shipped scrape configuration and rules, with static targets."""
+"""The laptop's Prometheus and Alertmanager: the shipped configuration and rules, static targets."""
 
 from __future__ import annotations
 
 import json
-import re
+from dataclasses import replace
 from pathlib import Path
 
-from components.attribution.standalone import STAT_SCOPE
-from components.metrics.config import StaticTargets, prometheus_config
+from components.alerting.config import CREDENTIALS, alertmanager_config
+from components.attribution.standalone import STAT_SCOPE, WORKLOAD_TAGS
+from components.metrics.config import LOAD_GENERATOR_APP, StaticTargets, prometheus_config
 from components.metrics.stack_rules import stack_rules
+from lab import receiver
 from lab.ports import Ports
+from lab.shortening import DEMO_FACTOR, shortened_alertmanager, shortened_rules, stand_in
 from settings.checks import SIMULATED_NAMESPACE
-from settings.model import StackSettings
+from settings.model import Alertmanager, Receiver, StackSettings
 
 RULES = Path(__file__).parents[1] / "rules"
-RATE_WINDOW_SECONDS = 15
-"""What the rules' five minutes are in the lab: nobody watches a demo for five minutes."""
+RATE_WINDOW_SECONDS = 300 // DEMO_FACTOR
+"""What the rules' five minutes are in the demo and the checks."""
 
-WINDOW_STAND_IN = f"rates over 5m -> over {RATE_WINDOW_SECONDS}s, under the same names"
+WINDOW_STAND_IN = stand_in(DEMO_FACTOR)
+
+THRESHOLDS = "rules/thresholds.yml"
 
 
 def lab_prometheus_files(
-    settings: StackSettings, ports: Ports, scrape_milliseconds: int | None = None
+    settings: StackSettings,
+    ports: Ports,
+    scrape_milliseconds: int | None = None,
+    *,
+    factor: int = DEMO_FACTOR,
+    watched: bool = False,
 ) -> dict[str, str]:
     """Return Prometheus' files by name, its configuration first.
 
     JSON is YAML: the rules stay text, so that what is read is what is shipped.
-    `scrape_milliseconds` go above the stack's `scrapeInterval`, which knows whole seconds.
+
+    Args:
+        scrape_milliseconds: go above the stack's `scrapeInterval`, which knows whole seconds.
+        factor: divides every time of the rules.
+        watched: with a second replica, Alertmanager, and the pages of `lab/pages.py`.
     """
     config = prometheus_config(
         cluster=settings.cluster,
@@ -35,36 +49,39 @@ def lab_prometheus_files(
         monitoring_namespace="monitoring",
         istio_namespace=settings.istio.root_namespace,
         simulated_vendors_namespace=SIMULATED_NAMESPACE,
-        targets=StaticTargets(
-            sidecars=(f"127.0.0.1:{ports.envoy_admin}",),
-            prometheus=(f"127.0.0.1:{ports.prometheus}",),
-            load_generator=(f"127.0.0.1:{ports.crawler_metrics}",),
-            simulated_vendors=(f"127.0.0.1:{ports.vendor_control}",),
-        ),
+        targets=_targets(ports, watched=watched),
         rule_files=("rules/*.yml",),
         native_histograms=settings.telemetry.native_histograms,
         histograms_from_one_in=settings.telemetry.histograms_from_one_in,
     )
     sidecars = next(job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
-    # Before all shipped relabelling: the stand-in for istio.stats has a prefix of its own.
-    sidecars["metric_relabel_configs"].insert(
-        0,
+    # Before all shipped relabelling: the stand-in for istio.stats has a prefix of its own, and
+    # Istio would name the workload.
+    sidecars["metric_relabel_configs"][:0] = [
         {
             "source_labels": ["__name__"],
             "regex": f"envoy_{STAT_SCOPE}_(.+)",
             "target_label": "__name__",
             "replacement": "$1",
         },
-    )
+        {
+            "source_labels": ["source_workload"],
+            "regex": WORKLOAD_TAGS["source_workload"],
+            "target_label": "source_workload",
+            "replacement": LOAD_GENERATOR_APP,
+        },
+    ]
     if scrape_milliseconds is not None:
         config["global"] |= dict.fromkeys(
             ("scrape_interval", "scrape_timeout"), f"{scrape_milliseconds}ms"
         )
     rules = {
-        f"rules/{file.name}": _shorten(file.read_text()) for file in sorted(RULES.glob("*.yml"))
+        f"rules/{file.name}": shortened_rules(file.read_text(encoding="utf-8"), factor)
+        for file in sorted(RULES.glob("*.yml"))
     }
     own = {
-        f"rules/{name}": _shorten(json.dumps(one)) for name, one in stack_rules(settings).items()
+        f"rules/{name}": shortened_rules(json.dumps(one), factor)
+        for name, one in stack_rules(settings).items()
     }
     return {
         "prometheus.yml": json.dumps(config, indent=1),
@@ -73,5 +90,42 @@ def lab_prometheus_files(
     }
 
 
-def _shorten(rules: str) -> str:
-    return re.sub(r"\[5m\]", f"[{RATE_WINDOW_SECONDS}s]", rules)
+def lab_alertmanager_files(ports: Ports, folder: Path, factor: int) -> dict[str, str]:
+    """Return Alertmanager's files by name, its configuration first; they will be in `folder`.
+
+    The shipped routes, told to webhooks of the lab: /page, /ticket and /heartbeat.
+    """
+    told = {name: Receiver(name=name, kind="webhook") for name in receiver.RECEIVERS}
+    settings = Alertmanager(
+        receivers=tuple(told.values()),
+        page=(told["page"].name,),
+        ticket=(told["ticket"].name,),
+        heartbeat=(told["heartbeat"].name,),
+    )
+    config = json.dumps(shortened_alertmanager(alertmanager_config(settings), factor), indent=1)
+    return {
+        "alertmanager.yml": config.replace(CREDENTIALS, str(folder)),
+        **{name: f"http://127.0.0.1:{ports.receiver}/{name}" for name in told},
+    }
+
+
+def _targets(ports: Ports, *, watched: bool) -> StaticTargets:
+    def here(*listening: int) -> tuple[str, ...]:
+        return tuple(f"127.0.0.1:{port}" for port in listening)
+
+    always = StaticTargets(
+        sidecars=here(ports.envoy_admin),
+        prometheus=here(ports.prometheus),
+        load_generator=here(ports.crawler_metrics),
+        simulated_vendors=here(ports.vendor_control),
+    )
+    if not watched:
+        return always
+    return replace(
+        always,
+        sidecars=here(ports.envoy_admin, ports.second_sidecar),
+        prometheus=here(ports.prometheus, ports.other_prometheus),
+        alertmanager=here(ports.alertmanager),
+        istiod=here(ports.istiod),
+        grafana=here(ports.grafana),
+    )

@@ -13,13 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.alerting.config import START_DELAY
 from components.attribution.render import envoy_filters
 from components.attribution.stats import proxy_stats_matcher
 from lab import loopback, plan
 from lab.envoy import LabEnvoy, lab_envoy
 from lab.ports import Ports
 from lab.processes import Children, LabError, children, require_free
-from lab.prometheus import lab_prometheus_files
+from lab.prometheus import lab_alertmanager_files, lab_prometheus_files
+from lab.shortening import DEMO_FACTOR, at_least, shortened
 from settings.loading import load_stack_file
 from settings.model import StackSettings
 from tools.find import find
@@ -37,6 +39,13 @@ SETTLE_SECONDS = 30.0
 # Whoever reads a log, label or process list of the lab and finds this has found a leak.
 CREDENTIALS = "crawler:lab-password"
 
+# Prometheus' own defaults, which the shipped pods keep: `prometheus --help`.
+RULE_TIMES = {
+    "--rules.alert.resend-delay": "1m",
+    "--rules.alert.for-grace-period": "10m",
+    "--rules.alert.for-outage-tolerance": "1h",
+}
+
 Json = dict[str, Any]
 Change = Callable[[StackSettings], StackSettings]
 
@@ -50,6 +59,8 @@ class Lab:
     endpoints: tuple[plan.Endpoint, ...]
     folder: Path
     family: Children
+    is_watched: bool = False
+    """Whether two Prometheus and an Alertmanager watch it, as in production."""
 
     @property
     def envoy_url(self) -> str:
@@ -58,6 +69,16 @@ class Lab:
     @property
     def prometheus_url(self) -> str:
         return f"http://127.0.0.1:{self.ports.prometheus}"
+
+    @property
+    def prometheus_urls(self) -> dict[str, str]:
+        """Where each replica is, by the name of its process."""
+        replicas = _replicas(self.ports, watched=self.is_watched)
+        return {name: f"http://127.0.0.1:{port}" for name, port in replicas.items()}
+
+    @property
+    def alertmanager_url(self) -> str:
+        return f"http://127.0.0.1:{self.ports.alertmanager}"
 
     @property
     def crawler_url(self) -> str:
@@ -73,7 +94,8 @@ class Lab:
         return {
             "vendors": f"{self.vendor_url}/healthz",
             "envoy": f"{self.envoy_url}/ready",
-            "prometheus": f"{self.prometheus_url}/-/ready",
+            **{name: f"{url}/-/ready" for name, url in self.prometheus_urls.items()},
+            **({"alertmanager": f"{self.alertmanager_url}/-/ready"} if self.is_watched else {}),
         }
 
     def restart(self, part: str, number: signal.Signals, pause_seconds: float) -> None:
@@ -192,6 +214,8 @@ def running(
     say: Callable[[str], None],
     behind_the_generator: Change | None = None,
     scrape_milliseconds: int | None = None,
+    factor: int = DEMO_FACTOR,
+    watched: bool = False,
 ) -> Iterator[Lab]:
     """Run all but the crawler for the length of the block.
 
@@ -201,6 +225,9 @@ def running(
         say: told of each step.
         behind_the_generator: a change of the settings that Envoy gets and the crawler does not.
         scrape_milliseconds: Prometheus' interval; None for the stack's.
+        factor: divides every time of rules and alerts.
+        watched: with a second Prometheus and an Alertmanager. What they tell and scrape beside
+            the lab is the caller's (`lab/receiver.py`, `lab/pages.py`).
 
     Raises:
         LabError: a port is taken, a program is missing, or a part died.
@@ -209,35 +236,79 @@ def running(
     meshed = behind_the_generator(settings) if behind_the_generator else settings
     where = plan.endpoints(settings.vendors, ports)
     _program("envoy")  # missing, it is told before anything starts
-    prometheus = _program("prometheus")
+    for program in ("prometheus", *(["alertmanager"] if watched else [])):
+        _program(program)
     require_free(_sockets(settings, where, ports))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
     with children() as family:
-        lab = Lab(settings=settings, ports=ports, endpoints=where, folder=folder, family=family)
+        lab = Lab(
+            settings=settings,
+            ports=ports,
+            endpoints=where,
+            folder=folder,
+            family=family,
+            is_watched=watched,
+        )
         start_vendors(family, where, ports, settings.telemetry.patience, folder)
         addresses = plan.listening_addresses(where)
         start_envoy(family, rendered_envoy(meshed, addresses, ports, folder), folder)
-        files = lab_prometheus_files(settings, ports, scrape_milliseconds)
-        config_file = _write_files(folder / "prometheus", files)
-        family.start(
-            "prometheus",
-            [
-                *(str(prometheus), f"--config.file={config_file}"),
-                f"--web.listen-address=127.0.0.1:{ports.prometheus}",
-                f"--storage.tsdb.path={folder / 'data'}",
-                "--log.level=warn",
-                # Else 5 s pass at each start before anything is scraped.
-                "--scrape.discovery-reload-interval=100ms",
-            ],
-            log=folder / "prometheus.log",
-            environment={"POD_NAME": "prometheus-0"},
+        files = lab_prometheus_files(
+            settings, ports, scrape_milliseconds, factor=factor, watched=watched
         )
+        for name, port in _replicas(ports, watched=watched).items():
+            _start_prometheus(family, name, port, files, folder, factor)
+        if watched:
+            _start_alertmanager(family, ports, folder, factor)
         for name, url in lab.ready_urls.items():
             wait_until_ready(family, name, url)
-            say(f"{name:<12}{url.rsplit('/', 1)[0].removesuffix('/-')}")
+            say(f"{name:<13}{url.rsplit('/', 1)[0].removesuffix('/-')}")
         yield lab
+
+
+def _replicas(ports: Ports, *, watched: bool) -> dict[str, int]:
+    if not watched:
+        return {"prometheus": ports.prometheus}
+    return {"prometheus-0": ports.prometheus, "prometheus-1": ports.other_prometheus}
+
+
+def _start_prometheus(
+    family: Children, name: str, port: int, files: dict[str, str], folder: Path, factor: int
+) -> None:
+    """Each replica has files of its own, as each pod has its mount: in `folder`, by its name."""
+    config_file = _write_files(folder / name, files)
+    family.start(
+        name,
+        [
+            *(str(_program("prometheus")), f"--config.file={config_file}"),
+            f"--web.listen-address=127.0.0.1:{port}",
+            f"--storage.tsdb.path={folder / f'{name}-data'}",
+            "--log.level=warn",
+            # Else 5 s pass at each start before anything is scraped.
+            "--scrape.discovery-reload-interval=100ms",
+            *("--config.auto-reload", "--config.auto-reload-interval=1s"),
+            *(f"{flag}={shortened(time, factor)}" for flag, time in RULE_TIMES.items()),
+        ],
+        log=folder / f"{name}.log",
+        environment={"POD_NAME": name if name[-1].isdecimal() else "prometheus-0"},
+    )
+
+
+def _start_alertmanager(family: Children, ports: Ports, folder: Path, factor: int) -> None:
+    files = lab_alertmanager_files(ports, folder / "alertmanager", factor)
+    family.start(
+        "alertmanager",
+        [
+            *(str(_program("alertmanager")), "--log.level=warn"),
+            f"--config.file={_write_files(folder / 'alertmanager', files)}",
+            f"--web.listen-address=127.0.0.1:{ports.alertmanager}",
+            f"--storage.path={folder / 'alertmanager-data'}",
+            "--cluster.listen-address=",  # alone
+            f"--dispatch.start-delay={at_least(shortened(START_DELAY, factor))}",
+        ],
+        log=folder / "alertmanager.log",
+    )
 
 
 def rendered_envoy(
@@ -266,7 +337,7 @@ def rendered_envoy(
 
 def start_envoy(family: Children, rendered: LabEnvoy, folder: Path) -> int:
     """Write what was rendered for `folder`, run it on one worker; return its process number."""
-    (folder / EXTENSIONS).mkdir()
+    (folder / EXTENSIONS).mkdir(parents=True)
     for name, response in rendered.extensions.items():
         _write_json(folder / EXTENSIONS / name, response)
     config = _write_json(folder / "envoy.json", rendered.bootstrap)
@@ -310,7 +381,7 @@ def _sockets(
     return [
         *(("127.0.0.1", port) for port in local),
         *((one.address, ports.upstream_of(one.port)) for one in where),
-        *((address, ports.outside_upstream) for address, _ in plan.outside_sockets(where, ports)),
+        *((address, ports.outside_upstream) for address in plan.listening_addresses(where)),
         *plan.envoy_sockets(settings.vendors, plan.listening_addresses(where), ports),
     ]
 

@@ -34,7 +34,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
 
-from components.alerting.config import CREDENTIALS, alertmanager_config
+from components.alerting.config import CREDENTIALS, START_DELAY, alertmanager_config
 from components.basic_auth import PASSWORD_FILE, WEB_FILE, basic_auth_secret
 from components.labels import labels, selector
 from components.metrics.config import ALERTMANAGER_APP, ALERTMANAGER_PORT, BasicAuth
@@ -255,6 +255,7 @@ def arguments(alertmanager: Alertmanager) -> list[str]:
         f"--web.config.file={AUTH}/{WEB_FILE}",
         "--storage.path=/alertmanager",
         f"--data.retention={format_duration_in_hours(alertmanager.retention)}",
+        f"--dispatch.start-delay={START_DELAY}",
         f"--cluster.listen-address={'' if alone else f'0.0.0.0:{GOSSIP_PORT}'}",
         *(() if alone else (f"--cluster.advertise-address=$(POD_IP):{GOSSIP_PORT}",)),
         *(() if alone else (f"--cluster.peer={peer}" for peer in peers)),

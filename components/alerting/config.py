@@ -49,6 +49,10 @@ INHIBITIONS: tuple[tuple[str, list[str], list[str]], ...] = (
     ('alertname="IstiodDown"', ["IstiodConfigRejected"], ["cluster"]),
 )
 
+# After a start nothing is told until Prometheus has sent all that fires, which it does every minute
+# and a scrape: else the first alerts to come are told before the one that silences them.
+START_DELAY = "90s"
+
 _TITLE = "{{ .CommonLabels.cluster }}: {{ (index .Alerts 0).Annotations.summary }}"
 _TEXT = (
     '{{ range .Alerts }}{{ if eq .Status "resolved" }}Over: {{ end }}{{ .Annotations.summary }}\n'

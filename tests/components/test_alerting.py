@@ -8,7 +8,13 @@ from typing import Any
 import pytest
 
 from components.alerting.component import arguments
-from components.alerting.config import CREDENTIALS, INHIBITIONS, NOBODY, alertmanager_config
+from components.alerting.config import (
+    CREDENTIALS,
+    INHIBITIONS,
+    NOBODY,
+    START_DELAY,
+    alertmanager_config,
+)
 from components.texts import yaml_text
 from settings.loading import settings_of_pulumi_config
 from settings.model import Alertmanager, StackSettings
@@ -142,3 +148,4 @@ def test_one_alone_listens_for_nobody():
     assert "--cluster.listen-address=" in arguments(Alertmanager())
     assert not any("cluster.peer" in argument for argument in arguments(Alertmanager()))
     assert "--data.retention=120h" in arguments(Alertmanager())
+    assert f"--dispatch.start-delay={START_DELAY}" in arguments(Alertmanager(replicas=3))

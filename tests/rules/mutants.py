@@ -75,9 +75,9 @@ Change = tuple[str, str, dict[str, Any]]
 
 
 def _of_rule(rule: dict[str, Any]) -> Iterator[Change]:
-    if "for" in rule:
-        for changed in _other_durations(rule["for"]):
-            yield "window", f"for: {rule['for']} -> {changed}", {"for": changed}
+    for wait in ("for", "keep_firing_for"):
+        for changed in _other_durations(rule[wait]) if wait in rule else ():
+            yield "window", f"{wait}: {rule[wait]} -> {changed}", {wait: changed}
     for severity in {"page", "ticket"} - {rule["labels"]["severity"]}:
         labels = {**rule["labels"], "severity": severity}
         yield "label", f"severity -> {severity}", {"labels": labels}

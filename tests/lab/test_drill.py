@@ -1,0 +1,32 @@
+"""A drill from end to end: two real Prometheus, Alertmanager, the shipped rules and routes."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.lab.conftest import run_lab
+
+pytestmark = pytest.mark.long
+
+
+def test_an_alert_arrives_and_ends_and_nothing_else_does(ports, tmp_path):
+    """What a vendor does reaches the receiver in words and a number, and is called off."""
+    ended = run_lab(
+        "drill",
+        *("--name", "vendor-b-quota", "--port-base", str(ports.base), "--out", str(tmp_path)),
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    report = json.loads((tmp_path / "drill.json").read_text())
+    (drill,) = report["drills"]
+    assert report["status"] == 0
+    assert drill["delivered_by"] == drill["severity"] == "ticket"
+    assert drill["labels"]["proxy_vendor"] == "vendor-b"
+    assert "% of its requests are refused for want of quota" in drill["description"]
+    # A wait of 10 minutes is 5 of the rates, 5 of the rule and what the receiver is told later.
+    assert 5 < drill["fired_seconds"] < 60
+    assert 0 < drill["resolved_seconds"] < 60
+    assert set(drill["noticed_by"]) <= {"prometheus-0", "prometheus-1"} != set()
+    for line in ("firing      ProxyVendorQuotaExhausted", "resolved    ProxyVendorQuotaExhausted"):
+        assert ended.stdout.count(line) == 1
