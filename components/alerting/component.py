@@ -36,7 +36,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudget
 
 from components.alerting.config import CREDENTIALS, alertmanager_config
 from components.basic_auth import PASSWORD_FILE, WEB_FILE, basic_auth_secret
-from components.labels import labels, selector
+from components.labels import labels, pods_of, selector
 from components.metrics.config import ALERTMANAGER_APP, ALERTMANAGER_PORT, BasicAuth
 from components.pods import (
     NOBODY,
@@ -127,7 +127,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
             metadata=metadata(PODS_SERVICE),
             spec=ServiceSpecArgs(
                 cluster_ip="None",
-                selector=selector(ALERTMANAGER_APP),
+                selector=pods_of(ALERTMANAGER_APP),
                 ports=[http, gossip],
                 # They look for each other before they are ready.
                 publish_not_ready_addresses=True,
@@ -137,7 +137,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
         service = Service(
             f"{name}-service",
             metadata=metadata("alertmanager"),
-            spec=ServiceSpecArgs(selector=selector(ALERTMANAGER_APP), ports=[http]),
+            spec=ServiceSpecArgs(selector=pods_of(ALERTMANAGER_APP), ports=[http]),
             opts=child,
         )
 
@@ -231,7 +231,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
                 metadata=metadata("alertmanager"),
                 spec=PodDisruptionBudgetSpecArgs(
                     max_unavailable=1,
-                    selector=LabelSelectorArgs(match_labels=selector(ALERTMANAGER_APP)),
+                    selector=LabelSelectorArgs(match_labels=pods_of(ALERTMANAGER_APP)),
                 ),
                 opts=child,
             )

@@ -37,7 +37,7 @@ from components.grafana.provisioning import (
     dashboard_providers,
     datasources,
 )
-from components.labels import labels, selector
+from components.labels import labels, pods_of, selector
 from components.pods import (
     ROLLOUT_TIMEOUT,
     container_resources,
@@ -189,7 +189,7 @@ class GrafanaServer(pulumi.ComponentResource):
             f"{name}-service",
             metadata=ObjectMetaArgs(name=APP, namespace=args.namespace, labels=labels(APP)),
             spec=ServiceSpecArgs(
-                selector=selector(APP),
+                selector=pods_of(APP),
                 ports=[ServicePortArgs(name="http", port=80, target_port="http")],
             ),
             opts=child,
