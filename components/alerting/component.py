@@ -54,15 +54,21 @@ GOSSIP_PORT = 9094
 PODS_SERVICE = "alertmanager-pods"
 AUTH = "/etc/alertmanager/auth"
 USER = "alertmanager"
+LOGIN_SECRET = "alertmanager-login"
+"""For a Prometheus that is not ours: user and password as others read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlertmanagerClusterArgs:
-    """`secrets` holds each receiver's credential by its name."""
+    """`secrets` holds each receiver's credential by its name.
+
+    `with_login_secret` makes `LOGIN_SECRET` beside what our own Prometheus reads.
+    """
 
     namespace: pulumi.Input[str]
     alertmanager: Alertmanager
     secrets: Mapping[str, SecretText]
+    with_login_secret: bool = False
 
 
 class AlertmanagerCluster(pulumi.ComponentResource):
@@ -97,6 +103,14 @@ class AlertmanagerCluster(pulumi.ComponentResource):
             BasicAuth(username=USER, password_file=f"{AUTH}/{PASSWORD_FILE}"),
             child,
         )
+        if args.with_login_secret:
+            Secret(
+                f"{name}-login",
+                metadata=metadata(LOGIN_SECRET),
+                type="kubernetes.io/basic-auth",
+                string_data={"username": USER, "password": password},
+                opts=child,
+            )
         config = ConfigMap(
             f"{name}-config",
             metadata=unnamed,
