@@ -70,7 +70,7 @@ render: .venv/installed ## All manifests of a stack as files, without a cluster.
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
 test: setup ## All a change must pass; FULL=1: mesh too. SUITE=unit|lua|program|rules|lab|mesh
-	@$(PY) -m tools.find alertmanager amtool >/dev/null
+	@$(PY) -m tools.find alertmanager amtool operatorlab >/dev/null
 	@$(PY) -m tools.clients
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
 

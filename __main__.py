@@ -10,21 +10,32 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi_kubernetes import Provider
 
+from components.alerting.component import LOGIN_SECRET, AlertmanagerCluster, AlertmanagerClusterArgs
 from components.alerting.component import USER as ALERTMANAGER_USER
-from components.alerting.component import AlertmanagerCluster, AlertmanagerClusterArgs
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
 from components.contents import ROOT, program_files, rule_files
-from components.grafana.component import GrafanaServer, GrafanaServerArgs
+from components.external.component import ExternalFiles, ExternalFilesArgs
+from components.external.files import LOGIN_FOLDER, configuration_files
+from components.grafana.component import GrafanaServer, GrafanaServerArgs, PrometheusLogin
 from components.labels import labels
 from components.mesh.component import IstioInstall, IstioInstallArgs
 from components.mesh.values import required_values
 from components.metrics.component import PrometheusServer, PrometheusServerArgs
+from components.metrics.config import BasicAuth
+from components.metrics.elsewhere import elsewhere_of
 from components.metrics.estimate import estimate
-from components.metrics.own_rules import own_rule_files
+from components.metrics.own_rules import own_rule_files, promtool_here
 from components.metrics.stack_rules import stack_rules
 from components.namespaces.component import Namespaces, NamespacesArgs
+from components.operator.component import OperatorObjects, OperatorObjectsArgs
+from components.operator.objects import (
+    alerting_endpoint,
+    monitors,
+    prometheus_rules,
+    required_prometheus_values,
+)
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
 from components.texts import yaml_text
 from components.traffic.component import LoadGenerator, LoadGeneratorArgs
@@ -36,12 +47,32 @@ from settings.loading import SettingsError, settings_of_pulumi_config
 # The whole map, as the engine hands it over: asked key by key, a misspelt one would go unseen.
 try:
     settings = settings_of_pulumi_config({**get_config_env(), **CONFIG.get()})
+    simulated_namespace = SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
     expected = estimate(settings)  # refuses a stack with more series than it may have
-    rules = {
+    shipped = {
         **rule_files(),
         **{name: yaml_text(file) for name, file in stack_rules(settings).items()},
-        **own_rule_files(settings.alerts.rule_files, ROOT),
     }
+    own_rules = own_rule_files(settings.alerts.rule_files, ROOT)
+    # What a Prometheus that is not ours gets of it all.
+    elsewhere = elsewhere_of(
+        settings,
+        shipped,
+        monitoring_namespace=MONITORING_NAMESPACE,
+        simulated_vendors_namespace=simulated_namespace,
+        alertmanager_auth=BasicAuth(
+            username=ALERTMANAGER_USER, password_file=f"{LOGIN_FOLDER}/password"
+        ),
+    )
+    rules_elsewhere = {**elsewhere.rules, **own_rules}
+    operator_objects = (
+        (
+            *monitors(elsewhere.jobs, LOGIN_SECRET),
+            *prometheus_rules(rules_elsewhere, settings.prometheus.scrape_interval),
+        )
+        if settings.prometheus.mode == "operator"
+        else ()
+    )
     # Once for all namespaces: thousands of ranges take a second.
     filters = envoy_filters(
         settings.vendors,
@@ -54,6 +85,8 @@ try:
     refuse_undeployable(settings.vendors, filters, envoy)
     if envoy is None:
         pulumi.log.info("no Envoy 1.39 or 1.40 here: the rendered chains were not validated by one")
+    if own_rules and promtool_here() is None:
+        pulumi.log.warn("alerts.ruleFiles: no promtool here, so their PromQL was not looked at")
 except SettingsError as error:
     # Pulumi prints the findings alone; any other exception comes with a traceback.
     raise pulumi.RunError(str(error)) from None
@@ -67,12 +100,12 @@ cluster = Provider(
     enable_config_map_mutable=True,
 )
 everywhere = pulumi.ResourceOptions(providers={"kubernetes": cluster})
-simulated_namespace = SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
 
 namespaces = Namespaces(
     "namespaces",
     NamespacesArgs(
         monitoring=MONITORING_NAMESPACE,
+        monitoring_created=settings.prometheus.create_namespace,
         crawlers=settings.crawlers.namespaces,
         crawlers_created=settings.crawlers.create_namespaces,
         crawlers_pod_security=settings.crawlers.pod_security,
@@ -109,54 +142,94 @@ attributions = [
     for name, namespace in namespaces.crawlers.items()
 ]
 
-alertmanager = AlertmanagerCluster(
-    "alertmanager",
-    AlertmanagerClusterArgs(
-        namespace=namespaces.monitoring,
-        alertmanager=settings.alertmanager,
-        secrets=settings.alertmanager_secrets,
-    ),
-    everywhere,
+alertmanager = (
+    AlertmanagerCluster(
+        "alertmanager",
+        AlertmanagerClusterArgs(
+            namespace=namespaces.monitoring,
+            alertmanager=settings.alertmanager,
+            secrets=settings.alertmanager_secrets,
+            with_login_secret=not settings.runs_prometheus,
+        ),
+        everywhere,
+    )
+    if settings.runs_alertmanager
+    else None
 )
-if not settings.alertmanager.receivers:
+if alertmanager and not settings.alertmanager.receivers:
     pulumi.log.warn("alertmanager.receivers: there are none, so alerts reach nobody")
 
-prometheus = PrometheusServer(
-    "prometheus",
-    PrometheusServerArgs(
-        cluster=settings.cluster,
-        namespace=namespaces.monitoring,
-        monitoring_namespace=MONITORING_NAMESPACE,
-        crawler_namespaces=settings.crawlers.namespaces,
-        istio_namespace=settings.istio.root_namespace,
-        simulated_vendors_namespace=simulated_namespace,
-        watched={
-            **namespaces.crawlers,
-            settings.istio.root_namespace: namespaces.istio,
-            MONITORING_NAMESPACE: namespaces.monitoring,
-            **(
-                {SIMULATED_NAMESPACE: namespaces.simulated_vendors}
-                if namespaces.simulated_vendors
-                else {}
-            ),
-        },
-        prometheus=settings.prometheus,
-        telemetry=settings.telemetry,
-        rules=rules,
-        alertmanager_user=ALERTMANAGER_USER,
-        alertmanager_auth=alertmanager.auth_secret,
-    ),
-    everywhere,
-)
+if alertmanager and settings.runs_prometheus:  # ours tells ours
+    prometheus = PrometheusServer(
+        "prometheus",
+        PrometheusServerArgs(
+            cluster=settings.cluster,
+            namespace=namespaces.monitoring,
+            monitoring_namespace=MONITORING_NAMESPACE,
+            crawler_namespaces=settings.crawlers.namespaces,
+            istio_namespace=settings.istio.root_namespace,
+            simulated_vendors_namespace=simulated_namespace,
+            watched={
+                **namespaces.crawlers,
+                settings.istio.root_namespace: namespaces.istio,
+                MONITORING_NAMESPACE: namespaces.monitoring,
+                **(
+                    {SIMULATED_NAMESPACE: namespaces.simulated_vendors}
+                    if namespaces.simulated_vendors
+                    else {}
+                ),
+            },
+            prometheus=settings.prometheus,
+            telemetry=settings.telemetry,
+            rules={**shipped, **own_rules},
+            alertmanager_user=ALERTMANAGER_USER,
+            alertmanager_auth=alertmanager.auth_secret,
+        ),
+        everywhere,
+    )
+    prometheus_url: pulumi.Input[str] = prometheus.url
+    login: PrometheusLogin | str | None = PrometheusLogin(
+        user=prometheus.user, password=prometheus.password
+    )
+    pulumi.export("prometheusPassword", prometheus.password)
+else:
+    prometheus_url, login = settings.prometheus.url or "", settings.prometheus.login_secret
+
+if settings.prometheus.mode == "operator":
+    OperatorObjects(
+        "operator",
+        OperatorObjectsArgs(
+            namespace=namespaces.monitoring,
+            objects=operator_objects,
+            operator_labels=settings.prometheus.operator_labels,
+        ),
+        everywhere,
+    )
+    endpoint = alerting_endpoint(MONITORING_NAMESPACE, LOGIN_SECRET) if alertmanager else None
+    # For its owner to merge into kube-prometheus-stack's values.
+    pulumi.export(
+        "requiredPrometheusValues", required_prometheus_values(settings.cluster, endpoint)
+    )
+
+if settings.prometheus.mode == "external":
+    external = ExternalFiles(
+        "external",
+        ExternalFilesArgs(
+            namespace=namespaces.monitoring,
+            configuration=configuration_files(settings.cluster, elsewhere),
+            rules=rules_elsewhere,
+        ),
+        everywhere,
+    )
+    pulumi.export("prometheusFiles", external.files)
 
 grafana = GrafanaServer(
     "grafana",
     GrafanaServerArgs(
         namespace=namespaces.monitoring,
         grafana=settings.grafana,
-        prometheus_url=prometheus.url,
-        prometheus_user=prometheus.user,
-        prometheus_password=prometheus.password,
+        prometheus_url=prometheus_url,
+        prometheus_login=login,
         scrape_interval_seconds=settings.prometheus.scrape_interval,
         dashboards=boards(),
     ),
@@ -170,7 +243,7 @@ simulated_vendors = (
             namespace=namespaces.simulated_vendors,
             settings=settings,
             program=program_files("vendor"),
-            monitoring_namespace=MONITORING_NAMESPACE,
+            prometheus_namespace=settings.prometheus.namespace,
         ),
         everywhere,
     )
@@ -196,10 +269,10 @@ if plan is not None:
     )
 
 pulumi.export("expected", expected.as_output())
-pulumi.export("prometheusUrl", prometheus.url)
-pulumi.export("prometheusPassword", prometheus.password)
-pulumi.export("alertmanagerUrl", alertmanager.url)
-pulumi.export("alertmanagerPassword", alertmanager.password)
+pulumi.export("prometheusUrl", prometheus_url)
+if alertmanager:
+    pulumi.export("alertmanagerUrl", alertmanager.url)
+    pulumi.export("alertmanagerPassword", alertmanager.password)
 pulumi.export("grafanaUrl", grafana.url)
 pulumi.export("grafanaAdminPassword", grafana.admin_password)
 # For an Istio that was installed before: what its owner merges into its values.

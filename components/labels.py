@@ -11,12 +11,22 @@ to use it."""
 def labels(name: str) -> dict[str, str]:
     """Return the labels of an object that belongs to the application `name`."""
     return {
-        **selector(name),
-        "app.kubernetes.io/part-of": PROJECT,
+        **pods_of(name),
         "app.kubernetes.io/managed-by": "pulumi",
     }
 
 
+def pods_of(name: str) -> dict[str, str]:
+    """Return what our pods, and no others, are found by.
+
+    kube-prometheus-stack's Grafana and Alertmanager have the names of ours, maybe in our namespace.
+    """
+    return {**selector(name), "app.kubernetes.io/part-of": PROJECT}
+
+
 def selector(name: str) -> dict[str, str]:
-    """Return what a Service or a workload selects its pods by: never more, it is immutable."""
+    """Return what a workload selects its pods by: never more, it is immutable.
+
+    That others' pods match too does no harm: each has an owner.
+    """
     return {"app.kubernetes.io/name": name}

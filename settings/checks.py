@@ -434,6 +434,68 @@ def retention_fits_the_volume(settings: StackSettings) -> Iterator[Clash]:
         )
 
 
+# Keys of `prometheus` that say something of any Prometheus; the others are of ours alone.
+OF_ANY_PROMETHEUS = {"mode", "create_namespace", "scrape_interval", "node_metrics"}
+OF_ANOTHER_PROMETHEUS = {"url", "login_secret", "namespace"}
+MODE: Location = ("prometheus", "mode")
+
+
+def keys_of_prometheus_fit_its_mode(settings: StackSettings) -> Iterator[Clash]:
+    """What has no effect was meant for something: nothing is guessed."""
+    prometheus = settings.prometheus
+    allowed = OF_ANY_PROMETHEUS | OF_ANOTHER_PROMETHEUS
+    reason, fix = "Prometheus is not run by this program", "remove it, and set it there"
+    if settings.runs_prometheus:
+        allowed = set(type(prometheus).model_fields) - OF_ANOTHER_PROMETHEUS - {"operator_labels"}
+        reason, fix = "Prometheus is run by this program", "remove it, or correct the mode"
+    elif prometheus.mode == "operator":
+        allowed |= {"operator_labels"}
+    for name, field in type(prometheus).model_fields.items():
+        if name in prometheus.model_fields_set and name not in allowed:
+            if name == "operator_labels" and prometheus.mode == "external":
+                reason, fix = "no operator reads files", "remove it, or correct the mode"
+            yield Clash(
+                at=("prometheus", str(field.alias)),
+                says=f"has no effect with mode: {prometheus.mode}, where {reason}; {fix}",
+                rests_on=(MODE,),
+            )
+
+
+def another_prometheus_is_described(settings: StackSettings) -> Iterator[Clash]:
+    prometheus = settings.prometheus
+    if not settings.runs_prometheus and prometheus.url is None:
+        yield Clash(
+            at=("prometheus", "url"),
+            says=f"is missing, with mode: {prometheus.mode} Grafana asks a Prometheus that is "
+            "there; write its address, like "
+            "http://kube-prometheus-stack-prometheus.monitoring.svc:9090",
+            rests_on=(MODE,),
+        )
+    if prometheus.mode == "operator" and "operator_labels" not in prometheus.model_fields_set:
+        yield Clash(
+            at=("prometheus", "operatorLabels"),
+            says="is missing, the operator looks only at objects that its Prometheus selects; "
+            "write {release: NAME} with the Helm release of kube-prometheus-stack, or {} where it "
+            "takes everything",
+            rests_on=(MODE,),
+        )
+
+
+def alertmanager_is_set_where_it_runs(settings: StackSettings) -> Iterator[Clash]:
+    """Without receivers none runs beside a Prometheus of others: its keys would do nothing."""
+    if settings.runs_alertmanager:
+        return
+    alertmanager = settings.alertmanager
+    for name, field in type(alertmanager).model_fields.items():
+        if name in alertmanager.model_fields_set and getattr(alertmanager, name) != ():
+            yield Clash(
+                at=("alertmanager", str(field.alias)),
+                says=f"has no effect, with mode: {settings.prometheus.mode} and without "
+                "alertmanager.receivers no Alertmanager is run; remove it, or add receivers",
+                rests_on=(MODE, ("alertmanager", "receivers")),
+            )
+
+
 def slowness_can_be_seen(settings: StackSettings) -> Iterator[Clash]:
     """A quantile is at most the highest bucket's bound: from there on no alert could fire."""
     buckets: Location = ("telemetry", "buckets")
@@ -748,6 +810,9 @@ CHECKS: tuple[Callable[[StackSettings], Iterator[Clash]], ...] = (
     behaviours_are_known,
     simulated_vendors_have_their_own_namespace,
     retention_fits_the_volume,
+    keys_of_prometheus_fit_its_mode,
+    another_prometheus_is_described,
+    alertmanager_is_set_where_it_runs,
     slowness_can_be_seen,
     some_histograms_are_kept,
     receivers_are_unique,

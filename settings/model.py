@@ -35,6 +35,7 @@ from settings.values import (
     MemoryQuantity,
     Mix,
     Network,
+    ObjectName,
     PathInRoot,
     PortRange,
     Ports,
@@ -42,6 +43,7 @@ from settings.values import (
     Proxy,
     SecretText,
     Section,
+    ServerUrl,
     Share,
     SlackChannel,
     Version,
@@ -499,8 +501,57 @@ class Telemetry(Section):
 
 
 class Prometheus(Section):
-    """The store of metrics."""
+    """The store of metrics: ours, or one that is there already."""
 
+    mode: Literal["server", "operator", "external"] = Field(
+        default="server",
+        description=(
+            "`server`: this program runs Prometheus. `operator`: the cluster has the Prometheus "
+            "operator, as in kube-prometheus-stack, and gets PodMonitors, a ServiceMonitor and "
+            "PrometheusRules. `external`: your Prometheus reads files, and gets them in "
+            "ConfigMaps. In the last two Alertmanager runs only where `alertmanager.receivers` "
+            "has some (docs/own-prometheus.md)."
+        ),
+    )
+    url: ServerUrl | None = Field(
+        default=None,
+        description=(
+            "Where Grafana asks a Prometheus that is not ours; required with `operator` and "
+            "`external`."
+        ),
+        examples=["http://kube-prometheus-stack-prometheus.monitoring.svc:9090"],
+    )
+    login_secret: ObjectName | None = Field(
+        default=None,
+        description=(
+            "Secret in namespace `monitoring`, of type `kubernetes.io/basic-auth`, whose "
+            "`username` and `password` Grafana asks that Prometheus with. It reaches Grafana's pod "
+            "and nothing else of this program. Without it Grafana asks without a login."
+        ),
+        examples=["prometheus-login"],
+    )
+    operator_labels: dict[LabelKey, LabelValue] = Field(
+        default={},
+        description=(
+            "Labels of the objects of mode `operator`, which requires them: the operator looks at "
+            "those alone that its Prometheus' selectors name. Of kube-prometheus-stack it is "
+            "`release` with the name of its Helm release; `{}` where everything is taken."
+        ),
+        examples=[{"release": "kube-prometheus-stack"}],
+    )
+    namespace: DnsLabel = Field(
+        default="monitoring",
+        description=(
+            "Namespace of a Prometheus that is not ours: simulated vendors let its scrapes in."
+        ),
+    )
+    create_namespace: StrictBool = Field(
+        default=True,
+        description=(
+            "Whether this program makes namespace `monitoring`, for Grafana and all that watches. "
+            "`false`: it is there already, and stays as it is. Decide before the first `up`."
+        ),
+    )
     image: Image = Field(
         default="quay.io/prometheus/prometheus:v3.16.0",
         description="Prometheus's image, with a tag or a digest.",
@@ -949,6 +1000,15 @@ class StackSettings(Section):
     network: ClusterNetwork = Field(
         default=ClusterNetwork(), description="The cluster's own addresses, no vendor's."
     )
+
+    @property
+    def runs_prometheus(self) -> bool:
+        """Whether Prometheus is ours; else the stack has one, and may have an Alertmanager too."""
+        return self.prometheus.mode == "server"
+
+    @property
+    def runs_alertmanager(self) -> bool:
+        return self.runs_prometheus or bool(self.alertmanager.receivers)
 
     def is_simulated(self, vendor: str) -> bool:
         """Whether connections to the vendor stay in the cluster, and cost nothing."""

@@ -358,6 +358,15 @@ def check_chart_source(text: str) -> str:
     return text
 
 
+def check_server_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[0-9A-Za-z.-]+(:[0-9]{1,5})?(/[^\s?#@]*)?", text):
+        raise ValueError(
+            "is not the address of a server; write it without login and query, like "
+            "http://prometheus.monitoring.svc:9090"
+        )
+    return text.rstrip("/")
+
+
 def check_version(text: str) -> str:
     if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?", text):
         raise ValueError("is not a release; write all three numbers, like 1.31.4")
@@ -531,6 +540,7 @@ NotBlank = Annotated[StrictStr, AfterValidator(check_not_blank)]
 HeaderName = Annotated[NotBlank, AfterValidator(check_header_name)]
 PrintableText = Annotated[NotBlank, AfterValidator(check_printable)]
 ChartSource = Annotated[NotBlank, AfterValidator(check_chart_source)]
+ServerUrl = Annotated[StrictStr, AfterValidator(check_server_url)]
 Version = Annotated[StrictStr, AfterValidator(check_version)]
 Endpoint = Annotated[StrictStr, AfterValidator(check_endpoint)]
 HostPattern = Annotated[StrictStr, AfterValidator(check_host_pattern)]

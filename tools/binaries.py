@@ -123,6 +123,29 @@ ALERTMANAGER = Project(
     ),
 )
 
+# Used by tests alone: what the operator would make of our objects, and its own schemas of them.
+PROMETHEUS_OPERATOR = Project(
+    name="prometheus-operator",
+    version="0.85.0",
+    programs=("operatorlab",),
+    release=Release(url=""),
+    build=GoBuild(
+        module="github.com/prometheus-operator/prometheus-operator",
+        module_version="v0.85.0",
+        packages=("./operatorlab",),
+        tags="",
+        ldflags="-s -w -X main.operatorVersion=0.85.0",
+        # Its go.mod has Prometheus' own versions of what both are made of: compiled once.
+        folder=GO_MODULES / "prometheus-operator",
+        files=tuple(
+            f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
+            for kind in ("podmonitors", "prometheusrules", "servicemonitors")
+        ),
+    ),
+    version_argument="version",
+    exact=True,
+)
+
 ETCD = Project(
     name="etcd",
     version="3.7.3",
@@ -190,7 +213,7 @@ ISTIO = (
     _istio("1.30", "v0.0.0-20260826214018-9739e10eb9d7", "istio-1.30.mod"),
 )
 
-PROJECTS = (PROMETHEUS, ALERTMANAGER, ETCD, KUBERNETES, *ISTIO)
+PROJECTS = (PROMETHEUS, ALERTMANAGER, PROMETHEUS_OPERATOR, ETCD, KUBERNETES, *ISTIO)
 
 
 def this_platform() -> str:

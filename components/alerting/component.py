@@ -36,7 +36,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudget
 
 from components.alerting.config import CREDENTIALS, START_DELAY, alertmanager_config
 from components.basic_auth import PASSWORD_FILE, WEB_FILE, basic_auth_secret
-from components.labels import labels, selector
+from components.labels import labels, pods_of, selector
 from components.metrics.config import ALERTMANAGER_APP, ALERTMANAGER_PORT, BasicAuth
 from components.pods import (
     NOBODY,
@@ -54,15 +54,21 @@ GOSSIP_PORT = 9094
 PODS_SERVICE = "alertmanager-pods"
 AUTH = "/etc/alertmanager/auth"
 USER = "alertmanager"
+LOGIN_SECRET = "alertmanager-login"
+"""For a Prometheus that is not ours: user and password as others read them."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class AlertmanagerClusterArgs:
-    """`secrets` holds each receiver's credential by its name."""
+    """`secrets` holds each receiver's credential by its name.
+
+    `with_login_secret` makes `LOGIN_SECRET` beside what our own Prometheus reads.
+    """
 
     namespace: pulumi.Input[str]
     alertmanager: Alertmanager
     secrets: Mapping[str, SecretText]
+    with_login_secret: bool = False
 
 
 class AlertmanagerCluster(pulumi.ComponentResource):
@@ -97,6 +103,14 @@ class AlertmanagerCluster(pulumi.ComponentResource):
             BasicAuth(username=USER, password_file=f"{AUTH}/{PASSWORD_FILE}"),
             child,
         )
+        if args.with_login_secret:
+            Secret(
+                f"{name}-login",
+                metadata=metadata(LOGIN_SECRET),
+                type="kubernetes.io/basic-auth",
+                string_data={"username": USER, "password": password},
+                opts=child,
+            )
         config = ConfigMap(
             f"{name}-config",
             metadata=unnamed,
@@ -127,7 +141,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
             metadata=metadata(PODS_SERVICE),
             spec=ServiceSpecArgs(
                 cluster_ip="None",
-                selector=selector(ALERTMANAGER_APP),
+                selector=pods_of(ALERTMANAGER_APP),
                 ports=[http, gossip],
                 # They look for each other before they are ready.
                 publish_not_ready_addresses=True,
@@ -137,7 +151,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
         service = Service(
             f"{name}-service",
             metadata=metadata("alertmanager"),
-            spec=ServiceSpecArgs(selector=selector(ALERTMANAGER_APP), ports=[http]),
+            spec=ServiceSpecArgs(selector=pods_of(ALERTMANAGER_APP), ports=[http]),
             opts=child,
         )
 
@@ -231,7 +245,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
                 metadata=metadata("alertmanager"),
                 spec=PodDisruptionBudgetSpecArgs(
                     max_unavailable=1,
-                    selector=LabelSelectorArgs(match_labels=selector(ALERTMANAGER_APP)),
+                    selector=LabelSelectorArgs(match_labels=pods_of(ALERTMANAGER_APP)),
                 ),
                 opts=child,
             )

@@ -34,10 +34,11 @@ from components.grafana.provisioning import (
     DASHBOARD_FOLDER,
     PASSWORD_VARIABLE,
     SETTINGS,
+    USER_VARIABLE,
     dashboard_providers,
     datasources,
 )
-from components.labels import labels, selector
+from components.labels import labels, pods_of, selector
 from components.pods import (
     ROLLOUT_TIMEOUT,
     container_resources,
@@ -54,14 +55,25 @@ PROVISIONING = "/etc/grafana/provisioning"
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrometheusLogin:
+    """Of our Prometheus."""
+
+    user: str
+    password: pulumi.Input[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class GrafanaServerArgs:
-    """`dashboards` maps a file's name to its JSON."""
+    """`dashboards` maps a file's name to its JSON.
+
+    `prometheus_login` is ours to know, or the name of a Secret of type kubernetes.io/basic-auth
+    that is there already; None where Prometheus asks nobody.
+    """
 
     namespace: pulumi.Input[str]
     grafana: Grafana
     prometheus_url: pulumi.Input[str]
-    prometheus_user: str
-    prometheus_password: pulumi.Input[str]
+    prometheus_login: PrometheusLogin | str | None
     scrape_interval_seconds: int
     dashboards: Mapping[str, str]
 
@@ -83,6 +95,7 @@ class GrafanaServer(pulumi.ComponentResource):
     ) -> None:
         super().__init__("proxyobs:grafana:GrafanaServer", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
+        login = args.prometheus_login
         password = RandomPassword(f"{name}-admin", length=32, special=False, opts=child)
 
         # Without names, and immutable: a change makes a new object, whose new name in the pod
@@ -91,13 +104,26 @@ class GrafanaServer(pulumi.ComponentResource):
         admin = Secret(
             f"{name}-admin",
             metadata=unnamed,
-            string_data={"password": password.result, "prometheus": args.prometheus_password},
+            string_data={
+                "password": password.result,
+                **({"prometheus": login.password} if isinstance(login, PrometheusLogin) else {}),
+            },
             opts=child,
         )
+        # Each variable's Secret and key.
+        variables: dict[str, tuple[pulumi.Input[str], str]] = {
+            "GF_SECURITY_ADMIN_PASSWORD": (admin.metadata.name, "password")
+        }
+        user: str | None = None
+        if isinstance(login, PrometheusLogin):
+            user = login.user
+            variables[PASSWORD_VARIABLE] = (admin.metadata.name, "prometheus")
+        elif login:
+            user = f"${USER_VARIABLE}"
+            variables[USER_VARIABLE] = (login, "username")
+            variables[PASSWORD_VARIABLE] = (login, "password")
         datasource_text = pulumi.Output.from_input(args.prometheus_url).apply(
-            lambda url: yaml_text(
-                datasources(url, args.prometheus_user, args.scrape_interval_seconds)
-            )
+            lambda url: yaml_text(datasources(url, user, args.scrape_interval_seconds))
         )
         contents: dict[str, tuple[str, Mapping[str, pulumi.Input[str]]]] = {
             "datasources": (f"{PROVISIONING}/datasources", {"prometheus.yaml": datasource_text}),
@@ -120,13 +146,10 @@ class GrafanaServer(pulumi.ComponentResource):
                 EnvVarArgs(
                     name=variable,
                     value_from=EnvVarSourceArgs(
-                        secret_key_ref=SecretKeySelectorArgs(name=admin.metadata.name, key=key)
+                        secret_key_ref=SecretKeySelectorArgs(name=secret, key=key)
                     ),
                 )
-                for variable, key in (
-                    ("GF_SECURITY_ADMIN_PASSWORD", "password"),
-                    (PASSWORD_VARIABLE, "prometheus"),
-                )
+                for variable, (secret, key) in variables.items()
             ),
         ]
         health = HTTPGetActionArgs(path="/api/health", port="http")
@@ -189,7 +212,7 @@ class GrafanaServer(pulumi.ComponentResource):
             f"{name}-service",
             metadata=ObjectMetaArgs(name=APP, namespace=args.namespace, labels=labels(APP)),
             spec=ServiceSpecArgs(
-                selector=selector(APP),
+                selector=pods_of(APP),
                 ports=[ServicePortArgs(name="http", port=80, target_port="http")],
             ),
             opts=child,

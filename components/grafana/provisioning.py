@@ -6,7 +6,9 @@ from typing import Any
 
 DASHBOARD_FOLDER = "/etc/grafana/dashboards"
 DATASOURCE_UID = "prometheus"  # dashboards refer to it
-PASSWORD_VARIABLE = "PROMETHEUS_PASSWORD"  # of the environment, from a Secret
+# Of the environment, from a Secret; Grafana puts their values in, for the file is in a ConfigMap.
+USER_VARIABLE = "PROMETHEUS_USER"
+PASSWORD_VARIABLE = "PROMETHEUS_PASSWORD"
 
 # Grafana's settings as environment variables, GF_<SECTION>_<KEY>.
 SETTINGS = {
@@ -25,8 +27,19 @@ SETTINGS = {
 }
 
 
-def datasources(prometheus_url: str, user: str, scrape_interval_seconds: int) -> dict[str, Any]:
-    """Return provisioning/datasources: one Prometheus, the default."""
+def datasources(
+    prometheus_url: str, user: str | None, scrape_interval_seconds: int
+) -> dict[str, Any]:
+    """Return provisioning/datasources: one Prometheus, the default.
+
+    Args:
+        user: a name, or `$` and a variable's; None where nobody is asked who he is.
+    """
+    login = {
+        "basicAuth": True,
+        "basicAuthUser": user,
+        "secureJsonData": {"basicAuthPassword": f"${PASSWORD_VARIABLE}"},
+    }
     return {
         "apiVersion": 1,
         "datasources": [
@@ -36,10 +49,7 @@ def datasources(prometheus_url: str, user: str, scrape_interval_seconds: int) ->
                 "uid": DATASOURCE_UID,
                 "url": prometheus_url,
                 "access": "proxy",
-                "basicAuth": True,
-                "basicAuthUser": user,
-                # Grafana puts the variable's value in: the file is in a ConfigMap.
-                "secureJsonData": {"basicAuthPassword": f"${PASSWORD_VARIABLE}"},
+                **(login if user else {}),
                 "isDefault": True,
                 "editable": False,
                 # Grafana's $__rate_interval follows from it; 15 s is assumed otherwise.

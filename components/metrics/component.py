@@ -45,7 +45,7 @@ from pulumi_kubernetes.rbac.v1 import (
 )
 
 from components.basic_auth import HTTP_FILE, PASSWORD_FILE, WEB_FILE, basic_auth_secret
-from components.labels import labels, selector
+from components.labels import labels, pods_of, selector
 from components.metrics.config import (
     PROMETHEUS_APP,
     PROMETHEUS_PORT,
@@ -221,16 +221,14 @@ class PrometheusServer(pulumi.ComponentResource):
         Service(
             f"{name}-pods",
             metadata=metadata(PODS_SERVICE),
-            spec=ServiceSpecArgs(
-                cluster_ip="None", selector=selector(PROMETHEUS_APP), ports=[port]
-            ),
+            spec=ServiceSpecArgs(cluster_ip="None", selector=pods_of(PROMETHEUS_APP), ports=[port]),
             opts=child,
         )
         service = Service(
             f"{name}-service",
             metadata=metadata("prometheus"),
             spec=ServiceSpecArgs(
-                selector=selector(PROMETHEUS_APP),
+                selector=pods_of(PROMETHEUS_APP),
                 ports=[port],
                 # Replicas scrape at different moments: alternating between them would make
                 # the graphs jump.
@@ -358,7 +356,7 @@ class PrometheusServer(pulumi.ComponentResource):
                 metadata=metadata("prometheus"),
                 spec=PodDisruptionBudgetSpecArgs(
                     max_unavailable=1,
-                    selector=LabelSelectorArgs(match_labels=selector(PROMETHEUS_APP)),
+                    selector=LabelSelectorArgs(match_labels=pods_of(PROMETHEUS_APP)),
                 ),
                 opts=child,
             )

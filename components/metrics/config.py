@@ -16,7 +16,7 @@ from typing import Any
 
 from components.attribution.groups import CLUSTER_PREFIX
 from components.attribution.stats import SCRAPED_METRICS, SETUP_METRIC
-from components.labels import COMPONENT, selector
+from components.labels import COMPONENT, pods_of, selector
 from settings.values import format_duration
 
 Json = dict[str, Any]
@@ -174,7 +174,7 @@ def prometheus_config(
                     **_found(
                         [monitoring_namespace],
                         targets.alertmanager if targets else None,
-                        _keep_labelled(selector(ALERTMANAGER_APP), ALERTMANAGER_PORT),
+                        _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
                     ),
                     **_login(alertmanager_auth),
                 }
@@ -194,7 +194,7 @@ def prometheus_config(
                 "prometheus",
                 [monitoring_namespace],
                 targets.prometheus if targets else None,
-                _keep_labelled(selector(PROMETHEUS_APP), PROMETHEUS_PORT),
+                _keep_labelled(pods_of(PROMETHEUS_APP), PROMETHEUS_PORT),
                 metric_relabel_configs=[_keep("__name__", _any_of(PROMETHEUS_METRICS))],
                 **_login(prometheus_auth),
             ),
@@ -228,7 +228,7 @@ def prometheus_config(
                 "alertmanager",
                 [monitoring_namespace],
                 targets.alertmanager if targets else None,
-                _keep_labelled(selector(ALERTMANAGER_APP), ALERTMANAGER_PORT),
+                _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
                 metric_relabel_configs=[_keep("__name__", _any_of(ALERTMANAGER_METRICS))],
                 **_login(alertmanager_auth),
             ),
@@ -236,7 +236,7 @@ def prometheus_config(
                 "grafana",
                 [monitoring_namespace],
                 targets.grafana if targets else None,
-                _keep_labelled(selector(GRAFANA_APP), GRAFANA_PORT),
+                _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
                 metric_relabel_configs=[_keep("__name__", _any_of(GRAFANA_METRICS))],
             ),
             *(_node_jobs(crawler_namespaces, monitoring_namespace) if node_metrics else ()),

@@ -24,6 +24,11 @@ SEVERITIES = ("page", "ticket", "none")
 PROMTOOL_SECONDS = 30.0
 
 
+def promtool_here() -> str | None:
+    """Return promtool's path; without it a rule's PromQL is not looked at."""
+    return shutil.which("promtool") or (str(path) if (path := cached("promtool")) else None)
+
+
 def own_rule_files(files: Sequence[str], root: Path) -> dict[str, str]:
     """Return the text of each file by the name it gets beside the shipped ones.
 
@@ -124,14 +129,14 @@ def _faults_of_rule(rule: Any, taken: dict[str, str]) -> Iterator[str]:
 
 def _told_by_promtool(text: str) -> Iterator[str]:
     """Yield what promtool says, where there is one: nothing else here reads PromQL."""
-    promtool = shutil.which("promtool") or cached("promtool")
+    promtool = promtool_here()
     if promtool is None:
         return
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rules.yml"
         file.write_text(text, encoding="utf-8")
         done = subprocess.run(
-            [str(promtool), "check", "rules", str(file)],
+            [promtool, "check", "rules", str(file)],
             capture_output=True,
             text=True,
             timeout=PROMTOOL_SECONDS,

@@ -22,10 +22,12 @@ class NamespacesArgs:
     """Which namespaces there are.
 
     `istio_installed` says that istiod's is ours to make, `crawlers_created` that the crawlers'
-    are; `crawlers_pod_security` counts for those we make only.
+    are, `monitoring_created` that Grafana's is; `crawlers_pod_security` counts for those we make
+    only.
     """
 
     monitoring: str
+    monitoring_created: bool
     crawlers: tuple[str, ...]
     crawlers_created: bool
     crawlers_pod_security: str
@@ -79,7 +81,11 @@ class Namespaces(pulumi.ComponentResource):
             return patch.metadata.name
 
         # Not injected: a sidecar would put Prometheus's own scrapes into the numbers.
-        self.monitoring = namespace(args.monitoring, pod_security("restricted"))
+        self.monitoring = (
+            namespace(args.monitoring, pod_security("restricted"))
+            if args.monitoring_created
+            else pulumi.Output.from_input(args.monitoring)
+        )
         injected = injection(args.istio_revision)
         self.crawlers = {
             # Protected: the crawlers' own pods live there, and go with the namespace.

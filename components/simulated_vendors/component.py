@@ -85,7 +85,7 @@ class SimulatedVendorsArgs:
     namespace: pulumi.Input[str]
     settings: StackSettings
     program: ProgramFiles
-    monitoring_namespace: str
+    prometheus_namespace: str
 
 
 class SimulatedVendors(pulumi.ComponentResource):
@@ -138,7 +138,7 @@ class SimulatedVendors(pulumi.ComponentResource):
                 policy_types=["Ingress", "Egress"],
                 ingress=[
                     _from(crawlers, PROXY_PORT),
-                    _from((self._args.monitoring_namespace,), SIMULATED_VENDOR_PORT),
+                    _from((self._args.prometheus_namespace,), SIMULATED_VENDOR_PORT),
                 ],
             ),
             opts=self._child,

@@ -1,0 +1,42 @@
+"""The files that a Prometheus of the stack's own reads: scrape jobs, and what goes around them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from components.metrics.elsewhere import Elsewhere
+from components.texts import yaml_blocks
+
+Json = dict[str, Any]
+
+SCRAPE_FILE = "scrape_configs.yml"
+RULES_FOLDER = "rules"
+
+LOGIN_FOLDER = "/etc/prometheus/secrets/alertmanager-login"
+"""Where Alertmanager's password is looked for: the operator's and its chart's place for Secrets."""
+
+
+def configuration_files(cluster: str, config: Elsewhere) -> dict[str, str]:
+    """Return the files by name: the jobs, and a whole configuration that reads them and the rules.
+
+    The jobs are for `scrape_config_files`, which Prometheus has since 2.43.
+    """
+    example: Json = {
+        # Boards and messages name the cluster by it. Of two replicas each needs a label
+        # prometheus_replica beside it, which the relabelling below takes off alerts again.
+        "global": {"external_labels": {"cluster": cluster}},
+        "scrape_config_files": [SCRAPE_FILE],
+        "rule_files": [f"{RULES_FOLDER}/*.yml"],
+    }
+    if config.alerting:
+        example["alerting"] = config.alerting
+    return {
+        "prometheus.yml": yaml_blocks(example),
+        SCRAPE_FILE: yaml_blocks({"scrape_configs": [*config.jobs]}),
+    }
+
+
+def all_files(configuration: Mapping[str, str], rules: Mapping[str, str]) -> dict[str, str]:
+    """Return them by the paths at which they find each other."""
+    return {**configuration, **{f"{RULES_FOLDER}/{name}": text for name, text in rules.items()}}

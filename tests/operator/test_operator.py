@@ -1,0 +1,324 @@
+"""The operator's own code takes our objects, and makes our configuration of them."""
+
+from __future__ import annotations
+
+import copy
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.contents import rule_files
+from components.metrics.config import BasicAuth
+from components.metrics.elsewhere import Elsewhere, elsewhere_of
+from components.metrics.stack_rules import stack_rules
+from components.operator import objects as module
+from components.operator.objects import (
+    API_VERSION,
+    OperatorObject,
+    alerting_endpoint,
+    monitors,
+    prometheus_rules,
+    required_prometheus_values,
+)
+from components.texts import yaml_text
+from settings.loading import SettingsError, parse_settings
+from tests.operator.real import SELECTED, ask
+from tests.operator.relabel import labels_of_target
+from tests.operator.structural import faults_of_object
+from tests.operator.targets import BY_ROLE
+from tools.find import find
+
+Json = dict[str, Any]
+
+SETTINGS = parse_settings(
+    {
+        "cluster": "prod",
+        "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}],
+        "crawlers": {"namespaces": ["crawlers", "crawlers-eu"]},
+        "prometheus": {
+            "mode": "operator",
+            "url": "http://prometheus-operated.monitoring.svc:9090",
+            "operatorLabels": SELECTED["matchLabels"],
+        },
+        # What each sidecar's histograms cost: both ways to store less of them.
+        "telemetry": {"nativeHistograms": True, "histogramsFromOneIn": 10},
+        "alertmanager": {
+            "receivers": [{"name": "oncall", "kind": "pagerduty"}],
+            "page": ["oncall"],
+        },
+        "alertmanagerSecrets": {"oncall": "0123456789abcdef0123456789abcdef"},
+    }
+)
+LOGIN = {
+    "metadata": {"name": "alertmanager-login", "namespace": "monitoring"},
+    "kind": "Secret",
+    # As the API server stores it.
+    "data": {"username": "YWxlcnRtYW5hZ2Vy", "password": "cGFzc3dvcmQ="},
+}
+OWN_RULES = """\
+groups:
+  - name: shops
+    interval: 1m
+    limit: 10
+    rules:
+      - alert: ShopsSilent
+        expr: 1
+        for: 1m
+        labels: {severity: ticket, tier: 1, always: on}
+        annotations:
+"""
+
+
+def config() -> Elsewhere:
+    return elsewhere_of(
+        SETTINGS,
+        {**rule_files(), **{name: yaml_text(one) for name, one in stack_rules(SETTINGS).items()}},
+        monitoring_namespace="monitoring",
+        simulated_vendors_namespace="proxy-vendors",
+        alertmanager_auth=BasicAuth(username="alertmanager", password_file="/password"),
+    )
+
+
+def rule_texts() -> dict[str, str]:
+    return {**config().rules, "own-0-My shops.yml": OWN_RULES}
+
+
+def manifest(one: OperatorObject, labels: dict[str, str] | None = None) -> Json:
+    return {
+        "apiVersion": API_VERSION,
+        "kind": one.kind,
+        "metadata": {
+            "name": one.name,
+            "namespace": "monitoring",
+            "labels": SELECTED["matchLabels"] if labels is None else labels,
+        },
+        "spec": one.spec,
+    }
+
+
+def manifests(labels: dict[str, str] | None = None) -> list[Json]:
+    found = (*monitors(config().jobs, "alertmanager-login"), *prometheus_rules(rule_texts(), 15))
+    return [manifest(one, labels) for one in found]
+
+
+@pytest.fixture(scope="module")
+def operatorlab() -> Path:
+    return find("operatorlab")
+
+
+@pytest.fixture(scope="module")
+def crds(operatorlab: Path) -> dict[str, Json]:
+    """By kind, as this version of the operator ships them."""
+    files = operatorlab.parent.glob("monitoring.coreos.com_*.yaml")
+    found = [yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader) for file in files]
+    return {crd["spec"]["names"]["kind"]: crd for crd in found}
+
+
+def test_every_object_fits_its_schema(crds):
+    """An API server drops a field it does not know, and says so in a warning nobody reads."""
+    found = manifests()
+    assert {one["kind"] for one in found} == {"PodMonitor", "ServiceMonitor", "PrometheusRule"}
+    assert [fault for one in found for fault in faults_of_object(crds[one["kind"]], one)] == []
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "fault"),
+    [
+        (("podMetricsEndpoints", 0, "metric_relabelings"), [], "is no field"),
+        (("podMetricsEndpoints", 0, "interval"), "15 s", "has not the form"),
+        (("podMetricsEndpoints", 0, "relabelings", 0, "action"), "keepit", "is none of"),
+        (("podMetricsEndpoints", 0, "honorLabels"), "yes", "is no boolean"),
+        (("fallbackScrapeProtocol",), "text", "is none of"),
+        (("selector",), None, "is no object"),
+    ],
+)
+def test_the_schema_s_checker_sees_a_wrong_object(crds, path, value, fault):
+    """The promise above is worth what its checker sees."""
+    wrong = copy.deepcopy(next(one for one in manifests() if one["kind"] == "PodMonitor"))
+    holder = wrong["spec"]
+    for part in path[:-1]:
+        holder = holder[part]
+    holder[path[-1]] = value
+    (found,) = faults_of_object(crds["PodMonitor"], wrong)
+    assert fault in found
+
+
+def test_the_operator_takes_every_object(operatorlab):
+    """Selected by their labels, validated as its webhook does, and none refused."""
+    found = manifests()
+    answer = ask(operatorlab, [*found, LOGIN])
+    assert answer.refused == ()
+    assert answer.selected == {f"monitoring/{one['metadata']['name']}" for one in found}
+
+
+def test_the_operator_takes_nothing_without_its_labels(operatorlab):
+    """It says nothing of it either: why the key is required."""
+    assert ask(operatorlab, [*manifests({}), LOGIN]).selected == frozenset()
+
+
+def test_what_the_operator_refuses_is_seen(operatorlab):
+    """The two promises above are worth what the stand-in for the cluster reports."""
+    found = manifests()
+    (rule,) = [one for one in found if one["metadata"]["name"].endswith("-recording")]
+    rule["spec"]["groups"][0]["rules"][0]["expr"] = "sum("
+    answer = ask(operatorlab, found)  # and the Secret is missing
+    assert len(answer.refused) == 2
+    assert "proxy-observability-alertmanager" in answer.refused[0]
+    assert "parse error" in answer.refused[1]
+
+
+def test_prometheus_takes_what_the_operator_makes(operatorlab, tmp_path):
+    """promtool is the judge of the configuration that the operator's Prometheus gets."""
+    answer = ask(operatorlab, [*manifests(), LOGIN])
+    path = tmp_path / "prometheus.yml"
+    path.write_text(answer.configuration)
+    done = subprocess.run(
+        [find("promtool"), "check", "config", "--syntax-only", path], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def made_by_the_operator(operatorlab: Path) -> dict[str, Json]:
+    """Its jobs, by the names of ours."""
+    jobs = ask(operatorlab, [*manifests(), LOGIN]).jobs
+    return {job["job_name"].split("/")[2].removeprefix("proxy-observability-"): job for job in jobs}
+
+
+def targets_of(job: Json) -> list[dict[str, str]]:
+    """The recorded targets that a job discovers."""
+    (discovery,) = job["kubernetes_sd_configs"]
+    names = discovery.get("namespaces", {}).get("names")
+    return [
+        target
+        for target in BY_ROLE[discovery["role"]]
+        if names is None or target["__meta_kubernetes_namespace"] in names
+    ]
+
+
+def scraped_by(job: Json) -> list[dict[str, str]]:
+    found = [labels_of_target(job, target) for target in targets_of(job)]
+    return sorted((one for one in found if one), key=json.dumps)
+
+
+def test_the_same_targets_get_the_same_labels(operatorlab):
+    """Boards and rules can't tell whose Prometheus it is."""
+    theirs = made_by_the_operator(operatorlab)
+    ours = {job["job_name"]: job for job in config().jobs}
+    assert theirs.keys() == ours.keys()
+    for name, job in ours.items():
+        assert scraped_by(job), f"no recorded target of {name}"
+        assert scraped_by(theirs[name]) == scraped_by(job)
+    (shop, news) = scraped_by(theirs["sidecars"])
+    assert shop == {
+        "__address__": "10.244.1.5:15090",
+        "__metrics_path__": "/stats/prometheus",
+        "__scheme__": "http",
+        "instance": "10.244.1.5:15090",
+        "job": "sidecars",
+        "namespace": "crawlers",
+        "pod": "shop-1",
+    }
+    assert news["namespace"] == "crawlers-eu"
+    # Nor is anybody else's Grafana taken for ours.
+    assert [one["pod"] for one in scraped_by(theirs["grafana"])] == ["grafana-1"]
+    assert [one["pod"] for one in scraped_by(theirs["alertmanager"])] == ["alertmanager-0"]
+
+
+def test_of_a_target_the_same_series_are_stored(operatorlab):
+    """Pace, login, fallback and relabelling of series: what else a job says."""
+    theirs = made_by_the_operator(operatorlab)
+    for job in config().jobs:
+        made = theirs[job["job_name"]]
+        for key in ("scrape_interval", "scrape_timeout", "fallback_scrape_protocol"):
+            assert made.get(key) == job.get(key)
+        for key in ("tls_config", "convert_classic_histograms_to_nhcb"):
+            assert made.get(key) == job.get(key)
+        kept = [{"action": "replace", **rule} for rule in job.get("metric_relabel_configs", ())]
+        made_kept = made.get("metric_relabel_configs", ())
+        assert [{"action": "replace", **rule} for rule in made_kept] == kept
+    assert theirs["sidecars"]["convert_classic_histograms_to_nhcb"]
+    assert theirs["alertmanager"]["basic_auth"] == {
+        "username": "alertmanager",
+        "password": "password",
+    }
+    # cAdvisor's series name the pod they are about; the target's own labels must not win.
+    assert theirs["cadvisor"]["honor_labels"]
+    assert theirs["cadvisor"]["bearer_token_file"].endswith("/serviceaccount/token")
+
+
+def test_our_alertmanager_is_told_by_their_prometheus(operatorlab):
+    """What the stack output asks of kube-prometheus-stack is what the operator understands."""
+    endpoint = alerting_endpoint("monitoring", "alertmanager-login")
+    values = required_prometheus_values("prod", endpoint)["prometheus"]["prometheusSpec"]
+    spec = {
+        "externalLabels": values["externalLabels"],
+        "alerting": {"alertmanagers": values["alertingEndpoints"]},  # the chart's own template
+    }
+    document = yaml.safe_load(ask(operatorlab, [LOGIN], spec).configuration)
+    assert document["global"]["external_labels"]["cluster"] == "prod"
+    assert "prometheus_replica" in document["global"]["external_labels"]
+    (told,) = document["alerting"]["alertmanagers"]
+    assert told["basic_auth"] == {"username": "alertmanager", "password": "password"}
+    assert told["kubernetes_sd_configs"] == [
+        {"role": "endpoints", "namespaces": {"names": ["monitoring"]}}
+    ]
+    assert {rule["regex"] for rule in told["relabel_configs"] if rule["action"] == "keep"} == {
+        "alertmanager",
+        "http",
+    }
+    # The replica's label would make two alerts of one.
+    (dropped,) = document["alerting"]["alert_relabel_configs"]
+    assert dropped == {"action": "labeldrop", "regex": "prometheus_replica"}
+    assert "alertingEndpoints" not in str(required_prometheus_values("prod", None))
+
+
+def test_a_rule_of_the_stack_s_own_keeps_its_text():
+    """YAML makes a number of `tier: 1` and a truth of `on`; a label is text."""
+    (own,) = [one for one in prometheus_rules(rule_texts(), 15) if "own-0" in one.name]
+    assert own.name == "proxy-observability-own-0-my-shops"
+    assert own.spec["groups"] == [
+        {
+            "interval": "1m",
+            "name": "shops",
+            "limit": 10,
+            "rules": [
+                {
+                    "alert": "ShopsSilent",
+                    "expr": "1",
+                    "for": "1m",
+                    "labels": {"severity": "ticket", "tier": "1", "always": "on"},
+                }
+            ],
+        }
+    ]
+
+
+def many_groups(count: int) -> dict[str, str]:
+    rule = {"record": "shops:up:sum", "expr": f"sum(up) # {'x' * 1000}"}
+    groups = [{"name": f"group-{number}", "rules": [rule] * 10} for number in range(count)]
+    return {"own-0-shops.yml": yaml_text({"groups": groups})}
+
+
+def test_a_large_file_becomes_several_objects():
+    """The operator refuses what does not fit into half a ConfigMap."""
+    found = prometheus_rules(many_groups(100), 15)
+    assert [one.name for one in found] == [
+        f"proxy-observability-own-0-shops{end}" for end in ("", "-2", "-3")
+    ]
+    assert max(len(json.dumps(one.spec)) for one in found) < module.MOST_RULE_BYTES + 100
+    names = [group["name"] for one in found for group in one.spec["groups"]]
+    assert names == [f"group-{number}" for number in range(100)]
+
+
+def test_a_group_too_large_for_any_object_is_refused(monkeypatch):
+    """Refused before anything is deployed, by key, file and group."""
+    monkeypatch.setattr(module, "MOST_RULE_BYTES", 5_000)
+    with pytest.raises(SettingsError) as error:
+        prometheus_rules(many_groups(1), 15)
+    (finding,) = error.value.findings
+    assert finding.startswith("alerts.ruleFiles: group 'group-0' of own-0-shops.yml has 1")
+    assert finding.endswith("; make several of it")

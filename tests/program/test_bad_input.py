@@ -1,0 +1,122 @@
+"""What monitoring can be told wrongly is refused before anything is deployed, by its key."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import yaml
+
+from components import contents
+from render.__main__ import main as render
+from settings.loading import ROOT
+
+RECEIVER = {"receivers": [{"name": "oncall", "kind": "pagerduty"}], "page": ["oncall"]}
+ENCRYPTED = {"secure": "v1:abcdefgh:0123456789"}
+ELSEWHERE = {"mode": "operator", "url": "http://prometheus.example", "operatorLabels": {}}
+
+
+def rule(**changes):
+    alert = {
+        "alert": "ShopsSilent",
+        "expr": "absent(up{job='sidecars'})",
+        "labels": {"severity": "ticket"},
+    }
+    return yaml.safe_dump({"groups": [{"name": "shops", "rules": [{**alert, **changes}]}]})
+
+
+# What the stack says, the text of its own rule file, and how the one finding begins.
+WRONG = {
+    "a credential is missing": (
+        {"alertmanager": RECEIVER},
+        "",
+        "alertmanagerSecrets.oncall: is missing",
+    ),
+    "a credential is nobody's": (
+        {"alertmanagerSecrets": {"on-call": ENCRYPTED}},
+        "",
+        "alertmanagerSecrets.on-call: belongs to none of alertmanager.receivers",
+    ),
+    "a credential stands in clear": (
+        {"alertmanager": RECEIVER, "alertmanagerSecrets": {"oncall": "hunter2"}},
+        "",
+        "alertmanagerSecrets.oncall: stands in clear",
+    ),
+    "nobody has the name of a receiver": (
+        {
+            "alertmanager": {**RECEIVER, "ticket": ["team"]},
+            "alertmanagerSecrets": {"oncall": ENCRYPTED},
+        },
+        "",
+        "alertmanager.ticket[0]: 'team' is none of alertmanager.receivers",
+    ),
+    "a volume is smaller than what is kept": (
+        {"prometheus": {"retentionSize": "60Gi"}},
+        "",
+        "prometheus.retentionSize: 60Gi is not below prometheus.storage (50Gi)",
+    ),
+    "a volume of a Prometheus that is not ours": (
+        {"prometheus": {**ELSEWHERE, "storage": "50Gi"}, "alertmanager": {}},
+        "",
+        "prometheus.storage: has no effect with mode: operator",
+    ),
+    "a share of more than all": (
+        {"alerts": {"failureShare": "150%"}},
+        "",
+        "alerts.failureShare: '150%' is all or nothing",
+    ),
+    "a limit that no histogram reaches": (
+        {"alerts": {"setupMilliseconds": 60_000}},
+        "",
+        "alerts.setupMilliseconds: 60000 is not below the highest of telemetry.buckets",
+    ),
+    "a severity that no route knows": (
+        {},
+        rule(labels={"severity": "critical"}),
+        "alerts.ruleFiles[0]: shops.yml: alert 'ShopsSilent' has severity 'critical'",
+    ),
+    "a rule file that is no YAML": (
+        {},
+        "groups: [",
+        "alerts.ruleFiles[0]: shops.yml: is not YAML in line",
+    ),
+    "a rule whose PromQL does not parse": (
+        {},
+        rule(expr="sum("),
+        "alerts.ruleFiles[0]: shops.yml: is refused by promtool (",
+    ),
+    "an alert of ours": (
+        {},
+        rule(alert="ProxyVendorSilent"),
+        "alerts.ruleFiles[0]: shops.yml: 'ProxyVendorSilent' is a name of ours",
+    ),
+    "an alert of ours, where it is left out": (
+        {"prometheus": ELSEWHERE, "alertmanager": {}},
+        rule(alert="PrometheusDown"),
+        "alerts.ruleFiles[0]: shops.yml: 'PrometheusDown' is a name of ours",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_it_is_refused_by_key_and_nothing_is_rendered(edited, tmp_path, monkeypatch, what):
+    """One line that names the key, and no manifest for anybody to apply."""
+    said, rules, finding = WRONG[what]
+    monkeypatch.setattr(contents, "ROOT", tmp_path)
+    shutil.copytree(ROOT / "rules", tmp_path / "rules")
+    (tmp_path / "shops.yml").write_text(rules)
+
+    def edit(keys):
+        keys.update(said)
+        if rules:
+            keys["alerts"] = {"ruleFiles": ["shops.yml"]}
+
+    monkeypatch.setenv("STACK_FILE", str(edited("prod", edit)))
+    out = tmp_path / "out"
+    assert render(["--stack", "prod", "--out", str(out)]) == 1
+    report = json.loads((out / "render.json").read_text())
+    (found,) = report["findings"]
+    assert found.startswith(finding)
+    assert "; " in found
+    assert [path.name for path in out.iterdir()] == ["render.json"]
