@@ -19,7 +19,7 @@ from components.contents import ROOT, program_files, rule_files
 from components.grafana.component import GrafanaServer, GrafanaServerArgs
 from components.labels import labels
 from components.mesh.component import IstioInstall, IstioInstallArgs
-from components.mesh.values import required_values
+from components.mesh.values import last_scrape_seconds, required_values
 from components.metrics.component import PrometheusServer, PrometheusServerArgs
 from components.metrics.estimate import estimate
 from components.metrics.own_rules import own_rule_files
@@ -88,7 +88,10 @@ namespaces = Namespaces(
 mesh = IstioInstall(
     "mesh",
     IstioInstallArgs(
-        namespace=namespaces.istio, istio=settings.istio, buckets=settings.telemetry.buckets
+        namespace=namespaces.istio,
+        istio=settings.istio,
+        buckets=settings.telemetry.buckets,
+        last_scrape_seconds=last_scrape_seconds(settings),
     ),
     everywhere,
 )
@@ -203,4 +206,7 @@ pulumi.export("alertmanagerPassword", alertmanager.password)
 pulumi.export("grafanaUrl", grafana.url)
 pulumi.export("grafanaAdminPassword", grafana.admin_password)
 # For an Istio that was installed before: what its owner merges into its values.
-pulumi.export("requiredIstioValues", required_values(settings.telemetry.buckets))
+pulumi.export(
+    "requiredIstioValues",
+    required_values(settings.telemetry.buckets, last_scrape_seconds(settings)),
+)

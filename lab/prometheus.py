@@ -74,4 +74,4 @@ def lab_prometheus_files(
 
 
 def _shorten(rules: str) -> str:
-    return re.sub(r"\[5m\]", f"[{RATE_WINDOW_SECONDS}s]", rules)
+    return re.sub(r"(?<=\[|/ |< )5m\b|(?<=offset )5m\b", f"{RATE_WINDOW_SECONDS}s", rules)

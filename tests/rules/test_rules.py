@@ -45,6 +45,7 @@ RECORDED_BY_THE_PROGRAM = {rule["record"] for group in _LIMITS for rule in group
 
 LEVELS = {
     "cluster": set(),
+    "instance": {"job", "instance"},
     "job": {"job"},
     "proxy_vendor": {"proxy_vendor"},
     "proxy_vendor_le": {"proxy_vendor", "le"},
@@ -52,13 +53,23 @@ LEVELS = {
     "proxy_vendor_target": {"proxy_vendor", "proxy_target"},
     "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
     "workload_proxy_vendor": {"source_workload", "source_workload_namespace", "proxy_vendor"},
+    "workload_proxy_vendor_visibility_outcome_target": {
+        *("source_workload", "source_workload_namespace", "proxy_vendor"),
+        *("proxy_visibility", "proxy_outcome", "proxy_target"),
+    },
 }
 DERIVED = {
     *("request_failures", "request_failures_per_requests", "request_failures_per_budget"),
     *("request_successes_per_requests", "istio_requests_per_requests", "wire_bytes"),
     *("requests_blocked", "requests_blocked_per_requests", "connect_failures_per_connections"),
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
-    *("crawler_requests", "sidecar_cpu", "sidecar_memory", "prometheus_samples_appended"),
+    *(
+        "counters_from_zero",
+        "crawler_requests",
+        "sidecar_cpu",
+        "sidecar_memory",
+        "prometheus_samples_appended",
+    ),
 }
 """Middle parts that are no metric's name: what they count is in the rule's comment."""
 
@@ -142,14 +153,16 @@ def test_a_records_name_tells_its_labels_metric_and_operation(rule: dict[str, st
     """`level:metric:operation`: whoever reads a name in a query knows what labels it has."""
     level, metric, operation = rule["record"].split(":")
     assert level in LEVELS
-    assert re.fullmatch(r"(ratio_)?rate5m|(burn)?rate(5m|30m|1h|6h)|sum|count|p50|p95", operation)
+    assert re.fullmatch(
+        r"(ratio_)?rate5m|(burn)?rate(5m|30m|1h|6h)|sum|count|bool|p50|p95", operation
+    )
     raw = {name.removesuffix("_total") for name in (*SCRAPED_METRICS, *PROMETHEUS_OWN)}
     bases = raw | {name.removesuffix("_bucket") for name in raw}
     assert metric in bases | DERIVED
 
     expr = rule["expr"]
     # The outermost aggregation says which labels are left; a rule without one keeps its input's.
-    outermost = re.match(r"(?:sum|max|count)(?: by \(([^)]*)\))?\s*\(", expr)
+    outermost = re.match(r"(?:sum|max|count|group)(?: by \(([^)]*)\))?\s*\(", expr)
     if outermost:
         left = {label.strip() for label in (outermost.group(1) or "").split(",")} - {""}
         assert left | set(rule.get("labels", {})) == LEVELS[level]
