@@ -16,8 +16,8 @@ from benchmarks.emulated_sidecars import Crowd
 from components.metrics.config import StaticTargets, prometheus_config
 from components.metrics.thresholds import threshold_rules
 from lab import loopback
-from lab.prometheus import RULES
 from lab.processes import Children, LabError, children, require_free
+from lab.prometheus import RULES
 from lab.system import wait_until_ready
 from settings.loading import parse_settings
 from tools.find import NotFoundError, find
@@ -46,6 +46,18 @@ class Monitored:
     def query(self, expression: str) -> list[tuple[Mapping[str, str], float]]:
         found = loopback.query(f"http://127.0.0.1:{PROMETHEUS_PORT}", expression)
         return [(one["metric"], float(one["value"][1])) for one in found]
+
+    def history(self, record: str) -> list[tuple[Mapping[str, str], list[tuple[float, float]]]]:
+        """Return all samples of a record: (seconds, value)."""
+        found = loopback.query(f"http://127.0.0.1:{PROMETHEUS_PORT}", f"{record}[1d]")
+        return [
+            (one["metric"], [(time, float(value)) for time, value in one["values"]])
+            for one in found
+        ]
+
+    def missed_evaluations(self) -> int:
+        """Return how often rules were not evaluated because they still were."""
+        return int(self.value("sum(prometheus_rule_group_iterations_missed_total)"))
 
     def ledger(self) -> Json:
         answer: Json = loopback.get_json(f"http://127.0.0.1:{SIDECARS_PORT}/ledger")

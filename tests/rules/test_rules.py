@@ -45,7 +45,6 @@ RECORDED_BY_THE_PROGRAM = {rule["record"] for group in _LIMITS for rule in group
 
 LEVELS = {
     "cluster": set(),
-    "instance": {"job", "instance"},
     "job": {"job"},
     "proxy_vendor": {"proxy_vendor"},
     "proxy_vendor_le": {"proxy_vendor", "le"},
@@ -72,6 +71,12 @@ DERIVED = {
     ),
 }
 """Middle parts that are no metric's name: what they count is in the rule's comment."""
+
+FORM = (
+    "(max_over_time(x[5m]) unless x offset 5m) / 5m"
+    " and on (job, instance) (up offset 5m == 1 or last_over_time(envoy_server_uptime[5m]) < 5m)"
+    " or rate(x[5m] anchored) )"
+)
 
 FAILURES = {
     *("connect_failed", "timeout", "reset", "auth_failed", "quota_exhausted"),
@@ -153,16 +158,14 @@ def test_a_records_name_tells_its_labels_metric_and_operation(rule: dict[str, st
     """`level:metric:operation`: whoever reads a name in a query knows what labels it has."""
     level, metric, operation = rule["record"].split(":")
     assert level in LEVELS
-    assert re.fullmatch(
-        r"(ratio_)?rate5m|(burn)?rate(5m|30m|1h|6h)|sum|count|bool|p50|p95", operation
-    )
+    assert re.fullmatch(r"(ratio_)?rate5m|(burn)?rate(5m|30m|1h|6h)|sum|count|p50|p95", operation)
     raw = {name.removesuffix("_total") for name in (*SCRAPED_METRICS, *PROMETHEUS_OWN)}
     bases = raw | {name.removesuffix("_bucket") for name in raw}
     assert metric in bases | DERIVED
 
     expr = rule["expr"]
     # The outermost aggregation says which labels are left; a rule without one keeps its input's.
-    outermost = re.match(r"(?:sum|max|count|group)(?: by \(([^)]*)\))?\s*\(", expr)
+    outermost = re.match(r"(?:sum|max|count)(?: by \(([^)]*)\))?\s*\(", expr)
     if outermost:
         left = {label.strip() for label in (outermost.group(1) or "").split(",")} - {""}
         assert left | set(rule.get("labels", {})) == LEVELS[level]
@@ -178,6 +181,22 @@ def test_sums_are_of_rates() -> None:
     for rule in rules():
         assert not re.search(r"rate\s*\(\s*+(?!\w+[{\[])", rule["expr"]), rule
         assert not re.search(r"rate\s*\([^)]*:[^)]*\)", rule["expr"]), rule
+
+
+def test_what_sidecars_count_is_read_in_one_form() -> None:
+    """A rate in another form would miss the pods that live seconds, or see what was hours ago."""
+    counters = {name for name in SCRAPED_METRICS if name.endswith(("_total", "_fail", "_timeout"))}
+    read = set()
+    for rule in records():
+        names = metric_names(rule["expr"]) & counters
+        if names:
+            read |= names
+            expr = " ".join(rule["expr"].split())
+            counter = re.search(r"max_over_time\((\w+\{[^}]*\})\[5m\]\)", expr)
+            assert counter, rule["record"]
+            form = re.sub(r"\bx\b", counter[1], FORM)
+            assert re.sub(r"^sum( by \([^)]*\) )?\( ", "", expr) == form, rule["record"]
+    assert read == counters
 
 
 def test_rules_read_only_what_binaries_expose_or_is_recorded_before() -> None:
