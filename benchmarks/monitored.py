@@ -14,7 +14,7 @@ from typing import Any
 
 from benchmarks.emulated_sidecars import Crowd
 from components.metrics.config import StaticTargets, prometheus_config
-from components.metrics.thresholds import threshold_rules
+from components.metrics.stack_rules import stack_rules
 from lab import loopback
 from lab.processes import Children, LabError, children, require_free
 from lab.prometheus import RULES
@@ -100,11 +100,13 @@ def files(vendors: Sequence[str], *, ours: bool) -> dict[str, str]:
             for number, vendor in enumerate(vendors, 1)
         ],
     }
-    limits = {"rules/thresholds.yml": json.dumps(threshold_rules(parse_settings(stack)))}
-    shipped = {f"rules/{file.name}": file.read_text() for file in sorted(RULES.glob("*.yml"))}
+    rules = {file.name: file.read_text() for file in sorted(RULES.glob("*.yml"))}
+    rules |= {name: json.dumps(one) for name, one in stack_rules(parse_settings(stack)).items()}
+    if not ours:
+        rules = {"istio.yml": json.dumps(ISTIO_RULES)}
     return {
         "prometheus.yml": json.dumps(config, indent=1),
-        **(limits | shipped if ours else {"rules/istio.yml": json.dumps(ISTIO_RULES)}),
+        **{f"rules/{name}": text for name, text in rules.items()},
     }
 
 

@@ -7,6 +7,7 @@ minutes: rules are not at their full price before their window of five minutes i
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -18,6 +19,7 @@ from benchmarks.generator_memory import duration_seconds
 from benchmarks.measure import Measure
 from benchmarks.memory import resident_mb
 from benchmarks.monitored import SCRAPE_SECONDS, VENDORS, Monitored, monitored
+from lab.processes import LabError
 
 SIZES = (200, 500, 1_000, 2_000)
 ISTIO_SIZES = (200, 500)
@@ -77,13 +79,23 @@ def _scraped(running: Monitored) -> float:
     return running.value('avg(scrape_samples_post_metric_relabeling{job="sidecars"} > 0)')
 
 
+def wanted_sizes(sizes: Sequence[int]) -> Sequence[int]:
+    """Return SIDECARS of the environment alone, all `sizes` where there is none.
+
+    Raises:
+        LabError: it is no number of sidecars.
+    """
+    given = os.environ.get("SIDECARS", "")
+    if not given:
+        return sizes
+    if not re.fullmatch(r"\d{1,5}", given) or not int(given):
+        raise LabError(f"SIDECARS: {given!r} is no number of sidecars: give one, such as 1000")
+    return (int(given),)
+
+
 def _measures(sizes: Sequence[int], *, ours: bool) -> list[Measure]:
     seconds = duration_seconds()
-    wanted = os.environ.get("SIDECARS")
-    costs = [
-        measured(size, seconds, ours=ours)
-        for size in ([int(wanted)] if wanted and wanted.isdecimal() else sizes)
-    ]
+    costs = [measured(size, seconds, ours=ours) for size in wanted_sizes(sizes)]
     return [measure for cost in costs for measure in _rows(cost, ours=ours)]
 
 
