@@ -74,4 +74,5 @@ def lab_prometheus_files(
 
 
 def _shorten(rules: str) -> str:
-    return re.sub(r"(?<=\[|/ |< )5m\b|(?<=offset )5m\b", f"{RATE_WINDOW_SECONDS}s", rules)
+    """Shorten the window everywhere in an expression; names (`rate5m`) and `for` stay."""
+    return re.sub(r"(\[|/ |< |offset )5m\b", rf"\g<1>{RATE_WINDOW_SECONDS}s", rules)
