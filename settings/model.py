@@ -514,7 +514,9 @@ class Prometheus(Section):
 
     image: Image = Field(
         default="quay.io/prometheus/prometheus:v3.16.0",
-        description="Prometheus's image, with a tag or a digest.",
+        description=(
+            "Prometheus's image, with a tag or a digest. The rules need 3.16 or newer (`anchored`)."
+        ),
     )
     replicas: Annotated[StrictInt, Field(ge=1, le=2)] = Field(
         default=1,
