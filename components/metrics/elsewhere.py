@@ -94,8 +94,8 @@ def rules_elsewhere(
         if _name(rule) == _SAMPLES:
             # Ours would ask itself; of another's samples only those that we cause are limited.
             expression = f"sum(scrape_samples_post_metric_relabeling) / {interval_seconds}"
-        # The operator's own parser, and Prometheus before 3.16, do not know the word. Without it a
-        # sidecar that lived seconds counts about a hundredth too much (docs/limits.md).
+        # The operator's own parser, and Prometheus before 3.16, do not know the word. Without it
+        # a sidecar that lived seconds counts a little less (docs/own-prometheus.md).
         expression = expression.replace(" anchored)", ")")
         return {**rule, "expr": _pinned(expression, selectors)}
 
