@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -20,12 +21,20 @@ class Page:
     text: Text | None
 
 
+class QuietServer(ThreadingHTTPServer):
+    """Says nothing of a client that was killed or did not wait."""
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
+
+
 @contextmanager
 def served(pages: dict[int, Page]) -> Iterator[None]:
     """Serve each page on its port of loopback, at every path, for the length of the block."""
     with ExitStack() as stack:
         for port, page in pages.items():
-            server = stack.enter_context(ThreadingHTTPServer(("127.0.0.1", port), _handler(page)))
+            server = stack.enter_context(QuietServer(("127.0.0.1", port), _handler(page)))
             thread = threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True)
             thread.start()
             stack.callback(server.shutdown)

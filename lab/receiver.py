@@ -13,8 +13,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any
+
+from lab.pages import QuietServer
 
 RECEIVERS = ("page", "ticket", "heartbeat")
 HEARTBEAT = "heartbeat"
@@ -188,7 +190,7 @@ def listening(port: int, receiver: Receiver) -> Iterator[None]:
         while not ended.wait(_POLL_SECONDS):
             receiver.look(time.monotonic())
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with QuietServer(("127.0.0.1", port), Handler) as server:
         threads = [
             threading.Thread(target=server.serve_forever, args=(_POLL_SECONDS,), daemon=True),
             threading.Thread(target=watch, daemon=True),

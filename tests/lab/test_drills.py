@@ -134,6 +134,20 @@ def test_findings_are_what_is_wrong_or_missing_or_too_much(of_drill, of_outcome,
     assert "d" in table([outcome]).splitlines()[1]
 
 
+def test_on_a_busy_machine_what_came_too_is_a_doubt_and_what_is_missing_a_finding():
+    """A scrape that is late for want of time is true to Prometheus, and no rule's fault."""
+    outcome = Outcome(
+        drill=drill(),
+        fired_seconds=1.0,
+        others={"PrometheusDown": [notice("PrometheusDown")]},
+        slowest_scrape_seconds=0.9,
+    )
+    assert outcome.findings == ["d: A was not over within 60 s"]
+    assert len(outcome.doubts) == 1
+    assert outcome.doubts[0].startswith("d: PrometheusDown came too")
+    assert outcome.doubts[0].endswith("the machine was busy, a scrape took 0.90 s: try again")
+
+
 def test_prometheus_reads_what_a_drill_writes():
     """Two replicas scrape each other and everything beside, and tell one Alertmanager."""
     ports = Ports(20_000)
