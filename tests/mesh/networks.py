@@ -11,8 +11,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -25,6 +26,10 @@ GATEWAY, GATEWAY6 = "10.99.0.1", "fd00:99::1"
 
 WORLDS = ("10.0.0.0/10", "10.200.0.0/16", "fd00:a::/32")
 """Every address of these is the world's: vendors, and hosts that are no vendor's."""
+
+CRAWLER, CRAWLER6 = "10.98.0.1", "fd00:98::1"
+"""In each pod, and unknown outside: where those connections come from that are known by port."""
+PORTS = range(10000, 32768)  # none that the kernel picks by itself
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -62,6 +67,7 @@ class Network:
             time.sleep(0.005)
         # Sockets are made by a thread that lives in there; they work from any other.
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)
+        self._own_ports: Iterator[int] | None = None
         self.run("ip link set lo up")
 
     @property
@@ -83,11 +89,23 @@ class Network:
     def socket(self, family: int = socket.AF_INET) -> socket.socket:
         return self.call(lambda: socket.socket(family, socket.SOCK_STREAM))
 
+    def know_connections_by_port(self) -> None:
+        """Have `connect` give every connection a port of its own, for good.
+
+        The kernel gives two connections the same port if they go to different places. REDIRECT
+        takes both to the same one, so NAT gives the second another port, behind the crawler's
+        back: the sidecar's log would not know the connection, or take it for an earlier one.
+        """
+        self.run(f"ip addr add {CRAWLER}/32 dev lo", f"ip -6 addr add {CRAWLER6}/128 dev lo nodad")
+        self._own_ports = iter(PORTS)
+
     def connect(self, address: str, port: int, timeout: float = 5.0) -> socket.socket:
         """Return a connection as a program in there would have made it."""
         made = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         made.settimeout(timeout)
         try:
+            if self._own_ports and not ip_address(address).is_loopback:
+                made.bind((CRAWLER6 if ":" in address else CRAWLER, next(self._own_ports)))
             made.connect((address, port))
         except OSError:
             made.close()
@@ -149,4 +167,5 @@ def plug_in(world: Network, pod: Network, number: int) -> tuple[str, str]:
         f"ip route add default via {GATEWAY}",
         f"ip -6 route add default via {GATEWAY6}",
     )
+    pod.know_connections_by_port()
     return own, own6

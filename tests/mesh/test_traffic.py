@@ -68,6 +68,11 @@ def test_each_protocol_to_each_vendor(
     assert entry["vendor"] == vendor
     assert entry["cluster"] == cluster
     assert entry["chain"].endswith("_opaque" if opaque else "_http")
+    if opaque:
+        assert (entry["received"], entry["sent"]) == (seen.received, seen.sent)
+    else:  # beside the heads: what went through the tunnel, or the page
+        through = len(crawler.PAYLOAD) if way == "tunnel" else len(b"ok")
+        assert (entry["received"], entry["sent"]) == (through if way == "tunnel" else 0, through)
     mesh.until(
         lambda: (
             _wire(pod, cluster)
@@ -107,6 +112,17 @@ def _wire(pod: Pod, cluster: str) -> tuple[float, float]:
         pod.total("envoy_cluster_upstream_cx_tx_bytes_total", cluster_name=cluster),
         pod.total("envoy_cluster_upstream_cx_rx_bytes_total", cluster_name=cluster),
     )
+
+
+def test_a_connection_like_another_is_known_all_the_same(pod: Pod) -> None:
+    """REDIRECT makes two destinations one, and NAT a second port of one that both had."""
+    port = crawler.http(pod, *PROXIES["vendor-a"]).source + 1  # the next one's
+    with pod.network.socket() as other:
+        other.bind((pod.manifest["status"]["podIP"], port))
+        other.connect(PROXIES["vendor-b"])
+        spoken = crawler.socks5(pod, *PROXIES["vendor-a"])
+        assert spoken.source == port
+        assert _entry(pod, spoken)["vendor"] == "vendor-a"
 
 
 @pytest.mark.parametrize("vendor", ["vendor-a", "vendor-h"])
