@@ -22,7 +22,7 @@ from tests.mesh.stand_in import ACCESS_LOG, EXPORTED_PREFIX
 Json = dict[str, Any]
 
 PROXY_USER = 1337
-READY_SECONDS = 30.0
+READY_SECONDS = 60.0
 ADMIN, STATUS, HEALTH, METRICS = 15000, 15020, 15021, 15090
 NODE = "node-1"
 LOG_SECONDS = 20.0  # a bound on a busy machine; it takes a twentieth of a second
