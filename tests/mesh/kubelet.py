@@ -93,11 +93,15 @@ class Pod:
             if found == name and labels.items() <= pairs.items()
         )
 
-    def envoy_rss_mb(self) -> float:
-        """Return the resident memory of the sidecar's Envoy."""
+    def envoy(self) -> int:
+        """Return the process of the sidecar's Envoy."""
         (agent,) = _children_of(self.sidecar)
         (envoy,) = _children_of(agent)
-        status = Path(f"/proc/{envoy}/status").read_text()
+        return envoy
+
+    def envoy_rss_mb(self) -> float:
+        """Return the resident memory of the sidecar's Envoy."""
+        status = Path(f"/proc/{self.envoy()}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
     def log(self) -> list[Json]:
