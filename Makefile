@@ -69,7 +69,7 @@ which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
 render: .venv/installed ## All manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
-test: setup ## All a change must pass; FULL=1: mesh too. SUITE=unit|lua|program|rules|lab|mesh
+test: setup ## All a change must pass; FULL=1 or CI: mesh too. SUITE=unit|lua|program|rules|lab|mesh
 	@$(PY) -m tools.find alertmanager amtool operatorlab >/dev/null
 	@$(PY) -m tools.clients
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)

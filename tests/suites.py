@@ -14,12 +14,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
 from tests.mesh import networks, versions
+from tools.debian import this_machine
 from tools.find import NotFoundError
 from tools.reports import add_out, write_report
 
@@ -28,7 +29,7 @@ LEVELS = ("lua", "program", "rules", "lab", "mesh")
 """Folders that are a level of their own; every other folder of tests is `unit`."""
 
 ON_DEMAND = ("mesh",)
-"""Levels that take minutes: they run with FULL=1, or when they are named."""
+"""Levels that take minutes: they run with FULL=1 or CI=true, or when they are named."""
 
 WORKERS = {"unit": 3, "program": 2, "lab": 3, "mesh": 2}
 """Processes of a level: more would only make what is measured in seconds less exact."""
@@ -57,6 +58,12 @@ def suites() -> dict[str, list[Path]]:
     return {"unit": unit} | {level: [TESTS / level] for level in LEVELS}
 
 
+def by_default(environment: Mapping[str, str]) -> list[str]:
+    """Return the levels that run when none is named."""
+    full = environment.get("FULL") == "1" or environment.get("CI") == "true"
+    return [name for name in suites() if full or name not in ON_DEMAND]
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make test", description=__doc__)
     parser.add_argument("--suite", help=f"one of {', '.join(suites())}")
@@ -66,21 +73,22 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"SUITE: {options.suite!r} is unknown; use {', '.join(suites())}", file=sys.stderr)
         return 2
 
-    full = os.environ.get("FULL") == "1"
-    by_default = [name for name in suites() if full or name not in ON_DEMAND]
-    chosen = [options.suite] if options.suite else by_default
+    chosen = [options.suite] if options.suite else by_default(os.environ)
     cannot: dict[str, str] = {}
     if "mesh" in chosen:
+        this_machine().install(networks.PACKAGES, "mesh", "its tests do not run")
         try:
-            reason = networks.why_not()
-            if not reason:
+            if reason := networks.why_not():
+                cannot["mesh"] = reason
+            else:
                 versions.obtain()
         except NotFoundError as error:
             print(error, file=sys.stderr)
             return 2
-        if reason:
-            cannot["mesh"] = reason
-            chosen.remove("mesh")
+    if options.suite in cannot:
+        print(f"{options.suite}: cannot run: {cannot[options.suite]}", file=sys.stderr)
+        return 2
+    chosen = [name for name in chosen if name not in cannot]
     outcomes: dict[str, Outcome] = {}
     for name in chosen:
         print(f"== {name}", flush=True)

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tools import debian
 from tools.clients import FOLDER, PACKAGES, SetUp
 
 
@@ -30,10 +31,12 @@ class Machine:
         self._have(*self.programs)
         SetUp(
             folder=self.folder,
-            path=str(self.folder / "bin"),
-            is_root=self.is_root,
-            run=self._run,
-            say=self.said.append,
+            machine=debian.Machine(
+                path=str(self.folder / "bin"),
+                is_root=self.is_root,
+                run=self._run,
+                say=self.said.append,
+            ),
         ).clients()
 
     def _have(self, *programs: str) -> None:
@@ -48,6 +51,7 @@ class Machine:
         if "install" in command:
             self._have(*(name for name, package in PACKAGES.items() if package in command))
         if "ci" in command:
+            assert folder == self.folder
             (folder / "node_modules").mkdir(exist_ok=True)
         return ""
 

@@ -122,7 +122,7 @@ def start(family: Children, world: Network, folder: Path) -> None:
     subprocess.run(
         ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", os.fspath(key)],
         check=True,
-        timeout=10,
+        timeout=60,
     )
     tokens = folder / "tokens.csv"
     tokens.write_text(f"{TOKEN},mesh,mesh,system:masters\n")

@@ -17,7 +17,7 @@ from tests.mesh.kubelet import Pod
 Target = tuple[str, int]
 
 PING_SECONDS = 0.5
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 15.0
 KEPT = 20
 """Connections that are used again; as many requests go out on new ones."""
 

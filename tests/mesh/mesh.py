@@ -7,6 +7,7 @@ images must have otherwise is LAB_VALUES, and the relay between istiod and the s
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -16,7 +17,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,6 +41,7 @@ STACK_FILE = Path(__file__).with_name("Pulumi.mesh.yaml")
 CRAWLERS, ISTIO = "crawlers", "istio-system"
 ISTIOD = "istiod.istio-system.svc"
 RELAY_PORT = 15009
+LOCK = "lock"
 START_SECONDS = 60.0
 
 _CUSTOM = ("EnvoyFilter", "Sidecar")
@@ -94,11 +96,20 @@ class Mesh:
     _istiod: int | None = None
     _deployment: Json = field(default_factory=dict)
     _pods: int = 0
+    _versions: dict[str, str] = field(default_factory=dict)
+    _written: float = 0.0
+    """When the last change of a custom resource began, in time.time()."""
 
     # ---- the program's resources
 
-    def up(self, files: Mapping[str, Json], namespace: str = CRAWLERS) -> None:
-        """Make the custom resources what a stack renders, in the order of `pulumi up`."""
+    def up(
+        self, files: Mapping[str, Json], namespace: str = CRAWLERS, *, patience: float = 0.0
+    ) -> None:
+        """Make the custom resources what a stack renders, in the order of `pulumi up`.
+
+        `patience` is for how many seconds a write is tried again that istiod is too busy to
+        validate within the 10 s it has.
+        """
         wanted = {
             (one["kind"], one["metadata"]["name"]): one
             for one in files.values()
@@ -108,9 +119,21 @@ class Mesh:
         before = filters_before(filters)
         order = sorted(wanted, key=lambda key: len(before.get(key[1], ())))
         for key in order:
-            self.api.apply(wanted[key])
+            began = time.time()
+            metadata = self._apply(wanted[key], began + patience)["metadata"]
+            if self._versions.get(metadata["uid"]) != metadata["resourceVersion"]:
+                self._versions[metadata["uid"]] = metadata["resourceVersion"]
+                self._written = began
         self.down(keep=set(wanted), namespace=namespace)
         self.files = {**files}
+
+    def _apply(self, thing: Json, deadline: float) -> Json:
+        while True:
+            try:
+                return self.api.apply(thing)
+            except ApiError as error:
+                if "failed calling webhook" not in str(error) or time.time() > deadline:
+                    raise
 
     def down(self, keep: Iterable[tuple[str, str]] = (), namespace: str = CRAWLERS) -> None:
         """Delete the program's custom resources, chains before the clusters they need."""
@@ -120,6 +143,7 @@ class Mesh:
             there = set(self.api.names(api_version, kind, namespace))
             gone = {name for name in there if (kind, name) not in kept}
             for name in sorted(gone, key=lambda one: "shared" not in one and ".chain-" not in one):
+                self._written = time.time()
                 self.api.delete(api_version, kind, namespace, name)
 
     def restore(self) -> None:
@@ -127,7 +151,7 @@ class Mesh:
         if not self._answers(8080, "/ready"):
             self.start_istiod()
             self.until(lambda: _validates(self.api), START_SECONDS, "istiod's webhooks fail")
-        self.up(self.stack(lambda keys: None))
+        self.up(self.stack(lambda keys: None), patience=START_SECONDS)
 
     def stack(self, edit: Callable[[Json], None]) -> dict[str, Json]:
         """Return what the tests' stack renders after `edit` changed its keys."""
@@ -269,9 +293,13 @@ class Mesh:
         file = self.folder / "xds" / pod.node / type_ / f"{name}.json"
         return dict(json.loads(file.read_text()))
 
-    def settled(self, pods: Sequence[kubelet.Pod], since: float, seconds: float = 15.0) -> None:
-        """Wait until each pod has acknowledged all that was pushed after `since` (time.time())."""
+    def settled(self, pods: Sequence[kubelet.Pod], since: float, seconds: float = 30.0) -> None:
+        """Wait until each pod has acknowledged all that was pushed after `since` (time.time()).
+
+        A push from before the last change does not count: istiod may send one amid the changes.
+        """
         names = {pod.node for pod in pods}
+        since = max(since, self._written)
 
         def quiet() -> bool:
             events = [e for e in self.passed() if e["node"] in names and e["time"] > since]
@@ -282,7 +310,7 @@ class Mesh:
         self.until(quiet, seconds, "not every sidecar got a push")
 
     def until(
-        self, condition: Callable[[], T], seconds: float = 20.0, why: str = "waited in vain"
+        self, condition: Callable[[], T], seconds: float = 40.0, why: str = "waited in vain"
     ) -> T:
         """Return the first true value of `condition`."""
         deadline = time.monotonic() + seconds
@@ -296,29 +324,46 @@ class Mesh:
 @contextmanager
 def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> Iterator[Mesh]:
     """Run a mesh with the tests' stack applied, until the block ends."""
+    with own_folder(keep=keep) as folder, children() as family:
+        programs = _programs(pair, folder)
+        world = build_world(family, folder)
+        kubernetes.start(family, world, folder)
+        kubernetes.kubeconfig(folder)
+        mesh = Mesh(pair, folder, family, world, Api(world), {})
+        mesh.until(lambda: _serves(mesh.api), START_SECONDS, "the API server is not ready")
+        files = rendered()
+        _install(mesh, files, programs, say)
+        mesh.start_istiod()
+        try:
+            mesh.until(lambda: _validates(mesh.api), START_SECONDS, "istiod's webhooks fail")
+            _start_relay(mesh, programs["meshlab"])
+            crawlers = files[f"_cluster/Namespace-{CRAWLERS}.yaml"]
+            mesh.namespace(CRAWLERS, crawlers["metadata"]["labels"])
+            mesh.up(files)
+            yield mesh
+        finally:
+            world.close()
+
+
+@contextmanager
+def own_folder(*, keep: bool = False) -> Iterator[Path]:
+    """Make a folder for one mesh, and remove it; before, those of runs that were killed.
+
+    Whoever uses one holds its lock, and the kernel lets go of a lock with its process.
+    """
+    for left in Path(tempfile.gettempdir()).glob("mesh-*"):
+        with suppress(OSError), (left / LOCK).open() as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(left)
     # Not pytest's folder: the sidecars' user must be able to enter it.
     folder = Path(tempfile.mkdtemp(prefix="mesh-"))
     folder.chmod(0o755)
     try:
-        with children() as family:
-            programs = _programs(pair, folder)
-            world = build_world(family, folder)
-            kubernetes.start(family, world, folder)
-            kubernetes.kubeconfig(folder)
-            mesh = Mesh(pair, folder, family, world, Api(world), {})
-            mesh.until(lambda: _serves(mesh.api), START_SECONDS, "the API server is not ready")
-            files = rendered()
-            _install(mesh, files, programs, say)
-            mesh.start_istiod()
-            try:
-                mesh.until(lambda: _validates(mesh.api), START_SECONDS, "istiod's webhooks fail")
-                _start_relay(mesh, programs["meshlab"])
-                crawlers = files[f"_cluster/Namespace-{CRAWLERS}.yaml"]
-                mesh.namespace(CRAWLERS, crawlers["metadata"]["labels"])
-                mesh.up(files)
-                yield mesh
-            finally:
-                world.close()
+        with (folder / "lock.new").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not keep:
+                (folder / "lock.new").rename(folder / LOCK)
+            yield folder
     finally:
         if not keep:
             shutil.rmtree(folder, ignore_errors=True)
@@ -420,7 +465,7 @@ def _established(api: Api, crds: Sequence[Json]) -> bool:
 def _chart(meshlab: Path, release: str, folder: str, values: Json) -> list[Json]:
     command = [meshlab, "charts", "--release", release, "--namespace", ISTIO, "--folder", folder]
     done = subprocess.run(
-        command, input=json.dumps(values), capture_output=True, text=True, timeout=30, check=False
+        command, input=json.dumps(values), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, done.stderr
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -457,7 +502,7 @@ def _start_relay(mesh: Mesh, meshlab: Path) -> None:
     subprocess.run(
         ["openssl", "req", "-x509", *kind, *pair, *name],
         check=True,
-        timeout=10,
+        timeout=60,
         capture_output=True,
     )
     mesh.family.start(
@@ -489,4 +534,4 @@ def _start_relay(mesh: Mesh, meshlab: Path) -> None:
     mesh.until(listens, START_SECONDS, "the relay does not listen")
 
 
-__all__ = ["LabError", "Mesh", "lab_values", "merged", "rendered", "running"]
+__all__ = ["LabError", "Mesh", "lab_values", "merged", "own_folder", "rendered", "running"]

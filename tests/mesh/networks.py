@@ -11,8 +11,9 @@ import shutil
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from ipaddress import ip_address
 from pathlib import Path
 from typing import TypeVar
 
@@ -26,16 +27,28 @@ GATEWAY, GATEWAY6 = "10.99.0.1", "fd00:99::1"
 WORLDS = ("10.0.0.0/10", "10.200.0.0/16", "fd00:a::/32")
 """Every address of these is the world's: vendors, and hosts that are no vendor's."""
 
+CRAWLER, CRAWLER6 = "10.98.0.1", "fd00:98::1"
+"""In each pod, and unknown outside: where those connections come from that are known by port."""
+PORTS = range(10000, 32768)  # none that the kernel picks by itself
+
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
-_TOOLS = ("unshare", "nsenter", "setpriv", "ip", "iptables-restore", "ip6tables-restore")
+
+PACKAGES = {
+    **dict.fromkeys(("unshare", "nsenter", "setpriv"), "util-linux"),
+    "ip": "iproute2",
+    **dict.fromkeys(("iptables-restore", "ip6tables-restore"), "iptables"),
+    "openssl": "openssl",
+}
+"""Program to the Debian package that has it."""
 
 
 def why_not() -> str | None:
     """Return why this machine can't have the namespaces, None if it can."""
-    missing = [tool for tool in _TOOLS if shutil.which(tool) is None]
+    missing = [program for program in PACKAGES if shutil.which(program) is None]
     if missing:
-        return f"{', '.join(missing)} missing; install util-linux, iproute2 and iptables"
+        packages = dict.fromkeys(PACKAGES[program] for program in missing)
+        return f"{', '.join(missing)} missing; install {', '.join(packages)}"
     made = subprocess.run(
         ["unshare", "--net", "ip", "link", "add", "v0", "type", "veth", "peer", "name", "v1"],
         capture_output=True,
@@ -56,12 +69,13 @@ class Network:
         outside = Path("/proc/self/ns/net").readlink()
         log = folder / f"{name}.netns.log"
         self._holder = family.start(name, ["unshare", "--net", "sleep", "infinity"], log=log)
-        deadline = time.monotonic() + 5
+        deadline = time.monotonic() + 30
         while Path(self.path).readlink() == outside:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.005)
         # Sockets are made by a thread that lives in there; they work from any other.
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)
+        self._own_ports: Iterator[int] | None = None
         self.run("ip link set lo up")
 
     @property
@@ -83,11 +97,23 @@ class Network:
     def socket(self, family: int = socket.AF_INET) -> socket.socket:
         return self.call(lambda: socket.socket(family, socket.SOCK_STREAM))
 
-    def connect(self, address: str, port: int, timeout: float = 5.0) -> socket.socket:
+    def know_connections_by_port(self) -> None:
+        """Have `connect` give every connection a port of its own, for good.
+
+        The kernel gives two connections the same port if they go to different places. REDIRECT
+        takes both to the same one, so NAT gives the second another port, behind the crawler's
+        back: the sidecar's log would not know the connection, or take it for an earlier one.
+        """
+        self.run(f"ip addr add {CRAWLER}/32 dev lo", f"ip -6 addr add {CRAWLER6}/128 dev lo nodad")
+        self._own_ports = iter(PORTS)
+
+    def connect(self, address: str, port: int, timeout: float = 10.0) -> socket.socket:
         """Return a connection as a program in there would have made it."""
         made = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         made.settimeout(timeout)
         try:
+            if self._own_ports and not ip_address(address).is_loopback:
+                made.bind((CRAWLER6 if ":" in address else CRAWLER, next(self._own_ports)))
             made.connect((address, port))
         except OSError:
             made.close()
@@ -95,14 +121,17 @@ class Network:
         return made
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """Return what runs `command` in there."""
-        return ["nsenter", f"--net={self.path}", *command]
+        """Return what runs `command` in there, and never outlives the tests.
+
+        Asked to end, istiod and the API server would take their time, and unshare would stay.
+        """
+        return ["nsenter", f"--net={self.path}", "setpriv", "--pdeathsig=KILL", *command]
 
     def container(self, command: Sequence[str], user: int) -> list[str]:
         """Return what runs `command` in there as this user, with whatever it starts.
 
-        All of it is gone once this process is killed: its first process dies with it, and the
-        kernel then ends the rest of their process namespace.
+        All of it is gone once this process is killed, as it is with the tests: its first process
+        dies with it, and the kernel then ends the rest of their process namespace.
         """
         alone = ["unshare", "--pid", "--fork"]
         identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups", "--pdeathsig=KILL"]
@@ -112,7 +141,7 @@ class Network:
         """Run short commands to their end, one after another."""
         for line in lines:
             done = subprocess.run(
-                self.command(line.split()), capture_output=True, text=True, timeout=10, check=False
+                self.command(line.split()), capture_output=True, text=True, timeout=60, check=False
             )
             assert done.returncode == 0, f"{self.name}: {line}: {done.stderr.strip()}"
 
@@ -149,4 +178,5 @@ def plug_in(world: Network, pod: Network, number: int) -> tuple[str, str]:
         f"ip route add default via {GATEWAY}",
         f"ip -6 route add default via {GATEWAY6}",
     )
+    pod.know_connections_by_port()
     return own, own6

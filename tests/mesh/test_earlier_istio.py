@@ -23,6 +23,7 @@ from tests.mesh.test_fail_open import (  # noqa: F401
 )
 from tests.mesh.test_traffic import (  # noqa: F401
     pod,
+    test_a_connection_like_another_is_known_all_the_same,
     test_a_port_nobody_listed_is_the_vendors_too,
     test_a_server_that_speaks_first_is_not_delayed,
     test_a_shared_address_s_other_ports_are_nobodys,

@@ -137,7 +137,7 @@ def _observed(
     record(
         what,
         {
-            "failed requests": len(load.failed),
+            "failed requests": f"{len(load.failed)} of {load.requests}",
             "tunnels cut of 200": len(load.cut),
             "whose": "everybody's" if cut == EVERYBODY else ", ".join(sorted(cut)),
             "after seconds": f"{min(seconds):.0f}-{max(seconds):.0f}" if seconds else "",

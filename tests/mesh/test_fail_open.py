@@ -26,7 +26,11 @@ Json = dict[str, Any]
 Files = dict[str, Json]
 
 LISTENER, VENDOR = "EnvoyFilter-proxy-observability", "EnvoyFilter-proxy-vendor-vendor-a"
-PROXY, OUTSIDE = ("10.1.0.10", 3128), "10.200.0.5"
+SHARED, SHARING = "EnvoyFilter-proxy-shared-vendor-f.vendor-g", "EnvoyFilter-proxy-vendor-vendor-f"
+"""Of a range that two vendors share by port, and of one of the two."""
+PROXY, SHARED_PROXY, OUTSIDE = ("10.1.0.10", 3128), ("10.6.0.10", 3128), "10.200.0.5"
+OTHER_PORT = 4444
+"""Of vendor-a, and of no vendor on the shared range."""
 
 
 def _without(name: str, wanted: Callable[[Json], bool]) -> Callable[[Files], None]:
@@ -50,7 +54,7 @@ def _other_listener(files: Files) -> None:
                     patch["match"]["listener"]["name"] = "virtualOutbound-renamed"
 
 
-CHAIN = "proxy-vendor_vendor-a_3"
+CHAIN, SHARED_CHAIN = "proxy-vendor_vendor-a_3", "proxy-vendor_vendor-f.vendor-g_2"
 VARIANTS: dict[str, Callable[[Files], None]] = {
     "listener renamed": _other_listener,
     "original_dst": _without(LISTENER, _named("envoy.filters.listener.original_dst")),
@@ -60,8 +64,19 @@ VARIANTS: dict[str, Callable[[Files], None]] = {
     "opaque chain": _without(VENDOR, _named(f"{CHAIN}_opaque")),
     "Lua by ECDS": _without(VENDOR, _named("EXTENSION_CONFIG")),
     "cluster": _without(VENDOR, _named("CLUSTER")),
+    "HTTP chain of a shared range": _without(SHARED, _named(f"{SHARED_CHAIN}_http")),
+    "opaque chain of a shared range": _without(SHARED, _named(f"{SHARED_CHAIN}_opaque")),
+    "Lua of a shared range": _without(SHARED, _named("EXTENSION_CONFIG")),
+    "cluster of a sharing vendor": _without(SHARING, _named("CLUSTER")),
+    "cluster of a shared range's other ports": _without(SHARED, _named("CLUSTER")),
 }
-REFUSED = {"cluster": "leads to cluster", "opaque chain": "no chain beside it"}
+REFUSED = {
+    "cluster": "leads to cluster",
+    "opaque chain": "no chain beside it",
+    "opaque chain of a shared range": "no chain beside it",
+    "cluster of a sharing vendor": "leads to cluster",
+    "cluster of a shared range's other ports": "leads to cluster",
+}
 """Without it requests fail: the program must refuse to deploy such a set, in these words."""
 
 
@@ -76,13 +91,14 @@ def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, recor
     whole = mesh.files
     files = copy.deepcopy(whole)
     VARIANTS[dropped](files)
+    proxy = SHARED_PROXY if "shar" in dropped else PROXY
     since = time.time()
     try:
         mesh.up(files)
         mesh.settled([warm], since)
-        failing = {"running": failing_ways(warm)}
+        failing = {"running": failing_ways(warm, proxy)}
         with mesh.pod("crawler-fresh") as fresh:
-            failing["starting"] = failing_ways(fresh)
+            failing["starting"] = failing_ways(fresh, proxy)
         record(f"without {dropped}, fails", {k: v for k, v in failing.items() if v} or "nothing")
         if dropped in REFUSED:
             filters = {
@@ -100,15 +116,16 @@ def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, recor
         mesh.settled([warm], since)
 
 
-def failing_ways(pod: Pod) -> list[str]:
-    """Return which ways of speaking do not work."""
+def failing_ways(pod: Pod, proxy: tuple[str, int] = PROXY) -> list[str]:
+    """Return which ways of speaking to a proxy, and to hosts that are none, do not work."""
     failed = []
     reversed_payload = crawler.PAYLOAD[::-1]
     attempts = {
-        "http": lambda: crawler.http(pod, *PROXY).code == 200,
-        "tunnel": lambda: crawler.tunnel(pod, *PROXY).echoed == reversed_payload,
-        "tls": lambda: crawler.tls(pod, *PROXY).echoed == reversed_payload,
-        "socks5": lambda: crawler.socks5(pod, *PROXY).echoed == reversed_payload,
+        "http": lambda: crawler.http(pod, *proxy).code == 200,
+        "tunnel": lambda: crawler.tunnel(pod, *proxy).echoed == reversed_payload,
+        "tls": lambda: crawler.tls(pod, *proxy).echoed == reversed_payload,
+        "socks5": lambda: crawler.socks5(pod, *proxy).echoed == reversed_payload,
+        "other port": lambda: crawler.http(pod, proxy[0], OTHER_PORT).code == 200,
         "outside http": lambda: crawler.origin(pod, OUTSIDE, 80).code == 200,
         "outside banner": lambda: crawler.banner(pod, OUTSIDE, 25)[0] == BANNER,
     }

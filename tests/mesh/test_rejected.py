@@ -14,7 +14,7 @@ import pytest
 
 from components.metrics.config import ISTIOD_METRICS
 from tests.mesh.conftest import Record
-from tests.mesh.kubelet import Pod
+from tests.mesh.kubelet import READY_SECONDS, Pod
 from tests.mesh.mesh import Mesh
 from tests.mesh.test_fail_open import failing_ways
 from tests.mesh.vendors import Servers
@@ -23,7 +23,7 @@ from tests.rules.exposed import ISTIOD, missing
 Json = dict[str, Any]
 
 VENDOR = "crawlers/EnvoyFilter-proxy-vendor-vendor-a.yaml"
-START_SECONDS = 8.0  # a sidecar takes two
+NOT_READY_SECONDS = 8.0  # of a sidecar that will not get ready; one that will takes two
 
 
 def _values(files: dict[str, Json], apply_to: str) -> list[Json]:
@@ -76,7 +76,8 @@ def test_a_rejected_update(mesh: Mesh, pod: Pod, kind: str, record: Record) -> N
         mesh.until(lambda: _rejects(mesh, kind) > before, why="istiod does not count it")
         assert failing_ways(pod) == []
         with mesh.pod("crawler-starting", wait=False) as starting:
-            deadline = time.monotonic() + START_SECONDS
+            seconds = READY_SECONDS if kind == "ecds" else NOT_READY_SECONDS
+            deadline = time.monotonic() + seconds
             while not (ready := starting.is_ready()) and time.monotonic() < deadline:
                 time.sleep(0.1)
             failing = failing_ways(starting)

@@ -11,7 +11,7 @@ import pytest
 
 from tests.mesh import crawler
 from tests.mesh.conftest import Record
-from tests.mesh.kubelet import Pod
+from tests.mesh.kubelet import LOG_SECONDS, Pod
 from tests.mesh.mesh import CRAWLERS, Mesh
 from tests.mesh.vendors import Servers
 
@@ -61,8 +61,8 @@ def test_a_service_on_a_vendor_s_port(
     try:
         mesh.settled([bare, guarded] if own else [bare], started)
         what = f"{kind} for {protocol} on {PORT} in {where}"
-        record(f"{what}: without our Sidecar", _what_happens(bare))
-        found = _what_happens(guarded)
+        record(f"{what}: without our Sidecar", _what_happens(bare, 1.0))
+        found = _what_happens(guarded, 1.0 if own else LOG_SECONDS)
         record(f"{what}: with it", found)
         if not own:
             assert found == "http attributed, tunnel attributed"
@@ -101,8 +101,11 @@ def _shadow(kind: str, protocol: str, namespace: str) -> Json:
     }
 
 
-def _what_happens(pod: Pod) -> str:
-    """Say what becomes of a plain request and of a tunnel to a vendor."""
+def _what_happens(pod: Pod, seconds: float) -> str:
+    """Say what becomes of a plain request and of a tunnel to a vendor.
+
+    What has no entry in the log after so many seconds is not attributed.
+    """
     said = []
     for way, call in (("http", crawler.http), ("tunnel", crawler.tunnel)):
         try:
@@ -110,7 +113,7 @@ def _what_happens(pod: Pod) -> str:
         except OSError as error:
             said.append(f"{way} {type(error).__name__}")
             continue
-        entry = pod.entry(spoken.source, seconds=0.5)
+        entry = pod.entry(spoken.source, seconds)
         fate = "attributed" if entry and entry["vendor"] == "vendor-a" else "not attributed"
         said.append(f"{way} {fate}" if spoken.code == 200 else f"{way} gets {spoken.code}, {fate}")
     return ", ".join(said)

@@ -218,7 +218,7 @@ def _certificate(folder: Path) -> ssl.SSLContext:
         ],
         check=True,
         capture_output=True,
-        timeout=10,
+        timeout=60,
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(file, key)

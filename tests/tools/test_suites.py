@@ -14,8 +14,11 @@ from pathlib import Path
 
 import pytest
 
+from tests import suites as levels
+from tests.mesh import networks, versions
 from tests.ports import BLOCK, CLAIMS, free_block, free_ports
-from tests.suites import TESTS, run, suites
+from tests.suites import ON_DEMAND, TESTS, Outcome, by_default, main, run, suites
+from tools import debian
 
 MIXED = """
 import os, pathlib, pytest
@@ -161,6 +164,42 @@ def test_free_ports_are_no_two_alike() -> None:
     for address, port in zip(addresses, ports, strict=True):
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         socket.create_server((address, port), family=family).close()
+
+
+@pytest.mark.parametrize(
+    ("environment", "left_out"),
+    [
+        ({}, set(ON_DEMAND)),
+        ({"FULL": "1"}, set()),
+        ({"CI": "true"}, set()),
+        ({"CI": "0"}, {"mesh"}),
+    ],
+)
+def test_what_takes_minutes_runs_where_all_is_asked_for(
+    environment: dict[str, str], left_out: set[str]
+) -> None:
+    """CI proves everything; somebody's own run stays short."""
+    assert set(suites()) - set(by_default(environment)) == left_out
+
+
+def test_a_mesh_that_cannot_be_is_named_as_not_run(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In a run of everything it is left out, by name and reason; asked for alone it is an error."""
+    ran: list[str] = []
+    one = Outcome(passed=1, failed=0, skipped=0, seconds=0.0)
+    monkeypatch.setenv("CI", "true")
+    monkeypatch.setattr(debian.Machine, "install", lambda *_: None)
+    monkeypatch.setattr(networks, "why_not", lambda: "no root here")
+    monkeypatch.setattr(versions, "obtain", lambda: ran.append("builds"))
+    monkeypatch.setattr(levels, "run", lambda folders, _: ran.append(folders[-1].name) or one)
+    assert main([]) == 0
+    assert {"builds", "mesh"}.isdisjoint(ran)
+    output = capsys.readouterr().out.splitlines()
+    assert any(line.startswith("not run: mesh (no root here), ") for line in output)
+    assert output[-1] == "5 passed, 0 failed, 0 skipped"
+    assert main(["--suite", "mesh"]) == 2
+    assert "mesh: cannot run: no root here" in capsys.readouterr().err
 
 
 def test_targets_of_make_name_every_level() -> None:
