@@ -21,7 +21,7 @@ from components.external.files import LOGIN_FOLDER, configuration_files
 from components.grafana.component import GrafanaServer, GrafanaServerArgs, PrometheusLogin
 from components.labels import labels
 from components.mesh.component import IstioInstall, IstioInstallArgs
-from components.mesh.values import required_values
+from components.mesh.values import last_scrape_seconds, required_values
 from components.metrics.component import PrometheusServer, PrometheusServerArgs
 from components.metrics.config import BasicAuth
 from components.metrics.elsewhere import elsewhere_of
@@ -121,7 +121,10 @@ namespaces = Namespaces(
 mesh = IstioInstall(
     "mesh",
     IstioInstallArgs(
-        namespace=namespaces.istio, istio=settings.istio, buckets=settings.telemetry.buckets
+        namespace=namespaces.istio,
+        istio=settings.istio,
+        buckets=settings.telemetry.buckets,
+        last_scrape_seconds=last_scrape_seconds(settings),
     ),
     everywhere,
 )
@@ -276,4 +279,7 @@ if alertmanager:
 pulumi.export("grafanaUrl", grafana.url)
 pulumi.export("grafanaAdminPassword", grafana.admin_password)
 # For an Istio that was installed before: what its owner merges into its values.
-pulumi.export("requiredIstioValues", required_values(settings.telemetry.buckets))
+pulumi.export(
+    "requiredIstioValues",
+    required_values(settings.telemetry.buckets, last_scrape_seconds(settings)),
+)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Unit = Literal["x", "MB", "s", "ms", "sockets", "counts"]
+Unit = Literal["x", "MB", "s", "ms", "sockets", "counts", "cores"]
 """`x` is a ratio; MB are 10^6 bytes."""
 
 
@@ -90,4 +90,6 @@ def table(measures: Sequence[Measure]) -> str:
 def _figure(value: float | None, unit: Unit) -> str:
     if value is None:
         return "-"
-    return f"{value:.2f}" if unit == "x" else f"{value:.1f} {unit}"
+    if unit == "x":
+        return f"{value:.2f}"
+    return f"{value:.2f} cores" if unit == "cores" else f"{value:.1f} {unit}"

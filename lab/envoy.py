@@ -149,8 +149,10 @@ def _stand_in_for_istiod(chain: Json, extension_dir: Path) -> None:
 
 def _patterns(stats_matcher: Mapping[str, Sequence[str]]) -> list[Json]:
     ours = [{"safe_regex": {"regex": regex}} for regex in stats_matcher["inclusionRegexps"]]
-    # `lab.` are the stand-in statistics; the listener's tell the lab when all has ended.
-    return [*ours, {"prefix": f"{STAT_SCOPE}."}, {"prefix": "listener."}]
+    # `server.` is exported by every sidecar (istio/istio, pkg/bootstrap/config.go). `lab.` are the
+    # stand-in statistics; the listener's tell the lab when all has ended.
+    more = ("server.", f"{STAT_SCOPE}.", "listener.")
+    return [*ours, *({"prefix": prefix} for prefix in more)]
 
 
 def _discovery_response(extension: Json) -> Json:

@@ -68,6 +68,7 @@ UPSTREAM_STATS = (
 SCRAPED_METRICS = (
     *(f"envoy_cluster_{name}" for name in UPSTREAM_STATS),
     "envoy_http_lua_errors",
+    "envoy_server_uptime",  # exported by every sidecar, whatever Istio is told
     f"istio_{SETUP_METRIC}",  # as a native histogram, which has no parts
     f"istio_{SETUP_METRIC}_bucket",
     "istio_requests_total",
@@ -191,6 +192,6 @@ def expected_series(
     return SidecarSeries(
         requests=visibilities * outcomes * pools * (targets + 1),
         setup_times=visibilities * histogram * len(inspected),
-        # One more cluster is PassthroughCluster; and Lua's errors.
-        connections=(len(UPSTREAM_STATS) + opaque) * len(vendors) + len(UPSTREAM_STATS) + 1,
+        # One more cluster is PassthroughCluster; Lua's errors, and the uptime.
+        connections=(len(UPSTREAM_STATS) + opaque) * len(vendors) + len(UPSTREAM_STATS) + 2,
     )

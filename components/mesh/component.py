@@ -28,6 +28,8 @@ class IstioInstallArgs:
     namespace: pulumi.Input[str]
     istio: Istio
     buckets: tuple[int, ...]
+    last_scrape_seconds: int | None
+    """How long sidecars outlive their crawlers; None: not at all."""
 
 
 class IstioInstall(pulumi.ComponentResource):
@@ -77,7 +79,8 @@ class IstioInstall(pulumi.ComponentResource):
                 if args.istio.cni
                 else []
             )
-            release("istiod", "istiod", istiod_values(args.istio, args.buckets), [base, *cni])
+            values = istiod_values(args.istio, args.buckets, args.last_scrape_seconds)
+            release("istiod", "istiod", values, [base, *cni])
 
         self.releases = pulumi.Output.all(*(made.name for made in releases)).apply(list)
         self.register_outputs({"releases": self.releases})

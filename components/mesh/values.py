@@ -11,10 +11,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.attribution.stats import bucket_annotation, proxy_stats_matcher
-from settings.model import Istio, Quantities
+from settings.model import Istio, Quantities, StackSettings
 from settings.values import cpu_millis
 
 Json = dict[str, Any]
+
+# Beyond one scrape interval: until a new pod is discovered 5 s may pass, and a scrape takes time.
+LAST_SCRAPE_MARGIN_SECONDS = 5
 
 RELEASE_HUB = "registry.istio.io/release"
 
@@ -53,9 +56,23 @@ def base_values(istio: Istio) -> Json:
     }
 
 
-def istiod_values(istio: Istio, buckets: Sequence[int]) -> Json:
-    """Return istiod's values; `buckets` are the set-up time's bounds in milliseconds."""
-    required = required_values(buckets)
+def last_scrape_seconds(settings: StackSettings) -> int | None:
+    """Return how long a sidecar answers scrapes once its crawler is done; None to end at once."""
+    if not settings.telemetry.last_scrape:
+        return None
+    return settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS
+
+
+def istiod_values(
+    istio: Istio, buckets: Sequence[int], last_scrape_seconds: int | None = None
+) -> Json:
+    """Return istiod's values.
+
+    Args:
+        buckets: the set-up time's bounds in milliseconds.
+        last_scrape_seconds: as `required_values` takes it.
+    """
+    required = required_values(buckets, last_scrape_seconds)
     return {
         **required,
         "global": {
@@ -68,6 +85,7 @@ def istiod_values(istio: Istio, buckets: Sequence[int]) -> Json:
                 },
                 # A namespace of level `restricted` refuses a sidecar without it.
                 "seccompProfile": {"type": "RuntimeDefault"},
+                **required.get("global", {}).get("proxy", {}),
             },
         },
         "meshConfig": {
@@ -97,13 +115,18 @@ def cni_values(istio: Istio) -> Json:
     }
 
 
-def required_values(buckets: Sequence[int]) -> Json:
+def required_values(buckets: Sequence[int], last_scrape_seconds: int | None = None) -> Json:
     """Return what any Istio needs for our metrics, as values of the istiod chart.
 
     For an Istio that was there before, its owner merges them; without them sidecars count but
-    do not export, and histograms have Istio's buckets.
+    do not export, histograms have Istio's buckets, and a sidecar's last counts are lost.
+
+    Args:
+        buckets: the set-up time's bounds in milliseconds.
+        last_scrape_seconds: how long sidecars outlive their crawlers. None leaves it to Istio,
+            whose native sidecars end at once.
     """
-    return {
+    values: Json = {
         "meshConfig": {"defaultConfig": {"proxyStatsMatcher": proxy_stats_matcher()}},
         "sidecarInjectorWebhook": {
             # On every injected pod, so that no crawler's manifest changes.
@@ -112,6 +135,25 @@ def required_values(buckets: Sequence[int]) -> Json:
             }
         },
     }
+    if last_scrape_seconds is not None:
+        # In seconds alone: it is read as a protobuf duration, which knows no minutes.
+        drain = f"{last_scrape_seconds}s"
+        values["meshConfig"]["defaultConfig"]["terminationDrainDuration"] = drain
+        values["global"] = {"proxy": {"lifecycle": _outliving_lifecycle()}}
+    return values
+
+
+def _outliving_lifecycle() -> Json:
+    """Return the hooks of a sidecar that outlives its crawler by `terminationDrainDuration`.
+
+    Istio gives a native sidecar a `preStop` hook that drains as soon as its pod is to end, and an
+    agent that has drained once exits at SIGTERM without waiting (pkg/envoy/agent.go, `DrainNow`).
+    Naming hooks is the one way to be without it. This is the hook that Istio itself gives to
+    sidecars that are not native, which would lose it otherwise; the time is the startup probe's,
+    so that a native one waits for istiod no less than before.
+    """
+    command = ["pilot-agent", "wait", "--timeoutSeconds=600"]
+    return {"postStart": {"exec": {"command": command}}}
 
 
 def _images(istio: Istio) -> Json:

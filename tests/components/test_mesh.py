@@ -10,9 +10,11 @@ from components.mesh.values import (
     chart_of,
     cni_values,
     istiod_values,
+    last_scrape_seconds,
     repository_of,
     required_values,
 )
+from settings.loading import parse_settings
 from settings.model import Istio, Quantities, Resources
 
 BUCKETS = (50, 100, 250)
@@ -82,6 +84,29 @@ def test_sidecars_count_what_the_product_needs():
     annotations = values["sidecarInjectorWebhook"]["injectedAnnotations"]
     (bounds,) = json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"]).values()
     assert bounds == list(BUCKETS)
+
+
+def test_a_sidecar_outlives_its_crawler_until_it_was_scraped():
+    """Istio's native sidecars end at once, and with them what no scrape has seen."""
+    stack = {"cluster": "c", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
+    settings = parse_settings(stack | {"prometheus": {"scrapeInterval": "1m"}})
+    seconds = last_scrape_seconds(settings)
+    assert seconds == 65
+    for values in (istiod_values(Istio(), BUCKETS, seconds), required_values(BUCKETS, seconds)):
+        config = values["meshConfig"]["defaultConfig"]
+        assert config["terminationDrainDuration"] == "65s"  # protobuf knows no "1m5s"
+        assert "proxyStatsMatcher" in config
+        # No preStop: one that drains makes the agent leave without waiting.
+        assert set(values["global"]["proxy"]["lifecycle"]) == {"postStart"}
+
+
+def test_sidecars_may_end_at_once():
+    """Who would rather have pods end at once says so, and gets Istio's own hooks."""
+    stack = {"cluster": "c", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
+    settings = parse_settings(stack | {"telemetry": {"lastScrape": False}})
+    values = istiod_values(Istio(), BUCKETS, last_scrape_seconds(settings))
+    assert "terminationDrainDuration" not in values["meshConfig"]["defaultConfig"]
+    assert "lifecycle" not in values["global"]["proxy"]
 
 
 def test_sidecars_get_the_stacks_resources():

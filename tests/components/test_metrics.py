@@ -79,7 +79,7 @@ def test_traffic_outside_every_range_is_kept_without_vendor():
         ("istio_tcp_sent_bytes_total", {"destination_service": "unknown"}),
         # Set-up time of a request that was never answered: recorded as 0.
         ("istio_proxy_setup_milliseconds_bucket", {"proxy_vendor": "", "le": "50"}),
-        ("envoy_server_uptime", {}),
+        ("envoy_server_live", {}),
         ("istio_request_bytes_bucket", {"proxy_vendor": "vendor-a"}),
     ],
 )

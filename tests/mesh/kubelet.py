@@ -95,8 +95,7 @@ class Pod:
 
     def envoy_rss_mb(self) -> float:
         """Return the resident memory of the sidecar's Envoy."""
-        (agent,) = _children_of(self.sidecar)
-        (envoy,) = _children_of(agent)
+        (envoy,) = _children_of(agent_of(self))
         status = Path(f"/proc/{envoy}/status").read_text()
         return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
@@ -205,6 +204,12 @@ def running(
             os.kill(sidecar, signal.SIGKILL)  # politely asked, it would drain first
             api.delete("v1", "Pod", namespace, name)
             network.close()
+
+
+def agent_of(pod: Pod) -> int:
+    """Return the process that the kubelet's signals go to: the first of the container."""
+    (agent,) = _children_of(pod.sidecar)
+    return agent
 
 
 def _children_of(process: int) -> list[int]:

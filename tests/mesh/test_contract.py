@@ -147,7 +147,7 @@ def test_without_native_sidecars_the_crawler_is_held(mesh: Mesh) -> None:
     made = _made(mesh, _job_pod(mesh, "crawl-2", annotations=annotations))
     first, *_ = made["spec"]["containers"]
     assert first["name"] == "istio-proxy"
-    assert first["lifecycle"]["postStart"]["exec"]["command"] == ["pilot-agent", "wait"]
+    assert first["lifecycle"]["postStart"]["exec"]["command"][:2] == ["pilot-agent", "wait"]
 
 
 def test_what_injection_gives_every_crawler(mesh: Mesh) -> None:

@@ -18,7 +18,7 @@ _NOT_METRICS = (
     r"\[[^\]]*\]",  # ranges
     r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)",
     r"\b[a-z_0-9]+\s*(?=\()",  # functions and aggregations
-    r"\b(?:and|or|unless|offset|bool|Inf|NaN)\b",
+    r"\b(?:and|or|unless|offset|bool|anchored|Inf|NaN)\b",
     r"\b[0-9][0-9.eE]*[a-z]*",  # numbers and durations
 )
 

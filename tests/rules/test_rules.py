@@ -52,15 +52,31 @@ LEVELS = {
     "proxy_vendor_target": {"proxy_vendor", "proxy_target"},
     "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
     "workload_proxy_vendor": {"source_workload", "source_workload_namespace", "proxy_vendor"},
+    "workload_proxy_vendor_visibility_outcome_target": {
+        *("source_workload", "source_workload_namespace", "proxy_vendor"),
+        *("proxy_visibility", "proxy_outcome", "proxy_target"),
+    },
 }
 DERIVED = {
     *("request_failures", "request_failures_per_requests", "request_failures_per_budget"),
     *("request_successes_per_requests", "istio_requests_per_requests", "wire_bytes"),
     *("requests_blocked", "requests_blocked_per_requests", "connect_failures_per_connections"),
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
-    *("crawler_requests", "sidecar_cpu", "sidecar_memory", "prometheus_samples_appended"),
+    *(
+        "counters_from_zero",
+        "crawler_requests",
+        "sidecar_cpu",
+        "sidecar_memory",
+        "prometheus_samples_appended",
+    ),
 }
 """Middle parts that are no metric's name: what they count is in the rule's comment."""
+
+FORM = (
+    "(max_over_time(x[5m]) unless x offset 5m) / 5m"
+    " and on (job, instance) (up offset 5m == 1 or last_over_time(envoy_server_uptime[5m]) < 5m)"
+    " or rate(x[5m] anchored) )"
+)
 
 FAILURES = {
     *("connect_failed", "timeout", "reset", "auth_failed", "quota_exhausted"),
@@ -165,6 +181,22 @@ def test_sums_are_of_rates() -> None:
     for rule in rules():
         assert not re.search(r"rate\s*\(\s*+(?!\w+[{\[])", rule["expr"]), rule
         assert not re.search(r"rate\s*\([^)]*:[^)]*\)", rule["expr"]), rule
+
+
+def test_what_sidecars_count_is_read_in_one_form() -> None:
+    """A rate in another form would miss the pods that live seconds, or see what was hours ago."""
+    counters = {name for name in SCRAPED_METRICS if name.endswith(("_total", "_fail", "_timeout"))}
+    read = set()
+    for rule in records():
+        names = metric_names(rule["expr"]) & counters
+        if names:
+            read |= names
+            expr = " ".join(rule["expr"].split())
+            counter = re.search(r"max_over_time\((\w+\{[^}]*\})\[5m\]\)", expr)
+            assert counter, rule["record"]
+            form = re.sub(r"\bx\b", counter[1], FORM)
+            assert re.sub(r"^sum( by \([^)]*\) )?\( ", "", expr) == form, rule["record"]
+    assert read == counters
 
 
 def test_rules_read_only_what_binaries_expose_or_is_recorded_before() -> None:
