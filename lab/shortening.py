@@ -23,8 +23,8 @@ _WAITS = ("for:", "keep_firing_for:")
 _UNIT_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 _TIME = r"\d+[smhd]"
 
-# Where a rule has a time: a range, an offset, what is divided by or compared with it, a wait, and
-# predict_linear's plain seconds.
+# Where a rule has a time: a range, an offset, a number of seconds to divide by or to compare with,
+# a wait, and predict_linear's plain seconds.
 _PLACES = re.compile(
     rf"(?P<head>\[|\boffset\s+|[/<]\s+|^\s*(?:for|keep_firing_for):\s*)(?P<time>{_TIME})\b"
     r"|(?P<predict>\],\s*)(?P<seconds>\d+)(?=\s*\))",

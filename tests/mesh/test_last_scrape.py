@@ -1,4 +1,4 @@
-"""A sidecar outlives its crawler until it was scraped: with the real agent, hook and signal."""
+"""A sidecar outlives its crawler until it was scraped: the real agent, hook and signal."""
 
 from __future__ import annotations
 
