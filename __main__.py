@@ -27,6 +27,7 @@ from components.metrics.config import BasicAuth
 from components.metrics.elsewhere import elsewhere_of
 from components.metrics.estimate import estimate
 from components.metrics.own_rules import own_rule_files, promtool_here
+from components.metrics.rule_files import rules_by_server
 from components.metrics.stack_rules import stack_rules
 from components.namespaces.component import Namespaces, NamespacesArgs
 from components.operator.component import OperatorObjects, OperatorObjectsArgs
@@ -54,6 +55,13 @@ try:
         **{name: yaml_text(file) for name, file in stack_rules(settings).items()},
     }
     own_rules = own_rule_files(settings.alerts.rule_files, ROOT)
+    # What ours get, shards and others.
+    rules = rules_by_server(
+        {**shipped, **own_rules},
+        shards=settings.prometheus.shards,
+        federates=bool(settings.prometheus.federate_from),
+        crawlers_here=settings.prometheus.role == "leaf",
+    )
     # What a Prometheus that is not ours gets of it all.
     elsewhere = elsewhere_of(
         settings,
@@ -100,19 +108,22 @@ cluster = Provider(
     enable_config_map_mutable=True,
 )
 everywhere = pulumi.ResourceOptions(providers={"kubernetes": cluster})
+# A global server's cluster has no crawlers, and so no mesh.
+crawlers_here = settings.prometheus.role == "leaf"
+istio = settings.istio if crawlers_here else settings.istio.model_copy(update={"install": False})
 
 namespaces = Namespaces(
     "namespaces",
     NamespacesArgs(
         monitoring=MONITORING_NAMESPACE,
         monitoring_created=settings.prometheus.create_namespace,
-        crawlers=settings.crawlers.namespaces,
+        crawlers=settings.crawlers.namespaces if crawlers_here else (),
         crawlers_created=settings.crawlers.create_namespaces,
         crawlers_pod_security=settings.crawlers.pod_security,
-        istio=settings.istio.root_namespace,
-        istio_revision=settings.istio.revision,
-        istio_installed=settings.istio.install,
-        istio_cni=settings.istio.cni,
+        istio=istio.root_namespace,
+        istio_revision=istio.revision,
+        istio_installed=istio.install,
+        istio_cni=istio.cni,
         simulated_vendors=simulated_namespace,
     ),
     everywhere,
@@ -122,7 +133,7 @@ mesh = IstioInstall(
     "mesh",
     IstioInstallArgs(
         namespace=namespaces.istio,
-        istio=settings.istio,
+        istio=istio,
         buckets=settings.telemetry.buckets,
         last_scrape_seconds=last_scrape_seconds(settings),
     ),
@@ -174,7 +185,7 @@ if alertmanager and settings.runs_prometheus:  # ours tells ours
             simulated_vendors_namespace=simulated_namespace,
             watched={
                 **namespaces.crawlers,
-                settings.istio.root_namespace: namespaces.istio,
+                **({istio.root_namespace: namespaces.istio} if crawlers_here else {}),
                 MONITORING_NAMESPACE: namespaces.monitoring,
                 **(
                     {SIMULATED_NAMESPACE: namespaces.simulated_vendors}
@@ -184,7 +195,8 @@ if alertmanager and settings.runs_prometheus:  # ours tells ours
             },
             prometheus=settings.prometheus,
             telemetry=settings.telemetry,
-            rules={**shipped, **own_rules},
+            rules=rules,
+            federation_secrets=settings.federation_secrets,
             alertmanager_user=ALERTMANAGER_USER,
             alertmanager_auth=alertmanager.auth_secret,
         ),
@@ -234,7 +246,7 @@ grafana = GrafanaServer(
         prometheus_url=prometheus_url,
         prometheus_login=login,
         scrape_interval_seconds=settings.prometheus.scrape_interval,
-        dashboards=boards(),
+        dashboards=boards(several_clusters=bool(settings.prometheus.federate_from)),
     ),
     everywhere,
 )

@@ -13,6 +13,7 @@ from dashboards.queries import substitute
 
 _VENDOR = '{proxy_vendor=~"$vendor"}'
 _CX = "proxy_vendor:envoy_cluster_upstream_cx"
+CONNECTIONS_METRIC = f"{_CX}:rate5m"
 
 REQUESTS = f"proxy_vendor:istio_requests:rate5m{_VENDOR}"
 FAILURE_RATIO = f"proxy_vendor:request_failures_per_requests:ratio_rate5m{_VENDOR}"
@@ -48,7 +49,7 @@ def fleet() -> dict[str, Any]:
             label_variable(
                 name="vendor",
                 label="Vendor",
-                metric=f"{_CX}:rate5m",  # has opaque-only vendors too, and `unknown`
+                metric=CONNECTIONS_METRIC,  # has opaque-only vendors too, and `unknown`
                 of="proxy_vendor",
             )
         ],

@@ -637,6 +637,79 @@ def receivers_have_credentials(settings: StackSettings) -> Iterator[Clash]:
             )
 
 
+def federated_clusters_are_others(settings: StackSettings) -> Iterator[Clash]:
+    """One name a cluster: two would have one series, and neither's numbers."""
+    first: dict[str, Location] = {settings.cluster: ("cluster",)}
+    for index, source in enumerate(settings.prometheus.federate_from):
+        at: Location = ("prometheus", "federateFrom", index, "cluster")
+        earlier = first.setdefault(source.cluster, at)
+        if earlier == ("cluster",):
+            yield Clash(
+                at=at,
+                says=f"{source.cluster!r} is this stack's own; its shards are asked without being "
+                "named, so remove it, or give one of the two another name",
+                rests_on=(earlier,),
+            )
+        elif earlier != at:
+            yield Clash(
+                at=at,
+                says=f"{source.cluster!r} is also {text_of(earlier)}; name each cluster once",
+                rests_on=(earlier,),
+            )
+
+
+def federated_clusters_have_passwords(settings: StackSettings) -> Iterator[Clash]:
+    sources: Location = ("prometheus", "federateFrom")
+    known = {source.cluster for source in settings.prometheus.federate_from}
+    for index, source in enumerate(settings.prometheus.federate_from):
+        at: Location = ("federationSecrets", source.cluster)
+        if source.cluster not in settings.federation_secrets:
+            yield Clash(
+                at=at,
+                says=f"is missing, {text_of((*sources, index))} refuses whoever has no password; "
+                "run `pulumi config set --secret --path "
+                f"proxy-observability:{text_of(at)}` with that stack's output prometheusPassword",
+                rests_on=((*sources, index, "cluster"),),
+            )
+    for name in settings.federation_secrets:
+        if name not in known:
+            there = f"those are {', '.join(sorted(known))}" if known else "there are none"
+            yield Clash(
+                at=("federationSecrets", name),
+                says=f"belongs to none of prometheus.federateFrom ({there}); add that cluster "
+                "there, or run "
+                f"`pulumi config rm --path proxy-observability:federationSecrets.{name}`",
+                rests_on=(sources,),
+            )
+
+
+def a_global_server_has_sources_alone(settings: StackSettings) -> Iterator[Clash]:
+    prometheus = settings.prometheus
+    if prometheus.role != "global":
+        return
+    role: Location = ("prometheus", "role")
+    if not prometheus.federate_from:
+        yield Clash(
+            at=("prometheus", "federateFrom"),
+            says="names no source, and a global server has no records but other clusters'; name "
+            "them, or remove prometheus.role",
+            rests_on=(role,),
+        )
+    here: tuple[tuple[Location, object, bool], ...] = (
+        (("prometheus", "shards"), prometheus.shards, prometheus.shards > 1),
+        (("loadGenerator", "enabled"), "true", settings.load_generator.enabled),
+        (("simulatedVendors", "enabled"), "true", settings.simulated_vendors.enabled),
+    )
+    for at, value, there in here:
+        if there:
+            yield Clash(
+                at=at,
+                says=f"{value} needs crawlers, and where prometheus.role is global there are none; "
+                "remove one of the two",
+                rests_on=(role,),
+            )
+
+
 def fault_of_credential(kind: str, text: str) -> str:
     """What is wrong with a credential's form, never its text; empty if nothing is."""
     if kind == "slack" and not re.fullmatch(r"https://[^\s/@]+/\S+", text):
@@ -819,6 +892,9 @@ CHECKS: tuple[Callable[[StackSettings], Iterator[Clash]], ...] = (
     receivers_are_complete,
     receivers_are_there,
     receivers_have_credentials,
+    federated_clusters_are_others,
+    federated_clusters_have_passwords,
+    a_global_server_has_sources_alone,
     requests_fit_the_limits,
     buckets_ascend,
     pod_security_allows_injection,

@@ -36,7 +36,7 @@ DEEPEST = 20  # levels of a stack file; the models have seven
 MOST_CONFIG_BYTES = 129_000
 
 RANGES_FILE = "cidrsFile"
-SECRETS = "alertmanagerSecrets"  # the one section whose values are encrypted
+SECRETS = ("alertmanagerSecrets", "federationSecrets")  # the sections whose values are encrypted
 PATH: TypeAdapter[str] = TypeAdapter(PathInRoot)
 
 # What Pulumi itself keeps in a stack file, beside `config`.
@@ -112,7 +112,8 @@ def load_stack(path: Path) -> tuple[StackSettings, dict[str, str]]:
     ]
     raw, config = config_of(document, path.name, findings)
     refused = Refused()
-    findings += in_clear(raw.get(SECRETS), refused)
+    for section in SECRETS:
+        findings += in_clear(section, raw.get(section), refused)
     try:
         handed = as_engine(config)
     except (ValueError, RecursionError):  # nested without end, as `parsed` says
@@ -121,17 +122,17 @@ def load_stack(path: Path) -> tuple[StackSettings, dict[str, str]]:
     return parsed(raw, findings, refused), handed
 
 
-def in_clear(secrets: object, refused: Refused) -> Iterator[str]:
+def in_clear(section: str, secrets: object, refused: Refused) -> Iterator[str]:
     """Credentials that anybody who reads the stack's file can read."""
     if not isinstance(secrets, dict) or list(secrets) == ["secure"]:
         return
     for name, value in secrets.items():
         if isinstance(value, str):
-            at = (SECRETS, str(name))
+            at = (section, str(name))
             refused.add(at)
             yield (
-                f"{text_of(at)}: stands in clear; change it at its receiver, and set the new one "
-                f"with `pulumi config set --secret --path {PROJECT}:{text_of(at)}`"
+                f"{text_of(at)}: stands in clear; change it where it is asked for, and set the new "
+                f"one with `pulumi config set --secret --path {PROJECT}:{text_of(at)}`"
             )
 
 
@@ -368,12 +369,12 @@ def plain(value: Any, location: Location, findings: list[str], refused: Refused)
             whose = text_of(location) or "config"
             findings.append(f"{whose}: key {shown(key)} is not text; put it in quotes")
             refused.add(at)
-        elif isinstance(item, dict) and list(item) == ["secure"] and location == (SECRETS,):
+        elif isinstance(item, dict) and list(item) == ["secure"] and text_of(location) in SECRETS:
             copy[key] = item
-        elif isinstance(item, dict) and list(item) == ["secure"] and at == (SECRETS,):
+        elif isinstance(item, dict) and list(item) == ["secure"] and text_of(at) in SECRETS:
             findings.append(
-                f"{SECRETS}: is encrypted as a whole, so nobody sees whose are there; set each "
-                f"with `pulumi config set --secret --path {PROJECT}:{SECRETS}.NAME`"
+                f"{key}: is encrypted as a whole, so nobody sees whose are there; set each "
+                f"with `pulumi config set --secret --path {PROJECT}:{key}.NAME`"
             )
             refused.add(at)
         elif isinstance(item, dict) and list(item) == ["secure"]:

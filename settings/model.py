@@ -511,6 +511,22 @@ class Telemetry(Section):
     )
 
 
+class FederationSource(Section):
+    """Another cluster's Prometheus; its password is `federationSecrets.<cluster>`."""
+
+    cluster: DnsLabel = Field(
+        description="What that cluster's stack has as `cluster`; records of others are not taken.",
+        examples=["eu"],
+    )
+    url: ServerUrl = Field(
+        description=(
+            "Where that cluster's Prometheus is reached from this cluster; `/federate` is added. "
+            "`https://` wherever others could listen: the password goes with each question."
+        ),
+        examples=["https://prometheus.eu.example.com"],
+    )
+
+
 class Prometheus(Section):
     """The store of metrics: ours, or one that is there already."""
 
@@ -575,6 +591,33 @@ class Prometheus(Section):
             "1 or 2. Two scrape everything twice and watch each other, so that one may fail; "
             "each needs `storage` and `resources` of its own."
         ),
+    )
+    role: Literal["leaf", "global"] = Field(
+        default="leaf",
+        description=(
+            "`leaf`: the server of this cluster's crawlers, whether or not others federate from it "
+            "or it from them. `global`: there are no crawlers here, and this cluster watches those "
+            "of `federateFrom`; neither mesh nor attribution is made, and `vendors` are for `make "
+            "which` alone."
+        ),
+    )
+    shards: Annotated[StrictInt, Field(ge=1, le=32)] = Field(
+        default=1,
+        description=(
+            "Servers that share the sidecars among them, for more than one can hold. With two or "
+            "more each records sums of its part, and one more server, which is then the one to "
+            "ask, adds them up (docs/federation.md). Each has `replicas`, `storage` and "
+            "`resources` of its own. Another number gives most sidecars to another shard: rates "
+            "read high or low for five minutes."
+        ),
+    )
+    federate_from: tuple[FederationSource, ...] = Field(
+        default=(),
+        description=(
+            "Other clusters whose records this cluster's Prometheus takes, under their own label "
+            "`cluster`, for boards and alerts over all of them (docs/federation.md)."
+        ),
+        examples=[[{"cluster": "eu", "url": "https://prometheus.eu.example.com"}]],
     )
     retention: Duration = Field(
         default=7 * 86400, description="How long samples are kept (duration)."
@@ -1001,6 +1044,14 @@ class StackSettings(Section):
             "The credential of each receiver, by its name. Set them encrypted: `pulumi config set "
             "--secret --path proxy-observability:alertmanagerSecrets.oncall`; in clear they are "
             "refused."
+        ),
+    )
+    federation_secrets: dict[DnsLabel, SecretText] = Field(
+        default={},
+        description=(
+            "The password of each of `prometheus.federateFrom`, by its cluster: that stack's "
+            "output `prometheusPassword`. Set them encrypted: `pulumi config set --secret --path "
+            "proxy-observability:federationSecrets.eu`; in clear they are refused."
         ),
     )
     grafana: Grafana = Field(default=Grafana(), description="The dashboards' server.")

@@ -578,7 +578,7 @@ class SecretText:
             return cls(value)
         raise ValueError(
             "is not a credential; set it with "
-            "`pulumi config set --secret --path proxy-observability:alertmanagerSecrets.NAME`"
+            "`pulumi config set --secret --path proxy-observability:KEY`"
         )
 
     @classmethod

@@ -25,6 +25,12 @@ INHIBITIONS: tuple[tuple[str, list[str], list[str]], ...] = (
         ["ProxyVendorSilent", "ProxyAttributionLost", "ProxyCountsDisagree"],
         ["cluster"],
     ),
+    # As above, where a shard's part or a whole cluster is missing.
+    (
+        'alertname="FederationSourceMissing"',
+        ["ProxyVendorSilent", "ProxyAttributionLost", "ProxyCountsDisagree"],
+        ["cluster"],
+    ),
     # No vendor has its traffic any more: one message, not one for each.
     (
         'alertname="ProxyAttributionLost"',

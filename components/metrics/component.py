@@ -22,6 +22,7 @@ from pulumi_kubernetes.core.v1 import (
     PodSpecArgs,
     PodTemplateSpecArgs,
     ProbeArgs,
+    Secret,
     SecretVolumeSourceArgs,
     Service,
     ServiceAccount,
@@ -45,14 +46,18 @@ from pulumi_kubernetes.rbac.v1 import (
 )
 
 from components.basic_auth import HTTP_FILE, PASSWORD_FILE, WEB_FILE, basic_auth_secret
-from components.labels import labels, pods_of, selector
+from components.labels import PROJECT, labels, pods_of, selector
 from components.metrics.config import (
     PROMETHEUS_APP,
     PROMETHEUS_PORT,
+    SHARD_APP,
     BasicAuth,
+    Json,
     Retention,
     prometheus_config,
 )
+from components.metrics.federation import Shard, Source, as_meeting, as_shard
+from components.metrics.rule_files import ServerRules
 from components.pods import (
     NOBODY,
     ROLLOUT_TIMEOUT,
@@ -63,13 +68,15 @@ from components.pods import (
 )
 from components.texts import yaml_text
 from settings.model import Prometheus, Telemetry
+from settings.values import SecretText
 
 STARTUP_MINUTES = 15  # a week's write-ahead log is replayed first
 TERMINATION_MINUTES = 5  # what is in memory is written; a killed replica replays it instead
 PROBE_SECONDS = 10
-PODS_SERVICE = "prometheus-pods"
 AUTH = "/etc/prometheus/auth"
 ALERTMANAGER_AUTH = "/etc/prometheus/alertmanager"
+FEDERATION_AUTH = "/etc/prometheus/federation"
+SHARD_LABEL = f"{PROJECT}/shard"
 USER = "prometheus"
 CLUSTER_ROLE = "proxy-observability-prometheus"
 
@@ -78,9 +85,9 @@ CLUSTER_ROLE = "proxy-observability-prometheus"
 class PrometheusServerArgs:
     """What to scrape, and what to do with it.
 
-    `rules` maps a file's name to its text. `alertmanager_auth` names the Secret with
-    Alertmanager's password, `alertmanager_user` whose it is. Namespaces come twice: `watched`
-    waits for them to exist, the plain names go into the configuration.
+    `alertmanager_auth` names the Secret with Alertmanager's password, `alertmanager_user` whose it
+    is. `federation_secrets` has the password of each cluster that is federated. Namespaces come
+    twice: `watched` waits for them to exist, the plain names go into the configuration.
     """
 
     cluster: str
@@ -92,7 +99,8 @@ class PrometheusServerArgs:
     watched: Mapping[str, pulumi.Input[str]]
     prometheus: Prometheus
     telemetry: Telemetry
-    rules: Mapping[str, str]
+    rules: ServerRules
+    federation_secrets: Mapping[str, SecretText]
     alertmanager_user: str
     alertmanager_auth: pulumi.Input[str]
 
@@ -101,6 +109,10 @@ class PrometheusServer(pulumi.ComponentResource):
     """Prometheus behind a password, with its configuration, rules, volume, and leave to list pods.
 
     Each replica scrapes everything for itself; the Service keeps a client with one of them.
+
+    With shards each of them is such a server for a part of the sidecars, and this one has all the
+    rest and adds up what they record. If a shard is down its part is missing from every number
+    (alert FederationSourceMissing); nothing else stops.
     """
 
     url: pulumi.Output[str]
@@ -204,31 +216,136 @@ class PrometheusServer(pulumi.ComponentResource):
             native_histograms=args.telemetry.native_histograms,
             histograms_from_one_in=args.telemetry.histograms_from_one_in,
         )
-        config = ConfigMap(
+        shards = range(prometheus.shards) if prometheus.shards > 1 else range(0)
+        sources = [
+            *(
+                Source(
+                    url=f"http://{SHARD_APP}-{n}.{args.monitoring_namespace}.svc:{PROMETHEUS_PORT}",
+                    auth=own,
+                    shard=n,
+                )
+                for n in shards
+            ),
+            *(
+                Source(
+                    url=source.url,
+                    auth=BasicAuth(
+                        username=USER, password_file=f"{FEDERATION_AUTH}/{source.cluster}"
+                    ),
+                    cluster=source.cluster,
+                )
+                for source in prometheus.federate_from
+            ),
+        ]
+        mounted = {"auth": (AUTH, auth.metadata.name)}
+        passwords = (
+            Secret(
+                f"{name}-federation",
+                # Without a name, as above.
+                metadata=ObjectMetaArgs(namespace=args.namespace, labels=labels(PROMETHEUS_APP)),
+                immutable=True,
+                # Encrypted in the stack's file, and so in no rendering.
+                string_data={
+                    cluster: pulumi.Output.secret(secret.text or "")
+                    for cluster, secret in sorted(args.federation_secrets.items())
+                },
+                opts=child,
+            )
+            if args.federation_secrets
+            else None
+        )
+        service = self._server(
+            name,
+            PROMETHEUS_APP,
+            args,
+            app=selector(PROMETHEUS_APP),
+            config=as_meeting(
+                config_file,
+                sources,
+                args.rules.federated,
+                crawlers_here=prometheus.role == "leaf",
+            ),
+            rules=args.rules.asked,
+            account=account,
+            secrets={
+                **mounted,
+                "alertmanager": (ALERTMANAGER_AUTH, args.alertmanager_auth),
+                **({"federation": (FEDERATION_AUTH, passwords.metadata.name)} if passwords else {}),
+            },
+        )
+        for n in shards:
+            self._server(
+                f"{name}-shard-{n}",
+                f"{SHARD_APP}-{n}",
+                args,
+                app={**selector(SHARD_APP), SHARD_LABEL: str(n)},
+                config=as_shard(config_file, Shard(number=n, of=prometheus.shards)),
+                rules=args.rules.shard,
+                account=account,
+                secrets=mounted,
+            )
+
+        self.url = pulumi.Output.format(
+            "http://{0}.{1}.svc:{2}",
+            service.metadata.name,
+            args.namespace,
+            PROMETHEUS_PORT,
+        )
+        self.user, self.password = USER, password
+        self.register_outputs({"url": self.url, "password": password})
+
+    def _server(
+        self,
+        name: str,
+        object_name: str,
+        args: PrometheusServerArgs,
+        *,
+        app: Mapping[str, str],
+        config: Json,
+        rules: Mapping[str, str],
+        account: ServiceAccount,
+        secrets: Mapping[str, tuple[str, pulumi.Input[str]]],
+    ) -> Service:
+        """Make one Prometheus: its files, replicas and Services.
+
+        Args:
+            app: the labels its pods are selected by.
+            secrets: where each volume with a Secret's files is mounted, and the Secret.
+        """
+        child = pulumi.ResourceOptions(parent=self)
+        prometheus = args.prometheus
+        app_name = app["app.kubernetes.io/name"]
+        own_labels = {**labels(app_name), **app}
+        pods = {**pods_of(app_name), **app}
+
+        def metadata(called: str) -> ObjectMetaArgs:
+            return ObjectMetaArgs(name=called, namespace=args.namespace, labels=dict(own_labels))
+
+        config_map = ConfigMap(
             f"{name}-config",
-            metadata=metadata("prometheus-config"),
-            data={"prometheus.yml": yaml_text(config_file)},
+            metadata=metadata(f"{object_name}-config"),
+            data={"prometheus.yml": yaml_text(config)},
             opts=child,
         )
-        rules = ConfigMap(
+        rules_map = ConfigMap(
             f"{name}-rules",
-            metadata=metadata("prometheus-rules"),
-            data=dict(args.rules),
+            metadata=metadata(f"{object_name}-rules"),
+            data=dict(rules),
             opts=child,
         )
 
         port = ServicePortArgs(name="http", port=PROMETHEUS_PORT, target_port="http")
         Service(
             f"{name}-pods",
-            metadata=metadata(PODS_SERVICE),
-            spec=ServiceSpecArgs(cluster_ip="None", selector=pods_of(PROMETHEUS_APP), ports=[port]),
+            metadata=metadata(f"{object_name}-pods"),
+            spec=ServiceSpecArgs(cluster_ip="None", selector=pods, ports=[port]),
             opts=child,
         )
         service = Service(
             f"{name}-service",
-            metadata=metadata("prometheus"),
+            metadata=metadata(object_name),
             spec=ServiceSpecArgs(
-                selector=pods_of(PROMETHEUS_APP),
+                selector=pods,
                 ports=[port],
                 # Replicas scrape at different moments: alternating between them would make
                 # the graphs jump.
@@ -281,27 +398,29 @@ class PrometheusServer(pulumi.ComponentResource):
                 # Whole folders: with subPath a changed ConfigMap would never arrive.
                 VolumeMountArgs(name="config", mount_path="/etc/prometheus/config"),
                 VolumeMountArgs(name="rules", mount_path="/etc/prometheus/rules"),
-                VolumeMountArgs(name="auth", mount_path=AUTH),
-                VolumeMountArgs(name="alertmanager", mount_path=ALERTMANAGER_AUTH),
+                *(
+                    VolumeMountArgs(name=volume, mount_path=path)
+                    for volume, (path, _) in secrets.items()
+                ),
                 VolumeMountArgs(name="data", mount_path="/prometheus"),
             ],
         )
         StatefulSet(
             f"{name}-server",
-            metadata=metadata("prometheus"),
+            metadata=metadata(object_name),
             spec=StatefulSetSpecArgs(
                 replicas=prometheus.replicas,
                 # Its name alone: Pulumi waits for a Service's pods, and they come from here.
-                service_name=PODS_SERVICE,
+                service_name=f"{object_name}-pods",
                 # A replica that can't start must not keep the other from starting.
                 pod_management_policy="Parallel",
-                selector=LabelSelectorArgs(match_labels=selector(PROMETHEUS_APP)),
+                selector=LabelSelectorArgs(match_labels=dict(app)),
                 template=PodTemplateSpecArgs(
-                    metadata=ObjectMetaArgs(labels=labels(PROMETHEUS_APP)),
+                    metadata=ObjectMetaArgs(labels=own_labels),
                     spec=PodSpecArgs(
                         service_account_name=account.metadata.name,
                         automount_service_account_token=True,
-                        affinity=AffinityArgs(pod_anti_affinity=pods_apart(PROMETHEUS_APP)),
+                        affinity=AffinityArgs(pod_anti_affinity=pods_apart(app_name)),
                         security_context=pod_security(NOBODY),
                         termination_grace_period_seconds=TERMINATION_MINUTES * 60,
                         containers=[container],
@@ -311,23 +430,20 @@ class PrometheusServer(pulumi.ComponentResource):
                                     name=volume,
                                     config_map=ConfigMapVolumeSourceArgs(name=source.metadata.name),
                                 )
-                                for volume, source in (("config", config), ("rules", rules))
+                                for volume, source in (("config", config_map), ("rules", rules_map))
                             ),
                             *(
                                 VolumeArgs(
                                     name=volume, secret=SecretVolumeSourceArgs(secret_name=secret)
                                 )
-                                for volume, secret in (
-                                    ("auth", auth.metadata.name),
-                                    ("alertmanager", args.alertmanager_auth),
-                                )
+                                for volume, (_, secret) in secrets.items()
                             ),
                         ],
                     ),
                 ),
                 volume_claim_templates=[
                     PersistentVolumeClaimArgs(
-                        metadata=ObjectMetaArgs(name="data", labels=labels(PROMETHEUS_APP)),
+                        metadata=ObjectMetaArgs(name="data", labels=own_labels),
                         spec=PersistentVolumeClaimSpecArgs(
                             access_modes=["ReadWriteOnce"],
                             resources=VolumeResourceRequirementsArgs(
@@ -353,19 +469,11 @@ class PrometheusServer(pulumi.ComponentResource):
         if prometheus.replicas > 1:
             PodDisruptionBudget(
                 f"{name}-budget",
-                metadata=metadata("prometheus"),
+                metadata=metadata(object_name),
                 spec=PodDisruptionBudgetSpecArgs(
                     max_unavailable=1,
-                    selector=LabelSelectorArgs(match_labels=pods_of(PROMETHEUS_APP)),
+                    selector=LabelSelectorArgs(match_labels=pods),
                 ),
                 opts=child,
             )
-
-        self.url = pulumi.Output.format(
-            "http://{0}.{1}.svc:{2}",
-            service.metadata.name,
-            args.namespace,
-            PROMETHEUS_PORT,
-        )
-        self.user, self.password = USER, password
-        self.register_outputs({"url": self.url, "password": password})
+        return service

@@ -32,6 +32,7 @@ ALERTMANAGER_PORT = 9093
 GRAFANA_PORT = 3000
 
 PROMETHEUS_APP = "prometheus"
+SHARD_APP = "prometheus-shard"  # federation.py
 ALERTMANAGER_APP = "alertmanager"
 GRAFANA_APP = "grafana"
 LOAD_GENERATOR_APP = "load-generator"
@@ -194,7 +195,10 @@ def prometheus_config(
                 "prometheus",
                 [monitoring_namespace],
                 targets.prometheus if targets else None,
-                _keep_labelled(pods_of(PROMETHEUS_APP), PROMETHEUS_PORT),
+                _keep_labelled(
+                    {**pods_of(PROMETHEUS_APP), **selector(f"{PROMETHEUS_APP}|{SHARD_APP}")},
+                    PROMETHEUS_PORT,
+                ),
                 metric_relabel_configs=[_keep("__name__", _any_of(PROMETHEUS_METRICS))],
                 **_login(prometheus_auth),
             ),

@@ -14,7 +14,7 @@ LEAST_SAMPLES_PER_SECOND = 10_000  # the architecture document's HighMetricInges
 HEADROOM = 1.5  # a bad hour has more outcomes than the estimate counts
 
 
-def samples_per_second_threshold(expected: int) -> int:
+def samples_per_second_threshold(expected: float) -> int:
     """Return the samples a second, taken in by one replica, above which something is wrong."""
     return max(LEAST_SAMPLES_PER_SECOND, math.ceil(HEADROOM * expected))
 
@@ -25,7 +25,9 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
     A record for each limit, and for each vendor where vendors may differ; the rules in rules/
     are the same for every stack.
     """
-    samples = samples_per_second_threshold(estimate(settings).samples_per_second)
+    # Of the busiest shard, where there are some: a hash gives each about as many sidecars.
+    expected = estimate(settings).samples_per_second / settings.prometheus.shards
+    samples = samples_per_second_threshold(expected)
     of_the_stack = [
         _record("cluster:prometheus_samples_appended:threshold", samples),
         _record("cluster:sidecar_series:threshold", settings.telemetry.series_budget),

@@ -88,6 +88,7 @@ def test_jobs_are_those_of_what_is_ours(settings, simulated, expected):
 
 SAMPLES = "cluster:prometheus_samples_appended:rate5m"
 ABOUT_PROMETHEUS = {
+    "FederationSourceMissing",
     *("PrometheusDown", "PrometheusRulesSlow", "PrometheusRulesFailing"),
     *("PrometheusQueriesSlow", "PrometheusNotificationsFailing"),
     *("StorageFilling", "ConfigurationReloadFailed"),

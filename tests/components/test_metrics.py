@@ -154,7 +154,7 @@ def test_the_generator_is_found_by_its_own_label():
     keep = {"action": "keep", "source_labels": [label], "regex": "load-generator"}
     assert keep in jobs["load-generator"]["relabel_configs"]
     label = "__meta_kubernetes_pod_label_app_kubernetes_io_name"
-    keep = {"action": "keep", "source_labels": [label], "regex": "prometheus"}
+    keep = {"action": "keep", "source_labels": [label], "regex": "prometheus|prometheus-shard"}
     assert keep in jobs["prometheus"]["relabel_configs"]
 
 

@@ -19,6 +19,7 @@ from dashboards.panels import stat, table, timeseries
 from tests.rules.promql import alerts, metric_names, records, rules
 
 BOARDS = {name: json.loads(text) for name, text in boards().items()}
+GLOBAL = {name: json.loads(text) for name, text in boards(several_clusters=True).items()}
 Json = dict[str, Any]
 
 
@@ -26,7 +27,10 @@ def _panels(board: Json) -> list[Json]:
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
-@pytest.fixture(params=list(BOARDS.values()), ids=list(BOARDS))
+@pytest.fixture(
+    params=[*BOARDS.values(), *GLOBAL.values()],
+    ids=[*BOARDS, *(f"{name} of several clusters" for name in GLOBAL)],
+)
 def board(request: pytest.FixtureRequest) -> Json:
     return dict(request.param)
 
@@ -175,3 +179,27 @@ def test_a_new_vendor_shows_up_without_an_edit() -> None:
     (vendor,) = fleet()["templating"]["list"]
     assert (vendor["name"], vendor["multi"], vendor["includeAll"]) == ("vendor", True, True)
     assert vendor["allValue"] == ".*"
+
+
+def test_with_several_clusters_every_query_asks_for_the_chosen() -> None:
+    """Without it the same vendor of two clusters would be drawn as one, or twice under one name."""
+    (panels,) = (_panels(board) for board in GLOBAL.values())
+    alone = _panels(BOARDS["fleet.json"])
+    assert [panel["title"] for panel in panels] == [panel["title"] for panel in alone]
+    for panel, before in zip(panels, alone, strict=True):
+        for target, one in zip(panel["targets"], before["targets"], strict=True):
+            assert target["expr"].count('{cluster=~"$cluster"') == len(
+                re.findall(r"\w+:\w+:\w+", one["expr"])
+            )
+            without = re.sub(r'cluster=~"\$cluster"(, )?', "", target["expr"]).replace("{}", "")
+            assert without == one["expr"]
+            if "sum" not in one["expr"]:
+                assert target["legendFormat"].startswith("{{cluster}}")
+    variables = [variable["name"] for variable in GLOBAL["fleet.json"]["templating"]["list"]]
+    assert variables == ["cluster", "vendor"]
+
+
+def test_the_own_cluster_is_among_all() -> None:
+    """Its records have no such label; what `All` stands for matches that too."""
+    (cluster, _) = GLOBAL["fleet.json"]["templating"]["list"]
+    assert cluster["allValue"] == ".*"

@@ -1,33 +1,18 @@
-"""Names in PromQL, for tests that ask what a rule or a panel reads."""
+"""The shipped rules, for tests that ask what they read."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from components.metrics.promql import metric_names
+
+__all__ = ["RULES", "alerts", "group_of", "metric_names", "record_groups", "records", "rules"]
+
 RULES = Path(__file__).parents[2] / "rules"
-
-# In this order: an aggregation's labels stand between its name and its parenthesis.
-_NOT_METRICS = (
-    r'"(?:\\.|[^"\\])*"',  # strings
-    r"\{[^}]*\}",  # matchers
-    r"\[[^\]]*\]",  # ranges
-    r"\b(?:by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)",
-    r"\b[a-z_0-9]+\s*(?=\()",  # functions and aggregations
-    r"\b(?:and|or|unless|offset|bool|anchored|Inf|NaN)\b",
-    r"\b[0-9][0-9.eE]*[a-z]*",  # numbers and durations
-)
-
-
-def metric_names(expression: str) -> set[str]:
-    """Return the metrics that a PromQL expression selects by name."""
-    for pattern in _NOT_METRICS:
-        expression = re.sub(pattern, " ", expression)
-    return set(re.findall(r"[a-zA-Z_:][\w:]*", expression))
 
 
 @cache

@@ -1,0 +1,364 @@
+"""Two shards and the server where they meet, beside one server of the same sidecars.
+
+Real Prometheus with the rendered configuration and rules, windows and intervals shortened. A second
+cluster, with the same vendors and other traffic, is federated by the same server, behind its
+password.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.contents import rule_files
+from components.metrics.config import BasicAuth, StaticTargets, prometheus_config, web_config
+from components.metrics.estimate import estimate
+from components.metrics.federation import Shard, Source, as_meeting, as_shard
+from components.metrics.rule_files import federated_records, for_shard, is_federated, where_all_meet
+from components.metrics.stack_rules import stack_rules
+from components.texts import yaml_text
+from lab.processes import Children, children
+from settings.loading import parse_settings
+from tests.lab.sidecars import BOUNDS, exposed, page
+from tests.lab.test_password import HASH, PASSWORD
+from tests.ports import free_block
+from tests.rules.promql import records
+from tools.find import find
+
+pytestmark = pytest.mark.long
+
+SECONDS = 100.0  # for a busy machine; 25 are usual
+WINDOW_SECONDS = 6
+AVERAGED_SECONDS = 5
+NEAR = 0.01
+
+VENDORS = ("vendor-a", "vendor-b", "vendor-c")
+HERE = [f"127.20.1.{n}" for n in range(1, 17)]
+THERE = [f"127.20.2.{n}" for n in range(1, 5)]
+GENERATORS = {"lab": "127.20.3.1", "eu": "127.20.3.2"}
+SHARDS = 2
+
+RULE_TESTS = Path(__file__).parents[1] / "rules"
+# Of each stack's file, and taken as they are.
+LIMITS = {
+    rule["record"]
+    for rule in yaml.safe_load((RULE_TESTS / "thresholds.yml").read_text())["groups"][0]["rules"]
+}
+# Of nodes, which only Kubernetes knows.
+FROM_NODES = {"cluster:sidecar_cpu:rate5m", "cluster:sidecar_memory:sum"}
+# What a server takes in itself is another number for each by its nature.
+OF_ITSELF = {"cluster:prometheus_samples_appended:rate5m"}
+
+Series = dict[tuple[tuple[str, str], ...], float]
+
+
+@dataclass(frozen=True)
+class Servers:
+    """Addresses of the running ones."""
+
+    single: str
+    meeting: str
+    shards: tuple[str, ...]
+    leaf: str
+
+
+def settings_of(cluster: str) -> Any:
+    vendors = [{"name": name, "cidrs": [f"10.{n}.0.0/16"]} for n, name in enumerate(VENDORS, 1)]
+    # Of either form: what is federated is the same records.
+    telemetry = {"buckets": [*BOUNDS], "nativeHistograms": cluster == "lab"}
+    # The last bound is all that can be told, and below the limit nothing would ever be slow.
+    stack = {
+        "cluster": cluster,
+        "vendors": vendors,
+        "telemetry": telemetry,
+        "alerts": {"setupMilliseconds": BOUNDS[-2]},
+    }
+    # The least it may be, so that a sidecar of many series is over it.
+    budget = estimate(parse_settings(stack)).sidecar.total
+    return parse_settings({**stack, "telemetry": {**telemetry, "seriesBudget": budget}})
+
+
+def rules_of(cluster: str) -> dict[str, str]:
+    made = stack_rules(settings_of(cluster))
+    return {**rule_files(), **{name: yaml_text(file) for name, file in made.items()}}
+
+
+def shortened(text: str) -> str:
+    """Both windows and averages of windows fill within seconds of the start."""
+    text = re.sub(r"(\[|offset |[/<] )5m\b", rf"\g<1>{WINDOW_SECONDS}s", text)
+    return re.sub(r"\[(?:30m|1h|6h)\]", f"[{WINDOW_SECONDS // 2}s]", text)
+
+
+def config_of(
+    cluster: str, sidecars: list[str], prometheus: str, port: int, auth: BasicAuth | None = None
+) -> dict[str, Any]:
+    return prometheus_config(
+        cluster=cluster,
+        scrape_interval_seconds=1,
+        crawler_namespaces=("crawlers",),
+        monitoring_namespace="monitoring",
+        istio_namespace="istio-system",
+        targets=StaticTargets(
+            sidecars=tuple(f"{address}:{port}" for address in sidecars),
+            prometheus=(prometheus,),
+            load_generator=(f"{GENERATORS[cluster]}:{port}",),
+        ),
+        rule_files=("rules/*.yml",),
+        prometheus_auth=auth,
+        native_histograms=settings_of(cluster).telemetry.native_histograms,
+    )
+
+
+def generated(seconds: float) -> str:
+    return "".join(
+        f'crawler_requests_total{{vendor="{vendor}"}} {10 * place * seconds:.6f}\n'
+        for place, vendor in enumerate(VENDORS, 1)
+    )
+
+
+def pages() -> dict[str, Callable[[float], str]]:
+    def of(number: int, faster: float) -> Callable[[float], str]:
+        return lambda seconds: page(number, faster * seconds, VENDORS)
+
+    return {
+        **{address: of(number, 1) for number, address in enumerate(HERE)},
+        **{address: of(number, 7) for number, address in enumerate(THERE)},
+        **dict.fromkeys(GENERATORS.values(), generated),
+    }
+
+
+@pytest.fixture(scope="module")
+def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
+    folder = tmp_path_factory.mktemp("federation")
+    base = free_block(["127.0.0.1", *pages()])
+    names = ("single", "meeting", "leaf", *(f"shard-{n}" for n in range(SHARDS)))
+    at = {name: f"127.0.0.1:{base + 1 + n}" for n, name in enumerate(names)}
+
+    (folder / "password").write_text(PASSWORD)
+    auth = BasicAuth(username="prometheus", password_file=str(folder / "password"))
+    here, there = rules_of("lab"), rules_of("eu")
+    sources = [
+        *(Source(url=f"http://{at[f'shard-{n}']}", auth=None, shard=n) for n in range(SHARDS)),
+        Source(url=f"http://{at['leaf']}/", auth=auth, cluster="eu"),
+    ]
+
+    def one(name: str) -> dict[str, Any]:
+        return config_of("lab", HERE, at[name], base)
+
+    with exposed(pages(), base), children() as family:
+        for name, config, rules in (
+            ("single", one("single"), here),
+            *(
+                (name, as_shard(one(name), Shard(number=n, of=SHARDS)), for_shard(here))
+                for n in range(SHARDS)
+                for name in [f"shard-{n}"]
+            ),
+            (
+                "meeting",
+                as_meeting(one("meeting"), sources, federated_records(here)),
+                where_all_meet(here, scrapes_sidecars=False),
+            ),
+            ("leaf", config_of("eu", THERE, at["leaf"], base, auth), there),
+        ):
+            _start(family, name, config, rules, at[name], folder / name)
+        yield Servers(
+            *(f"http://{at[name]}" for name in ("single", "meeting")),
+            tuple(f"http://{at[f'shard-{n}']}" for n in range(SHARDS)),
+            f"http://{at['leaf']}",
+        )
+        family.check()
+
+
+def _start(
+    family: Children,
+    name: str,
+    config: dict[str, Any],
+    rules: Mapping[str, str],
+    address: str,
+    folder: Path,
+) -> None:
+    (folder / "rules").mkdir(parents=True)
+    for file, text in rules.items():
+        if "record: " in text:  # what fires is tried elsewhere, and costs as much again
+            (folder / "rules" / file).write_text(shortened(text))
+    (folder / "prometheus.yml").write_text(yaml_text(config))
+    (folder / "web.yml").write_text(
+        yaml_text(web_config("prometheus", HASH)) if name == "leaf" else "{}"
+    )
+    family.start(
+        name,
+        [
+            *(str(find("prometheus")), f"--config.file={folder / 'prometheus.yml'}"),
+            *(f"--web.listen-address={address}", f"--web.config.file={folder / 'web.yml'}"),
+            f"--storage.tsdb.path={folder / 'data'}",
+        ],
+        log=folder / "log",
+        environment={"POD_NAME": f"{name}-0"},
+    )
+
+
+def asked(server: str, path: str, **parameters: str) -> Any:
+    token = base64.b64encode(f"prometheus:{PASSWORD}".encode()).decode()
+    request = urllib.request.Request(
+        f"{server}{path}?{urllib.parse.urlencode(parameters)}",
+        headers={"Authorization": f"Basic {token}"},
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+            return json.load(answer)["data"]["result"]
+    except OSError:  # not up yet
+        return []
+
+
+def recorded(server: str, selector: str = '{__name__=~".+:.+:.+"}') -> Series:
+    """Return each series' mean over the last seconds; the lag of federation is evened out."""
+    now = time.time()
+    found = asked(
+        server,
+        "/api/v1/query_range",
+        query=selector,
+        start=str(now - AVERAGED_SECONDS),
+        end=str(now),
+        step="1",
+    )
+    series: Series = {}
+    for one in found:
+        # A native histogram has none; nothing reads it but the rules beside it.
+        values = [float(value) for _, value in one.get("values", ())]
+        if len(values) > AVERAGED_SECONDS:  # there all the time
+            series[tuple(sorted(one["metric"].items()))] = sum(values) / len(values)
+    return series
+
+
+def name_of(labels: tuple[tuple[str, str], ...]) -> str:
+    return dict(labels)["__name__"]
+
+
+def comparable(series: Series, cluster: str = "") -> Series:
+    """What is recorded of a cluster's traffic, without the label that tells the cluster."""
+    kept: Series = {}
+    for labels, value in series.items():
+        known = dict(labels)
+        name = known["__name__"]
+        if known.pop("cluster", "") != cluster or name.startswith("federated_"):
+            continue
+        if name in OF_ITSELF or name in LIMITS or not is_federated(name):
+            continue
+        if name.startswith("job:") and known["job"] != "sidecars":
+            continue  # the jobs of each server itself
+        kept[tuple(sorted(known.items()))] = value
+    return kept
+
+
+def all_near(one: Callable[[], Series], other: Callable[[], Series]) -> None:
+    """Wait until both have the same series, and each was of one value while it was steady.
+
+    Not all at one moment: a busy machine evaluates late, now this rule, now that. While windows
+    fill, the later one passes through many values, so what still moves is not compared.
+    """
+    deadline = time.monotonic() + SECONDS
+    before: Series = {}
+    pending: set[tuple[tuple[str, str], ...]] | None = None
+    while pending is None or pending:
+        here, there = one(), other()
+        if not (told := complete(here)):
+            told = [f"only here: {labels}" for labels in here.keys() - there.keys()]
+            told += [f"only there: {labels}" for labels in there.keys() - here.keys()]
+        if not told:
+            pending = set(here) if pending is None else pending
+            pending -= {
+                labels
+                for labels in here
+                if near(here[labels], before.get(labels, math.nan))
+                and near(here[labels], there[labels])
+            }
+            told = [f"{labels}: {here[labels]} and {there[labels]}" for labels in pending]
+        assert not told or time.monotonic() < deadline, "\n".join(told[:20])
+        before = here
+        time.sleep(1)
+
+
+def near(one: float, other: float) -> bool:
+    return math.isclose(one, other, rel_tol=NEAR, abs_tol=1e-9)
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + SECONDS
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+
+
+EXPECTED = {rule["record"] for rule in records() if is_federated(rule["record"])}
+EXPECTED -= FROM_NODES | OF_ITSELF
+
+
+def complete(series: Series) -> list[str]:
+    missing = EXPECTED - {name_of(labels) for labels in series}
+    return [f"no series: {name}" for name in sorted(missing)]
+
+
+def test_two_shards_record_what_one_server_does(servers: Servers) -> None:
+    """Every record, its labels and its value: a ratio of one shard's is nobody's ratio."""
+
+    all_near(
+        lambda: comparable(recorded(servers.single)),
+        lambda: comparable(recorded(servers.meeting)),
+    )
+    # Both had a part to do.
+    parts = [
+        next(iter(recorded(shard, 'job:up:count{job="sidecars"}').values()), 0)
+        for shard in servers.shards
+    ]
+    assert sum(parts) == len(HERE)
+    assert min(parts) > 0
+
+
+def test_clusters_with_the_same_vendors_stay_apart(servers: Servers) -> None:
+    """Each has at the meeting server what it has at its own, though names are the same."""
+
+    all_near(
+        lambda: comparable(recorded(servers.leaf)),
+        lambda: comparable(recorded(servers.meeting), "eu"),
+    )
+    rate = 'proxy_vendor:istio_requests:rate5m{proxy_vendor="vendor-a"}'
+    by_cluster = {
+        dict(labels).get("cluster", ""): value
+        for labels, value in recorded(servers.meeting, rate).items()
+    }
+    assert set(by_cluster) == {"", "eu"}
+    assert by_cluster["eu"] > 1.5 * by_cluster[""]
+
+
+def test_shards_record_sums_and_nothing_else(servers: Servers) -> None:
+    """A shard's ratio would look like the cluster's to whoever asks it."""
+    for shard in servers.shards:
+        wait_for(lambda shard=shard: recorded(shard))  # type: ignore[misc]
+        names = {name_of(labels) for labels in recorded(shard)}
+        derived = re.compile("ratio|p50|p95|burn|_per_")
+        assert not [name for name in names - LIMITS if derived.search(name)]
+        assert asked(shard, "/api/v1/query", query='{job!="sidecars", __name__!~".+:.+"}') == []
+
+
+def test_no_query_counts_a_shards_part_beside_the_sum(servers: Servers) -> None:
+    """What arrives has a passing name, and keeps no label of the replica that was asked."""
+    wait_for(lambda: not complete(comparable(recorded(servers.meeting))))
+    found = recorded(servers.meeting)
+    assert all(("shard" in dict(k)) <= name_of(k).startswith("federated_") for k in found)
+    extra = {"prometheus_replica", "instance"}
+    assert [labels for labels in found if extra & dict(labels).keys()] == []
+    names = {name_of(labels) for labels in found if name_of(labels).startswith("federated_")}
+    taken = {f"federated_{name}" for name in federated_records(rules_of("lab"))}
+    assert names <= taken
