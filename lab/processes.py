@@ -107,7 +107,10 @@ class Children:
 
     def check(self) -> None:
         """Raise LabError if a child has ended by itself."""
-        for child in self._running:
+        self._check(self._running)
+
+    def _check(self, running: Iterable[_Child]) -> None:
+        for child in running:
             code = child.process.poll()
             if code is not None:
                 raise LabError(f"{child.name} {_how_it_ended(code)}; {_last_words(child.log)}")
@@ -120,7 +123,8 @@ class Children:
         """
         child = next(child for child in self._running if child.name == name)
         while child.process.poll() is None:
-            self.check()
+            # Not the child itself: it may end well at any moment, also here.
+            self._check(one for one in self._running if one is not child)
             yield
             time.sleep(poll_seconds)
         if child.process.returncode != 0:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.processes import children
 from lab.system import ROOT
 from tests.lab.conftest import run_lab, until
 
@@ -148,3 +149,14 @@ def _pid_of(program: str, base: int) -> int:
             if Path(words[0].decode()).name == program and f"demo-{base}/" in str(words):
                 return int(entry.name)
     raise AssertionError(f"{program} does not run")
+
+
+def test_a_child_may_end_well_while_it_is_looked_at(tmp_path, monkeypatch):
+    """The moment between two looks at it made a child that had succeeded a failed one."""
+    with children() as family:
+        family.start("short", ["true"], log=tmp_path / "log")
+        (child,) = family._running
+        child.process.wait()
+        looks = iter([None])
+        monkeypatch.setattr(child.process, "poll", lambda: next(looks, 0))
+        assert list(family.wait_for_end("short", 0)) == [None]

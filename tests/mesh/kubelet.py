@@ -166,11 +166,10 @@ def running(
     wait: bool = True,
 ) -> Iterator[Pod]:
     """Create a pod and run its sidecar, until the block ends."""
-    made = api.create(manifest)
-    namespace, name = made["metadata"]["namespace"], made["metadata"]["name"]
-    own = folder / f"pod-{number}-{name}"
-    own.mkdir()
-    with children() as family:
+    with children() as family, _created(api, manifest) as made:
+        name = made["metadata"]["name"]
+        own = folder / f"pod-{number}-{name}"
+        own.mkdir()
         network = Network(family, name, own)
         addresses = plug_in(world, network, number)
         status = {
@@ -206,7 +205,6 @@ def running(
             yield pod
         finally:
             os.kill(sidecar, signal.SIGKILL)  # politely asked, it would drain first
-            api.delete("v1", "Pod", namespace, name)
             network.close()
 
 
@@ -214,6 +212,16 @@ def agent_of(pod: Pod) -> int:
     """Return the process that the kubelet's signals go to: the first of the container."""
     (agent,) = _children_of(pod.sidecar)
     return agent
+
+
+@contextmanager
+def _created(api: Api, manifest: Json) -> Iterator[Json]:
+    """Have a pod in the API server, and no longer than the block, whatever goes wrong in it."""
+    made = api.create(manifest)
+    try:
+        yield made
+    finally:
+        api.delete("v1", "Pod", made["metadata"]["namespace"], made["metadata"]["name"])
 
 
 def _children_of(process: int) -> list[int]:

@@ -41,7 +41,6 @@ STACK_FILE = Path(__file__).with_name("Pulumi.mesh.yaml")
 CRAWLERS, ISTIO = "crawlers", "istio-system"
 ISTIOD = "istiod.istio-system.svc"
 RELAY_PORT = 15009
-LOCK = "lock"
 START_SECONDS = 60.0
 
 _CUSTOM = ("EnvoyFilter", "Sidecar")
@@ -349,24 +348,32 @@ def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> It
 def own_folder(*, keep: bool = False) -> Iterator[Path]:
     """Make a folder for one mesh, and remove it; before, those of runs that were killed.
 
-    Whoever uses one holds its lock, and the kernel lets go of a lock with its process.
+    Whoever uses one holds a lock on it, and the kernel lets go of a lock with its process.
     """
     for left in Path(tempfile.gettempdir()).glob("mesh-*"):
-        with suppress(OSError), (left / LOCK).open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with suppress(OSError), _locked(left):
             shutil.rmtree(left)
     # Not pytest's folder: the sidecars' user must be able to enter it.
-    folder = Path(tempfile.mkdtemp(prefix="mesh-"))
-    folder.chmod(0o755)
-    try:
-        with (folder / "lock.new").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
-            if not keep:
-                (folder / "lock.new").rename(folder / LOCK)
+    made = Path(tempfile.mkdtemp(prefix="kept-mesh-" if keep else "new-mesh-"))
+    with _locked(made):
+        folder = made if keep else made.rename(made.with_name(made.name.removeprefix("new-")))
+        folder.chmod(0o755)
+        try:
             yield folder
+        finally:
+            if not keep:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Hold a folder's lock; an OSError if somebody does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
     finally:
-        if not keep:
-            shutil.rmtree(folder, ignore_errors=True)
+        os.close(descriptor)
 
 
 def _programs(pair: Pair, folder: Path) -> dict[str, Path]:

@@ -133,7 +133,7 @@ class Network:
         All of it is gone once this process is killed, as it is with the tests: its first process
         dies with it, and the kernel then ends the rest of their process namespace.
         """
-        alone = ["unshare", "--pid", "--fork"]
+        alone = ["unshare", "--pid", "--kill-child"]
         identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups", "--pdeathsig=KILL"]
         return self.command([*alone, "setpriv", *identity, *command])
 
