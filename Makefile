@@ -45,13 +45,14 @@ drill: .venv/installed ## Break the lab, see the alert come and go. NAME=a,b|all
 else
 drill: setup
 	@$(PY) -m tools.find alertmanager >/dev/null
-	@exec $(PY) -m lab.drill --name "$(NAME)" --port-base $(PORT_BASE) $(out)
+	@exec $(PY) -m lab.drill --name="$(NAME)" --port-base="$(PORT_BASE)" $(out)
 endif
 
 # A million counts of every protocol, unless told otherwise.
 audit_n = $(if $(filter file,$(origin N)),1000000,$(N))
 # Not one of the environment: GNU screen sets its window's number there.
 audit_window = $(if $(filter command,$(origin WINDOW)),--window="$(WINDOW)")
+audit_lab_only = $(strip $(foreach key,N STOPS BREAK MIX,$(if $(filter command,$(origin $(key))),$(key))))
 audit_mix = $(if $(filter file,$(origin MIX)),even,$(MIX))
 ifeq ($(PROMETHEUS_URL),)
 audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h
@@ -60,7 +61,7 @@ audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMET
 else
 export PROMETHEUS_URL
 audit: .venv/installed
-	@exec $(PY) -m audit --window="$(WINDOW)" $(out)
+	@exec $(PY) -m audit --window="$(WINDOW)" --lab-only="$(audit_lab_only)" $(out)
 endif
 
 which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod

@@ -283,7 +283,7 @@ if plan is not None:
         ),
     )
 
-pulumi.export("expected", expected.as_output())
+pulumi.export("expected", expected.as_output() if crawlers_here else {})
 pulumi.export("prometheusUrl", prometheus_url)
 if alertmanager:
     pulumi.export("alertmanagerUrl", alertmanager.url)

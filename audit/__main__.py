@@ -28,9 +28,15 @@ URL = "PROMETHEUS_URL"
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make audit", description=__doc__)
     parser.add_argument("--window", default="1h", help="how far back (WINDOW)")
+    parser.add_argument("--lab-only", default="", help="keys given that are the lab's")
     add_out(parser, "audit.json")
     options = parser.parse_args(arguments)
     try:
+        if options.lab_only:
+            raise ValueError(
+                f"{options.lab_only.replace(' ', ', ')}: no effect on a running system; leave it "
+                f"out, or {URL} for the lab's own audit"
+            )
         report = _run(options.window, os.environ)
     except (PrometheusError, NothingToAuditError, ValueError) as error:
         return could_not_run(options.out, str(error))

@@ -157,16 +157,22 @@ def children() -> Iterator[Children]:
         family.stop()
 
 
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a request, and a terminal that was closed."""
+
+
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Turn the first SIGINT or SIGTERM into StopRequested; later ones change nothing."""
+    """Turn the first of STOP_SIGNALS into StopRequested; later ones change nothing."""
 
     def request_stop(signum: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        for number in before:
+            signal.signal(number, signal.SIG_IGN)
         raise StopRequested(signal.Signals(signum).name)
 
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
+    if before[signal.SIGHUP] is signal.SIG_IGN:
+        del before[signal.SIGHUP]  # nohup: it is to go on
     for number in before:
         signal.signal(number, request_stop)
     try:
@@ -197,7 +203,7 @@ def _die_with_parent() -> None:
 
 @contextlib.contextmanager
 def _uninterrupted() -> Iterator[None]:
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     for number in before:
         signal.signal(number, signal.SIG_IGN)
     try:

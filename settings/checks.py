@@ -434,6 +434,32 @@ def retention_fits_the_volume(settings: StackSettings) -> Iterator[Clash]:
         )
 
 
+# Of our own servers: the rules' `anchored` is stable since the one, `--dispatch.start-delay` is
+# known since the other. An older Prometheus would refuse every rule, and not come up after a
+# restart.
+LEAST_PROMETHEUS, LEAST_ALERTMANAGER = (3, 16), (0, 30)
+
+
+def images_know_what_is_asked_of_them(settings: StackSettings) -> Iterator[Clash]:
+    """By the tag, where that is a version: of a digest or a name nothing is known."""
+    images = {
+        "prometheus": (settings.runs_prometheus, settings.prometheus.image, LEAST_PROMETHEUS),
+        "alertmanager": (
+            settings.runs_alertmanager,
+            settings.alertmanager.image,
+            LEAST_ALERTMANAGER,
+        ),
+    }
+    for section, (runs, image, least) in images.items():
+        tag = re.search(r":v?([0-9]+)\.([0-9]+)[^@/:]*$", image)
+        if runs and tag and (int(tag[1]), int(tag[2])) < least:
+            yield Clash(
+                at=(section, "image"),
+                says=f"{image} is too old for what is made for it, which needs "
+                f"{least[0]}.{least[1]}; name that or a newer one",
+            )
+
+
 # Keys of `prometheus` that say something of any Prometheus; the others are of ours alone.
 OF_ANY_PROMETHEUS = {"mode", "create_namespace", "scrape_interval", "node_metrics"}
 OF_ANOTHER_PROMETHEUS = {"url", "login_secret", "namespace"}
@@ -452,11 +478,12 @@ def keys_of_prometheus_fit_its_mode(settings: StackSettings) -> Iterator[Clash]:
         allowed |= {"operator_labels"}
     for name, field in type(prometheus).model_fields.items():
         if name in prometheus.model_fields_set and name not in allowed:
+            because = f"{reason}; {fix}"
             if name == "operator_labels" and prometheus.mode == "external":
-                reason, fix = "no operator reads files", "remove it, or correct the mode"
+                because = "no operator reads files; remove it, or correct the mode"
             yield Clash(
                 at=("prometheus", str(field.alias)),
-                says=f"has no effect with mode: {prometheus.mode}, where {reason}; {fix}",
+                says=f"has no effect with mode: {prometheus.mode}, where {because}",
                 rests_on=(MODE,),
             )
 
@@ -478,6 +505,28 @@ def another_prometheus_is_described(settings: StackSettings) -> Iterator[Clash]:
             "write {release: NAME} with the Helm release of kube-prometheus-stack, or {} where it "
             "takes everything",
             rests_on=(MODE,),
+        )
+
+
+def objects_of_the_operator_stay_ours(settings: StackSettings) -> Iterator[Clash]:
+    for key in settings.prometheus.operator_labels:
+        if key.startswith("app.kubernetes.io/"):
+            yield Clash(
+                at=("prometheus", "operatorLabels", key),
+                says="is a label that this program sets itself; let the operator look for another",
+                rests_on=(MODE,),
+            )
+
+
+def another_prometheus_is_no_crawler(settings: StackSettings) -> Iterator[Clash]:
+    """What may scrape simulated vendors may read their books, and crawlers may not."""
+    given = "namespace" in settings.prometheus.model_fields_set
+    if given and settings.prometheus.namespace in settings.crawlers.namespaces:
+        yield Clash(
+            at=("prometheus", "namespace"),
+            says=f"{settings.prometheus.namespace!r} is where crawlers are; write the namespace "
+            "that Prometheus runs in",
+            rests_on=(("crawlers", "namespaces"),),
         )
 
 
@@ -659,6 +708,8 @@ def federated_clusters_are_others(settings: StackSettings) -> Iterator[Clash]:
 
 
 def federated_clusters_have_passwords(settings: StackSettings) -> Iterator[Clash]:
+    if not settings.runs_prometheus:  # nothing is federated, and its keys are refused
+        return
     sources: Location = ("prometheus", "federateFrom")
     known = {source.cluster for source in settings.prometheus.federate_from}
     for index, source in enumerate(settings.prometheus.federate_from):
@@ -685,7 +736,7 @@ def federated_clusters_have_passwords(settings: StackSettings) -> Iterator[Clash
 
 def a_global_server_has_sources_alone(settings: StackSettings) -> Iterator[Clash]:
     prometheus = settings.prometheus
-    if prometheus.role != "global":
+    if prometheus.role != "global" or not settings.runs_prometheus:
         return
     role: Location = ("prometheus", "role")
     if not prometheus.federate_from:
@@ -706,6 +757,14 @@ def a_global_server_has_sources_alone(settings: StackSettings) -> Iterator[Clash
                 at=at,
                 says=f"{value} needs crawlers, and where prometheus.role is global there are none; "
                 "remove one of the two",
+                rests_on=(role,),
+            )
+    for section in ("crawlers", "istio", "telemetry"):
+        if section in settings.model_fields_set:
+            yield Clash(
+                at=(section,),
+                says="has no effect, where prometheus.role is global there are no crawlers; "
+                "remove it",
                 rests_on=(role,),
             )
 
@@ -884,6 +943,9 @@ CHECKS: tuple[Callable[[StackSettings], Iterator[Clash]], ...] = (
     simulated_vendors_have_their_own_namespace,
     retention_fits_the_volume,
     keys_of_prometheus_fit_its_mode,
+    images_know_what_is_asked_of_them,
+    objects_of_the_operator_stay_ours,
+    another_prometheus_is_no_crawler,
     another_prometheus_is_described,
     alertmanager_is_set_where_it_runs,
     slowness_can_be_seen,

@@ -384,9 +384,10 @@ class Crawlers(Section):
     expected_pods: Annotated[StrictInt, Field(ge=1)] = Field(
         default=1000,
         description=(
-            "Crawler pods at the busiest hour. Only the threshold of the alert on ingestion "
-            "follows from it: too low and it fires on a busy day, too high and a flood of series "
-            "goes unnoticed. There is no quota; more pods are not refused."
+            "Crawler pods at the busiest hour. The stack output `expected`, the threshold of the "
+            "alert on ingestion and the check of `telemetry.histogramsFromOneIn` follow from it: "
+            "too low and the alert fires on a busy day, too high and a flood of series goes "
+            "unnoticed. There is no quota; more pods are not refused."
         ),
     )
 
@@ -506,7 +507,8 @@ class Telemetry(Section):
             "its last scrape, 7.5 s on average: an eighth of the traffic of crawlers that live a "
             "minute (docs/limits.md). With it every pod's end, and a Job's completion, comes that "
             "much later, everywhere in the mesh; `terminationGracePeriodSeconds` must leave "
-            "room for it. A change takes effect as pods restart."
+            "room for it. Istio's gateways end as much later; its experimental agentgateway, which "
+            "knows no such hook, needs `false`. A change takes effect as pods restart."
         ),
     )
 

@@ -359,7 +359,8 @@ def check_chart_source(text: str) -> str:
 
 
 def check_server_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[0-9A-Za-z.-]+(:[0-9]{1,5})?(/[^\s?#@]*)?", text):
+    match = re.fullmatch(r"https?://[0-9A-Za-z.-]+(?::([0-9]{1,5}))?(/[^\s?#@]*)?", text)
+    if match is None or not 1 <= int(match[1] or 1) <= 65535:
         raise ValueError(
             "is not the address of a server; write it without login and query, like "
             "http://prometheus.monitoring.svc:9090"

@@ -25,12 +25,10 @@ INHIBITIONS: tuple[tuple[str, list[str], list[str]], ...] = (
         ["ProxyVendorSilent", "ProxyAttributionLost", "ProxyCountsDisagree"],
         ["cluster"],
     ),
-    # As above, where a shard's part or a whole cluster is missing.
-    (
-        'alertname="FederationSourceMissing"',
-        ["ProxyVendorSilent", "ProxyAttributionLost", "ProxyCountsDisagree"],
-        ["cluster"],
-    ),
+    # Where a shard's part is missing, the mesh reads low. No page: a vendor may fail all the same.
+    ('alertname="FederationSourceMissing"', ["ProxyCountsDisagree"], ["cluster"]),
+    # Where all of a cluster is, so is what its jobs' targets answered.
+    ('alertname="FederationSourceMissing", shard=""', ["TargetsMissing"], ["cluster"]),
     # No vendor has its traffic any more: one message, not one for each.
     (
         'alertname="ProxyAttributionLost"',

@@ -149,8 +149,8 @@ def _outliving_lifecycle() -> Json:
     Istio gives a native sidecar a `preStop` hook that drains as soon as its pod is to end, and an
     agent that has drained once exits at SIGTERM without waiting (pkg/envoy/agent.go, `DrainNow`).
     Naming hooks is the one way to be without it. This is the hook that Istio itself gives to
-    sidecars that are not native, which would lose it otherwise; the time is the startup probe's,
-    so that a native one waits for istiod no less than before.
+    sidecars that hold their application until they are ready, and would lose otherwise; the time is
+    the startup probe's, so that a native one waits for istiod no less than before.
     """
     command = ["pilot-agent", "wait", "--timeoutSeconds=600"]
     return {"postStart": {"exec": {"command": command}}}

@@ -147,8 +147,9 @@ def without_anchors(expression: str) -> str:
 
     def subtracted(found: re.Match[str]) -> str:
         counter, window = found["counter"], found["window"]
-        grown = f"last_over_time({counter}[{window}]) - {counter} offset {window}"
-        return f"or ({grown} >= 0) / {window}\n  or rate({counter}[{window}])"
+        before, seen = f"{counter} offset {window}", f"{counter}[{window}]"
+        grown = f"last_over_time({seen}) - {before} and min_over_time({seen}) >= {before}"
+        return f"or ({grown}) / {window}\n  or rate({seen})"
 
     return _ANCHORED.sub(subtracted, expression)
 

@@ -108,16 +108,18 @@ def _federation(source: Source, records: Sequence[str]) -> Json:
     own = source.cluster is None
     labels = {"shard": str(source.shard)} if own else {"cluster": source.cluster}
     return {
-        "job_name": f"{JOB}-shard-{source.shard}" if own else f"{JOB}-{source.cluster}",
+        "job_name": f"{JOB}-shard-{source.shard}" if own else f"{JOB}-cluster-{source.cluster}",
         "scheme": url.scheme,
         "metrics_path": f"{url.path.rstrip('/')}/federate",
         "params": {"match[]": [MATCH]},
         # The labels are what the source says of its records, not what it is scraped as.
         "honor_labels": True,
-        # A record has the time of its evaluation. What the source no longer records ends here at
-        # the next scrape; by default it would stay for 5 minutes, since it has a time of its own.
+        # A record has the time of its evaluation, and what has a time of its own stays for 5
+        # minutes once the source no longer records it. Of a shard it ends at the next scrape, or
+        # it would be added up as long; of a cluster not, or one scrape in vain would end all of
+        # its alerts.
         "honor_timestamps": True,
-        "track_timestamps_staleness": True,
+        "track_timestamps_staleness": own,
         # One job, whoever is asked; its name must be the only one of its kind.
         "static_configs": [{"targets": [url.netloc], "labels": {"job": JOB, **labels}}],
         "metric_relabel_configs": _taken(source, records),

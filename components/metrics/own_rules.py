@@ -17,6 +17,7 @@ from typing import Any
 import yaml
 
 from components.metrics.native_histograms import HISTOGRAMS, SIDECARS_PER_HISTOGRAM
+from components.metrics.rule_files import FEDERATED
 from settings.loading import SettingsError
 from tools.find import cached
 
@@ -116,7 +117,8 @@ def _faults_of_rule(rule: Any, taken: dict[str, str]) -> Iterator[str]:
         yield "has a rule that is neither record nor alert; name it"
         return
     # Two records of one name would be one series with two values, and neither right.
-    if taken.get(name) or str(name).endswith((":threshold", ":slo:ratio")):
+    ours = str(name).startswith(FEDERATED) or str(name).endswith((":threshold", ":slo:ratio"))
+    if taken.get(name) or ours:
         yield f"{name!r} is a name of ours; give it another one"
     if "alert" in rule:
         severity = (rule.get("labels") or {}).get("severity")

@@ -43,6 +43,8 @@ labels than anybody asks for, and stays where it is recorded."""
 
 OF_EVERY_TARGET = ("up", "scrape_samples_post_metric_relabeling")  # shards' and others' alike
 _MESH = re.compile(r'job="istiod"')  # IstiodDown would fire for ever where no mesh is
+# Of sidecars, or of who knows whom: their job, which only shards have, and names that are matched.
+_ANYBODY = re.compile(r'job="sidecars"|__name__|\{\s*"[^"]*"')
 OWN_FILES = "own-"  # what the stack brings itself (own_rules.py)
 
 
@@ -143,11 +145,13 @@ def refuse_own_rules_on_sidecars(files: Mapping[str, str]) -> None:
     findings = []
     for name, text in files.items():
         for rule in _rules({name: text}) if name.startswith(OWN_FILES) else ():
-            if read := metric_names(rule["expr"]) & of_a_part:
+            read = metric_names(rule["expr"]) & of_a_part
+            read |= set(_ANYBODY.findall(rule["expr"]))
+            if read:
                 findings.append(
                     f"alerts.ruleFiles[{name.split('-')[1]}]: "
                     f"{rule.get('alert') or rule['record']!r} reads {', '.join(sorted(read))}, "
-                    "which are not all here (prometheus.shards or role); "
+                    "which this server does not have (prometheus.shards or role); "
                     "read a record of rules/recording.yml instead"
                 )
     if findings:

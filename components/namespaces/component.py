@@ -82,7 +82,7 @@ class Namespaces(pulumi.ComponentResource):
 
         # Not injected: a sidecar would put Prometheus's own scrapes into the numbers.
         self.monitoring = (
-            namespace(args.monitoring, pod_security("restricted"))
+            namespace(args.monitoring, pod_security("restricted"), protect=True)
             if args.monitoring_created
             else pulumi.Output.from_input(args.monitoring)
         )

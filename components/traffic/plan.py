@@ -46,7 +46,11 @@ def linger_seconds(settings: StackSettings) -> int:
 
 
 def grace_seconds(settings: StackSettings) -> int:
-    """The pod's `terminationGracePeriodSeconds`, which holds both."""
+    """The pod's `terminationGracePeriodSeconds`, which holds both.
+
+    A native sidecar begins to drain when the generator has ended, and is killed at its end: by then
+    the generator has lingered, so that nothing is left to be scraped.
+    """
     return drain_seconds(settings) + linger_seconds(settings) + GRACE_MARGIN_SECONDS
 
 

@@ -92,8 +92,8 @@ def test_other_clusters_are_added_to_ones_own():
     """Without shards it goes on scraping its sidecars."""
     assert list(jobs(as_meeting(base(), CLUSTERS, RECORDS))) == [
         *jobs(base()),
-        "federation-eu",
-        "federation-us",
+        "federation-cluster-eu",
+        "federation-cluster-us",
     ]
 
 
@@ -104,7 +104,7 @@ def test_without_sources_nothing_changes():
 
 def test_what_is_asked_of_a_source():
     """The architecture document's match, and its honor_labels; the address as it is written."""
-    job = jobs(as_meeting(base(), CLUSTERS, RECORDS))["federation-eu"]
+    job = jobs(as_meeting(base(), CLUSTERS, RECORDS))["federation-cluster-eu"]
     assert job["scheme"] == "https"
     assert job["metrics_path"] == "/prom/federate"
     assert job["static_configs"][0]["targets"] == ["prometheus.eu.example.com"]
@@ -130,7 +130,7 @@ def test_a_shards_record_arrives_under_a_passing_name():
 
 def test_a_clusters_record_keeps_its_cluster():
     """And brings the limits of its own stack, which are compared as they are."""
-    job = jobs(as_meeting(base(), CLUSTERS, RECORDS))["federation-eu"]
+    job = jobs(as_meeting(base(), CLUSTERS, RECORDS))["federation-cluster-eu"]
     told = {"cluster": "eu", "prometheus_replica": "prometheus-0", "proxy_vendor": "vendor-a"}
     kept = {"cluster": "eu", "proxy_vendor": "vendor-a"}
     name = "proxy_vendor:istio_requests:rate5m"
@@ -143,10 +143,10 @@ def test_a_clusters_record_keeps_its_cluster():
     ("source", "series"),
     [
         # Taken where all meet: federated they would be there twice.
-        ("eu", {"__name__": "proxy_vendor:request_failures_per_requests:ratio_rate5m"}),
-        ("eu", {"__name__": "proxy_vendor:request_failures:rate5m"}),
+        ("cluster-eu", {"__name__": "proxy_vendor:request_failures_per_requests:ratio_rate5m"}),
+        ("cluster-eu", {"__name__": "proxy_vendor:request_failures:rate5m"}),
         # A server that is not the one it is asked as, and what it federates itself.
-        ("eu", {"__name__": "proxy_vendor:istio_requests:rate5m", "cluster": "us"}),
+        ("cluster-eu", {"__name__": "proxy_vendor:istio_requests:rate5m", "cluster": "us"}),
         # This server has them itself.
         ("shard-0", {"__name__": "cluster:sidecar_series:threshold"}),
     ],

@@ -176,10 +176,27 @@ def test_a_rule_of_the_stack_that_reads_sidecars_is_refused_with_shards():
     with pytest.raises(SettingsError) as refused:
         rules_by_server(files, shards=2, federates=False)
     assert refused.value.findings == (
-        "alerts.ruleFiles[3]: 'ShopsSilent' reads istio_requests_total, which are not all here "
-        "(prometheus.shards or role); read a record of rules/recording.yml instead",
+        "alerts.ruleFiles[3]: 'ShopsSilent' reads istio_requests_total, which this server "
+        "does not have (prometheus.shards or role); read a record of rules/recording.yml instead",
     )
     assert rules_by_server(files, shards=1, federates=True).asked["own-3-shops.yml"] == OWN
+
+
+@pytest.mark.parametrize(
+    ("expression", "read"),
+    [
+        ('absent(up{job="sidecars"})', 'job="sidecars"'),
+        ('sum({__name__=~"istio_req.*"}) == 0', "__name__"),
+        ('sum({"istio_requests_total"}) == 0', '{"istio_requests_total"'),
+    ],
+)
+def test_a_rule_of_the_stack_that_may_read_sidecars_is_refused_with_shards(expression, read):
+    """Where alerts are there is no such job and no such name: it would fire for ever, or never."""
+    text = OWN.replace('sum(rate(istio_requests_total{proxy_target="shops"}[5m])) == 0', expression)
+    with pytest.raises(SettingsError) as refused:
+        rules_by_server({**FILES, "own-0-shops.yml": text}, shards=2, federates=False)
+    (finding,) = refused.value.findings
+    assert finding.startswith(f"alerts.ruleFiles[0]: 'ShopsSilent' reads {read}, which this server")
 
 
 def test_rules_of_the_stack_stay_where_people_ask():

@@ -100,7 +100,7 @@ def test_one_replica_of_a_shard_is_asked(run):
         [f"{shard}.monitoring.svc:9090"] for shard in SHARDS
     ]
     mounted = mounts(run, "prometheus")
-    for job in (*asked, jobs["federation-eu"]):
+    for job in (*asked, jobs["federation-cluster-eu"]):
         folder, _, key = job["basic_auth"]["password_file"].rpartition("/")
         assert folder in mounted
         assert key in ("password", "eu")
@@ -220,7 +220,7 @@ def test_a_global_stack_is_monitoring_alone(watching):
     assert watching.of_kind("EnvoyFilter") == ()
     assert watching.of_type(RELEASE_TYPE) == ()
     jobs = [job["job_name"] for job in config_of(watching, "prometheus")["scrape_configs"]]
-    assert jobs == ["prometheus", "alertmanager", "grafana", "kubelet", "federation-eu"]
+    assert jobs == ["prometheus", "alertmanager", "grafana", "kubelet", "federation-cluster-eu"]
 
 
 def test_promtool_takes_what_every_server_is_given(run, watching, tmp_path):

@@ -69,7 +69,8 @@ DERIVED = {
 
 FORM = (
     "(max_over_time(x[5m]) unless x offset 5m) / 5m"
-    " and on (job, instance) (up offset 5m == 1 or last_over_time(envoy_server_uptime[5m]) < 5m)"
+    " and on (job, instance, pod)"
+    " (up offset 5m == 1 or max_over_time(envoy_server_uptime[5m]) < 5m)"
     " or rate(x[5m] anchored) )"
 )
 
