@@ -55,12 +55,14 @@ try:
         **{name: yaml_text(file) for name, file in stack_rules(settings).items()},
     }
     own_rules = own_rule_files(settings.alerts.rule_files, ROOT)
+    # A global server's cluster has no crawlers, and so no mesh.
+    crawlers_here = settings.prometheus.role == "leaf"
     # What ours get, shards and others.
     rules = rules_by_server(
         {**shipped, **own_rules},
         shards=settings.prometheus.shards,
         federates=bool(settings.prometheus.federate_from),
-        crawlers_here=settings.prometheus.role == "leaf",
+        crawlers_here=crawlers_here,
     )
     # What a Prometheus that is not ours gets of it all.
     elsewhere = elsewhere_of(
@@ -108,8 +110,6 @@ cluster = Provider(
     enable_config_map_mutable=True,
 )
 everywhere = pulumi.ResourceOptions(providers={"kubernetes": cluster})
-# A global server's cluster has no crawlers, and so no mesh.
-crawlers_here = settings.prometheus.role == "leaf"
 istio = settings.istio if crawlers_here else settings.istio.model_copy(update={"install": False})
 
 namespaces = Namespaces(

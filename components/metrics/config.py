@@ -10,7 +10,7 @@ stored. The other jobs watch the machinery: `prometheus` (each replica scrapes a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -199,7 +199,7 @@ def prometheus_config(
                     {**pods_of(PROMETHEUS_APP), **selector(f"{PROMETHEUS_APP}|{SHARD_APP}")},
                     PROMETHEUS_PORT,
                 ),
-                metric_relabel_configs=[_keep("__name__", _any_of(PROMETHEUS_METRICS))],
+                metric_relabel_configs=[_keep("__name__", any_of(PROMETHEUS_METRICS))],
                 **_login(prometheus_auth),
             ),
             job(
@@ -207,7 +207,7 @@ def prometheus_config(
                 [istio_namespace],
                 targets.istiod if targets else None,
                 _keep_container("discovery", ISTIOD_PORT),
-                metric_relabel_configs=[_keep("__name__", _any_of(ISTIOD_METRICS))],
+                metric_relabel_configs=[_keep("__name__", any_of(ISTIOD_METRICS))],
             ),
             job(
                 "load-generator",
@@ -233,7 +233,7 @@ def prometheus_config(
                 [monitoring_namespace],
                 targets.alertmanager if targets else None,
                 _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
-                metric_relabel_configs=[_keep("__name__", _any_of(ALERTMANAGER_METRICS))],
+                metric_relabel_configs=[_keep("__name__", any_of(ALERTMANAGER_METRICS))],
                 **_login(alertmanager_auth),
             ),
             job(
@@ -241,7 +241,7 @@ def prometheus_config(
                 [monitoring_namespace],
                 targets.grafana if targets else None,
                 _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
-                metric_relabel_configs=[_keep("__name__", _any_of(GRAFANA_METRICS))],
+                metric_relabel_configs=[_keep("__name__", any_of(GRAFANA_METRICS))],
             ),
             *(_node_jobs(crawler_namespaces, monitoring_namespace) if node_metrics else ()),
         ],
@@ -256,8 +256,8 @@ def sidecar_metric_relabel(histograms_from_one_in: int = 1) -> list[Json]:
     Prometheus would keep one of them.
     """
     ours = rf"{CLUSTER_PREFIX}(.+)"
-    cluster_metrics = _any_of(name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_"))
-    others = _any_of(name for name in SCRAPED_METRICS if not name.startswith("envoy_cluster_"))
+    cluster_metrics = any_of(name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_"))
+    others = any_of(name for name in SCRAPED_METRICS if not name.startswith("envoy_cluster_"))
     return [
         # The name alone would also keep Envoy's own cluster for istiod, xds-grpc.
         {
@@ -351,7 +351,7 @@ def _node_jobs(crawler_namespaces: Sequence[str], monitoring_namespace: str) -> 
             "kubelet",
             "/metrics",
             [
-                _keep("__name__", _any_of(KUBELET_METRICS)),
+                _keep("__name__", any_of(KUBELET_METRICS)),
                 _keep("namespace", re.escape(monitoring_namespace)),
             ],
         ),
@@ -359,8 +359,8 @@ def _node_jobs(crawler_namespaces: Sequence[str], monitoring_namespace: str) -> 
             "cadvisor",
             "/metrics/cadvisor",
             [
-                _keep("__name__", _any_of(CADVISOR_METRICS)),
-                _keep("namespace", _any_of(crawler_namespaces)),
+                _keep("__name__", any_of(CADVISOR_METRICS)),
+                _keep("namespace", any_of(crawler_namespaces)),
                 _keep("container", "istio-proxy"),
             ],
         ),
@@ -377,7 +377,8 @@ def http_config(auth: BasicAuth) -> Json:
     return _login(auth)
 
 
-def _any_of(names: Any) -> str:
+def any_of(names: Iterable[str]) -> str:
+    """Return the regular expression that is any of the names, sorted."""
     return f"({'|'.join(sorted(names))})"
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.metrics.config import BasicAuth, http_config
+from components.metrics.config import BasicAuth, any_of, http_config
 from components.metrics.rule_files import FEDERATED, LEVELS
 
 Json = dict[str, Any]
@@ -133,7 +133,7 @@ def _taken(source: Source, records: Sequence[str]) -> list[Json]:
         # The own cluster: its records have no `cluster` here, as without shards; limits are here.
         own_labels = "prometheus_replica|cluster"
         kept = [
-            {"action": "keep", "source_labels": ["__name__"], "regex": _any_of(records)},
+            {"action": "keep", "source_labels": ["__name__"], "regex": any_of(records)},
         ]
     else:
         own_labels = "prometheus_replica"
@@ -148,7 +148,7 @@ def _taken(source: Source, records: Sequence[str]) -> list[Json]:
             {
                 "action": "keep",
                 "source_labels": ["__name__"],
-                "regex": _any_of([*records, ".+:threshold", ".+:slo:ratio"]),
+                "regex": any_of([*records, ".+:threshold", ".+:slo:ratio"]),
             },
         ]
     return [
@@ -164,12 +164,8 @@ def _taken(source: Source, records: Sequence[str]) -> list[Json]:
         },
         {
             "source_labels": ["__name__"],
-            "regex": _any_of(records),
+            "regex": any_of(records),
             "target_label": "__name__",
             "replacement": f"{FEDERATED}$1",
         },
     ]
-
-
-def _any_of(names: Sequence[str]) -> str:
-    return f"({'|'.join(names)})"

@@ -12,6 +12,7 @@ from typing import Any
 
 from components.attribution.groups import groups
 from components.contents import ROOT
+from components.mesh.values import LAST_SCRAPE_MARGIN_SECONDS
 from components.metrics.config import LOAD_GENERATOR_PORT
 from settings.catalogue import Catalogue
 from settings.loading import SettingsError
@@ -31,7 +32,6 @@ CLEAR = ("http", "tunnel")  # what an HTTP proxy takes: others would fill its ow
 
 MOST_DRAIN_SECONDS = 60  # a drained node must not wait for Scrapy's three minutes
 PATIENCE_MARGIN_SECONDS = 5
-SCRAPE_MARGIN_SECONDS = 5  # Prometheus spreads its scrapes, and may be late
 GRACE_MARGIN_SECONDS = 10  # for Python and the kubelet; after it the pod is killed
 
 
@@ -42,7 +42,7 @@ def drain_seconds(settings: StackSettings) -> int:
 
 def linger_seconds(settings: StackSettings) -> int:
     """How long the last numbers stay to be scraped, the generator's and its sidecar's."""
-    return settings.prometheus.scrape_interval + SCRAPE_MARGIN_SECONDS
+    return settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS
 
 
 def grace_seconds(settings: StackSettings) -> int:
