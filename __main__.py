@@ -65,22 +65,26 @@ try:
         crawlers_here=crawlers_here,
     )
     # What a Prometheus that is not ours gets of it all.
-    elsewhere = elsewhere_of(
-        settings,
-        shipped,
-        monitoring_namespace=MONITORING_NAMESPACE,
-        simulated_vendors_namespace=simulated_namespace,
-        alertmanager_auth=BasicAuth(
-            username=ALERTMANAGER_USER, password_file=f"{LOGIN_FOLDER}/password"
-        ),
+    elsewhere = (
+        None
+        if settings.runs_prometheus
+        else elsewhere_of(
+            settings,
+            shipped,
+            monitoring_namespace=MONITORING_NAMESPACE,
+            simulated_vendors_namespace=simulated_namespace,
+            alertmanager_auth=BasicAuth(
+                username=ALERTMANAGER_USER, password_file=f"{LOGIN_FOLDER}/password"
+            ),
+        )
     )
-    rules_elsewhere = {**elsewhere.rules, **own_rules}
+    rules_elsewhere = {**elsewhere.rules, **own_rules} if elsewhere else {}
     operator_objects = (
         (
             *monitors(elsewhere.jobs, LOGIN_SECRET),
             *prometheus_rules(rules_elsewhere, settings.prometheus.scrape_interval),
         )
-        if settings.prometheus.mode == "operator"
+        if elsewhere and settings.prometheus.mode == "operator"
         else ()
     )
     # Once for all namespaces: thousands of ranges take a second.
@@ -226,7 +230,7 @@ if settings.prometheus.mode == "operator":
         "requiredPrometheusValues", required_prometheus_values(settings.cluster, endpoint)
     )
 
-if settings.prometheus.mode == "external":
+if elsewhere and settings.prometheus.mode == "external":
     external = ExternalFiles(
         "external",
         ExternalFilesArgs(

@@ -177,7 +177,7 @@ def prometheus_config(
                         targets.alertmanager if targets else None,
                         _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
                     ),
-                    **_login(alertmanager_auth),
+                    **http_config(alertmanager_auth),
                 }
             ],
         },
@@ -200,7 +200,7 @@ def prometheus_config(
                     PROMETHEUS_PORT,
                 ),
                 metric_relabel_configs=[_keep("__name__", any_of(PROMETHEUS_METRICS))],
-                **_login(prometheus_auth),
+                **http_config(prometheus_auth),
             ),
             job(
                 "istiod",
@@ -234,7 +234,7 @@ def prometheus_config(
                 targets.alertmanager if targets else None,
                 _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
                 metric_relabel_configs=[_keep("__name__", any_of(ALERTMANAGER_METRICS))],
-                **_login(alertmanager_auth),
+                **http_config(alertmanager_auth),
             ),
             job(
                 "grafana",
@@ -321,12 +321,6 @@ def _found(namespaces: Sequence[str], addresses: Sequence[str] | None, keep: lis
     }
 
 
-def _login(auth: BasicAuth | None) -> Json:
-    if auth is None:
-        return {}
-    return {"basic_auth": {"username": auth.username, "password_file": auth.password_file}}
-
-
 def _node_jobs(crawler_namespaces: Sequence[str], monitoring_namespace: str) -> list[Json]:
     """Ask each node's kubelet; a node has hundreds of containers, and ours are a few of them."""
 
@@ -372,9 +366,11 @@ def web_config(username: str, bcrypt_hash: str) -> Json:
     return {"basic_auth_users": {username: bcrypt_hash}}
 
 
-def http_config(auth: BasicAuth) -> Json:
-    """Return the file with which promtool and amtool log in."""
-    return _login(auth)
+def http_config(auth: BasicAuth | None) -> Json:
+    """Return how a client logs in: of a scrape job, and the file of promtool and amtool."""
+    if auth is None:
+        return {}
+    return {"basic_auth": {"username": auth.username, "password_file": auth.password_file}}
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -123,7 +123,7 @@ def _federation(source: Source, records: Sequence[str]) -> Json:
         # One job, whoever is asked; its name must be the only one of its kind.
         "static_configs": [{"targets": [url.netloc], "labels": {"job": JOB, **labels}}],
         "metric_relabel_configs": _taken(source, records),
-        **(http_config(source.auth) if source.auth else {}),
+        **http_config(source.auth),
     }
 
 

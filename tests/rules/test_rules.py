@@ -62,7 +62,7 @@ DERIVED = {
     *("request_successes_per_requests", "istio_requests_per_requests", "wire_bytes"),
     *("requests_blocked", "requests_blocked_per_requests", "connect_failures_per_connections"),
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
-    *("counters_from_zero", "crawler_requests", "sidecar_cpu", "sidecar_memory"),
+    *("crawler_requests", "sidecar_cpu", "sidecar_memory"),
     *("prometheus_samples_appended", "sidecars_over_budget"),
 }
 """Middle parts that are no metric's name: what they count is in the rule's comment."""
