@@ -10,8 +10,12 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi_kubernetes import Provider
 
-from components.alerting.component import LOGIN_SECRET, AlertmanagerCluster, AlertmanagerClusterArgs
-from components.alerting.component import USER as ALERTMANAGER_USER
+from components.alertmanager.component import (
+    LOGIN_SECRET,
+    AlertmanagerCluster,
+    AlertmanagerClusterArgs,
+)
+from components.alertmanager.component import USER as ALERTMANAGER_USER
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
@@ -20,15 +24,10 @@ from components.external.component import ExternalFiles, ExternalFilesArgs
 from components.external.files import LOGIN_FOLDER, configuration_files
 from components.grafana.component import GrafanaServer, GrafanaServerArgs, PrometheusLogin
 from components.labels import labels
+from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
+from components.load_generator.plan import crawler_plan
 from components.mesh.component import IstioInstall, IstioInstallArgs
 from components.mesh.values import last_scrape_seconds, required_values
-from components.metrics.component import PrometheusServer, PrometheusServerArgs
-from components.metrics.config import BasicAuth
-from components.metrics.elsewhere import elsewhere_of
-from components.metrics.estimate import estimate
-from components.metrics.own_rules import own_rule_files, promtool_here
-from components.metrics.rule_files import rules_by_server
-from components.metrics.stack_rules import stack_rules
 from components.namespaces.component import Namespaces, NamespacesArgs
 from components.operator.component import OperatorObjects, OperatorObjectsArgs
 from components.operator.objects import (
@@ -37,10 +36,15 @@ from components.operator.objects import (
     prometheus_rules,
     required_prometheus_values,
 )
+from components.prometheus.component import PrometheusServer, PrometheusServerArgs
+from components.prometheus.config import BasicAuth
+from components.prometheus.elsewhere import elsewhere_of
+from components.prometheus.estimate import estimate
+from components.prometheus.own_rules import own_rule_files, promtool_here
+from components.prometheus.rule_files import rules_by_server
+from components.prometheus.stack_rules import stack_rules
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
 from components.texts import yaml_text
-from components.traffic.component import LoadGenerator, LoadGeneratorArgs
-from components.traffic.plan import crawler_plan
 from dashboards.boards import boards
 from settings.checks import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.loading import SettingsError, settings_of_pulumi_config
@@ -261,7 +265,7 @@ simulated_vendors = (
         SimulatedVendorsArgs(
             namespace=namespaces.simulated_vendors,
             settings=settings,
-            program=program_files("vendor"),
+            program=program_files("proxy"),
             prometheus_namespace=settings.prometheus.namespace,
         ),
         everywhere,

@@ -12,7 +12,7 @@ import sys
 
 import aiohttp
 
-from traffic.crawler.tls import tls_context
+from simulation.crawler.tls import tls_context
 
 CONCURRENCY = 16
 PAGE_BYTES = 1000

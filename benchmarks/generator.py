@@ -34,7 +34,7 @@ def start_vendor(family: Children, folder: Path) -> int:
     require_free([DIRECT, ("127.0.0.1", control)])
     pid = family.start(
         "vendor",
-        [sys.executable, "-m", "traffic.vendor", "--plan", str(plan)],
+        [sys.executable, "-m", "simulation.proxy", "--plan", str(plan)],
         log=folder / "vendor.log",
         environment={"PYTHONPATH": str(ROOT)},
     )
@@ -59,7 +59,7 @@ def crawling(plan: Json, folder: Path) -> Iterator[subprocess.Popen[str]]:
     """Give a crawler at work; it is ended with the block."""
     path = folder / "crawler.json"
     path.write_text(json.dumps(plan))
-    command = [sys.executable, "-m", "traffic.crawler", "--json", "--plan", str(path)]
+    command = [sys.executable, "-m", "simulation.crawler", "--json", "--plan", str(path)]
     process = subprocess.Popen(
         command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

@@ -34,7 +34,7 @@ def _compared(kind: str, folder: Path) -> Measure:
     def crawler(count: int) -> list[str]:
         path = folder / "plan.json"
         path.write_text(json.dumps(plan_of(mix={kind: 1}, count=count)))
-        return [sys.executable, "-m", "traffic.crawler", "--json", "--plan", str(path)]
+        return [sys.executable, "-m", "simulation.crawler", "--json", "--plan", str(path)]
 
     def client(count: int) -> list[str]:
         proxy = f"http://{DIRECT[0]}:{DIRECT[1]}"

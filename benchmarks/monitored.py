@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.emulated_sidecars import Crowd
-from components.metrics.config import StaticTargets, prometheus_config
-from components.metrics.stack_rules import stack_rules
+from components.prometheus.config import StaticTargets, prometheus_config
+from components.prometheus.stack_rules import stack_rules
 from lab import loopback
 from lab.processes import Children, LabError, children, require_free
 from lab.prometheus import RULES

@@ -7,7 +7,7 @@ from pulumi_kubernetes.core.v1 import Secret
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from pulumi_random import RandomPassword
 
-from components.metrics.config import BasicAuth, http_config, web_config
+from components.prometheus.config import BasicAuth, http_config, web_config
 from components.texts import yaml_text
 
 WEB_FILE = "web.yml"

@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Literal
 
 ROOT = Path(__file__).resolve().parent.parent
-PROFILES = "traffic/profiles/*.json"
+PROFILES = "simulation/profiles/*.json"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgramFiles:
-    """A program of `traffic/` for a ConfigMap, whose keys have no '/'.
+    """A program of `simulation/` for a ConfigMap, whose keys have no '/'.
 
     `data` holds the texts by key, `items` the path of each key below the volume's mount. With the
-    mount as working directory `python -m traffic.<program>` starts it.
+    mount as working directory `python -m simulation.<program>` starts it.
     """
 
     data: dict[str, str]
@@ -30,9 +30,9 @@ def rule_files() -> dict[str, str]:
     }
 
 
-def program_files(program: Literal["crawler", "vendor"]) -> ProgramFiles:
-    """Return what `python -m traffic.<program>` needs, its profiles among it."""
-    patterns = ["traffic/*.py", f"traffic/{program}/*.py"]
+def program_files(program: Literal["crawler", "proxy"]) -> ProgramFiles:
+    """Return what `python -m simulation.<program>` needs, its profiles among it."""
+    patterns = ["simulation/*.py", f"simulation/{program}/*.py"]
     if program == "crawler":
         patterns.append(PROFILES)
     paths = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]

@@ -70,7 +70,7 @@ class Books:
 
 
 def crawler_books(raw: Json) -> Books:
-    """Read the books that `traffic.crawler` wrote."""
+    """Read the books that `simulation.crawler` wrote."""
     return Books(
         counts=_counts(raw),
         opaque_bytes={
@@ -84,7 +84,7 @@ def crawler_books(raw: Json) -> Books:
 
 
 def vendor_books(raw: Json) -> Books:
-    """Read the books of `traffic.vendor`; what a vendor received, a crawler sent."""
+    """Read the books of `simulation.proxy`; what a vendor received, a crawler sent."""
     opposite = {"sent": "received", "received": "sent"}
     return Books(
         counts={key: count for key, count in _counts(raw).items() if key[0] != OUTSIDE},

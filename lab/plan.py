@@ -187,7 +187,7 @@ def outside_sockets(where: Sequence[Endpoint], ports: Ports) -> list[tuple[str, 
 
 
 def vendor_plan(where: Sequence[Endpoint], ports: Ports, patience_seconds: int) -> Json:
-    """Return the plan of `traffic.vendor`: each vendor on its own addresses."""
+    """Return the plan of `simulation.proxy`: each vendor on its own addresses."""
     listen = [
         {
             "vendor": endpoint.vendor,
@@ -227,7 +227,7 @@ def crawler_plan(
     mix: str = "crawl",
     round_envoy_share: float = 0.0,
 ) -> Json:
-    """Return the plan of `traffic.crawler`.
+    """Return the plan of `simulation.crawler`.
 
     Args:
         where: the vendors' proxies.

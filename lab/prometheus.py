@@ -6,10 +6,10 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-from components.alerting.config import CREDENTIALS, alertmanager_config
+from components.alertmanager.config import CREDENTIALS, alertmanager_config
 from components.attribution.standalone import STAT_SCOPE, WORKLOAD_TAGS
-from components.metrics.config import LOAD_GENERATOR_APP, StaticTargets, prometheus_config
-from components.metrics.stack_rules import stack_rules
+from components.prometheus.config import LOAD_GENERATOR_APP, StaticTargets, prometheus_config
+from components.prometheus.stack_rules import stack_rules
 from lab import receiver
 from lab.ports import Ports
 from lab.shortening import DEMO_FACTOR, shortened_alertmanager, shortened_rules, stand_in

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from components.alerting.config import START_DELAY
+from components.alertmanager.config import START_DELAY
 from components.attribution.render import envoy_filters
 from components.attribution.stats import proxy_stats_matcher
 from lab import loopback, plan
@@ -133,7 +133,7 @@ class Lab:
         self.family.start(
             "crawler",
             [
-                *(sys.executable, "-m", "traffic.crawler"),
+                *(sys.executable, "-m", "simulation.crawler"),
                 *("--plan", str(plan_file), "--books", str(self.crawler_books)),
             ],
             log=self.folder / "crawler.log",
@@ -363,7 +363,7 @@ def start_vendors(
     plan_file = _write_json(folder / "vendor-plan.json", vendor_plan)
     family.start(
         "vendors",
-        [sys.executable, "-m", "traffic.vendor", "--plan", str(plan_file)],
+        [sys.executable, "-m", "simulation.proxy", "--plan", str(plan_file)],
         log=folder / "vendors.log",
         environment={"PYTHONPATH": str(ROOT)},
     )

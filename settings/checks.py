@@ -25,7 +25,7 @@ from settings.values import (
     overlap,
     split_endpoint,
 )
-from traffic.vendor.reading import read_behaviour
+from simulation.proxy.reading import read_behaviour
 
 # Prometheus and Grafana run there, without sidecars.
 MONITORING_NAMESPACE = "monitoring"

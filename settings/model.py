@@ -866,9 +866,9 @@ class LoadGenerator(Section):
     profile: Literal["burst", "diurnal", "ramp", "scrapy", "steady"] = Field(
         default="steady",
         description=(
-            "How crawlers crawl (traffic/profiles/): `steady` evenly, `scrapy` as Scrapy does by "
-            "default, `burst` with a rush each minute, `diurnal` by the time of day, `ramp` from "
-            "nothing to the full rate in 5 minutes, where it stays."
+            "How crawlers crawl (simulation/profiles/): `steady` evenly, `scrapy` as Scrapy does "
+            "by default, `burst` with a rush each minute, `diurnal` by the time of day, `ramp` "
+            "from nothing to the full rate in 5 minutes, where it stays."
         ),
     )
     replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(

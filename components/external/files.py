@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.metrics.elsewhere import Elsewhere
+from components.prometheus.elsewhere import Elsewhere
 from components.texts import yaml_blocks
 
 Json = dict[str, Any]

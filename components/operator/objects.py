@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 
 from components.labels import PROJECT
-from components.metrics.config import ALERTMANAGER_APP
+from components.prometheus.config import ALERTMANAGER_APP
 from settings.loading import SettingsError
 from settings.values import format_duration
 

@@ -47,7 +47,6 @@ from pulumi_random import RandomPassword
 
 from components.contents import ProgramFiles
 from components.labels import labels, selector
-from components.metrics.config import SIMULATED_VENDOR_APP, SIMULATED_VENDOR_PORT
 from components.pods import (
     NOBODY,
     ROLLOUT_TIMEOUT,
@@ -55,6 +54,7 @@ from components.pods import (
     container_security,
     pod_security,
 )
+from components.prometheus.config import SIMULATED_VENDOR_APP, SIMULATED_VENDOR_PORT
 from components.simulated_vendors.plan import (
     CUSTOMER,
     PASSWORD_VARIABLE,
@@ -236,7 +236,7 @@ class SimulatedVendors(pulumi.ComponentResource):
         container = ContainerArgs(
             name="vendor",
             image=settings.simulated_vendors.image,
-            command=["python", "-m", "traffic.vendor", "--plan", PLAN],
+            command=["python", "-m", "simulation.proxy", "--plan", PLAN],
             working_dir=PROGRAM_FOLDER,
             env=[
                 EnvVarArgs(name="PYTHONUNBUFFERED", value="1"),

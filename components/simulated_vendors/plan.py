@@ -1,6 +1,6 @@
 """A simulated vendor's plan, and the names of what stands for it in the cluster.
 
-The plan's format is that of `python -m traffic.vendor --help-plan`.
+The plan's format is that of `python -m simulation.proxy --help-plan`.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import json
 from ipaddress import IPv6Address
 from typing import Any
 
-from components.metrics.config import SIMULATED_VENDOR_PORT
-from components.traffic.plan import shows_requests
+from components.load_generator.plan import shows_requests
+from components.prometheus.config import SIMULATED_VENDOR_PORT
 from settings.catalogue import IPNetwork
 from settings.model import StackSettings
 from settings.service_ranges import IPAddress

@@ -152,7 +152,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     with children() as family:
         family.start(
             "vendors",
-            [sys.executable, "-m", "traffic.vendor", "--plan", str(folder / "vendors.json")],
+            [sys.executable, "-m", "simulation.proxy", "--plan", str(folder / "vendors.json")],
             log=folder / "vendors.log",
             environment={"PYTHONPATH": str(ROOT), "VENDOR_PASSWORD": PASSWORD},
         )

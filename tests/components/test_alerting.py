@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from components.alerting.component import arguments
-from components.alerting.config import (
+from components.alertmanager.component import arguments
+from components.alertmanager.config import (
     CREDENTIALS,
     INHIBITIONS,
     NOBODY,

@@ -14,9 +14,9 @@ import yaml
 from components.attribution.stats import SCRAPED_METRICS
 from components.contents import rule_files
 from components.external.files import all_files, configuration_files
-from components.metrics.config import CADVISOR_METRICS, BasicAuth
-from components.metrics.elsewhere import Elsewhere, elsewhere_of, without_anchors
-from components.metrics.stack_rules import stack_rules
+from components.prometheus.config import CADVISOR_METRICS, BasicAuth
+from components.prometheus.elsewhere import Elsewhere, elsewhere_of, without_anchors
+from components.prometheus.stack_rules import stack_rules
 from components.texts import yaml_text
 from dashboards.boards import boards
 from settings.loading import ROOT, parse_settings

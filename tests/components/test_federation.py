@@ -6,8 +6,8 @@ import subprocess
 import pytest
 
 from components.contents import rule_files
-from components.metrics.config import BasicAuth, StaticTargets, prometheus_config
-from components.metrics.federation import (
+from components.prometheus.config import BasicAuth, StaticTargets, prometheus_config
+from components.prometheus.federation import (
     LEVELS,
     MATCH,
     Shard,
@@ -15,7 +15,7 @@ from components.metrics.federation import (
     as_meeting,
     as_shard,
 )
-from components.metrics.rule_files import federated_records
+from components.prometheus.rule_files import federated_records
 from components.texts import yaml_text
 from tests.components.test_metrics import NAMES
 

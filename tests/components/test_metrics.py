@@ -9,20 +9,20 @@ import yaml
 
 from audit import books
 from components.attribution.stats import SCRAPED_METRICS, SidecarSeries, expected_series
-from components.metrics.config import (
+from components.prometheus.config import (
     SIMULATED_VENDOR_METRICS,
     Retention,
     StaticTargets,
     prometheus_config,
     sidecar_metric_relabel,
 )
-from components.metrics.estimate import Estimate, estimate
-from components.metrics.thresholds import samples_per_second_threshold, threshold_rules
+from components.prometheus.estimate import Estimate, estimate
+from components.prometheus.thresholds import samples_per_second_threshold, threshold_rules
 from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
-from traffic.crawler.books import Books as CrawlerBooks
-from traffic.crawler.metrics import metrics_page
-from traffic.vendor.books import Books
+from simulation.crawler.books import Books as CrawlerBooks
+from simulation.crawler.metrics import metrics_page
+from simulation.proxy.books import Books
 
 NAMES = {
     "cluster": "prod",

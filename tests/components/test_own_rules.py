@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from components.metrics.own_rules import own_rule_files
+from components.prometheus.own_rules import own_rule_files
 from settings.loading import ROOT, SettingsError
 
 GOOD = """\

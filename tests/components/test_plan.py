@@ -6,7 +6,7 @@ from typing import get_args
 import pytest
 
 from components.contents import ROOT
-from components.traffic.plan import (
+from components.load_generator.plan import (
     MOST_DRAIN_SECONDS,
     crawler_plan,
     credentials_variable,
@@ -18,9 +18,9 @@ from components.traffic.plan import (
 from settings.checks import RATELESS_PROFILES
 from settings.loading import SettingsError, parse_settings
 from settings.model import LoadGenerator
-from traffic.crawler.reading import read_plan
+from simulation.crawler.reading import read_plan
 
-PROFILES = sorted(path.stem for path in (ROOT / "traffic" / "profiles").glob("*.json"))
+PROFILES = sorted(path.stem for path in (ROOT / "simulation" / "profiles").glob("*.json"))
 VENDORS = [
     {"name": "vendor-a", "cidrs": ["10.1.0.0/16", "2001:db8::/32"]},
     {"name": "vendor-b", "cidrs": ["10.2.0.0/16"], "httpPorts": [3128]},
@@ -50,12 +50,12 @@ def read(raw):
 
 
 def test_every_shipped_profile_can_be_chosen():
-    """A profile that lies in traffic/profiles and in no stack is of no use, and the reverse."""
+    """A profile that lies in simulation/profiles and in no stack is of no use, and the reverse."""
     assert sorted(get_args(LoadGenerator.model_fields["profile"].annotation)) == PROFILES
     closed = [
         name
         for name in PROFILES
-        if json.loads((ROOT / "traffic" / "profiles" / f"{name}.json").read_text())["arrival"]
+        if json.loads((ROOT / "simulation" / "profiles" / f"{name}.json").read_text())["arrival"]
         == "closed"
     ]
     assert closed == list(RATELESS_PROFILES)

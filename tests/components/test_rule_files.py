@@ -12,8 +12,8 @@ import yaml
 
 from components.attribution.stats import SCRAPED_METRICS
 from components.contents import rule_files
-from components.metrics.promql import metric_names
-from components.metrics.rule_files import (
+from components.prometheus.promql import metric_names
+from components.prometheus.rule_files import (
     FEDERATED,
     LEVELS,
     OF_EVERY_TARGET,
@@ -23,7 +23,7 @@ from components.metrics.rule_files import (
     rules_by_server,
     where_all_meet,
 )
-from components.metrics.stack_rules import stack_rules
+from components.prometheus.stack_rules import stack_rules
 from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
 

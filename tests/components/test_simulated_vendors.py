@@ -12,7 +12,7 @@ from components.simulated_vendors.plan import (
     vendor_plan,
 )
 from settings.loading import parse_settings
-from traffic.vendor.reading import read_plan
+from simulation.proxy.reading import read_plan
 
 VENDORS = [
     {"name": "vendor-a", "cidrs": ["10.1.0.0/16"]},

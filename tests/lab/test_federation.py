@@ -23,11 +23,16 @@ import pytest
 import yaml
 
 from components.contents import rule_files
-from components.metrics.config import BasicAuth, StaticTargets, prometheus_config, web_config
-from components.metrics.estimate import estimate
-from components.metrics.federation import Shard, Source, as_meeting, as_shard
-from components.metrics.rule_files import federated_records, for_shard, is_federated, where_all_meet
-from components.metrics.stack_rules import stack_rules
+from components.prometheus.config import BasicAuth, StaticTargets, prometheus_config, web_config
+from components.prometheus.estimate import estimate
+from components.prometheus.federation import Shard, Source, as_meeting, as_shard
+from components.prometheus.rule_files import (
+    federated_records,
+    for_shard,
+    is_federated,
+    where_all_meet,
+)
+from components.prometheus.stack_rules import stack_rules
 from components.texts import yaml_text
 from lab.processes import Children, children
 from settings.loading import parse_settings

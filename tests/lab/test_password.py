@@ -18,8 +18,8 @@ from typing import Any
 import pytest
 import yaml
 
-from components.alerting.config import alertmanager_config
-from components.metrics.config import (
+from components.alertmanager.config import alertmanager_config
+from components.prometheus.config import (
     BasicAuth,
     Retention,
     StaticTargets,

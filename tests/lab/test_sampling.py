@@ -24,7 +24,7 @@ from typing import Any
 import pytest
 
 from components.attribution.stats import UPSTREAM_STATS
-from components.metrics.estimate import Estimate, estimate
+from components.prometheus.estimate import Estimate, estimate
 from lab.loopback import get_text
 from lab.processes import children
 from lab.prometheus import lab_prometheus_files

@@ -117,7 +117,7 @@ def processes():
     places = {}
     for pid, command in descendants(os.getpid()):
         places[f"command line {pid}"] = command
-        is_crawler = b"traffic.crawler" in command
+        is_crawler = b"simulation.crawler" in command
         place = "environment of the crawler" if is_crawler else f"environment {pid}"
         places[place] = Path(f"/proc/{pid}/environ").read_bytes()
     return places

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from components.metrics.config import sidecar_metric_relabel
-from components.metrics.estimate import estimate
+from components.prometheus.config import sidecar_metric_relabel
+from components.prometheus.estimate import estimate
 from lab.plan import endpoints, lab_settings
 from lab.ports import Ports
 from lab.processes import children

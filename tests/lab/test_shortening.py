@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
-from components.alerting.config import alertmanager_config
+from components.alertmanager.config import alertmanager_config
 from lab.prometheus import RULES
 from lab.shortening import (
     DEMO_FACTOR,

@@ -12,8 +12,8 @@ import pytest
 from lab import plan
 from lab.loopback import get_json, query
 from lab.system import CREDENTIALS, ROOT, running
+from simulation.crawler.tls import tls_context
 from tests.lab.conftest import free_ports, until
-from traffic.crawler.tls import tls_context
 
 PROTOCOL_OF = {
     "vendor-a": "http",
@@ -119,7 +119,7 @@ def start_crawler(lab):
     lab.family.start(
         "crawler",
         [
-            *(sys.executable, "-m", "traffic.crawler"),
+            *(sys.executable, "-m", "simulation.crawler"),
             *("--plan", str(plan_file), "--books", str(lab.crawler_books)),
         ],
         log=lab.folder / "crawler.log",

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from components.metrics.config import ISTIOD_METRICS
+from components.prometheus.config import ISTIOD_METRICS
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import READY_SECONDS, Pod
 from tests.mesh.mesh import Mesh

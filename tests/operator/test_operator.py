@@ -12,9 +12,6 @@ import pytest
 import yaml
 
 from components.contents import rule_files
-from components.metrics.config import BasicAuth
-from components.metrics.elsewhere import Elsewhere, elsewhere_of
-from components.metrics.stack_rules import stack_rules
 from components.operator import objects as module
 from components.operator.objects import (
     API_VERSION,
@@ -24,6 +21,9 @@ from components.operator.objects import (
     prometheus_rules,
     required_prometheus_values,
 )
+from components.prometheus.config import BasicAuth
+from components.prometheus.elsewhere import Elsewhere, elsewhere_of
+from components.prometheus.stack_rules import stack_rules
 from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
 from tests.operator.real import SELECTED, ask

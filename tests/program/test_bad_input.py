@@ -11,7 +11,7 @@ import yaml
 from components import contents
 
 # Else it would be imported first while ROOT is another, and keep that one for all tests after.
-from components.traffic import plan  # noqa: F401
+from components.load_generator import plan  # noqa: F401
 from render.__main__ import main as render
 from settings.loading import ROOT
 

@@ -11,8 +11,8 @@ import yaml
 
 from components import contents
 from components.contents import rule_files
-from components.metrics.rule_files import federated_records
-from components.metrics.thresholds import LEAST_SAMPLES_PER_SECOND
+from components.prometheus.rule_files import federated_records
+from components.prometheus.thresholds import LEAST_SAMPLES_PER_SECOND
 from render.manifests import RELEASE_TYPE
 from render.program import REDACTED
 from render.program import run_program as run_with

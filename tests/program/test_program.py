@@ -9,7 +9,7 @@ import yaml
 
 from components.attribution import guard
 from components.labels import PROJECT
-from components.metrics.estimate import estimate
+from components.prometheus.estimate import estimate
 from render.manifests import RELEASE_TYPE
 from render.program import MOCK_PASSWORD, REDACTED, Run
 from render.program import run_program as run_with

@@ -12,7 +12,7 @@ import pytest
 import yaml
 
 from components.attribution import guard
-from components.metrics.estimate import estimate
+from components.prometheus.estimate import estimate
 from render.__main__ import main
 from render.program import MOCK_PASSWORD
 from settings.loading import ROOT, load_stack_file

@@ -317,7 +317,7 @@ def test_a_made_password_is_known_to_both_sides_alone(run_program):
 def test_the_generator_waits_for_simulated_vendors(run_program):
     """Sooner, its traffic would go to whoever has the addresses outside the cluster."""
     run = run_program("dev")
-    (generator,) = [r for r in run.resources if r.type == "proxyobs:traffic:LoadGenerator"]
+    (generator,) = [r for r in run.resources if r.type == "proxyobs:load_generator:LoadGenerator"]
     vendors = {r.urn for r in run.of_kind("Deployment") if r.namespace == "proxy-vendors"} | {
         r.urn for r in run.of_kind("Service") if r.namespace == "proxy-vendors"
     }

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from components.metrics.promql import metric_names
+from components.prometheus.promql import metric_names
 
 __all__ = ["RULES", "alerts", "group_of", "metric_names", "record_groups", "records", "rules"]
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from components.metrics.native_histograms import BUCKETS, native_histogram_rules
+from components.prometheus.native_histograms import BUCKETS, native_histogram_rules
 from tests.rules.promql import RULES
 from tests.rules.test_rules import LEVELS
 

@@ -11,14 +11,14 @@ import yaml
 
 from components.attribution.standalone import STAT_SCOPE
 from components.attribution.stats import SCRAPED_METRICS
-from components.metrics.config import CADVISOR_METRICS, GRAFANA_METRICS, KUBELET_METRICS
-from components.metrics.thresholds import threshold_rules
+from components.prometheus.config import CADVISOR_METRICS, GRAFANA_METRICS, KUBELET_METRICS
+from components.prometheus.thresholds import threshold_rules
 from settings.loading import parse_settings
+from simulation.crawler.books import Books
+from simulation.crawler.metrics import metrics_page
 from tests.rules.exposed import ALERTMANAGER, ENVOY, ISTIOD, PROMETHEUS, exposed
 from tests.rules.mutants import TESTS, file_of, mutants_of, survivors, tried
 from tests.rules.promql import RULES, alerts, metric_names, records, rules
-from traffic.crawler.books import Books
-from traffic.crawler.metrics import metrics_page
 
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]

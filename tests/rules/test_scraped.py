@@ -11,7 +11,7 @@ import pytest
 
 from audit import books
 from components.attribution.stats import SCRAPED_METRICS
-from components.metrics.config import (
+from components.prometheus.config import (
     ALERTMANAGER_METRICS,
     CADVISOR_METRICS,
     GRAFANA_METRICS,
@@ -20,7 +20,7 @@ from components.metrics.config import (
     PROMETHEUS_METRICS,
     prometheus_config,
 )
-from components.metrics.native_histograms import native_histogram_rules
+from components.prometheus.native_histograms import native_histogram_rules
 from dashboards.boards import boards, queries
 from tests.rules.promql import metric_names, rules
 

@@ -1,0 +1,5 @@
+import sys
+
+from simulation.crawler.cli import main
+
+sys.exit(main())

@@ -1,0 +1,143 @@
+"""What was done and seen, exactly."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, defaultdict
+from dataclasses import dataclass
+
+from simulation.crawler.budget import Budget
+from simulation.crawler.durations import Durations
+
+
+@dataclass(slots=True)
+class Wire:
+    """Sockets to one vendor in one protocol: how many, and the payload bytes of their streams."""
+
+    connections: int = 0
+    sent: int = 0
+    received: int = 0
+
+
+class Books:
+    """What was done and seen. `unexpected` lists every count that was not what was intended.
+
+    `wire` holds every socket that was opened to a vendor, whatever was counted on it, up to the
+    last byte read and written; `opaque` holds the bytes of opaque counts that have ended.
+    `retries` are part of all other rows; `requests` are those of the plan that were started.
+    """
+
+    def __init__(self) -> None:
+        self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.connections: Counter[str] = Counter()  # opaque, vendor or "outside"
+        self.bytes: Counter[tuple[str, str]] = Counter()  # vendor or "outside", direction
+        self.protocols: Counter[tuple[str, str]] = Counter()  # vendor, protocol
+        self.wire: defaultdict[tuple[str, str], Wire] = defaultdict(Wire)
+        self.truth: Counter[tuple[str, str]] = Counter()
+        self.unexpected: Counter[tuple[str, str, str]] = Counter()
+        self.reasons: Counter[tuple[str, str]] = Counter()  # vendor, of REASONS; of unexpected
+        self.requests = 0
+        self.retries: Counter[tuple[str, str]] = Counter()  # vendor, protocol
+        self.bans: Counter[str] = Counter()  # vendor
+        self.latency: defaultdict[str, Durations] = defaultdict(Durations)  # protocol; if answered
+        self.start_lag: Durations | None = None  # open arrivals only
+        self.in_flight_most = 0
+        # Vendor, why no connection could be had, and what to do.
+        self.trouble: Counter[tuple[str, str, str]] = Counter()
+        self.budget: Budget | None = None
+        self.nobody = False  # could be reached: the run was ended
+        self.partial = False  # a signal came before the plan's end
+        self.started_seconds = time.time()
+        self.ended_seconds: float | None = None
+
+    def total(self) -> int:
+        return self.counts.total() + self.connections.total()
+
+    def _line(self, who: str) -> dict[str, int]:
+        return {
+            "connections": self.connections[who],
+            "bytes_sent": self.bytes[who, "sent"],
+            "bytes_received": self.bytes[who, "received"],
+        }
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "counts": [
+                {"vendor": vendor, "visibility": visibility, "outcome": outcome, "count": count}
+                for (vendor, visibility, outcome), count in sorted(self.counts.items())
+            ],
+            "opaque": [
+                {"vendor": who, **self._line(who)}
+                for who in sorted(self.connections)
+                if who != "outside"
+            ],
+            "outside": self._line("outside"),
+            "protocols": [
+                {"vendor": vendor, "protocol": protocol, "count": count}
+                for (vendor, protocol), count in sorted(self.protocols.items())
+            ],
+            "wire": [
+                {
+                    "vendor": vendor,
+                    "protocol": protocol,
+                    "connections": wire.connections,
+                    "bytes_sent": wire.sent,
+                    "bytes_received": wire.received,
+                }
+                for (vendor, protocol), wire in sorted(self.wire.items())
+                if wire.connections
+            ],
+            "true": [
+                {"vendor": vendor, "outcome": outcome, "count": count}
+                for (vendor, outcome), count in sorted(self.truth.items())
+            ],
+            "unexpected": [
+                {"vendor": vendor, "intended": intended, "seen": seen, "count": count}
+                for (vendor, intended, seen), count in sorted(self.unexpected.items())
+            ],
+            "unexpected_reasons": [
+                {"vendor": vendor, "reason": reason, "count": count}
+                for (vendor, reason), count in sorted(self.reasons.items())
+            ],
+            "requests": self.requests,
+            "attempts": self.total(),
+            "retries": [
+                {"vendor": vendor, "protocol": protocol, "count": count}
+                for (vendor, protocol), count in sorted(self.retries.items())
+            ],
+            "bans": [
+                {"vendor": vendor, "count": count} for vendor, count in sorted(self.bans.items())
+            ],
+            "latency": [
+                {"protocol": protocol, **durations.as_json()}
+                for protocol, durations in sorted(self.latency.items())
+            ],
+            "start_lag": self.start_lag.as_json() if self.start_lag else None,
+            "in_flight_most": self.in_flight_most,
+            "budget": self.budget.as_json() if self.budget else None,
+            "notes": self.notes(),
+            "partial": self.partial,
+            "started_seconds": self.started_seconds,
+            "ended_seconds": self.ended_seconds,
+        }
+
+    def notes(self) -> list[str]:
+        """What went wrong and what to do about it, a line each."""
+        found = [
+            f"{vendor}: {why}, {count:,} times: {fix}"
+            for (vendor, why, fix), count in sorted(self.trouble.items())
+        ]
+        if self.nobody:
+            found.insert(0, f"nobody could be reached: ended after {self.total():,} counts")
+        found += [
+            f"{vendor}: refuses the credentials, {count:,} times: check user and password_env"
+            for (vendor, reason), count in sorted(self.reasons.items())
+            if reason == "credentials"
+        ]
+        told = ("credentials", "refused")
+        others = sum(n for (_, reason), n in self.reasons.items() if reason not in told)
+        if others:
+            found.append(
+                f"{others:,} counts were not what was intended: see `unexpected` in --json"
+            )
+        return found

@@ -1,0 +1,191 @@
+"""The command line of `python -m simulation.crawler`."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import re
+import sys
+from pathlib import Path
+from typing import NoReturn
+
+from simulation.crawler.books import Books
+from simulation.crawler.profiles import PROFILES, with_profile
+from simulation.crawler.reading import read_plan
+from simulation.crawler.serving import crawl
+from simulation.crawler.table import table
+from simulation.plans import PlanError
+from simulation.process import (
+    EXIT_CANNOT_RUN,
+    EXIT_NO_RESULT,
+    raise_file_limit,
+    read_json,
+    require_folder,
+    write_result,
+)
+
+USAGE = """crawler --plan FILE [options]
+       crawler --vendor NAME=ADDRESS:PORT [--profile NAME] [options]"""
+HELP = """\
+options go above the plan, the plan above the profile
+exit codes: 0 done, or told to stop (Ctrl-C gives the result so far);
+1 the result could not be written; 2 could not start, or reached nobody
+"""
+HELP_PLAN = """\
+plan (JSON; defaults in brackets, null = none):
+  profile   name, or path of a JSON file: the plan's keys go above its keys
+  description   of a profile
+  vendors   [{name (may repeat), address, port, opaque_port [port],
+            dead_address, weight [1], socks5_auth [false], simulated [true],
+            visible [requests] or connections, faults {name: share}, and, else
+            the plan's: mix, session, ban_codes, user, password_env}]
+  user, password_env   the variable with user:password, or with user's password
+  session   rotating, sticky, or {mode, sessions [1], requests [null],
+            seconds [600], user ["{user}-session-{id}"]}; a ban ends one too
+  ban_codes [[]]   beside ban pages with 200
+  mix       {http [0.44], tunnel [0.42], socks5 [0.14], tls [0], h2c [0]}
+  hosts     {count, zipf_exponent [1]} [null: a hundred, by page size]
+  target    {host_suffix ["sim.test"], sizes_bytes [[quantile, bytes], ...]}
+  outside   [{address, port, share}]: SOCKS5, in no vendor's range
+  seed [1], count [null], duration_seconds [null]: both null = until a signal
+  arrival   closed, constant or poisson [by whether there is a rate]
+  concurrency [16] of arrival closed; per_host_concurrency [null]
+  requests_per_second, in_flight_cap [concurrency] of the others
+  shape     [[second, factor], ...] of the rate, straight in between, anew
+            after shape_period_seconds [null = never]
+  think_seconds after a count, tunnel_hold_seconds after a tunnel's answer
+            [null]: seconds, {"uniform": [low, high]} or {"exponential": mean}
+  connection_reuse [20]
+  retries   [null] {codes [500 502 503 504 522 524 408 429], maximum [2],
+            switch_vendor [false], errors [true]}
+  timeout_seconds [patience + 0.5], patience_seconds [10] the sidecar's
+  metrics_port [null], metrics_host [127.0.0.1; * = any]: /metrics, /books
+  drain_seconds [2.4] for counts in flight after a signal, linger_seconds [0]
+            of /metrics after the run; a second signal ends at once
+  max_gb_per_day [null], a must where a vendor is not simulated: bytes sent and
+            received in a UTC day, of 10^9; then no count starts until the next
+  budget_file [null]   keeps the day's bytes over a restart
+faults: target-error vendor-error vendor-error-502 -504 -522 -525 rate-limited
+  blocked auth-failed auth-challenge quota quota-dialect reset close garbage
+  stall slow dead reset-inside close-inside ban-page captcha-page refused-open
+  rejected
+"""
+
+
+def help_plan() -> str:
+    """Every key of a plan, and the profiles that lie beside this program."""
+    lines = [HELP_PLAN + "profiles"]
+    for path in sorted(PROFILES.glob("*.json")):
+        with contextlib.suppress(OSError, ValueError):
+            lines.append(f"  {path.stem:<9} {json.loads(path.read_text())['description']}")
+    return "\n".join(lines)
+
+
+class Parser(argparse.ArgumentParser):
+    """One line for an error, as for those of a plan."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(EXIT_CANNOT_RUN, f"crawler: {message}: see --help\n")
+
+
+def parser() -> Parser:
+    found = Parser(
+        prog="crawler",
+        usage=USAGE,
+        description="Proxied traffic of an exact plan, with exact books.",
+        epilog=HELP,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = found.add_argument
+    add("--plan", metavar="FILE", help="what to do")
+    add("--vendor", action="append", metavar="NAME=ADDRESS:PORT", help="instead; may repeat")
+    add("--profile", metavar="NAME", help="how: burst, diurnal, ramp, scrapy, steady, or a path")
+    add("--count", type=int, metavar="N", help="requests in all")
+    add("--seconds", type=float, metavar="S", help="how long")
+    add("--rate", type=float, metavar="R", help="requests a second, whether answered or not")
+    add("--password-env", metavar="VAR", help="variable that holds user:password")
+    add("--books", type=Path, metavar="FILE", help="write the books here at the end")
+    add("--json", action="store_true", help="print the books instead of a table")
+    add("--help-plan", action="store_true", help="the plan's keys and the profiles; then end")
+    return found
+
+
+def vendor_of(option: str) -> dict[str, object]:
+    """`NAME=ADDRESS:PORT` as a plan has it; IPv6 in brackets."""
+    match = re.fullmatch(r"([^=]+)=\[?([^=\[\]]+)\]?:(\d{1,5})", option)
+    if not match:
+        fix = "give NAME=ADDRESS:PORT, as vendor-a=10.1.0.10:3128"
+        raise PlanError([f"--vendor: {json.dumps(option)} is no vendor: {fix}"])
+    return {"name": match[1], "address": match[2], "port": int(match[3])}
+
+
+def raw_plan(options: argparse.Namespace) -> tuple[object, Path]:
+    """The plan with the options above its keys, and the folder where its paths start."""
+    if not options.plan and not options.vendor:
+        raise PlanError(["--plan: is missing: give it, or --vendor NAME=ADDRESS:PORT"])
+    raw: object = {}
+    folder = Path()
+    if options.plan:
+        raw = read_json(Path(options.plan))
+        folder = Path(options.plan).parent
+    if not isinstance(raw, dict):
+        return raw, folder
+    if options.profile is not None:
+        is_path = "/" in options.profile or options.profile.endswith(".json")
+        raw["profile"] = str(Path(options.profile).absolute()) if is_path else options.profile
+    raw = with_profile(raw, folder)
+    assert isinstance(raw, dict)
+    raw.pop("profile", None)  # its keys are in
+    given = {
+        "count": options.count,
+        "duration_seconds": options.seconds,
+        "requests_per_second": options.rate,
+        "password_env": options.password_env,
+        "vendors": [vendor_of(each) for each in options.vendor] if options.vendor else None,
+    }
+    raw |= {key: value for key, value in given.items() if value is not None}
+    if options.rate is not None and raw.get("arrival") == "closed":
+        # A rate is asked for by hand: it goes above what has none.
+        raw |= {"arrival": "constant", "think_seconds": None}
+    return raw, folder
+
+
+def show_books(options: argparse.Namespace, failures: list[str], books: Books) -> None:
+    """A result that cannot be written is a failure, and keeps no other from being."""
+    if options.books and (why := write_result("--books", options.books, books.as_json())):
+        failures.append(why)
+    try:
+        print(json.dumps(books.as_json()) if options.json else table(books), flush=True)
+    except OSError as error:  # a full disk, or a reader that left
+        failures.append(f"standard output: cannot be written: {error.strerror}")
+        # Else the interpreter tries once more as it ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parser().parse_args(arguments)
+    if options.help_plan:
+        print(help_plan())
+        return 0
+    failures: list[str] = []
+    try:
+        raw, folder = raw_plan(options)
+        plan = read_plan(raw, os.environ, folder)
+        if options.books:
+            require_folder("--books", options.books)
+        raise_file_limit(plan.most_in_flight())
+        books = asyncio.run(crawl(plan, functools.partial(show_books, options, failures)))
+    except PlanError as error:
+        for finding in error.findings:
+            print(f"crawler: {finding}", file=sys.stderr)
+        return EXIT_CANNOT_RUN
+    for failure in failures:
+        print(f"crawler: {failure}", file=sys.stderr)
+    if books.nobody:
+        return EXIT_CANNOT_RUN
+    return EXIT_NO_RESULT if failures else 0

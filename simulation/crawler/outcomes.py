@@ -1,0 +1,136 @@
+"""How an exchange ended, and what a sidecar and a crawler call that."""
+
+from __future__ import annotations
+
+from typing import Final, NamedTuple
+
+from simulation.crawler.deck import Card
+from simulation.crawler.faults import FAULTS, INSIDE
+from simulation.crawler.http1 import Answer
+from simulation.crawler.plan import Retries
+
+PROXY_AUTHENTICATION_REQUIRED = 407
+
+
+class Seen(NamedTuple):
+    """How an exchange ended.
+
+    `end` is one of answered, garbage (not HTTP), lost (the other side ended the connection),
+    left (the crawler did, after `seconds`), refused, and local (this machine ran out of ports
+    or files: says nothing about the vendor). Of an opaque exchange, where the answer says
+    nothing to a sidecar, also auth_failed; there refused is any answer that is no success.
+    """
+
+    end: str
+    answer: Answer
+    seconds: float = 0.0
+    held_seconds: float = 0.0  # how long a tunnel stayed open behind its answer
+
+
+def status_outcome(status: int, error: bytes | None, *, connect: bool, authorized: bool) -> str:
+    """The outcome of an answered request by its status, the simulated vendors' dialect first."""
+    if status == PROXY_AUTHENTICATION_REQUIRED and error and b"traffic" in error:
+        return "quota_exhausted"
+    if status == PROXY_AUTHENTICATION_REQUIRED:
+        return "auth_failed" if authorized else "auth_challenge"
+    known = {402: "quota_exhausted", 429: "rate_limited", 403: "blocked", 451: "blocked"}
+    if status in known:
+        return known[status]
+    if (status >= 500 and error) or (connect and not 200 <= status < 300):
+        return "vendor_error"
+    return "target_error" if status >= 400 else "success"
+
+
+def visible_outcome(card: Card, seen: Seen, patience_seconds: float) -> str:
+    """What a sidecar that sees everything would call this count.
+
+    Only the vendor's own bytes and the crawler's own leaving speak for themselves; what the
+    sidecar answered or cut in the vendor's place is told by the intent.
+    """
+    answer = seen.answer
+    if seen.end == "refused":
+        return "connect_failed"
+    if seen.end == "left" and not answer.status:
+        return "timeout" if seen.seconds >= patience_seconds else "client_cancelled"
+    if answer.by_vendor and seen.end == "lost":
+        return "reset"
+    if answer.by_vendor:
+        return status_outcome(
+            answer.status,
+            answer.error,
+            connect=card.protocol == "tunnel",
+            authorized=card.fault != "auth-challenge",
+        )
+    intended = FAULTS.get(card.fault, "")
+    if seen.end != "local" and intended in ("reset", "connect_failed"):
+        return intended
+    if seen.end == "answered" and 400 <= answer.status < 500 and intended == "rejected":
+        return intended
+    return "unexpected"
+
+
+def opaque_end(seen: Seen) -> str:
+    """How an exchange that is one of its vendor's connections ended: as `end` of Seen.
+
+    "answered" is a 2xx of the vendor's own.
+    """
+    if seen.end != "answered":
+        return seen.end
+    if seen.answer.status == PROXY_AUTHENTICATION_REQUIRED:
+        return "auth_failed"
+    good = seen.answer.by_vendor and 200 <= seen.answer.status < 300
+    return "answered" if good else "refused"
+
+
+def intended_outcome(card: Card) -> str:
+    if card.protocol == "tunnel" and card.fault in INSIDE:
+        return "success"
+    return FAULTS.get(card.fault, "success")
+
+
+def true_outcome(seen: Seen) -> str:
+    """What a count with visible success was in truth, to a crawler that looks at the page."""
+    if seen.end == "left":
+        return "true_timeout"
+    if seen.end != "answered":
+        return "true_reset"
+    if seen.answer.banned:
+        return "true_blocked"
+    return "true_target_error" if seen.answer.status >= 400 else "true_success"
+
+
+def is_ban(seen: Seen, ban_codes: frozenset[int]) -> bool:
+    """To a crawler that looks: a page that says so with 200, or a status known for it."""
+    return seen.answer.banned or seen.answer.status in ban_codes
+
+
+def asks_for_retry(card: Card, seen: Seen, retries: Retries, ban_codes: frozenset[int]) -> bool:
+    """Whether a crawler sends the request again, as Scrapy decides it."""
+    status = seen.answer.status
+    if card.vendor < 0 or (card.fault == "stall" and seen.end == "left"):
+        return False  # nobody's, or the crawler's own decision
+    if status in retries.codes or is_ban(seen, ban_codes):
+        return True
+    # Scrapy's RETRY_EXCEPTIONS: connections refused, lost or timed out, and tunnels not opened.
+    unanswered = not status and seen.end != "answered"
+    broken = unanswered or seen.end in ("lost", "left", "garbage") or seen.answer.refused()
+    return retries.errors and broken
+
+
+# Why a count was unexpected, in few words: what a label of a metric may hold.
+REASONS: Final = (
+    *("refused", "timeout", "reset", "garbage", "local", "credentials"),
+    *("own-answer", "other-answer"),
+)
+
+
+def unexpected_reason(seen: Seen, *, connected: bool = True) -> str:
+    """One of REASONS; "own-answer" is the sidecar's own, "other-answer" the vendor's."""
+    ends = {"left": "timeout", "lost": "reset", "garbage": "garbage", "local": "local"}
+    if seen.end in ends:
+        return ends[seen.end]
+    if not connected:
+        return "refused"
+    if seen.end == "auth_failed" or seen.answer.status == PROXY_AUTHENTICATION_REQUIRED:
+        return "credentials"
+    return "own-answer" if seen.answer.status and not seen.answer.by_vendor else "other-answer"

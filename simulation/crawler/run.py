@@ -1,0 +1,461 @@
+"""The crawler: plays the cards and keeps the books."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import functools
+import itertools
+import math
+import os
+import random
+import time
+from typing import Final
+
+from simulation.crawler.arrival import dues
+from simulation.crawler.books import Books, Wire
+from simulation.crawler.budget import GB, Budget
+from simulation.crawler.connection import Connection, Nothing
+from simulation.crawler.deck import Card, again, deal, host_of
+from simulation.crawler.durations import Durations
+from simulation.crawler.faults import OPAQUE, OWN_CONNECTION
+from simulation.crawler.http1 import Answer, plain_get
+from simulation.crawler.http2 import H2Answer, h2_get
+from simulation.crawler.identity import NOBODY, Identity, Login
+from simulation.crawler.outcomes import (
+    Seen,
+    asks_for_retry,
+    intended_outcome,
+    is_ban,
+    opaque_end,
+    true_outcome,
+    unexpected_reason,
+    visible_outcome,
+)
+from simulation.crawler.pace import Pace
+from simulation.crawler.plan import Plan
+from simulation.crawler.slots import HostSlots, RefusalPause, first_of, listed
+from simulation.crawler.socks5 import socks_steps
+from simulation.crawler.tls import Tls
+from simulation.process import place
+
+# How soon the crawler leaves a vendor that stalls: long enough for its request to get there on a
+# busy machine, short of what counts as patience.
+STALL_SECONDS, STALL_SHARE_OF_PATIENCE = 0.4, 0.4
+IDLE_SECONDS = 10.0  # an older kept-alive connection may be about to be closed by its peer
+LEAST_REFUSALS = 8  # in a row; fewer may be chance among several vendors
+LONGEST_NAP_SECONDS = 60.0
+NOBODY_SECONDS = 3.0  # a sidecar that comes up with the crawler is there by then
+LEAVING_SECONDS = 0.3
+NOT_THERE = "start the vendor, or correct its address and port"
+USED_UP = "this machine has no more: raise `ulimit -n`, or give less in flight"
+# Not the vendor's doing: this machine has no more ports, files or memory.
+LOCAL_ERRORS: Final = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+
+
+class Crawler:
+    """Works through the cards with as many workers as may be in flight, and keeps the books."""
+
+    def __init__(self, plan: Plan) -> None:
+        """Raises PlanError where the budget's file cannot be had."""
+        self.plan = plan
+        self.books = Books()
+        self._wire_outside = Wire()  # `outside` of the books says all of it
+        self._budget = None
+        if plan.max_gb_per_day is not None:
+            limit = round(plan.max_gb_per_day * GB)
+            self._budget = Budget(limit, self._wire_bytes, plan.budget_file)
+        self.books.budget = self._budget
+        self.in_flight = 0
+        self.lag_seconds = 0.0
+        self._cards = deal(plan)
+        self._dues = None if plan.arrival == "closed" else dues(plan)
+        if self._dues:
+            self.books.start_lag = Durations()
+        self._tls = Tls()
+        # Chances of their own: what they decide leaves the cards as they are.
+        self._think_chance = random.Random(f"{plan.seed} thinking")
+        self._hold_chance = random.Random(f"{plan.seed} holding")
+        self._retry_chance = random.Random(f"{plan.seed} retries")
+        sessions = random.Random(f"{plan.seed} sessions")
+        self._identities = [Identity(vendor, sessions) for vendor in plan.vendors]
+        self._slots = HostSlots(plan.per_host_concurrency) if plan.per_host_concurrency else None
+        self._limit_seconds = plan.limit_seconds()
+        self._stall_seconds = min(STALL_SECONDS, STALL_SHARE_OF_PATIENCE * plan.patience_seconds)
+        self._idle: list[list[Connection]] = [[] for _ in plan.vendors]
+        self._busy: set[Connection] = set()
+        self._held: set[Connection] = set()  # tunnels whose answer has come
+        self._napping: set[asyncio.Task[None]] = set()  # until their start
+        self._connecting: set[asyncio.Task[None]] = set()  # nothing sent: no count yet
+        self._refusals = RefusalPause(max(plan.concurrency, LEAST_REFUSALS))
+        self._bounded = bool(plan.count or plan.duration_seconds)
+        self._stopping = False
+        self._end = math.inf  # by the loop's clock
+
+    async def run(self, stop: asyncio.Event, at_once: asyncio.Event) -> None:
+        """Until every card is played, time is up, or `stop` is set; what is in flight may end.
+
+        It has `drain_seconds` for that, less if `at_once` is set.
+        """
+        self._loop = asyncio.get_running_loop()
+        self._pace = Pace(self._loop)
+        # What dealing prepares is done before the first start is due.
+        self._cards = itertools.chain([next(self._cards)], self._cards)
+        self._first_start = self._loop.time()
+        if self.plan.duration_seconds:
+            self._end = self._first_start + self.plan.duration_seconds
+        workers = {asyncio.create_task(self._work()) for _ in range(self.plan.most_in_flight())}
+        await first_of(asyncio.wait(workers), stop.wait())
+        stopped = not all(worker.done() for worker in workers)
+        timed_out = self._loop.time() >= self._end
+        self._stopping = True
+        self._pace.stop()
+        for task in self._napping:
+            task.cancel()
+        for connection in self._held:
+            connection.leave()
+        await first_of(asyncio.wait(workers), at_once.wait(), seconds=self.plan.drain_seconds)
+        for task in self._connecting:
+            task.cancel()
+        for connection in self._busy:
+            connection.leave()
+        await asyncio.wait(workers, timeout=LEAVING_SECONDS)
+        for connection in itertools.chain(*self._idle):
+            connection.close()
+        await asyncio.sleep(0)  # lets the transports close
+        self.books.ended_seconds = time.time()
+        done = timed_out or self.books.requests == self.plan.count
+        self.books.partial = stopped and self._bounded and not done
+        for worker in workers:
+            if worker.done() and not worker.cancelled():
+                worker.result()  # raises where this program has a defect
+
+    async def _work(self) -> None:
+        loop, pace, slots = self._loop, self._pace, self._slots
+        think = self.plan.think_seconds
+        for card in self._cards:
+            due = next(self._dues, None) if self._dues else 0.0
+            if due is None:
+                return
+            if self._dues and (at := self._first_start + due) > loop.time():
+                await pace.until(at)
+            if slots and (turn := slots.take(card.host)):
+                with listed(self._napping):
+                    await turn
+            if self._budget and self._budget.spent():
+                due = await self._next_day(due)
+            if not self._dues:
+                await self._wait_for_anybody()
+            elif self._refusals.nobody:
+                self._end_where_nobody_is()
+            now = loop.time()
+            late = due is None or (not self._dues and now >= self._end) or self.books.nobody
+            if not self._stopping and not late:
+                assert due is not None
+                if self.books.start_lag:
+                    self.lag_seconds = max(0.0, now - self._first_start - due)
+                    self.books.start_lag.add(self.lag_seconds)
+                await self._carry_out(card)
+            if slots:
+                slots.give(card.host)
+            if self._stopping or late or self.books.nobody:
+                return
+            if think:
+                seconds = think.draw(self._think_chance)
+                await self._nap(min(seconds, self._end - loop.time()))
+
+    async def _wait_for_anybody(self) -> None:
+        """Pause while every connection is refused. A bounded run where none ever was had ends."""
+        while (seconds := self._refusals.wait(self._loop.time())) and not self._stopping:
+            self._end_where_nobody_is()
+            if self.books.nobody or self._loop.time() >= self._end:
+                return
+            await self._nap(min(seconds, self._end - self._loop.time()))
+
+    def _end_where_nobody_is(self) -> None:
+        """End a bounded run that has been refused long enough, and was never let in."""
+        passed = self._loop.time() - self._first_start
+        if self._bounded and not self._refusals.ever_connected and passed > NOBODY_SECONDS:
+            self.books.nobody = True
+            self._pace.stop()
+
+    async def _next_day(self, due: float) -> float | None:
+        """Wait for a new budget; then the next due start, and none for those missed meanwhile.
+
+        None where the run ends before.
+        """
+        budget, loop, ends = self._budget, self._loop, self.plan.duration_seconds or math.inf
+        assert budget
+        while budget.spent():
+            left = self._first_start + ends - loop.time()
+            if self._stopping or left <= 0:
+                return None
+            # In steps: the clock of the day may be set meanwhile.
+            await self._nap(min(max(budget.seconds_left(), 0.01), left, LONGEST_NAP_SECONDS))
+        if not self._dues:
+            return due
+        missed = loop.time() - self._first_start
+        if due >= missed:
+            return due
+        for at, upcoming in enumerate(self._dues):
+            if upcoming >= missed:
+                await self._nap(self._first_start + upcoming - loop.time())
+                return upcoming
+            if at % 1000 == 999:
+                await asyncio.sleep(0)
+        return None
+
+    async def _carry_out(self, card: Card) -> None:
+        """One request of the plan, with its retries."""
+        self.books.requests += 1
+        self.in_flight += 1
+        if self.in_flight > self.books.in_flight_most:
+            self.books.in_flight_most = self.in_flight
+        seen = await self._attempt(card)
+        retries = self.plan.retries
+        for _ in range(retries.maximum if retries else 0):
+            bans = self.plan.vendors[card.vendor].ban_codes
+            assert retries
+            if self._budget and self._budget.spent():
+                break
+            if self._stopping or not asks_for_retry(card, seen, retries, bans):
+                break
+            card = again(self.plan, card, self._retry_chance)
+            self.books.retries[self.plan.vendors[card.vendor].name, card.protocol] += 1
+            seen = await self._attempt(card)
+        self.in_flight -= 1
+
+    async def _attempt(self, card: Card) -> Seen:
+        """One count, and what the crawler saw of it: inside a tunnel, if there was an inside."""
+        started = self._loop.time()
+        if card.vendor < 0:
+            return await self._opaque(card, "outside", NOBODY)
+        vendor, identity = self.plan.vendors[card.vendor], self._identities[card.vendor]
+        login = identity.login(started)
+        if card.protocol in OPAQUE or vendor.visible == "connections":
+            seen = await self._opaque(card, vendor.name, login)
+        elif card.protocol == "http":
+            seen = await self._plain(card, login)
+        else:
+            seen = await self._tunnel(card, login)
+        self.books.protocols[vendor.name, card.protocol] += 1
+        if seen.end == "answered":
+            seconds = self._loop.time() - started - seen.held_seconds
+            self.books.latency[card.protocol].add(seconds)
+        if is_ban(seen, vendor.ban_codes):
+            self.books.bans[vendor.name] += 1
+            identity.renew(login)
+        return seen
+
+    async def _nap(self, seconds: float) -> None:
+        if seconds <= 0:
+            return
+        with listed(self._napping):
+            await asyncio.sleep(seconds)
+
+    async def _open(self, card: Card) -> Connection | Seen:
+        factory = functools.partial(Connection, self._wire(card))
+        try:
+            async with asyncio.timeout(self._limit_seconds):
+                with listed(self._connecting):
+                    _, connection = await self._loop.create_connection(
+                        factory, *self._address(card)
+                    )
+        except TimeoutError:
+            self._note_trouble(card, f"no connection in {self._limit_seconds:g} s", NOT_THERE)
+            return Seen("left", Answer(), self._limit_seconds)
+        except OSError as error:
+            local = error.errno in LOCAL_ERRORS
+            self._note_trouble(card, os.strerror(error.errno or 0), USED_UP if local else NOT_THERE)
+            if local:
+                return Seen("local", Answer())
+            if card.fault != "dead":
+                self._refusals.refused()
+            return Seen("refused", Answer())
+        self._refusals.connected()
+        return connection
+
+    def _note_trouble(self, card: Card, reason: str, fix: str) -> None:
+        if card.fault != "dead":
+            host, port = self._address(card)
+            self.books.trouble[self._name(card), f"{place(host, port)}: {reason}", fix] += 1
+
+    def _name(self, card: Card) -> str:
+        return self.plan.vendors[card.vendor].name if card.vendor >= 0 else "outside"
+
+    def _wire(self, card: Card) -> Wire:
+        if card.vendor < 0:
+            return self._wire_outside
+        return self.books.wire[self.plan.vendors[card.vendor].name, card.protocol]
+
+    def _wire_bytes(self) -> int:
+        wires = (*self.books.wire.values(), self._wire_outside)
+        return sum(wire.sent + wire.received for wire in wires)
+
+    def _address(self, card: Card) -> tuple[str, int]:
+        if card.vendor < 0:
+            outside = self.plan.outside[~card.vendor]
+            return outside.address, outside.port
+        vendor = self.plan.vendors[card.vendor]
+        dead = vendor.dead_address if card.fault == "dead" else None
+        port = vendor.opaque_port if card.protocol in OPAQUE else vendor.port
+        return dead or vendor.address, port
+
+    def _seconds(self, card: Card) -> float:
+        return self._stall_seconds if card.fault == "stall" else self._limit_seconds
+
+    def _book(self, card: Card, seen: Seen, truth: Seen | None) -> None:
+        vendor = self.plan.vendors[card.vendor]
+        if seen.answer.status and not vendor.simulated:
+            seen.answer.by_vendor = True
+        outcome = visible_outcome(card, seen, self.plan.patience_seconds)
+        self.books.counts[vendor.name, card.protocol, outcome] += 1
+        if outcome == "success" and truth:
+            self.books.truth[vendor.name, true_outcome(truth)] += 1
+        if outcome != intended_outcome(card):
+            self.books.unexpected[vendor.name, intended_outcome(card), outcome] += 1
+            reason = unexpected_reason(seen, connected=seen.end != "refused")
+            self.books.reasons[vendor.name, reason] += 1
+
+    # One plain request
+
+    def _kept_alive(self, vendor: int) -> Connection | None:
+        idle = self._idle[vendor]
+        now = self._loop.time()
+        while idle:
+            connection = idle.pop()
+            if not connection.lost and now - connection.idle_since < IDLE_SECONDS:
+                return connection
+            connection.close()
+        return None
+
+    async def _plain(self, card: Card, login: Login) -> Seen:
+        own = card.fault in OWN_CONNECTION
+        connection: Connection | Seen | None = None if own else self._kept_alive(card.vendor)
+        if connection is None:
+            connection = await self._open(card)
+        if isinstance(connection, Seen):
+            self._book(card, connection, None)
+            return connection
+        self._busy.add(connection)
+        request = plain_get(card, self.plan.host_suffix, login)
+        seen = await connection.request(request, Answer(), self._seconds(card))
+        self._busy.discard(connection)
+        self._book(card, seen, seen)
+        connection.uses += 1
+        spent = own or connection.uses >= self.plan.connection_reuse or self._stopping
+        if spent or seen.end != "answered" or seen.answer.closes:
+            connection.close()
+        else:
+            connection.idle_since = self._loop.time()
+            self._idle[card.vendor].append(connection)
+        return seen
+
+    # One CONNECT, TLS and one GET inside
+
+    async def _tunnel(self, card: Card, login: Login) -> Seen:
+        connection = await self._open(card)
+        if isinstance(connection, Seen):
+            self._book(card, connection, None)
+            return connection
+        self._busy.add(connection)
+        seen, truth = await self._ask_tunnel(connection, card, login)
+        if truth and truth.end == "answered":
+            truth = await self._hold(connection, truth)
+        self._busy.discard(connection)
+        self._book(card, seen, truth)
+        connection.close()
+        return truth or seen
+
+    async def _hold(self, connection: Connection, truth: Seen) -> Seen:
+        """Keep a tunnel open as the plan wants it; its truth is another if it is lost meanwhile."""
+        if not self.plan.tunnel_hold_seconds or self._stopping:
+            return truth
+        seconds = self.plan.tunnel_hold_seconds.draw(self._hold_chance)
+        since = self._loop.time()
+        self._held.add(connection)
+        end = await connection.ask(b"", Nothing(), seconds)
+        self._held.discard(connection)
+        truth = truth._replace(held_seconds=self._loop.time() - since)
+        return truth if end == "left" else truth._replace(end=end)
+
+    async def _ask_tunnel(
+        self, connection: Connection, card: Card, login: Login
+    ) -> tuple[Seen, Seen | None]:
+        """What a CONNECT met, and what the GET inside did if there was an inside."""
+        host = host_of(card, self.plan.host_suffix)
+        field = "" if card.fault == "auth-challenge" else login.field
+        head = (
+            f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\nUser-Agent: crawler\r\n{field}\r\n"
+        )
+        answer = Answer(connect=True)
+        seen = await connection.request(head.encode(), answer, self._seconds(card))
+        if seen.end != "answered" or not 200 <= answer.status < 300:
+            return seen, None
+        page = f"GET /p/{card.size_bytes} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n"
+        truth = await connection.request_inside(
+            self._tls, host, page.encode(), Answer(), self._limit_seconds
+        )
+        return seen, truth
+
+    # One opaque connection, in any protocol
+
+    async def _opaque(self, card: Card, who: str, login: Login) -> Seen:
+        connection = await self._open(card)
+        self.books.connections[who] += 1
+        if isinstance(connection, Seen):
+            self.books.unexpected[who, card.protocol, connection.end] += 1
+            self.books.reasons[who, unexpected_reason(connection, connected=False)] += 1
+            return connection
+        self._busy.add(connection)
+        seen = await self._exchange(connection, card, login)
+        self._busy.discard(connection)
+        connection.close()
+        self.books.bytes[who, "sent"] += connection.sent
+        self.books.bytes[who, "received"] += connection.received
+        if seen.end != "answered":
+            self.books.unexpected[who, card.protocol, seen.end] += 1
+            self.books.reasons[who, unexpected_reason(seen)] += 1
+        return seen
+
+    async def _exchange(self, connection: Connection, card: Card, login: Login) -> Seen:
+        """How it went; `end` as `opaque_end` says it."""
+        if card.protocol == "h2c":
+            return Seen(await self._h2c(connection, card, login), Answer())
+        if card.protocol == "socks5":
+            return Seen(await self._socks(connection, card, login), Answer())
+        request = plain_get(card, self.plan.host_suffix, login)
+        if card.protocol == "http":
+            seen = await connection.request(request, Answer(), self._limit_seconds)
+        elif card.protocol == "tunnel":
+            outer, truth = await self._ask_tunnel(connection, card, login)
+            seen = truth or outer
+            if truth and truth.end == "answered":
+                seen = await self._hold(connection, truth)
+        else:
+            name = f"proxy.{self.plan.host_suffix}"
+            inside = Answer(), self._limit_seconds
+            seen = await connection.request_inside(self._tls, name, request, *inside)
+        if seen.answer.status and card.vendor >= 0 and not self.plan.vendors[card.vendor].simulated:
+            seen.answer.by_vendor = True
+        return seen._replace(end=opaque_end(seen))
+
+    async def _h2c(self, connection: Connection, card: Card, login: Login) -> str:
+        key, _, value = login.field.strip().partition(": ")
+        fields = {"User-Agent": "crawler", "Accept": "*/*", key: value}
+        answer = H2Answer(connection.write)
+        host = host_of(card, self.plan.host_suffix)
+        get = h2_get(host, f"/p/{card.size_bytes}", fields)
+        end = await connection.ask(get, answer, self._limit_seconds)
+        return "refused" if end == "answered" and not answer.good else end
+
+    async def _socks(self, connection: Connection, card: Card, login: Login) -> str:
+        auth = card.vendor >= 0 and self.plan.vendors[card.vendor].socks5_auth
+        steps = socks_steps(card, self.plan.host_suffix, login if auth else None)
+        for said, reply, start, otherwise in steps:
+            end = await connection.ask(said, reply, self._limit_seconds)
+            if end != "answered":
+                return end
+            if not reply.start.startswith(start):
+                return otherwise
+        return "answered"

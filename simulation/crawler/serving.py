@@ -1,0 +1,140 @@
+"""A run with its signals, progress, and pages for programs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+from simulation.crawler.books import Books
+from simulation.crawler.budget import Budget
+from simulation.crawler.metrics import metrics_page
+from simulation.crawler.plan import Plan
+from simulation.crawler.run import Crawler
+from simulation.crawler.slots import first_of
+from simulation.crawler.table import shown_seconds
+from simulation.plans import PlanError, host_to_bind
+from simulation.process import tell_full_once
+
+BUDGET_SECONDS = 5.0  # a file that can't be written is told this soon
+
+
+async def serve_page(
+    crawler: Crawler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    with contextlib.suppress(
+        *(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError),
+        # Of the program's end: Python 3.11 prints a traceback of a handler that is cancelled.
+        asyncio.CancelledError,
+    ):
+        async with asyncio.timeout(5):
+            line = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
+        path = line[1] if len(line) > 1 else b""
+        status, kind, body = "200 OK", "application/json", ""
+        if path == b"/books":
+            body = json.dumps(crawler.books.as_json())
+        elif path == b"/metrics":
+            kind = "text/plain; version=0.0.4"
+            body = metrics_page(crawler.books, crawler.in_flight, crawler.lag_seconds)
+        else:
+            status, kind, body = "404 Not Found", "text/plain", "GET /metrics or /books\n"
+        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
+        writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
+        await writer.drain()
+    writer.close()
+
+
+async def show_progress(crawler: Crawler) -> None:
+    before, of = 0, f" of {crawler.plan.count:,}" if crawler.plan.count else ""
+    while True:
+        await asyncio.sleep(1)
+        books = crawler.books
+        total = books.total()
+        parts = [
+            f"{books.requests:,}{of} requests",
+            f"{total - before:,} counts/s",
+            f"{crawler.in_flight} in flight",
+            f"{books.retries.total():,} retries",
+            f"{books.unexpected.total():,} unexpected",
+        ]
+        if books.start_lag:
+            parts.append(f"lag p99 {shown_seconds(books.start_lag.quantile(0.99))}")
+        print("\r" + ", ".join(parts) + "\033[K", end="", file=sys.stderr, flush=True)
+        before = total
+
+
+class Signals:
+    """The first SIGTERM or SIGINT is a stop, the second wants it at once."""
+
+    def __init__(self) -> None:
+        self.stop, self.at_once = asyncio.Event(), asyncio.Event()
+        for each in (signal.SIGTERM, signal.SIGINT):
+            asyncio.get_running_loop().add_signal_handler(each, self._take)
+
+    def _take(self) -> None:
+        (self.at_once if self.stop.is_set() else self.stop).set()
+
+    async def another(self) -> None:
+        await (self.at_once if self.stop.is_set() else self.stop).wait()
+
+
+async def keep_budget(budget: Budget) -> None:
+    """Write the day's use now and then, and say when it can't be; a full disk ends no run."""
+    told = False
+    while True:
+        await asyncio.sleep(BUDGET_SECONDS)
+        try:
+            budget.keep()
+            told = False
+        except OSError as error:
+            if not told:
+                print(f"crawler: budget_file: cannot be written: {error}", file=sys.stderr)
+            told = True
+
+
+async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
+    """Run the plan to its end, or to a signal; tell `ended`, then linger.
+
+    Raises:
+        PlanError: the metrics port or the budget's file cannot be had.
+    """
+    tell_full_once("crawler", asyncio.get_running_loop())
+    signals = Signals()
+    crawler = Crawler(plan)
+    async with contextlib.AsyncExitStack() as open_until_the_end:
+        if plan.metrics_port is not None:
+            server = await _metrics_server(crawler, plan.metrics_host, plan.metrics_port)
+            open_until_the_end.callback(server.close)
+        async with contextlib.AsyncExitStack() as open_while_it_runs:
+            if budget := crawler.books.budget:
+                keeper = asyncio.create_task(keep_budget(budget))
+                open_while_it_runs.callback(keeper.cancel)
+            if sys.stderr.isatty():
+                progress = asyncio.create_task(show_progress(crawler))
+                open_while_it_runs.callback(progress.cancel)
+            await crawler.run(signals.stop, signals.at_once)
+        if budget:
+            with contextlib.suppress(OSError):  # told already, and no reason to lose the books
+                budget.keep(at_the_end=True)
+        if sys.stderr.isatty():
+            print(file=sys.stderr)
+        ended(crawler.books)
+        if plan.linger_seconds and not signals.at_once.is_set():
+            await first_of(signals.another(), seconds=plan.linger_seconds)
+    return crawler.books
+
+
+async def _metrics_server(crawler: Crawler, host: str, port: int) -> asyncio.Server:
+    try:
+        return await asyncio.start_server(
+            functools.partial(serve_page, crawler), host_to_bind(host), port
+        )
+    except OSError as error:
+        where = f"{host} ({os.strerror(error.errno or 0)})"
+        line = f"metrics_port: {port} cannot be had on {where}: take another"
+        raise PlanError([line]) from None

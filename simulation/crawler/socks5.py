@@ -1,0 +1,73 @@
+"""A SOCKS5 connection, step by step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple, Protocol
+
+from simulation.crawler.deck import Card
+from simulation.crawler.identity import Login
+
+SOCKS_IPV4, SOCKS_NAME, SOCKS_IPV6 = 1, 3, 4  # RFC 1928, ATYP
+
+
+class Exactly:
+    """A reply of a known number of bytes; the first few are kept for a look."""
+
+    __slots__ = ("_left", "start")
+
+    def __init__(self, size: int) -> None:
+        self._left, self.start = size, b""
+
+    def feed(self, data: memoryview) -> bool:
+        self._left -= len(data)
+        if len(self.start) < 2:
+            self.start += data[:2]
+        return self._left <= 0
+
+
+class SocksReply:
+    """RFC 1928's reply to a request: its size depends on the kind of address in it."""
+
+    __slots__ = ("start",)
+
+    def __init__(self) -> None:
+        self.start = b""
+
+    def feed(self, data: memoryview) -> bool:
+        self.start += data
+        if len(self.start) < 5:
+            return self.start[1:2] not in (b"", b"\x00")  # refused: the rest need not come
+        sizes = {SOCKS_IPV4: 4, SOCKS_IPV6: 16, SOCKS_NAME: 1 + self.start[4]}
+        return len(self.start) >= 6 + sizes.get(self.start[3], 4)
+
+
+class SocksReplies(Protocol):
+    start: bytes
+
+    def feed(self, data: memoryview) -> bool: ...
+
+
+class SocksStep(NamedTuple):
+    """What to say; the reply must begin with `start`, else the connection is `otherwise`."""
+
+    said: bytes
+    reply: SocksReplies
+    start: bytes = b""
+    otherwise: str = "refused"
+
+
+def socks_steps(card: Card, suffix: str, login: Login | None) -> Iterator[SocksStep]:
+    """A SOCKS5 connection, RFC 1928, with RFC 1929's login if there is one."""
+    if login is None:
+        yield SocksStep(b"\x05\x01\x00", Exactly(2), b"\x05\x00")
+    else:
+        yield SocksStep(b"\x05\x01\x02", Exactly(2), b"\x05\x02")
+        user, password = login.user.encode(), login.password.encode()
+        said = b"\x01%c%b%c%b" % (len(user), user, len(password), password)
+        yield SocksStep(said, Exactly(2), b"\x01\x00", "auth_failed")
+    # The simulated vendor reads the sizes it is to take and to send from the name.
+    host = f"opaque-{card.sent_bytes}-{card.size_bytes}.{suffix}".encode()
+    request = b"\x05\x01\x00\x03" + bytes([len(host)]) + host + (443).to_bytes(2, "big")
+    yield SocksStep(request, SocksReply(), b"\x05\x00")
+    yield SocksStep(b"\x00" * card.sent_bytes, Exactly(card.size_bytes))

@@ -1,0 +1,91 @@
+"""What a program of this package does around its own work."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import json
+import os
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+from simulation.plans import PlanError
+
+EXIT_CANNOT_RUN = 2
+EXIT_NO_RESULT = 1  # the run was, what it found could not be written
+SPARE_FILES = 32  # beside a socket for each count in flight
+
+
+def raise_file_limit(sockets: int = 0) -> None:
+    """A socket is a file: take as many as this user may have, not the shell's 1,024.
+
+    Raises:
+        PlanError: that is less than `sockets` need.
+    """
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if most != resource.RLIM_INFINITY and sockets + SPARE_FILES > most:
+        reason = f"and {SPARE_FILES} spare files are more than the {most} files allowed"
+        raise PlanError([f"in flight: {sockets} {reason}: give less, or raise `ulimit -n`"])
+
+
+def require_folder(option: str, path: Path) -> None:
+    """Raise PlanError where a file could not be written at the end."""
+    if not path.absolute().parent.is_dir():
+        raise PlanError([f"{option}: {path} is in no existing folder: create it first"])
+    if path.is_dir():
+        raise PlanError([f"{option}: {path} is a folder: give a file's name in it"])
+
+
+def read_json(path: Path) -> object:
+    """Raise PlanError where the file cannot be read, or holds no JSON; a BOM is no harm."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise PlanError([f"{path}: cannot be read as JSON: {error}"]) from None
+
+
+def write_result(option: str, path: Path, content: object) -> str:
+    """Write what a run is for; "" or why that was not possible."""
+    try:
+        write_json(path, content)
+    except OSError as error:
+        return f"{option}: {path} cannot be written: {error.strerror}"
+    return ""
+
+
+def tell_full_once(program: str, loop: asyncio.AbstractEventLoop) -> None:
+    """One line where no connection can be accepted for want of files; asyncio has thousands."""
+    told: list[str] = []
+
+    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
+            loop.default_exception_handler(context)
+        elif not told:
+            told.append(program)
+            reason = "connections wait, for there are no more files: raise `ulimit -n`"
+            print(f"{program}: {reason}", file=sys.stderr)
+
+    loop.set_exception_handler(handle)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Replace the file in one step, so a reader never sees half of it; a device is written to."""
+    text = json.dumps(content, indent=1) + "\n"
+    if path.exists() and not path.is_file():
+        path.write_text(text)
+        return
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.write_text(text)
+        temporary.replace(path)
+    except OSError:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

@@ -1,0 +1,5 @@
+import sys
+
+from simulation.proxy.cli import main
+
+sys.exit(main())

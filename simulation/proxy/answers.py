@@ -1,0 +1,136 @@
+"""What a vendor does with a request, decided without a socket."""
+
+from __future__ import annotations
+
+import re
+from typing import Final, NamedTuple
+
+from simulation.agreed import BAN_MARK, CAPTCHA_MARK, MAX_BODY_BYTES
+from simulation.proxy.requests import Request, fault_of
+
+PAGE = memoryview(b"<!doctype html>" + b"x" * MAX_BODY_BYTES)
+BAN_PAGE = BAN_MARK + b"<p>Unusual traffic from your network.</p>"
+CAPTCHA_PAGE = CAPTCHA_MARK + b"</title><form><input name=captcha></form>"
+PAGE_PATH = re.compile(rb"/p/(\d{1,9})")
+AUTHENTICATE = b'Proxy-Authenticate: Basic realm="sim"\r\n'
+
+
+class Action(NamedTuple):
+    """What the vendor does with a request.
+
+    `kind` is `answer`, `answer-open` (the end of the connection is its end), `tunnel`, or the name
+    of a fault that gives no whole answer. `inside` is the fault of the target in a tunnel.
+    """
+
+    kind: str
+    outcome: str
+    status: bytes = b"200 OK"
+    headers: bytes = b""
+    body: bytes | memoryview = b""
+    inside: str = ""
+
+
+# The first is RFC 9209's; vendors' own headers stand beside it in the sidecar's list of outcomes.
+PROXY_STATUS = b"Proxy-Status: sim; error=%b\r\n"
+VENDOR_ERROR = b"X-BRD-Error: %b\r\nX-Sim-Error: %b\r\n"
+REFUSALS: Final = {
+    "vendor-error": (
+        "vendor_error",
+        b"502 Bad Gateway",
+        PROXY_STATUS % b"destination_unavailable",
+    ),
+    "vendor-error-504": (
+        "vendor_error",
+        b"504 Gateway Timeout",
+        PROXY_STATUS % b"connection_timeout",
+    ),
+    "vendor-error-502": ("vendor_error", b"502 Bad Gateway", VENDOR_ERROR % ((b"peer lost",) * 2)),
+    "vendor-error-522": ("vendor_error", b"522 Timeout", VENDOR_ERROR % ((b"exit timeout",) * 2)),
+    "vendor-error-525": (
+        "vendor_error",
+        b"525 No Exit Found",
+        VENDOR_ERROR % ((b"no exit found",) * 2),
+    ),
+    "rate-limited": ("rate_limited", b"429 Too Many Requests", b"Retry-After: 1\r\n"),
+    "blocked": ("blocked", b"403 Forbidden", b""),
+    "quota": ("quota_exhausted", b"402 Payment Required", b""),
+    "quota-dialect": (
+        "quota_exhausted",
+        b"407 Proxy Authentication Required",
+        b"X-Sim-Error: traffic limit reached\r\n",
+    ),
+}
+SILENT: Final = {
+    "reset": "reset",
+    "close": "reset",
+    "garbage": "reset",
+    "stall": "",  # by how long the other side waited
+    "slow": "",
+}
+INSIDE: Final = ("target-error", "ban-page", "captcha-page", "reset-inside", "close-inside")
+THROUGH_EXIT: Final = ("success", "target_error", "reset")  # outcomes: the vendor did its part
+CUT_SHORT: Final = ("reset-inside", "close-inside")
+AUTHENTICATION: Final = ("auth-failed", "auth-challenge")
+FAULTS: Final = (*REFUSALS, *AUTHENTICATION, *SILENT, *INSIDE, "refused-open")
+# What a vendor may say instead, in the words its documentation has for it.
+DIALECTS: Final = {
+    "quota": {"402": "quota", "407-traffic": "quota-dialect"},
+    "blocked": {"403": "blocked", "ban-page": "ban-page", "captcha-page": "captcha-page"},
+    "vendor-error": {
+        "502-proxy-status": "vendor-error",
+        "504-proxy-status": "vendor-error-504",
+        "502": "vendor-error-502",
+        "522": "vendor-error-522",
+        "525": "vendor-error-525",
+    },
+}
+
+
+def page_answer(fault: str, path: bytes, missing: bool) -> Action:
+    """What the target says to a GET; `missing` picks 404 over 503 where it errs."""
+    if fault == "target-error":
+        status = b"404 Not Found" if missing else b"503 Service Unavailable"
+        return Action("answer", "target_error", status, b"", b"the target is unwell\n")
+    if fault == "ban-page":
+        return Action("answer", "success", body=BAN_PAGE)
+    if fault == "captcha-page":
+        return Action("answer", "success", body=CAPTCHA_PAGE)
+    asked = PAGE_PATH.match(path)
+    size = min(int(asked[1]), MAX_BODY_BYTES) if asked else 1000
+    if fault in CUT_SHORT:
+        return Action(fault, "reset", body=PAGE[: max(size, 64)])
+    return Action("answer", "success", body=PAGE[:size])
+
+
+def target_answer(fault: str, request: Request, missing: bool) -> Action:
+    if request.method == b"HEAD" and fault in CUT_SHORT:  # its answer has no middle
+        fault = ""
+    return page_answer(fault, request.path, missing)
+
+
+def action_for(request: Request, missing: bool) -> Action:
+    """Decide, without a socket, what the vendor does with a proxy request."""
+    return action_of(fault_of(request.host), request, missing)
+
+
+def action_of(fault: str, request: Request, missing: bool) -> Action:
+    if fault in REFUSALS:
+        outcome, status, headers = REFUSALS[fault]
+        return Action("answer", outcome, status, headers, status + b"\n")
+    if fault == "refused-open":
+        outcome, status, headers = REFUSALS["vendor-error"]
+        body = b"" if request.method == b"CONNECT" else status + b"\n"
+        return Action("answer-open", outcome, status, headers, body)
+    if fault in AUTHENTICATION:
+        outcome = "auth_failed" if request.authorized else "auth_challenge"
+        status = b"407 Proxy Authentication Required"
+        return Action("answer", outcome, status, AUTHENTICATE, status + b"\n")
+    if fault in SILENT:
+        return Action(fault, SILENT[fault])
+    if (fault and fault not in INSIDE) or not request.host:
+        body = b"give an absolute URL, and a fault this vendor knows\n"
+        outcome = "vendor_error" if request.method == b"CONNECT" else "target_error"
+        return Action("answer", outcome, b"400 Bad Request", b"", body)
+    if request.method == b"CONNECT":
+        return Action("tunnel", "success", b"200 Connection established", inside=fault)
+    return target_answer(fault, request, missing)

@@ -1,0 +1,477 @@
+"""One accepted connection."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import ipaddress
+import random
+import re
+import ssl
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Final, cast
+
+from simulation.agreed import MAX_BODY_BYTES
+from simulation.frames import H2_PREFACE
+from simulation.proxy.answers import CUT_SHORT, PAGE, SILENT, THROUGH_EXIT, Action, target_answer
+from simulation.proxy.books import WIRE_COLUMNS, Books
+from simulation.proxy.customers import Customer, customer
+from simulation.proxy.http2 import H2_OPEN_STREAMS, Http2, h2_page
+from simulation.proxy.limits import Pacer
+from simulation.proxy.plan import Plan
+from simulation.proxy.requests import (
+    MAX_HEAD_BYTES,
+    Body,
+    Request,
+    host_of_authority,
+    parse_request,
+    visibility_of,
+)
+from simulation.proxy.rule import Vendor
+from simulation.proxy.stream import PAUSED_BY_FLOOD, Stream
+
+RESET_INSIDE_DELAY_SECONDS = 0.02  # lets the headers travel before the RST, so it is "inside"
+GARBAGE = b"\x00\xffthis is no HTTP at all\r\n\r\n"
+SOCKS_VERSION, TLS_HANDSHAKE = 0x05, 0x16  # first bytes
+SOCKS_NO_METHOD, SOCKS_PASSWORD, SOCKS_NO_AUTHENTICATION = 0xFF, 0x02, 0x00
+SOCKS_OK, SOCKS_NOT_ALLOWED, SOCKS_UNREACHABLE, SOCKS_NO_SUCH_COMMAND = 0, 2, 4, 7
+SOCKS_ADDRESS_BYTES: Final = {1: 4, 4: 16}  # type 3 is a name with its length before it
+OPAQUE_HOST = re.compile(r"opaque-(\d{1,7})-(\d{1,7})\.")
+RUDE_SECONDS = 1.0  # for a client to read why it was refused while it still sends
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Desk:
+    """What every connection of the process shares."""
+
+    plan: Plan
+    books: Books
+    tls: ssl.SSLContext
+    chance: random.Random
+    vendors: Mapping[str, Vendor]
+
+
+class Connection(Stream):
+    """One accepted connection: HTTP proxy and target in a tunnel, SOCKS5, or HTTP/2."""
+
+    def __init__(self, desk: Desk, vendor: Vendor, opaque: bool) -> None:
+        super().__init__(vendor, desk.tls)
+        self._desk, self._books = desk, desk.books
+        self._take = self._detect
+        self._opaque = opaque
+        self._protocol = "none"
+        self._decided = False  # whether the protocol is what it will be in the books
+        self._waiting: tuple[str, float] | None = None  # visibility and start of a silent request
+        self._asked: Request | None = None  # whose body is still to come
+        self._asked_at = 0.0
+        self._body: Body
+        self._full = False  # one connection more than the vendor allows
+        self._customer: Customer | None = None  # of SOCKS5
+        self._payload = (0, 0)  # SOCKS5: bytes still to come, bytes to answer
+        self._inner_fault = ""
+        self._inner_headers = b""
+        self._http2: Http2 | None = None
+        self._late: dict[int, asyncio.TimerHandle] = {}  # answers of HTTP/2, by stream
+        self._timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+        self._books.connections[self._vendor.name] += 1
+        self._books.open.add(self)
+        self._full = self._vendor.full()
+        self._vendor.open += not self._full
+        self._pace()  # its first upload too
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._books.open.discard(self)
+        self._vendor.open -= not self._full
+        self.add_to(self._books.wire)
+        for timer in (self._timer, *self._late.values()):
+            if timer:
+                timer.cancel()
+        if self._pacer:
+            self._pacer.stop()
+        if self._asked and self._take == self._http:  # the client left while it sent its body
+            self._waiting = (visibility_of(self._asked), self._asked_at)
+        if self._waiting:
+            visibility, since = self._waiting
+            waited = asyncio.get_running_loop().time() - since
+            self._count(
+                visibility,
+                "timeout" if waited >= self._desk.plan.patience_seconds else "client_cancelled",
+            )
+        if self._opaque:
+            name = self._vendor.name
+            self._books.opaque[name] += 1
+            self._books.bytes[name, "sent"] += self._sent
+            self._books.bytes[name, "received"] += self._received
+        # They know this connection, which would wait for the garbage collector.
+        del self._take
+        self._timer = self._pacer = self._http2 = None
+
+    def add_to(self, wire: Counter[tuple[str, str, str]]) -> None:
+        for what, size in zip(WIRE_COLUMNS, (1, self._sent, self._received), strict=True):
+            wire[self._vendor.name, self._protocol, what] += size
+
+    @property
+    def decided(self) -> bool:
+        return self._decided
+
+    def _count(self, visibility: str, outcome: str) -> None:
+        if not self._opaque:
+            self._books.counts[self._vendor.name, visibility, outcome] += 1
+
+    def _book(self, visibility: str, action: Action) -> None:
+        if action.outcome not in THROUGH_EXIT:
+            self._books.refusals[self._vendor.name, action.status[:3].decode()] += 1
+        self._count(visibility, action.outcome)
+
+    def _detect(self) -> None:
+        start = self._buffer[: len(H2_PREFACE)]
+        if self._buffer[0] == TLS_HANDSHAKE:
+            self._protocol, self._opaque, self._take = "tls", True, self._http
+            self._decided = True
+            self._open_session()
+            return
+        if self._buffer[0] == SOCKS_VERSION:
+            self._protocol, self._opaque, self._take = "socks5", True, self._socks_greeting
+            self._decided = True
+        elif start == H2_PREFACE:
+            self._protocol, self._opaque, self._take = "h2c", True, self._frames
+            self._decided = True
+            self._buffer = self._buffer[len(H2_PREFACE) :]
+            self._http2 = Http2(self._vendor.name.encode(), self._h2_request)
+            self._write(self._http2.greeting)
+        else:
+            self._protocol = "http"
+            if H2_PREFACE.startswith(start):
+                return  # POST and PUT begin with P too
+            self._take = self._http
+        self._take()
+
+    # What the vendor's rule says
+
+    def _ruled(self, request: Request, *, missing: bool = False) -> tuple[Action, float]:
+        self._pace()
+        return self._vendor.rule(request, self._customer, full=self._full, missing=missing)
+
+    def _pace(self) -> None:
+        """Hold the connection to the bandwidth that the vendor gives now."""
+        behaviour = self._vendor.behaviour
+        rate = behaviour and behaviour.limits.bandwidth_bytes_per_second
+        if rate:
+            self._pacer = self._pacer or Pacer(self._give, self._go_on)
+            self._pacer.rate = rate
+        elif self._pacer and not self._pacer.waiting:
+            self._pacer.stop()
+            self._pacer = None
+            # Not at once: this may be in the middle of what arrives.
+            asyncio.get_running_loop().call_soon(self._read_on)
+
+    def _after(self, seconds: float, visibility: str, then: Callable[[], None]) -> None:
+        """Do `then` later; a client that does not wait for it is booked for its leaving."""
+        loop = asyncio.get_running_loop()
+        take, self._take = self._take, self._keep
+        self._waiting = (visibility, loop.time())
+
+        def act() -> None:
+            self._waiting, self._take = None, take
+            self._resume(PAUSED_BY_FLOOD)
+            then()
+            self._go_on()
+
+        self._timer = loop.call_later(seconds, act)
+
+    def _hurt(self, kind: str, visibility: str) -> None:
+        """A fault that gives no answer."""
+        self._take = self._ignore
+        if kind == "reset":
+            self._reset()
+        elif kind == "close":
+            self._finish()
+        elif kind == "garbage":
+            self._write(GARBAGE)
+            self._finish()
+        else:  # stall
+            self._waiting = (visibility, asyncio.get_running_loop().time())
+
+    # HTTP proxy
+
+    def _next_request(self) -> Request | None:
+        """A complete request taken off the buffer, or None (then more bytes or the end follow)."""
+        if self._asked:
+            return self._whole_request(self._asked)
+        head, blank, rest = self._buffer.partition(b"\r\n\r\n")
+        if len(head) > MAX_HEAD_BYTES:
+            self._reject(b"431 Request Header Fields Too Large")
+        elif blank:
+            request = parse_request(head)
+            if not request:
+                self._reject(b"400 Bad Request")
+            elif not request.body_bytes:
+                self._buffer = rest
+                return request
+            else:
+                self._buffer = rest
+                self._asked, self._body = request, Body(request.body_bytes)
+                self._asked_at = asyncio.get_running_loop().time()
+                if request.expects and not rest:
+                    self._write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                return self._whole_request(request)
+        return None
+
+    def _whole_request(self, request: Request) -> Request | None:
+        self._buffer = self._body.take(self._buffer)
+        if self._body.bad:
+            self._reject(b"400 Bad Request")
+        if self._body.bad or not self._body.done:
+            return None
+        self._asked = None
+        return request._replace(body_bytes=self._body.size)
+
+    def _reject(self, status: bytes) -> None:
+        """Refuse bytes that are no request; not booked, as no sidecar would have passed them on.
+
+        Closed a little later: the client may still be sending, and a reset would take the answer.
+        """
+        self._write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
+        self._take = self._ignore
+        self._timer = asyncio.get_running_loop().call_later(RUDE_SECONDS, self._part)
+
+    def _http(self) -> None:
+        while self._take == self._http and (request := self._next_request()):
+            action, seconds = self._ruled(request, missing=self._desk.chance.random() < 0.5)
+            visibility = visibility_of(request)
+            if not self._decided:
+                self._protocol, self._decided = visibility, True
+            if self._full:
+                request = request._replace(close=True)
+            if seconds:
+                self._after(
+                    seconds, visibility, functools.partial(self._act, action, request, visibility)
+                )
+            else:
+                self._act(action, request, visibility)
+            if self._choked():
+                return
+
+    def _act(self, action: Action, request: Request, visibility: str) -> None:
+        if action.outcome:
+            self._book(visibility, action)
+        if action.kind == "tunnel":
+            self._write(
+                b"HTTP/1.1 %b\r\n%b%b\r\n" % (action.status, self._vendor.signature, action.headers)
+            )
+            self._open_tunnel(action)
+        elif action.kind in SILENT:
+            self._hurt(action.kind, visibility)
+        else:
+            self._say(action, request)
+
+    def _say(self, action: Action, request: Request) -> None:
+        """Answer, whole or not."""
+        if action.kind == "answer":
+            self._write(self._answer(action, request))
+            if request.close:
+                self._part()
+        elif action.kind == "answer-open":
+            said = (action.status, b"\r\n", self._vendor.signature, action.headers, b"\r\n")
+            self._write(b"".join((b"HTTP/1.1 ", *said, action.body)))
+            self._part()
+        else:
+            self._take = self._ignore
+            answer = self._answer(action, request)
+            self._write(answer[: answer.index(b"\r\n\r\n") + 4 + 32])
+            end = self._reset if action.kind == "reset-inside" else self._finish
+            self._timer = asyncio.get_running_loop().call_later(RESET_INSIDE_DELAY_SECONDS, end)
+
+    def _answer(self, action: Action, request: Request) -> bytes:
+        more = action.headers
+        if request.body_bytes:
+            more += b"X-Sim-Received-Bytes: %d\r\n" % request.body_bytes
+        if request.close:
+            more += b"Connection: close\r\n"
+        elif request.old:
+            more += b"Connection: keep-alive\r\n"
+        head = b"HTTP/1.1 %b\r\n%b%bContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % (
+            action.status,
+            self._vendor.signature,
+            more,
+            len(action.body),
+        )
+        return head if request.method == b"HEAD" else b"".join((head, action.body))
+
+    # The target inside a tunnel: TLS, or HTTP in clear
+
+    def _open_tunnel(self, action: Action) -> None:
+        self._inner_fault, self._inner_headers = action.inside, action.headers
+        self._take = self._tunnel
+        self._take()
+
+    def _tunnel(self) -> None:
+        if not self._buffer:
+            return
+        self._take = self._target
+        if self._buffer[0] == TLS_HANDSHAKE:
+            self._open_session()
+        else:
+            self._take()
+
+    def _target(self) -> None:
+        while self._take == self._target and (request := self._next_request()):
+            missing = self._desk.chance.random() < 0.5
+            action = target_answer(self._inner_fault, request, missing)
+            self._say(action._replace(headers=self._inner_headers), request)
+            if self._choked():
+                return
+
+    # HTTP/2
+
+    def _frames(self) -> None:
+        http2 = cast(Http2, self._http2)
+        data, self._buffer = self._buffer, b""
+        while answer := http2.feed(data):
+            if not self._transport.is_closing():
+                self._write(answer)
+            data = b""
+            if not http2.waiting or self._choked():
+                break
+        if http2.ended:
+            self._finish()
+
+    def _h2_request(self, stream: int, fields: Mapping[bytes, bytes]) -> Action | None:
+        if not self._vendor.behaviour:
+            return h2_page(stream, fields)
+        method = fields.get(b":method", b"")
+        authorization = fields.get(b"proxy-authorization", b"")
+        request = Request(
+            method,
+            host_of_authority(fields.get(b":authority", b"")).decode("latin-1").lower(),
+            fields.get(b":path", b""),
+            bool(authorization),
+            0,
+            False,
+            authorization,
+        )
+        action, seconds = self._ruled(request)
+        if action.kind == "tunnel":
+            action = Action("answer", "vendor_error", b"501 Not Implemented")
+        if action.kind in SILENT or action.kind in CUT_SHORT:
+            self._hurt("reset" if action.kind in CUT_SHORT else action.kind, "")
+            return None
+        if not seconds:
+            self._book("", action)
+            return action
+        if len(self._late) >= H2_OPEN_STREAMS:  # of streams that their client has given up, too
+            self._write(cast(Http2, self._http2).refuse(stream))
+            return None
+        late = functools.partial(self._h2_late, stream, action, method)
+        self._late[stream] = asyncio.get_running_loop().call_later(seconds, late)
+        return None
+
+    def _h2_late(self, stream: int, action: Action, method: bytes) -> None:
+        del self._late[stream]
+        if self._http2 and not self._transport.is_closing():
+            self._book("", action)
+            self._write(self._http2.reply(stream, action, method))
+            if not self._choked():
+                self._take()
+
+    # SOCKS5: opaque-<up>-<down>.<anything> wants <up> bytes taken and <down> bytes sent back;
+    # any other host is a target, of HTTP or TLS.
+
+    def _socks_greeting(self) -> None:
+        if len(self._buffer) < 2 or len(self._buffer) < 2 + self._buffer[1]:
+            return
+        offered = self._buffer[2 : 2 + self._buffer[1]]
+        self._buffer = self._buffer[2 + self._buffer[1] :]
+        behaviour = self._vendor.behaviour
+        # A login names the session even where it opens nothing.
+        first, second = SOCKS_NO_AUTHENTICATION, SOCKS_PASSWORD
+        if behaviour:
+            first, second = second, SOCKS_NO_METHOD if behaviour.credentials else first
+        method = next((each for each in (first, second) if each in offered), SOCKS_NO_METHOD)
+        self._write(bytes([SOCKS_VERSION, method]))
+        if method == SOCKS_NO_METHOD:
+            self._books.refusals[self._vendor.name, "socks5"] += 1
+            self._part()
+            return
+        self._take = self._socks_login if method == SOCKS_PASSWORD else self._socks_request
+        self._take()
+
+    def _socks_login(self) -> None:
+        """RFC 1929: version 1, user and password, each behind its length."""
+        said = self._buffer
+        if len(said) < 2 or len(said) < 3 + said[1] or len(said) < 3 + said[1] + said[2 + said[1]]:
+            return
+        user, rest = said[2 : 2 + said[1]], said[2 + said[1] :]
+        password, self._buffer = rest[1 : 1 + rest[0]], rest[1 + rest[0] :]
+        behaviour = self._vendor.behaviour
+        self._customer = customer(behaviour, user, password) if behaviour else None
+        refused = said[0] != 1 or (self._customer is not None and bool(self._customer.refusal))
+        self._write(bytes([1, refused]))
+        if refused:
+            self._books.refusals[self._vendor.name, "socks5"] += 1
+            self._part()
+            return
+        self._take = self._socks_request
+        self._take()
+
+    def _socks_request(self) -> None:
+        head = self._buffer
+        if len(head) < 5:
+            return
+        start, size = (5, head[4]) if head[3] == 3 else (4, SOCKS_ADDRESS_BYTES.get(head[3], 0))
+        if len(head) < start + size + 2:
+            return
+        self._buffer = head[start + size + 2 :]
+        said = head[start : start + size]
+        if head[1] != 1 or not size:
+            self._socks_say(SOCKS_NO_SUCH_COMMAND)
+            self._part()
+            return
+        host = said.decode("latin-1").lower() if head[3] == 3 else str(ipaddress.ip_address(said))
+        request = Request(b"CONNECT", host, b"", self._customer is not None, 0, False)
+        if not self._customer:
+            self._customer = Customer("", "", "")
+        action, seconds = self._ruled(request)
+        act = functools.partial(self._socks_act, action, host)
+        if seconds:
+            self._after(seconds, "", act)
+        else:
+            act()
+
+    def _socks_act(self, action: Action, host: str) -> None:
+        if action.kind in SILENT:
+            self._hurt(action.kind, "")
+            return
+        if action.outcome:
+            self._book("", action)
+        if action.kind != "tunnel":
+            broken = action.outcome == "vendor_error"
+            self._socks_say(SOCKS_UNREACHABLE if broken else SOCKS_NOT_ALLOWED)
+            self._part()
+            return
+        self._socks_say(SOCKS_OK, action.headers.removeprefix(b"X-Sim-Exit: ").strip())
+        if asked := OPAQUE_HOST.match(host):
+            self._payload = (int(asked[1]), min(int(asked[2]), MAX_BODY_BYTES))
+            self._take = self._socks_payload
+            self._take()
+        else:
+            self._open_tunnel(action)
+
+    def _socks_say(self, reply: int, exit: bytes = b"") -> None:
+        """The bound address is the exit's: all a SOCKS5 client hears of it."""
+        bound = ipaddress.ip_address(exit.decode()).packed if exit else bytes(4)
+        self._write(bytes([SOCKS_VERSION, reply, 0, 1]) + bound + bytes(2))
+
+    def _socks_payload(self) -> None:
+        missing, answer = self._payload
+        missing -= len(self._buffer)
+        self._buffer = b""
+        if missing <= 0 and answer:
+            self._write(bytes(PAGE[:answer]))
+            answer = 0
+        self._payload = (missing, answer)

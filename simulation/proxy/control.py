@@ -1,0 +1,103 @@
+"""The control endpoint: books, metrics, and behaviour that changes while it runs."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+
+from simulation.plans import PlanError
+from simulation.proxy.connection import Desk
+from simulation.proxy.reading import VENDOR_KEYS, read_behaviour
+from simulation.proxy.requests import body_length
+from simulation.proxy.rule import Vendor
+
+MAX_CONTROL_BYTES = 64 * 1024
+CONTROL_SECONDS = 5
+
+
+async def serve_control(
+    desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+) -> None:
+    with contextlib.suppress(
+        *(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError),
+        # Of the program's end: Python 3.11 prints a traceback of a handler that is cancelled.
+        asyncio.CancelledError,
+    ):
+        async with asyncio.timeout(CONTROL_SECONDS):
+            head = await reader.readuntil(b"\r\n\r\n")
+            method, path, *_ = (*head.decode("latin-1").split(" ", 2), "", "")
+            body = b""
+            size = body_length(b"\r\n" + head.lower())
+            if size is None or not 0 <= size <= MAX_CONTROL_BYTES:
+                fix = f"give Content-Length, at most {MAX_CONTROL_BYTES}"
+                status, kind, said = _told("413 Content Too Large", f"body: {fix}")
+            else:
+                if size and b"\r\nexpect: 100-continue" in head.lower():
+                    writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+                if size:
+                    body = await reader.readexactly(size)
+                status, kind, said = control(desk, method, path, body)
+            answer = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(said)}\r\n"
+            writer.write(f"{answer}Connection: close\r\n\r\n{said}".encode())
+            await writer.drain()
+    writer.close()
+
+
+def _told(status: str, *findings: str) -> tuple[str, str, str]:
+    return status, "application/json", json.dumps({"findings": findings}) + "\n"
+
+
+def control(desk: Desk, method: str, path: str, body: bytes) -> tuple[str, str, str]:
+    """Answer one request to the control endpoint: status, content type, content."""
+    if path == "/books":
+        return "200 OK", "application/json", json.dumps(desk.books.as_json())
+    if path == "/metrics":
+        return "200 OK", "text/plain; version=0.0.4", desk.books.as_metrics()
+    if path == "/healthz":
+        return "200 OK", "text/plain", "ok\n"
+    if path == "/vendors" and method == "GET":
+        every = {name: vendor.raw() for name, vendor in sorted(desk.vendors.items())}
+        return "200 OK", "application/json", json.dumps(every) + "\n"
+    if not path.startswith("/vendors/"):
+        return "404 Not Found", "text/plain", "GET /books, /metrics, /healthz or /vendors\n"
+    vendor = desk.vendors.get(path.removeprefix("/vendors/"))
+    if not vendor:
+        known = ", ".join(sorted(desk.vendors))
+        return _told("404 Not Found", f"{path}: is no vendor of the plan: use one of {known}")
+    try:
+        if method in ("PUT", "POST"):
+            change(vendor, method, body)
+        elif method == "DELETE":
+            vendor.adopt(vendor.planned, VENDOR_KEYS)
+        elif method != "GET":
+            return _told("405 Method Not Allowed", f"{method}: use GET, PUT, POST or DELETE")
+    except PlanError as error:
+        return _told("400 Bad Request", *error.findings)
+    return "200 OK", "application/json", json.dumps(vendor.raw()) + "\n"
+
+
+def change(vendor: Vendor, method: str, body: bytes) -> None:
+    """PUT says all of a vendor's behaviour, POST the keys that change; null takes a key away.
+
+    Raises:
+        PlanError: with every finding; then nothing has changed.
+    """
+    try:
+        given = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        raise PlanError([f"body: cannot be read as JSON: {error}"]) from None
+    if not isinstance(given, dict):
+        keys = ", ".join(VENDOR_KEYS)
+        raise PlanError([f"body: {json.dumps(given)} is not an object: give {{{keys}}}"])
+    touched, raw = set(VENDOR_KEYS), given
+    if method == "POST":
+        kept = {**vendor.raw(), **given}
+        raw = {key: value for key, value in kept.items() if value is not None}
+        touched = set(given)
+    findings: list[str] = []
+    behaviour = read_behaviour(raw, "", findings, os.environ)
+    if findings:
+        raise PlanError(sorted(findings))
+    vendor.adopt(behaviour, touched)

@@ -1,0 +1,51 @@
+"""Who asks: credentials and sessions out of a login."""
+
+from __future__ import annotations
+
+import base64
+import hmac
+import re
+from typing import NamedTuple
+
+from simulation.proxy.plan import Behaviour
+
+SESSION_OPTION = re.compile(r"-sess(?:ion|id)-([A-Za-z0-9_.]{1,64})")
+
+
+class Customer(NamedTuple):
+    """Who asks: `refusal` is the fault its credentials earn, "" where they are good."""
+
+    refusal: str
+    user: str
+    session: str  # "": every request is on its own
+
+
+def customer_of(behaviour: Behaviour, authorization: bytes) -> Customer:
+    """Read a Basic Proxy-Authorization; b"" is none."""
+    if not authorization:
+        return Customer("auth-challenge" if behaviour.credentials else "", "", "")
+    scheme, _, encoded = authorization.partition(b" ")
+    try:
+        login = (
+            base64.b64decode(encoded.strip(), validate=True) if scheme.lower() == b"basic" else b""
+        )
+    except ValueError:
+        login = b""
+    user, _, password = login.partition(b":")
+    return customer(behaviour, user, password)
+
+
+def customer(behaviour: Behaviour, user: bytes, password: bytes) -> Customer:
+    """Judge a login. Options follow the name: `user-country-de-session-abc123`."""
+    given = user.decode("utf-8", "replace")
+    found = SESSION_OPTION.search(given)
+    session = found[1] if found else ""
+    if not behaviour.credentials:
+        return Customer("", given, session)
+    fitting = [
+        known for known in behaviour.credentials if given == known or given.startswith(known + "-")
+    ]
+    known = max(fitting, key=len, default="")
+    right = behaviour.credentials.get(known, "").encode()
+    good = bool(known) and hmac.compare_digest(password, right)
+    return Customer("" if good else "auth-failed", known, session)

@@ -1,0 +1,145 @@
+"""A vendor's rule over its customers."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import random
+import time
+from collections.abc import Collection, Mapping
+from typing import NamedTuple
+
+from simulation.proxy.answers import SILENT, THROUGH_EXIT, Action, action_of
+from simulation.proxy.books import Books
+from simulation.proxy.customers import Customer, customer_of
+from simulation.proxy.limits import Bucket
+from simulation.proxy.plan import SESSION_SECONDS, Behaviour, Plan
+from simulation.proxy.reading import VENDOR_KEYS
+from simulation.proxy.requests import Request, fault_of
+
+EXITS = ipaddress.ip_network("198.18.0.0/16")  # kept for tests by RFC 2544
+MAX_SESSIONS = 65_536  # of a vendor at a time: the oldest makes place
+
+
+class Session(NamedTuple):
+    exit: int
+    until: float
+    bucket: Bucket | None
+
+
+class Vendor:
+    """One vendor: how it behaves now, and what that has to remember."""
+
+    def __init__(self, name: str, plan: Plan, books: Books) -> None:
+        self.name, self.planned = name, plan.vendors.get(name)
+        self.signature = b"X-Sim-Vendor: %b\r\n" % name.encode()
+        self.open = 0  # connections, without those above the limit
+        self.bytes = 0  # of all its sockets
+        self._books, self._slow_seconds = books, plan.slow_seconds
+        # Streams of their own, so that one mechanism's use does not move another's draws.
+        self._exit_chance, self._fault_chance, self._latency_chance = (
+            random.Random(f"{plan.seed} {name} {what}") for what in ("exit", "fault", "latency")
+        )
+        self.adopt(self.planned, VENDOR_KEYS)
+
+    def adopt(self, behaviour: Behaviour | None, touched: Collection[str]) -> None:
+        """Behave so from the next request on; what is `touched` starts anew: quota, sessions."""
+        self.behaviour = behaviour if behaviour and behaviour.raw else None
+        if "limits" in touched:
+            rate = behaviour.limits.requests_per_second if behaviour else None
+            self._bucket = Bucket(rate, time.monotonic()) if rate else None
+            self._bytes_before_quota = self.bytes
+        if "limits" in touched or "exits" in touched:
+            self._sessions: dict[tuple[str, str], Session] = {}
+
+    def raw(self) -> Mapping[str, object]:
+        return self.behaviour.raw if self.behaviour else {}
+
+    def full(self) -> bool:
+        most = self.behaviour.limits.connections if self.behaviour else None
+        return most is not None and self.open >= most
+
+    def rule(
+        self, request: Request, who: Customer | None, *, full: bool, missing: bool
+    ) -> tuple[Action, float]:
+        """What is done with a request, and after how many seconds.
+
+        `who` None is told by the request; `full` says that its connection is one too many.
+        """
+        behaviour, fault = self.behaviour, fault_of(request.host)
+        if behaviour:
+            who = who or customer_of(behaviour, request.authorization)
+            now = time.monotonic()
+            session = self._session(behaviour, who, now)
+            if refusal := self._refusal(behaviour, request, who, session, full, now):
+                return refusal, 0.0
+            fault = fault or self._drawn(behaviour)
+            fault = behaviour.dialect.get(fault, fault)
+        slow = fault == "slow"
+        action = action_of("" if slow else fault, request, missing)
+        seconds = self._slow_seconds if slow else 0.0
+        if not behaviour or action.kind in SILENT:
+            return action, seconds
+        if behaviour.latency:
+            seconds += behaviour.latency.draw(self._latency_chance)
+        if behaviour.exits and request.host and action.outcome in THROUGH_EXIT:
+            chosen = session.exit if session else self._exit_chance.randrange(behaviour.exits.count)
+            self._books.exits[self.name].add(chosen)
+            action = action._replace(headers=b"X-Sim-Exit: %b\r\n" % exit_address(chosen))
+        return action, seconds
+
+    def _refusal(
+        self,
+        behaviour: Behaviour,
+        request: Request,
+        who: Customer,
+        session: Session | None,
+        full: bool,
+        now: float,
+    ) -> Action | None:
+        if who.refusal:
+            return action_of(who.refusal, request, False)
+        buckets = [each for each in (session and session.bucket, self._bucket) if each]
+        wait = max([bucket.wait(now) for bucket in buckets], default=0.0)
+        if full or wait:
+            action = action_of("rate-limited", request, False)
+            return action._replace(headers=b"Retry-After: %d\r\n" % max(1, math.ceil(wait)))
+        quota = behaviour.limits.quota_bytes
+        if quota is not None and self.bytes - self._bytes_before_quota >= quota:
+            return action_of(behaviour.dialect.get("quota", "quota"), request, False)
+        for bucket in buckets:
+            bucket.take()
+        return None
+
+    def _session(self, behaviour: Behaviour, who: Customer, now: float) -> Session | None:
+        """The customer's session, or a new one with another exit where it has ended."""
+        if not who.session or who.refusal:
+            return None
+        key = (who.user, who.session)
+        held = self._sessions.get(key)
+        if held and now < held.until:
+            return held
+        self._sessions.pop(key, None)
+        if len(self._sessions) >= MAX_SESSIONS:
+            del self._sessions[next(iter(self._sessions))]
+        exits, rate = behaviour.exits, behaviour.limits.session_requests_per_second
+        count = exits.count if exits else 1
+        chosen = self._exit_chance.randrange(count - 1 if held and count > 1 else count)
+        session = Session(
+            exit=chosen + 1 if held and count > 1 and chosen >= held.exit else chosen,
+            until=now + (exits.session_seconds if exits else SESSION_SECONDS),
+            bucket=Bucket(rate, now) if rate else None,
+        )
+        self._sessions[key] = session
+        self._books.sessions[self.name] += 1
+        return session
+
+    def _drawn(self, behaviour: Behaviour) -> str:
+        if not behaviour.faults:
+            return ""
+        drawn = self._fault_chance.random()
+        return next((fault for until, fault in behaviour.faults if drawn < until), "")
+
+
+def exit_address(number: int) -> bytes:
+    return str(EXITS[number]).encode()

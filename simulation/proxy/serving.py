@@ -1,0 +1,89 @@
+"""The vendors of a plan, from the first listener to the last word."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import json
+import random
+import signal
+import sys
+from collections.abc import Iterator
+
+from simulation.plans import PlanError, host_to_bind
+from simulation.process import place, tell_full_once
+from simulation.proxy.books import Books
+from simulation.proxy.connection import Connection, Desk
+from simulation.proxy.control import serve_control
+from simulation.proxy.plan import Plan
+from simulation.proxy.rule import Vendor
+from simulation.proxy.tls import tls_context
+
+LISTEN_BACKLOG = 4096
+LAST_WORDS_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def _named(host: str, port: int) -> Iterator[None]:
+    """Turn the error of a bind into the one line a user needs."""
+    try:
+        yield
+    except OSError as error:
+        reason = {
+            errno.EADDRINUSE: "is in use: stop what listens there, or change it in the plan",
+            errno.EADDRNOTAVAIL: "is no address of this machine: add it, or change it in the plan",
+            errno.EACCES: "is not allowed to this user: take a port from 1024 up",
+        }.get(error.errno or 0, f"cannot be listened on: {error.strerror}")
+        raise PlanError([f"{place(host, port)} {reason}"]) from None
+
+
+async def serve(plan: Plan) -> Books:
+    """Serve until SIGTERM or SIGINT.
+
+    Raises:
+        PlanError: an address or a certificate cannot be had; nothing is left listening then.
+    """
+    loop = asyncio.get_running_loop()
+    tell_full_once("vendor", loop)
+    try:
+        tls = tls_context(plan)
+    except (OSError, ValueError) as error:  # ssl.SSLError is the first
+        named = json.dumps(plan.certificate)
+        raise PlanError([f"certificate: {named} gives no TLS: {error}: give PEM files"]) from None
+    books = Books()
+    desk = Desk(
+        plan=plan,
+        books=books,
+        tls=tls,
+        chance=random.Random(plan.seed),
+        vendors={item.vendor: Vendor(item.vendor, plan, books) for item in plan.listen},
+    )
+    stop = asyncio.Event()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with contextlib.AsyncExitStack() as servers:
+        for item in plan.listen:
+            factory = functools.partial(Connection, desk, desk.vendors[item.vendor], item.opaque)
+            with _named(item.address, item.port):
+                # A backlog under the crawlers' burst would cost SYN retries of 1 s each.
+                server = await loop.create_server(
+                    factory, item.address, item.port, backlog=LISTEN_BACKLOG
+                )
+            servers.callback(server.close)
+        with _named(plan.control_host, plan.control_port):
+            control = await asyncio.start_server(
+                functools.partial(serve_control, desk),
+                host_to_bind(plan.control_host),
+                plan.control_port,
+            )
+        servers.callback(control.close)
+        where = f"http://{place(plan.control_host, plan.control_port)}/books"
+        places = "1 address" if len(plan.listen) == 1 else f"{len(plan.listen)} addresses"
+        print(f"vendor: {places}, books at {where}", file=sys.stderr)
+        await stop.wait()
+    deadline = loop.time() + LAST_WORDS_SECONDS
+    while books.open and loop.time() < deadline:  # what crawlers close just now still counts
+        await asyncio.sleep(0.02)
+    return books

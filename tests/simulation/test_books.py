@@ -1,0 +1,202 @@
+"""The crawler straight against the simulated vendor: both sides' books say the same."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import threading
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulation.crawler.faults import FAULTS, INSIDE
+from tests.simulation.conftest import page_with
+
+# Nobody but Envoy rejects, and no Envoy stands in between here.
+TO_VENDORS = {fault: outcome for fault, outcome in FAULTS.items() if fault != "rejected"}
+EVERY_FAULT = dict.fromkeys(TO_VENDORS, 0.04)
+
+
+def by_key(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
+    return {
+        (row["vendor"], row["visibility"], row["outcome"]): row["count"] for row in books["counts"]
+    }
+
+
+def test_both_books_agree_in_every_row_the_vendor_can_know(vendors: Any) -> None:
+    """A mixed run with every fault leaves equal counts on both sides, and equal bytes."""
+    faulty = [{**vendor, "faults": EVERY_FAULT} for vendor in vendors.vendors]
+    mine = vendors.crawl(
+        count=1500, vendors=faulty, concurrency=64, outside=[{**vendors.outside, "share": 0.05}]
+    )
+    witness = vendors.settled_books()
+    known = {key: n for key, n in by_key(mine).items() if key[2] != "connect_failed"}
+    assert known == by_key(witness)
+    assert mine["unexpected"] == []
+    opaque = [*mine["opaque"], {"vendor": "outside", **mine["outside"]}]
+    assert {
+        row["vendor"]: (row["connections"], row["bytes_received"], row["bytes_sent"])
+        for row in opaque
+    } == {
+        row["vendor"]: (row["connections"], row["bytes_sent"], row["bytes_received"])
+        for row in witness["opaque"]
+    }
+    assert [
+        (row["vendor"], row["protocol"], row["bytes_received"], row["bytes_sent"])
+        for row in mine["wire"]
+    ] == [
+        (row["vendor"], row["protocol"], row["bytes_sent"], row["bytes_received"])
+        for row in witness["wire"]
+        if row["vendor"] != "outside"
+    ]
+    total = sum(by_key(mine).values()) + sum(row["connections"] for row in opaque)
+    assert total == 1500
+
+
+@pytest.mark.parametrize("protocol", ["http", "tunnel"])
+def test_each_fault_yields_its_outcome(vendors: Any, protocol: str) -> None:
+    """Every fault, by itself, is booked under the one outcome the table of outcomes gives it."""
+    seen: dict[str, list[tuple[str, int]]] = {}
+    truth: dict[str, list[str]] = {}
+    expected = {}
+    many = [{**vendors.vendors[0], "name": fault, "faults": {fault: 1}} for fault in TO_VENDORS]
+    books = vendors.crawl(count=2 * len(many), vendors=many, mix={protocol: 1})
+    for row in books["counts"]:
+        assert row["visibility"] == protocol
+        seen.setdefault(row["vendor"], []).append((row["outcome"], row["count"]))
+    for row in books["true"]:
+        truth.setdefault(row["vendor"], []).append(row["outcome"])
+    for fault, outcome in TO_VENDORS.items():
+        inside = protocol == "tunnel" and fault in INSIDE
+        expected[fault] = [("success" if inside else outcome, 2)]
+    assert seen == expected
+    ban = {"ban-page": ["true_blocked"], "captcha-page": ["true_blocked"]}
+    lost = {fault: ["true_reset"] for fault in ("reset-inside", "close-inside")}
+    inner = {"target-error": ["true_target_error"], **lost}
+    assert truth == (ban if protocol == "http" else {**ban, **inner})
+
+
+def test_several_addresses_of_a_vendor_share_its_rows(vendors: Any) -> None:
+    """Two entries of one name are one vendor in the books."""
+    second = {**vendors.vendors[1], "name": "vendor-a"}
+    books = vendors.crawl(count=20, vendors=[vendors.vendors[0], second], mix={"http": 1})
+    assert by_key(books) == {("vendor-a", "http", "success"): 20}
+
+
+def test_connections_are_reused_as_often_as_asked(vendors: Any) -> None:
+    """30 plain requests, one at a time and ten to a connection, are three connections."""
+    vendors.crawl(
+        count=30, concurrency=1, connection_reuse=10, mix={"http": 1}, vendors=vendors.vendors[:1]
+    )
+    assert vendors.settled_books()["connections"] == [{"vendor": "vendor-a", "count": 3}]
+
+
+def test_connection_closed_while_idle_costs_no_count(vendors: Any) -> None:
+    """A peer that closes a kept-alive connection between two requests meets a new one."""
+
+    def answer_once_a_connection(listener: socket.socket) -> None:
+        for _ in range(2):
+            connection, _ = listener.accept()
+            connection.recv(4096)
+            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n\r\n")
+            time.sleep(0.1)
+            connection.close()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=answer_once_a_connection, args=[listener], daemon=True).start()
+        peer = {"name": "a", "address": "127.0.0.1", "port": listener.getsockname()[1]}
+        books = vendors.crawl(
+            count=2, requests_per_second=2, concurrency=1, mix={"http": 1}, vendors=[peer]
+        )
+    assert by_key(books) == {("a", "http", "success"): 2}
+    assert books["unexpected"] == []
+
+
+def test_unreachable_vendor_is_an_outcome_not_an_error(vendors: Any) -> None:
+    """Nobody listening gives connect_failed, listed as unexpected, and exit code 0."""
+    nowhere = {**vendors.vendors[0], "address": vendors.vendors[0]["dead_address"]}
+    books = vendors.crawl(count=10, vendors=[nowhere], mix={"http": 0.5, "tunnel": 0.5})
+    assert {key[2]: n for key, n in by_key(books).items()} == {"connect_failed": 5}
+    row = {"vendor": "vendor-a", "intended": "success", "seen": "connect_failed", "count": 10}
+    assert books["unexpected"] == [row]
+
+
+def test_sigterm_ends_an_endless_run_with_books(vendors: Any, tmp_path: Path) -> None:
+    """A signal stops dealing; what is in flight is booked on both sides, within 3 s."""
+    path = tmp_path / "books.json"
+    slow = [{**vendors.vendors[0], "faults": {"slow": 0.01}}]
+    plan = vendors.plan(count=None, requests_per_second=400, vendors=slow)
+    crawler = vendors.start_crawler(plan, "--books", str(path))
+    vendors.wait_for_connections(100)
+    crawler.send_signal(signal.SIGTERM)
+    asked = time.monotonic()
+    table, complaints = crawler.communicate(timeout=5)
+    assert time.monotonic() - asked < 3
+    assert (crawler.returncode, complaints) == (0, "")
+    assert table.startswith("vendor    visibility  outcome")
+    books = json.loads(path.read_text())
+    assert books["ended_seconds"] > books["started_seconds"]
+    assert by_key(books) == by_key(vendors.settled_books())
+    assert list(tmp_path.glob("books.json*")) == [path]
+
+
+def test_signal_does_not_wait_for_a_vendor_that_does_not_answer(
+    vendors: Any, tmp_path: Path
+) -> None:
+    """Counts still open then are left, and booked as the leaving they are."""
+    path = tmp_path / "books.json"
+    slow = [{**vendors.vendors[0], "faults": {"slow": 1}}]
+    plan = vendors.plan(vendors=slow, patience_seconds=60, mix={"tunnel": 1}, concurrency=4)
+    crawler = vendors.start_crawler({**plan, "drain_seconds": 0.5}, "--books", str(path))
+    vendors.wait_for_connections(4)
+    crawler.send_signal(signal.SIGINT)
+    asked = time.monotonic()
+    assert crawler.communicate(timeout=5)[1] == ""
+    assert time.monotonic() - asked < 3
+    books = json.loads(path.read_text())
+    assert by_key(books) == {("vendor-a", "tunnel", "client_cancelled"): 4}
+
+
+def test_metrics_say_what_the_books_say(vendors: Any) -> None:
+    """Both programs serve Prometheus text, and the crawler its books while it runs."""
+    port = vendors.outside["port"]
+    plan = vendors.plan(count=None, requests_per_second=200, metrics_port=port)
+    crawler = vendors.start_crawler(plan)
+    base = f"http://127.0.0.1:{port}"
+    labels = 'vendor="vendor-a",visibility="tunnel",outcome="success"'
+    page_with(f"{base}/metrics", "\ncrawler_connections_total{")
+    exposition = page_with(f"{base}/metrics", f"crawler_requests_total{{{labels}}} ")
+    with urllib.request.urlopen(f"{base}/books") as answer:
+        assert json.loads(answer.read())["ended_seconds"] is None
+    crawler.send_signal(signal.SIGTERM)
+    assert crawler.communicate(timeout=5)[1] == ""
+    for name in ("connections_total{", "bytes_total{", "in_flight ", "start_lag_seconds "):
+        assert f"\ncrawler_{name}" in exposition
+    assert vendors.settled_books()["open"] == 0
+    said = vendors.get("/metrics")
+    assert f"\nvendor_requests_total{{{labels}}} " in said
+    assert "\nprocess_start_time_seconds " in said
+    metrics = {line.partition(" ")[0]: line.rpartition(" ")[2] for line in said.splitlines()}
+    for row in vendors.settled_books()["wire"]:
+        who = f'vendor="{row["vendor"]}",protocol="{row["protocol"]}"'
+        for direction in ("sent", "received"):
+            key = f'vendor_wire_bytes_total{{{who},direction="{direction}"}}'
+            assert metrics[key] == str(row[f"bytes_{direction}"])
+    for row in vendors.settled_books()["opaque"]:
+        key = f'vendor_opaque_connections_total{{vendor="{row["vendor"]}"}}'
+        assert metrics[key] == str(row["connections"])
+    assert vendors.get("/healthz") == "ok\n"
+
+
+def test_credentials_are_sent_and_never_shown(vendors: Any, run_program: Any) -> None:
+    """The proxy sees the password; neither the books nor any output does."""
+    faulty = [{**vendors.vendors[0], "faults": {"auth-failed": 1}}]
+    plan = vendors.plan(count=3, vendors=faulty, mix={"http": 1}, password_env="PROXY_LOGIN")
+    path = str(vendors.write(plan))
+    done = run_program("crawler", "--json", "--plan", path, PROXY_LOGIN="me:hush-hush")
+    assert by_key(json.loads(done.stdout)) == {("vendor-a", "http", "auth_failed"): 3}
+    assert "hush" not in done.stdout + done.stderr

@@ -1,0 +1,352 @@
+"""The crawler as a person uses it: options, profiles, the table, Ctrl-C, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulation.crawler.cli import main, parser
+from simulation.crawler.deck import deal
+from simulation.crawler.faults import FAULTS
+from simulation.crawler.profiles import PROFILES
+from simulation.crawler.reading import PLAN_KEYS, RETRY_CODES, VENDOR_KEYS, read_plan
+from simulation.plans import PlanError
+from tests.ports import free_block
+from tests.simulation.conftest import ROOT
+
+COMMAND = [sys.executable, "-m", "simulation.crawler"]
+NAMES = ["burst", "diurnal", "ramp", "scrapy", "steady"]
+VENDOR = {"name": "a", "address": "127.0.0.1", "port": 3128}
+
+
+def place(vendor: dict[str, Any]) -> str:
+    return f"{vendor['name']}={vendor['address']}:{vendor['port']}"
+
+
+@pytest.fixture
+def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[str]]]:
+    """Exit code, output and complaints of the program, run in this process."""
+
+    def call(*arguments: str) -> tuple[int, str, list[str]]:
+        try:
+            code = main(list(arguments))
+        except SystemExit as end:
+            code = int(str(end.code))
+        said = capsys.readouterr()
+        return code, said.out, said.err.splitlines()
+
+    return call
+
+
+def test_every_key_of_a_plan_and_every_profile_is_explained(say: Any) -> None:
+    """In 80 columns; the README of a plan is the program itself."""
+    code, said, _ = say("--help-plan")
+    assert code == 0
+    assert max(map(len, said.splitlines())) <= 80
+    keys = (*PLAN_KEYS, *VENDOR_KEYS)
+    assert [key for key in keys if not re.search(rf"\b{key}\b", said)] == []
+    assert [name for name in NAMES if f"\n  {name} " not in said] == []
+    faults = said[said.index("faults: ") :]
+    assert [fault for fault in FAULTS if fault.removeprefix("vendor-error") not in faults] == []
+
+
+def test_shipped_profiles_are_plans_but_for_the_vendors() -> None:
+    """Each is described, checked as strictly as a plan, and named in --help."""
+    assert sorted(path.stem for path in PROFILES.glob("*.json")) == NAMES
+    for name in NAMES:
+        raw = json.loads((PROFILES / f"{name}.json").read_text())
+        assert len(raw["description"]) <= 70
+        plan = read_plan({"profile": name, "vendors": [VENDOR]}, {})
+        assert plan.arrival == raw["arrival"]
+        assert next(deal(plan)).host >= 1
+    assert "burst, diurnal, ramp, scrapy, steady" in parser().format_help()
+
+
+def test_scrapy_profile_has_scrapys_defaults() -> None:
+    """CONCURRENT_REQUESTS, ..._PER_DOMAIN, DOWNLOAD_TIMEOUT, RETRY_TIMES, RETRY_HTTP_CODES."""
+    plan = read_plan({"profile": "scrapy", "vendors": [VENDOR]}, {})
+    assert (plan.concurrency, plan.per_host_concurrency, plan.timeout_seconds) == (16, 8, 180)
+    assert plan.retries
+    assert plan.retries.codes == RETRY_CODES == {500, 502, 503, 504, 522, 524, 408, 429}
+    assert (plan.retries.maximum, plan.retries.switch_vendor) == (2, False)
+
+
+def test_plan_goes_above_its_profile(tmp_path: Path) -> None:
+    """Key by key; the profile's path starts where the plan lies."""
+    (tmp_path / "mine.json").write_text('{"concurrency": 3, "seed": 8, "hosts": {"count": 4}}')
+    plan = read_plan(
+        {"profile": "./mine.json", "seed": 9, "hosts": None, "vendors": [VENDOR]}, {}, tmp_path
+    )
+    assert (plan.concurrency, plan.seed, plan.hosts) == (3, 9, None)
+
+
+@pytest.mark.parametrize("content", ["[]", '{"profile": "steady"}'])
+def test_profile_is_an_object_that_names_no_other(tmp_path: Path, content: str) -> None:
+    path = tmp_path / "bad.json"
+    path.write_text(content)
+    with pytest.raises(PlanError, match="holds no profile: give an object that names no"):
+        read_plan({"profile": str(path), "vendors": [VENDOR]}, {})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        ([], "--plan: is missing: give it, or --vendor NAME=ADDRESS:PORT"),
+        (
+            ["--vendor", "a:3128"],
+            '--vendor: "a:3128" is no vendor: give NAME=ADDRESS:PORT, as vendor-a=10.1.0.10:3128',
+        ),
+        (
+            ["--vendor", "a=proxy:3128"],
+            'vendors[0].address: "proxy" is not an IP address: give one such as 10.1.0.10',
+        ),
+        (
+            ["--vendor", "a=::1:99999"],
+            "vendors[0].port: 99999 is out of range: give a whole number from 1 to 65535",
+        ),
+        (["--vendor", "a=::1:1", "--rate", "fast"], "argument --rate: invalid float value: 'fast'"),
+        (
+            ["--vendor", "a=::1:1", "--seconds", "0"],
+            "duration_seconds: 0.0 is out of range: give a number from 0.1 to 1e+08",
+        ),
+        (
+            ["--vendor", "a=::1:1", "--profile", "scrapi"],
+            'profile: "scrapi" is unknown: use one of',
+        ),
+        (
+            ["--vendor", "a=::1:1", "--password-env", "NO_SUCH_VARIABLE"],
+            'password_env: "NO_SUCH_VARIABLE" is no set variable: export it',
+        ),
+        (
+            ["--vendor", "a=::1:1", "--books", "/no/such/folder/b"],
+            "--books: /no/such/folder/b is in",
+        ),
+        (["--vender", "a=::1:1"], "unrecognized arguments: --vender a=::1:1: see --help"),
+    ],
+)
+def test_bad_option_is_one_line(say: Any, arguments: list[str], complaint: str) -> None:
+    """And exit code 2, with nothing on standard output and nothing sent."""
+    code, said, complaints = say(*arguments)
+    assert (code, said, len(complaints)) == (2, "", 1)
+    assert complaints[0].startswith(f"crawler: {complaint}")
+
+
+def test_more_in_flight_than_files_is_refused_at_the_start(vendors: Any) -> None:
+    """Not half-way, when the sockets run out."""
+    path = vendors.write(vendors.plan(concurrency=100))
+    command = f'ulimit -n 90; exec {shlex.join(COMMAND)} --plan "{path}"'
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=15, cwd=ROOT
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == (
+        "crawler: in flight: 100 and 32 spare files are more than the 90 files allowed:"
+        " give less, or raise `ulimit -n`\n"
+    )
+    assert vendors.settled_books()["connections"] == []
+
+
+def test_quick_use_needs_no_plan(vendors: Any, run_program: Any) -> None:
+    """Vendors and a profile on the command line; the table tells everything."""
+    first, second = vendors.vendors
+    options = ["--vendor", place(first), "--vendor", place(second), "--profile", "scrapy"]
+    done = run_program("crawler", *options, "--count", "100")
+    assert (done.returncode, done.stderr) == (0, "")
+    counts, latency, facts = done.stdout.split("\n\n")
+    assert counts.splitlines() == [
+        "vendor    visibility  outcome  count",
+        "vendor-a  http        success     10",
+        "vendor-a  tunnel      success     40",
+        "vendor-b  http        success     10",
+        "vendor-b  tunnel      success     40",
+    ]
+    head, http, tunnel = latency.splitlines()
+    assert head.split() == ["latency", "counts", "p50", "p95", "p99", "most"]
+    assert (http.split()[:2], tunnel.split()[:2]) == (["http", "20"], ["tunnel", "80"])
+    assert [line.split()[0] for line in facts.splitlines()] == [
+        *("counts", "requests", "in", "bytes")
+    ]
+    assert "\nrequests   100, and 0 retries\n" in facts
+
+
+def test_rate_by_hand_goes_above_a_closed_profile(vendors: Any, run_program: Any) -> None:
+    """`--rate` with Scrapy's profile keeps all of it but its arrival."""
+    options = ["--vendor", place(vendors.vendors[0]), "--profile", "scrapy", "--rate", "100"]
+    done = run_program("crawler", *options, "--seconds", "0.2", "--json")
+    books = json.loads(done.stdout)
+    assert (books["requests"], books["start_lag"]["count"], books["partial"]) == (20, 20, False)
+
+
+def test_options_go_above_the_plan(vendors: Any, run_program: Any) -> None:
+    path = vendors.write(vendors.plan(count=1000))
+    done = run_program("crawler", "--plan", str(path), "--count", "7", "--json")
+    assert json.loads(done.stdout)["requests"] == 7
+
+
+@pytest.mark.parametrize("kind", ["table", "json"])
+def test_ctrl_c_gives_the_part_that_was_done(vendors: Any, kind: str) -> None:
+    """Exit code 0, and the word that it is a part."""
+    plan = vendors.plan(count=100_000, requests_per_second=200, mix={"http": 1})
+    started = vendors.start_crawler(plan, *(["--json"] if kind == "json" else []))
+    wait_for_counts(vendors, 20)
+    started.send_signal(signal.SIGINT)
+    said, complaints = started.communicate(timeout=5)
+    assert (started.returncode, complaints) == (0, "")
+    if kind == "json":
+        books = json.loads(said)
+        assert books["partial"] is True
+        assert 20 <= books["requests"] < 100_000
+    else:
+        assert said.endswith("\npartial    a signal ended the run before its plan\n")
+
+
+def wait_for_counts(vendors: Any, count: int) -> None:
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        if sum(row["count"] for row in json.loads(vendors.get("/books"))["counts"]) >= count:
+            return
+        time.sleep(0.02)
+    raise AssertionError("the crawler does not start")
+
+
+def test_endless_run_that_is_stopped_is_no_part(vendors: Any) -> None:
+    plan = vendors.plan(count=None, requests_per_second=200, mix={"http": 1})
+    started = vendors.start_crawler(plan, "--json")
+    wait_for_counts(vendors, 5)
+    started.send_signal(signal.SIGTERM)
+    assert json.loads(started.communicate(timeout=5)[0])["partial"] is False
+
+
+def test_progress_is_shown_on_a_terminal(vendors: Any) -> None:
+    """A line a second on standard error, rewritten in place; the table comes after it."""
+    options = ["--vendor", place(vendors.vendors[0]), "--rate", "100", "--seconds", "1.1"]
+    mine, theirs = pty.openpty()
+    with subprocess.Popen(
+        [*COMMAND, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as started:
+        os.close(theirs)
+        table, _ = started.communicate(timeout=15)
+    said = b""
+    while select.select([mine], [], [], 1)[0]:
+        try:
+            said += os.read(mine, 4096)
+        except OSError:  # the other end is closed
+            break
+    os.close(mine)
+    pattern = (
+        rb"\r\d+ requests, \d+ counts/s, \d+ in flight, 0 retries, 0 unexpected, lag p99 \S+ m?s"
+    )
+    assert re.match(pattern, said)
+    assert table.startswith("vendor ")
+
+
+def test_result_that_cannot_be_written_loses_no_other(
+    vendors: Any, run_program: Any, tmp_path: Path
+) -> None:
+    """A device is written to, never replaced; a failure is a line and exit code 1."""
+    place_of = place(vendors.vendors[0])
+    options = ["--vendor", place_of, "--count", "5"]
+    full, folder = tmp_path / "full", tmp_path / "folder"
+    full.symlink_to("/dev/full")
+    folder.mkdir()
+    done = run_program("crawler", *options, "--books", str(full))
+    assert (done.returncode, "\nrequests   5," in done.stdout) == (1, True)
+    assert done.stderr == f"crawler: --books: {full} cannot be written: No space left on device\n"
+    assert full.is_char_device()
+    assert sorted(tmp_path.glob("full*")) == [full]
+    done = run_program("crawler", *options, "--books", str(folder))
+    fix = "is a folder: give a file's name in it"
+    assert (done.returncode, done.stderr) == (2, f"crawler: --books: {folder} {fix}\n")
+    command = f"{shlex.join([*COMMAND, *options])} > /dev/full"
+    said = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, timeout=15, cwd=ROOT
+    )
+    assert said.returncode == 1
+    assert said.stderr == ("crawler: standard output: cannot be written: No space left on device\n")
+
+
+def test_vendor_that_may_open_few_files_says_so_once(tmp_path: Path) -> None:
+    """Not with a traceback for each connection that waits."""
+    base = free_block()
+    port, control = base, base + 1
+    plan = tmp_path / "vendor.json"
+    listen = [{"vendor": "a", "address": "127.0.0.1", "port": port}]
+    plan.write_text(json.dumps({"listen": listen, "control_port": control}))
+    script = f'ulimit -n 40; exec {sys.executable} -m simulation.proxy --plan "{plan}"'
+    vendor = subprocess.Popen(["bash", "-c", script], stderr=subprocess.PIPE, text=True, cwd=ROOT)
+    assert vendor.stderr
+    assert vendor.stderr.readline().startswith("vendor: 1 address, books at http://")
+    held = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(60)]
+    line = vendor.stderr.readline()
+    vendor.terminate()
+    _, rest = vendor.communicate(timeout=15)
+    for each in held:
+        each.close()
+    assert line == "vendor: connections wait, for there are no more files: raise `ulimit -n`\n"
+    assert rest == ""
+
+
+def test_unreachable_vendor_is_told_once(vendors: Any, run_program: Any) -> None:
+    """At the end, with address, reason and fix, however many counts it cost."""
+    nobody = {**vendors.vendors[0], "address": vendors.vendors[0]["dead_address"]}
+    options = ["--vendor", place(nobody), "--vendor", place(vendors.vendors[1])]
+    done = run_program("crawler", *options, "--count", "40", "--profile", "scrapy")
+    assert (done.returncode, done.stderr) == (0, "")
+    where = f"{nobody['address']}:{nobody['port']}"
+    assert [line for line in done.stdout.splitlines() if line.startswith("note")] == [
+        f"note       vendor-a: {where}: Connection refused, 60 times:"
+        " start the vendor, or correct its address and port"
+    ]
+    assert "\nrequests   40, and 40 retries\n" in done.stdout
+
+
+def test_wrong_credential_is_an_outcome_and_a_note(
+    vendors: Any, run_program: Any, tmp_path: Path
+) -> None:
+    """407s are auth_failed in the table, and the note names what to check."""
+
+    # Intended as a plain success, refused by the vendor: what a wrong password looks like.
+    def refuse(listener: socket.socket) -> None:
+        while True:
+            try:
+                connection, _ = listener.accept()
+            except OSError:
+                return
+            with connection:
+                connection.recv(4096)
+                connection.sendall(
+                    b"HTTP/1.1 407 No\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n"
+                    b"Connection: close\r\n\r\n"
+                )
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threading.Thread(target=refuse, args=[listener], daemon=True).start()
+        option = f"a=127.0.0.1:{listener.getsockname()[1]}"
+        plan = {"mix": {"http": 0.5, "tunnel": 0.5}}
+        path = tmp_path / "plan.json"
+        path.write_text(json.dumps(plan))
+        arguments = ["--plan", str(path), "--vendor", option, "--count", "10"]
+        done = run_program("crawler", *arguments, "--password-env", "LOGIN", LOGIN="me:wrong")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "a       http        auth_failed      5\n" in done.stdout
+    assert "a       tunnel      auth_failed      5\n" in done.stdout
+    assert (
+        "\nnote       a: refuses the credentials, 10 times: check user and password_env\n"
+        in done.stdout
+    )
+    assert "wrong" not in done.stdout

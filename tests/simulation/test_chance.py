@@ -1,0 +1,239 @@
+"""What is left to chance follows the plan: one statistical test a mechanism.
+
+Every test is at level 0.001: a right program would fail one seed in a thousand. Seeds are fixed,
+so a test that passes passes always.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from bisect import bisect_right
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import pytest
+
+from simulation.crawler.arrival import dues
+from simulation.crawler.checks import spread
+from simulation.crawler.deck import Card, again, cells, deal
+from simulation.crawler.faults import MIX
+from simulation.crawler.plan import Plan
+from simulation.crawler.reading import PAGE_SIZES, read_plan
+
+LEVEL = 0.001
+NORMAL_QUANTILE = 3.0902  # of the standard normal distribution, at 1 - LEVEL
+VENDORS = [
+    {"name": "vendor-a", "address": "127.0.0.1", "port": 1, "weight": 3},
+    {"name": "vendor-b", "address": "127.0.0.1", "port": 2, "faults": {"reset": 0.2}},
+]
+
+
+def plan(**changes: Any) -> Plan:
+    return read_plan({"vendors": VENDORS, "seed": 11, **changes}, {})
+
+
+def open_plan(**changes: Any) -> Plan:
+    return plan(requests_per_second=50, arrival="poisson", **changes)
+
+
+def is_likely(seen: Sequence[float], expected: Sequence[float]) -> bool:
+    """Pearson's chi-square test; every class must be expected 5 times or more."""
+    assert min(expected) >= 5
+    assert math.isclose(sum(seen), sum(expected), rel_tol=1e-9)
+    distance = sum((a - b) ** 2 / b for a, b in zip(seen, expected, strict=True))
+    freedom = len(seen) - 1
+    # Wilson and Hilferty's approximation of the chi-square quantile.
+    part = 2 / (9 * freedom)
+    return distance < freedom * (1 - part + NORMAL_QUANTILE * math.sqrt(part)) ** 3
+
+
+def is_distributed(sample: Sequence[float], upto: Callable[[float], float]) -> bool:
+    """Kolmogorov and Smirnov's test against the distribution function `upto`."""
+    ordered, n = sorted(sample), len(sample)
+    distance = max(
+        max((rank + 1) / n - upto(value), upto(value) - rank / n)
+        for rank, value in enumerate(ordered)
+    )
+    return distance < math.sqrt(-math.log(LEVEL / 2) / 2 / n)
+
+
+def take(count: int, times: Any) -> list[float]:
+    return list(itertools.islice(times, count))
+
+
+def test_the_tests_reject_what_is_wrong() -> None:
+    """Both would notice a distribution that is off by a tenth."""
+    sample = [-math.log(1 - (i + 0.5) / 4000) for i in range(4000)]
+    assert is_distributed(sample, lambda x: 1 - math.exp(-x))
+    assert not is_distributed(sample, lambda x: 1 - math.exp(-x * 1.1))
+    assert is_likely([1000, 1000], [1020, 980])
+    assert not is_likely([1000, 1000], [1100, 900])
+
+
+def test_poisson_gaps_are_exponential() -> None:
+    """Kolmogorov-Smirnov over 4,000 gaps."""
+    times = take(4000, dues(open_plan()))
+    gaps = [b - a for a, b in itertools.pairwise([0.0, *times])]
+    assert is_distributed(gaps, lambda gap: 1 - math.exp(-50 * gap))
+
+
+def test_poisson_gaps_do_not_depend_on_each_other() -> None:
+    """Chi-square over quarters of neighbouring gaps: a long one says nothing about the next."""
+    times = take(8001, dues(open_plan(seed=12)))
+    quarters = [
+        min(3, int(4 * (1 - math.exp(-50 * (b - a))))) for a, b in itertools.pairwise(times)
+    ]
+    pairs = Counter(zip(quarters[::2], quarters[1::2], strict=True))
+    assert is_likely([pairs[a, b] for a in range(4) for b in range(4)], [250.0] * 16)
+
+
+def test_constant_arrival_is_even() -> None:
+    """No chance at all: the n-th count is due after n gaps."""
+    assert take(4, dues(plan(requests_per_second=4))) == [0, 0.25, 0.5, 0.75]
+
+
+def area(points: list[tuple[float, float]], start: float, end: float) -> float:
+    """Of the straight lines through the points, by a fine sum."""
+
+    def height(at: float) -> float:
+        for (x, low), (to, high) in itertools.pairwise(points):
+            if x <= at <= to:
+                return low + (high - low) * (at - x) / (to - x)
+        raise AssertionError(at)
+
+    step = (end - start) / 200
+    return sum(height(start + (i + 0.5) * step) * step for i in range(200))
+
+
+def test_shape_is_the_course_of_the_rate() -> None:
+    """Chi-square over tenths of two periods: chance follows the lines between the points."""
+    points = [(0.0, 0.5), (30.0, 2.0), (60.0, 0.2), (80.0, 0.5)]
+    shaped = open_plan(shape=[list(p) for p in points[:3]], shape_period_seconds=80, seed=5)
+    times = list(itertools.takewhile(lambda due: due < 160, dues(shaped)))
+    bins = Counter(int(due % 80 / 8) for due in times)
+    parts = [area(points, 8 * i, 8 * i + 8) for i in range(10)]
+    expected = [len(times) * part / sum(parts) for part in parts]
+    assert is_likely([bins[i] for i in range(10)], expected)
+    mean = 2 * 50 * sum(parts)
+    assert abs(len(times) - mean) < NORMAL_QUANTILE * math.sqrt(mean)
+
+
+@pytest.mark.parametrize(
+    ("shape", "period", "expected"),
+    [
+        ([[0, 1]], None, [0, 1, 2, 3]),
+        ([[5, 2]], None, [0, 0.5, 1, 1.5]),
+        ([[0, 0], [2, 1]], None, [0, math.sqrt(4), 3, 4]),  # the area of the ramp is 1
+        ([[0, 1], [2, 1], [3, 0]], None, [0, 1, 2]),
+        ([[0, 0], [1, 0], [1.5, 4], [2, 0]], 10, [1, 1.5, 11, 11.5]),
+    ],
+)
+def test_shape_is_exact_where_nothing_is_left_to_chance(
+    shape: list[list[float]], period: float | None, expected: list[float]
+) -> None:
+    """A factor of 0 is a pause, or the end if nothing follows."""
+    shaped = plan(requests_per_second=1, shape=shape, shape_period_seconds=period)
+    assert take(4, dues(shaped)) == pytest.approx(expected)
+
+
+def test_duration_ends_the_arrivals() -> None:
+    assert take(9, dues(plan(requests_per_second=2, duration_seconds=1.5))) == [0, 0.5, 1.0]
+
+
+def test_sizes_follow_the_quantiles() -> None:
+    """Kolmogorov-Smirnov between p10 and p90, where the distribution is continuous."""
+    points = PAGE_SIZES
+    sized = plan(count=6000, mix={"http": 1}, target={"sizes_bytes": [list(p) for p in points]})
+    sizes = [card.size_bytes for card in deal(sized)]
+    inner = [size for size in sizes if 6000 < size < 147_000]
+    marks = [size for _, size in points]
+
+    def upto(size: float) -> float:
+        right = min(bisect_right(marks, size), len(points) - 1)
+        (low, small), (high, large) = points[right - 1], points[right]
+        return (low + (high - low) * (size - small) / (large - small) - 0.1) / 0.8
+
+    assert is_distributed(inner, upto)
+    ends = [sizes.count(6000), len(inner), sizes.count(147_000)]
+    assert is_likely(ends, [600, 4800, 600])
+
+
+@pytest.mark.parametrize("exponent", [0, 0.8, 1.3])
+def test_hosts_follow_zipf(exponent: float) -> None:
+    """Chi-square over the twenty busiest hosts and the rest."""
+    hosted = plan(count=10_000, hosts={"count": 500, "zipf_exponent": exponent})
+    ranks = Counter(card.host for card in deal(hosted))
+    weights = [rank**-exponent for rank in range(1, 501)]
+    expected = [10_000 * weight / sum(weights) for weight in weights]
+    head = [ranks[rank] for rank in range(1, 21)]
+    assert is_likely([*head, 10_000 - sum(head)], [*expected[:20], sum(expected[20:])])
+    assert min(ranks) >= 1
+    assert max(ranks) <= 500
+
+
+def test_any_stretch_of_a_run_has_the_mix() -> None:
+    """Chi-square over vendor, protocol and fault of the first 2,000 counts of a deck of 10,000.
+
+    Quotas are exact over the deck; the order must not favour anybody.
+    """
+    mixed = plan(count=None)
+    seen = Counter(card[:3] for card in itertools.islice(deal(mixed), 2000))
+    table = [(cell[:3], 2000 * cell[3]) for cell in cells(mixed)]
+    assert is_likely([seen[key] for key, _ in table], [expected for _, expected in table])
+
+
+def test_a_count_says_nothing_about_the_next() -> None:
+    """Chi-square over pairs of neighbouring protocols: no runs, no rotation."""
+    cards = list(deal(plan(count=10_000, seed=4)))
+    pairs = Counter((a.protocol, b.protocol) for a, b in zip(cards[::2], cards[1::2], strict=True))
+    spoken = [protocol for protocol, share in MIX.items() if share]
+    expected = {(a, b): 5000 * MIX[a] * MIX[b] for a in spoken for b in spoken}
+    assert is_likely([pairs[pair] for pair in expected], list(expected.values()))
+
+
+def test_retries_meet_faults_and_vendors_by_chance() -> None:
+    """Chi-square over 4,000 retries that may switch: the others by weight, their own faults."""
+    three = [*VENDORS, {"name": "vendor-c", "address": "127.0.0.1", "port": 3, "weight": 1}]
+    switching = plan(vendors=three, retries={"switch_vendor": True})
+    card, chance = Card(0, "http", "reset", 100, 0, 7), random.Random(3)
+    found = Counter(again(switching, card, chance) for _ in range(4000))
+    expected = {
+        card._replace(vendor=1, fault=""): 1600.0,
+        card._replace(vendor=1, fault="reset"): 400.0,
+        card._replace(vendor=2, fault=""): 2000.0,
+    }
+    assert is_likely([found[key] for key in expected], list(expected.values()))
+
+
+@pytest.mark.parametrize(
+    ("raw", "upto"),
+    [
+        ({"uniform": [2, 6]}, lambda x: (x - 2) / 4),
+        ({"exponential": 3}, lambda x: 1 - math.exp(-x / 3)),
+    ],
+)
+def test_durations_are_spread_as_named(raw: object, upto: Callable[[float], float]) -> None:
+    """Kolmogorov-Smirnov over 3,000 think times."""
+    chance, given = random.Random(9), spread(raw)
+    sample = [given.draw(chance) for _ in range(3000)]
+    assert is_distributed(sample, upto)
+    assert abs(sum(sample) / 3000 - given.mean()) < 0.2
+
+
+def test_retries_disturb_no_later_request() -> None:
+    """What a plan intends follows from its seed, whatever keys decide about the rest of the run."""
+    usual = list(deal(plan(count=500, hosts={"count": 9})))
+    other = plan(
+        count=500,
+        hosts={"count": 9},
+        retries={"maximum": 5, "switch_vendor": True},
+        think_seconds={"exponential": 1},
+        tunnel_hold_seconds={"uniform": [1, 2]},
+        session="sticky",
+    )
+    assert list(deal(other)) == usual
+    bare = [card._replace(host=0) for card in usual]
+    assert list(deal(plan(count=500))) == bare

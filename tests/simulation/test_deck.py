@@ -1,0 +1,115 @@
+"""The sequence of intended counts: exact, and the same for the same seed."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from typing import Any
+
+import pytest
+
+from simulation.crawler.deck import OUTSIDE, cells, deal, quotas
+from simulation.crawler.plan import Plan
+from simulation.crawler.reading import read_plan
+
+VENDORS = [
+    {"name": "vendor-a", "address": "127.0.0.1", "port": 1, "weight": 2, "faults": {"reset": 0.1}},
+    {"name": "vendor-b", "address": "127.0.0.1", "port": 2},
+]
+
+
+def plan(**changes: Any) -> Plan:
+    return read_plan({"vendors": VENDORS, "count": 1000, **changes}, {})
+
+
+def test_same_seed_same_cards() -> None:
+    """A run can be repeated: order, faults and sizes follow from the plan alone."""
+    assert list(deal(plan(seed=5))) == list(deal(plan(seed=5)))
+    assert list(deal(plan(seed=5))) != list(deal(plan(seed=6)))
+
+
+def dealt(raw: Plan) -> Counter[tuple[int, str, str]]:
+    return Counter((card.vendor, card.protocol, card.fault) for card in deal(raw))
+
+
+def test_quotas_are_exact_for_the_count() -> None:
+    """Not on average: 1000 counts are dealt in exactly the plan's shares."""
+    place = {"address": "127.0.0.1", "port": 3}
+    outside = [{**place, "share": 0.07}, {**place, "share": 0.03}]
+    mix = {"http": 0.5, "tunnel": 0.3, "tls": 0.1, "h2c": 0.1}
+    assert dealt(plan(mix=mix, outside=outside)) == {
+        (OUTSIDE, "socks5", ""): 70,
+        (OUTSIDE - 1, "socks5", ""): 30,
+        (0, "http", ""): 270,
+        (0, "http", "reset"): 30,
+        (0, "tunnel", ""): 162,
+        (0, "tunnel", "reset"): 18,
+        (0, "tls", ""): 60,
+        (0, "h2c", ""): 60,
+        (1, "http", ""): 150,
+        (1, "tunnel", ""): 90,
+        (1, "tls", ""): 30,
+        (1, "h2c", ""): 30,
+    }
+
+
+def test_vendor_may_have_a_mix_of_its_own() -> None:
+    """Its own mix is the whole of it: nothing is left of the plan's."""
+    first, second = VENDORS
+    vendors = [{**first, "weight": 1}, {**second, "mix": {"h2c": 0.25, "socks5": 0.75}}]
+    assert dealt(plan(vendors=vendors, mix={"http": 1})) == {
+        (0, "http", ""): 450,
+        (0, "http", "reset"): 50,
+        (1, "h2c", ""): 125,
+        (1, "socks5", ""): 375,
+    }
+
+
+def test_default_mix_is_of_three_protocols() -> None:
+    """Who names no mix gets no TLS to the proxy and no HTTP/2."""
+    found: Counter[str] = Counter()
+    for (_, protocol, _), count in dealt(plan()).items():
+        found[protocol] += count
+    assert found == {"http": 440, "tunnel": 420, "socks5": 140}
+
+
+def test_rejected_is_dealt_to_plain_requests_alone() -> None:
+    """A tunnel's part of it goes to tunnels without a fault."""
+    vendors = [{**VENDORS[1], "faults": {"rejected": 0.1, "reset": 0.2}}]
+    assert dealt(plan(vendors=vendors, mix={"http": 0.5, "tunnel": 0.5})) == {
+        (0, "http", ""): 350,
+        (0, "http", "reset"): 100,
+        (0, "http", "rejected"): 50,
+        (0, "tunnel", ""): 400,
+        (0, "tunnel", "reset"): 100,
+    }
+
+
+@pytest.mark.parametrize("count", [1, 2, 7, 99, 100, 12_345])
+def test_quotas_sum_to_the_count_and_stray_less_than_one(count: int) -> None:
+    """Largest remainder: no cell is a whole count away from its share."""
+    shares = [share for *_, share in cells(plan())]
+    parts = quotas(shares, count)
+    assert sum(parts) == count
+    assert all(abs(n - share * count) < 1 for n, share in zip(parts, shares, strict=True))
+
+
+def test_endless_run_deals_exact_decks_again_and_again() -> None:
+    """Every 10,000 counts of an endless run hold the shares; their order differs."""
+    cards = deal(plan(count=None))
+    first = [card[:3] for card in itertools.islice(cards, 10_000)]
+    second = [card[:3] for card in itertools.islice(cards, 10_000)]
+    assert Counter(first) == Counter(second)
+    assert first != second
+
+
+def test_page_sizes_follow_the_quantiles() -> None:
+    """Half of the pages are at most the median, and none is beyond the ends."""
+    points = [[0, 100], [0.5, 1000], [1, 5000]]
+    sizes = [
+        card.size_bytes
+        for card in deal(plan(count=4000, mix={"http": 1}, target={"sizes_bytes": points}))
+    ]
+    assert min(sizes) >= 100
+    assert max(sizes) <= 5000
+    assert 0.45 < sum(size <= 1000 for size in sizes) / len(sizes) < 0.55

@@ -1,0 +1,158 @@
+"""What the crawler concludes from bytes, without a socket."""
+
+from __future__ import annotations
+
+import pytest
+
+from simulation.agreed import BAN_MARK
+from simulation.crawler.deck import Card
+from simulation.crawler.faults import FAULTS
+from simulation.crawler.http1 import Answer
+from simulation.crawler.outcomes import Seen, visible_outcome
+from simulation.proxy.answers import BAN_PAGE, action_for
+from simulation.proxy.connection import GARBAGE
+from simulation.proxy.requests import Request, parse_request
+
+UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nno!"
+
+
+def answer(raw: bytes, *, connect: bool = False, step: int = 0) -> Answer:
+    found = Answer(connect=connect)
+    for start in range(0, len(raw), step or len(raw)):
+        found.feed(memoryview(raw)[start : start + (step or len(raw))])
+    return found
+
+
+def card(fault: str, protocol: str = "http") -> Card:
+    return Card(0, protocol, fault, 100, 0)
+
+
+@pytest.mark.parametrize("protocol", ["http", "tunnel"])
+@pytest.mark.parametrize(
+    ("fault", "outcome"),
+    [
+        ("reset", "reset"),
+        ("close", "reset"),
+        ("garbage", "reset"),
+        ("dead", "connect_failed"),
+        ("", "unexpected"),
+        ("slow", "unexpected"),
+        ("rate-limited", "unexpected"),
+    ],
+)
+def test_answer_of_the_sidecar_is_read_by_the_intent(
+    fault: str, outcome: str, protocol: str
+) -> None:
+    """A 503 without X-Sim-Vendor is the sidecar's: only an intent can say what it stands for."""
+    seen = Seen("answered", answer(UNAVAILABLE, connect=protocol == "tunnel"))
+    assert visible_outcome(card(fault, protocol), seen, 1) == outcome
+
+
+@pytest.mark.parametrize(
+    ("end", "seconds", "outcome"),
+    [
+        ("left", 0.05, "client_cancelled"),
+        ("left", 1.2, "timeout"),
+        ("refused", 0, "connect_failed"),
+    ],
+)
+def test_what_the_crawler_itself_does_needs_no_intent(
+    end: str, seconds: float, outcome: str
+) -> None:
+    """Leaving is a time-out once patience has passed, whatever the request was for."""
+    assert visible_outcome(card(""), Seen(end, Answer(), seconds), 1) == outcome
+
+
+def test_connection_lost_before_any_byte_is_no_failure_of_the_vendor() -> None:
+    """A kept-alive connection that its peer closed while idle is unexpected, not a reset."""
+    assert visible_outcome(card(""), Seen("lost", Answer()), 1) == "unexpected"
+    assert visible_outcome(card("reset"), Seen("lost", Answer()), 1) == "reset"
+
+
+def test_shortage_of_ports_is_never_blamed_on_the_vendor() -> None:
+    """This machine's own limits make a count unexpected even where a failure was intended."""
+    assert visible_outcome(card("dead"), Seen("local", Answer()), 1) == "unexpected"
+
+
+@pytest.mark.parametrize("step", [0, 1, 7])
+def test_answer_is_the_same_however_it_is_cut_into_pieces(step: int) -> None:
+    """Status, vendor, error and ban page are found in any fragmentation."""
+    head = b"HTTP/1.1 200 OK\r\nx-sim-VENDOR: a\r\nProxy-Status: x\r\nConnection: close\r\n"
+    raw = head + b"Content-Length: %d\r\n\r\n" % len(BAN_PAGE) + BAN_PAGE
+    found = answer(raw, step=step)
+    assert (found.status, found.by_vendor, found.error) == (200, True, b"x")
+    assert (found.banned, found.closes, found.garbage) == (True, True, False)
+
+
+@pytest.mark.parametrize("step", [0, 1, 3])
+def test_chunks_end_an_answer_that_names_no_length(step: int) -> None:
+    """Envoy hands on an answer that its connection ended in chunks, and keeps the crawler's."""
+    raw = b"HTTP/1.1 502 Bad\r\nTransfer-Encoding: chunked\r\n\r\n3;x=y\r\n0\r\n\r\nA\r\n"
+    found = Answer()
+    pieces = raw + b"0123456789\r\n0\r\n\r\n"
+    ends = [
+        found.feed(memoryview(pieces)[start : start + (step or len(pieces))])
+        for start in range(0, len(pieces), step or len(pieces))
+    ]
+    assert ends[-1]
+    assert not any(ends[:-1])
+    assert (found.status, found.garbage, found.endless) == (502, False, False)
+
+
+@pytest.mark.parametrize("connect", [True, False])
+def test_refused_connect_is_whole_however_its_connection_ends(connect: bool) -> None:
+    """Envoy often leaves out the last chunk when a vendor refuses and closes behind the head."""
+    raw = b"HTTP/1.1 502 Bad\r\nX-Sim-Vendor: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    assert answer(raw, connect=connect).endless == connect
+
+
+def test_chunk_without_a_size_is_garbage() -> None:
+    """What cannot be read to its end is told at once."""
+    assert answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n").garbage
+
+
+@pytest.mark.parametrize("fault", ["", "rejected", "rate-limited"])
+def test_rejected_is_the_sidecars_own_refusal_where_it_was_intended(fault: str) -> None:
+    """A 400 without X-Sim-Vendor; anywhere else it is unexpected."""
+    refusal = answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
+    outcome = "rejected" if fault == "rejected" else "unexpected"
+    assert visible_outcome(card(fault), Seen("answered", refusal), 1) == outcome
+    assert visible_outcome(card("rejected"), Seen("answered", answer(UNAVAILABLE)), 1) != "rejected"
+
+
+@pytest.mark.parametrize("raw", [GARBAGE, b"\x15\x03\x01", b"HTTP/1.1 abc\r\n\r\n", b"SSH-2"])
+def test_bytes_that_are_no_http_are_garbage(raw: bytes) -> None:
+    """Garbage is told at once, not waited out."""
+    assert answer(raw).garbage
+
+
+def test_the_two_programs_agree_on_faults_and_bans() -> None:
+    """Neither imports the other: a fault that only one knew would never be met."""
+    for fault in FAULTS.keys() - {"dead", "rejected"}:  # they reach no vendor
+        request = Request(b"GET", f"fault-{fault}.sim.test", b"/p/9", True, 0, False)
+        assert b"400" not in action_for(request, missing=True).status
+    assert BAN_PAGE.startswith(BAN_MARK)
+
+
+@pytest.mark.parametrize(
+    ("head", "host", "path"),
+    [
+        (b"GET http://Site-1.sim.test/p/9 HTTP/1.1", "site-1.sim.test", b"/p/9"),
+        (b"GET http://site-1.sim.test:8080 HTTP/1.1", "site-1.sim.test", b""),
+        (b"CONNECT fault-reset.sim.test:443 HTTP/1.1", "fault-reset.sim.test", b""),
+        (b"GET / HTTP/1.1", "", b"/"),
+        (b"GET http://[2001:DB8::1]/p/9 HTTP/1.1", "2001:db8::1", b"/p/9"),
+        (b"CONNECT [2001:db8::1]:443 HTTP/1.1", "2001:db8::1", b""),
+    ],
+)
+def test_vendor_reads_the_host_it_is_asked_for(head: bytes, host: str, path: bytes) -> None:
+    """Absolute form, CONNECT and origin form; the port and the case do not matter."""
+    request = parse_request(head)
+    assert request
+    assert (request.host, request.path) == (host, path)
+
+
+@pytest.mark.parametrize("head", [b"", b"GET /", b"\x16\x03\x01 a b", b"GET / SPDY/3"])
+def test_vendor_refuses_what_is_no_http(head: bytes) -> None:
+    """No exception, whatever arrives."""
+    assert parse_request(head) is None

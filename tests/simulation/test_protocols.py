@@ -1,0 +1,303 @@
+"""Every protocol, crawler straight against vendor: the same counts and the same bytes."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import json
+import random
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from simulation.crawler.http2 import h2_get
+from simulation.crawler.tls import tls_context
+from simulation.frames import H2_PREFACE
+
+FIVE = {"http": 0.3, "tunnel": 0.25, "tls": 0.15, "socks5": 0.15, "h2c": 0.15}
+Line = tuple[int, int, int]
+
+
+def lines(rows: list[dict[str, Any]], *, mirrored: bool = False) -> dict[tuple[str, str], Line]:
+    """Connections, bytes sent and received by vendor and protocol; a peer's if `mirrored`."""
+    first, second = "bytes_sent", "bytes_received"
+    if mirrored:
+        first, second = second, first
+    return {
+        (row["vendor"], row.get("protocol", "")): (row["connections"], row[first], row[second])
+        for row in rows
+    }
+
+
+def counts(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
+    return {
+        (row["vendor"], row["visibility"], row["outcome"]): row["count"] for row in books["counts"]
+    }
+
+
+@pytest.mark.parametrize(
+    "addresses",
+    [
+        pytest.param([f"127.12.8.{number}" for number in (10, 11, 12, 13, 99)], id="ipv4"),
+        pytest.param(["::1"] * 5, id="ipv6"),
+    ],
+)
+def test_both_books_agree_in_every_protocol(vendors: Any) -> None:
+    """Counts, opaque connections and every byte of every socket; no protocol is left out."""
+    mine = vendors.crawl(
+        count=1000,
+        concurrency=48,
+        mix=FIVE,
+        vendors=[*vendors.vendors, vendors.hidden],
+        outside=[{**vendors.outside, "share": 0.02}, {**vendors.outside, "share": 0.01}],
+    )
+    witness = vendors.settled_books()
+    assert mine["unexpected"] == []
+    assert counts(mine) == counts(witness)
+    opaque = [*mine["opaque"], {"vendor": "outside", **mine["outside"]}]
+    assert lines(opaque) == lines(witness["opaque"], mirrored=True)
+    theirs = lines(witness["wire"], mirrored=True)
+    assert theirs.pop(("outside", "socks5")) == lines(opaque)["outside", ""]
+    assert lines(mine["wire"]) == theirs
+    protocols = {(row["vendor"], row["protocol"]): row["count"] for row in mine["protocols"]}
+    who = ("vendor-a", "vendor-b", "hidden")
+    assert sorted(protocols) == sorted(itertools.product(who, FIVE)) == sorted(theirs)
+    assert sum(protocols.values()) + mine["outside"]["connections"] == 1000
+    assert mine["outside"]["connections"] == 30
+    for (name, protocol), count in protocols.items():
+        reused = protocol == "http" and name != "hidden"
+        assert (theirs[name, protocol][0] < count) if reused else theirs[name, protocol][0] == count
+
+
+def test_connections_alone_are_booked_where_no_more_is_visible(vendors: Any) -> None:
+    """No outcome, no truth and no reuse: a plain request is a connection with its bytes."""
+    mix = {"http": 0.5, "tunnel": 0.5}
+    mine = vendors.crawl(count=40, mix=mix, vendors=[vendors.hidden])
+    assert (mine["counts"], mine["true"], mine["unexpected"]) == ([], [], [])
+    [row] = mine["opaque"]
+    assert row["connections"] == 40
+    assert vendors.settled_books()["counts"] == []
+    wire = list(lines(mine["wire"]).values())
+    assert [line[0] for line in wire] == [20, 20]
+    assert (row["bytes_sent"], row["bytes_received"]) == tuple(
+        sum(line[column] for line in wire) for column in (1, 2)
+    )
+
+
+def test_opaque_connection_that_goes_wrong_is_unexpected(vendors: Any) -> None:
+    """Each protocol tells an answer from a refusal, and books the connection all the same."""
+    nowhere = {**vendors.hidden, "address": vendors.hidden["dead_address"]}
+    books = vendors.crawl(count=20, mix=dict.fromkeys(FIVE, 0.2), vendors=[nowhere])
+    assert {(row["intended"], row["seen"], row["count"]) for row in books["unexpected"]} == {
+        (protocol, "refused", 4) for protocol in FIVE
+    }
+    assert (books["opaque"][0]["connections"], books["wire"]) == (20, [])
+
+
+@pytest.fixture
+def peer() -> Iterator[Callable[[bytes], dict[str, Any]]]:
+    """A vendor that answers the first bytes of each connection with the given ones, and closes."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve(said: bytes) -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:
+                    return
+                with connection:
+                    connection.recv(65536)
+                    connection.sendall(said)
+
+        def start(said: bytes) -> dict[str, Any]:
+            threading.Thread(target=serve, args=[said], daemon=True).start()
+            return {"name": "peer", "address": "127.0.0.1", "port": listener.getsockname()[1]}
+
+        yield start
+
+
+def test_answer_of_anybody_is_no_success_of_an_opaque_protocol(vendors: Any, peer: Any) -> None:
+    """Something else on the port is seen in every protocol, not taken for the vendor."""
+    entry = {**peer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "visible": "connections"}
+    books = vendors.crawl(count=20, mix=dict.fromkeys(FIVE, 0.2), vendors=[entry])
+    assert {(row["intended"], row["seen"], row["count"]) for row in books["unexpected"]} == {
+        ("http", "refused", 4),
+        ("tunnel", "lost", 4),
+        ("tls", "lost", 4),
+        ("socks5", "refused", 4),
+        ("h2c", "refused", 4),
+    }
+
+
+def test_rejected_request_never_reaches_the_vendor(vendors: Any, peer: Any) -> None:
+    """A sidecar's 400 is what was wanted; a vendor that answers is not."""
+    sidecar = peer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    plan = {"count": 6, "mix": {"http": 1}}
+    books = vendors.crawl(**plan, vendors=[{**sidecar, "faults": {"rejected": 1}}])
+    assert counts(books) == {("peer", "http", "rejected"): 6}
+    assert books["unexpected"] == []
+    books = vendors.crawl(**plan, vendors=[{**vendors.vendors[0], "faults": {"rejected": 1}}])
+    assert counts(books) == {("vendor-a", "http", "success"): 6}
+    row = {"vendor": "vendor-a", "intended": "rejected", "seen": "success", "count": 6}
+    assert books["unexpected"] == [row]
+
+
+def connect(vendors: Any, place: dict[str, Any] | None = None) -> socket.socket:
+    where = place or vendors.vendors[0]
+    return socket.create_connection((where["address"], where["port"]), timeout=5)
+
+
+def received(sock: socket.socket, size: int) -> bytes:
+    found = b""
+    while len(found) < size and (data := sock.recv(65536)):
+        found += data
+    return found
+
+
+def test_open_connections_are_on_the_wire_and_in_no_other_row(vendors: Any) -> None:
+    """What a tunnel carries can be read while it is open; the opaque books wait for its end."""
+    with connect(vendors) as sock:
+        sock.sendall(b"\x05\x01\x00")
+        assert received(sock, 2) == b"\x05\x00"
+        books = json.loads(vendors.get("/books"))
+        assert (books["open"], books["opaque"]) == (1, [])
+        assert lines(books["wire"]) == {("vendor-a", "socks5"): (1, 2, 3)}
+    books = vendors.settled_books()
+    assert lines(books["wire"]) == {("vendor-a", "socks5"): (1, 2, 3)}
+    assert lines(books["opaque"]) == {("vendor-a", ""): (1, 2, 3)}
+
+
+@pytest.mark.parametrize("fault", ["refused-open", "vendor-error"])
+@pytest.mark.parametrize("method", ["CONNECT", "GET"])
+def test_refusal_without_a_length_ends_with_its_connection(
+    vendors: Any, method: str, fault: str
+) -> None:
+    """`refused-open` says 502 and closes; nothing tells where the body ends but that."""
+    host = f"fault-{fault}.sim.test"
+    target = f"{host}:443" if method == "CONNECT" else f"http://{host}/"
+    with connect(vendors) as sock:
+        sock.sendall(f"{method} {target} HTTP/1.1\r\nHost: {host}\r\n\r\n".encode())
+        head, _, body = received(sock, 1).partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 502 Bad Gateway\r\n")
+        assert b"\r\nProxy-Status: " in head
+        assert (b"Content-Length" in head) == (fault == "vendor-error")
+        if fault == "refused-open":
+            rest = b"".join(iter(lambda: sock.recv(65536), b""))
+            assert body + rest == (b"" if method == "CONNECT" else b"502 Bad Gateway\n")
+    visibility = "tunnel" if method == "CONNECT" else "http"
+    books = vendors.settled_books()
+    assert counts(books) == {("vendor-a", visibility, "vendor_error"): 1}
+    assert [row["protocol"] for row in books["wire"]] == [visibility]
+
+
+def test_tunnel_within_tls_to_the_proxy(vendors: Any) -> None:
+    """CONNECT inside TLS opens a second session in the first, and stays one opaque connection."""
+    context = tls_context()
+    with context.wrap_socket(connect(vendors)) as outer:
+        outer.sendall(b"CONNECT site.sim.test:443 HTTP/1.1\r\n\r\n")
+        assert outer.recv(65536).startswith(b"HTTP/1.1 200 ")
+        incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        inner = context.wrap_bio(incoming, outgoing)
+
+        def step(do: Callable[[], Any]) -> Any:
+            while True:
+                try:
+                    result = do()
+                except ssl.SSLWantReadError:
+                    outer.sendall(outgoing.read())
+                    incoming.write(outer.recv(65536))
+                else:
+                    outer.sendall(outgoing.read())
+                    return result
+
+        step(inner.do_handshake)
+        step(lambda: inner.write(b"GET /p/5000 HTTP/1.1\r\nHost: site.sim.test\r\n\r\n"))
+        page = b""
+        while len(page) < 5000:
+            page += step(lambda: inner.read(16384))
+    assert page.startswith(b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: vendor-a\r\n")
+    books = vendors.settled_books()
+    assert (books["counts"], [row["connections"] for row in books["opaque"]]) == ([], [1])
+    assert [row["protocol"] for row in books["wire"]] == ["tls"]
+
+
+@pytest.mark.parametrize("size", [1, 5])
+def test_protocol_is_told_however_its_first_bytes_are_cut(vendors: Any, size: int) -> None:
+    """The preface of HTTP/2 begins as POST does, and is told from it."""
+    post = b"POST http://site.sim.test/p/9 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
+    for start in (post, h2_get("site.sim.test", "/p/9", {})):
+        with connect(vendors) as sock:
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            for at in range(0, 25, size):
+                sock.sendall(start[at : at + size])
+                time.sleep(0.001)
+            sock.sendall(start[at + size :])
+            assert b"<!doctype" in received(sock, 90)
+    assert {row["protocol"] for row in vendors.settled_books()["wire"]} == {"http", "h2c"}
+
+
+def client_hello() -> bytes:
+    outgoing = ssl.MemoryBIO()
+    session = tls_context().wrap_bio(ssl.MemoryBIO(), outgoing)
+    with pytest.raises(ssl.SSLWantReadError):
+        session.do_handshake()
+    return outgoing.read()
+
+
+def hostile_bytes() -> Iterator[bytes]:
+    """Good beginnings of each protocol with wrong bytes behind, within or in the place of them."""
+    chance = random.Random(7)
+    noise = chance.randbytes
+    hello, get = client_hello(), h2_get("site.sim.test", "/p/9", {})
+    connect = b"CONNECT site.sim.test:443 HTTP/1.1\r\n\r\n"
+    yield from (
+        b"",
+        b"P",
+        b"\x16",
+        b"\x05",
+        b"\x05\xff",
+        b"\x00" * 70_000,
+        b"PRI * HTTP/3.0\r\n\r\n",
+    )
+    yield from (hello[:40], hello + hello, hello + noise(500), b"\x16\x03\x01\xff\xff" + noise(900))
+    yield from (
+        connect + noise(300),
+        connect + hello[:60],
+        connect + hello + noise(40),
+        connect * 2,
+    )
+    yield H2_PREFACE + b"\xff" * 64
+    for _ in range(25):
+        bad = bytearray(chance.choice((hello, get, connect + hello)))
+        for _ in range(chance.randint(1, 6)):
+            bad[chance.randrange(1, len(bad))] = chance.randrange(256)
+        yield bytes(bad)
+        yield H2_PREFACE + noise(200)
+        yield b"\x16" + noise(200)
+
+
+def test_hostile_bytes_neither_raise_nor_stay(vendors: Any) -> None:
+    """Garbage of every kind is answered or dropped; the next crawler finds all as it was.
+
+    The fixture asserts that the vendor has written no traceback.
+    """
+    thrown = list(hostile_bytes())
+    for data in thrown:
+        for place in (vendors.vendors[0], vendors.hidden):
+            with connect(vendors, place) as sock, contextlib.suppress(ConnectionError):
+                sock.sendall(data)
+                sock.shutdown(socket.SHUT_WR)
+                while sock.recv(65536):
+                    pass
+    books = vendors.settled_books()
+    assert books["open"] == 0
+    total = {row["vendor"]: 0 for row in books["wire"]}
+    for row in books["wire"]:
+        total[row["vendor"]] += row["connections"]
+    assert total == {"vendor-a": len(thrown), "hidden": len(thrown)}
+    assert vendors.crawl(count=50, mix=FIVE)["unexpected"] == []

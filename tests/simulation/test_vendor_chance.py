@@ -1,0 +1,151 @@
+"""Faults that nobody asked for: drawn by share, booked as a sidecar sees them."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+import re
+import select
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulation.crawler.faults import FAULTS as CRAWLER_FAULTS
+from simulation.proxy.answers import FAULTS as VENDOR_FAULTS
+from tests.simulation.house import Client, House, house, is_likely
+
+SILENT = {"reset": 0.15, "close": 0.1, "garbage": 0.1, "reset-inside": 0.15, "close-inside": 0.1}
+SAID = {"target-error": 0.1, "rate-limited": 0.1, "blocked": 0.05, "auth-failed": 0.05}
+BEHAVIOURS: dict[str, Any] = {
+    "silent": {"faults": SILENT},
+    "again": {"faults": SILENT},
+    "said": {"faults": {**SAID, "vendor-error-525": 0.1, "captcha-page": 0.1}},
+    "waits": {"faults": {"stall": 0.5, "slow": 0.5}},
+    **{f"only-{fault}": {"faults": {fault: 1}} for fault in VENDOR_FAULTS},
+}
+REQUEST = b"GET http://site.sim.test/p/900 HTTP/1.1\r\nProxy-Authorization: Basic eDp5\r\n\r\n"
+
+
+@pytest.fixture(scope="module")
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("chance"), BEHAVIOURS, slow_seconds=0.08) as found:
+        yield found
+
+
+def how_it_ended(client: Client) -> str:
+    """The fault, told from the bytes and from how the connection ended."""
+    said, end = b"", "close"
+    try:
+        while data := client.socket.recv(65536):
+            said += data
+            if len(said) > 900:
+                return "success"
+    except ConnectionResetError:
+        end = "reset"
+    if not said:
+        return end
+    return f"{end}-inside" if said.startswith(b"HTTP/1.1 200") else "garbage"
+
+
+def silent_run(vendors: House, name: str, count: int, at_once: int = 1) -> list[str]:
+    found: list[str] = []
+    while len(found) < count:
+        with contextlib.ExitStack() as stack:
+            clients = [stack.enter_context(vendors.client(name)) for _ in range(at_once)]
+            for client in clients:
+                client.send(REQUEST)
+            found += map(how_it_ended, clients)
+    return found
+
+
+def test_shares_of_faults_are_the_plans(vendors: House) -> None:
+    """300 connections, faults without an answer: chi-square at level 0.001, the seed is fixed."""
+    seen = Counter(silent_run(vendors, "silent", 300, at_once=20))
+    shares = {**SILENT, "success": 1 - sum(SILENT.values())}
+    assert seen.keys() == shares.keys()
+    assert is_likely([seen[key] for key in shares], [300 * share for share in shares.values()])
+    assert vendors.counts("silent") == {
+        ("http", "reset"): 300 - seen["success"],
+        ("http", "success"): seen["success"],
+    }
+
+
+def test_same_seed_draws_the_same(tmp_path: Path, vendors: House) -> None:
+    """A vendor of that name and seed fails at the very same requests; another name does not."""
+    with house(tmp_path, {"again": BEHAVIOURS["again"]}) as second:
+        theirs = silent_run(second, "again", 30)
+    mine = silent_run(vendors, "again", 30)
+    assert mine == theirs
+    with house(tmp_path, {"again": BEHAVIOURS["again"]}, seed=18) as third:
+        assert silent_run(third, "again", 30) != mine
+
+
+def test_crawler_and_vendor_agree_on_what_was_said(vendors: House, tmp_path: Path) -> None:
+    """Refusals and target errors by chance, which the crawler did not intend: equal counts."""
+    mine = vendors.crawl(tmp_path, "said", count=800, concurrency=16, mix={"http": 1})
+    rows = {row["outcome"]: row["count"] for row in mine["counts"]}
+    theirs = {outcome: count for (_, outcome), count in vendors.counts("said").items()}
+    assert rows == theirs
+    shares = {
+        **{"target_error": 0.1, "rate_limited": 0.1, "blocked": 0.05, "auth_failed": 0.05},
+        **{"vendor_error": 0.1, "success": 0.6},
+    }
+    assert rows.keys() == shares.keys()
+    assert is_likely([rows[key] for key in shares], [800 * share for share in shares.values()])
+
+
+def test_stalls_and_slow_answers_by_chance(vendors: House) -> None:
+    """Nothing comes, or a page late; the one who leaves sooner than patience has cancelled."""
+    chance = random.Random("17 waits fault")
+    slow = sum(chance.random() >= 0.5 for _ in range(10))
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(vendors.client("waits")) for _ in range(10)]
+        for client in clients:
+            client.send(REQUEST)
+        waiting = {client.socket: client for client in clients}
+        while len(waiting) > 10 - slow:
+            answered, _, _ = select.select([*waiting], [], [], 5)
+            assert answered
+            assert all(len(waiting.pop(each).receive(900)) == 900 for each in answered)
+    assert 0 < slow < 10
+    assert vendors.counts("waits") == {
+        ("http", "success"): slow,
+        ("http", "client_cancelled"): 10 - slow,
+    }
+
+
+@pytest.mark.parametrize("fault", VENDOR_FAULTS)
+@pytest.mark.parametrize("method", ["GET", "CONNECT"])
+def test_fault_by_chance_is_the_fault_by_name(vendors: House, fault: str, method: str) -> None:
+    """Each fault, drawn or asked for by host, does the same and is booked the same."""
+    name, said = f"only-{fault}", []
+    before = Counter(vendors.counts(name))
+    vendors.change(name, faults={fault: 1})
+    for host in ("site.sim.test", f"fault-{fault}.sim.test"):
+        target = f"{host}:443" if method == "CONNECT" else f"http://{host}/p/900"
+        with vendors.client(name) as client:
+            client.send(
+                f"{method} {target} HTTP/1.1\r\nProxy-Authorization: Basic eDp5\r\n\r\n".encode()
+            )
+            client.socket.settimeout(0.16 if fault == "stall" else 5)
+            try:
+                said.append(client.receive(9))
+            except TimeoutError:
+                said.append(b"stalled")
+            except ConnectionResetError:
+                said.append(b"reset")
+        vendors.change(name, faults=None)
+    # A target errs with 404 or 503, whoever asks for it.
+    drawn, asked = (re.sub(rb"(404|503)$", b"4xx", each[:12]) for each in said)
+    assert drawn == asked
+    new = Counter(vendors.counts(name)) - before
+    assert sum(new.values()) == 2
+    assert len(new) == 1
+
+
+def test_crawler_knows_every_fault() -> None:
+    """One vocabulary: what a vendor does, a crawler can ask for; the crawler has two of its own."""
+    assert CRAWLER_FAULTS.keys() - {"dead", "rejected"} == set(VENDOR_FAULTS)

@@ -1,0 +1,189 @@
+"""Who may use a vendor, through which exit: credentials, sessions, exits."""
+
+from __future__ import annotations
+
+import itertools
+import socket
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.simulation.house import RIGHT, Client, House, house, is_likely
+
+LOGIN = {"credentials": {"crawler": "PASSWORD_A", "crawler-b": "PASSWORD_B"}}
+EXITS = {**LOGIN, "exits": {"count": 8}}
+BEHAVIOURS = {
+    **dict.fromkeys(("http", "tunnel", "tls", "socks5", "h2c", "names", "agreeing"), LOGIN),
+    **dict.fromkeys(("rotating", "sticky", "socks5-exit", "books"), EXITS),
+    "ending": {"exits": {"count": 2, "session_seconds": 0.15}},
+}
+
+
+@pytest.fixture(scope="module")
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("customers"), BEHAVIOURS) as found:
+        yield found
+
+
+@pytest.mark.parametrize("vendor", ["http", "tunnel", "tls"])
+def test_credentials_open_the_proxy(vendors: House, vendor: str) -> None:
+    """None is a challenge, a wrong one a failure, on one connection that stays; also within TLS."""
+    asked: dict[str, Any] = (
+        {"target": "site.sim.test:443", "method": "CONNECT"} if vendor == "tunnel" else {}
+    )
+    with vendors.client(vendor, tls=vendor == "tls") as client:
+        none, wrong, right = (
+            client.ask(**asked, user=user) for user in ("", "crawler:guess", RIGHT)
+        )
+    assert [answer.status for answer in (none, wrong, right)] == [407, 407, 200]
+    assert none.headers["proxy-authenticate"] == 'Basic realm="sim"'
+    outcomes = {(vendor, name): 1 for name in ("auth_challenge", "auth_failed", "success")}
+    assert vendors.counts(vendor) == ({} if vendor == "tls" else outcomes)
+    assert vendors.refusals(vendor) == {"407": 2}
+
+
+@pytest.mark.parametrize(
+    ("user", "status"),
+    [
+        ("crawler-country-de-session-a1:hush", 200),
+        ("crawler-b:quiet", 200),  # the longest user that fits
+        ("crawler-b-session-9:quiet", 200),
+        ("crawler-b:hush", 407),
+        ("crawlers:hush", 407),
+        ("nobody:hush", 407),
+        ("crawler", 407),
+        (":", 407),
+        ("crawler:hush:hush", 407),
+        ("crawler-\u00fc:hush", 200),
+    ],
+)
+def test_options_follow_the_user(vendors: House, user: str, status: int) -> None:
+    """Vendors take options in the name; whoever is left without them must be known."""
+    assert vendors.one("names", user=user).status == status
+
+
+@pytest.mark.parametrize(
+    "value", ["Bearer x", "Basic", "Basic !!!!", "Basic \u00e9", "x" * 5000, "Basic " + "QQ" * 3000]
+)
+def test_login_that_is_none_fails(vendors: House, value: str) -> None:
+    """Another scheme, no base64, far too much of it: 407, and nothing raises."""
+    answer = vendors.one("names", fields=f"Proxy-Authorization: {value}\r\n")
+    assert answer.status == 407
+
+
+def test_socks5_asks_for_the_password(vendors: House) -> None:
+    """RFC 1929: no method without one, failure and the end for a wrong one."""
+    said = {}
+    for user in ("", "crawler:guess", RIGHT):
+        with vendors.client("socks5") as client:
+            said[user] = client.socks(user)
+            if said[user][1:2] != b"\x00":
+                assert client.rest() == b""
+                continue
+            client.send(b"GET /p/9 HTTP/1.1\r\n\r\n")
+            assert len(client.answer().body) == 9
+    assert said == {
+        "": b"\x05\xff",
+        "crawler:guess": b"\x01\x01",
+        RIGHT: b"\x05\x00\x00\x01" + bytes(6),
+    }
+    assert vendors.refusals("socks5") == {"socks5": 2}
+    assert vendors.books("socks5")["opaque"][0]["connections"] == 3
+
+
+@pytest.mark.parametrize("head", [b"\x05\x02\x00", b"\x05\x01\x02\x01\x07", b"\x05\x01\x02\x02"])
+def test_socks5_cut_or_bent_holds_nothing(vendors: House, head: bytes) -> None:
+    """A greeting, or a login, that does not come whole, or of another version."""
+    with vendors.client("socks5") as client:
+        client.send(head + bytes(20) * (head[-1] == 2))
+        client.socket.shutdown(socket.SHUT_WR)
+        client.rest()
+    assert vendors.books("socks5")["counts"] == []
+
+
+def exit_of(client: Client, **how: str) -> str:
+    return client.ask(**how).headers["x-sim-exit"]  # type: ignore[arg-type]
+
+
+def test_rotating_exits_are_all_used_alike(vendors: House) -> None:
+    """Eight exits, 400 requests without a session: chi-square at level 0.001, seed fixed."""
+    with vendors.client("rotating") as client:
+        used = Counter(exit_of(client, user=RIGHT) for _ in range(400))
+    assert len(used) == 8
+    assert is_likely(list(used.values()), [50] * 8)
+    assert all(address.startswith("198.18.0.") for address in used)
+    assert vendors.books("rotating")["exits"] == [{"sessions": 0, "used": 8}]
+
+
+def test_session_keeps_its_exit_in_every_protocol(vendors: House) -> None:
+    """Plain, CONNECT, inside the tunnel: one session, one exit; ten sessions have several."""
+    user = "crawler-country-de-session-abc123:hush"
+    seen = set()
+    for _ in range(5):
+        with vendors.client("sticky") as client:
+            seen.add(exit_of(client, user=user))
+            seen.add(client.connect(user=user).headers["x-sim-exit"])
+            client.wrap()
+            seen.add(exit_of(client, target="/p/5"))
+    assert len(seen) == 1
+    others = {
+        vendors.one("sticky", user=f"crawler-sessid-{number}:hush").headers["x-sim-exit"]
+        for number in range(10)
+    }
+    assert len(others) > 1
+    assert vendors.books("sticky")["exits"][0]["sessions"] == 11
+
+
+def test_socks5_tells_the_exit_as_its_bound_address(vendors: House) -> None:
+    """The one place of the protocol for it; HTTP of the same session has the same."""
+    user = "crawler-session-s5:hush"
+    bound = set()
+    for _ in range(4):
+        with vendors.client("socks5-exit") as client:
+            bound.add(socket.inet_ntoa(client.socks(user)[4:8]))
+    assert bound == {vendors.one("socks5-exit", user=user).headers["x-sim-exit"]}
+
+
+def test_session_that_ends_gets_another_exit(vendors: House) -> None:
+    """With two exits one follows the other, and each stays as long as the plan says."""
+    turns: list[tuple[float, float, str]] = []  # asked, answered, exit
+    with vendors.client("ending") as client:
+        while len(turns) < 4:
+            asked = time.monotonic()
+            found = exit_of(client, user="anybody-session-1:")
+            if not turns or turns[-1][2] != found:
+                turns.append((asked, time.monotonic(), found))
+            time.sleep(0.005)
+    assert [turn[2] for turn in turns] == [turns[0][2], turns[1][2]] * 2
+    for before, after in itertools.pairwise(turns):
+        assert after[1] - before[0] >= 0.15
+    assert vendors.books("ending")["exits"] == [{"sessions": 4, "used": 2}]
+
+
+def test_refusals_and_bad_requests_use_no_exit(vendors: House) -> None:
+    """What the vendor answers itself left by no exit; metrics name none."""
+    with vendors.client("books") as client:
+        for how in ({}, {"target": "http://fault-blocked.sim.test/", "user": RIGHT}):
+            assert "x-sim-exit" not in client.ask(**how).headers  # type: ignore[arg-type]
+        assert "x-sim-exit" not in client.ask(target="/", user=RIGHT).headers
+        assert "x-sim-exit" in client.ask(user=RIGHT).headers
+    assert vendors.books("books")["exits"] == [{"sessions": 0, "used": 1}]
+    exposition = vendors.control("GET", "/metrics")[1]
+    assert '\nvendor_exits_used{vendor="books"} 1\n' in exposition
+    assert '\nvendor_refusals_total{vendor="books",code="407"} 1\n' in exposition
+    assert "198.18" not in exposition
+    assert "hush" not in exposition
+
+
+def test_crawler_and_vendor_agree_on_credentials(vendors: House, tmp_path: Path) -> None:
+    """A login with a session, every protocol in the clear: equal counts."""
+    mine = vendors.crawl(tmp_path, "agreeing")
+    rows = {(row["visibility"], row["outcome"]): row["count"] for row in mine["counts"]}
+    assert (
+        rows == vendors.counts("agreeing") == {("http", "success"): 120, ("tunnel", "success"): 80}
+    )
+    assert mine["unexpected"] == []

@@ -1,0 +1,337 @@
+"""What a vendor lets its customers take, how late it answers, and what it says instead."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import random
+import re
+import statistics
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from simulation.frames import H2_PREFACE, h2_frame
+from simulation.proxy.answers import CAPTCHA_PAGE, DIALECTS
+from simulation.proxy.reading import latency
+from tests.simulation.house import PATIENCE_SECONDS, Client, House, house
+
+RATE = 40.0
+BEHAVIOURS: dict[str, Any] = {
+    "rate": {"limits": {"requests_per_second": RATE}},
+    "sessions": {"limits": {"session_requests_per_second": 3}},
+    "connections": {"limits": {"connections": 2}},
+    "quota": {"limits": {"quota_bytes": 5000}},
+    "quota-dialect": {"limits": {"quota_bytes": 0}, "dialect": {"quota": "407-traffic"}},
+    "narrow": {"limits": {"bandwidth_bytes_per_second": 200_000}},
+    "narrow-tunnel": {"limits": {"bandwidth_bytes_per_second": 200_000}},
+    "late": {"latency_seconds": 0.06},
+    "too-late": {"latency_seconds": 30},
+    "spread": {"latency_seconds": {"p50": 0.004, "p95": 0.02}},
+    "words": {},
+    "crawled": {
+        "credentials": {"crawler": "PASSWORD_A"},
+        "exits": {"count": 50},
+        "limits": {"requests_per_second": 100, "session_requests_per_second": 80},
+        "latency_seconds": {"p50": 0.002, "p95": 0.01},
+        "dialect": {"blocked": "captcha-page", "vendor-error": "522", "quota": "407-traffic"},
+        "faults": {
+            **{"target-error": 0.05, "vendor-error": 0.05, "blocked": 0.05},
+            **{"quota": 0.05, "ban-page": 0.05, "refused-open": 0.05},
+        },
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
+    with house(tmp_path_factory.mktemp("limits"), BEHAVIOURS) as found:
+        yield found
+
+
+def statuses(client: Client, count: int) -> list[int]:
+    """Of so many requests that are sent at once."""
+    client.send(b"GET http://site.sim.test/p/0 HTTP/1.1\r\n\r\n" * count)
+    said, found = b"", list[bytes]()
+    while len(found) < count or not said.endswith((b"\r\n\r\n", b"Requests\n")):
+        said += client.socket.recv(65536)
+        found = re.findall(rb"HTTP/1\.1 (\d{3}) ", said)
+    return [int(status) for status in found]
+
+
+def test_rate_lets_its_bucket_and_its_rate_through(vendors: House) -> None:
+    """A second's worth at once, then 40 a second; the rest are 429 that say when to come again."""
+    with vendors.client("rate") as client:
+        began = time.monotonic()
+        seen = statuses(client, 100)
+        time.sleep(0.25)
+        seen += statuses(client, 100)
+        passed = time.monotonic() - began
+        answer = client.ask()
+    allowed = seen.count(200)
+    assert set(seen) == {200, 429}
+    assert seen[:40] == [200] * 40
+    assert RATE + RATE * 0.25 <= allowed <= RATE + RATE * passed + 1
+    assert answer.status == 200 or answer.headers["retry-after"] == "1"
+    rows = vendors.counts("rate")
+    assert rows["http", "rate_limited"] == vendors.refusals("rate")["429"]
+    assert sum(rows.values()) == len(seen) + 1
+
+
+def test_rate_of_a_session_is_its_own(vendors: House) -> None:
+    """Three for each of two sessions; who names no session is not held by it."""
+    with vendors.client("sessions") as client:
+        seen = {
+            name: [client.ask(user=f"me-session-{name}:").status for _ in range(4)]
+            for name in ("a", "b")
+        }
+        without = [client.ask(user="me:").status for _ in range(8)]
+    assert seen == {"a": [200, 200, 200, 429], "b": [200, 200, 200, 429]}
+    assert without == [200] * 8
+
+
+@pytest.mark.parametrize("kind", ["http", "tunnel", "socks5", "tls"])
+def test_connection_above_the_limit_is_refused(vendors: House, kind: str) -> None:
+    """It hears so and is closed; the two others stay, and one that leaves makes place."""
+    with contextlib.ExitStack() as stack:
+        held = [stack.enter_context(vendors.client("connections")) for _ in range(2)]
+        assert [client.ask().status for client in held] == [200, 200]
+        with vendors.client("connections", tls=kind == "tls") as more:
+            if kind == "socks5":
+                assert more.socks()[1] == 2  # not allowed by the ruleset
+            else:
+                answer = more.connect() if kind == "tunnel" else more.ask()
+                assert (answer.status, answer.headers["connection"]) == (429, "close")
+            assert more.rest() == b""
+        assert [client.ask().status for client in held] == [200, 200]
+        held[0].socket.close()
+        deadline = time.monotonic() + 3
+        while (status := vendors.one("connections").status) != 200:
+            assert time.monotonic() < deadline
+        assert status == 200
+
+
+def test_quota_is_socket_bytes_and_can_be_topped_up(vendors: House) -> None:
+    """402 once 5,000 bytes have gone both ways; new limits begin a new count."""
+    size = len(b"GET http://site.sim.test/p/900 HTTP/1.1\r\n\r\n") + 84 + 900
+    with vendors.client("quota") as client:
+        seen = [client.ask("http://site.sim.test/p/900").status for _ in range(8)]
+        [line] = vendors.books("quota", settled=False)["wire"]
+        paid = seen.count(200)
+        assert seen == [200] * paid + [402] * (8 - paid)
+        assert 5000 <= paid * size < 5000 + 1.2 * size
+        assert line["bytes_sent"] + line["bytes_received"] > 5000
+        vendors.change("quota", limits={"quota_bytes": 100})
+        assert [client.ask().status for _ in range(2)] == [200, 402]
+        vendors.change("quota", dialect={"quota": "407-traffic"})
+        assert client.ask().status == 407
+        vendors.change("quota", limits=None)
+        assert client.ask().status == 200
+    assert vendors.counts("quota") == {
+        ("http", "success"): paid + 2,
+        ("http", "quota_exhausted"): 10 - paid,
+    }
+
+
+def test_quota_in_another_dialect(vendors: House) -> None:
+    """A 407 whose reason says that it is no login that is missing."""
+    answer = vendors.one("quota-dialect")
+    assert (answer.status, answer.headers["x-sim-error"]) == (407, "traffic limit reached")
+    with vendors.client("quota-dialect") as client:
+        assert client.connect().status == 407
+    with vendors.client("quota-dialect") as client:
+        assert client.socks()[1] == 2
+    assert vendors.counts("quota-dialect") == {
+        ("http", "quota_exhausted"): 1,
+        ("tunnel", "quota_exhausted"): 1,
+    }
+
+
+def test_bandwidth_holds_the_first_upload(vendors: House) -> None:
+    """Nothing was asked before it: 60 kB at 200 kB/s all the same."""
+    with vendors.client("narrow") as client:
+        began = time.monotonic()
+        fields = "Content-Length: 60000\r\n"
+        answer = client.ask(method="POST", fields=fields, body=b"x" * 60_000)
+        assert 0.2 <= time.monotonic() - began < 3
+    assert answer.headers["x-sim-received-bytes"] == "60000"
+
+
+@pytest.mark.parametrize("name", ["narrow", "narrow-tunnel"])
+def test_bandwidth_holds_each_way(vendors: House, name: str) -> None:
+    """60 kB down and 60 kB up at 200 kB/s take at least as long, and not a byte is lost."""
+    target = "http://site.sim.test/p/60000"
+    with vendors.client(name) as client:
+        if name == "narrow-tunnel":
+            client.connect()
+            client.wrap()
+            target = "/p/60000"
+        began = time.monotonic()
+        assert len(client.ask(target).body) == 60_000
+        down = time.monotonic() - began
+        large = b"x" * 60_000
+        fields = f"Content-Length: {len(large)}\r\n"
+        answer = client.ask(target, method="POST", fields=fields, body=large)
+        both = time.monotonic() - began
+    assert answer.headers["x-sim-received-bytes"] == "60000"
+    assert 0.2 <= down < 1.5  # 0.3 s less a burst of a tenth of a second
+    assert 0.5 <= both < 3
+    [line] = vendors.books(name)["wire"]
+    assert line["bytes_sent"] > 120_000 < line["bytes_received"] + 60_000
+
+
+def test_narrow_answer_can_be_left(vendors: House) -> None:
+    """A client that leaves in the middle has had the answer's head: a success, with fewer bytes."""
+    before = vendors.books("narrow")
+    with vendors.client("narrow") as client:
+        client.send(b"GET http://site.sim.test/p/4000000 HTTP/1.1\r\n\r\n")
+        assert client.receive(1000)
+    after = vendors.books("narrow")
+    assert after["counts"][0]["count"] == before["counts"][0]["count"] + 1
+    assert after["wire"][0]["bytes_sent"] - before["wire"][0]["bytes_sent"] < 1_000_000
+
+
+def test_close_waits_for_a_narrow_answer(vendors: House) -> None:
+    """Connection: close ends behind the last byte, not before it."""
+    with vendors.client("narrow") as client:
+        answer = client.ask("http://site.sim.test/p/50000", fields="Connection: close\r\n")
+        assert len(answer.body) == 50_000
+
+
+@pytest.mark.parametrize("kind", ["http", "tunnel", "socks5", "h2c"])
+def test_latency_comes_before_the_answer(vendors: House, kind: str) -> None:
+    """In every protocol the vendor's first word of success is as late as the plan says."""
+    with vendors.client("late") as client:
+        began = time.monotonic()
+        if kind == "h2c":
+            client.send(H2_PREFACE + h2_get(1))
+            assert client.receive(9 + 9 + 99).endswith(b"x")
+        elif kind == "socks5":
+            assert client.socks()[1] == 0
+        else:
+            assert (client.connect() if kind == "tunnel" else client.ask()).status == 200
+        assert 0.06 <= time.monotonic() - began < 1
+
+
+def h2_get(stream: int) -> bytes:
+    block = b"\x82\x86\x41\x09site.test\x04\x05/p/99"
+    return h2_frame(1, 0x5, stream, block)
+
+
+def test_requests_behind_a_late_one_are_served_in_turn(vendors: House) -> None:
+    """Pipelining: three answers, each by its latency after the one before."""
+    with vendors.client("late") as client:
+        began = time.monotonic()
+        client.send(b"GET http://site.sim.test/p/77 HTTP/1.1\r\n\r\n" * 3)
+        assert [len(client.page()) for _ in range(3)] == [77] * 3
+        assert time.monotonic() - began >= 0.18
+
+
+def test_client_that_leaves_a_late_answer(vendors: House) -> None:
+    """Sooner than patience it changed its mind, later it met a time-out; one row each."""
+    for seconds, method in ((0.05, "GET"), (PATIENCE_SECONDS + 0.1, "GET"), (0.05, "CONNECT")):
+        with vendors.client("too-late") as client:
+            host = "http://site.sim.test/" if method == "GET" else "site.sim.test:443"
+            client.send(f"{method} {host} HTTP/1.1\r\n\r\n".encode())
+            time.sleep(seconds)
+    assert vendors.counts("too-late") == {
+        ("http", "client_cancelled"): 1,
+        ("http", "timeout"): 1,
+        ("tunnel", "client_cancelled"): 1,
+    }
+
+
+def test_latency_is_log_normal() -> None:
+    """Median and 95th percentile of 4,000 draws are as given, at level 0.001; the seed is fixed."""
+    drawn = latency({"p50": 0.2, "p95": 1.0})
+    chance = random.Random(3)
+    sample = sorted(drawn.draw(chance) for _ in range(4000))
+    for share, value in ((0.5, 0.2), (0.95, 1.0)):
+        below = sum(each <= value for each in sample)
+        assert abs(below - 4000 * share) < 3.29 * math.sqrt(4000 * share * (1 - share))
+    logarithms = [math.log(each) for each in sample]
+    mean, deviation = math.log(0.2), math.log(5) / 1.6449
+    fitted = statistics.NormalDist(mean, deviation)
+    distance = max(abs(n / 4000 - fitted.cdf(each)) for n, each in enumerate(logarithms))
+    assert distance < 1.95 / math.sqrt(4000)  # Kolmogorov and Smirnov
+    assert latency(0.3).draw(chance) == 0.3
+
+
+def test_latency_spreads_over_requests(vendors: House) -> None:
+    """60 requests: none is sooner than drawn, half are sooner than p50 but for this machine."""
+    taken = []
+    with vendors.client("spread") as client:
+        for _ in range(60):
+            began = time.monotonic()
+            client.ask()
+            taken.append(time.monotonic() - began)
+    drawn = latency(BEHAVIOURS["spread"]["latency_seconds"])
+    chance = random.Random("17 spread latency")
+    wanted = [drawn.draw(chance) for _ in range(60)]
+    assert all(had >= want for had, want in zip(taken, wanted, strict=True))
+    assert statistics.median(taken) < statistics.median(wanted) + 0.02
+
+
+WORDS = [
+    ("quota", "402", 402, {}, "quota_exhausted"),
+    ("quota", "407-traffic", 407, {"x-sim-error": "traffic"}, "quota_exhausted"),
+    ("blocked", "403", 403, {}, "blocked"),
+    ("blocked", "ban-page", 200, {}, "success"),
+    ("blocked", "captcha-page", 200, {}, "success"),
+    ("vendor-error", "502-proxy-status", 502, {"proxy-status": "sim; error="}, "vendor_error"),
+    ("vendor-error", "504-proxy-status", 504, {"proxy-status": "sim; error="}, "vendor_error"),
+    ("vendor-error", "502", 502, {"x-brd-error": "peer"}, "vendor_error"),
+    ("vendor-error", "522", 522, {"x-brd-error": "exit"}, "vendor_error"),
+    ("vendor-error", "525", 525, {"x-brd-error": "no exit"}, "vendor_error"),
+]
+
+
+def test_every_wording_is_tested() -> None:
+    """Each one a vendor can be given stands in the table above."""
+    known = {(key, word) for key, words in DIALECTS.items() for word in words}
+    assert known == {(row[0], row[1]) for row in WORDS}
+
+
+@pytest.mark.parametrize(("key", "word", "status", "headers", "outcome"), WORDS)
+def test_dialect_words_a_refusal(
+    vendors: House, key: str, word: str, status: int, headers: dict[str, str], outcome: str
+) -> None:
+    """The same fault, asked for by host, in the vendor's words; plain and to a CONNECT."""
+    vendors.change("words", dialect={key: word})
+    before = vendors.counts("words")
+    host = f"fault-{key}.sim.test"
+    with vendors.client("words") as client:
+        plain = client.ask(f"http://{host}/")
+        tunnel = client.connect(host)
+        assert (plain.status, tunnel.status) == (status, status)
+        for answer in (plain, tunnel):
+            for name, start in headers.items():
+                assert answer.headers[name].startswith(start)
+        if word == "captcha-page":
+            assert plain.body == CAPTCHA_PAGE
+            client.wrap()
+            assert client.ask("/").body == CAPTCHA_PAGE
+    after = vendors.counts("words")
+    for visibility in ("http", "tunnel"):
+        row = (visibility, outcome)
+        assert after[row] == before.get(row, 0) + 1
+
+
+def test_crawler_and_vendor_agree_under_every_rule(vendors: House, tmp_path: Path) -> None:
+    """Credentials, exits, rates, latency, dialects and faults at once: equal in every row."""
+    mine = vendors.crawl(tmp_path, "crawled", count=600, concurrency=16)
+    rows = {(row["visibility"], row["outcome"]): row["count"] for row in mine["counts"]}
+    assert rows == vendors.counts("crawled")
+    assert sum(rows.values()) == 600
+    assert {"rate_limited", "vendor_error", "quota_exhausted", "target_error", "success"} == {
+        outcome for _, outcome in rows
+    }
+    books = vendors.books("crawled")
+    wire = [(row["connections"], row["bytes_sent"], row["bytes_received"]) for row in mine["wire"]]
+    assert wire == [
+        (row["connections"], row["bytes_received"], row["bytes_sent"]) for row in books["wire"]
+    ]
+    assert books["exits"] == [{"sessions": 1, "used": 1}]

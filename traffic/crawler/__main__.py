@@ -1,5 +1,0 @@
-import sys
-
-from traffic.crawler.cli import main
-
-sys.exit(main())
