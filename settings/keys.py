@@ -14,6 +14,7 @@ from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic.fields import FieldInfo
 
+from settings.masking import masked
 from settings.model import StackSettings
 from settings.values import AddressRange, RangeInPool, Section
 
@@ -94,6 +95,6 @@ def text_of(location: Location) -> str:
             text += part
         else:
             # A key no stack should have stays on one line, and is no path by accident.
-            name = part if re.fullmatch(r"[\w/-]{1,60}|\*", part) else repr(part[:60])
+            name = part if re.fullmatch(r"[\w/-]{1,60}|\*", part) else repr(masked(part)[:60])
             text += f".{name}" if text else name
     return text

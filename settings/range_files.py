@@ -66,13 +66,17 @@ def lines_of(file: str, root: Path) -> list[str]:
 
 def range_of(words: Sequence[str], where: str) -> AddressRange:
     if len(words) > 2:
-        text = " ".join(words)
         raise ValueError(
-            f"{shown(text)} is more than a range and its pool; write one range a line, "
-            "like 10.1.8.0/24 residential"
+            f"more than a range and its pool follow each other, after {shown(words[0])}; "
+            "write one range a line, like 10.1.8.0/24 residential"
         )
     network = read(parse_vendor_network, words[0])
-    pool = read(check_dns_label, words[1]) if len(words) == 2 else ""
+    if len(words) == 1:
+        return AddressRange(network, "", where)
+    try:
+        pool = check_dns_label(words[1])
+    except ValueError as error:  # the word itself may be a password
+        raise ValueError(f"the pool behind {shown(words[0])} {error}") from None
     return AddressRange(network, pool, where)
 
 

@@ -9,11 +9,11 @@ from difflib import get_close_matches
 from typing import Any
 
 from settings.keys import Location, key_at, names_at
+from settings.masking import masked
 
 LONGEST_VALUE = 60  # characters of a value that are shown
 LONGEST_TEXT = 2000  # and how far they are looked through
 SECRET_WORDS = re.compile(r"pass|secret|token|credential|apikey|api_key|private|secure", re.I)
-USER_INFO = re.compile(r"[^\s/@'\"]+@(?=[^\s/])")  # "user:password@" of a proxy's URL
 
 
 class _Shown(reprlib.Repr):
@@ -27,7 +27,7 @@ class _Shown(reprlib.Repr):
 
     def repr_str(self, x: str, level: int) -> str:
         # Cut first: the search is slow on long texts, and only the head is shown.
-        return USER_INFO.sub("***@", repr(x[:LONGEST_TEXT]))
+        return repr(masked(x[:LONGEST_TEXT]))
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         hidden = {key: "***" if SECRET_WORDS.search(str(key)) else x[key] for key in x}

@@ -26,6 +26,8 @@ from pydantic.alias_generators import to_camel
 from pydantic.functional_validators import PlainValidator
 from pydantic_core import CoreSchema, core_schema
 
+from settings.masking import kind_of_proxy
+
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 # Kubernetes' suffixes, and the same with a B as disk vendors write them.
@@ -114,8 +116,29 @@ def parse_network(value: object) -> IPv4Network | IPv6Network:
     return network
 
 
+def refuse_a_proxy(text: str) -> None:
+    """Refuse what a vendor sells where a range is wanted; each mistake has its own remedy."""
+    match kind_of_proxy(text):
+        case "login":
+            raise ValueError(
+                "is a proxy with its login; write the address alone, for a range file run "
+                "`cut -d: -f1`, and change the password if others can read this file"
+            )
+        case "host name":
+            raise ValueError(
+                "is a host name, but a connection carries only an address; write the ranges that "
+                "the vendor names for it, or the addresses that `getent ahosts` lists"
+            )
+        case "address and port":
+            raise ValueError(
+                "is an address with a port; write the address alone, the port is for httpPorts"
+            )
+
+
 def parse_vendor_network(value: object) -> IPv4Network | IPv6Network:
     """A network that can be a vendor's: somewhere a crawler can connect to."""
+    if isinstance(value, str):
+        refuse_a_proxy(value)
     network = parse_network(value)
     if network.prefixlen == 0:
         raise ValueError("is the default route; list the ranges the vendor gave you")
@@ -391,14 +414,27 @@ def split_endpoint(text: str) -> tuple[IPv4Address | IPv6Address, int | None]:
         if bracketed and not isinstance(address, IPv6Address):
             raise ValueError
     except ValueError:
-        raise ValueError(
-            "is not an address; write 10.1.0.10, 10.1.0.10:3128 or [2001:db8::1]:3128"
-        ) from None
+        raise ValueError(why_not_an_endpoint(text)) from None
     if port is None:
         return address, None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise ValueError("has a port that is not a number from 1 to 65535; write it like :3128")
     return address, int(port)
+
+
+def why_not_an_endpoint(text: str) -> str:
+    match kind_of_proxy(text):
+        case "login":
+            return (
+                "is a proxy with its login; write address and port alone, like 10.1.0.10:3128, "
+                "and put the login into a Secret (loadGenerator.endpoints.*.credentialsSecret)"
+            )
+        case "host name":
+            return (
+                "is a host name, but a connection carries only an address; write one of those that "
+                "`getent ahosts` lists, like 10.1.0.10:3128"
+            )
+    return "is not an address; write 10.1.0.10, 10.1.0.10:3128 or [2001:db8::1]:3128"
 
 
 def check_endpoint(text: str) -> str:
