@@ -7,7 +7,8 @@ components/; what a stack may say, in settings/.
 from __future__ import annotations
 
 import pulumi
-from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi.runtime import get_config_env, get_config_secret_keys_env, is_config_secret
+from pulumi.runtime.config import CONFIG
 from pulumi_kubernetes import Provider
 
 from components.alertmanager.component import (
@@ -20,8 +21,7 @@ from components.attribution.component import VendorAttribution, VendorAttributio
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
 from components.contents import ROOT, program_files, rule_files
-from components.external.component import ExternalFiles, ExternalFilesArgs
-from components.external.files import LOGIN_FOLDER, configuration_files
+from components.external.files import LOGIN_FOLDER
 from components.grafana.component import GrafanaServer, GrafanaServerArgs, PrometheusLogin
 from components.labels import labels
 from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
@@ -46,12 +46,15 @@ from components.prometheus.stack_rules import stack_rules
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
 from components.texts import yaml_text
 from dashboards.boards import boards
-from settings.checks import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
-from settings.loading import SettingsError, settings_of_pulumi_config
+from settings.loading import SettingsError, settings_of_config
+from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
+from settings.prometheus import OperatorPrometheusSettings
 
 # The whole map, as the engine hands it over: asked key by key, a misspelt one would go unseen.
 try:
-    settings = settings_of_pulumi_config({**get_config_env(), **CONFIG.get()})
+    config = {**get_config_env(), **CONFIG.get()}
+    encrypted = {*get_config_secret_keys_env(), *filter(is_config_secret, config)}
+    settings = settings_of_config(config, encrypted)
     simulated_namespace = SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
     expected = estimate(settings)  # refuses a stack with more series than it may have
     shipped = {
@@ -181,7 +184,7 @@ alertmanager = (
 if alertmanager and not settings.alertmanager.receivers:
     pulumi.log.warn("alertmanager.receivers: there are none, so alerts reach nobody")
 
-if alertmanager and settings.runs_prometheus:  # ours tells ours
+if alertmanager and not isinstance(settings.prometheus, OperatorPrometheusSettings):
     prometheus = PrometheusServer(
         "prometheus",
         PrometheusServerArgs(
@@ -204,7 +207,10 @@ if alertmanager and settings.runs_prometheus:  # ours tells ours
             prometheus=settings.prometheus,
             telemetry=settings.telemetry,
             rules=rules,
-            federation_secrets=settings.federation_secrets,
+            federation_passwords={
+                source.cluster: pulumi.StackReference(source.stack).get_output("prometheusPassword")
+                for source in settings.prometheus.federate_from
+            },
             alertmanager_user=ALERTMANAGER_USER,
             alertmanager_auth=alertmanager.auth_secret,
         ),
@@ -216,9 +222,10 @@ if alertmanager and settings.runs_prometheus:  # ours tells ours
     )
     pulumi.export("prometheusPassword", prometheus.password)
 else:
-    prometheus_url, login = settings.prometheus.url or "", settings.prometheus.login_secret
+    assert isinstance(settings.prometheus, OperatorPrometheusSettings)
+    prometheus_url, login = settings.prometheus.url, settings.prometheus.login_secret
 
-if settings.prometheus.mode == "operator":
+if isinstance(settings.prometheus, OperatorPrometheusSettings):
     OperatorObjects(
         "operator",
         OperatorObjectsArgs(
@@ -233,18 +240,6 @@ if settings.prometheus.mode == "operator":
     pulumi.export(
         "requiredPrometheusValues", required_prometheus_values(settings.cluster, endpoint)
     )
-
-if elsewhere and settings.prometheus.mode == "external":
-    external = ExternalFiles(
-        "external",
-        ExternalFilesArgs(
-            namespace=namespaces.monitoring,
-            configuration=configuration_files(settings.cluster, elsewhere),
-            rules=rules_elsewhere,
-        ),
-        everywhere,
-    )
-    pulumi.export("prometheusFiles", external.files)
 
 grafana = GrafanaServer(
     "grafana",

@@ -23,8 +23,8 @@ from lab.system import (
     start_vendors,
     wait_until_ready,
 )
-from settings.model import StackSettings
-from settings.values import AddressRange
+from settings.stack import StackSettings
+from settings.vendors import AddressRange
 
 Json = dict[str, Any]
 Change = Callable[[Json], None]

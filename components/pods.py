@@ -15,7 +15,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs
 
 from components.labels import selector
-from settings.model import Quantities, Resources
+from settings.section import Quantities, Resources
 
 NOBODY = 65534  # the user of Prometheus's image; any number that is nobody's will do elsewhere
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from settings.model import OutcomeRule, StackSettings, Vendor
-from settings.values import AddressRange, parse_network
+from settings.stack import StackSettings
+from settings.values import parse_network
+from settings.vendors import AddressRange, OutcomeRule, Vendor
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,8 +10,9 @@ from typing import Any
 from components.attribution.render import cluster_name
 from lab.ports import Ports
 from settings.catalogue import Catalogue
-from settings.model import StackSettings, Vendor
-from settings.values import AddressRange, PortRange
+from settings.stack import StackSettings
+from settings.values import PortRange
+from settings.vendors import AddressRange, Vendor
 
 Json = dict[str, Any]
 

@@ -13,8 +13,9 @@ from components.prometheus.stack_rules import stack_rules
 from lab import receiver
 from lab.ports import Ports
 from lab.shortening import DEMO_FACTOR, shortened_alertmanager, shortened_rules, stand_in
-from settings.checks import SIMULATED_NAMESPACE
-from settings.model import Alertmanager, Receiver, StackSettings
+from settings.alertmanager import Alertmanager, WebhookReceiver
+from settings.namespaces import SIMULATED_NAMESPACE
+from settings.stack import StackSettings
 
 RULES = Path(__file__).parents[1] / "rules"
 RATE_WINDOW_SECONDS = 300 // DEMO_FACTOR
@@ -95,7 +96,7 @@ def lab_alertmanager_files(ports: Ports, folder: Path, factor: int) -> dict[str,
 
     The shipped routes, told to webhooks of the lab: /page, /ticket and /heartbeat.
     """
-    told = {name: Receiver(name=name, kind="webhook") for name in receiver.RECEIVERS}
+    told = {name: WebhookReceiver(name=name, kind="webhook") for name in receiver.RECEIVERS}
     settings = Alertmanager(
         receivers=tuple(told.values()),
         page=(told["page"].name,),

@@ -23,7 +23,7 @@ from lab.processes import Children, LabError, children, require_free
 from lab.prometheus import lab_alertmanager_files, lab_prometheus_files
 from lab.shortening import DEMO_FACTOR, at_least, shortened
 from settings.loading import load_stack_file
-from settings.model import StackSettings
+from settings.stack import StackSettings
 from tools.find import find
 
 ROOT = Path(__file__).parents[1]

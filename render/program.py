@@ -20,7 +20,7 @@ from pulumi.runtime.config import set_all_config
 from pulumi.runtime.settings import set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
-from settings.loading import PROJECT, ROOT, SettingsError, load_stack, stack_file
+from settings.loading import PROJECT, ROOT, SettingsError, StackFile, load_stack, stack_file
 
 REDACTED = "REDACTED"
 STACK_TYPE = "pulumi:pulumi:Stack"
@@ -99,11 +99,11 @@ def run_program(stack: str, path: Path | None = None) -> Run:
         SettingsError: the stack file says something that can't be, or there is none.
     """
     # Its errors know lines, the engine's map does not.
-    _, config = load_stack(path or stack_file(stack))
+    file = load_stack(path or stack_file(stack))
     recorder = _Recorder()
     # Pulumi keeps its state in context variables: a copy, so that no run sees another's.
     try:
-        contextvars.copy_context().run(_run, stack, config, recorder)
+        contextvars.copy_context().run(_run, stack, file, recorder)
     except pulumi.RunError as error:
         raise SettingsError(str(error).splitlines()) from None
     return Run(
@@ -113,9 +113,9 @@ def run_program(stack: str, path: Path | None = None) -> Run:
     )
 
 
-def _run(stack: str, config: dict[str, str], recorder: _Recorder) -> None:
+def _run(stack: str, file: StackFile, recorder: _Recorder) -> None:
     # Not by PULUMI_CONFIG, as the engine does: the variable would outlive this run.
-    set_all_config(config)
+    set_all_config(file.config, list(file.encrypted))
     # Futures belong to the current loop, and one that another run left is closed.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
@@ -143,6 +143,9 @@ class _Provider(mocks.Mocks):
         if args.typ == "random:index/randomPassword:RandomPassword":
             state["result"] = pulumi.Output.secret(MOCK_PASSWORD)
             state["bcryptHash"] = pulumi.Output.secret(f"hash of {MOCK_PASSWORD}")
+        if args.typ == "pulumi:pulumi:StackReference":
+            state["outputs"] = {"prometheusPassword": MOCK_PASSWORD}
+            state["secretOutputNames"] = ["prometheusPassword"]
         if "metadata" in state:
             state["metadata"] = {**state["metadata"], "name": _object_name(args.name, state)}
         return f"{args.name}-id", state

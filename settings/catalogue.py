@@ -8,12 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from settings.model import Vendor
-from settings.values import PortRange
-
-IPNetwork = IPv4Network | IPv6Network
+from settings.values.addresses import IPNetwork, PortRange
+from settings.vendors import Vendor
 
 UNKNOWN = "unknown"
 """What an address outside every range belongs to; no vendor may have the name."""

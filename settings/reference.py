@@ -1,113 +1,35 @@
-"""Writes docs/configuration.md from the models: `python -m settings.reference [--check]`."""
+"""Writes docs/configuration.md and docs/stack.schema.json: `python -m settings.reference`."""
 
 from __future__ import annotations
 
 import argparse
+import json
 import sys
-from collections.abc import Sequence
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Union, get_args, get_origin
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
-from settings.keys import KEYS, Key
-from settings.loading import ROOT
-from settings.model import (
-    StackSettings,
-    VendorOutcome,
-    often_enough,
-    reachable_objective,
-)
-from settings.sentences import as_yaml
-from settings.values import (
-    AddressRange,
-    SecretText,
-    Section,
-    check_chart_source,
-    check_dns_label,
-    check_egress_host,
-    check_endpoint,
-    check_header_name,
-    check_host_name,
-    check_host_pattern,
-    check_image,
-    check_label_key,
-    check_label_value,
-    check_mail_address,
-    check_mail_server,
-    check_not_blank,
-    check_object_name,
-    check_path_in_root,
-    check_secret_key,
-    check_server_url,
-    check_slack_channel,
-    check_version,
-    format_bytes,
-    format_duration,
-    format_share,
-    parse_amount,
-    parse_behaviour,
-    parse_bytes,
-    parse_cpu,
-    parse_duration,
-    parse_memory,
-    parse_mix,
-    parse_network,
-    parse_ports,
-    parse_proxy,
-    parse_share,
-    parse_vendor_network,
-)
+from settings.loading import PROJECT, ROOT
+from settings.messages import as_yaml
+from settings.schema import Key, definition_of, keys, stack_schema
+from settings.stack import StackSettings
+from settings.vendors import VendorOutcome
 
 PAGE = ROOT / "docs" / "configuration.md"
+SCHEMA = ROOT / "docs" / "stack.schema.json"
 
-# What an operator calls a type, by the function that reads it.
-TYPE_NAMES = {
-    parse_duration: "duration",
-    often_enough: "duration",
-    parse_bytes: "size",
-    parse_share: "percentage",
-    reachable_objective: "percentage",
-    parse_network: "CIDR block",
-    parse_vendor_network: "CIDR block",
-    parse_ports: "port or range",
-    parse_cpu: "CPU",
-    parse_memory: "memory",
-    check_dns_label: "DNS label",
-    check_egress_host: "namespace/host",
-    check_endpoint: "address:port",
-    check_chart_source: "URL or path",
-    check_header_name: "header name",
-    check_host_name: "host",
-    check_host_pattern: "host",
-    check_image: "image",
-    check_label_key: "label key",
-    check_label_value: "label value",
-    check_mail_address: "mail address",
-    check_mail_server: "host:port",
-    check_slack_channel: "channel",
-    check_not_blank: "text",
-    check_object_name: "name",
-    check_path_in_root: "path",
-    check_secret_key: "key",
-    check_server_url: "URL",
-    check_version: "version",
-    parse_amount: "number",
-    parse_behaviour: "behaviour",
-    parse_mix: "shares",
-    parse_proxy: "address:port or section",
-}
-
-# Required keys that another key can stand for.
-INSTEAD = {"vendors[].cidrs": "required, or `cidrsFile`"}
+# Sections whose keys repeat another's: the row of the section says which.
+NOT_REPEATED = ("vendors[].alerts", "resources", "istio.sidecar")
 
 INTRO = """\
 # Configuration
 
-<!-- Written by `python -m settings.reference` from settings/model.py; edit there. -->
+<!-- Written by `python -m settings.reference` from the models in settings/; edit there. -->
 
 A stack is one file, `Pulumi.<stack>.yaml`. Every key below stands under `config:` with the
 project's name in front; only `cluster` and `vendors` are required:
 
 ```yaml
+# yaml-language-server: $schema=docs/stack.schema.json
 config:
   proxy-observability:cluster: prod
   proxy-observability:vendors:
@@ -115,30 +37,20 @@ config:
       cidrs: [10.1.0.0/16]
 ```
 
-A key that is not in these tables is refused, and so is a value of another type: nothing is
-guessed. All that is wrong with a file is told at once, before anything is deployed:
+The first line gives an editor with a YAML language server every key, value and description.
+Unknown keys and values of another type are refused, all at once, before anything is deployed:
 
 ```
 vendors[1].cidrs[0]: '10.2.0.0/33' is not a CIDR block; prefix length is at most 32
 ```
 
-`make which ADDRESS=10.1.0.10:3128 STACK=prod` reads the same file and says whose an address is.
-
-A vendor with thousands of ranges has them in a file, named by `vendors[].cidrsFile`:
+A vendor with thousands of ranges has them in a file, named by `vendors[].cidrsFile`; Pulumi cannot
+hand more than 128 KiB of configuration, some 6,500 ranges, to a program:
 
 ```
 # ranges/vendor-a.txt
 10.1.0.0/16
-10.1.8.0/24 residential   # a pool's own range
-2001:db8::/32
-```
-
-That is because Pulumi hands a whole stack file to the program in one environment variable, which
-holds 128 KiB on Linux: about 6,500 IPv4 ranges. A larger stack file is refused. A mistake in such
-a file is told with its line:
-
-```
-ranges/vendor-a.txt:7: '10.2.0.0/33' is not a CIDR block; prefix length is at most 32
+10.1.8.0/24 residential   # with its pool
 ```
 
 How values are written:
@@ -146,15 +58,14 @@ How values are written:
 - duration: whole numbers with units, `30s`, `10m`, `1h30m`, `7d`.
 - size: a number and its unit; `GB` (or `G`) is 10^9 bytes, `Gi` is 2^30.
 - CPU and memory: as in Kubernetes, `100m` or `"2"` (in quotes), `256M` or `256Mi`.
+- resources: `{requests: {cpu, memory}, limits: {cpu, memory}}`, all four; the table shows
+  requests and limits of CPU, then of memory.
 - percentage: `95%` or `99.5%`, more than 0 % and less than 100 %.
 - path: from the project's root, without `..`.
 - CIDR block: `10.1.0.0/16`, `2001:db8::/32`, or one address.
 - port or range: `3128`, or `10000-10999` with both ends in it.
 - host: in lower case, without a port; `*.shop.example` is every host below it, not itself.
 - DNS label: 1 to 63 of `a-z`, `0-9` and `-`, first and last no `-`.
-
-A whole section left out has the defaults shown. `requests` and `limits` are written in full
-or not at all.
 """
 
 # What Envoy and the attribution make of an answer when no rule of the vendor's matches.
@@ -185,106 +96,71 @@ DEFAULT_OUTCOMES = (
 def page() -> str:
     parts = [INTRO]
     for name in (str(field.alias) for field in StackSettings.model_fields.values()):
-        parts.append(f"## {name}\n\n{table([key for key in KEYS.values() if of(key, name)])}")
+        rows = ["key | value | meaning", "---|---|---"]
+        rows += (row(key) for key in keys().values() if is_row_of(key.path, name))
+        parts.append(f"## {name}\n\n" + "\n".join(rows) + "\n")
     parts.append(outcomes())
     return "\n".join(parts)
 
 
-def of(key: Key, name: str) -> bool:
-    return key.path == name or key.path.startswith((f"{name}.", f"{name}["))
+def is_row_of(path: str, section: str) -> bool:
+    within = path.rpartition(".")[0]
+    if any(f"{within}.".startswith(f"{one}.") or f".{one}" in within for one in NOT_REPEATED):
+        return False
+    return path == section or path.startswith((f"{section}.", f"{section}["))
 
 
-def table(keys: Sequence[Key]) -> str:
-    rows = ["| key | type | default | meaning |", "|---|---|---|---|"]
-    for key in keys:
-        meaning = (key.field.description or "").replace("|", "\\|")
-        rows.append(f"| `{key.path}` | {type_of(key)} | {default_of(key)} | {meaning} |")
-    return "\n".join(rows) + "\n"
+def row(key: Key) -> str:
+    return f"`{key.path}` | {type_of(key.schema)}{default_of(key)} | {key.description}"
 
 
-def type_of(key: Key) -> str:
-    return type_name(key.field.annotation, key.field.metadata)
-
-
-def type_name(annotation: Any, metadata: Sequence[Any] = ()) -> str:
-    """The type in an operator's words; `metadata` holds the functions that read it."""
-    for item in reversed(metadata):
-        if (name := TYPE_NAMES.get(getattr(item, "func", None))) is not None:  # type: ignore[arg-type]
-            return name
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return type_name(arguments[0], arguments[1:])
-    if origin is Literal:
-        return ", ".join(f"`{word}`" for word in arguments)
-    if origin is tuple:
-        item = type_name(arguments[0])
-        return f"list of {'sections' if item == 'section' else item}"
-    if origin is dict:
-        return f"mapping of {type_name(arguments[0])} to {type_name(arguments[1])}"
-    if origin in (Union, UnionType):
-        return " or ".join(type_name(one) for one in arguments if one is not NoneType)
-    if annotation is SecretText:
-        return "encrypted text"
-    if annotation is AddressRange:
-        return "CIDR block or `{range, pool}`"
-    if isinstance(annotation, type) and issubclass(annotation, Section):
-        return "section"
-    return {bool: "true or false", int: "number", str: "text"}[annotation]
+def type_of(schema: Mapping[str, Any]) -> str:
+    """The type in an operator's words."""
+    if section := definition_of(schema):
+        return "resources" if section["title"] == "Resources" else "section"
+    if members := [*schema.get("anyOf", ()), *schema.get("oneOf", ())]:
+        return " or ".join(dict.fromkeys(type_of(member) for member in members))
+    if "enum" in schema or "const" in schema:
+        words = schema.get("enum", [schema.get("const")])
+        return ", ".join(f"`{word}`" for word in dict.fromkeys(words))
+    if title := schema.get("title"):
+        return str(title)
+    if items := schema.get("items"):
+        return f"list of {type_of(items)}".replace("section", "sections")
+    if values := schema.get("additionalProperties"):
+        return f"mapping to {type_of(values)}"
+    return {"boolean": "`true`, `false`", "integer": "number"}[schema["type"]]
 
 
 def default_of(key: Key) -> str:
     """The value a stack has that leaves the key out."""
-    value = default_at(key.path)
-    if value is NotImplemented:
-        return INSTEAD.get(key.path, "required")
-    if isinstance(value, Section):
-        return "as below"
-    if value is None or value == () or value == {}:
-        return "none"
-    kind = type_of(key)
-    if kind == "duration":
-        return f"`{format_duration(value)}`"
-    if kind == "size":
-        return f"`{format_bytes(value)}`"
-    if kind == "percentage":
-        return f"`{format_share(value)}`"
-    return f"`{as_yaml(value)}`"
-
-
-def default_at(path: str) -> Any:
-    """What the models fill in at a path; NotImplemented where the key is required."""
-    value: Any = NotImplemented
-    for end in [*(i for i, letter in enumerate(path) if letter == "."), len(path)]:
-        at = path[:end].removesuffix("[]")
-        if at.endswith(".*"):
-            value = NotImplemented
-            continue
-        field = KEYS[at].field
-        if isinstance(value, Section) and not path[:end].endswith("[]"):
-            names = {str(one.alias): name for name, one in type(value).model_fields.items()}
-            value = getattr(value, names[at.rpartition(".")[2]])
-        else:
-            value = NotImplemented if field.is_required() else field.default
-    return value
+    if key.required:
+        return ", required"
+    default = key.schema.get("default")
+    if default in (None, [], {}):
+        return ""
+    if isinstance(default, dict):
+        requests, limits = default["requests"], default["limits"]
+        default = "; ".join(f"{requests[name]} to {limits[name]}" for name in ("cpu", "memory"))
+    return f"; default `{as_yaml(default)}`"
 
 
 def outcomes() -> str:
     words = ", ".join(f"`{word}`" for word in get_args(VendorOutcome))
-    rows = "\n".join(f"| {what} | `{outcome}` |" for what, outcome in DEFAULT_OUTCOMES)
+    rows = "\n".join(f"{what} | `{outcome}`" for what, outcome in DEFAULT_OUTCOMES)
     return f"""\
 ## Outcomes
 
 A request's `proxy_outcome` is the first that matches: what Envoy saw of the connection, then the
-vendor's own rules (`vendors[].outcomes`, in their order), then the status. A rule reads the
-vendor's answer, so it can name
+vendor's own rules (`vendors[].outcomes`, in their order), then the status. A vendor's rule can name
 {words}.
 
-| what happened | outcome |
-|---|---|
+what happened | outcome
+---|---
 {rows}
 
-For a tunnel (CONNECT) it is the outcome of its set-up; what happens inside is encrypted and has
-none. A rule for a vendor that answers 407 when the traffic is used up:
+A tunnel (CONNECT) has the outcome of its set-up; what happens inside is encrypted. A rule for a
+vendor that answers 407 when the traffic is used up:
 
 ```yaml
 outcomes:
@@ -293,17 +169,42 @@ outcomes:
 """
 
 
+def editor_schema() -> str:
+    """The JSON schema of a stack file, for editors."""
+    schema = dict(stack_schema())
+    definitions = schema.pop("$defs")
+    own = {f"{PROJECT}:{name}": value for name, value in schema.pop("properties").items()}
+    names = "|".join(name.removeprefix(f"{PROJECT}:") for name in own)
+    config = {
+        "type": "object",
+        "properties": own,
+        "required": [f"{PROJECT}:{name}" for name in schema.pop("required")],
+        # Keys of other programs, such as `kubernetes:context`, are left alone.
+        "propertyNames": {"pattern": f"^(?!{PROJECT}:)|^{PROJECT}:({names})$"},
+    }
+    whole = {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A stack file of proxy-observability: Pulumi.<stack>.yaml",
+        "type": "object",
+        "properties": {"config": config},
+        "required": ["config"],
+        "$defs": definitions,
+    }
+    return json.dumps(whole, indent=1) + "\n"
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="reference", description="Write docs/configuration.md.")
+    parser = argparse.ArgumentParser(prog="reference", description="Write what repeats the models.")
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
-    text = page()
-    if parser.parse_args(arguments).check:
-        if PAGE.exists() and PAGE.read_text(encoding="utf-8") == text:
-            return 0
-        print("docs/configuration.md: is stale; run python -m settings.reference", file=sys.stderr)
-        return 1
-    PAGE.write_text(text, encoding="utf-8")
-    return 0
+    check = parser.parse_args(arguments).check
+    status = 0
+    for path, text in ((PAGE, page()), (SCHEMA, editor_schema())):
+        if not check:
+            path.write_text(text, encoding="utf-8")
+        elif not path.exists() or path.read_text(encoding="utf-8") != text:
+            print(f"docs/{path.name}: is stale; run python -m settings.reference", file=sys.stderr)
+            status = 1
+    return status
 
 
 if __name__ == "__main__":

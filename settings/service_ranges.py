@@ -9,11 +9,9 @@ can be, four addresses, and what of them is no vendor's is taken too.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address, ip_network
+from ipaddress import ip_network
 
-from settings.catalogue import IPNetwork
-
-IPAddress = IPv4Address | IPv6Address
+from settings.values.addresses import IPAddress, IPNetwork
 
 ADDRESSES = 4  # of two, IPv4 has none to give: the first and the last are never a Service's
 

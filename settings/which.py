@@ -14,11 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.attribution.groups import groups
-from settings.catalogue import UNKNOWN, Catalogue, IPNetwork, Route
+from settings.catalogue import UNKNOWN, Catalogue, Route
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
-from settings.model import StackSettings, inspected_ports
-from settings.sentences import shown
-from settings.values import split_endpoint
+from settings.messages import printed
+from settings.stack import StackSettings
+from settings.values.addresses import IPNetwork, split_endpoint
+from settings.vendors import inspected_ports
 
 Answer = dict[str, object]
 
@@ -68,7 +69,7 @@ def run(address: str, stack: str) -> tuple[int, Answer, tuple[str, ...]]:
     try:
         split_endpoint(address)  # told before anything is said of a file
     except ValueError as error:
-        return 2, {}, (f"ADDRESS: {shown(address)} {error}",)
+        return 2, {}, (f"ADDRESS: {printed(address)} {error}",)
     try:
         settings = load_stack_file(stack_file(stack))
     except MissingStackFileError as error:
@@ -78,7 +79,7 @@ def run(address: str, stack: str) -> tuple[int, Answer, tuple[str, ...]]:
     try:
         return 0, answer(address, settings), ()
     except ValueError as error:
-        return 2, {}, (f"ADDRESS: {shown(address)} {error}",)
+        return 2, {}, (f"ADDRESS: {printed(address)} {error}",)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -47,8 +47,7 @@ from components.pods import (
 )
 from components.prometheus.config import ALERTMANAGER_APP, ALERTMANAGER_PORT, BasicAuth
 from components.texts import yaml_text
-from settings.model import Alertmanager
-from settings.values import SecretText
+from settings.alertmanager import Alertmanager, SecretText
 
 GOSSIP_PORT = 9094
 PODS_SERVICE = "alertmanager-pods"

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from settings.model import Alertmanager, Receiver
+from settings.alertmanager import Alertmanager, EmailReceiver, Receiver, SlackReceiver
 from settings.values import format_duration
 
 Json = dict[str, Any]
@@ -137,7 +137,7 @@ def _receiver(name: str, chosen: list[Receiver], *, resolved: bool) -> Json:
     return {"name": name, **integrations}
 
 
-def _slack(receiver: Receiver, credential: str) -> Json:
+def _slack(receiver: SlackReceiver, credential: str) -> Json:
     return {
         "api_url_file": credential,
         "channel": receiver.channel,
@@ -155,7 +155,7 @@ def _pagerduty(receiver: Receiver, credential: str) -> Json:
     }
 
 
-def _email(receiver: Receiver, credential: str) -> Json:
+def _email(receiver: EmailReceiver, credential: str) -> Json:
     return {
         "to": receiver.to,
         "from": receiver.sender,
@@ -173,7 +173,7 @@ def _webhook(receiver: Receiver, credential: str) -> Json:
     return {"url_file": credential}
 
 
-_KINDS: dict[str, tuple[str, Callable[[Receiver, str], Json]]] = {
+_KINDS: dict[str, tuple[str, Callable[[Any, str], Json]]] = {
     "slack": ("slack_configs", _slack),
     "pagerduty": ("pagerduty_configs", _pagerduty),
     "email": ("email_configs", _email),

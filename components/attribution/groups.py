@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
 
-from settings.catalogue import Catalogue, IPNetwork, Route
-from settings.model import Vendor
+from settings.catalogue import Catalogue, Route
+from settings.values import IPNetwork
+from settings.vendors import Vendor
 
 CLUSTER_PREFIX = "proxy-vendor_"
 

@@ -16,7 +16,7 @@ from components.attribution.render import Json, clusters_held, clusters_needed
 from components.attribution.standalone import scripts_by_name, validation_bootstrap
 from settings.catalogue import Catalogue
 from settings.loading import SettingsError
-from settings.model import Vendor
+from settings.vendors import Vendor
 from tools.find import NotFoundError, find
 
 # etcd takes requests of 1.5 MiB (its --max-request-bytes); the API server adds managedFields and

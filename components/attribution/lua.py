@@ -12,7 +12,7 @@ from pathlib import Path
 
 from components.attribution.groups import Chain
 from settings.catalogue import Route
-from settings.model import OutcomeRule, Target, Vendor
+from settings.vendors import OutcomeRule, Target, Vendor
 
 SCRIPT = Path(__file__).parents[2] / "lua" / "attribution.lua"
 SLOT = "local CATALOGUE = nil\n"

@@ -28,8 +28,8 @@ from components.attribution.stats import (
     http_plugin_config,
     opaque_plugin_config,
 )
-from settings.model import Target, Vendor, inspected_ports
 from settings.values import PortRange
+from settings.vendors import Target, Vendor, inspected_ports
 
 Json = dict[str, Any]
 

@@ -18,7 +18,7 @@ from components.attribution.outcome import (
     proxy_outcome,
     response_code,
 )
-from settings.model import Vendor
+from settings.vendors import Vendor
 
 PASSTHROUGH = "PassthroughCluster"  # Istio's, for what is in nobody's range
 HTTP_STAT_PREFIX = "proxyobs;"

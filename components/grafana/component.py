@@ -46,7 +46,7 @@ from components.pods import (
     pod_security,
 )
 from components.texts import yaml_text
-from settings.model import Grafana
+from settings.grafana import Grafana
 
 APP = "grafana"
 PORT = 3000

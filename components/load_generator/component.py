@@ -52,7 +52,7 @@ from components.pods import (
 )
 from components.prometheus.config import LOAD_GENERATOR_APP, LOAD_GENERATOR_PORT
 from components.texts import json_text
-from settings.model import StackSettings
+from settings.stack import StackSettings
 
 NAME = "load-generator"
 PROGRAM_FOLDER = "/program"

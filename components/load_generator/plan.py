@@ -15,9 +15,11 @@ from components.contents import ROOT
 from components.mesh.values import LAST_SCRAPE_MARGIN_SECONDS
 from components.prometheus.config import LOAD_GENERATOR_PORT
 from settings.catalogue import Catalogue
+from settings.load_generator import LoadGenerator, ProxyInDetail
 from settings.loading import SettingsError
-from settings.model import LoadGenerator, StackSettings, Vendor, inspected_ports
-from settings.values import ProxyInDetail, split_endpoint
+from settings.stack import StackSettings
+from settings.values import split_endpoint
+from settings.vendors import Vendor, inspected_ports
 from simulation.crawler.reading import read_plan
 from simulation.plans import PlanError
 

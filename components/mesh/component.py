@@ -16,7 +16,7 @@ from components.mesh.values import (
     istiod_values,
     repository_of,
 )
-from settings.model import Istio
+from settings.istio import Istio
 
 TIMEOUT_SECONDS = 600  # images are large, and the CNI agent waits for every node
 

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from components.attribution.stats import bucket_annotation, proxy_stats_matcher
-from settings.model import Istio, Quantities, StackSettings
+from settings.istio import Istio
+from settings.section import Quantities
+from settings.stack import StackSettings
 from settings.values import cpu_millis
 
 Json = dict[str, Any]

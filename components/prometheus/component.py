@@ -67,8 +67,8 @@ from components.prometheus.config import (
 from components.prometheus.federation import Shard, Source, as_meeting, as_shard
 from components.prometheus.rule_files import ServerRules
 from components.texts import yaml_text
-from settings.model import Prometheus, Telemetry
-from settings.values import SecretText
+from settings.prometheus import OwnPrometheus
+from settings.telemetry import Telemetry
 
 STARTUP_MINUTES = 15  # a week's write-ahead log is replayed first
 TERMINATION_MINUTES = 5  # what is in memory is written; a killed replica replays it instead
@@ -86,7 +86,7 @@ class PrometheusServerArgs:
     """What to scrape, and what to do with it.
 
     `alertmanager_auth` names the Secret with Alertmanager's password, `alertmanager_user` whose it
-    is. `federation_secrets` has the password of each cluster that is federated. Namespaces come
+    is. `federation_passwords` has the password of each cluster that is federated. Namespaces come
     twice: `watched` waits for them to exist, the plain names go into the configuration.
     """
 
@@ -97,10 +97,10 @@ class PrometheusServerArgs:
     istio_namespace: str
     simulated_vendors_namespace: str | None
     watched: Mapping[str, pulumi.Input[str]]
-    prometheus: Prometheus
+    prometheus: OwnPrometheus
     telemetry: Telemetry
     rules: ServerRules
-    federation_secrets: Mapping[str, SecretText]
+    federation_passwords: Mapping[str, pulumi.Input[str]]
     alertmanager_user: str
     alertmanager_auth: pulumi.Input[str]
 
@@ -244,14 +244,13 @@ class PrometheusServer(pulumi.ComponentResource):
                 # Without a name, as above.
                 metadata=ObjectMetaArgs(namespace=args.namespace, labels=labels(PROMETHEUS_APP)),
                 immutable=True,
-                # Encrypted in the stack's file, and so in no rendering.
                 string_data={
-                    cluster: pulumi.Output.secret(secret.text or "")
-                    for cluster, secret in sorted(args.federation_secrets.items())
+                    cluster: pulumi.Output.secret(password)
+                    for cluster, password in sorted(args.federation_passwords.items())
                 },
                 opts=child,
             )
-            if args.federation_secrets
+            if args.federation_passwords
             else None
         )
         service = self._server(

@@ -17,7 +17,7 @@ import yaml
 from components.attribution.stats import SCRAPED_METRICS
 from components.prometheus.config import CADVISOR_METRICS, BasicAuth, prometheus_config
 from components.texts import yaml_blocks
-from settings.model import StackSettings
+from settings.stack import StackSettings
 from settings.values import format_duration
 
 Json = dict[str, Any]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from components.attribution.stats import SidecarSeries, expected_series
 from settings.loading import SettingsError
-from settings.model import StackSettings
+from settings.stack import StackSettings
 
 # `up`, scrape_duration_seconds and three more: Prometheus adds them to each scrape by itself.
 SERIES_OF_A_SCRAPE = 5

@@ -6,7 +6,7 @@ from typing import Any
 
 from components.prometheus.native_histograms import native_histogram_rules
 from components.prometheus.thresholds import threshold_rules
-from settings.model import StackSettings
+from settings.stack import StackSettings
 
 
 def stack_rules(settings: StackSettings) -> dict[str, dict[str, Any]]:

@@ -8,7 +8,8 @@ from typing import Any
 
 from components.prometheus.estimate import estimate
 from components.prometheus.native_histograms import SIDECARS_PER_HISTOGRAM
-from settings.model import StackSettings, Vendor
+from settings.stack import StackSettings
+from settings.vendors import Vendor
 
 LEAST_SAMPLES_PER_SECOND = 10_000  # the architecture document's HighMetricIngestionRate
 HEADROOM = 1.5  # a bad hour has more outcomes than the estimate counts

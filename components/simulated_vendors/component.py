@@ -63,9 +63,9 @@ from components.simulated_vendors.plan import (
     vendor_plan,
 )
 from components.texts import json_text
-from settings.model import StackSettings
-from settings.service_ranges import IPAddress, service_range, spare
-from settings.values import split_endpoint
+from settings.service_ranges import service_range, spare
+from settings.stack import StackSettings
+from settings.values import IPAddress, split_endpoint
 
 INSTANCE = "app.kubernetes.io/instance"
 PROGRAM_FOLDER = "/program"

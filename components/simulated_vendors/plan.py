@@ -11,10 +11,8 @@ from typing import Any
 
 from components.load_generator.plan import shows_requests
 from components.prometheus.config import SIMULATED_VENDOR_PORT
-from settings.catalogue import IPNetwork
-from settings.model import StackSettings
-from settings.service_ranges import IPAddress
-from settings.values import split_endpoint
+from settings.stack import StackSettings
+from settings.values import IPAddress, IPNetwork, split_endpoint
 
 Json = dict[str, Any]
 

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from components.attribution.groups import CHAINS, chain_number, groups
 from settings.catalogue import UNKNOWN, Catalogue
-from settings.model import Vendor
-from settings.values import AddressRange, parse_network
+from settings.values import parse_network
+from settings.vendors import AddressRange, Vendor
 
 PORTS = {"vendor-a": (3128, "4000-4999"), "vendor-b": ("5000-5999",), "vendor-c": ("6000-6999",)}
 SAMPLE_PORTS = (3128, 4500, 5000, 6999, 7000)

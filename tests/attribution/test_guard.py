@@ -17,8 +17,8 @@ from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
 from components.attribution.standalone import validation_bootstrap
 from settings.loading import ROOT, SettingsError, load_stack_file
-from settings.model import Target, Vendor
-from settings.values import AddressRange, parse_network
+from settings.values import parse_network
+from settings.vendors import AddressRange, Target, Vendor
 from tools.find import NotFoundError, find
 
 Filters = dict[str, Any]

@@ -23,8 +23,7 @@ from components.attribution.stats import (
     expected_series,
     proxy_stats_matcher,
 )
-from settings.model import Target, Vendor
-from settings.values import AddressRange
+from settings.vendors import AddressRange, Target, Vendor
 
 
 def vendor(name: str, *cidrs: str | dict[str, str], **more: Any) -> Vendor:

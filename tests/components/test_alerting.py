@@ -16,8 +16,9 @@ from components.alertmanager.config import (
     alertmanager_config,
 )
 from components.texts import yaml_text
-from settings.loading import settings_of_pulumi_config
-from settings.model import Alertmanager, StackSettings
+from settings.alertmanager import Alertmanager
+from settings.loading import settings_of_config
+from settings.stack import StackSettings
 from tests.rules.promql import alerts
 from tools.find import find
 
@@ -50,7 +51,8 @@ def stack(**alertmanager: Any) -> StackSettings:
         "alertmanagerSecrets": {name: CREDENTIAL[name] for name in sorted(names)},
     }
     config = {f"proxy-observability:{key}": json.dumps(value) for key, value in values.items()}
-    return settings_of_pulumi_config({"proxy-observability:cluster": "prod", **config})
+    encrypted = ["proxy-observability:alertmanagerSecrets"]
+    return settings_of_config({"proxy-observability:cluster": "prod", **config}, encrypted)
 
 
 ALL = stack(

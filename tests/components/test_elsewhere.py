@@ -40,8 +40,9 @@ def settings_of(*, node_metrics: bool = True, **more: Json):
                 for number, name in enumerate("abc", 1)
             ],
             "prometheus": {
-                "mode": "external",
+                "mode": "operator",
                 "url": "http://prometheus.example",
+                "operatorLabels": {},
                 "nodeMetrics": node_metrics,
             },
             **more,

@@ -14,8 +14,9 @@ from components.mesh.values import (
     repository_of,
     required_values,
 )
+from settings.istio import Istio
 from settings.loading import parse_settings
-from settings.model import Istio, Quantities, Resources
+from settings.section import Quantities, Resources
 
 BUCKETS = (50, 100, 250)
 REPOSITORY = "https://istio-release.storage.googleapis.com/charts"

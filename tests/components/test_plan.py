@@ -15,9 +15,8 @@ from components.load_generator.plan import (
     linger_seconds,
     replica_plan,
 )
-from settings.checks import RATELESS_PROFILES
+from settings.load_generator import RATELESS_PROFILES, LoadGenerator
 from settings.loading import SettingsError, parse_settings
-from settings.model import LoadGenerator
 from simulation.crawler.reading import read_plan
 
 PROFILES = sorted(path.stem for path in (ROOT / "simulation" / "profiles").glob("*.json"))

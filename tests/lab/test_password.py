@@ -29,7 +29,8 @@ from components.prometheus.config import (
 )
 from components.texts import yaml_text
 from lab.processes import Children, children
-from settings.model import Alertmanager, Prometheus
+from settings.alertmanager import Alertmanager
+from settings.prometheus import PrometheusServerSettings
 from tests.ports import free_ports
 from tests.rules.exposed import ALERTMANAGER, PROMETHEUS, missing
 from tests.rules.promql import RULES
@@ -41,7 +42,7 @@ PASSWORD = "correct-horse"
 # bcrypt of it, at the least cost: each request of a test would take a while.
 HASH = "$2b$04$abcdefghijklmnopqrstuuPoaPXzWjiVz4HaNq2LJXksWbO79E.S6"
 # Of a stack that says nothing of it, to the byte.
-STACK = Prometheus()
+STACK = PrometheusServerSettings()
 RETENTION = Retention(seconds=STACK.retention, size_bytes=STACK.retention_size)
 SECONDS = 30.0
 

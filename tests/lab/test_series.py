@@ -22,7 +22,7 @@ from lab.processes import children
 from lab.prometheus import lab_prometheus_files
 from lab.system import rendered_envoy, start_envoy, wait_until_ready
 from settings.loading import parse_settings
-from settings.model import StackSettings
+from settings.stack import StackSettings
 from tests.lab.conftest import Sidecar, free_ports, until
 from tests.lab.server import start_prometheus, value
 from tests.lab.test_fail_open import ask

@@ -18,7 +18,7 @@ from lab.shortening import (
     shortened_alertmanager,
     shortened_rules,
 )
-from settings.model import Alertmanager
+from settings.alertmanager import Alertmanager
 
 FILES = sorted(RULES.glob("*.yml"))
 SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}

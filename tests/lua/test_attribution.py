@@ -12,8 +12,8 @@ from components.attribution.dry_run import Script
 from components.attribution.groups import Chain, groups
 from components.attribution.lua import SCRIPT, attribution_script, quoted
 from settings.catalogue import Catalogue
-from settings.model import OutcomeRule, Target, Vendor
-from settings.values import AddressRange, parse_network
+from settings.values import parse_network
+from settings.vendors import AddressRange, OutcomeRule, Target, Vendor
 
 
 def vendor(

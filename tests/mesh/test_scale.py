@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from components.attribution.render import envoy_filters
-from settings.model import Vendor
+from settings.vendors import Vendor
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
 from tests.mesh.mesh import CRAWLERS, Mesh

@@ -44,7 +44,7 @@ WRONG = {
     "a credential stands in clear": (
         {"alertmanager": RECEIVER, "alertmanagerSecrets": {"oncall": "hunter2"}},
         "",
-        "alertmanagerSecrets.oncall: stands in clear",
+        "alertmanagerSecrets.oncall: is in clear text",
     ),
     "nobody has the name of a receiver": (
         {
@@ -57,7 +57,7 @@ WRONG = {
     "a volume is smaller than what is kept": (
         {"prometheus": {"retentionSize": "60Gi"}},
         "",
-        "prometheus.retentionSize: 60Gi is not below prometheus.storage (50Gi)",
+        "prometheus.retentionSize: 60Gi is not below storage (50Gi)",
     ),
     "a volume of a Prometheus that is not ours": (
         {"prometheus": {**ELSEWHERE, "storage": "50Gi"}, "alertmanager": {}},

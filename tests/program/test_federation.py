@@ -28,9 +28,10 @@ def with_federation(keys):
     keys["prometheus"] = {
         "replicas": 2,
         "shards": 2,
-        "federateFrom": [{"cluster": "eu", "url": "https://prometheus.eu.example.com"}],
+        "federateFrom": [
+            {"cluster": "eu", "url": "https://prometheus.eu.example.com", "stack": "prod-eu"}
+        ],
     }
-    keys["federationSecrets"] = {"eu": {"secure": "v1:abcdefgh:0123456789"}}
 
 
 @pytest.fixture

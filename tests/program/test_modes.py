@@ -13,13 +13,12 @@ from components import contents
 from render.__main__ import main as render
 from render.program import MOCK_PASSWORD, REDACTED, Run
 from render.program import run_program as run_with
-from settings.checks import MONITORING_NAMESPACE
 from settings.loading import ROOT
+from settings.namespaces import MONITORING_NAMESPACE
 from tests.program.pod_security import violations
 
 URL = "http://kube-prometheus-stack-prometheus.monitoring.svc:9090"
 OPERATOR = {"mode": "operator", "url": URL, "operatorLabels": {"release": "kube-prometheus-stack"}}
-EXTERNAL = {"mode": "external", "url": "https://prometheus.example/team"}
 RECEIVERS = {
     "alertmanager": {"receivers": [{"name": "oncall", "kind": "pagerduty"}], "page": ["oncall"]},
     "alertmanagerSecrets": {"oncall": {"secure": "v1:abcdefgh:0123456789"}},
@@ -45,7 +44,7 @@ def named(run: Run, kind: str) -> set[str]:
     return {one.inputs["metadata"]["name"] for one in run.of_kind(kind)}
 
 
-modes = pytest.mark.parametrize("prometheus", [OPERATOR, EXTERNAL], ids=["operator", "external"])
+modes = pytest.mark.parametrize("prometheus", [OPERATOR], ids=["operator"])
 alertmanagers = pytest.mark.parametrize("more", [{}, RECEIVERS], ids=["theirs", "ours"])
 
 
@@ -139,24 +138,6 @@ def test_the_operator_s_owner_is_told_what_it_needs(run_of):
     assert endpoint["basicAuth"]["password"] == {"name": "alertmanager-login", "key": "password"}
 
 
-def test_files_come_as_config_maps_and_as_an_output(run_of):
-    """For a Prometheus in the cluster, and for one that is not."""
-    run = run_of(EXTERNAL)
-    assert all(run.of_kind(kind) == () for kind in KINDS)
-    config = run.only("ConfigMap", "external-prometheus-config")["data"]
-    rules = run.only("ConfigMap", "external-prometheus-rules")["data"]
-    assert config.keys() == {"prometheus.yml", "scrape_configs.yml"}
-    assert rules.keys() == {"thresholds.yml", *(p.name for p in (ROOT / "rules").glob("*.yml"))}
-    assert run.outputs["prometheusFiles"] == {
-        **config,
-        **{f"rules/{name}": text for name, text in rules.items()},
-    }
-    jobs = yaml.safe_load(config["scrape_configs.yml"])["scrape_configs"]
-    assert {job["job_name"] for job in jobs} == {
-        *("sidecars", "istiod", "load-generator", "simulated-vendors", "grafana", "cadvisor"),
-    }
-
-
 @modes
 def test_grafana_asks_the_one_that_is_there(run_of, prometheus):
     """With the login of a Secret that the program never reads, or with none."""
@@ -222,12 +203,8 @@ def test_rule_files_of_the_stack_s_own_go_along(run_of, prometheus, tmp_path, mo
     shutil.copytree(ROOT / "rules", tmp_path / "rules")
     (tmp_path / "shops.yml").write_text(text)
     run = run_of(prometheus, "prod", alerts={"ruleFiles": ["shops.yml"]})
-    if prometheus["mode"] == "external":
-        rules = run.only("ConfigMap", "external-prometheus-rules")["data"]
-        assert rules["own-0-shops.yml"] == text
-    else:
-        (group,) = run.only("PrometheusRule", "proxy-observability-own-0-shops")["spec"]["groups"]
-        assert group == {"interval": "15s", "name": "shops", "rules": [rule]}
+    (group,) = run.only("PrometheusRule", "proxy-observability-own-0-shops")["spec"]["groups"]
+    assert group == {"interval": "15s", "name": "shops", "rules": [rule]}
 
 
 @modes
@@ -243,9 +220,5 @@ def test_the_manifests_are_rendered(edited, prometheus, more, tmp_path, monkeypa
     monkeypatch.setenv("STACK_FILE", str(path))
     assert render(["--stack", "prod", "--out", str(tmp_path / "out")]) == 0
     files = {file.name for file in (tmp_path / "out" / "monitoring").iterdir()}
-    wanted = {
-        "operator": "PodMonitor-proxy-observability-sidecars.yaml",
-        "external": "ConfigMap-external-prometheus-config.yaml",
-    }
-    assert wanted[prometheus["mode"]] in files
+    assert "PodMonitor-proxy-observability-sidecars.yaml" in files
     assert not any("StatefulSet-prometheus" in name for name in files)

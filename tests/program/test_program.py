@@ -14,8 +14,8 @@ from render.manifests import RELEASE_TYPE
 from render.program import MOCK_PASSWORD, REDACTED, Run
 from render.program import run_program as run_with
 from settings.loading import ROOT, SettingsError, load_stack_file
-from settings.model import RESERVED_NAMES
 from settings.values import cpu_millis, memory_bytes
+from settings.vendors import RESERVED_NAMES
 from tests.program.pod_security import violations
 
 STACKS = ("dev", "prod")

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from settings.catalogue import Catalogue, Route
 from settings.loading import ROOT, load_stack_file
-from settings.model import Vendor, http_ports_of, inspected_ports
-from settings.values import AddressRange, PortRange, parse_network
+from settings.values.addresses import PortRange, parse_network
+from settings.vendors import AddressRange, Vendor, http_ports_of, inspected_ports
 
 
 def network(version: int, number: int, length: int):
@@ -222,7 +222,7 @@ def test_where_a_vendor_wants_http_looked_for(keys, ports):
 @given(st.lists(st.lists(PORT_RANGES, min_size=1, max_size=4), min_size=1, max_size=4))
 def test_inspected_ports_are_the_union(listed):
     """Sorted, joined where they touch, and no port more or less."""
-    vendors = [vendor_with(http_ports=tuple(ports)) for ports in listed]
+    vendors = [vendor_with(http_ports=(one,)) for ports in listed for one in ports]
     found = inspected_ports(vendors)
     assert {p for one in found for p in range(one.first, one.last + 1)} == {
         p for ports in listed for one in ports for p in range(one.first, one.last + 1)

@@ -10,26 +10,23 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from settings.keys import KEYS
 from settings.loading import (
     PROJECT,
     ROOT,
     SettingsError,
     load_stack_file,
     parse_settings,
-    settings_of_pulumi_config,
+    settings_of_config,
     stack_file,
 )
-from settings.model import StackSettings
-from settings.values import (
-    AddressRange,
-    PortRange,
-    cpu_millis,
-    memory_bytes,
-    parse_network,
-)
+from settings.schema import keys
+from settings.stack import StackSettings
+from settings.values.addresses import PortRange, parse_network
+from settings.values.quantities import cpu_millis, memory_bytes
+from settings.vendors import AddressRange
 
 SHIPPED = [ROOT / "Pulumi.dev.yaml", ROOT / "Pulumi.prod.yaml", ROOT / "lab" / "Pulumi.lab.yaml"]
+SECRETS = (f"{PROJECT}:alertmanagerSecrets",)
 SMALLEST = {"cluster": "dev", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
 
 
@@ -57,7 +54,7 @@ def test_the_engine_and_the_file_agree(path):
             for name, value in raw_config(path).items()
         },
     }
-    assert settings_of_pulumi_config(config) == load_stack_file(path)
+    assert settings_of_config(config, ()) == load_stack_file(path)
 
 
 def test_the_briefs_vendors_are_the_shipped_examples():
@@ -158,19 +155,20 @@ def test_field_names_are_no_keys():
     )
 
 
-def test_wrong_json_from_the_engine_is_told_once():
+def test_text_from_the_engine_where_a_list_belongs():
     """`pulumi config set vendors x` leaves text where a list belongs."""
     with pytest.raises(SettingsError) as refused:
-        settings_of_pulumi_config(
+        settings_of_config(
             {
                 f"{PROJECT}:cluster": "Dev",
                 f"{PROJECT}:vendors": "vendor-a",
                 f"{PROJECT}:grafanna": "{}",
-            }
+            },
+            (),
         )
     assert refused.value.findings == (
-        "vendors: 'vendor-a' is not JSON; set the key in the stack's file instead",
         "cluster: 'Dev' is not a DNS label; use 1 to 63 of a-z, 0-9 and '-', first and last no '-'",
+        "vendors: 'vendor-a' is not a list; write [a, b], or one '- item' a line",
         "grafanna: unknown key; did you mean 'grafana'?",
     )
 
@@ -178,7 +176,7 @@ def test_wrong_json_from_the_engine_is_told_once():
 def test_an_empty_configuration_from_the_engine():
     """A stack that was never configured is told its two required keys."""
     with pytest.raises(SettingsError) as refused:
-        settings_of_pulumi_config({})
+        settings_of_config({}, ())
     assert [finding.partition(":")[0] for finding in refused.value.findings] == [
         "cluster",
         "vendors",
@@ -188,7 +186,7 @@ def test_an_empty_configuration_from_the_engine():
 def test_cluster_that_looks_like_a_number_stays_text():
     """The engine hands text over as it is: cluster 7 is a name, not JSON."""
     config = {f"{PROJECT}:cluster": "7", f"{PROJECT}:vendors": json.dumps(SMALLEST["vendors"])}
-    assert settings_of_pulumi_config(config).cluster == "7"
+    assert settings_of_config(config, ()).cluster == "7"
 
 
 def test_pulumis_own_keys_and_other_programs_are_left_alone(tmp_path):
@@ -216,17 +214,6 @@ def test_anchors_and_merge_keys_are_understood(tmp_path):
     assert vendors[1].http_ports == (PortRange(3128, 3128),)
 
 
-def test_yaml_reads_words_as_pulumi_does(tmp_path):
-    """`no` is a name to Pulumi's YAML 1.2 reader; to PyYAML's own it would be false."""
-    path = tmp_path / "Pulumi.dev.yaml"
-    path.write_text(
-        f"config:\n  {PROJECT}:cluster: no\n"
-        f"  {PROJECT}:vendors: [{{name: on, cidrs: [10.1.0.0/16]}}]\n"
-    )
-    assert load_stack_file(path).cluster == "no"
-    assert load_stack_file(path).vendors[0].name == "on"
-
-
 def test_stack_file_of_the_environment_wins(monkeypatch, tmp_path):
     """STACK_FILE lets a stack live outside the root, as the lab's does."""
     monkeypatch.delenv("STACK_FILE", raising=False)
@@ -252,7 +239,7 @@ WORDS = st.one_of(
     st.sampled_from(["10.1.0.0/16", "vendor-a", "30s", "50Gi", "100m", "[key]", "http"]),
 )
 KEY_NAMES = st.text(max_size=6) | st.sampled_from(
-    [*{key.name for key in KEYS.values()}, "secure", "[key]"]
+    [*{key.name for key in keys().values()}, "secure", "[key]"]
 )
 ANYTHING = st.recursive(
     WORDS,
@@ -274,6 +261,9 @@ def test_whatever_a_stack_says_ends_in_settings_or_sentences(extra, complete):
         assert "; " in finding or "did you mean" in finding
         assert "\n" not in finding
         assert "is not accepted" not in finding
+
+
+NO_RECEIVERS = {f"{PROJECT}:alertmanager": "{}"}  # as the engine's default for a missing key
 
 
 def with_receiver(kind: str, credential: object, **fields: str) -> dict[str, str]:
@@ -302,14 +292,25 @@ def test_a_credential_of_another_form_is_refused(kind, credential, words):
     """Alertmanager would start with it and tell nobody; the message keeps it to itself."""
     fields = {"channel": "#proxies"} if kind == "slack" else {}
     with pytest.raises(SettingsError) as refused:
-        settings_of_pulumi_config(with_receiver(kind, credential, **fields))
+        settings_of_config(with_receiver(kind, credential, **fields), SECRETS)
     (finding,) = refused.value.findings
     assert finding.startswith(f"alertmanagerSecrets.oncall: {words}")
     assert "hunter2" not in finding
 
 
+def test_a_credential_that_the_engine_has_in_clear_is_refused():
+    """`pulumi config set` without --secret leaves it in the stack's file and in the state."""
+    config = with_receiver("webhook", "https://example.com/hunter2")
+    with pytest.raises(SettingsError) as refused:
+        settings_of_config(config, ())
+    (finding,) = refused.value.findings
+    assert finding.startswith("alertmanagerSecrets: is in clear text; revoke")
+    assert "hunter2" not in finding
+    assert settings_of_config({**config, SECRETS[0]: "{}"} | NO_RECEIVERS, ()).cluster == "dev"
+
+
 def test_a_credential_is_shown_by_nothing():
     """Settings end up in tracebacks and logs."""
-    settings = settings_of_pulumi_config(with_receiver("webhook", "https://example.com/hunter2"))
+    settings = settings_of_config(with_receiver("webhook", "https://example.com/hunter2"), SECRETS)
     assert settings.alertmanager_secrets["oncall"].text == "https://example.com/hunter2"
     assert "hunter2" not in repr(settings)

@@ -8,23 +8,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from settings.values import (
-    LONGEST_DURATION,
+from settings.values.addresses import (
     NO_PROXIES,
-    AddressRange,
     PortRange,
-    check_host_pattern,
-    cpu_millis,
-    format_bytes,
-    format_duration,
-    memory_bytes,
     overlap,
-    parse_bytes,
-    parse_duration,
     parse_network,
     parse_ports,
     split_endpoint,
 )
+from settings.values.quantities import (
+    LONGEST_DURATION,
+    cpu_millis,
+    format_bytes,
+    format_duration,
+    memory_bytes,
+    parse_bytes,
+    parse_duration,
+)
+from settings.values.texts import check_host_pattern
+from settings.vendors import AddressRange
 
 
 @given(st.integers(1, LONGEST_DURATION))

@@ -1,0 +1,222 @@
+"""`alertmanager` and `alertmanagerSecrets`: who hears of an alert."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, StrictInt, Tag, WithJsonSchema
+from pydantic.functional_validators import PlainValidator
+
+from settings.prometheus import recent_enough
+from settings.section import Problem, Resources, Section, repeated, resources
+from settings.values.kubernetes import DnsLabel, Image
+from settings.values.quantities import Bytes, Duration
+from settings.values.schema import titled
+from settings.values.texts import MailAddress, MailServer, SlackChannel
+
+
+@dataclass(frozen=True)
+class SecretText:
+    """A credential of the stack; no repr, and so no message, shows it.
+
+    In the stack's file it is encrypted, and `text` is None; the engine hands it over in clear.
+    """
+
+    text: str | None = field(repr=False)
+
+    @classmethod
+    def parse(cls, value: object) -> SecretText:
+        if isinstance(value, SecretText):
+            return value
+        if isinstance(value, Mapping) and list(value) == ["secure"]:
+            return cls(None)
+        if isinstance(value, str) and value.strip() and value == value.strip():
+            return cls(value)
+        raise ValueError(
+            "is not a credential; set it with "
+            "`pulumi config set --secret --path proxy-observability:KEY`"
+        )
+
+
+Secret = Annotated[
+    SecretText,
+    PlainValidator(SecretText.parse),
+    WithJsonSchema(
+        {
+            "type": "object",
+            "title": "encrypted text",
+            "properties": {"secure": {"type": "string"}},
+            "required": ["secure"],
+        }
+    ),
+]
+
+
+class ReceiverSettings(Section):
+    """Whatever gets alerts; its credential is `alertmanagerSecrets.<name>`."""
+
+    name: DnsLabel = Field(
+        description="Name for `page`, `ticket`, `heartbeat` and the credential.",
+        examples=["oncall"],
+    )
+
+    def why_not_a_credential(self, text: str) -> str:
+        """Say what is wrong with a credential's form, never its text; empty if nothing is."""
+        return ""
+
+
+class SlackReceiver(ReceiverSettings):
+    kind: Literal["slack"] = Field(
+        description=(
+            "Decides what the credential is. `slack`: the URL of an incoming webhook. `pagerduty`: "
+            "an integration key (Events API v2). `email`: the password. `webhook`: the URL."
+        ),
+        examples=["slack"],
+    )
+    channel: SlackChannel = Field(
+        description="The channel, of kind `slack`.", examples=["#proxies"]
+    )
+
+    def why_not_a_credential(self, text: str) -> str:
+        if re.fullmatch(r"https://[^\s/@]+/\S+", text):
+            return ""
+        return "is not the URL of an incoming webhook; copy it from Slack, with https:// in front"
+
+
+class PagerdutyReceiver(ReceiverSettings):
+    kind: Literal["pagerduty"] = Field(description="As above.", examples=["pagerduty"])
+
+    def why_not_a_credential(self, text: str) -> str:
+        if re.fullmatch(r"[0-9A-Za-z]{32}", text):
+            return ""
+        return (
+            "is not an integration key, which has 32 letters and digits; copy that of an "
+            "integration of type Events API v2"
+        )
+
+
+class EmailReceiver(ReceiverSettings):
+    kind: Literal["email"] = Field(description="As above.", examples=["email"])
+    to: MailAddress = Field(description="Addressee, of kind `email`.", examples=["a@example.com"])
+    sender: MailAddress = Field(
+        description="Sender, of kind `email`; also the user at the server.",
+        examples=["b@example.com"],
+    )
+    smarthost: MailServer = Field(
+        description="Mail server, of kind `email`; TLS is required.",
+        examples=["smtp.example.com:587"],
+    )
+
+
+class WebhookReceiver(ReceiverSettings):
+    kind: Literal["webhook"] = Field(description="As above.", examples=["webhook"])
+
+    def why_not_a_credential(self, text: str) -> str:
+        if re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
+            return ""
+        return "is not a URL; write the receiver's, with https:// in front"
+
+
+RECEIVERS = ("slack", "pagerduty", "email", "webhook")
+
+
+def kind_of_receiver(receiver: Any) -> str | None:
+    """Return the tag of the model that reads a receiver, None for a kind there is not."""
+    kind = (
+        receiver.get("kind") if isinstance(receiver, Mapping) else getattr(receiver, "kind", None)
+    )
+    return f"<{kind}>" if kind in RECEIVERS else None
+
+
+Receiver = Annotated[
+    Annotated[SlackReceiver, Tag("<slack>")]
+    | Annotated[PagerdutyReceiver, Tag("<pagerduty>")]
+    | Annotated[EmailReceiver, Tag("<email>")]
+    | Annotated[WebhookReceiver, Tag("<webhook>")],
+    Discriminator(
+        kind_of_receiver, custom_error_type="kind", custom_error_message=", ".join(RECEIVERS)
+    ),
+]
+
+
+def recent_alertmanager(image: str) -> str:
+    return recent_enough(image, (0, 30))  # the first to know `--dispatch.start-delay`
+
+
+AlertmanagerImage = Annotated[Image, AfterValidator(recent_alertmanager), titled("image")]
+
+
+class Alertmanager(Section):
+    """Who hears of an alert."""
+
+    image: AlertmanagerImage = Field(
+        default="quay.io/prometheus/alertmanager:v0.34.2",
+        description="Image with a tag or a digest; 0.30 or newer.",
+    )
+    replicas: Annotated[StrictInt, Field(ge=1, le=3)] = Field(
+        default=1,
+        description="1 to 3. Several agree on what was sent, so each message comes once.",
+    )
+    storage: Bytes = Field(
+        default=2**30, description="Size of each replica's volume: silences, and what was sent."
+    )
+    retention: Duration = Field(
+        default=5 * 86400, description="How long ended silences and sent messages are kept."
+    )
+    repeat: Duration = Field(
+        default=4 * 3600, description="Time after which an alert that still fires is sent again."
+    )
+    receivers: tuple[Receiver, ...] = Field(
+        default=(),
+        description="Who can get alerts. Without any, alerts are only shown by Alertmanager.",
+        examples=[[{"name": "oncall", "kind": "pagerduty"}]],
+    )
+    page: tuple[DnsLabel, ...] = Field(
+        default=(),
+        description="Receivers of alerts with severity `page`.",
+        examples=[["oncall"]],
+    )
+    ticket: tuple[DnsLabel, ...] = Field(
+        default=(),
+        description="Receivers of alerts with severity `ticket`.",
+        examples=[["oncall"]],
+    )
+    heartbeat: tuple[DnsLabel, ...] = Field(
+        default=(),
+        description=(
+            "Receivers of the alert Watchdog, every minute or two: a service outside the cluster "
+            "that complains when it stops, the only sign that all of monitoring is down."
+        ),
+        examples=[["oncall"]],
+    )
+    resources: Resources = Field(
+        default=resources(cpu=("50m", "250m"), memory=("64M", "256M")),
+        description="Requests and limits of each Alertmanager.",
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        names = [receiver.name for receiver in self.receivers]
+        yield from repeated(
+            ((("receivers", index, "name"), name) for index, name in enumerate(names)),
+            "give it another name",
+        )
+        routes = {"page": self.page, "ticket": self.ticket, "heartbeat": self.heartbeat}
+        for key, routed in routes.items():
+            for index, name in enumerate(routed):
+                if name not in names:
+                    there = f"those are {', '.join(names)}" if names else "there are none"
+                    yield Problem(
+                        (key, index),
+                        f"{name!r} is none of alertmanager.receivers ({there}); "
+                        "add it there, or remove it here",
+                    )
+        for index, name in enumerate(names):
+            if not any(name in routed for routed in routes.values()):
+                yield Problem(
+                    ("receivers", index, "name"),
+                    f"{name!r} has no route; add it under alertmanager.page, ticket or heartbeat, "
+                    "or remove it",
+                )

@@ -1,0 +1,119 @@
+"""`alerts`: the limits at which alerts fire. The alerts themselves are in rules/."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StrictInt
+
+from settings.section import Section
+from settings.values.quantities import Share
+from settings.values.schema import titled
+from settings.values.texts import PathInRoot
+
+# Times the even rate: 2 % of a week's error budget in an hour (rules/vendor_alerts.yml).
+FAST_BURN = 3.36
+LEAST_OBJECTIVE = 0.75  # below, FAST_BURN times the budget is nearly all: the alert cannot fire
+
+
+def reachable_objective(share: float) -> float:
+    if share < LEAST_OBJECTIVE:
+        raise ValueError(
+            f"allows so many failures that the alert on the error budget ({FAST_BURN} times as "
+            "many) could hardly fire; write 75% or more"
+        )
+    return share
+
+
+Objective = Annotated[Share, AfterValidator(reachable_objective), titled("percentage")]
+Milliseconds = Annotated[StrictInt, Field(ge=1)]
+RequestsPerHour = Annotated[StrictInt, Field(ge=1)]
+
+
+class VendorAlerts(Section):
+    """Limits of one vendor. A limit that is left out is the stack's."""
+
+    objective: Objective | None = Field(default=None, description="As `alerts.objective`.")
+    minimum_requests_per_hour: RequestsPerHour | None = Field(
+        default=None, description="As `alerts.minimumRequestsPerHour`."
+    )
+    failure_share: Share | None = Field(default=None, description="As `alerts.failureShare`.")
+    auth_failure_share: Share | None = Field(
+        default=None, description="As `alerts.authFailureShare`."
+    )
+    quota_exhausted_share: Share | None = Field(
+        default=None, description="As `alerts.quotaExhaustedShare`."
+    )
+    rate_limited_share: Share | None = Field(
+        default=None, description="As `alerts.rateLimitedShare`."
+    )
+    banned_share: Share | None = Field(default=None, description="As `alerts.bannedShare`.")
+    connect_failure_share: Share | None = Field(
+        default=None, description="As `alerts.connectFailureShare`."
+    )
+    setup_milliseconds: Milliseconds | None = Field(
+        default=None, description="As `alerts.setupMilliseconds`."
+    )
+
+
+class Alerts(Section):
+    """When an alert fires. A share is one of a vendor's requests over 5 minutes."""
+
+    objective: Objective = Field(
+        default=0.95,
+        description=(
+            "Share of its requests that a vendor must carry over a week, 75 % or more. The rest is "
+            "its error budget: an alert is critical when 2 % of it is gone in an hour (at 95 %: 17 "
+            "% of requests fail), a warning at 5 % in six hours (7 % fail)."
+        ),
+    )
+    minimum_requests_per_hour: RequestsPerHour = Field(
+        default=360,
+        description=(
+            "Least traffic, of requests or of connections, from which a share is taken. At 360 an "
+            "hour one failed request is 3 % of 5 minutes."
+        ),
+    )
+    failure_share: Share = Field(
+        default=0.5,
+        description="Failed requests at which an alert is critical after 5 minutes.",
+    )
+    auth_failure_share: Share = Field(
+        default=0.05,
+        description=(
+            "Requests answered 407 although they carry credentials. 5 % is one crawler in twenty "
+            "with an old password."
+        ),
+    )
+    quota_exhausted_share: Share = Field(
+        default=0.01, description="Requests refused because the traffic bought is used up."
+    )
+    rate_limited_share: Share = Field(default=0.1, description="Requests answered 429.")
+    banned_share: Share = Field(
+        default=0.2, description="Requests to one target group answered 403 or 451."
+    )
+    connect_failure_share: Share = Field(
+        default=0.1, description="Connections to the vendor that fail."
+    )
+    setup_milliseconds: Milliseconds = Field(
+        default=5000,
+        description=(
+            "Milliseconds until an answer begins that one request in twenty exceeds. Must be below "
+            "the highest of `telemetry.buckets`."
+        ),
+    )
+    outside_share: Share = Field(
+        default=0.2,
+        description=(
+            "Bytes of the crawler pods that go to no vendor's range. Calls to APIs and stores "
+            "outside the cluster count too."
+        ),
+    )
+    rule_files: tuple[PathInRoot, ...] = Field(
+        default=(),
+        description=(
+            "Your own rule files, which Prometheus reads as well. A rule name of this program's is "
+            "refused, and so is an alert whose `severity` is not `page`, `ticket` or `none`."
+        ),
+        examples=[["my-rules/shops.yml"]],
+    )

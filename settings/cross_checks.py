@@ -1,0 +1,387 @@
+"""What keys of different sections cannot say together.
+
+Each check reads settings whose every key is good by itself, and yields problems.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from settings.catalogue import Catalogue
+from settings.namespaces import SIMULATED_NAMESPACE
+from settings.section import Location, Problem, path_text, repeated
+from settings.stack import StackSettings
+from settings.values.addresses import PortRange, overlap, split_endpoint
+from settings.vendors import AddressRange, Vendor, inspected_ports
+
+
+def names_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    yield from repeated(
+        (
+            (("vendors", index, "name"), vendor.name)
+            for index, vendor in enumerate(settings.vendors)
+        ),
+        "give it another name, or make them one vendor",
+    )
+    yield from repeated(
+        (("targets", index, "name"), target.name) for index, target in enumerate(settings.targets)
+    )
+    hosts: list[tuple[Location, str]] = [
+        (("targets", index, "hosts", number), host)
+        for index, target in enumerate(settings.targets)
+        for number, host in enumerate(target.hosts)
+    ]
+    yield from repeated(hosts)
+
+
+def ranges_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    """Vendors with the same range must differ by port."""
+    holders: dict[object, list[tuple[int, Location, AddressRange]]] = {}
+    for index, vendor in enumerate(settings.vendors):
+        for number, block in enumerate(vendor.cidrs):
+            at: Location = ("vendors", index, "cidrs", number)
+            for earlier, before, other in holders.setdefault(block.network, []):
+                shared = common_port(vendor, settings.vendors[earlier])
+                if earlier != index and shared is None:
+                    continue
+                there = other.where or path_text(before)
+                if there == block.where:  # one file of two vendors
+                    there = f"in {path_text(('vendors', earlier, 'cidrsFile'))}"
+                also = f"'{block.network}' is also {there}"
+                if earlier == index:
+                    yield Problem(at, f"{also}; remove one", block.where)
+                else:
+                    both = f", and so is port {shared}" if shared else ""
+                    yield Problem(
+                        at,
+                        f"{also}{both}; keep it where it belongs (a part of it may be another "
+                        "vendor's), or give both vendors ports of their own; products that differ "
+                        "only by user name are one vendor",
+                        block.where,
+                    )
+                break
+            holders[block.network].append((index, at, block))
+
+
+def common_port(vendor: Vendor, other: Vendor) -> int | None:
+    """Return the lowest port that both have at an address they share, 0 if one has all."""
+    if not vendor.ports or not other.ports:
+        return 0
+    shared = [max(a.first, b.first) for a in vendor.ports for b in other.ports if a.meets(b)]
+    return min(shared, default=None)
+
+
+def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]:
+    """Filter chains match addresses only: vendors that share addresses share one chain."""
+    if len({vendor.inspect for vendor in settings.vendors}) == 1:
+        return
+    inspected = inspected_ports(settings.vendors)
+    vendors = {vendor.name: (index, vendor) for index, vendor in enumerate(settings.vendors)}
+    catalogue = Catalogue.of(settings.vendors)
+    reported: set[int] = set()
+    for route in catalogue.routes:
+        candidates = [vendors[one.vendor] for one in catalogue.rungs(route.network)]
+        parsed = [vendor for _, vendor in candidates if vendor.inspect == "http"]
+        owned: list[PortRange] = []  # by the candidates before
+        for index, vendor in candidates:
+            reached = [
+                ports
+                for ports in inspected
+                if any(ports.meets(own) for own in vendor.ports or (ports,))
+                and not any(ports.within(own) for own in owned)
+            ]
+            owned += vendor.ports
+            if vendor.inspect == "http" or not parsed or not reached or index in reported:
+                continue
+            reported.add(index)
+            yield Problem(
+                ("vendors", index, "inspect"),
+                f"'connections' cannot hold at {route.network}, where {parsed[0].name} has "
+                f"'http' and port {reached[0]} is inspected; write the same for both, "
+                "or give them addresses of their own",
+            )
+
+
+def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Problem]:
+    own = {
+        "podCidrs": settings.network.pod_cidrs,
+        "serviceCidrs": settings.network.service_cidrs,
+    }
+    for index, vendor in enumerate(settings.vendors):
+        for name, networks in own.items():
+            # A simulated vendor's addresses are cluster IPs.
+            if name == "serviceCidrs" and settings.is_simulated(vendor.name):
+                continue
+            for number, block in enumerate(vendor.cidrs):
+                for position, network in enumerate(networks):
+                    if overlap(block.network, network):
+                        inside = path_text(("network", name, position))
+                        yield Problem(
+                            ("vendors", index, "cidrs", number),
+                            f"'{block.network}' overlaps {inside} ({network}), so traffic inside "
+                            "the cluster would count as the vendor's; correct one of them",
+                            block.where,
+                        )
+
+
+def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Problem]:
+    endpoints: list[tuple[Location, str, str]] = [
+        (("loadGenerator", "endpoints", vendor), vendor, proxy.address)
+        for vendor, proxy in settings.load_generator.endpoints.items()
+    ]
+    endpoints += [
+        (("simulatedVendors", "vendors", vendor, "endpoint"), vendor, simulated.endpoint)
+        for vendor, simulated in settings.simulated_vendors.vendors.items()
+    ]
+    if not endpoints:
+        return
+    catalogue = Catalogue.of(settings.vendors)
+    names = [vendor.name for vendor in settings.vendors]
+    for at, vendor, endpoint in endpoints:
+        address, port = split_endpoint(endpoint)
+        route = catalogue.find(address, port)
+        if vendor not in names:
+            yield Problem(
+                at,
+                f"{endpoint!r} belongs to no vendor of this stack; "
+                f"the vendors are {', '.join(names)}",
+            )
+        elif route is None or route.vendor != vendor:
+            where = f"in {route.network} of {route.vendor}" if route else "outside every range"
+            if not route and catalogue.covering(address):
+                where = "at a port that no vendor has there"
+            yield Problem(
+                at,
+                f"{endpoint!r} lies {where}, so its traffic would not count as {vendor}; "
+                f"write an address of {vendor}",
+            )
+
+
+def simulated_proxies_exist(settings: StackSettings) -> Iterator[Problem]:
+    """A simulated vendor listens at one address, and makes its own login."""
+    for vendor, proxy in settings.load_generator.endpoints.items():
+        if not settings.is_simulated(vendor):
+            continue
+        simulated = settings.simulated_vendors.vendors[vendor]
+        at: Location = ("loadGenerator", "endpoints", vendor)
+        there = path_text(("simulatedVendors", "vendors", vendor, "endpoint"))
+        if split_endpoint(proxy.address) != split_endpoint(simulated.endpoint):
+            yield Problem(
+                at,
+                f"{proxy.address!r} is where no simulated {vendor} listens; "
+                f"write {simulated.endpoint}, as {there}",
+            )
+        if proxy.credentials_secret and simulated.login:
+            yield Problem(
+                (*at, "credentialsSecret"),
+                f"is not used, {vendor} is simulated and makes its own password; remove it",
+            )
+
+
+def real_traffic_is_bounded(settings: StackSettings) -> Iterator[Problem]:
+    generator = settings.load_generator
+    if not generator.enabled or generator.max_gb_per_day is not None:
+        return
+    paid = [name for name in sorted(generator.endpoints) if not settings.is_simulated(name)]
+    if paid:
+        yield Problem(
+            ("loadGenerator", "maxGBPerDay"),
+            f"is missing, and synthetic traffic costs real money at {', '.join(paid)}; "
+            "write the most GB a day, like maxGBPerDay: 1, or have simulatedVendors",
+        )
+
+
+def simulated_addresses_are_service_ips(settings: StackSettings) -> Iterator[Problem]:
+    ranges = settings.network.service_cidrs
+    if settings.simulated_vendors.service_cidr == "create" or not ranges:
+        return
+    for name, vendor in settings.simulated_vendors.vendors.items():
+        address, _ = split_endpoint(vendor.endpoint)
+        if not any(address in network for network in ranges):
+            yield Problem(
+                ("simulatedVendors", "vendors", name, "endpoint"),
+                f"{vendor.endpoint!r} lies in none of network.serviceCidrs, so it can be no "
+                "cluster IP; write serviceCidr: create, or correct network.serviceCidrs",
+            )
+
+
+def simulated_vendors_have_their_own_namespace(settings: StackSettings) -> Iterator[Problem]:
+    if not settings.simulated_vendors.enabled:
+        return
+    for index, namespace in enumerate(settings.crawlers.namespaces):
+        if namespace == SIMULATED_NAMESPACE:
+            yield Problem(
+                ("crawlers", "namespaces", index),
+                f"{namespace!r} is where simulated vendors run without sidecars; "
+                "put the crawlers in another namespace",
+            )
+    if settings.istio.root_namespace == SIMULATED_NAMESPACE:
+        yield Problem(
+            ("istio", "rootNamespace"),
+            f"{SIMULATED_NAMESPACE!r} is where simulated vendors run; "
+            "write istiod's own namespace, like istio-system",
+        )
+    for index, host in enumerate(settings.crawlers.egress_hosts):
+        if host.startswith(f"{SIMULATED_NAMESPACE}/"):
+            yield Problem(
+                ("crawlers", "egressHosts", index),
+                f"{host!r} are the simulated vendors, which the mesh must take for addresses "
+                "outside; remove it",
+            )
+
+
+def namespaces_of_crawlers_are_theirs(settings: StackSettings) -> Iterator[Problem]:
+    for index, namespace in enumerate(settings.crawlers.namespaces):
+        if namespace == settings.istio.root_namespace:
+            yield Problem(
+                ("crawlers", "namespaces", index),
+                f"{namespace!r} is istio.rootNamespace, whose settings reach the whole mesh; "
+                "put the crawlers in another namespace",
+            )
+    # What may scrape simulated vendors may read their books, and crawlers may not.
+    if settings.prometheus.namespace in settings.crawlers.namespaces:
+        yield Problem(
+            ("prometheus", "namespace"),
+            f"{settings.prometheus.namespace!r} is one of crawlers.namespaces; write the namespace "
+            "that Prometheus runs in",
+        )
+
+
+def pod_security_allows_injection(settings: StackSettings) -> Iterator[Problem]:
+    crawlers, istio = settings.crawlers, settings.istio
+    if not crawlers.create_namespaces:
+        return
+    if not istio.install and not istio.says("cni"):
+        yield Problem(
+            ("istio", "cni"),
+            "is missing; with install: false say whether the cluster's Istio redirects "
+            "traffic by its CNI plugin (true) or by istio-init (false)",
+        )
+    if not istio.cni and crawlers.pod_security != "privileged":
+        # What is written here does not change how an Istio of others redirects.
+        remedy = "set istio.cni to true, or " if istio.install else "set "
+        yield Problem(
+            ("crawlers", "podSecurity"),
+            f"{crawlers.pod_security!r} refuses the NET_ADMIN that istio-init needs in every "
+            f"crawler pod; {remedy}podSecurity to privileged",
+        )
+
+
+def slowness_can_be_seen(settings: StackSettings) -> Iterator[Problem]:
+    """A quantile is at most the highest bucket's bound, so a limit above it is never reached."""
+    highest = settings.telemetry.buckets[-1]
+    limits: dict[Location, int | None] = {
+        ("alerts", "setupMilliseconds"): settings.alerts.setup_milliseconds,
+        **{
+            ("vendors", index, "alerts", "setupMilliseconds"): vendor.alerts.setup_milliseconds
+            for index, vendor in enumerate(settings.vendors)
+        },
+    }
+    for at, limit in limits.items():
+        if limit is not None and limit >= highest:
+            yield Problem(
+                at,
+                f"{limit} is not below the highest of telemetry.buckets ({highest}), so no "
+                "alert could fire; lower it, or add a bucket above it",
+            )
+
+
+# A hash decides which sidecars: of 10 expected there are none in one stack of 22,000.
+LEAST_SAMPLED_SIDECARS = 10
+
+
+def some_histograms_are_kept(settings: StackSettings) -> Iterator[Problem]:
+    pods = settings.crawlers.expected_pods
+    most = max(1, pods // LEAST_SAMPLED_SIDECARS)
+    sampling = settings.telemetry.histograms_from_one_in
+    if sampling > most:
+        yield Problem(
+            ("telemetry", "histogramsFromOneIn"),
+            f"{sampling} keeps the set-up times of fewer than {LEAST_SAMPLED_SIDECARS} of "
+            f"crawlers.expectedPods ({pods}), too few to stand for all; "
+            f"write {most}" + (" or less" if most > 1 else ""),
+        )
+
+
+def alertmanager_runs_if_configured(settings: StackSettings) -> Iterator[Problem]:
+    """Without receivers none runs beside the operator's Prometheus."""
+    if settings.runs_alertmanager:
+        return
+    alertmanager = settings.alertmanager
+    for name, field in type(alertmanager).model_fields.items():
+        if alertmanager.says(name) and getattr(alertmanager, name) != ():
+            yield Problem(
+                ("alertmanager", str(field.alias)),
+                "has no effect, with prometheus.mode: operator and without "
+                "alertmanager.receivers no Alertmanager is run; remove it, or add receivers",
+            )
+
+
+def receivers_have_credentials(settings: StackSettings) -> Iterator[Problem]:
+    secrets = settings.alertmanager_secrets
+    receivers = settings.alertmanager.receivers
+    for index, receiver in enumerate(receivers):
+        at: Location = ("alertmanagerSecrets", receiver.name)
+        secret = secrets.get(receiver.name)
+        if secret is None:
+            yield Problem(
+                at,
+                f"is missing, alertmanager.receivers[{index}] cannot be reached without it; run "
+                f"`pulumi config set --secret --path proxy-observability:{path_text(at)}`, or to "
+                f"render only write {receiver.name}: {{secure: placeholder}}",
+            )
+        elif secret.text is not None and (reason := receiver.why_not_a_credential(secret.text)):
+            yield Problem(at, reason)
+    for name in secrets:
+        if name not in {receiver.name for receiver in receivers}:
+            yield Problem(
+                ("alertmanagerSecrets", name),
+                "belongs to none of alertmanager.receivers; add that receiver, or run "
+                f"`pulumi config rm --path proxy-observability:alertmanagerSecrets.{name}`",
+            )
+
+
+def federated_clusters_are_others(settings: StackSettings) -> Iterator[Problem]:
+    for index, source in enumerate(settings.prometheus.federate_from):
+        if source.cluster == settings.cluster:
+            yield Problem(
+                ("prometheus", "federateFrom", index, "cluster"),
+                f"{source.cluster!r} is this stack's own cluster; remove it, or give one of the "
+                "two another name",
+            )
+
+
+def a_global_server_has_no_crawlers(settings: StackSettings) -> Iterator[Problem]:
+    if settings.has_crawlers:
+        return
+    because = "where prometheus.role is global there are no crawlers"
+    for key, section in (
+        ("loadGenerator", settings.load_generator),
+        ("simulatedVendors", settings.simulated_vendors),
+    ):
+        if section.enabled:
+            yield Problem((key, "enabled"), f"true has no effect, {because}; write false")
+    for key in ("crawlers", "istio", "telemetry"):
+        if settings.says(key) and getattr(settings, key).model_fields_set:
+            yield Problem((key,), f"has no effect, {because}; remove it")
+
+
+CHECKS: tuple[Callable[[StackSettings], Iterator[Problem]], ...] = (
+    names_are_unique,
+    ranges_are_unique,
+    neighbours_are_inspected_alike,
+    vendors_are_outside_the_cluster,
+    endpoints_are_their_vendors,
+    simulated_proxies_exist,
+    real_traffic_is_bounded,
+    simulated_addresses_are_service_ips,
+    simulated_vendors_have_their_own_namespace,
+    namespaces_of_crawlers_are_theirs,
+    pod_security_allows_injection,
+    slowness_can_be_seen,
+    some_histograms_are_kept,
+    alertmanager_runs_if_configured,
+    receivers_have_credentials,
+    federated_clusters_are_others,
+    a_global_server_has_no_crawlers,
+)

@@ -1,0 +1,26 @@
+"""`network`: the cluster's own addresses."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from settings.section import Section
+from settings.values.addresses import Network
+
+
+class ClusterNetwork(Section):
+    """The cluster's own addresses, which can be no vendor's."""
+
+    pod_cidrs: tuple[Network, ...] = Field(
+        default=(),
+        description=(
+            "The cluster's pod ranges. A vendor's range that overlaps one is refused: traffic "
+            "between pods would count as the vendor's."
+        ),
+        examples=[["10.244.0.0/16"]],
+    )
+    service_cidrs: tuple[Network, ...] = Field(
+        default=(),
+        description="The cluster's Service ranges. Only simulated vendors may overlap them.",
+        examples=[["10.96.0.0/12"]],
+    )

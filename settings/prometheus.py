@@ -1,0 +1,290 @@
+"""`prometheus`: the store of metrics, run by this program or by the Prometheus operator.
+
+Which keys there are depends on `mode` and `role`; a model for each.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt, Tag
+
+from settings.namespaces import MONITORING_NAMESPACE
+from settings.section import Problem, Resources, Section, repeated, resources
+from settings.values.kubernetes import DnsLabel, Image, LabelKey, LabelValue, ObjectName
+from settings.values.quantities import Bytes, Duration, format_bytes
+from settings.values.schema import titled
+from settings.values.texts import ServerUrl, StackName
+
+
+def often_enough(seconds: int) -> int:
+    # The rules take rates over 5 minutes: five samples, so that lost ones leave two.
+    if seconds > 60:
+        raise ValueError("is too rare for rates over 5m; write 1m or less")
+    return seconds
+
+
+def recent_enough(image: str, least: tuple[int, int]) -> str:
+    """Refuse an image whose tag is a version below `least`; of a digest nothing is known."""
+    tag = re.search(r":v?([0-9]+)\.([0-9]+)[^@/:]*$", image)
+    if tag and (int(tag[1]), int(tag[2])) < least:
+        raise ValueError(
+            f"is too old for the configuration made for it, which needs {least[0]}.{least[1]}; "
+            "name that version or a newer one"
+        )
+    return image
+
+
+def recent_prometheus(image: str) -> str:
+    # The rules' `anchored` is stable since 3.16. An older Prometheus would refuse every rule, and
+    # would not come up after a restart.
+    return recent_enough(image, (3, 16))
+
+
+ScrapeInterval = Annotated[Duration, AfterValidator(often_enough), titled("duration")]
+PrometheusImage = Annotated[Image, AfterValidator(recent_prometheus), titled("image")]
+
+
+class FederationSource(Section):
+    """Another cluster's Prometheus."""
+
+    cluster: DnsLabel = Field(
+        description="The key `cluster` of that cluster's stack; only its own records are taken.",
+        examples=["eu"],
+    )
+    url: ServerUrl = Field(
+        description=(
+            "Where this cluster reaches that Prometheus; `/federate` is added. Use `https://` "
+            "wherever others could listen: each request carries the password."
+        ),
+        examples=["https://prometheus.eu.example.com"],
+    )
+    stack: StackName = Field(
+        description=(
+            "Pulumi stack that deployed that Prometheus: its secret output `prometheusPassword` is "
+            "the password. `prod-eu`, or `organization/project/stack`."
+        ),
+        examples=["prod-eu"],
+    )
+
+
+class PrometheusSettings(Section):
+    """What a stack says of any Prometheus."""
+
+    create_namespace: StrictBool = Field(
+        default=True,
+        description=(
+            "Whether this program makes namespace `monitoring`. `false`: it exists, and stays as "
+            "it is. Decide before the first `pulumi up`."
+        ),
+    )
+    scrape_interval: ScrapeInterval = Field(
+        default=15,
+        description="Time between two scrapes of a sidecar, at most 1m.",
+    )
+    node_metrics: StrictBool = Field(
+        default=True,
+        description=(
+            "Whether Prometheus asks the kubelets for the sidecars' CPU and memory and the "
+            "volumes' space. It needs the right to read nodes and their metrics. `false`: the "
+            "alerts on both cannot fire."
+        ),
+    )
+
+
+class ServerSettings(PrometheusSettings):
+    """Keys of a Prometheus that this program runs."""
+
+    mode: Literal["server"] = Field(
+        default="server",
+        description=(
+            "`server`: this program runs Prometheus. `operator`: the cluster has the Prometheus "
+            "operator, as in kube-prometheus-stack, and gets PodMonitors, a ServiceMonitor and "
+            "PrometheusRules; Alertmanager runs only if `alertmanager.receivers` has some "
+            "(docs/own-prometheus.md). The keys from `image` to `shards` are for `server`, those "
+            "from `url` on for `operator`."
+        ),
+    )
+    image: PrometheusImage = Field(
+        default="quay.io/prometheus/prometheus:v3.16.0",
+        description="Image with a tag or a digest; the rules need 3.16 or newer.",
+    )
+    replicas: Annotated[StrictInt, Field(ge=1, le=2)] = Field(
+        default=1,
+        description="1 or 2. Two scrape everything twice and watch each other.",
+    )
+    federate_from: tuple[FederationSource, ...] = Field(
+        default=(),
+        description=(
+            "Other clusters whose records this Prometheus takes, under their own label `cluster` "
+            "(docs/federation.md)."
+        ),
+        examples=[
+            [
+                {
+                    "cluster": "eu",
+                    "url": "https://prometheus.eu.example.com",
+                    "stack": "prod-eu",
+                }
+            ]
+        ],
+    )
+    retention: Duration = Field(default=7 * 86400, description="How long samples are kept.")
+    retention_size: Bytes = Field(
+        default=40 * 10**9,
+        description=(
+            "Size of the stored blocks above which the oldest are deleted. Must be below "
+            "`storage`, since the write-ahead log comes on top; a full disk stops Prometheus."
+        ),
+    )
+    storage: Bytes = Field(
+        default=50 * 2**30,
+        description=(
+            "Size of each replica's volume. A later change does not grow existing volumes "
+            "(docs/runbooks/PrometheusDown.md)."
+        ),
+    )
+    resources: Resources = Field(
+        default=resources(cpu=("2", "3"), memory=("4G", "6G")),
+        description="Requests and limits of each Prometheus, planned for 1000 pods.",
+    )
+
+    @property
+    def namespace(self) -> str:
+        return MONITORING_NAMESPACE
+
+    def problems(self) -> Iterator[Problem]:
+        if self.retention_size >= self.storage:
+            yield Problem(
+                ("retentionSize",),
+                f"{format_bytes(self.retention_size)} is not below storage "
+                f"({format_bytes(self.storage)}); write about 80 % of it, "
+                "a full disk stops Prometheus",
+            )
+        yield from repeated(
+            (
+                (("federateFrom", index, "cluster"), source.cluster)
+                for index, source in enumerate(self.federate_from)
+            ),
+            "name each cluster once",
+        )
+
+
+class PrometheusServerSettings(ServerSettings):
+    """The Prometheus of this cluster's crawlers, run by this program."""
+
+    role: Literal["leaf"] = Field(
+        default="leaf",
+        description=(
+            "`leaf`: this cluster has crawlers. `global`: it has none, and watches the clusters of "
+            "`federateFrom`; the program makes neither mesh nor attribution, and `vendors` serve "
+            "`make which` alone."
+        ),
+    )
+    shards: Annotated[StrictInt, Field(ge=1, le=32)] = Field(
+        default=1,
+        description=(
+            "Servers that share the sidecars, if one cannot hold them. Each has `replicas`, "
+            "`storage` and `resources`; with two or more, one more server adds up their sums and "
+            "answers queries (docs/federation.md). After a change, rates are wrong for five "
+            "minutes."
+        ),
+    )
+
+
+class GlobalPrometheusSettings(ServerSettings):
+    """A Prometheus that watches other clusters; its own cluster has no crawlers."""
+
+    role: Literal["global"] = Field(description="As above.", examples=["global"])
+
+    @property
+    def shards(self) -> int:
+        return 1
+
+    def problems(self) -> Iterator[Problem]:
+        yield from super().problems()
+        if not self.federate_from:
+            yield Problem(
+                ("federateFrom",),
+                "names no source, and a global server has only other clusters' records; name "
+                "them, or remove prometheus.role",
+            )
+
+
+class OperatorPrometheusSettings(PrometheusSettings):
+    """A Prometheus that the cluster's Prometheus operator runs."""
+
+    mode: Literal["operator"] = Field(description="As above.", examples=["operator"])
+    url: ServerUrl = Field(
+        description="Where Grafana reaches that Prometheus.",
+        examples=["http://kube-prometheus-stack-prometheus.monitoring.svc:9090"],
+    )
+    login_secret: ObjectName | None = Field(
+        default=None,
+        description=(
+            "Secret in namespace `monitoring`, of type `kubernetes.io/basic-auth`, with which "
+            "Grafana logs in there. Without it Grafana uses no login."
+        ),
+        examples=["prometheus-login"],
+    )
+    operator_labels: dict[LabelKey, LabelValue] = Field(
+        description=(
+            "Labels of the objects for the operator, which selects by them: for "
+            "kube-prometheus-stack `release` with the name of its Helm release; `{}` if it takes "
+            "every object."
+        ),
+        examples=[{"release": "kube-prometheus-stack"}],
+    )
+    namespace: DnsLabel = Field(
+        default=MONITORING_NAMESPACE,
+        description="Namespace of that Prometheus; simulated vendors admit its scrapes.",
+    )
+
+    @property
+    def role(self) -> Literal["leaf"]:
+        return "leaf"
+
+    @property
+    def shards(self) -> int:
+        return 1
+
+    @property
+    def federate_from(self) -> tuple[FederationSource, ...]:
+        return ()
+
+    def problems(self) -> Iterator[Problem]:
+        for key in self.operator_labels:
+            if key.startswith("app.kubernetes.io/"):
+                yield Problem(
+                    ("operatorLabels", key),
+                    "is a label that this program sets itself; have the operator select another",
+                )
+
+
+OwnPrometheus = PrometheusServerSettings | GlobalPrometheusSettings
+"""A Prometheus that this program runs."""
+
+MODES = {"server": "<server>", "operator": "<operator>"}
+
+
+def kind_of_prometheus(section: object) -> str | None:
+    """Return the tag of the model that reads a section, None for a mode there is not."""
+    if not isinstance(section, Mapping):
+        role, mode = getattr(section, "role", "leaf"), getattr(section, "mode", "server")
+    else:
+        role, mode = section.get("role"), section.get("mode", "server")
+    if mode == "server" and role == "global":
+        return "<global>"
+    return MODES.get(mode) if isinstance(mode, str) else None
+
+
+Prometheus = Annotated[
+    Annotated[PrometheusServerSettings, Tag("<server>")]
+    | Annotated[GlobalPrometheusSettings, Tag("<global>")]
+    | Annotated[OperatorPrometheusSettings, Tag("<operator>")],
+    Discriminator(
+        kind_of_prometheus, custom_error_type="mode", custom_error_message="server, operator"
+    ),
+]

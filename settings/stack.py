@@ -1,0 +1,99 @@
+"""Everything one stack file says: the sections together, with their defaults filled in.
+
+One file a section, one field a key (camelCase in YAML). A field's description is its row of
+docs/configuration.md. `settings.loading` reads a stack file into `StackSettings`.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from pydantic import Field
+
+from settings.alertmanager import Alertmanager, Secret
+from settings.alerts import Alerts
+from settings.crawlers import Crawlers
+from settings.grafana import Grafana
+from settings.istio import Istio
+from settings.load_generator import LoadGenerator
+from settings.network import ClusterNetwork
+from settings.prometheus import Prometheus, PrometheusServerSettings
+from settings.section import Section
+from settings.simulated_vendors import SimulatedVendors
+from settings.telemetry import Telemetry
+from settings.values.kubernetes import DnsLabel
+from settings.vendors import Target, Vendor
+
+
+class StackSettings(Section):
+    """Everything one stack file says."""
+
+    cluster: DnsLabel = Field(
+        description="Name of the cluster: the label `cluster` of every metric.", examples=["dev"]
+    )
+    vendors: Annotated[tuple[Vendor, ...], Field(min_length=1)] = Field(
+        description="The proxy vendors of this stack, at least one; names are unique.",
+        examples=[[{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]],
+    )
+    targets: Annotated[tuple[Target, ...], Field(max_length=50)] = Field(
+        default=(),
+        description=(
+            "Groups of crawled sites, as label `proxy_target` of each request. Series of the "
+            "request counter multiply by their number plus one. A change of hosts cuts no "
+            "connection; the first group and the removal of the last cut all open tunnels."
+        ),
+        examples=[[{"name": "shops", "hosts": ["shop.example"]}]],
+    )
+    crawlers: Crawlers = Field(
+        default=Crawlers(), description="The pods whose connections are attributed."
+    )
+    istio: Istio = Field(default=Istio(), description="The service mesh.")
+    telemetry: Telemetry = Field(default=Telemetry(), description="How much each sidecar measures.")
+    prometheus: Prometheus = Field(
+        default=PrometheusServerSettings(),
+        description="The store of metrics, run by this program or by the Prometheus operator.",
+    )
+    alerts: Alerts = Field(
+        default=Alerts(),
+        description="When an alert fires. A share is one of a vendor's requests over 5 minutes.",
+    )
+    alertmanager: Alertmanager = Field(
+        default=Alertmanager(), description="Who hears of an alert, and how."
+    )
+    alertmanager_secrets: dict[DnsLabel, Secret] = Field(
+        default={},
+        description=(
+            "The credential of each receiver, by its name. Set each encrypted: `pulumi config set "
+            "--secret --path proxy-observability:alertmanagerSecrets.oncall`. In clear it is "
+            "refused; Pulumi itself does not tell one clear value from encrypted ones beside it, "
+            "`make render` does."
+        ),
+    )
+    grafana: Grafana = Field(default=Grafana(), description="The dashboards' server.")
+    load_generator: LoadGenerator = Field(
+        default=LoadGenerator(), description="Synthetic traffic to check the numbers with."
+    )
+    simulated_vendors: SimulatedVendors = Field(
+        default=SimulatedVendors(), description="Vendors that run in the cluster, for rehearsals."
+    )
+    network: ClusterNetwork = Field(
+        default=ClusterNetwork(), description="The cluster's own addresses, no vendor's."
+    )
+
+    @property
+    def runs_prometheus(self) -> bool:
+        """Whether this program runs Prometheus; else the cluster's operator does."""
+        return self.prometheus.mode == "server"
+
+    @property
+    def runs_alertmanager(self) -> bool:
+        return self.runs_prometheus or bool(self.alertmanager.receivers)
+
+    @property
+    def has_crawlers(self) -> bool:
+        """Whether this cluster has crawlers, and so a mesh; a global server's has none."""
+        return self.prometheus.role != "global"
+
+    def is_simulated(self, vendor: str) -> bool:
+        """Whether connections to the vendor stay in the cluster, and cost nothing."""
+        return self.simulated_vendors.enabled and vendor in self.simulated_vendors.vendors

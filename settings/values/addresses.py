@@ -1,0 +1,210 @@
+"""Addresses, ranges of addresses and ports.
+
+Every parser raises `ValueError` with "reason; remedy".
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import (
+    IPv4Address,
+    IPv4Network,
+    IPv6Address,
+    IPv6Network,
+    ip_address,
+    ip_network,
+)
+from typing import Annotated
+
+from pydantic import AfterValidator, StrictStr, WithJsonSchema
+from pydantic.functional_validators import PlainValidator
+
+from settings.masking import kind_of_proxy
+from settings.values.schema import text, titled
+
+IPNetwork = IPv4Network | IPv6Network
+IPAddress = IPv4Address | IPv6Address
+
+NO_PROXIES = tuple(
+    (ip_network(block), whose)
+    for block, whose in (
+        ("224.0.0.0/4", "multicast"),
+        ("ff00::/8", "multicast"),
+        ("0.0.0.0/8", "the unspecified addresses"),
+        ("::/128", "the unspecified addresses"),
+    )
+)
+
+
+def parse_network(value: object) -> IPNetwork:
+    """Read "10.1.0.0/16", "2001:db8::/32", or a bare address as a block of one."""
+    if isinstance(value, IPv4Network | IPv6Network):
+        return value
+    address_text, slash, length_text = text(value, "10.1.0.0/16").partition("/")
+    try:
+        address = ip_address(address_text)
+    except ValueError:
+        raise ValueError(
+            "is not a CIDR block; write an IPv4 or IPv6 address and a prefix length, "
+            "like 10.1.0.0/16"
+        ) from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise ValueError(f"is not a CIDR block; leave out the zone %{address.scope_id}")
+    most = address.max_prefixlen
+    if not slash:
+        return ip_network(address)
+    # 10.1.0.0/255.255.0.0 is refused too: one spelling a range, so a search finds it.
+    if not re.fullmatch(r"[0-9]{1,3}", length_text):
+        raise ValueError(
+            f"is not a CIDR block; the prefix length is a whole number from 0 to {most}"
+        )
+    if int(length_text) > most:
+        raise ValueError(f"is not a CIDR block; prefix length is at most {most}")
+    # Not of text again: a stack may hold ten thousand ranges.
+    kind = IPv4Network if address.version == 4 else IPv6Network
+    network = kind((int(address), int(length_text)), strict=False)
+    if network.network_address != address:
+        raise ValueError(
+            f"has host bits set; write {network}, or {address}/{most} for the one address"
+        )
+    return network
+
+
+def refuse_a_proxy(text: str) -> None:
+    """Refuse what a vendor sells where a range is wanted; each mistake has its own remedy."""
+    match kind_of_proxy(text):
+        case "login":
+            raise ValueError(
+                "is a proxy with its login; write the address alone, for a range file run "
+                "`cut -d: -f1`, and change the password if others can read this file"
+            )
+        case "host name":
+            raise ValueError(
+                "is a host name, but a connection carries only an address; write the ranges that "
+                "the vendor names for it, or the addresses that `getent ahosts` lists"
+            )
+        case "address and port":
+            raise ValueError(
+                "is an address with a port; write the address alone, the port is for httpPorts"
+            )
+
+
+def parse_vendor_network(value: object) -> IPNetwork:
+    """A network that can be a vendor's: somewhere a crawler can connect to."""
+    if isinstance(value, str):
+        refuse_a_proxy(value)
+    network = parse_network(value)
+    if network.prefixlen == 0:
+        raise ValueError("is the default route; list the ranges the vendor gave you")
+    if isinstance(network, IPv6Network) and network.network_address.ipv4_mapped:
+        raise ValueError("is IPv4 written as IPv6; connections carry the IPv4 form, write that")
+    for taken, whose in NO_PROXIES:
+        if overlap(network, taken):
+            raise ValueError(
+                f"overlaps {whose} {taken}, where no proxy can be; "
+                "list the ranges the vendor gave you"
+            )
+    return network
+
+
+def overlap(one: IPNetwork, other: IPNetwork) -> bool:
+    """Whether two networks share an address; never so for IPv4 and IPv6."""
+    if one.version != other.version:
+        return False
+    left_out = one.max_prefixlen - min(one.prefixlen, other.prefixlen)
+    return int(one.network_address) >> left_out == int(other.network_address) >> left_out
+
+
+@dataclass(frozen=True, order=True)
+class PortRange:
+    """TCP ports from `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+    def within(self, other: PortRange) -> bool:
+        return other.first <= self.first and self.last <= other.last
+
+    def meets(self, other: PortRange) -> bool:
+        return self.first <= other.last and other.first <= self.last
+
+
+def parse_ports(value: object) -> PortRange:
+    """Read 3128, or "10000-10999"."""
+    if isinstance(value, PortRange):
+        return value
+    if type(value) is int:
+        first = last = value
+    elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}-[0-9]{1,5}", value):
+        first, last = (int(number) for number in value.split("-"))
+        if first >= last:
+            raise ValueError("does not ascend; write the lower port first, like 10000-10999")
+    else:
+        raise ValueError("is not a port; write a number like 3128, or a range like 10000-10999")
+    if not (first >= 1 and last <= 65535):
+        raise ValueError("is no TCP port; ports are 1 to 65535")
+    return PortRange(first, last)
+
+
+def split_endpoint(text: str) -> tuple[IPAddress, int | None]:
+    """Read an address with or without a port.
+
+    "10.2.9.1", "10.2.9.1:3128", "2001:db8::1" and "[2001:db8::1]:3128".
+    """
+    match = re.fullmatch(r"\[([^\]]*)\](?::(.*))?|([^:]*)(?::([^:]*))?|(.*)", text, re.DOTALL)
+    assert match  # the last alternative takes everything
+    host = next(group for group in (match[1], match[3], match[5]) if group is not None)
+    port = match[2] if match[1] is not None else match[4]
+    bracketed = match[1] is not None
+    try:
+        address = ip_address(host)
+        if isinstance(address, IPv6Address) and address.scope_id:
+            raise ValueError
+        if bracketed and not isinstance(address, IPv6Address):
+            raise ValueError
+    except ValueError:
+        raise ValueError(why_not_an_endpoint(text)) from None
+    if port is None:
+        return address, None
+    if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
+        raise ValueError("has a port that is not a number from 1 to 65535; write it like :3128")
+    return address, int(port)
+
+
+def why_not_an_endpoint(text: str) -> str:
+    match kind_of_proxy(text):
+        case "login":
+            return (
+                "is a proxy with its login; write address and port alone, like 10.1.0.10:3128, "
+                "and put the login into a Secret (loadGenerator.endpoints.*.credentialsSecret)"
+            )
+        case "host name":
+            return (
+                "is a host name, but a connection carries only an address; write one of those that "
+                "`getent ahosts` lists, like 10.1.0.10:3128"
+            )
+    return "is not an address; write 10.1.0.10, 10.1.0.10:3128 or [2001:db8::1]:3128"
+
+
+def check_endpoint(text: str) -> str:
+    _, port = split_endpoint(text)
+    if port is None:
+        raise ValueError("has no port; write it like 10.1.0.10:3128 or [2001:db8::1]:3128")
+    return text
+
+
+Network = Annotated[IPNetwork, PlainValidator(parse_network), titled("CIDR block")]
+VendorNetwork = Annotated[IPNetwork, PlainValidator(parse_vendor_network), titled("CIDR block")]
+Ports = Annotated[
+    PortRange,
+    PlainValidator(parse_ports),
+    WithJsonSchema({"type": ["integer", "string"], "title": "port or range"}),
+]
+Endpoint = Annotated[StrictStr, AfterValidator(check_endpoint), titled("address:port")]

@@ -1,0 +1,285 @@
+"""`vendors` and `targets`: whose addresses these are, and which sites are crawled."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Field, StrictInt
+from pydantic.functional_validators import PlainValidator
+
+from settings.alerts import VendorAlerts
+from settings.section import Problem, Section, path_text
+from settings.values.addresses import (
+    IPNetwork,
+    PortRange,
+    Ports,
+    VendorNetwork,
+    parse_vendor_network,
+)
+from settings.values.kubernetes import DnsLabel
+from settings.values.quantities import Duration
+from settings.values.schema import titled
+from settings.values.texts import HeaderName, HostPattern, PathInRoot, PrintableText
+
+VendorOutcome = Literal[
+    "success",
+    "auth_challenge",
+    "auth_failed",
+    "quota_exhausted",
+    "rate_limited",
+    "blocked",
+    "vendor_error",
+    "target_error",
+]
+"""What a vendor's own answer can be called; transport failures are Envoy's to name."""
+
+# Values of the label `proxy_vendor`, or of its neighbours, that already mean something.
+RESERVED_NAMES = ("unknown", "other", "none")
+
+
+def not_reserved(name: str) -> str:
+    if name in RESERVED_NAMES:
+        raise ValueError("has a meaning of its own in the metrics; choose another name")
+    return name
+
+
+VendorName = Annotated[DnsLabel, AfterValidator(not_reserved), titled("DNS label")]
+TargetName = VendorName
+
+# Customary ports of HTTP proxies.
+USUAL_HTTP_PORTS = tuple(PortRange(port, port) for port in (80, 3128, 8000, 8080, 8888))
+
+
+class RangeInPool(Section):
+    """The long form of a range: {range: 10.1.8.0/24, pool: residential}."""
+
+    range: VendorNetwork = Field(
+        description="The CIDR block, or one address.", examples=["10.1.8.0/24"]
+    )
+    pool: DnsLabel = Field(
+        description="Label `proxy_pool` of every request to this range.", examples=["residential"]
+    )
+
+
+@dataclass(frozen=True)
+class AddressRange:
+    """One range of a vendor; `pool` is empty when the stack names none."""
+
+    network: IPNetwork
+    pool: str = ""
+    where: str = field(default="", compare=False)
+    """The line of a file it was read from, "ranges/vendor-a.txt:7"; empty for the stack's own."""
+
+    @classmethod
+    def parse(cls, value: object) -> AddressRange:
+        """Read "10.1.0.0/16", a bare address, or {range, pool}."""
+        if isinstance(value, AddressRange):
+            return value
+        if isinstance(value, Mapping):
+            long_form = RangeInPool.model_validate(value, by_alias=True, by_name=False)
+            return cls(long_form.range, long_form.pool)
+        return cls(parse_vendor_network(value))
+
+
+Range = Annotated[
+    AddressRange,
+    PlainValidator(AddressRange.parse, json_schema_input_type=VendorNetwork | RangeInPool),
+]
+
+
+class OutcomeRule(Section):
+    """One line of a vendor's dialect: an answer that means something else than its status."""
+
+    status: Annotated[StrictInt, Field(ge=200, le=599)] = Field(
+        description="HTTP status of the vendor's answer, 200 to 599.", examples=[407]
+    )
+    header: HeaderName | None = Field(
+        default=None, description="Header that the answer must have too, in any case."
+    )
+    contains: PrintableText | None = Field(
+        default=None, description="Text that the header's value must contain, in this case."
+    )
+    outcome: VendorOutcome = Field(
+        description="What such an answer counts as (label `proxy_outcome`).",
+        examples=["quota_exhausted"],
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        if self.contains is not None and self.header is None:
+            yield Problem(
+                ("contains",),
+                f"{self.contains!r} is looked for in no header; add header, or remove contains",
+            )
+
+    def matches_all_of(self, other: OutcomeRule) -> bool:
+        """Whether this rule matches every answer that the other one matches."""
+        if self.status != other.status:
+            return False
+        if self.header is None:
+            return True
+        if other.header is None or self.header.lower() != other.header.lower():
+            return False
+        return self.contains is None or self.contains in (other.contains or "")
+
+
+class Vendor(Section):
+    """A proxy vendor: its addresses, what is read of its traffic, how it words its refusals."""
+
+    name: VendorName = Field(
+        description=(
+            "The vendor in every metric, board and alert (label `proxy_vendor`); not `unknown`, "
+            "`other` or `none`. A new name begins new series."
+        ),
+        examples=["vendor-a"],
+    )
+    cidrs: tuple[Range, ...] = Field(
+        default=(),
+        description=(
+            "Addresses of the vendor's proxies. Required, or `cidrsFile`. The longest prefix wins, "
+            "so a range may lie inside another vendor's. A changed range cuts open tunnels of the "
+            "same filter chain after 45 s; a new vendor cuts none unless it brings a new HTTP port "
+            "(docs/architecture.md)."
+        ),
+        examples=[["10.1.0.0/16"]],
+    )
+    # `settings.loading` has added the file's ranges to `cidrs` already: models read no file.
+    cidrs_file: PathInRoot | None = Field(
+        default=None,
+        description="File with more ranges for `cidrs`, one a line (see above).",
+        examples=["ranges/vendor-a.txt"],
+    )
+    ports: Annotated[tuple[Ports, ...], Field(max_length=20)] = Field(
+        default=(),
+        description=(
+            "The vendor's ports at these addresses, where several vendors share addresses and "
+            "differ by port. Without it, all ports. Connections to a port that no vendor has there "
+            "count as `unknown`."
+        ),
+        examples=[["10000-10999"]],
+    )
+    http_ports: Annotated[tuple[Ports, ...], Field(min_length=1, max_length=50)] = Field(
+        default=USUAL_HTTP_PORTS,
+        description=(
+            "Ports on which Envoy inspects this vendor's connections for HTTP. On any other port "
+            "the vendor is named, but connections are `opaque`: bytes and connections only, no "
+            "outcome, no latency. With `ports`, the default is those of the list that are in "
+            "`ports`, or all `ports` if none is. Envoy inspects a port for all vendors if one "
+            "names it. A change of the union of all vendors' ports drains every outbound "
+            "connection of the crawlers (45 s)."
+        ),
+    )
+    inspect: Literal["http", "connections"] = Field(
+        default="http",
+        description=(
+            "`http` reads requests and answers on `httpPorts`. `connections` parses nothing and "
+            "counts connections and bytes only; use it if Envoy refuses what crawlers send "
+            "(docs/limits.md)."
+        ),
+    )
+    idle_timeout: Duration = Field(
+        default=30,
+        description=(
+            "How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves "
+            "idle sockets at the vendor; shorter may give a slow crawler another exit IP."
+        ),
+    )
+    outcomes: tuple[OutcomeRule, ...] = Field(
+        default=(),
+        description=(
+            "Rules for answers with a meaning of their own, tried in this order before the table "
+            "under Outcomes. A change cuts no connection."
+        ),
+        examples=[[{"status": 407, "outcome": "quota_exhausted"}]],
+    )
+    alerts: VendorAlerts = Field(
+        default=VendorAlerts(),
+        description=(
+            "Limits for this vendor, where they differ from the stack's: any key of `alerts` from "
+            "`objective` to `setupMilliseconds`."
+        ),
+    )
+
+    def problems(self) -> Iterator[Problem]:
+        if not self.cidrs and self.cidrs_file is None:
+            yield Problem(("cidrs",), "is missing; write it, like cidrs: [10.1.0.0/16]")
+        yield from overlapping("ports", self.ports)
+        yield from overlapping("httpPorts", self.http_ports)
+        if self.ports and self.says("http_ports"):
+            for index, ports in enumerate(self.http_ports):
+                if not any(ports.within(own) for own in self.ports):
+                    yield Problem(
+                        ("httpPorts", index),
+                        f"{ports} is not among the vendor's ports "
+                        f"({', '.join(map(str, self.ports))}); remove it, or add it to ports",
+                    )
+        yield from unreachable(self.outcomes)
+
+
+def overlapping(key: str, listed: tuple[PortRange, ...]) -> Iterator[Problem]:
+    for index, ports in enumerate(listed):
+        for earlier in range(index):
+            if not ports.meets(listed[earlier]):
+                continue
+            text = f"{ports} is also {key}[{earlier}]; remove one"
+            if ports != listed[earlier]:
+                text = (
+                    f"{ports} overlaps {key}[{earlier}] ({listed[earlier]}); "
+                    "write both as one range"
+                )
+            yield Problem((key, index), text)
+            break
+
+
+def unreachable(rules: tuple[OutcomeRule, ...]) -> Iterator[Problem]:
+    """The first match wins, so a rule behind a wider one never applies."""
+    for index, rule in enumerate(rules):
+        for earlier in range(index):
+            if rules[earlier].matches_all_of(rule):
+                yield Problem(
+                    ("outcomes", index),
+                    f"never applies, {path_text(('outcomes', earlier))} matches every such answer; "
+                    "remove one, or put the narrower one first",
+                )
+                break
+
+
+class Target(Section):
+    """A group of crawled sites, to see which of them a vendor fails on."""
+
+    name: TargetName = Field(
+        description="The group (label `proxy_target`); sites in no group are `other`.",
+        examples=["shops"],
+    )
+    hosts: Annotated[tuple[HostPattern, ...], Field(min_length=1, max_length=1000)] = Field(
+        description=(
+            "The sites: a host, or `*.shop.example` for every host below it. The longest match "
+            "decides. Envoy sees the host of plain requests and of CONNECT."
+        ),
+        examples=[["shop.example", "*.shop.example"]],
+    )
+
+
+def http_ports_of(vendor: Vendor) -> tuple[PortRange, ...]:
+    """Return the ports on which this vendor's connections are inspected for HTTP."""
+    if vendor.inspect != "http":
+        return ()
+    if vendor.says("http_ports") or not vendor.ports:
+        return vendor.http_ports
+    usual = tuple(p for p in vendor.http_ports if any(p.within(own) for own in vendor.ports))
+    return usual or vendor.ports
+
+
+def inspected_ports(vendors: Iterable[Vendor]) -> list[PortRange]:
+    """Return the ports that Envoy inspects for HTTP, sorted, none twice.
+
+    One listener serves all vendors: a port that one of them names is inspected for each.
+    """
+    merged: list[PortRange] = []
+    for ports in sorted(ports for vendor in vendors for ports in http_ports_of(vendor)):
+        if merged and ports.first <= merged[-1].last + 1:
+            merged[-1] = PortRange(merged[-1].first, max(merged[-1].last, ports.last))
+        else:
+            merged.append(ports)
+    return merged
