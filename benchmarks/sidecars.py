@@ -106,7 +106,7 @@ def start_vendor(family: Children, folder: Path, addresses: Sequence[str] = (PRO
     own = folder / "vendor"
     own.mkdir()
     where = [replace(endpoint, address=address, dead_address=None) for address in addresses]
-    start_vendors(family, where, VENDOR, settings.telemetry.patience, own)
+    start_vendors(family, where, VENDOR, settings.telemetry.timeout_after, own)
     wait_until_ready(family, "vendors", f"http://127.0.0.1:{VENDOR.vendor_control}/healthz")
 
 

@@ -233,7 +233,7 @@ def crawler_plan(
     Args:
         where: the vendors' proxies.
         ports: where they and the crawler's own metrics are.
-        patience_seconds: the stack's `telemetry.patience`.
+        patience_seconds: the stack's `telemetry.timeoutAfter`.
         count: requests, tunnels and opaque connections to the vendors; None for no end.
         requests_per_second: pace; None for as fast as `concurrency` allows.
         seed: same seed, same sequence.

@@ -53,7 +53,7 @@ def lab_prometheus_files(
         targets=_targets(ports, watched=watched),
         rule_files=("rules/*.yml",),
         native_histograms=settings.telemetry.native_histograms,
-        histograms_from_one_in=settings.telemetry.histograms_from_one_in,
+        histograms_from_one_in=settings.telemetry.histogram_sampling,
     )
     sidecars = next(job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
     # Before all shipped relabelling: the stand-in for istio.stats has a prefix of its own, and
@@ -99,8 +99,8 @@ def lab_alertmanager_files(ports: Ports, folder: Path, factor: int) -> dict[str,
     told = {name: WebhookReceiver(name=name, kind="webhook") for name in receiver.RECEIVERS}
     settings = Alertmanager(
         receivers=tuple(told.values()),
-        page=(told["page"].name,),
-        ticket=(told["ticket"].name,),
+        critical=(told["page"].name,),
+        warning=(told["ticket"].name,),
         heartbeat=(told["heartbeat"].name,),
     )
     config = json.dumps(shortened_alertmanager(alertmanager_config(settings), factor), indent=1)

@@ -122,7 +122,7 @@ class Lab:
         crawler_plan = plan.crawler_plan(
             self.endpoints,
             self.ports,
-            patience_seconds=self.settings.telemetry.patience,
+            patience_seconds=self.settings.telemetry.timeout_after,
             count=count,
             requests_per_second=requests_per_second,
             seed=seed,
@@ -251,7 +251,7 @@ def running(
             family=family,
             is_watched=watched,
         )
-        start_vendors(family, where, ports, settings.telemetry.patience, folder)
+        start_vendors(family, where, ports, settings.telemetry.timeout_after, folder)
         addresses = plan.listening_addresses(where)
         start_envoy(family, rendered_envoy(meshed, addresses, ports, folder), folder)
         files = lab_prometheus_files(
@@ -321,7 +321,7 @@ def rendered_envoy(
     filters = envoy_filters(
         settings.vendors,
         targets=settings.targets,
-        patience_seconds=settings.telemetry.patience,
+        patience_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
     )
     return lab_envoy(

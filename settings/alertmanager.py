@@ -59,7 +59,7 @@ class ReceiverSettings(Section):
     """Whatever gets alerts; its credential is `alertmanagerSecrets.<name>`."""
 
     name: DnsLabel = Field(
-        description="Name for `page`, `ticket`, `heartbeat` and the credential.",
+        description="Name for `critical`, `warning`, `heartbeat` and the credential.",
         examples=["oncall"],
     )
 
@@ -174,14 +174,14 @@ class Alertmanager(Section):
         description="Who can get alerts. Without any, alerts are only shown by Alertmanager.",
         examples=[[{"name": "oncall", "kind": "pagerduty"}]],
     )
-    page: tuple[DnsLabel, ...] = Field(
+    critical: tuple[DnsLabel, ...] = Field(
         default=(),
-        description="Receivers of alerts with severity `page`.",
+        description="Receivers of alerts with severity `critical`.",
         examples=[["oncall"]],
     )
-    ticket: tuple[DnsLabel, ...] = Field(
+    warning: tuple[DnsLabel, ...] = Field(
         default=(),
-        description="Receivers of alerts with severity `ticket`.",
+        description="Receivers of alerts with severity `warning`.",
         examples=[["oncall"]],
     )
     heartbeat: tuple[DnsLabel, ...] = Field(
@@ -203,7 +203,11 @@ class Alertmanager(Section):
             ((("receivers", index, "name"), name) for index, name in enumerate(names)),
             "give it another name",
         )
-        routes = {"page": self.page, "ticket": self.ticket, "heartbeat": self.heartbeat}
+        routes = {
+            "critical": self.critical,
+            "warning": self.warning,
+            "heartbeat": self.heartbeat,
+        }
         for key, routed in routes.items():
             for index, name in enumerate(routed):
                 if name not in names:
@@ -217,6 +221,6 @@ class Alertmanager(Section):
             if not any(name in routed for routed in routes.values()):
                 yield Problem(
                     ("receivers", index, "name"),
-                    f"{name!r} has no route; add it under alertmanager.page, ticket or heartbeat, "
-                    "or remove it",
+                    f"{name!r} has no route; add it under alertmanager.critical, warning or "
+                    "heartbeat, or remove it",
                 )

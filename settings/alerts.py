@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, StrictInt
 from settings.section import Section
 from settings.values.quantities import Share
 from settings.values.schema import titled
-from settings.values.texts import PathInRoot
+from settings.values.texts import BaseUrl, PathInRoot
 
 # Times the even rate: 2 % of a week's error budget in an hour (rules/vendor_alerts.yml).
 FAST_BURN = 3.36
@@ -109,11 +109,18 @@ class Alerts(Section):
             "outside the cluster count too."
         ),
     )
+    runbook_url: BaseUrl = Field(
+        default="https://github.com/proxy-observability/proxy-observability/blob/main/docs/runbooks/",
+        description=(
+            "Where the runbooks are: an alert's annotation `runbook_url` is this, its name and "
+            "`.md`."
+        ),
+    )
     rule_files: tuple[PathInRoot, ...] = Field(
         default=(),
         description=(
             "Your own rule files, which Prometheus reads as well. A rule name of this program's is "
-            "refused, and so is an alert whose `severity` is not `page`, `ticket` or `none`."
+            "refused, and so is an alert whose `severity` is not `critical`, `warning` or `info`."
         ),
         examples=[["my-rules/shops.yml"]],
     )

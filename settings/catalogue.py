@@ -13,8 +13,11 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from settings.values.addresses import IPNetwork, PortRange
 from settings.vendors import Vendor
 
+OUTSIDE = "outside"
+"""What a connection to no vendor's address and port counts as; no vendor may have the name."""
+
 UNKNOWN = "unknown"
-"""What an address outside every range belongs to; no vendor may have the name."""
+"""What the Lua script finds at such an address; its chains never take it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -293,10 +293,10 @@ LEAST_SAMPLED_SIDECARS = 10
 def some_histograms_are_kept(settings: StackSettings) -> Iterator[Problem]:
     pods = settings.crawlers.expected_pods
     most = max(1, pods // LEAST_SAMPLED_SIDECARS)
-    sampling = settings.telemetry.histograms_from_one_in
+    sampling = settings.telemetry.histogram_sampling
     if sampling > most:
         yield Problem(
-            ("telemetry", "histogramsFromOneIn"),
+            ("telemetry", "histogramSampling"),
             f"{sampling} keeps the set-up times of fewer than {LEAST_SAMPLED_SIDECARS} of "
             f"crawlers.expectedPods ({pods}), too few to stand for all; "
             f"write {most}" + (" or less" if most > 1 else ""),

@@ -74,7 +74,7 @@ DEFAULT_OUTCOMES = (
     ("no connection to the vendor: refused or unreachable", "connect_failed"),
     (
         "no connection within the connect time-out, or the crawler left without an answer "
-        "after `telemetry.patience` or more",
+        "after `telemetry.timeoutAfter` or more",
         "timeout",
     ),
     ("connection lost, or garbage, before or inside the answer", "reset"),

@@ -40,7 +40,7 @@ class Telemetry(Section):
             "(docs/series.md)."
         ),
     )
-    histograms_from_one_in: Annotated[StrictInt, Field(ge=1)] = Field(
+    histogram_sampling: Annotated[StrictInt, Field(ge=1)] = Field(
         default=1,
         description=(
             "With 10, Prometheus stores the set-up times of one sidecar in ten; requests, outcomes "
@@ -48,7 +48,7 @@ class Telemetry(Section):
             "(docs/series.md)."
         ),
     )
-    patience: Duration = Field(
+    timeout_after: Duration = Field(
         default=10,
         description=(
             "A crawler that leaves without an answer after this time counts as the vendor's "
@@ -56,7 +56,7 @@ class Telemetry(Section):
             "after 45 s."
         ),
     )
-    last_scrape: StrictBool = Field(
+    delay_pod_termination: StrictBool = Field(
         default=True,
         description=(
             "Whether a terminating pod's sidecar stays for one more scrape "

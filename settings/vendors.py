@@ -36,7 +36,7 @@ VendorOutcome = Literal[
 """What a vendor's own answer can be called; transport failures are Envoy's to name."""
 
 # Values of the label `proxy_vendor`, or of its neighbours, that already mean something.
-RESERVED_NAMES = ("unknown", "other", "none")
+RESERVED_NAMES = ("outside", "unknown", "other", "none")
 
 
 def not_reserved(name: str) -> str:
@@ -129,8 +129,8 @@ class Vendor(Section):
 
     name: VendorName = Field(
         description=(
-            "The vendor in every metric, board and alert (label `proxy_vendor`); not `unknown`, "
-            "`other` or `none`. A new name begins new series."
+            "The vendor in every metric, board and alert (label `proxy_vendor`); not `outside`, "
+            "`unknown`, `other` or `none`. A new name begins new series."
         ),
         examples=["vendor-a"],
     )
@@ -155,7 +155,7 @@ class Vendor(Section):
         description=(
             "The vendor's ports at these addresses, where several vendors share addresses and "
             "differ by port. Without it, all ports. Connections to a port that no vendor has there "
-            "count as `unknown`."
+            "count as `outside`."
         ),
         examples=[["10000-10999"]],
     )

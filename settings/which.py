@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from components.attribution.groups import groups
-from settings.catalogue import UNKNOWN, Catalogue, Route
+from settings.catalogue import OUTSIDE, Catalogue, Route
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
 from settings.messages import printed
 from settings.stack import StackSettings
@@ -40,7 +40,7 @@ def answer(address: str, settings: StackSettings) -> Answer:
     inner = catalogue.find(ip, port)
     chain = chain_at(covering[0].network, port, settings) if covering else None
     if inner is None:
-        return {"vendor": UNKNOWN, "range": None, "pool": None, "chain": chain}
+        return {"vendor": OUTSIDE, "range": None, "pool": None, "chain": chain}
     found: Answer = {**described(inner), "chain": chain}
     # The rest covers the address as well and does not decide.
     if outer := [described(route) for route in covering if route != inner]:

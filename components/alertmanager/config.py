@@ -72,8 +72,8 @@ def alertmanager_config(alertmanager: Alertmanager) -> Json:
     Pages of a stack that names nobody for them go where its tickets go, rather than nowhere.
     """
     told = {
-        "page": alertmanager.page or alertmanager.ticket,
-        "ticket": alertmanager.ticket,
+        "page": alertmanager.critical or alertmanager.warning,
+        "ticket": alertmanager.warning,
         "heartbeat": alertmanager.heartbeat,
     }
     by_name = {receiver.name: receiver for receiver in alertmanager.receivers}

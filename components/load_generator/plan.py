@@ -39,7 +39,7 @@ GRACE_MARGIN_SECONDS = 10  # for Python and the kubelet; after it the pod is kil
 
 def drain_seconds(settings: StackSettings) -> int:
     """How long what is in flight may take to end, once the pod is told to."""
-    return min(MOST_DRAIN_SECONDS, settings.telemetry.patience + PATIENCE_MARGIN_SECONDS)
+    return min(MOST_DRAIN_SECONDS, settings.telemetry.timeout_after + PATIENCE_MARGIN_SECONDS)
 
 
 def linger_seconds(settings: StackSettings) -> int:
@@ -92,10 +92,10 @@ def crawler_plan(settings: StackSettings) -> Json:
     profile = profile_of(generator)
     plan = {
         **profile,
-        **_rate(generator, profile, settings.telemetry.patience),
+        **_rate(generator, profile, settings.telemetry.timeout_after),
         "count": None,  # until it is told to stop
         "duration_seconds": None,
-        "patience_seconds": settings.telemetry.patience,
+        "patience_seconds": settings.telemetry.timeout_after,
         "drain_seconds": drain_seconds(settings),
         "linger_seconds": linger_seconds(settings),
         "metrics_host": "*",  # probes come to the pod's first address, of either family

@@ -60,7 +60,7 @@ def base_values(istio: Istio) -> Json:
 
 def last_scrape_seconds(settings: StackSettings) -> int | None:
     """Return how long a sidecar answers scrapes once its crawler is done; None to end at once."""
-    if not settings.telemetry.last_scrape:
+    if not settings.telemetry.delay_pod_termination:
         return None
     return settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS
 

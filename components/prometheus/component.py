@@ -214,7 +214,7 @@ class PrometheusServer(pulumi.ComponentResource):
             ),
             node_metrics=prometheus.node_metrics,
             native_histograms=args.telemetry.native_histograms,
-            histograms_from_one_in=args.telemetry.histograms_from_one_in,
+            histograms_from_one_in=args.telemetry.histogram_sampling,
         )
         shards = range(prometheus.shards) if prometheus.shards > 1 else range(0)
         sources = [

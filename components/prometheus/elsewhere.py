@@ -64,7 +64,7 @@ def elsewhere_of(
         alertmanager_auth=alertmanager_auth,
         node_metrics=settings.prometheus.node_metrics,
         native_histograms=settings.telemetry.native_histograms,
-        histograms_from_one_in=settings.telemetry.histograms_from_one_in,
+        histograms_from_one_in=settings.telemetry.histogram_sampling,
     )
     left_out = {*NOT_OURS, *(() if settings.runs_alertmanager else ("alertmanager",))}
     jobs = [job for job in config["scrape_configs"] if job["job_name"] not in left_out]

@@ -71,6 +71,6 @@ def estimate(settings: StackSettings) -> Estimate:
     return Estimate(
         sidecar=sidecar,
         sidecars=settings.crawlers.expected_pods,
-        histograms_from_one_in=telemetry.histograms_from_one_in,
+        histograms_from_one_in=telemetry.histogram_sampling,
         scrape_interval_seconds=settings.prometheus.scrape_interval,
     )

@@ -34,7 +34,7 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
         _record("cluster:sidecar_series:threshold", settings.telemetry.series_budget),
         _record("cluster:outside_bytes_per_bytes:threshold", settings.alerts.outside_share),
         # No limit: what a rate of set-up times is to be multiplied with.
-        _record(SIDECARS_PER_HISTOGRAM, settings.telemetry.histograms_from_one_in),
+        _record(SIDECARS_PER_HISTOGRAM, settings.telemetry.histogram_sampling),
     ]
     of_vendors = [rule for vendor in settings.vendors for rule in _of_vendor(settings, vendor)]
     return {"groups": [{"name": "thresholds", "rules": [*of_the_stack, *of_vendors]}]}

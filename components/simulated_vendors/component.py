@@ -71,7 +71,7 @@ INSTANCE = "app.kubernetes.io/instance"
 PROGRAM_FOLDER = "/program"
 PLAN = "plan.json"
 STARTUP_SECONDS = 60
-NO_VENDOR = "none"  # settings.model.RESERVED_NAMES
+NO_VENDOR = "none"  # settings.vendors.RESERVED_NAMES
 
 # To the mesh these are no Services: a listener of theirs would take the vendor's port away from
 # the attribution, in every namespace that sees them.

@@ -45,8 +45,8 @@ def vendor_plan(settings: StackSettings, vendor: str) -> Json:
         "vendors": {vendor: behaviour},
         "control_host": "*",  # probes come to the pod's first address, of either family
         "control_port": SIMULATED_VENDOR_PORT,
-        "slow_seconds": settings.telemetry.patience + SLOWER_THAN_PATIENCE_SECONDS,
-        "patience_seconds": settings.telemetry.patience,
+        "slow_seconds": settings.telemetry.timeout_after + SLOWER_THAN_PATIENCE_SECONDS,
+        "patience_seconds": settings.telemetry.timeout_after,
         "seed": 1,
     }
 

@@ -64,6 +64,14 @@ def check_server_url(text: str) -> str:
     return text.rstrip("/")
 
 
+def check_base_url(text: str) -> str:
+    if not re.fullmatch(r"https?://[0-9A-Za-z.:-]+/([^\s?#@]*/)?", text):
+        raise ValueError(
+            "is not the URL of a folder; write it with / at the end, like https://example.com/docs/"
+        )
+    return text
+
+
 def check_version(text: str) -> str:
     if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?", text):
         raise ValueError("is not a release; write all three numbers, like 1.31.4")
@@ -134,6 +142,7 @@ HeaderName = Annotated[NotBlank, AfterValidator(check_header_name), titled("head
 PrintableText = Annotated[NotBlank, AfterValidator(check_printable), titled("text")]
 ChartSource = Annotated[NotBlank, AfterValidator(check_chart_source), titled("URL or path")]
 ServerUrl = Annotated[StrictStr, AfterValidator(check_server_url), titled("URL")]
+BaseUrl = Annotated[StrictStr, AfterValidator(check_base_url), titled("URL")]
 Version = Annotated[StrictStr, AfterValidator(check_version), titled("version")]
 HostPattern = Annotated[StrictStr, AfterValidator(check_host_pattern), titled("host")]
 HostName = Annotated[StrictStr, AfterValidator(check_host_name), titled("host")]

@@ -109,7 +109,7 @@ def read_plan(raw: object, environment: Mapping[str, str], folder: Path | None =
         max_gb_per_day=top.take("max_gb_per_day", or_null(number(1e-6, 1e6)), None),
         budget_file=_read_budget_file(top, folder or Path()),
         connection_reuse=top.take("connection_reuse", whole(1, 1_000_000), 20),
-        # 10 s: telemetry.patience's default.
+        # 10 s: telemetry.timeoutAfter's default.
         patience_seconds=top.take("patience_seconds", number(0.2, 3600), 10.0),
         vendors=_read_vendors(top, environment, found),
         outside=_read_outside(top, found),

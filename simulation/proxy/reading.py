@@ -181,7 +181,7 @@ def read_plan(raw: object, environment: Mapping[str, str] = os.environ) -> Plan:
         control_port=top.take("control_port", whole(1, 65535), 0, required=True),
         control_host=top.take("control_host", address_or_all, "127.0.0.1"),
         slow_seconds=top.take("slow_seconds", number(0, 3600), 30.0),
-        # 10 s: telemetry.patience's default, which divides timeout from client_cancelled.
+        # 10 s: telemetry.timeoutAfter's default, which divides timeout from client_cancelled.
         patience_seconds=top.take("patience_seconds", number(0.1, 3600), 10.0),
         seed=top.take("seed", whole(0, 2**63), 1),
         certificate=top.take("certificate", text, None),

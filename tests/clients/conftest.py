@@ -134,7 +134,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     settings = load_settings(ports)
     where = plan.endpoints(settings.vendors, ports)
     _certificates(folder, sorted({place.address for place in where}))
-    vendors = plan.vendor_plan(where, ports, settings.telemetry.patience)
+    vendors = plan.vendor_plan(where, ports, settings.telemetry.timeout_after)
     vendors["listen"] += [
         {
             "vendor": f"{STRAIGHT}{place.vendor}",

@@ -56,7 +56,7 @@ def stack(**alertmanager: Any) -> StackSettings:
 
 
 ALL = stack(
-    receivers=KINDS, page=["oncall", "team"], ticket=["team", "mail"], heartbeat=["deadman"]
+    receivers=KINDS, critical=["oncall", "team"], warning=["team", "mail"], heartbeat=["deadman"]
 ).alertmanager
 
 
@@ -80,7 +80,7 @@ def amtool(tmp_path):
     [
         ALL,
         Alertmanager(),
-        *(stack(receivers=[kind], page=[kind["name"]]).alertmanager for kind in KINDS),
+        *(stack(receivers=[kind], critical=[kind["name"]]).alertmanager for kind in KINDS),
         stack(receivers=KINDS[3:], heartbeat=["deadman"]).alertmanager,
     ],
     ids=["all", "nobody", *(kind["kind"] for kind in KINDS), "heartbeat"],
@@ -111,10 +111,10 @@ def test_an_alert_goes_where_its_severity_says(amtool, labels, receiver):
 def test_pages_without_a_receiver_are_tickets(amtool):
     """Rather than nowhere; tickets without one wake nobody."""
     route = ("config", "routes", "test", "--config.file=FILE")
-    only_tickets = stack(receivers=KINDS[1:2], ticket=["team"]).alertmanager
+    only_tickets = stack(receivers=KINDS[1:2], warning=["team"]).alertmanager
     assert alertmanager_config(only_tickets)["receivers"][1]["slack_configs"]
     assert amtool(only_tickets, *route, "severity=page") == "page"
-    only_pages = stack(receivers=KINDS[:1], page=["oncall"]).alertmanager
+    only_pages = stack(receivers=KINDS[:1], critical=["oncall"]).alertmanager
     assert amtool(only_pages, *route, "severity=ticket") == NOBODY
 
 

@@ -25,7 +25,10 @@ from tests.rules.promql import alerts, metric_names, rules
 Json = dict[str, Any]
 
 RECEIVERS = {
-    "alertmanager": {"receivers": [{"name": "oncall", "kind": "pagerduty"}], "page": ["oncall"]},
+    "alertmanager": {
+        "receivers": [{"name": "oncall", "kind": "pagerduty"}],
+        "critical": ["oncall"],
+    },
     "alertmanagerSecrets": {"oncall": "0123456789abcdef0123456789abcdef"},
 }
 OURS = ["sidecars", "istiod", "load-generator", "grafana", "cadvisor"]

@@ -104,7 +104,7 @@ def test_a_sidecar_outlives_its_crawler_until_it_was_scraped():
 def test_sidecars_may_end_at_once():
     """Who would rather have pods end at once says so, and gets Istio's own hooks."""
     stack = {"cluster": "c", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
-    settings = parse_settings(stack | {"telemetry": {"lastScrape": False}})
+    settings = parse_settings(stack | {"telemetry": {"delayPodTermination": False}})
     values = istiod_values(Istio(), BUCKETS, last_scrape_seconds(settings))
     assert "terminationDrainDuration" not in values["meshConfig"]["defaultConfig"]
     assert "lifecycle" not in values["global"]["proxy"]

@@ -173,7 +173,7 @@ def test_a_proxys_own_keys_reach_the_plan():
 )
 def test_the_end_of_a_pod_fits_its_grace_period(patience, scrape, drain, linger):
     """Killed sooner, what was in flight is counted by the sidecar and by nobody else."""
-    settings = stack(telemetry={"patience": patience}, prometheus={"scrapeInterval": scrape})
+    settings = stack(telemetry={"timeoutAfter": patience}, prometheus={"scrapeInterval": scrape})
     raw = crawler_plan(settings)
     assert (raw["drain_seconds"], raw["linger_seconds"]) == (drain, linger)
     assert (drain_seconds(settings), linger_seconds(settings)) == (drain, linger)
@@ -184,7 +184,7 @@ def test_the_end_of_a_pod_fits_its_grace_period(patience, scrape, drain, linger)
 def test_what_the_crawler_refuses_is_refused_before():
     """A pod that never starts says why in a log that nobody reads."""
     with pytest.raises(SettingsError) as refused:
-        crawler_plan(stack(telemetry={"patience": "2h"}))
+        crawler_plan(stack(telemetry={"timeoutAfter": "2h"}))
     (finding,) = refused.value.findings
     assert finding.startswith("loadGenerator: the crawler would refuse its plan, patience_seconds:")
     assert "; " in finding

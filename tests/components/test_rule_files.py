@@ -37,7 +37,7 @@ def files_of(**telemetry: object) -> dict[str, str]:
 
 
 FILES = files_of()
-NATIVE = files_of(nativeHistograms=True, histogramsFromOneIn=10)
+NATIVE = files_of(nativeHistograms=True, histogramSampling=10)
 
 
 STEPS = {"workload_proxy_vendor_visibility_outcome_target:istio_requests:rate5m"}

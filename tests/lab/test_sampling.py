@@ -54,9 +54,9 @@ OUTCOMES = {
 
 FORMS = {
     "all": {},
-    "sampled": {"histogramsFromOneIn": 10},
+    "sampled": {"histogramSampling": 10},
     "native": {"nativeHistograms": True},
-    "native-sampled": {"histogramsFromOneIn": 10, "nativeHistograms": True},
+    "native-sampled": {"histogramSampling": 10, "nativeHistograms": True},
 }
 P95 = "proxy_vendor:istio_proxy_setup_milliseconds:p95"
 BELOW = "proxy_vendor_le:istio_proxy_setup_milliseconds_bucket:rate5m"

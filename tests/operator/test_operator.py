@@ -45,10 +45,10 @@ SETTINGS = parse_settings(
             "operatorLabels": SELECTED["matchLabels"],
         },
         # What each sidecar's histograms cost: both ways to store less of them.
-        "telemetry": {"nativeHistograms": True, "histogramsFromOneIn": 10},
+        "telemetry": {"nativeHistograms": True, "histogramSampling": 10},
         "alertmanager": {
             "receivers": [{"name": "oncall", "kind": "pagerduty"}],
-            "page": ["oncall"],
+            "critical": ["oncall"],
         },
         "alertmanagerSecrets": {"oncall": "0123456789abcdef0123456789abcdef"},
     }

@@ -15,7 +15,7 @@ from components.load_generator import plan  # noqa: F401
 from render.__main__ import main as render
 from settings.loading import ROOT
 
-RECEIVER = {"receivers": [{"name": "oncall", "kind": "pagerduty"}], "page": ["oncall"]}
+RECEIVER = {"receivers": [{"name": "oncall", "kind": "pagerduty"}], "critical": ["oncall"]}
 ENCRYPTED = {"secure": "v1:abcdefgh:0123456789"}
 ELSEWHERE = {"mode": "operator", "url": "http://prometheus.example", "operatorLabels": {}}
 
@@ -48,11 +48,11 @@ WRONG = {
     ),
     "nobody has the name of a receiver": (
         {
-            "alertmanager": {**RECEIVER, "ticket": ["team"]},
+            "alertmanager": {**RECEIVER, "warning": ["team"]},
             "alertmanagerSecrets": {"oncall": ENCRYPTED},
         },
         "",
-        "alertmanager.ticket[0]: 'team' is none of alertmanager.receivers",
+        "alertmanager.warning[0]: 'team' is none of alertmanager.receivers",
     ),
     "a volume is smaller than what is kept": (
         {"prometheus": {"retentionSize": "60Gi"}},

@@ -20,7 +20,10 @@ from tests.program.pod_security import violations
 URL = "http://kube-prometheus-stack-prometheus.monitoring.svc:9090"
 OPERATOR = {"mode": "operator", "url": URL, "operatorLabels": {"release": "kube-prometheus-stack"}}
 RECEIVERS = {
-    "alertmanager": {"receivers": [{"name": "oncall", "kind": "pagerduty"}], "page": ["oncall"]},
+    "alertmanager": {
+        "receivers": [{"name": "oncall", "kind": "pagerduty"}],
+        "critical": ["oncall"],
+    },
     "alertmanagerSecrets": {"oncall": {"secure": "v1:abcdefgh:0123456789"}},
 }
 KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule")

@@ -487,7 +487,7 @@ def with_receivers(keys):
     keys["alertmanager"] = {
         "replicas": 3,
         "receivers": [{"name": "oncall", "kind": "pagerduty"}],
-        "page": ["oncall"],
+        "critical": ["oncall"],
     }
     keys["alertmanagerSecrets"] = {"oncall": {"secure": "v1:abcdefgh:0123456789"}}
 
@@ -673,7 +673,7 @@ def test_how_histograms_are_stored_reaches_prometheus(edited):
     def thrifty(keys):
         keys.update(
             crawlers={"expectedPods": 1000},
-            telemetry={"nativeHistograms": True, "histogramsFromOneIn": 10, "buckets": [70, 9000]},
+            telemetry={"nativeHistograms": True, "histogramSampling": 10, "buckets": [70, 9000]},
         )
 
     run = run_with("prod", edited("prod", thrifty))

@@ -270,7 +270,7 @@ def with_receiver(kind: str, credential: object, **fields: str) -> dict[str, str
     receiver = {"name": "oncall", "kind": kind, **fields}
     values = {
         **SMALLEST,
-        "alertmanager": {"receivers": [receiver], "page": ["oncall"]},
+        "alertmanager": {"receivers": [receiver], "critical": ["oncall"]},
         "alertmanagerSecrets": {"oncall": credential},
     }
     return {

@@ -58,11 +58,11 @@ def test_an_address_of_one_vendor(capsys, lab, address, vendor, covered_by, chai
 
 @pytest.mark.parametrize("address", ["127.9.9.9:3128", "8.8.8.8", "[2001:db8::1]:3128", "::2"])
 def test_an_address_outside_every_range(capsys, lab, address):
-    """Unknown is an answer, not an error: that traffic keeps Istio's own way."""
+    """Outside is an answer, not an error: that traffic keeps Istio's own way."""
     status, found, _ = ask(capsys, address, "--stack", "lab")
     assert status == 0
     assert found == {
-        "vendor": "unknown",
+        "vendor": "outside",
         "range": None,
         "pool": None,
         "chain": None,
@@ -95,7 +95,7 @@ def test_a_vendor_that_is_not_inspected_has_the_opaque_chain(capsys, monkeypatch
 
 
 def test_the_port_decides_where_vendors_share_an_address(capsys, lab):
-    """One gateway, two vendors; a port of neither is unknown, in the same chain."""
+    """One gateway, two vendors; a port of neither is outside, in the same chain."""
     found = {}
     for port in (3128, 3140, 3149, 3150):
         _, answer, _ = ask(capsys, f"127.6.0.10:{port}", "--stack", "lab")
@@ -105,7 +105,7 @@ def test_the_port_decides_where_vendors_share_an_address(capsys, lab):
         3128: ("vendor-f", "127.6.0.0/24", f"{chain}_http"),
         3140: ("vendor-g", "127.6.0.0/24", f"{chain}_http"),
         3149: ("vendor-g", "127.6.0.0/24", f"{chain}_http"),
-        3150: ("unknown", None, f"{chain}_opaque"),
+        3150: ("outside", None, f"{chain}_opaque"),
     }
 
 
