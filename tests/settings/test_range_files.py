@@ -108,6 +108,52 @@ def test_vendors_of_one_file_may_differ_by_port(root):
     assert shared.vendors[0].cidrs == shared.vendors[1].cidrs
 
 
+LINES = {
+    "10.1.0.0/33": "'10.1.0.0/33' is not a CIDR block; prefix length is at most 32",
+    "10.4.0.0/16, 10.5.0.0/16": "'10.4.0.0/16,' is not a CIDR block; the prefix length is a whole "
+    "number from 0 to 32",
+    "10.3.0.0/16 Residential": "the pool behind '10.3.0.0/16' is not a DNS label; use 1 to 63 of "
+    "a-z, 0-9 and '-', first and last no '-'",
+    "10.6.0.0/16 residential and mobile": "'10.6.0.0/16' has more than a pool behind it; write one "
+    "range a line, like 10.1.8.0/24 residential",
+}
+
+
+@pytest.mark.parametrize(("line", "said"), LINES.items())
+def test_a_wrong_line_is_told_by_its_number(root, line, said):
+    """Once, though two vendors name the file; a good line beside it hides nothing."""
+    (root / FILE).write_text(f"10.9.0.0/16\n{line}\n")
+    assert findings_of(root, {"cidrsFile": FILE}, {"cidrsFile": FILE}) == (f"{FILE}:2: {said}",)
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (
+            None,
+            "cannot be read (No such file or directory); write the path from the project's root",
+        ),
+        (b"# nothing\n", "holds no range; write one a line, like 10.1.0.0/16"),
+        ("# für\n".encode("latin-1"), "is not UTF-8 text; save it as UTF-8"),
+    ],
+)
+def test_a_file_without_ranges_is_refused(root, content, said):
+    """That the vendor has no range is not told as well."""
+    if content is not None:
+        (root / FILE).write_bytes(content)
+    assert findings_of(root, {"cidrsFile": FILE}) == (f"vendors[0].cidrsFile: '{FILE}' {said}",)
+
+
+def test_a_range_that_another_vendor_has_is_told_by_its_line(root):
+    """Of a file that two vendors name the first twenty are enough."""
+    (root / FILE).write_text("".join(f"10.1.{n}.0/24\n" for n in range(30)))
+    found = findings_of(root, {"cidrsFile": FILE}, {"cidrsFile": FILE})
+    assert len(found) == 21
+    assert found[0].startswith(f"{FILE}:1: '10.1.0.0/24' is also in vendors[0].cidrsFile; keep")
+    (found,) = findings_of(root, {"cidrsFile": FILE}, {"cidrs": ["10.1.7.0/24"]})
+    assert found.startswith(f"vendors[1].cidrs[0]: '10.1.7.0/24' is also {FILE}:8; keep")
+
+
 def test_mistakes_of_a_long_file_are_counted(root):
     """Of ten thousand lines with one mistake the first show what it is; other files are told."""
     (root / FILE).write_text("".join(f"10.{n // 256}.{n % 256}.1/24\n" for n in range(10_000)))
