@@ -58,10 +58,8 @@ Secret = Annotated[
 class ReceiverSettings(Section):
     """Whatever gets alerts; its credential is `alertmanagerSecrets.<name>`."""
 
-    name: DnsLabel = Field(
-        description="Name for `critical`, `warning`, `heartbeat` and the credential.",
-        examples=["oncall"],
-    )
+    name: DnsLabel = Field(examples=["oncall"])
+    """Name for `critical`, `warning`, `heartbeat` and the credential."""
 
     def why_not_a_credential(self, text: str) -> str:
         """Say what is wrong with a credential's form, never its text; empty if nothing is."""
@@ -69,16 +67,11 @@ class ReceiverSettings(Section):
 
 
 class SlackReceiver(ReceiverSettings):
-    kind: Literal["slack"] = Field(
-        description=(
-            "Decides what the credential is. `slack`: the URL of an incoming webhook. `pagerduty`: "
-            "an integration key (Events API v2). `email`: the password. `webhook`: the URL."
-        ),
-        examples=["slack"],
-    )
-    channel: SlackChannel = Field(
-        description="The channel, of kind `slack`.", examples=["#proxies"]
-    )
+    kind: Literal["slack"] = Field(examples=["slack"])
+    """Decides what the credential is. `slack`: the URL of an incoming webhook. `pagerduty`: an
+    integration key (Events API v2). `email`: the password. `webhook`: the URL."""
+    channel: SlackChannel = Field(examples=["#proxies"])
+    """The channel, of kind `slack`."""
 
     def why_not_a_credential(self, text: str) -> str:
         if re.fullmatch(r"https://[^\s/@]+/\S+", text):
@@ -87,7 +80,8 @@ class SlackReceiver(ReceiverSettings):
 
 
 class PagerdutyReceiver(ReceiverSettings):
-    kind: Literal["pagerduty"] = Field(description="As above.", examples=["pagerduty"])
+    kind: Literal["pagerduty"] = Field(examples=["pagerduty"])
+    """As above."""
 
     def why_not_a_credential(self, text: str) -> str:
         if re.fullmatch(r"[0-9A-Za-z]{32}", text):
@@ -99,20 +93,19 @@ class PagerdutyReceiver(ReceiverSettings):
 
 
 class EmailReceiver(ReceiverSettings):
-    kind: Literal["email"] = Field(description="As above.", examples=["email"])
-    to: MailAddress = Field(description="Addressee, of kind `email`.", examples=["a@example.com"])
-    sender: MailAddress = Field(
-        description="Sender, of kind `email`; also the user at the server.",
-        examples=["b@example.com"],
-    )
-    smarthost: MailServer = Field(
-        description="Mail server, of kind `email`; TLS is required.",
-        examples=["smtp.example.com:587"],
-    )
+    kind: Literal["email"] = Field(examples=["email"])
+    """As above."""
+    to: MailAddress = Field(examples=["a@example.com"])
+    """Addressee, of kind `email`."""
+    sender: MailAddress = Field(examples=["b@example.com"])
+    """Sender, of kind `email`; also the user at the server."""
+    smarthost: MailServer = Field(examples=["smtp.example.com:587"])
+    """Mail server, of kind `email`; TLS is required."""
 
 
 class WebhookReceiver(ReceiverSettings):
-    kind: Literal["webhook"] = Field(description="As above.", examples=["webhook"])
+    kind: Literal["webhook"] = Field(examples=["webhook"])
+    """As above."""
 
     def why_not_a_credential(self, text: str) -> str:
         if re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):
@@ -152,50 +145,27 @@ AlertmanagerImage = Annotated[Image, AfterValidator(recent_alertmanager), titled
 class Alertmanager(Section):
     """Who hears of an alert."""
 
-    image: AlertmanagerImage = Field(
-        default="quay.io/prometheus/alertmanager:v0.34.2",
-        description="Image with a tag or a digest; 0.30 or newer.",
-    )
-    replicas: Annotated[StrictInt, Field(ge=1, le=3)] = Field(
-        default=1,
-        description="1 to 3. Several agree on what was sent, so each message comes once.",
-    )
-    storage: Bytes = Field(
-        default=2**30, description="Size of each replica's volume: silences, and what was sent."
-    )
-    retention: Duration = Field(
-        default=5 * 86400, description="How long ended silences and sent messages are kept."
-    )
-    repeat: Duration = Field(
-        default=4 * 3600, description="Time after which an alert that still fires is sent again."
-    )
-    receivers: tuple[Receiver, ...] = Field(
-        default=(),
-        description="Who can get alerts. Without any, alerts are only shown by Alertmanager.",
-        examples=[[{"name": "oncall", "kind": "pagerduty"}]],
-    )
-    critical: tuple[DnsLabel, ...] = Field(
-        default=(),
-        description="Receivers of alerts with severity `critical`.",
-        examples=[["oncall"]],
-    )
-    warning: tuple[DnsLabel, ...] = Field(
-        default=(),
-        description="Receivers of alerts with severity `warning`.",
-        examples=[["oncall"]],
-    )
-    heartbeat: tuple[DnsLabel, ...] = Field(
-        default=(),
-        description=(
-            "Receivers of the alert Watchdog, every minute or two: a service outside the cluster "
-            "that complains when it stops, the only sign that all of monitoring is down."
-        ),
-        examples=[["oncall"]],
-    )
-    resources: Resources = Field(
-        default=resources(cpu=("50m", "250m"), memory=("64M", "256M")),
-        description="Requests and limits of each Alertmanager.",
-    )
+    image: AlertmanagerImage = "quay.io/prometheus/alertmanager:v0.34.2"
+    """Image with a tag or a digest; 0.30 or newer."""
+    replicas: Annotated[StrictInt, Field(ge=1, le=3)] = 1
+    """1 to 3. Several agree on what was sent, so each message comes once."""
+    storage: Bytes = 2**30
+    """Size of each replica's volume: silences, and what was sent."""
+    retention: Duration = 5 * 86400
+    """How long ended silences and sent messages are kept."""
+    repeat: Duration = 4 * 3600
+    """Time after which an alert that still fires is sent again."""
+    receivers: tuple[Receiver, ...] = ()
+    """Who can get alerts. Without any, alerts are only shown by Alertmanager."""
+    critical: tuple[DnsLabel, ...] = ()
+    """Receivers of alerts with severity `critical`."""
+    warning: tuple[DnsLabel, ...] = ()
+    """Receivers of alerts with severity `warning`."""
+    heartbeat: tuple[DnsLabel, ...] = ()
+    """Receivers of the alert Watchdog, every minute or two: a service outside the cluster that
+    complains when it stops, the only sign that all of monitoring is down."""
+    resources: Resources = resources(cpu=("50m", "250m"), memory=("64M", "256M"))
+    """Requests and limits of each Alertmanager."""
 
     def problems(self) -> Iterator[Problem]:
         names = [receiver.name for receiver in self.receivers]

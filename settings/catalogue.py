@@ -37,20 +37,6 @@ class Route:
         return not self.ports or (port is not None and any(port in own for own in self.ports))
 
 
-@dataclass(frozen=True, kw_only=True)
-class Overlap:
-    """Two vendors' ranges, one inside the other: the inner one gets its addresses."""
-
-    inner: Route
-    outer: Route
-
-    def __str__(self) -> str:
-        return (
-            f"{self.inner.network} of {self.inner.vendor} lies inside {self.outer.network} of "
-            f"{self.outer.vendor}; its addresses count as {self.inner.vendor}"
-        )
-
-
 @dataclass(frozen=True)
 class _Level:
     """All ranges of one IP version and one prefix length, by the address's leading bits."""
@@ -139,12 +125,3 @@ class Catalogue:
                 if not route.ports:
                     break
         return tuple(found.values())
-
-    def overlaps(self) -> tuple[Overlap, ...]:
-        """Every pair of ranges of different vendors, one inside the other; allowed, but told."""
-        return tuple(
-            Overlap(inner=inner, outer=outer)
-            for inner in self.routes
-            for outer in self.covering(inner.network.network_address)
-            if outer.network.prefixlen < inner.network.prefixlen and outer.vendor != inner.vendor
-        )

@@ -30,47 +30,24 @@ CrawlerNamespace = Annotated[DnsLabel, AfterValidator(usable_namespace), titled(
 class Crawlers(Section):
     """The pods whose connections are attributed."""
 
-    namespaces: Annotated[tuple[CrawlerNamespace, ...], Field(min_length=1)] = Field(
-        default=("crawlers",),
-        description=(
-            "Namespaces of the crawlers. Each gets sidecars and the attribution. Not `default`, "
-            "`kube-*`, `monitoring` or `istio.rootNamespace`."
-        ),
-    )
-    create_namespaces: StrictBool = Field(
-        default=True,
-        description=(
-            "Whether this program makes those namespaces. `false`: they exist, and the program "
-            "adds only the label that injects sidecars."
-        ),
-    )
-    selector: dict[LabelKey, LabelValue] = Field(
-        default={},
-        description="Labels that a pod must have to be attributed. Empty: every pod.",
-    )
-    pod_security: Literal["privileged", "baseline", "restricted"] = Field(
-        default="baseline",
-        description=(
-            "Pod Security Standard of the namespaces that this program makes. `baseline` and "
-            "`restricted` need `istio.cni`: they refuse istio-init's NET_ADMIN."
-        ),
-    )
-    egress_hosts: tuple[EgressHost, ...] = Field(
-        default=(),
-        description=(
-            "Mesh services in other namespaces that crawlers call, as in the egress of Istio's "
-            "Sidecar. Services not listed are reached without mTLS and routing. A listed Service "
-            "that uses a vendor's port takes that port from the attribution."
-        ),
-        examples=[["data/*", "*/redis.example.com"]],
-    )
-    expected_pods: Annotated[StrictInt, Field(ge=1)] = Field(
-        default=1000,
-        description=(
-            "Crawler pods at the busiest hour. The threshold of the alert on ingestion and the "
-            "stack output `expected` follow from it. More pods are not refused."
-        ),
-    )
+    namespaces: Annotated[tuple[CrawlerNamespace, ...], Field(min_length=1)] = ("crawlers",)
+    """Namespaces of the crawlers. Each gets sidecars and the attribution. Not `default`, `kube-*`,
+    `monitoring` or `istio.rootNamespace`."""
+    create_namespaces: StrictBool = True
+    """Whether this program makes those namespaces. `false`: they exist, and the program adds only
+    the label that injects sidecars."""
+    selector: dict[LabelKey, LabelValue] = Field(default={})
+    """Labels that a pod must have to be attributed. Empty: every pod."""
+    pod_security: Literal["privileged", "baseline", "restricted"] = "baseline"
+    """Pod Security Standard of the namespaces that this program makes. `baseline` and `restricted`
+    need `istio.cni`: they refuse istio-init's NET_ADMIN."""
+    egress_hosts: tuple[EgressHost, ...] = ()
+    """Mesh services in other namespaces that crawlers call, as in the egress of Istio's Sidecar.
+    Services not listed are reached without mTLS and routing. A listed Service that uses a vendor's
+    port takes that port from the attribution."""
+    expected_pods: Annotated[StrictInt, Field(ge=1)] = 1000
+    """Crawler pods at the busiest hour. The threshold of the alert on ingestion and the stack
+    output `expected` follow from it. More pods are not refused."""
 
     def problems(self) -> Iterator[Problem]:
         yield from repeated(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from settings.section import Resources, Section, resources
 from settings.values.kubernetes import Image
 
@@ -11,10 +9,7 @@ from settings.values.kubernetes import Image
 class Grafana(Section):
     """The dashboards' server."""
 
-    image: Image = Field(
-        default="docker.io/grafana/grafana:13.2.3", description="Image with a tag or a digest."
-    )
-    resources: Resources = Field(
-        default=resources(cpu=("500m", "750m"), memory=("512M", "1G")),
-        description="Requests and limits of Grafana.",
-    )
+    image: Image = "docker.io/grafana/grafana:13.2.3"
+    """Image with a tag or a digest."""
+    resources: Resources = resources(cpu=("500m", "750m"), memory=("512M", "1G"))
+    """Requests and limits of Grafana."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, StrictBool
+from pydantic import AfterValidator, StrictBool
 
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, resources
@@ -28,58 +28,33 @@ RootNamespace = Annotated[DnsLabel, AfterValidator(not_monitoring), titled("DNS 
 class Istio(Section):
     """The service mesh."""
 
-    install: StrictBool = Field(
-        default=True,
-        description=(
-            "Whether this program installs Istio. `false`: the cluster has Istio, and its owner "
-            "merges the stack output `requiredIstioValues` into Istio's Helm values; without them "
-            "live bytes and `telemetry.buckets` are missing."
-        ),
-    )
-    version: Version = Field(
-        default="1.31.4",
-        description=(
-            "Istio's release, for charts and images. The attribution is written for 1.31; with a "
-            "release that moves the listener, labels are lost, never traffic."
-        ),
-    )
-    chart_source: ChartSource = Field(
-        default="https://istio-release.storage.googleapis.com/charts",
-        description=(
-            "Source of the charts: a repository (`https://`, `http://`, `oci://`), or a local "
-            "folder (`/…`, `./…` or `../…`)."
-        ),
-    )
-    revision: DnsLabel = Field(
-        default="default",
-        description=(
-            "Istio revision that injects sidecars into the crawlers' namespaces. `default` sets "
-            "the label `istio-injection: enabled`, which wins over an `istio.io/rev` label that a "
-            "namespace has already."
-        ),
-    )
-    root_namespace: RootNamespace = Field(
-        default="istio-system", description="Namespace of istiod; not `monitoring`."
-    )
-    cni: StrictBool = Field(
-        default=True,
-        description=(
-            "Whether Istio's CNI plugin redirects traffic. `false`: the init container istio-init "
-            "does, and needs NET_ADMIN in every crawler pod. With `install: false` say what the "
-            "cluster's Istio does, unless `crawlers.createNamespaces` is false."
-        ),
-    )
+    install: StrictBool = True
+    """Whether this program installs Istio. `false`: the cluster has Istio, and its owner merges the
+    stack output `requiredIstioValues` into Istio's Helm values; without them live bytes and
+    `telemetry.buckets` are missing."""
+    version: Version = "1.31.4"
+    """Istio's release, for charts and images. The attribution is written for 1.31; with a release
+    that moves the listener, labels are lost, never traffic."""
+    chart_source: ChartSource = "https://istio-release.storage.googleapis.com/charts"
+    """Source of the charts: a repository (`https://`, `http://`, `oci://`), or a local folder
+    (`/…`, `./…` or `../…`)."""
+    revision: DnsLabel = "default"
+    """Istio revision that injects sidecars into the crawlers' namespaces. `default` sets the label
+    `istio-injection: enabled`, which wins over an `istio.io/rev` label that a namespace has
+    already."""
+    root_namespace: RootNamespace = "istio-system"
+    """Namespace of istiod; not `monitoring`."""
+    cni: StrictBool = True
+    """Whether Istio's CNI plugin redirects traffic. `false`: the init container istio-init does,
+    and needs NET_ADMIN in every crawler pod. With `install: false` say what the cluster's Istio
+    does, unless `crawlers.createNamespaces` is false."""
     # Requests are the brief's 0.1 CPU and 200 MB for a sidecar. The limits are our choice. CPU:
     # the 0.5 a crawler itself may use, since a sidecar works only when its crawler does; throttled
     # at 0.1 a burst of handshakes would show up as a slow vendor. Memory: 2.5 times the request,
     # for buffers of large answers; a sidecar killed for memory cuts every tunnel of its pod.
-    sidecar: Resources = Field(
-        default=resources(cpu=("100m", "500m"), memory=("200M", "512M")),
-        description=(
-            "Requests and limits of each crawler's sidecar: the largest cost of the mesh. A change "
-            "takes effect as pods restart."
-        ),
-    )
+    sidecar: Resources = resources(cpu=("100m", "500m"), memory=("200M", "512M"))
+    """Requests and limits of each crawler's sidecar: the largest cost of the mesh. A change takes
+    effect as pods restart."""
 
     def problems(self) -> Iterator[Problem]:
         if self.install:

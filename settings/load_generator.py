@@ -24,38 +24,25 @@ PROTOCOLS = ("http", "tunnel", "tls", "socks5", "h2c")
 class SecretReference(Section):
     """One value of a Secret that is in the cluster already."""
 
-    name: ObjectName = Field(
-        description="The Secret, in the first of `crawlers.namespaces`.",
-        examples=["vendor-a-login"],
-    )
-    key: SecretKey = Field(
-        description="Its key whose value is `user:password`.", examples=["login"]
-    )
+    name: ObjectName = Field(examples=["vendor-a-login"])
+    """The Secret, in the first of `crawlers.namespaces`."""
+    key: SecretKey = Field(examples=["login"])
+    """Its key whose value is `user:password`."""
 
 
 class ProxyInDetail(Section):
     """The long form of a proxy: {address: 10.1.0.10:3128, weight: 2}."""
 
-    address: Endpoint = Field(
-        description="Address and port of the proxy.", examples=["10.1.0.10:3128"]
-    )
-    weight: Amount = Field(
-        default=1, description="This vendor's part of the requests, relative to the others'."
-    )
-    session: Literal["rotating", "sticky"] | None = Field(
-        default=None,
-        description=(
-            "`sticky` keeps the exit address for ten minutes by a session id in the user name, "
-            "`rotating` does not. Without it the profile decides."
-        ),
-    )
-    credentials_secret: SecretReference | None = Field(
-        default=None,
-        description=(
-            "Secret with the login for this proxy. The pod gets it as an environment variable; it "
-            "is not in Pulumi's state."
-        ),
-    )
+    address: Endpoint = Field(examples=["10.1.0.10:3128"])
+    """Address and port of the proxy."""
+    weight: Amount = 1
+    """This vendor's part of the requests, relative to the others'."""
+    session: Literal["rotating", "sticky"] | None = None
+    """`sticky` keeps the exit address for ten minutes by a session id in the user name, `rotating`
+    does not. Without it the profile decides."""
+    credentials_secret: SecretReference | None = None
+    """Secret with the login for this proxy. The pod gets it as an environment variable; it is not
+    in Pulumi's state."""
 
 
 def parse_proxy(value: object) -> ProxyInDetail:
@@ -94,67 +81,33 @@ Mix = Annotated[
 class LoadGenerator(Section):
     """Synthetic crawlers."""
 
-    enabled: StrictBool = Field(
-        default=False,
-        description="Whether synthetic traffic runs. Vendors that are not simulated charge for it.",
-    )
-    image: Image = Field(
-        default="docker.io/library/python:3.11-slim",
-        description="A Python image; the generator needs nothing else.",
-    )
-    profile: Literal["burst", "diurnal", "ramp", "scrapy", "steady"] = Field(
-        default="steady",
-        description=(
-            "How crawlers crawl (simulation/profiles/): `steady` evenly, `scrapy` as Scrapy does "
-            "by default, `burst` with a rush each minute, `diurnal` by the time of day, `ramp` "
-            "from nothing to the full rate in 5 minutes."
-        ),
-    )
-    replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = Field(
-        default=1, description="Pods that share the synthetic traffic, each with its own seed."
-    )
-    requests_per_second: Annotated[StrictInt, Field(ge=1)] | None = Field(
-        default=None,
-        description=(
-            "Requests per second of all replicas together. Without it the profile's own. `scrapy` "
-            "has none: each replica keeps 16 requests open."
-        ),
-    )
-    endpoints: dict[DnsLabel, Proxy] = Field(
-        default={},
-        description=(
-            "Vendor's name to `address:port` of its proxy, in that vendor's ranges, or to the keys "
-            "below. Vendors left out get no synthetic traffic."
-        ),
-    )
-    mix: Mix | None = Field(
-        default=None,
-        description=(
-            "Shares of `http`, `tunnel` (CONNECT), `tls` (to the proxy), `socks5` and `h2c`, "
-            "together 1. Without it the profile's; proxies that are not simulated then get only "
-            "`http` and `tunnel`."
-        ),
-    )
-    host_suffix: HostName = Field(
-        default="sim.test",
-        description=(
-            "Domain of the sites requested, `site-1.<domain>` and so on. Real vendors need sites "
-            "that exist."
-        ),
-    )
-    max_gb_per_day: Gigabytes | None = Field(
-        default=None,
-        alias="maxGBPerDay",
-        description=(
-            "Most GB (10^9 bytes) that all replicas together send and receive in a UTC day. "
-            "Required for proxies that are not simulated. A replica's part is counted anew if its "
-            "pod is replaced."
-        ),
-    )
-    resources: Resources = Field(
-        default=resources(cpu=("100m", "500m"), memory=("100M", "256M")),
-        description="Requests and limits of each generator pod.",
-    )
+    enabled: StrictBool = False
+    """Whether synthetic traffic runs. Vendors that are not simulated charge for it."""
+    image: Image = "docker.io/library/python:3.11-slim"
+    """A Python image; the generator needs nothing else."""
+    profile: Literal["burst", "diurnal", "ramp", "scrapy", "steady"] = "steady"
+    """How crawlers crawl (simulation/profiles/): `steady` evenly, `scrapy` as Scrapy does by
+    default, `burst` with a rush each minute, `diurnal` by the time of day, `ramp` from nothing to
+    the full rate in 5 minutes."""
+    replicas: Annotated[StrictInt, Field(ge=1, le=1000)] = 1
+    """Pods that share the synthetic traffic, each with its own seed."""
+    requests_per_second: Annotated[StrictInt, Field(ge=1)] | None = None
+    """Requests per second of all replicas together. Without it the profile's own. `scrapy` has
+    none: each replica keeps 16 requests open."""
+    endpoints: dict[DnsLabel, Proxy] = Field(default={})
+    """Vendor's name to `address:port` of its proxy, in that vendor's ranges, or to the keys below.
+    Vendors left out get no synthetic traffic."""
+    mix: Mix | None = None
+    """Shares of `http`, `tunnel` (CONNECT), `tls` (to the proxy), `socks5` and `h2c`, together 1.
+    Without it the profile's; proxies that are not simulated then get only `http` and `tunnel`."""
+    host_suffix: HostName = "sim.test"
+    """Domain of the sites requested, `site-1.<domain>` and so on. Real vendors need sites that
+    exist."""
+    max_gb_per_day: Gigabytes | None = Field(default=None, alias="maxGBPerDay")
+    """Most GB (10^9 bytes) that all replicas together send and receive in a UTC day. Required for
+    proxies that are not simulated. A replica's part is counted anew if its pod is replaced."""
+    resources: Resources = resources(cpu=("100m", "500m"), memory=("100M", "256M"))
+    """Requests and limits of each generator pod."""
 
     def problems(self) -> Iterator[Problem]:
         proxies = self.endpoints.values()

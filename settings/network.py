@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from pydantic import Field
-
 from settings.section import Section
 from settings.values.addresses import Network
 
@@ -11,16 +9,8 @@ from settings.values.addresses import Network
 class ClusterNetwork(Section):
     """The cluster's own addresses, which can be no vendor's."""
 
-    pod_cidrs: tuple[Network, ...] = Field(
-        default=(),
-        description=(
-            "The cluster's pod ranges. A vendor's range that overlaps one is refused: traffic "
-            "between pods would count as the vendor's."
-        ),
-        examples=[["10.244.0.0/16"]],
-    )
-    service_cidrs: tuple[Network, ...] = Field(
-        default=(),
-        description="The cluster's Service ranges. Only simulated vendors may overlap them.",
-        examples=[["10.96.0.0/12"]],
-    )
+    pod_cidrs: tuple[Network, ...] = ()
+    """The cluster's pod ranges. A vendor's range that overlaps one is refused: traffic between pods
+    would count as the vendor's."""
+    service_cidrs: tuple[Network, ...] = ()
+    """The cluster's Service ranges. Only simulated vendors may overlap them."""

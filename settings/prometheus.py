@@ -50,106 +50,54 @@ PrometheusImage = Annotated[Image, AfterValidator(recent_prometheus), titled("im
 class FederationSource(Section):
     """Another cluster's Prometheus."""
 
-    cluster: DnsLabel = Field(
-        description="The key `cluster` of that cluster's stack; only its own records are taken.",
-        examples=["eu"],
-    )
-    url: ServerUrl = Field(
-        description=(
-            "Where this cluster reaches that Prometheus; `/federate` is added. Use `https://` "
-            "wherever others could listen: each request carries the password."
-        ),
-        examples=["https://prometheus.eu.example.com"],
-    )
-    stack: StackName = Field(
-        description=(
-            "Pulumi stack that deployed that Prometheus: its secret output `prometheusPassword` is "
-            "the password. `prod-eu`, or `organization/project/stack`."
-        ),
-        examples=["prod-eu"],
-    )
+    cluster: DnsLabel = Field(examples=["eu"])
+    """The key `cluster` of that cluster's stack; only its own records are taken."""
+    url: ServerUrl = Field(examples=["https://prometheus.eu.example.com"])
+    """Where this cluster reaches that Prometheus; `/federate` is added. Use `https://` wherever
+    others could listen: each request carries the password."""
+    stack: StackName = Field(examples=["prod-eu"])
+    """Pulumi stack that deployed that Prometheus: its secret output `prometheusPassword` is the
+    password. `prod-eu`, or `organization/project/stack`."""
 
 
 class PrometheusSettings(Section):
     """What a stack says of any Prometheus."""
 
-    create_namespace: StrictBool = Field(
-        default=True,
-        description=(
-            "Whether this program makes namespace `monitoring`. `false`: it exists, and stays as "
-            "it is. Decide before the first `pulumi up`."
-        ),
-    )
-    scrape_interval: ScrapeInterval = Field(
-        default=15,
-        description="Time between two scrapes of a sidecar, at most 1m.",
-    )
-    node_metrics: StrictBool = Field(
-        default=True,
-        description=(
-            "Whether Prometheus asks the kubelets for the sidecars' CPU and memory and the "
-            "volumes' space. It needs the right to read nodes and their metrics. `false`: the "
-            "alerts on both cannot fire."
-        ),
-    )
+    create_namespace: StrictBool = True
+    """Whether this program makes namespace `monitoring`. `false`: it exists, and stays as it is.
+    Decide before the first `pulumi up`."""
+    scrape_interval: ScrapeInterval = 15
+    """Time between two scrapes of a sidecar, at most 1m."""
+    node_metrics: StrictBool = True
+    """Whether Prometheus asks the kubelets for the sidecars' CPU and memory and the volumes' space.
+    It needs the right to read nodes and their metrics. `false`: the alerts on both cannot fire."""
 
 
 class ServerSettings(PrometheusSettings):
     """Keys of a Prometheus that this program runs."""
 
-    mode: Literal["server"] = Field(
-        default="server",
-        description=(
-            "`server`: this program runs Prometheus. `operator`: the cluster has the Prometheus "
-            "operator, as in kube-prometheus-stack, and gets PodMonitors, a ServiceMonitor and "
-            "PrometheusRules; Alertmanager runs only if `alertmanager.receivers` has some "
-            "(docs/own-prometheus.md). The keys from `image` to `shards` are for `server`, those "
-            "from `url` on for `operator`."
-        ),
-    )
-    image: PrometheusImage = Field(
-        default="quay.io/prometheus/prometheus:v3.16.0",
-        description="Image with a tag or a digest; the rules need 3.16 or newer.",
-    )
-    replicas: Annotated[StrictInt, Field(ge=1, le=2)] = Field(
-        default=1,
-        description="1 or 2. Two scrape everything twice and watch each other.",
-    )
-    federate_from: tuple[FederationSource, ...] = Field(
-        default=(),
-        description=(
-            "Other clusters whose records this Prometheus takes, under their own label `cluster` "
-            "(docs/federation.md)."
-        ),
-        examples=[
-            [
-                {
-                    "cluster": "eu",
-                    "url": "https://prometheus.eu.example.com",
-                    "stack": "prod-eu",
-                }
-            ]
-        ],
-    )
-    retention: Duration = Field(default=7 * 86400, description="How long samples are kept.")
-    retention_size: Bytes = Field(
-        default=40 * 10**9,
-        description=(
-            "Size of the stored blocks above which the oldest are deleted. Must be below "
-            "`storage`, since the write-ahead log comes on top; a full disk stops Prometheus."
-        ),
-    )
-    storage: Bytes = Field(
-        default=50 * 2**30,
-        description=(
-            "Size of each replica's volume. A later change does not grow existing volumes "
-            "(docs/runbooks/PrometheusDown.md)."
-        ),
-    )
-    resources: Resources = Field(
-        default=resources(cpu=("2", "3"), memory=("4G", "6G")),
-        description="Requests and limits of each Prometheus, planned for 1000 pods.",
-    )
+    mode: Literal["server"] = "server"
+    """`server`: this program runs Prometheus. `operator`: the cluster has the Prometheus operator,
+    as in kube-prometheus-stack, and gets PodMonitors, a ServiceMonitor and PrometheusRules;
+    Alertmanager runs only if `alertmanager.receivers` has some (docs/own-prometheus.md). The keys
+    from `image` to `shards` are for `server`, those from `url` on for `operator`."""
+    image: PrometheusImage = "quay.io/prometheus/prometheus:v3.16.0"
+    """Image with a tag or a digest; the rules need 3.16 or newer."""
+    replicas: Annotated[StrictInt, Field(ge=1, le=2)] = 1
+    """1 or 2. Two scrape everything twice and watch each other."""
+    federate_from: tuple[FederationSource, ...] = ()
+    """Other clusters whose records this Prometheus takes, under their own label `cluster`
+    (docs/federation.md)."""
+    retention: Duration = 7 * 86400
+    """How long samples are kept."""
+    retention_size: Bytes = 40 * 10**9
+    """Size of the stored blocks above which the oldest are deleted. Must be below `storage`, since
+    the write-ahead log comes on top; a full disk stops Prometheus."""
+    storage: Bytes = 50 * 2**30
+    """Size of each replica's volume. A later change does not grow existing volumes
+    (docs/runbooks/PrometheusDown.md)."""
+    resources: Resources = resources(cpu=("2", "3"), memory=("4G", "6G"))
+    """Requests and limits of each Prometheus, planned for 1000 pods."""
 
     @property
     def namespace(self) -> str:
@@ -175,29 +123,21 @@ class ServerSettings(PrometheusSettings):
 class PrometheusServerSettings(ServerSettings):
     """The Prometheus of this cluster's crawlers, run by this program."""
 
-    role: Literal["leaf"] = Field(
-        default="leaf",
-        description=(
-            "`leaf`: this cluster has crawlers. `global`: it has none, and watches the clusters of "
-            "`federateFrom`; the program makes neither mesh nor attribution, and `vendors` serve "
-            "`make which` alone."
-        ),
-    )
-    shards: Annotated[StrictInt, Field(ge=1, le=32)] = Field(
-        default=1,
-        description=(
-            "Servers that share the sidecars, if one cannot hold them. Each has `replicas`, "
-            "`storage` and `resources`; with two or more, one more server adds up their sums and "
-            "answers queries (docs/federation.md). After a change, rates are wrong for five "
-            "minutes."
-        ),
-    )
+    role: Literal["leaf"] = "leaf"
+    """`leaf`: this cluster has crawlers. `global`: it has none, and watches the clusters of
+    `federateFrom`; the program makes neither mesh nor attribution, and `vendors` serve `make which`
+    alone."""
+    shards: Annotated[StrictInt, Field(ge=1, le=32)] = 1
+    """Servers that share the sidecars, if one cannot hold them. Each has `replicas`, `storage` and
+    `resources`; with two or more, one more server adds up their sums and answers queries
+    (docs/federation.md). After a change, rates are wrong for five minutes."""
 
 
 class GlobalPrometheusSettings(ServerSettings):
     """A Prometheus that watches other clusters; its own cluster has no crawlers."""
 
-    role: Literal["global"] = Field(description="As above.", examples=["global"])
+    role: Literal["global"] = Field(examples=["global"])
+    """As above."""
 
     @property
     def shards(self) -> int:
@@ -216,31 +156,18 @@ class GlobalPrometheusSettings(ServerSettings):
 class OperatorPrometheusSettings(PrometheusSettings):
     """A Prometheus that the cluster's Prometheus operator runs."""
 
-    mode: Literal["operator"] = Field(description="As above.", examples=["operator"])
-    url: ServerUrl = Field(
-        description="Where Grafana reaches that Prometheus.",
-        examples=["http://kube-prometheus-stack-prometheus.monitoring.svc:9090"],
-    )
-    login_secret: ObjectName | None = Field(
-        default=None,
-        description=(
-            "Secret in namespace `monitoring`, of type `kubernetes.io/basic-auth`, with which "
-            "Grafana logs in there. Without it Grafana uses no login."
-        ),
-        examples=["prometheus-login"],
-    )
-    operator_labels: dict[LabelKey, LabelValue] = Field(
-        description=(
-            "Labels of the objects for the operator, which selects by them: for "
-            "kube-prometheus-stack `release` with the name of its Helm release; `{}` if it takes "
-            "every object."
-        ),
-        examples=[{"release": "kube-prometheus-stack"}],
-    )
-    namespace: DnsLabel = Field(
-        default=MONITORING_NAMESPACE,
-        description="Namespace of that Prometheus; simulated vendors admit its scrapes.",
-    )
+    mode: Literal["operator"] = Field(examples=["operator"])
+    """As above."""
+    url: ServerUrl = Field(examples=["http://kube-prometheus-stack-prometheus.monitoring.svc:9090"])
+    """Where Grafana reaches that Prometheus."""
+    login_secret: ObjectName | None = None
+    """Secret in namespace `monitoring`, of type `kubernetes.io/basic-auth`, with which Grafana logs
+    in there. Without it Grafana uses no login."""
+    operator_labels: dict[LabelKey, LabelValue] = Field(examples=[{"release": "NAME"}])
+    """Labels of the objects for the operator, which selects by them: for kube-prometheus-stack
+    `release` with the name of its Helm release; `{}` if it takes every object."""
+    namespace: DnsLabel = MONITORING_NAMESPACE
+    """Namespace of that Prometheus; simulated vendors admit its scrapes."""
 
     @property
     def role(self) -> Literal["leaf"]:

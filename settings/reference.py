@@ -6,13 +6,12 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, get_args
+from typing import Any
 
 from settings.loading import PROJECT, ROOT
 from settings.messages import as_yaml
 from settings.schema import Key, definition_of, keys, stack_schema
 from settings.stack import StackSettings
-from settings.vendors import VendorOutcome
 
 PAGE = ROOT / "docs" / "configuration.md"
 SCHEMA = ROOT / "docs" / "stack.schema.json"
@@ -68,30 +67,6 @@ How values are written:
 - DNS label: 1 to 63 of `a-z`, `0-9` and `-`, first and last no `-`.
 """
 
-# What Envoy and the attribution make of an answer when no rule of the vendor's matches.
-DEFAULT_OUTCOMES = (
-    ("Envoy answered itself; nothing reached the vendor", "rejected"),
-    ("no connection to the vendor: refused or unreachable", "connect_failed"),
-    (
-        "no connection within the connect time-out, or the crawler left without an answer "
-        "after `telemetry.timeoutAfter` or more",
-        "timeout",
-    ),
-    ("connection lost, or garbage, before or inside the answer", "reset"),
-    ("the crawler left before the answer's headers, sooner than that", "client_cancelled"),
-    ("407 to a request without `Proxy-Authorization` (not a failure)", "auth_challenge"),
-    ("407", "auth_failed"),
-    ("402", "quota_exhausted"),
-    ("429", "rate_limited"),
-    ("403, 451", "blocked"),
-    (
-        "5xx with a vendor's error header or `Proxy-Status`; any other non-2xx to CONNECT",
-        "vendor_error",
-    ),
-    ("other 4xx and 5xx", "target_error"),
-    ("1xx to 3xx", "success"),
-)
-
 
 def page() -> str:
     parts = [INTRO]
@@ -99,7 +74,6 @@ def page() -> str:
         rows = ["key | value | meaning", "---|---|---"]
         rows += (row(key) for key in keys().values() if is_row_of(key.path, name))
         parts.append(f"## {name}\n\n" + "\n".join(rows) + "\n")
-    parts.append(outcomes())
     return "\n".join(parts)
 
 
@@ -143,30 +117,6 @@ def default_of(key: Key) -> str:
         requests, limits = default["requests"], default["limits"]
         default = "; ".join(f"{requests[name]} to {limits[name]}" for name in ("cpu", "memory"))
     return f"; default `{as_yaml(default)}`"
-
-
-def outcomes() -> str:
-    words = ", ".join(f"`{word}`" for word in get_args(VendorOutcome))
-    rows = "\n".join(f"{what} | `{outcome}`" for what, outcome in DEFAULT_OUTCOMES)
-    return f"""\
-## Outcomes
-
-A request's `proxy_outcome` is the first that matches: what Envoy saw of the connection, then the
-vendor's own rules (`vendors[].outcomes`, in their order), then the status. A vendor's rule can name
-{words}.
-
-what happened | outcome
----|---
-{rows}
-
-A tunnel (CONNECT) has the outcome of its set-up; what happens inside is encrypted. A rule for a
-vendor that answers 407 when the traffic is used up:
-
-```yaml
-outcomes:
-  - {{status: 407, header: x-example-error, contains: traffic, outcome: quota_exhausted}}
-```
-"""
 
 
 def editor_schema() -> str:

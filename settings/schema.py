@@ -73,7 +73,15 @@ class Key:
 
 @cache
 def stack_schema() -> dict[str, Any]:
-    return StackSettings.model_json_schema(by_alias=True, schema_generator=StackSchema)
+    written = StackSettings.model_json_schema(by_alias=True, schema_generator=StackSchema)
+    return {key: unwrapped(key, value) for key, value in written.items()}
+
+
+def unwrapped(key: str, value: Any) -> Any:
+    """Return a part of the schema with each description on one line."""
+    if isinstance(value, dict):
+        return {name: unwrapped(name, item) for name, item in value.items()}
+    return " ".join(value.split()) if key == "description" and isinstance(value, str) else value
 
 
 @cache

@@ -50,6 +50,7 @@ class Section(BaseModel):
         alias_generator=to_camel,
         validate_by_name=True,
         validate_by_alias=True,
+        use_attribute_docstrings=True,
     )
 
     def problems(self) -> Iterator[Problem]:
@@ -68,21 +69,17 @@ class Section(BaseModel):
 
 
 class Quantities(Section):
-    cpu: CpuQuantity = Field(description='Cores, `"2"`, or thousandths, `100m`.', examples=["100m"])
-    memory: MemoryQuantity = Field(
-        description="`256M` (10^6 bytes) or `256Mi` (2^20 bytes).", examples=["256M"]
-    )
+    cpu: CpuQuantity = Field(examples=["100m"])
+    """Cores, `"2"`, or thousandths, `100m`."""
+    memory: MemoryQuantity = Field(examples=["256M"])
+    """`256M` (10^6 bytes) or `256Mi` (2^20 bytes)."""
 
 
 class Resources(Section):
-    requests: Quantities = Field(
-        description="What the scheduler sets aside for the container.",
-        examples=[{"cpu": "100m", "memory": "100M"}],
-    )
-    limits: Quantities = Field(
-        description="The container is slowed at `cpu` and killed at `memory`.",
-        examples=[{"cpu": "500m", "memory": "256M"}],
-    )
+    requests: Quantities = Field(examples=[{"cpu": "100m", "memory": "100M"}])
+    """What the scheduler sets aside for the container."""
+    limits: Quantities = Field(examples=[{"cpu": "500m", "memory": "256M"}])
+    """The container is slowed at `cpu` and killed at `memory`."""
 
     def problems(self) -> Iterator[Problem]:
         requests, limits = self.requests, self.limits

@@ -34,22 +34,13 @@ Behaviour = Annotated[
 class SimulatedVendor(Section):
     """A vendor of the stack that is simulated."""
 
-    endpoint: Endpoint = Field(
-        description="The proxy's port and address, a cluster IP in the vendor's ranges.",
-        examples=["10.1.0.10:3128"],
-    )
-    login: StrictBool = Field(
-        default=True,
-        description="Whether it asks for credentials. The load generator gets them.",
-    )
-    behaviour: Behaviour = Field(
-        default={},
-        description=(
-            "How it treats its customers: `exits`, `limits`, `latency_seconds`, `dialect`, "
-            "`faults` (docs/simulated-vendors.md)."
-        ),
-        examples=[{"latency_seconds": {"p50": 0.2, "p95": 0.9}}],
-    )
+    endpoint: Endpoint = Field(examples=["10.1.0.10:3128"])
+    """The proxy's port and address, a cluster IP in the vendor's ranges."""
+    login: StrictBool = True
+    """Whether it asks for credentials. The load generator gets them."""
+    behaviour: Behaviour = Field(default={})
+    """How it treats its customers: `exits`, `limits`, `latency_seconds`, `dialect`, `faults`
+    (docs/simulated-vendors.md)."""
 
     def problems(self) -> Iterator[Problem]:
         """Yield what the simulated vendor itself would say at its start, in a log of its pod."""
@@ -64,35 +55,20 @@ class SimulatedVendor(Section):
 class SimulatedVendors(Section):
     """Vendors that cost nothing, behave as configured, and count what they saw."""
 
-    enabled: StrictBool = Field(
-        default=False,
-        description=(
-            "Whether the vendors below run in this cluster, in namespace `proxy-vendors`. Crawlers "
-            "that connect to their addresses then reach the simulation."
-        ),
-    )
-    service_cidr: Literal["create", "none"] = Field(
-        default="create",
-        description=(
-            "`create` makes a ServiceCIDR of four addresses around each endpoint (Kubernetes 1.33 "
-            "or newer). `none`: the cluster's Service ranges hold the endpoints already "
-            "(docs/simulated-vendors.md)."
-        ),
-    )
-    vendors: dict[DnsLabel, SimulatedVendor] = Field(
-        default={},
-        description="The simulated vendors: a name of `vendors` to the keys below.",
-        examples=[{"vendor-a": {"endpoint": "10.1.0.10:3128"}}],
-    )
-    image: Image = Field(
-        default="docker.io/library/python:3.11-slim",
-        description="A Python image; the simulation needs nothing else.",
-    )
+    enabled: StrictBool = False
+    """Whether the vendors below run in this cluster, in namespace `proxy-vendors`. Crawlers that
+    connect to their addresses then reach the simulation."""
+    service_cidr: Literal["create", "none"] = "create"
+    """`create` makes a ServiceCIDR of four addresses around each endpoint (Kubernetes 1.33 or
+    newer). `none`: the cluster's Service ranges hold the endpoints already
+    (docs/simulated-vendors.md)."""
+    vendors: dict[DnsLabel, SimulatedVendor] = Field(default={})
+    """The simulated vendors: a name of `vendors` to the keys below."""
+    image: Image = "docker.io/library/python:3.11-slim"
+    """A Python image; the simulation needs nothing else."""
     # Three vendors at the dev stack's rate use some 50m and 40 MB each.
-    resources: Resources = Field(
-        default=resources(cpu=("100m", "1"), memory=("100M", "256M")),
-        description="Requests and limits of each simulated vendor's pod.",
-    )
+    resources: Resources = resources(cpu=("100m", "1"), memory=("100M", "256M"))
+    """Requests and limits of each simulated vendor's pod."""
 
     def problems(self) -> Iterator[Problem]:
         if self.enabled and not self.vendors:

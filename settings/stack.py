@@ -28,57 +28,40 @@ from settings.vendors import Target, Vendor
 class StackSettings(Section):
     """Everything one stack file says."""
 
-    cluster: DnsLabel = Field(
-        description="Name of the cluster: the label `cluster` of every metric.", examples=["dev"]
-    )
+    cluster: DnsLabel = Field(examples=["dev"])
+    """Name of the cluster: the label `cluster` of every metric."""
     vendors: Annotated[tuple[Vendor, ...], Field(min_length=1)] = Field(
-        description="The proxy vendors of this stack, at least one; names are unique.",
-        examples=[[{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]],
+        examples=[[{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]]
     )
-    targets: Annotated[tuple[Target, ...], Field(max_length=50)] = Field(
-        default=(),
-        description=(
-            "Groups of crawled sites, as label `proxy_target` of each request. Series of the "
-            "request counter multiply by their number plus one. A change of hosts cuts no "
-            "connection; the first group and the removal of the last cut all open tunnels."
-        ),
-        examples=[[{"name": "shops", "hosts": ["shop.example"]}]],
-    )
-    crawlers: Crawlers = Field(
-        default=Crawlers(), description="The pods whose connections are attributed."
-    )
-    istio: Istio = Field(default=Istio(), description="The service mesh.")
-    telemetry: Telemetry = Field(default=Telemetry(), description="How much each sidecar measures.")
-    prometheus: Prometheus = Field(
-        default=PrometheusServerSettings(),
-        description="The store of metrics, run by this program or by the Prometheus operator.",
-    )
-    alerts: Alerts = Field(
-        default=Alerts(),
-        description="When an alert fires. A share is one of a vendor's requests over 5 minutes.",
-    )
-    alertmanager: Alertmanager = Field(
-        default=Alertmanager(), description="Who hears of an alert, and how."
-    )
-    alertmanager_secrets: dict[DnsLabel, Secret] = Field(
-        default={},
-        description=(
-            "The credential of each receiver, by its name. Set each encrypted: `pulumi config set "
-            "--secret --path proxy-observability:alertmanagerSecrets.oncall`. In clear it is "
-            "refused; Pulumi itself does not tell one clear value from encrypted ones beside it, "
-            "`make render` does."
-        ),
-    )
-    grafana: Grafana = Field(default=Grafana(), description="The dashboards' server.")
-    load_generator: LoadGenerator = Field(
-        default=LoadGenerator(), description="Synthetic traffic to check the numbers with."
-    )
-    simulated_vendors: SimulatedVendors = Field(
-        default=SimulatedVendors(), description="Vendors that run in the cluster, for rehearsals."
-    )
-    network: ClusterNetwork = Field(
-        default=ClusterNetwork(), description="The cluster's own addresses, no vendor's."
-    )
+    """The proxy vendors of this stack, at least one; names are unique."""
+    targets: Annotated[tuple[Target, ...], Field(max_length=50)] = ()
+    """Groups of crawled sites, as label `proxy_target` of each request. Series of the request
+    counter multiply by their number plus one. A change of hosts cuts no connection; the first group
+    and the removal of the last cut all open tunnels."""
+    crawlers: Crawlers = Crawlers()
+    """The pods whose connections are attributed."""
+    istio: Istio = Istio()
+    """The service mesh."""
+    telemetry: Telemetry = Telemetry()
+    """How much each sidecar measures."""
+    prometheus: Prometheus = PrometheusServerSettings()
+    """The store of metrics, run by this program or by the Prometheus operator."""
+    alerts: Alerts = Alerts()
+    """When an alert fires. A share is one of a vendor's requests over 5 minutes."""
+    alertmanager: Alertmanager = Alertmanager()
+    """Who hears of an alert, and how."""
+    alertmanager_secrets: dict[DnsLabel, Secret] = Field(default={})
+    """The credential of each receiver, by its name. Set each encrypted: `pulumi config set --secret
+    --path proxy-observability:alertmanagerSecrets.oncall`. In clear it is refused; Pulumi itself
+    does not tell one clear value from encrypted ones beside it, `make render` does."""
+    grafana: Grafana = Grafana()
+    """The dashboards' server."""
+    load_generator: LoadGenerator = LoadGenerator()
+    """Synthetic traffic to check the numbers with."""
+    simulated_vendors: SimulatedVendors = SimulatedVendors()
+    """Vendors that run in the cluster, for rehearsals."""
+    network: ClusterNetwork = ClusterNetwork()
+    """The cluster's own addresses, no vendor's."""
 
     @property
     def runs_prometheus(self) -> bool:

@@ -17,56 +17,28 @@ class Telemetry(Section):
 
     buckets: Annotated[
         tuple[Annotated[StrictInt, Field(ge=1)], ...], Field(min_length=1, max_length=20)
-    ] = Field(
-        default=(50, 100, 250, 500, 1000, 2500, 5000, 10000),
-        description=(
-            "Upper bounds of the set-up time's histogram in milliseconds, ascending. Each costs a "
-            "series per vendor and visibility in every sidecar. A change takes effect as pods "
-            "restart."
-        ),
-    )
-    series_budget: Annotated[StrictInt, Field(ge=1)] = Field(
-        default=1000,
-        description=(
-            "Most series that one sidecar may expose. A stack whose vendors and buckets need more "
-            "is refused before anything is deployed."
-        ),
-    )
-    native_histograms: StrictBool = Field(
-        default=False,
-        description=(
-            "Whether Prometheus stores set-up times as native histograms, one series each instead "
-            "of one a bucket. Needs Prometheus 3.9 or newer wherever they are stored "
-            "(docs/series.md)."
-        ),
-    )
-    histogram_sampling: Annotated[StrictInt, Field(ge=1)] = Field(
-        default=1,
-        description=(
-            "With 10, Prometheus stores the set-up times of one sidecar in ten; requests, outcomes "
-            "and bytes are stored of all. At least 10 of `crawlers.expectedPods` must be left "
-            "(docs/series.md)."
-        ),
-    )
-    timeout_after: Duration = Field(
-        default=10,
-        description=(
-            "A crawler that leaves without an answer after this time counts as the vendor's "
-            "`timeout`, sooner as `client_cancelled`. A change cuts all open tunnels to vendors "
-            "after 45 s."
-        ),
-    )
-    delay_pod_termination: StrictBool = Field(
-        default=True,
-        description=(
-            "Whether a terminating pod's sidecar stays for one more scrape "
-            "(`prometheus.scrapeInterval` and 5 s). Without it the traffic after the last scrape "
-            "is lost, an eighth for crawlers that live a minute (docs/limits.md). With it every "
-            "pod of the mesh, every Job and gateway ends that much later; "
-            "`terminationGracePeriodSeconds` must leave room. Istio's experimental agentgateway "
-            "needs `false`. A change takes effect as pods restart."
-        ),
-    )
+    ] = (50, 100, 250, 500, 1000, 2500, 5000, 10000)
+    """Upper bounds of the set-up time's histogram in milliseconds, ascending. Each costs a series
+    per vendor and visibility in every sidecar. A change takes effect as pods restart."""
+    series_budget: Annotated[StrictInt, Field(ge=1)] = 1000
+    """Most series that one sidecar may expose. A stack whose vendors and buckets need more is
+    refused before anything is deployed."""
+    native_histograms: StrictBool = False
+    """Whether Prometheus stores set-up times as native histograms, one series each instead of one a
+    bucket. Needs Prometheus 3.9 or newer wherever they are stored (docs/series.md)."""
+    histogram_sampling: Annotated[StrictInt, Field(ge=1)] = 1
+    """With 10, Prometheus stores the set-up times of one sidecar in ten; requests, outcomes and
+    bytes are stored of all. At least 10 of `crawlers.expectedPods` must be left (docs/series.md).
+    """
+    timeout_after: Duration = 10
+    """A crawler that leaves without an answer after this time counts as the vendor's `timeout`,
+    sooner as `client_cancelled`. A change cuts all open tunnels to vendors after 45 s."""
+    delay_pod_termination: StrictBool = True
+    """Whether a terminating pod's sidecar stays for one more scrape (`prometheus.scrapeInterval`
+    and 5 s). Without it the traffic after the last scrape is lost, an eighth for crawlers that live
+    a minute (docs/limits.md). With it every pod of the mesh, every Job and gateway ends that much
+    later; `terminationGracePeriodSeconds` must leave room. Istio's experimental agentgateway needs
+    `false`. A change takes effect as pods restart."""
 
     def problems(self) -> Iterator[Problem]:
         for lower, upper in pairwise(self.buckets):

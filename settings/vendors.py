@@ -55,12 +55,10 @@ USUAL_HTTP_PORTS = tuple(PortRange(port, port) for port in (80, 3128, 8000, 8080
 class RangeInPool(Section):
     """The long form of a range: {range: 10.1.8.0/24, pool: residential}."""
 
-    range: VendorNetwork = Field(
-        description="The CIDR block, or one address.", examples=["10.1.8.0/24"]
-    )
-    pool: DnsLabel = Field(
-        description="Label `proxy_pool` of every request to this range.", examples=["residential"]
-    )
+    range: VendorNetwork = Field(examples=["10.1.8.0/24"])
+    """The CIDR block, or one address."""
+    pool: DnsLabel = Field(examples=["residential"])
+    """Label `proxy_pool` of every request to this range."""
 
 
 @dataclass(frozen=True)
@@ -92,19 +90,14 @@ Range = Annotated[
 class OutcomeRule(Section):
     """One line of a vendor's dialect: an answer that means something else than its status."""
 
-    status: Annotated[StrictInt, Field(ge=200, le=599)] = Field(
-        description="HTTP status of the vendor's answer, 200 to 599.", examples=[407]
-    )
-    header: HeaderName | None = Field(
-        default=None, description="Header that the answer must have too, in any case."
-    )
-    contains: PrintableText | None = Field(
-        default=None, description="Text that the header's value must contain, in this case."
-    )
-    outcome: VendorOutcome = Field(
-        description="What such an answer counts as (label `proxy_outcome`).",
-        examples=["quota_exhausted"],
-    )
+    status: Annotated[StrictInt, Field(ge=200, le=599)] = Field(examples=[407])
+    """HTTP status of the vendor's answer, 200 to 599."""
+    header: HeaderName | None = None
+    """Header that the answer must have too, in any case."""
+    contains: PrintableText | None = None
+    """Text that the header's value must contain, in this case."""
+    outcome: VendorOutcome = Field(examples=["quota_exhausted"])
+    """What such an answer counts as (label `proxy_outcome`)."""
 
     def problems(self) -> Iterator[Problem]:
         if self.contains is not None and self.header is None:
@@ -127,79 +120,39 @@ class OutcomeRule(Section):
 class Vendor(Section):
     """A proxy vendor: its addresses, what is read of its traffic, how it words its refusals."""
 
-    name: VendorName = Field(
-        description=(
-            "The vendor in every metric, board and alert (label `proxy_vendor`); not `outside`, "
-            "`unknown`, `other` or `none`. A new name begins new series."
-        ),
-        examples=["vendor-a"],
-    )
-    cidrs: tuple[Range, ...] = Field(
-        default=(),
-        description=(
-            "Addresses of the vendor's proxies. Required, or `cidrsFile`. The longest prefix wins, "
-            "so a range may lie inside another vendor's. A changed range cuts open tunnels of the "
-            "same filter chain after 45 s; a new vendor cuts none unless it brings a new HTTP port "
-            "(docs/architecture.md)."
-        ),
-        examples=[["10.1.0.0/16"]],
-    )
+    name: VendorName = Field(examples=["vendor-a"])
+    """The vendor in every metric, board and alert (label `proxy_vendor`); not `outside`, `unknown`,
+    `other` or `none`. A new name begins new series."""
+    cidrs: tuple[Range, ...] = ()
+    """Addresses of the vendor's proxies. Required, or `cidrsFile`. The longest prefix wins, so a
+    range may lie inside another vendor's. A changed range cuts open tunnels of the same filter
+    chain after 45 s; a new vendor cuts none unless it brings a new HTTP port
+    (docs/architecture.md)."""
     # `settings.loading` has added the file's ranges to `cidrs` already: models read no file.
-    cidrs_file: PathInRoot | None = Field(
-        default=None,
-        description="File with more ranges for `cidrs`, one a line (see above).",
-        examples=["ranges/vendor-a.txt"],
-    )
-    ports: Annotated[tuple[Ports, ...], Field(max_length=20)] = Field(
-        default=(),
-        description=(
-            "The vendor's ports at these addresses, where several vendors share addresses and "
-            "differ by port. Without it, all ports. Connections to a port that no vendor has there "
-            "count as `outside`."
-        ),
-        examples=[["10000-10999"]],
-    )
-    http_ports: Annotated[tuple[Ports, ...], Field(min_length=1, max_length=50)] = Field(
-        default=USUAL_HTTP_PORTS,
-        description=(
-            "Ports on which Envoy inspects this vendor's connections for HTTP. On any other port "
-            "the vendor is named, but connections are `opaque`: bytes and connections only, no "
-            "outcome, no latency. With `ports`, the default is those of the list that are in "
-            "`ports`, or all `ports` if none is. Envoy inspects a port for all vendors if one "
-            "names it. A change of the union of all vendors' ports drains every outbound "
-            "connection of the crawlers (45 s)."
-        ),
-    )
-    inspect: Literal["http", "connections"] = Field(
-        default="http",
-        description=(
-            "`http` reads requests and answers on `httpPorts`. `connections` parses nothing and "
-            "counts connections and bytes only; use it if Envoy refuses what crawlers send "
-            "(docs/limits.md)."
-        ),
-    )
-    idle_timeout: Duration = Field(
-        default=30,
-        description=(
-            "How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves "
-            "idle sockets at the vendor; shorter may give a slow crawler another exit IP."
-        ),
-    )
-    outcomes: tuple[OutcomeRule, ...] = Field(
-        default=(),
-        description=(
-            "Rules for answers with a meaning of their own, tried in this order before the table "
-            "under Outcomes. A change cuts no connection."
-        ),
-        examples=[[{"status": 407, "outcome": "quota_exhausted"}]],
-    )
-    alerts: VendorAlerts = Field(
-        default=VendorAlerts(),
-        description=(
-            "Limits for this vendor, where they differ from the stack's: any key of `alerts` from "
-            "`objective` to `setupMilliseconds`."
-        ),
-    )
+    cidrs_file: PathInRoot | None = None
+    """File with more ranges for `cidrs`, one a line (see above)."""
+    ports: Annotated[tuple[Ports, ...], Field(max_length=20)] = ()
+    """The vendor's ports at these addresses, where several vendors share addresses and differ by
+    port. Without it, all ports. Connections to a port that no vendor has there count as `outside`.
+    """
+    http_ports: Annotated[tuple[Ports, ...], Field(min_length=1, max_length=50)] = USUAL_HTTP_PORTS
+    """Ports on which Envoy inspects this vendor's connections for HTTP. On any other port the
+    vendor is named, but connections are `opaque`: bytes and connections only, no outcome, no
+    latency. With `ports`, the default is those of the list that are in `ports`, or all `ports` if
+    none is. Envoy inspects a port for all vendors if one names it. A change of the union of all
+    vendors' ports drains every outbound connection of the crawlers (45 s)."""
+    inspect: Literal["http", "connections"] = "http"
+    """`http` reads requests and answers on `httpPorts`. `connections` parses nothing and counts
+    connections and bytes only; use it if Envoy refuses what crawlers send (docs/limits.md)."""
+    idle_timeout: Duration = 30
+    """How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves idle
+    sockets at the vendor; shorter may give a slow crawler another exit IP."""
+    outcomes: tuple[OutcomeRule, ...] = ()
+    """Rules for answers with a meaning of their own, tried in this order before the table in
+    docs/architecture.md. A change cuts no connection."""
+    alerts: VendorAlerts = VendorAlerts()
+    """Limits for this vendor, where they differ from the stack's: any key of `alerts` from
+    `objective` to `setupMilliseconds`."""
 
     def problems(self) -> Iterator[Problem]:
         if not self.cidrs and self.cidrs_file is None:
@@ -248,17 +201,13 @@ def unreachable(rules: tuple[OutcomeRule, ...]) -> Iterator[Problem]:
 class Target(Section):
     """A group of crawled sites, to see which of them a vendor fails on."""
 
-    name: TargetName = Field(
-        description="The group (label `proxy_target`); sites in no group are `other`.",
-        examples=["shops"],
-    )
+    name: TargetName = Field(examples=["shops"])
+    """The group (label `proxy_target`); sites in no group are `other`."""
     hosts: Annotated[tuple[HostPattern, ...], Field(min_length=1, max_length=1000)] = Field(
-        description=(
-            "The sites: a host, or `*.shop.example` for every host below it. The longest match "
-            "decides. Envoy sees the host of plain requests and of CONNECT."
-        ),
-        examples=[["shop.example", "*.shop.example"]],
+        examples=[["shop.example", "*.shop.example"]]
     )
+    """The sites: a host, or `*.shop.example` for every host below it. The longest match decides.
+    Envoy sees the host of plain requests and of CONNECT."""
 
 
 def http_ports_of(vendor: Vendor) -> tuple[PortRange, ...]:

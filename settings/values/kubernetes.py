@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StrictStr
 
-from settings.values.schema import titled
+from settings.values.schema import matching, titled
 
 LABEL_NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 
@@ -56,21 +56,6 @@ def check_image(text: str) -> str:
     return text
 
 
-def check_object_name(text: str) -> str:
-    if not re.fullmatch(r"(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?", text):
-        raise ValueError(
-            "is not the name of an object; use a-z, 0-9, '-' and '.', first and last a letter or "
-            "digit"
-        )
-    return text
-
-
-def check_secret_key(text: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,253}", text):
-        raise ValueError("is not a key of a Secret; use letters, digits, '-', '_' and '.'")
-    return text
-
-
 def check_egress_host(text: str) -> str:
     """Services as the hosts of an Istio Sidecar's egress name them: "data/*"."""
     label = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
@@ -87,6 +72,19 @@ DnsLabel = Annotated[StrictStr, AfterValidator(check_dns_label), titled("DNS lab
 LabelKey = Annotated[StrictStr, AfterValidator(check_label_key), titled("label key")]
 LabelValue = Annotated[StrictStr, AfterValidator(check_label_value), titled("label value")]
 Image = Annotated[StrictStr, AfterValidator(check_image), titled("image")]
-ObjectName = Annotated[StrictStr, AfterValidator(check_object_name), titled("name")]
-SecretKey = Annotated[StrictStr, AfterValidator(check_secret_key), titled("key")]
+ObjectName = Annotated[
+    StrictStr,
+    matching(
+        r"(?=.{1,253}$)[a-z0-9]([a-z0-9.-]*[a-z0-9])?",
+        "is not the name of an object; use a-z, 0-9, '-' and '.', first and last a letter or digit",
+    ),
+    titled("name"),
+]
+SecretKey = Annotated[
+    StrictStr,
+    matching(
+        r"[A-Za-z0-9._-]{1,253}", "is not a key of a Secret; use letters, digits, '-', '_' and '.'"
+    ),
+    titled("key"),
+]
 EgressHost = Annotated[StrictStr, AfterValidator(check_egress_host), titled("namespace/host")]

@@ -1,8 +1,21 @@
-"""How a value appears in the JSON schema of a stack file, and so on the reference page."""
+"""Building blocks of values: a check by pattern, and how a value appears in the JSON schema."""
 
 from __future__ import annotations
 
-from pydantic import WithJsonSchema
+import re
+
+from pydantic import AfterValidator, WithJsonSchema
+
+
+def matching(pattern: str, refusal: str) -> AfterValidator:
+    """Refuse text that does not match as a whole, with "reason; remedy"."""
+
+    def check(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise ValueError(refusal)
+        return text
+
+    return AfterValidator(check)
 
 
 def titled(title: str) -> WithJsonSchema:

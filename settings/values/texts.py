@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StrictStr
 
-from settings.values.schema import titled
+from settings.values.schema import matching, titled
 
 
 def check_not_blank(text: str) -> str:
@@ -19,24 +19,6 @@ def check_not_blank(text: str) -> str:
         raise ValueError("is empty; write the value, or remove the key for its default")
     if text != text.strip():
         raise ValueError("begins or ends with a space; remove it")
-    return text
-
-
-def check_header_name(text: str) -> str:
-    if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", text):  # RFC 9110's token
-        raise ValueError(
-            "is not the name of a header; use letters, digits and !#$%&'*+-.^_`|~ only, "
-            "like x-example-error"
-        )
-    return text
-
-
-def check_printable(text: str) -> str:
-    if not re.fullmatch(r"[ -~]+", text):
-        raise ValueError(
-            "becomes text of a Lua script, which holds printable ASCII alone; "
-            "write a part of the value without other characters"
-        )
     return text
 
 
@@ -62,20 +44,6 @@ def check_server_url(text: str) -> str:
             "http://prometheus.monitoring.svc:9090"
         )
     return text.rstrip("/")
-
-
-def check_base_url(text: str) -> str:
-    if not re.fullmatch(r"https?://[0-9A-Za-z.:-]+/([^\s?#@]*/)?", text):
-        raise ValueError(
-            "is not the URL of a folder; write it with / at the end, like https://example.com/docs/"
-        )
-    return text
-
-
-def check_version(text: str) -> str:
-    if not re.fullmatch(r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?", text):
-        raise ValueError("is not a release; write all three numbers, like 1.31.4")
-    return text
 
 
 def check_host_pattern(text: str) -> str:
@@ -110,12 +78,6 @@ def check_path_in_root(text: str) -> str:
     return text
 
 
-def check_mail_address(text: str) -> str:
-    if not re.fullmatch(r"[!#$%&'*+/=?^_`{|}~0-9A-Za-z.-]+@[0-9A-Za-z.-]+", text):
-        raise ValueError("is not a mail address; write one, like team@example.com")
-    return text
-
-
 def check_mail_server(text: str) -> str:
     host, _, port = text.rpartition(":")
     if not re.fullmatch(r"[0-9A-Za-z.-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
@@ -123,31 +85,65 @@ def check_mail_server(text: str) -> str:
     return text
 
 
-def check_stack_name(text: str) -> str:
-    if not re.fullmatch(r"[\w.-]{1,100}(/[\w.-]{1,100}){0,2}", text):
-        raise ValueError(
-            "is not the name of a Pulumi stack; write prod-eu, or organization/project/stack"
-        )
-    return text
-
-
-def check_slack_channel(text: str) -> str:
-    if not re.fullmatch(r"[#@]?[\w.-]{1,80}", text):
-        raise ValueError("is not a channel of Slack; write its name, like #proxies")
-    return text
-
-
 NotBlank = Annotated[StrictStr, AfterValidator(check_not_blank), titled("text")]
-HeaderName = Annotated[NotBlank, AfterValidator(check_header_name), titled("header name")]
-PrintableText = Annotated[NotBlank, AfterValidator(check_printable), titled("text")]
+HeaderName = Annotated[
+    NotBlank,
+    matching(
+        r"[!#$%&'*+.^_`|~0-9A-Za-z-]+",
+        "is not the name of a header; use letters, digits and !#$%&'*+-.^_`|~ only, "
+        "like x-example-error",
+    ),
+    titled("header name"),
+]
+PrintableText = Annotated[
+    NotBlank,
+    matching(
+        r"[ -~]+",
+        "becomes text of a Lua script, which holds printable ASCII alone; "
+        "write a part of the value without other characters",
+    ),
+    titled("text"),
+]
 ChartSource = Annotated[NotBlank, AfterValidator(check_chart_source), titled("URL or path")]
 ServerUrl = Annotated[StrictStr, AfterValidator(check_server_url), titled("URL")]
-BaseUrl = Annotated[StrictStr, AfterValidator(check_base_url), titled("URL")]
-Version = Annotated[StrictStr, AfterValidator(check_version), titled("version")]
+BaseUrl = Annotated[
+    StrictStr,
+    matching(
+        r"https?://[0-9A-Za-z.:-]+/([^\s?#@]*/)?",
+        "is not the URL of a folder; write it with / at the end, like https://example.com/docs/",
+    ),
+    titled("URL"),
+]
+Version = Annotated[
+    StrictStr,
+    matching(
+        r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?",
+        "is not a release; write all three numbers, like 1.31.4",
+    ),
+    titled("version"),
+]
 HostPattern = Annotated[StrictStr, AfterValidator(check_host_pattern), titled("host")]
 HostName = Annotated[StrictStr, AfterValidator(check_host_name), titled("host")]
 PathInRoot = Annotated[StrictStr, AfterValidator(check_path_in_root), titled("path")]
-MailAddress = Annotated[StrictStr, AfterValidator(check_mail_address), titled("mail address")]
+MailAddress = Annotated[
+    StrictStr,
+    matching(
+        r"[!#$%&'*+/=?^_`{|}~0-9A-Za-z.-]+@[0-9A-Za-z.-]+",
+        "is not a mail address; write one, like team@example.com",
+    ),
+    titled("mail address"),
+]
 MailServer = Annotated[StrictStr, AfterValidator(check_mail_server), titled("host:port")]
-StackName = Annotated[StrictStr, AfterValidator(check_stack_name), titled("stack")]
-SlackChannel = Annotated[StrictStr, AfterValidator(check_slack_channel), titled("channel")]
+StackName = Annotated[
+    StrictStr,
+    matching(
+        r"[\w.-]{1,100}(/[\w.-]{1,100}){0,2}",
+        "is not the name of a Pulumi stack; write prod-eu, or organization/project/stack",
+    ),
+    titled("stack"),
+]
+SlackChannel = Annotated[
+    StrictStr,
+    matching(r"[#@]?[\w.-]{1,80}", "is not a channel of Slack; write its name, like #proxies"),
+    titled("channel"),
+]

@@ -57,36 +57,6 @@ def test_longest_prefix_as_brute_force_finds_it(networks, strangers, data):
         assert catalogue.find(str(address)) == catalogue.find(address)
 
 
-@given(networks=NETWORKS)
-def test_overlaps_are_the_nested_pairs_of_different_vendors(networks):
-    """Every shared address is told, and nothing else."""
-    routes = [
-        Route(network=one, vendor=f"vendor-{index % 3}", pool="")
-        for index, one in enumerate(networks)
-    ]
-    expected = {
-        (inner, outer)
-        for inner in routes
-        for outer in routes
-        if inner.network.version == outer.network.version
-        and inner.network != outer.network
-        and inner.network.subnet_of(outer.network)
-        and inner.vendor != outer.vendor
-    }
-    found = Catalogue(routes).overlaps()
-    assert {(one.inner, one.outer) for one in found} == expected
-    assert len(found) == len(expected)
-
-
-def test_an_overlap_says_who_wins():
-    """An operator reads which vendor an address counts for."""
-    catalogue = Catalogue.of(load_stack_file(ROOT / "lab" / "Pulumi.lab.yaml").vendors)
-    assert [str(one) for one in catalogue.overlaps()] == [
-        "127.1.8.0/24 of vendor-d lies inside 127.1.0.0/16 of vendor-a; "
-        "its addresses count as vendor-d"
-    ]
-
-
 def test_pools_and_single_addresses_of_the_lab():
     """A vendor's own nested range names the pool; a range of one address covers that one."""
     catalogue = Catalogue.of(load_stack_file(ROOT / "lab" / "Pulumi.lab.yaml").vendors)
