@@ -112,7 +112,7 @@ class Catalogue:
         for level in self._levels[ip.version]:
             yield from level.routes.get(number >> level.shift, ())
 
-    def rungs(self, network: IPNetwork) -> tuple[Route, ...]:
+    def candidates(self, network: IPNetwork) -> tuple[Route, ...]:
         """Who is asked in turn for an address whose longest prefix is `network`.
 
         A route for each vendor, its nearest, up to the first that has every port: whoever has

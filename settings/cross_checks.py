@@ -80,7 +80,7 @@ def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]
     catalogue = Catalogue.of(settings.vendors)
     reported: set[int] = set()
     for route in catalogue.routes:
-        candidates = [vendors[one.vendor] for one in catalogue.rungs(route.network)]
+        candidates = [vendors[one.vendor] for one in catalogue.candidates(route.network)]
         parsed = [vendor for _, vendor in candidates if vendor.inspect == "http"]
         owned: list[PortRange] = []  # by the candidates before
         for index, vendor in candidates:

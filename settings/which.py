@@ -1,8 +1,8 @@
 """Whose address is it? `make which ADDRESS=10.2.9.1:3128 STACK=prod`.
 
-Prints {vendor, range, pool, chain, status, findings} and, for an address in nested ranges,
-`overlaps`. Exit code 0; 1 for a stack file that says something wrong; 2 for an address that
-is none, or no file.
+Prints {vendor, range, pool, chain, status, findings}; for an address in nested ranges also
+`overlaps`, and a `note` where Envoy sees connections and bytes only. Exit code 0; 1 for a stack
+file that says something wrong; 2 for an address that is none, or no file.
 """
 
 from __future__ import annotations
@@ -35,13 +35,18 @@ def answer(address: str, settings: StackSettings) -> Answer:
     catalogue = Catalogue.of(settings.vendors)
     covering = catalogue.covering(ip)
     if port is None and covering and covering[0].ports:
-        names = ", ".join(rung.vendor for rung in catalogue.rungs(covering[0].network))
+        names = ", ".join(rung.vendor for rung in catalogue.candidates(covering[0].network))
         raise ValueError(f"is one that vendors hold by port ({names}); add the port, like :3128")
     inner = catalogue.find(ip, port)
     chain = chain_at(covering[0].network, port, settings) if covering else None
     if inner is None:
         return {"vendor": OUTSIDE, "range": None, "pool": None, "chain": chain}
     found: Answer = {**described(inner), "chain": chain}
+    vendor = next(one for one in settings.vendors if one.name == inner.vendor)
+    if vendor.inspect == "connections":
+        found["note"] = "inspect is connections: connections and bytes only"
+    elif port is not None and not inspected(port, settings):
+        found["note"] = f"port {port} is not in httpPorts: connections and bytes only"
     # The rest covers the address as well and does not decide.
     if outer := [described(route) for route in covering if route != inner]:
         found["overlaps"] = outer
@@ -60,8 +65,13 @@ def chain_at(network: IPNetwork, port: int | None, settings: StackSettings) -> s
         for chain in group.chains
         if network in chain.networks
     )
-    looked_into = port is None or any(port in ports for ports in inspected_ports(settings.vendors))
-    return f"{chain.name}_{'http' if group.parses_http and looked_into else 'opaque'}"
+    parsed = group.parses_http and (port is None or inspected(port, settings))
+    return f"{chain.name}_{'http' if parsed else 'opaque'}"
+
+
+def inspected(port: int, settings: StackSettings) -> bool:
+    """Whether Envoy looks for HTTP on a port: one vendor that names it is enough."""
+    return any(port in ports for ports in inspected_ports(settings.vendors))
 
 
 def run(address: str, stack: str) -> tuple[int, Answer, tuple[str, ...]]:

@@ -66,7 +66,7 @@ def groups(vendors: Sequence[Vendor]) -> tuple[Group, ...]:
     """Return the groups of a stack, sorted by name."""
     by_name = {vendor.name: vendor for vendor in vendors}
     catalogue = Catalogue.of(vendors)
-    rungs_of = {route.network: catalogue.rungs(route.network) for route in catalogue.routes}
+    rungs_of = {route.network: catalogue.candidates(route.network) for route in catalogue.routes}
     found: dict[tuple[str, ...], list[IPNetwork]] = {}
     for network in sorted(rungs_of, key=by_address):
         found.setdefault(tuple(rung.vendor for rung in rungs_of[network]), []).append(network)

@@ -121,24 +121,24 @@ def test_longest_prefix_that_has_the_port_as_brute_force_finds_it(routes, strang
 
 
 @given(routes=routes_by_port())
-def test_rungs_decide_as_the_whole_catalogue_does(routes):
+def test_candidates_decide_as_the_whole_catalogue_does(routes):
     """What a chain knows of its ranges is enough for each of their connections."""
     catalogue = Catalogue(routes)
     for network in {route.network for route in routes}:
-        rungs = catalogue.rungs(network)
-        names = [rung.vendor for rung in rungs]
+        candidates = catalogue.candidates(network)
+        names = [candidate.vendor for candidate in candidates]
         assert len(names) == len(set(names))
-        assert all(rung.ports for rung in rungs[:-1])
-        lengths = [rung.network.prefixlen for rung in rungs]
+        assert all(candidate.ports for candidate in candidates[:-1])
+        lengths = [candidate.network.prefixlen for candidate in candidates]
         assert lengths == sorted(lengths, reverse=True)
         same = (route for route in routes if route.network.version == network.version)
         around = Catalogue(route for route in same if network.subnet_of(route.network))
         for port in [None, *range(13)]:
-            taken = next((rung for rung in rungs if rung.has(port)), None)
+            taken = next((candidate for candidate in candidates if candidate.has(port)), None)
             assert taken == around.find(network[0], port)
 
 
-def test_rungs_end_at_the_first_vendor_of_every_port():
+def test_candidates_end_at_the_first_vendor_of_every_port():
     """Who is asked in turn: the inner ones by port, then whoever has the rest."""
     catalogue = Catalogue.of(
         [
@@ -150,7 +150,7 @@ def test_rungs_end_at_the_first_vendor_of_every_port():
     )
 
     def asked(text):
-        return [(r.vendor, str(r.network)) for r in catalogue.rungs(parse_network(text))]
+        return [(r.vendor, str(r.network)) for r in catalogue.candidates(parse_network(text))]
 
     assert asked("10.1.1.0/24") == [
         ("one", "10.1.1.0/24"),
