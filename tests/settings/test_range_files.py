@@ -72,13 +72,6 @@ def test_a_file_is_read_as_it_is_described(root):
     ]
 
 
-def test_a_line_is_one_to_editors_too(root):
-    """A form feed is no end of a line: the numbers after it would be wrong."""
-    (root / FILE).write_text("10.1.0.0/16 \f\n10.2.0.0/33\n")
-    _, findings = read_ranges(FILE, root)
-    assert [one.partition(": ")[0] for one in findings] == [f"{FILE}:2"]
-
-
 def test_a_range_is_the_same_wherever_it_is_written(root):
     """Moving ranges into a file changes no object in the cluster."""
     (root / FILE).write_text("10.2.0.0/16\n10.1.8.0/24 residential\n")
@@ -97,15 +90,6 @@ def test_the_engine_and_the_stack_file_read_the_same_ranges(root, more, monkeypa
     monkeypatch.chdir("/")
     assert settings_of_config(handed, ()) == read
     assert [str(one.network) for one in read.vendors[0].cidrs] == ["10.1.0.0/16"]
-
-
-def test_vendors_of_one_file_may_differ_by_port(root):
-    """Addresses that vendors share are written once."""
-    (root / FILE).write_text("10.1.0.0/16\n")
-    shared = parse_settings(
-        stack({"cidrsFile": FILE, "ports": [3000]}, {"cidrsFile": FILE, "ports": [4000]})
-    )
-    assert shared.vendors[0].cidrs == shared.vendors[1].cidrs
 
 
 LINES = {
@@ -154,25 +138,6 @@ def test_a_range_that_another_vendor_has_is_told_by_its_line(root):
     assert found.startswith(f"vendors[1].cidrs[0]: '10.1.7.0/24' is also {FILE}:8; keep")
 
 
-def test_mistakes_of_a_long_file_are_counted(root):
-    """Of ten thousand lines with one mistake the first show what it is; other files are told."""
-    (root / FILE).write_text("".join(f"10.{n // 256}.{n % 256}.1/24\n" for n in range(10_000)))
-    told = findings_of(root, {"cidrsFile": FILE}, {"cidrs": ["10.2.0.0/33"]})
-    assert len(told) == 22
-    assert told[20] == f"{FILE}: has 9980 more mistakes; correct the first ones"
-    assert told[21].startswith("vendors[1].cidrs[0]: '10.2.0.0/33'")
-
-
-def test_a_misspelt_key_is_one_mistake(root):
-    """That the vendor has no ranges follows from it."""
-    assert findings_of(root, {"cidrsfile": FILE}, {"cidrs": ["10.2.0.0/16"]}) == (
-        "vendors[0].cidrsfile: unknown key; did you mean 'cidrsFile'?",
-    )
-    assert findings_of(root, {"cidrsFile": None}) == (
-        "vendors[0].cidrs: is missing; write it, like cidrs: [10.1.0.0/16]",
-    )
-
-
 @pytest.mark.parametrize(
     ("own", "told"),
     [
@@ -206,16 +171,6 @@ def test_a_stack_file_the_engine_cannot_hand_over_is_refused(root):
     (finding,) = refused.value.findings
     assert finding.startswith("vendors: the stack file's configuration is 147 kB")
     assert finding.endswith("put long lists of ranges into files (vendors[].cidrsFile)")
-
-
-def test_what_else_is_wrong_with_a_large_stack_file_is_told_too(root):
-    """One round of corrections."""
-    with pytest.raises(SettingsError) as refused:
-        load_stack_file(written(root, {**inline(8000), "cluster": "Dev"}))
-    assert [finding.partition(":")[0] for finding in refused.value.findings] == [
-        "vendors",
-        "cluster",
-    ]
 
 
 def test_a_stack_file_of_thousands_of_ranges_is_taken(root):
