@@ -81,7 +81,6 @@ class SlackReceiver(ReceiverSettings):
 
 class PagerdutyReceiver(ReceiverSettings):
     kind: Literal["pagerduty"] = Field(examples=["pagerduty"])
-    """As above."""
 
     def why_not_a_credential(self, text: str) -> str:
         if re.fullmatch(r"[0-9A-Za-z]{32}", text):
@@ -94,7 +93,6 @@ class PagerdutyReceiver(ReceiverSettings):
 
 class EmailReceiver(ReceiverSettings):
     kind: Literal["email"] = Field(examples=["email"])
-    """As above."""
     to: MailAddress = Field(examples=["a@example.com"])
     """Addressee, of kind `email`."""
     sender: MailAddress = Field(examples=["b@example.com"])
@@ -105,7 +103,6 @@ class EmailReceiver(ReceiverSettings):
 
 class WebhookReceiver(ReceiverSettings):
     kind: Literal["webhook"] = Field(examples=["webhook"])
-    """As above."""
 
     def why_not_a_credential(self, text: str) -> str:
         if re.fullmatch(r"https?://[^\s/]+(/\S*)?", text):

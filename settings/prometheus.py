@@ -137,7 +137,6 @@ class GlobalPrometheusSettings(ServerSettings):
     """A Prometheus that watches other clusters; its own cluster has no crawlers."""
 
     role: Literal["global"] = Field(examples=["global"])
-    """As above."""
 
     @property
     def shards(self) -> int:
@@ -157,7 +156,6 @@ class OperatorPrometheusSettings(PrometheusSettings):
     """A Prometheus that the cluster's Prometheus operator runs."""
 
     mode: Literal["operator"] = Field(examples=["operator"])
-    """As above."""
     url: ServerUrl = Field(examples=["http://kube-prometheus-stack-prometheus.monitoring.svc:9090"])
     """Where Grafana reaches that Prometheus."""
     login_secret: ObjectName | None = None
