@@ -1,4 +1,4 @@
-"""`alertmanager` and `alertmanagerSecrets`: who hears of an alert."""
+"""`alertmanager` and `alertmanagerSecrets`: where alerts are sent."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pydantic.functional_validators import PlainValidator
 
 from settings.prometheus import recent_enough
 from settings.section import Problem, Resources, Section, repeated, resources
+from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel, Image
 from settings.values.quantities import Bytes, Duration
-from settings.values.schema import titled
 from settings.values.texts import MailAddress, MailServer, SlackChannel
 
 
@@ -56,7 +56,7 @@ Secret = Annotated[
 
 
 class ReceiverSettings(Section):
-    """Whatever gets alerts; its credential is `alertmanagerSecrets.<name>`."""
+    """A place that alerts are sent to; its credential is `alertmanagerSecrets.<name>`."""
 
     name: DnsLabel = Field(examples=["oncall"])
     """Name for `critical`, `warning`, `heartbeat` and the credential."""
@@ -140,7 +140,7 @@ AlertmanagerImage = Annotated[Image, AfterValidator(recent_alertmanager), titled
 
 
 class Alertmanager(Section):
-    """Who hears of an alert."""
+    """Where alerts are sent."""
 
     image: AlertmanagerImage = "quay.io/prometheus/alertmanager:v0.34.2"
     """Image with a tag or a digest; 0.30 or newer."""
@@ -153,7 +153,7 @@ class Alertmanager(Section):
     repeat: Duration = 4 * 3600
     """Time after which an alert that still fires is sent again."""
     receivers: tuple[Receiver, ...] = ()
-    """Who can get alerts. Without any, alerts are only shown by Alertmanager."""
+    """Where alerts can be sent. Without any, Alertmanager lists alerts and sends none."""
     critical: tuple[DnsLabel, ...] = ()
     """Receivers of alerts with severity `critical`."""
     warning: tuple[DnsLabel, ...] = ()

@@ -7,8 +7,8 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StrictInt
 
 from settings.section import Section
+from settings.values.checked_text import titled
 from settings.values.quantities import Share
-from settings.values.schema import titled
 from settings.values.texts import BaseUrl, PathInRoot
 
 # Times the even rate: 2 % of a week's error budget in an hour (rules/vendor_alerts.yml).

@@ -113,10 +113,10 @@ class Catalogue:
             yield from level.routes.get(number >> level.shift, ())
 
     def candidates(self, network: IPNetwork) -> tuple[Route, ...]:
-        """Who is asked in turn for an address whose longest prefix is `network`.
+        """Return the routes to try in turn for an address whose longest prefix is `network`.
 
-        A route for each vendor, its nearest, up to the first that has every port: whoever has
-        the port first gets the connection. Where the last has not every port, some are nobody's.
+        Each vendor's nearest route, up to the first that has every port. The first route with the
+        connection's port takes it; if no route has every port, some ports belong to no vendor.
         """
         found: dict[str, Route] = {}
         for route in self._covering(network.network_address):

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Section, repeated
+from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel, EgressHost, LabelKey, LabelValue
-from settings.values.schema import titled
 
 
 def usable_namespace(namespace: str) -> str:
@@ -53,7 +53,7 @@ class Crawlers(Section):
         yield from repeated(
             (("namespaces", index), namespace) for index, namespace in enumerate(self.namespaces)
         )
-        if not self.create_namespaces and self.says("pod_security"):
+        if not self.create_namespaces and self.sets("pod_security"):
             yield Problem(
                 ("podSecurity",),
                 f"{self.pod_security!r} has no effect where createNamespaces is false; "

@@ -251,7 +251,7 @@ def pod_security_allows_injection(settings: StackSettings) -> Iterator[Problem]:
     crawlers, istio = settings.crawlers, settings.istio
     if not crawlers.create_namespaces:
         return
-    if not istio.install and not istio.says("cni"):
+    if not istio.install and not istio.sets("cni"):
         yield Problem(
             ("istio", "cni"),
             "is missing; with install: false say whether the cluster's Istio redirects "
@@ -309,7 +309,7 @@ def alertmanager_runs_if_configured(settings: StackSettings) -> Iterator[Problem
         return
     alertmanager = settings.alertmanager
     for name, field in type(alertmanager).model_fields.items():
-        if alertmanager.says(name) and getattr(alertmanager, name) != ():
+        if alertmanager.sets(name) and getattr(alertmanager, name) != ():
             yield Problem(
                 ("alertmanager", str(field.alias)),
                 "has no effect, with prometheus.mode: operator and without "
@@ -362,7 +362,7 @@ def a_global_server_has_no_crawlers(settings: StackSettings) -> Iterator[Problem
         if section.enabled:
             yield Problem((key, "enabled"), f"true has no effect, {because}; write false")
     for key in ("crawlers", "istio", "telemetry"):
-        if settings.says(key) and getattr(settings, key).model_fields_set:
+        if settings.sets(key) and getattr(settings, key).model_fields_set:
             yield Problem((key,), f"has no effect, {because}; remove it")
 
 

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, StrictBool
 
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, resources
+from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel
-from settings.values.schema import titled
 from settings.values.texts import ChartSource, Version
 
 
@@ -60,7 +60,7 @@ class Istio(Section):
         if self.install:
             return
         for field, key in (("version", "version"), ("chart_source", "chartSource")):
-            if self.says(field):
+            if self.sets(field):
                 yield Problem(
                     (key,),
                     "has no effect with install: false, where this program installs no Istio; "

@@ -10,9 +10,9 @@ from pydantic.functional_validators import PlainValidator
 
 from settings.section import Problem, Resources, Section, resources
 from settings.values.addresses import Endpoint, check_endpoint
+from settings.values.checked_text import text
 from settings.values.kubernetes import DnsLabel, Image, ObjectName, SecretKey
 from settings.values.quantities import Amount, Gigabytes
-from settings.values.schema import text
 from settings.values.texts import HostName
 
 RATELESS_PROFILES = ("scrapy",)  # whose arrival is "closed"

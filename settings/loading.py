@@ -82,7 +82,7 @@ def load_stack_file(path: Path | str) -> StackSettings:
 
     Raises:
         MissingStackFileError: there is no file at `path`.
-        SettingsError: it says something that can't be.
+        SettingsError: a value in it is wrong.
     """
     return load_stack(Path(path)).settings
 
@@ -92,7 +92,7 @@ def load_stack(path: Path) -> StackFile:
 
     Raises:
         MissingStackFileError: there is no file at `path`.
-        SettingsError: it says something that can't be.
+        SettingsError: a value in it is wrong.
     """
     document, findings = read_yaml_file(path)
     config = config_of(document, path.name)
@@ -136,7 +136,7 @@ def settings_of_config(values: Mapping[str, object], encrypted: Collection[str])
         encrypted: the full names that the engine marks as secret.
 
     Raises:
-        SettingsError: the configuration says something that can't be.
+        SettingsError: a value in it is wrong.
     """
     own: dict[str, object] = {}
     findings: list[str] = []
@@ -147,7 +147,7 @@ def settings_of_config(values: Mapping[str, object], encrypted: Collection[str])
             continue
         own[name] = value
         if isinstance(value, str) and name in known:
-            with suppress(ValueError):  # text where a section belongs: the model says so
+            with suppress(ValueError):  # not JSON: the model refuses the text
                 own[name] = json.loads(value)
     if own.get(SECRETS) and f"{PROJECT}:{SECRETS}" not in encrypted:
         findings.append(
@@ -161,7 +161,7 @@ def parse_settings(values: Mapping[str, object]) -> StackSettings:
     """Return settings from plain values; keys as in YAML, without the project's prefix.
 
     Raises:
-        SettingsError: a value says something that can't be.
+        SettingsError: a value is wrong.
     """
     return parsed(values, [])
 
@@ -216,7 +216,7 @@ def with_ranges_of_files(values: Mapping[str, object]) -> tuple[dict[str, Any], 
 
 
 def is_path(value: object) -> TypeGuard[str]:
-    """Whether a value names a file; if not, the model says so."""
+    """Whether a value names a file; if not, the model refuses it."""
     try:
         return isinstance(value, str) and bool(check_path_in_root(value))
     except ValueError:

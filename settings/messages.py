@@ -53,7 +53,7 @@ def problems_of(error: ValidationError) -> Iterator[Problem]:
     problems: list[tuple[str, Problem]] = []
     for detail in error.errors(include_url=False):
         kind, location = detail["type"], location_of(detail)
-        # Of a list whose items are all wrong pydantic says also that it has none.
+        # Pydantic reports a list whose items are all wrong as empty too.
         if kind == "too_short" and detail["input"]:
             continue
         # Under an encrypted section pydantic misses keys; that it is encrypted is enough.
@@ -182,7 +182,7 @@ def reason_of(kind: str, value: Any, location: Location, context: Mapping[str, A
             meant = f"; did you mean {close[0]!r}?" if close else ""
             return f"is none of {', '.join(words)}{meant or '; write one of them'}"
     # A type of error that no model produces today; a test sees to it that none slips in.
-    return "is not accepted; docs/configuration.md says what is"
+    return "is not accepted; write what docs/configuration.md describes"
 
 
 def as_yaml(value: object) -> str:

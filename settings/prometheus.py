@@ -13,9 +13,9 @@ from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt
 
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, repeated, resources
+from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel, Image, LabelKey, LabelValue, ObjectName
 from settings.values.quantities import Bytes, Duration, format_bytes
-from settings.values.schema import titled
 from settings.values.texts import ServerUrl, StackName
 
 
@@ -61,7 +61,7 @@ class FederationSource(Section):
 
 
 class PrometheusSettings(Section):
-    """What a stack says of any Prometheus."""
+    """Keys of a stack of every mode."""
 
     create_namespace: StrictBool = True
     """Whether this program makes namespace `monitoring`. `false`: it exists, and stays as it is.

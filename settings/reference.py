@@ -16,7 +16,7 @@ from settings.stack import StackSettings
 PAGE = ROOT / "docs" / "configuration.md"
 SCHEMA = ROOT / "docs" / "stack.schema.json"
 
-# Sections whose keys repeat another's: the row of the section says which.
+# The keys of these sections stand in other rows; the section's own row names them.
 NOT_REPEATED = ("vendors[].alerts", "resources", "istio.sidecar")
 
 INTRO = """\

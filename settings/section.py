@@ -63,7 +63,7 @@ class Section(BaseModel):
             raise SectionError(problems)
         return self
 
-    def says(self, field: str) -> bool:
+    def sets(self, field: str) -> bool:
         """Whether the stack file has this key, with whatever value."""
         return field in self.model_fields_set
 

@@ -49,7 +49,7 @@ class StackSettings(Section):
     alerts: Alerts = Alerts()
     """When an alert fires. A share is one of a vendor's requests over 5 minutes."""
     alertmanager: Alertmanager = Alertmanager()
-    """Who hears of an alert, and how."""
+    """Where alerts are sent, and how."""
     alertmanager_secrets: dict[DnsLabel, Secret] = Field(default={})
     """The credential of each receiver, by its name. Set each encrypted: `pulumi config set --secret
     --path proxy-observability:alertmanagerSecrets.oncall`. In clear it is refused; Pulumi itself

@@ -18,9 +18,9 @@ from settings.values.addresses import (
     VendorNetwork,
     parse_vendor_network,
 )
+from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel
 from settings.values.quantities import Duration
-from settings.values.schema import titled
 from settings.values.texts import HeaderName, HostPattern, PathInRoot, PrintableText
 
 VendorOutcome = Literal[
@@ -159,7 +159,7 @@ class Vendor(Section):
             yield Problem(("cidrs",), "is missing; write it, like cidrs: [10.1.0.0/16]")
         yield from overlapping("ports", self.ports)
         yield from overlapping("httpPorts", self.http_ports)
-        if self.ports and self.says("http_ports"):
+        if self.ports and self.sets("http_ports"):
             for index, ports in enumerate(self.http_ports):
                 if not any(ports.within(own) for own in self.ports):
                     yield Problem(
@@ -214,7 +214,7 @@ def http_ports_of(vendor: Vendor) -> tuple[PortRange, ...]:
     """Return the ports on which this vendor's connections are inspected for HTTP."""
     if vendor.inspect != "http":
         return ()
-    if vendor.says("http_ports") or not vendor.ports:
+    if vendor.sets("http_ports") or not vendor.ports:
         return vendor.http_ports
     usual = tuple(p for p in vendor.http_ports if any(p.within(own) for own in vendor.ports))
     return usual or vendor.ports

@@ -77,7 +77,7 @@ def inspected(port: int, settings: StackSettings) -> bool:
 def run(address: str, stack: str) -> tuple[int, Answer, tuple[str, ...]]:
     """(status, answer, findings)."""
     try:
-        split_endpoint(address)  # told before anything is said of a file
+        split_endpoint(address)  # a wrong address is reported first
     except ValueError as error:
         return 2, {}, (f"ADDRESS: {printed(address)} {error}",)
     try:

@@ -21,7 +21,7 @@ from pydantic import AfterValidator, StrictStr, WithJsonSchema
 from pydantic.functional_validators import PlainValidator
 
 from settings.masking import kind_of_proxy
-from settings.values.schema import text, titled
+from settings.values.checked_text import text, titled
 
 IPNetwork = IPv4Network | IPv6Network
 IPAddress = IPv4Address | IPv6Address

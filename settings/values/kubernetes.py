@@ -10,7 +10,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StrictStr
 
-from settings.values.schema import matching, titled
+from settings.values.checked_text import matching, titled
 
 LABEL_NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 

@@ -12,7 +12,7 @@ from typing import Annotated
 from pydantic import AfterValidator
 from pydantic.functional_validators import PlainValidator
 
-from settings.values.schema import number_titled, text, titled
+from settings.values.checked_text import number_titled, text, titled
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 

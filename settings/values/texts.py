@@ -11,7 +11,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, StrictStr
 
-from settings.values.schema import matching, titled
+from settings.values.checked_text import matching, titled
 
 
 def check_not_blank(text: str) -> str:

@@ -139,7 +139,7 @@ def test_candidates_decide_as_the_whole_catalogue_does(routes):
 
 
 def test_candidates_end_at_the_first_vendor_of_every_port():
-    """Who is asked in turn: the inner ones by port, then whoever has the rest."""
+    """The inner ones come first, by port, then the one that has the rest."""
     catalogue = Catalogue.of(
         [
             Vendor(name="every", cidrs=("10.0.0.0/8",)),
@@ -149,20 +149,20 @@ def test_candidates_end_at_the_first_vendor_of_every_port():
         ]
     )
 
-    def asked(text):
+    def in_turn(text):
         return [(r.vendor, str(r.network)) for r in catalogue.candidates(parse_network(text))]
 
-    assert asked("10.1.1.0/24") == [
+    assert in_turn("10.1.1.0/24") == [
         ("one", "10.1.1.0/24"),
         ("two", "10.1.1.0/24"),
         ("every", "10.0.0.0/8"),
     ]
-    assert asked("10.1.0.0/16") == [("one", "10.1.0.0/16"), ("every", "10.0.0.0/8")]
-    assert asked("10.0.0.0/8") == [("every", "10.0.0.0/8")]
+    assert in_turn("10.1.0.0/16") == [("one", "10.1.0.0/16"), ("every", "10.0.0.0/8")]
+    assert in_turn("10.0.0.0/8") == [("every", "10.0.0.0/8")]
 
 
 def test_without_a_port_only_whole_addresses_have_an_owner():
-    """A caller that forgets the port is not told one of several vendors by chance."""
+    """A caller that forgets the port does not get one of several vendors by chance."""
     catalogue = Catalogue.of([Vendor(name="one", cidrs=("10.1.0.0/16",), ports=(3128,))])
     assert catalogue.find("10.1.0.1") is None
     assert catalogue.find("10.1.0.1", 3128) is not None

@@ -1,4 +1,4 @@
-"""What is wrong with a stack file as a file is told with its line."""
+"""A stack file that is wrong as a file is refused with its line."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_a_credential_that_is_not_encrypted_by_itself(tmp_path, secrets, said):
 
 
 def test_a_stack_that_does_not_exist(tmp_path):
-    """A misspelt stack is told which stacks there are."""
+    """The refusal of a misspelt stack lists the stacks there are."""
     (tmp_path / "Pulumi.prod.yaml").write_text(START)
     with pytest.raises(MissingStackFileError) as refused:
         load_stack_file(tmp_path / "Pulumi.prd.yaml")
@@ -105,7 +105,7 @@ def test_a_stack_that_does_not_exist(tmp_path):
 
 
 def test_a_stack_file_that_is_a_folder(tmp_path):
-    """A path that can't be read is told apart from a wrong file."""
+    """A path that can't be read is no wrong file: another exit code."""
     with pytest.raises(MissingStackFileError, match="can't be read"):
         load_stack_file(tmp_path)
 

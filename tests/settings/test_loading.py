@@ -194,12 +194,12 @@ ANYTHING = st.recursive(
 @given(st.dictionaries(KEY_NAMES, ANYTHING, max_size=5), st.booleans())
 def test_whatever_a_stack_says_ends_in_settings_or_sentences(extra, complete):
     """No input brings a traceback, or pydantic's own words."""
-    told = ()
+    findings = ()
     try:
         parse_settings({**SMALLEST, **extra} if complete else extra)
     except SettingsError as error:
-        told = error.findings or ("nothing",)
-    for finding in told:
+        findings = error.findings or ("nothing",)
+    for finding in findings:
         assert "; " in finding or "did you mean" in finding
         assert "\n" not in finding
         assert "is not accepted" not in finding

@@ -20,10 +20,10 @@ LOGINS = {
 }
 
 
-@pytest.mark.parametrize(("text", "shown"), LOGINS.items())
-def test_a_login_is_masked(text, shown):
+@pytest.mark.parametrize(("text", "masked_text"), LOGINS.items())
+def test_a_login_is_masked(text, masked_text):
     """Address and port stay, so that the line can be found."""
-    assert masked(text) == shown
+    assert masked(text) == masked_text
 
 
 @pytest.mark.parametrize(

@@ -122,7 +122,7 @@ def test_a_wrong_line_is_told_by_its_number(root, line, said):
     ],
 )
 def test_a_file_without_ranges_is_refused(root, content, said):
-    """That the vendor has no range is not told as well."""
+    """That the vendor has no range follows, and is no finding of its own."""
     if content is not None:
         (root / FILE).write_bytes(content)
     assert findings_of(root, {"cidrsFile": FILE}) == (f"vendors[0].cidrsFile: '{FILE}' {said}",)
@@ -139,21 +139,21 @@ def test_a_range_that_another_vendor_has_is_told_by_its_line(root):
 
 
 @pytest.mark.parametrize(
-    ("own", "told"),
+    ("own", "refusal"),
     [
         (None, "is empty; write a value, or remove it"),
         ("10.1.0.0/16", "'10.1.0.0/16' is not a list; write [a, b], or one '- item' a line"),
         ({}, "{} is not a list; write [a, b], or one '- item' a line"),
     ],
 )
-def test_a_good_file_does_not_hide_what_is_wrong_beside_it(root, own, told):
+def test_a_good_file_does_not_hide_what_is_wrong_beside_it(root, own, refusal):
     """Nor does a bad one."""
     (root / FILE).write_text("10.2.0.0/16\n")
-    assert findings_of(root, {"cidrs": own, "cidrsFile": FILE}) == (f"vendors[0].cidrs: {told}",)
+    assert findings_of(root, {"cidrs": own, "cidrsFile": FILE}) == (f"vendors[0].cidrs: {refusal}",)
     (root / FILE).unlink()
     first, second = findings_of(root, {"cidrs": own, "cidrsFile": FILE})
     assert first.startswith("vendors[0].cidrsFile: ")
-    assert second == f"vendors[0].cidrs: {told}"
+    assert second == f"vendors[0].cidrs: {refusal}"
 
 
 # A stack as large as the engine can hand over

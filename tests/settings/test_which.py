@@ -180,7 +180,7 @@ def test_a_wrong_stack_is_a_defect_a_finding_a_line(capsys, monkeypatch, tmp_pat
 
 
 def test_out_holds_the_same_json(capsys, lab, tmp_path):
-    """A program reads which.json; folders are made as needed, and a file in the way is told."""
+    """A program reads which.json; folders are made; a file in the way is a finding."""
     folder = tmp_path / "new" / "folder"
     _, found, _ = ask(capsys, "127.1.8.9", "--stack", "lab", "--out", str(folder))
     assert json.loads((folder / "which.json").read_text()) == found

@@ -19,7 +19,7 @@ from tests.settings.table import BASES, changed, findings_of, rows
 
 SETTINGS = Path(loading.__file__).parent
 # Calls with a refusal, and which argument it is.
-SAYING = {"ValueError": 0, "Problem": 1, "matching": 1}
+REFUSALS = {"ValueError": 0, "Problem": 1, "matching": 1}
 # By a key: how many of its item are too many. Written out they would bury the table.
 TOO_MANY = {
     "vendors[0].ports": 21,
@@ -74,37 +74,37 @@ def test_every_constraint_of_a_key_has_a_row():
     """A constraint nobody saw refuse anything may have been lost, or speak gibberish."""
     stacks = [changed(row.base, row.changes) for row in rows()]
     stacks += [changed("complete", {path: many(path, n)}) for path, n in TOO_MANY.items()]
-    shown = set()
+    seen = set()
     for stack in stacks:
         try:
             StackSettings.model_validate(stack, by_alias=True, by_name=False)
         except ValidationError as error:
             for detail in error.errors():
                 path = path_of(location_of(detail))
-                shown.add((path, detail["type"]))
+                seen.add((path, detail["type"]))
                 if detail["type"] == "value_error":
                     frames = traceback.extract_tb(detail["ctx"]["error"].__traceback__)
-                    shown |= {(path, frame.name) for frame in frames}
-    assert sorted(constraints() - shown) == []
+                    seen |= {(path, frame.name) for frame in frames}
+    assert sorted(constraints() - seen) == []
 
 
 def test_every_sentence_has_a_row():
     """Each refusal in settings/, of a value or of what keys say together, is in the table."""
-    told = "\n".join(line for row in rows() for line in row.said)
-    untold = [
+    words = "\n".join(line for row in rows() for line in row.said)
+    missing = [
         f"{path.name}:{node.lineno} {longest}"
         for path in [*SETTINGS.glob("*.py"), *SETTINGS.glob("values/*.py")]
         if path.name not in ("range_files.py", "which.py")  # tests/settings/test_<its name>
         for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in SAYING
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in REFUSALS
         for longest in [longest_text(node)]
-        if longest not in told
+        if longest not in words
     ]
-    assert untold == []
+    assert missing == []
 
 
 def longest_text(call: ast.Call) -> str:
-    said = call.args[SAYING[ast.unparse(call.func)] :][:1]
+    said = call.args[REFUSALS[ast.unparse(call.func)] :][:1]
     texts = [
         part.value
         for argument in said

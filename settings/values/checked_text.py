@@ -1,4 +1,4 @@
-"""Building blocks of values: a check by pattern, and how a value appears in the JSON schema."""
+"""Values that are written as text: a check by pattern, and their title in the JSON schema."""
 
 from __future__ import annotations
 
