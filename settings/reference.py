@@ -6,6 +6,7 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from settings.loading import PROJECT, ROOT
@@ -19,57 +20,11 @@ SCHEMA = ROOT / "docs" / "stack.schema.json"
 # The keys of these sections stand in other rows; the section's own row names them.
 NOT_REPEATED = ("vendors[].alerts", "resources", "istio.sidecar")
 
-INTRO = """\
-# Configuration
-
-<!-- Written by `python -m settings.reference` from the models in settings/; edit there. -->
-
-A stack is one file, `Pulumi.<stack>.yaml`. Every key below stands under `config:` with the
-project's name in front; only `cluster` and `vendors` are required:
-
-```yaml
-# yaml-language-server: $schema=docs/stack.schema.json
-config:
-  proxy-observability:cluster: prod
-  proxy-observability:vendors:
-    - name: vendor-a
-      cidrs: [10.1.0.0/16]
-```
-
-The first line gives an editor with a YAML language server every key, value and description.
-Unknown keys and values of another type are refused, all at once, before anything is deployed:
-
-```
-vendors[1].cidrs[0]: '10.2.0.0/33' is not a CIDR block; prefix length is at most 32
-```
-
-A vendor with thousands of ranges has them in a file, named by `vendors[].cidrsFile`; Pulumi cannot
-hand more than 128 KiB of configuration, some 6,500 ranges, to a program:
-
-```
-# ranges/vendor-a.txt
-10.1.0.0/16
-10.1.8.0/24 residential   # with its pool
-```
-
-How values are written:
-
-- duration: whole numbers with units, `30s`, `10m`, `1h30m`, `7d`.
-- size: a number and its unit; `GB` (or `G`) is 10^9 bytes, `Gi` is 2^30.
-- CPU and memory: as in Kubernetes, `100m` or `"2"` (in quotes), `256M` or `256Mi`.
-- resources: `{requests: {cpu, memory}, limits: {cpu, memory}}`, all four; the table shows
-  requests and limits of CPU, then of memory.
-- percentage: `95%` or `99.5%`, more than 0 % and less than 100 %.
-- path: from the project's root, without `..`.
-- CIDR block: `10.1.0.0/16`, `2001:db8::/32`, or one address.
-- port or range: `3128`, or `10000-10999` with both ends in it.
-- host: in lower case, without a port; `*.shop.example` is every host below it, not itself.
-- DNS label: 1 to 63 of `a-z`, `0-9` and `-`, first and last no `-`.
-"""
+HEAD = Path(__file__).with_name("reference_head.md")
 
 
 def page() -> str:
-    parts = [INTRO]
+    parts = [HEAD.read_text(encoding="utf-8")]
     for name in (str(field.alias) for field in StackSettings.model_fields.values()):
         rows = ["key | value | meaning", "---|---|---"]
         rows += (row(key) for key in keys().values() if is_row_of(key.path, name))
