@@ -71,8 +71,9 @@ render: .venv/installed ## All manifests of a stack as files, without a cluster.
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
 test: setup ## All a change must pass; FULL=1 or CI: mesh too. SUITE=unit|lua|program|rules|lab|mesh
-	@$(PY) -m tools.find alertmanager amtool operatorlab >/dev/null
-	@$(PY) -m tools.clients
+	@$(PY) -m tools.find alertmanager amtool >/dev/null
+	@$(PY) -m tests.binaries operatorlab >/dev/null
+	@$(PY) -m tests.clients.install
 	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
 
 mutate: setup ## Does a test notice when an alert is changed? Minutes. ONLY=alert

@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from tests.binaries.debian import this_machine
 from tests.mesh import networks, versions
-from tools.debian import this_machine
 from tools.find import NotFoundError
 from tools.reports import add_out, write_report
 

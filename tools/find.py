@@ -1,9 +1,9 @@
-"""Find a pinned program, fetching or building it the first time.
+"""Find a pinned program; download or build it the first time.
 
     python -m tools.find prometheus promtool
 
-prints a path a line; what it does meanwhile goes to standard error. Exit code 2: not found,
-with one line that says why and what to do.
+prints a path a line, and its progress on standard error. Exit code 2: a program was not found;
+the last line says why and what to do.
 """
 
 from __future__ import annotations
@@ -32,21 +32,24 @@ Say = Callable[[str], None]
 
 
 class NotFoundError(Exception):
-    """The program can't be had; the text says why and what to do."""
+    """A program was not found; the text says why and what to do."""
 
 
-def find(name: str) -> Path:
-    """Return the path of a program: "prometheus", "promtool", "envoy", or "istio-1.31/meshlab".
+def find(name: str, projects: Sequence[Project] = PROJECTS) -> Path:
+    """Return the path of a program: "prometheus", "promtool", "envoy".
 
-    On PATH in the pinned major version, else in the per-user cache, else downloaded or built
-    into it, which takes minutes once. A project's name before the program says whose, where
-    several versions of it are pinned.
+    `find` looks on PATH for the pinned major version, then in the per-user cache; else it
+    downloads the release into the cache, or builds it there, which takes minutes once.
+
+    Args:
+        name: a program, or "project/program" if several versions of one are pinned.
+        projects: the programs that there are.
 
     Raises:
         NotFoundError: none of these worked.
     """
     return Finder(
-        projects=PROJECTS,
+        projects=projects,
         platform=this_platform(),
         cache=user_cache(),
         path=os.environ.get("PATH", ""),
@@ -55,24 +58,24 @@ def find(name: str) -> Path:
 
 
 def cached(name: str) -> Path | None:
-    """Return the path of a program that a set-up left in the per-user cache; None without one."""
+    """Return the path of a program if it is in the per-user cache, else None."""
     for project in PROJECTS:
-        path = user_cache() / f"{project.slot}-{this_platform()}" / name
+        path = user_cache() / f"{project.cache_key}-{this_platform()}" / name
         if name in project.programs and _is_program(path):
             return path
     return None
 
 
 def user_cache() -> Path:
-    """Return the folder for downloads and builds; XDG_CACHE_HOME moves it."""
+    """Return the folder for downloads and builds, below XDG_CACHE_HOME or ~/.cache."""
     base = Path(os.environ.get("XDG_CACHE_HOME", ""))
-    # The XDG specification: a relative path is to be ignored.
+    # The XDG specification says to ignore a relative path.
     return (base if base.is_absolute() else Path.home() / ".cache") / "proxy-observability"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finder:
-    """The search, with everything about the machine it runs on given from outside."""
+    """A search; every fact about the machine is an argument, so tests can make one up."""
 
     projects: Sequence[Project]
     platform: str
@@ -81,13 +84,12 @@ class Finder:
     say: Say
 
     def find(self, name: str) -> Path:
-        """As the module's `find`."""
+        """Do what the module's `find` says."""
         if name == "envoy":
             return self._envoy()
-        of, _, program = name.rpartition("/")
-        project = next(
-            (p for p in self.projects if program in p.programs and of in ("", p.name)), None
-        )
+        project_name, _, program = name.rpartition("/")
+        having = (p for p in self.projects if program in p.programs)
+        project = next((p for p in having if project_name in ("", p.name)), None)
         if project is None:
             known = ", ".join(["envoy", *(n for p in self.projects for n in p.programs)])
             raise NotFoundError(f"{name}: not a program of this project; known are {known}")
@@ -95,7 +97,7 @@ class Finder:
         return on_path or self._cached(program, project)
 
     def _envoy(self) -> Path:
-        # A link's own folder, not its target's: the wheel's envoy lies beside the venv's python.
+        # Do not resolve the link: the wheel put envoy beside the virtual environment's python.
         beside = Path(sys.executable).parent / "envoy"
         found = str(beside) if _is_program(beside) else shutil.which("envoy", path=self.path)
         if not found:
@@ -112,28 +114,28 @@ class Finder:
             version = _version(candidate, project.version_argument)
             if version and version.partition(".")[0] == project.major:
                 return candidate
-            why = f"is {version}" if version else "does not tell its version"
+            why = f"is {version}" if version else "prints no version"
             self.say(f"{name}: skipped {candidate}, which {why}; wanted is {project.major}.x")
         return None
 
     def _cached(self, name: str, project: Project) -> Path:
-        folder = self.cache / f"{project.slot}-{self.platform}"
+        folder = self.cache / f"{project.cache_key}-{self.platform}"
         if _is_program(folder / name):
             return folder / name
         try:
             self.cache.mkdir(parents=True, exist_ok=True)
             with self._lock(project):
-                if not _is_program(folder / name):  # else another set-up just made it
+                if not _is_program(folder / name):  # else another process just made it
                     self._obtain(project, folder)
         except OSError as error:
             raise NotFoundError(f"{name}: the cache {self.cache} can't be used: {error}") from None
         return folder / name
 
     def _obtain(self, project: Project, folder: Path) -> None:
-        """Fill `folder` with all of the project's programs, or leave nothing behind."""
+        """Fill `folder` with all programs of a project, or leave nothing behind."""
         incoming = f".incoming-{project.name}-"
-        for left_over in self.cache.glob(f"{incoming}*"):  # of a set-up that was killed
-            shutil.rmtree(left_over, ignore_errors=True)
+        for leftover in self.cache.glob(f"{incoming}*"):  # by a killed process
+            shutil.rmtree(leftover, ignore_errors=True)
         with tempfile.TemporaryDirectory(prefix=incoming, dir=self.cache) as temporary:
             staging = Path(temporary) / "programs"
             staging.mkdir()
@@ -152,7 +154,7 @@ class Finder:
 
     @contextlib.contextmanager
     def _lock(self, project: Project) -> Iterator[None]:
-        """Let one set-up at a time obtain a project; the kernel frees the lock of a dead one."""
+        """Let one process at a time obtain a project; the kernel frees the lock of a dead one."""
         with (self.cache / f".{project.name}.lock").open("w") as file:
             news = 0.0
             while True:
@@ -161,7 +163,7 @@ class Finder:
                     break
                 except BlockingIOError:
                     if time.monotonic() > news:
-                        self.say(f"{project.name}: another set-up is obtaining it; waiting")
+                        self.say(f"{project.name}: another process is obtaining it; waiting")
                         news = time.monotonic() + NEWS_SECONDS
                     time.sleep(0.1)
             yield
@@ -172,7 +174,7 @@ def _is_program(path: Path) -> bool:
 
 
 def _version(program: Path, argument: str) -> str | None:
-    """Return what it says of its version, "3.16.0"; None if it does not run or says nothing."""
+    """Return the version that a program prints, "3.16.0"; None if it fails or prints none."""
     try:
         done = subprocess.run(
             [str(program), argument],
@@ -185,10 +187,10 @@ def _version(program: Path, argument: str) -> str | None:
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    # Prometheus 2 printed it on standard error.
+    # Prometheus 2 prints its version on standard error.
     # "…, version 3.16.0 (…", "etcd Version: 3.7.3", "Kubernetes v1.37.2", `Version:"1.31.0"`
-    said = done.stdout + done.stderr
-    found = re.search(r"(?:version|kubernetes):? ?[v\"]?(\d+\.\d+\.\d+[^\s\",]*)", said, re.I)
+    output = done.stdout + done.stderr
+    found = re.search(r"(?:version|kubernetes):? ?[v\"]?(\d+\.\d+\.\d+[^\s\",]*)", output, re.I)
     return found[1] if found and done.returncode == 0 else None
 
 
@@ -196,15 +198,15 @@ def _say_on_stderr(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
-def main(arguments: Sequence[str]) -> int:
+def main(arguments: Sequence[str], projects: Sequence[Project] = PROJECTS) -> int:
     if not arguments:
         print("usage: python -m tools.find PROGRAM...", file=sys.stderr)
         return 2
-    # As Ctrl-C: unhandled, it would leave compilers running and half a download behind.
+    # Treat SIGTERM as Ctrl-C: unhandled, it would leave compilers running and half a download.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         for name in arguments:
-            print(find(name), flush=True)
+            print(find(name, projects), flush=True)
     except NotFoundError as error:
         print(error, file=sys.stderr)
         return 2

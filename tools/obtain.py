@@ -1,10 +1,11 @@
-"""Two ways to get a project's programs into a folder: its release, or its source."""
+"""Two ways to get a project's programs: download its release, or build its source."""
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
 import http.client
+import io
 import json
 import os
 import re
@@ -23,81 +24,101 @@ from typing import IO
 
 from tools.binaries import GoBuild, Project
 
-CONNECT_SECONDS = 10.0  # also the longest silence within a download
+CONNECT_SECONDS = 10.0
+"""Longest wait for a connection, and for the next bytes of a download."""
 NEWS_SECONDS = 5.0
+MODULE_SECONDS = 300.0
 LAST_LINES = 15
-FIRST_GO_WITH_TOOLCHAINS = (1, 21)  # from here on go fetches a newer one by itself
-
-DOWNLOAD_SECONDS = 300.0
+FIRST_GO_WITH_TOOLCHAINS = (1, 21)  # from 1.21 on, go downloads the newer go that it needs
+SUMS = "sha256sums.txt"
 
 _CHUNK_BYTES = 1 << 18
-# readonly: what go.sum does not pin is not built.
+# readonly: go builds nothing that go.sum does not pin.
 _GO_FLAGS = {"GOFLAGS": "-mod=readonly -buildvcs=false", "GOWORK": "off"}
 
 Say = Callable[[str], None]
 
 
 class ObtainError(Exception):
-    """A way failed for good; the text says why and what to do."""
+    """The programs cannot be had; the text says why and what to do."""
 
 
-class _DownloadBrokenError(Exception):
-    """The network's fault, so the next way may be tried."""
+class _UnreachableError(Exception):
+    """The network, or the server, does not give a file; a build from source may still work."""
 
 
 def download(project: Project, platform: str, folder: Path, say: Say) -> bool:
-    """Put the programs of the official release into `folder`.
+    """Put the programs of the project's release into `folder`.
+
+    The archive is compared with the pinned checksum or, without one, with the sha256sums.txt of
+    the same release.
 
     Returns:
-        False if no checksum is pinned for the platform, or the network does not reach it.
+        False if there is no release for the platform, or the network does not reach it.
 
     Raises:
-        ObtainError: what came is not what was pinned. Nothing of it is kept.
+        ObtainError: the archive has another checksum. Nothing of it is kept.
     """
-    expected = project.release.sha256.get(platform)
-    if expected is None:
+    release = project.release
+    if release is None:
         return False
-    url = project.release.url.format(version=project.version, platform=platform)
+    base_url = release.base_url.format(version=project.version)
+    name = release.archive.format(version=project.version, platform=platform)
+    pinned = release.sha256.get(platform)
     with tempfile.TemporaryFile() as archive:
         try:
-            found = _fetch(url, archive, say)
-        except _DownloadBrokenError as error:
-            say(f"{project.name}: {url}: {error}; building it instead")
+            expected = pinned or _published_checksum(f"{base_url}{SUMS}", name)
+            found = _fetch(f"{base_url}{name}", archive, say)
+        except _UnreachableError as error:
+            say(f"{project.name}: {error}; building it instead")
             return False
         if found != expected:
+            source = "tools/binaries.py" if pinned else SUMS
             raise ObtainError(
-                f"{project.name}: {url} has sha256 {found}, not {expected} as tools/binaries.py "
-                "pins; it was thrown away. Compare with the release's sha256sums.txt"
+                f"{project.name}: {base_url}{name} has sha256 {found}, but {source} says "
+                f"{expected}; it was thrown away. Try again, or put {project.name} on PATH"
             )
         archive.seek(0)
         _unpack(project, archive, folder)
     return True
 
 
-def _fetch(url: str, into: IO[bytes], say: Say) -> str:
-    """Stream `url` and return its sha256 in hex."""
+def _published_checksum(url: str, archive: str) -> str:
+    """Return the sha256 of an archive as the release's own list has it."""
+    listed = io.BytesIO()
+    _fetch(url, listed)
+    for line in listed.getvalue().decode(errors="replace").splitlines():
+        checksum, _, name = line.partition("  ")  # sha256sum(1)
+        if name == archive:
+            return checksum
+    raise _UnreachableError(f"{url} does not list {archive}")
+
+
+def _fetch(url: str, into: IO[bytes], say: Say | None = None) -> str:
+    """Copy `url` into a file, with progress if there is somebody to tell; return its sha256."""
     digest, received, news = hashlib.sha256(), 0, time.monotonic() + NEWS_SECONDS
     try:
         with urllib.request.urlopen(url, timeout=CONNECT_SECONDS) as response:
             total = int(response.headers.get("Content-Length") or 0)
-            say(f"downloading {url} ({total / 1e6:.0f} MB)")
+            if say:
+                say(f"downloading {url} ({total / 1e6:.0f} MB)")
             while chunk := response.read(_CHUNK_BYTES):
                 into.write(chunk)
                 digest.update(chunk)
                 received += len(chunk)
-                if time.monotonic() > news:
+                if say and time.monotonic() > news:
                     say(f"  {received / 1e6:.0f} of {total / 1e6:.0f} MB")
                     news = time.monotonic() + NEWS_SECONDS
     except (http.client.HTTPException, OSError, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
-        raise _DownloadBrokenError(str(reason) or type(error).__name__) from None
+        raise _UnreachableError(f"{url}: {str(reason) or type(error).__name__}") from None
     if received < total:
-        raise _DownloadBrokenError(f"ended after {received} of {total} bytes")
+        raise _UnreachableError(f"{url} ended after {received} of {total} bytes")
     return digest.hexdigest()
 
 
 def _unpack(project: Project, archive: IO[bytes], folder: Path) -> None:
-    """Take the programs, and only those, out of the archive's one top folder."""
+    """Extract the programs, and nothing else, from the archive's one top folder."""
     try:
         with tarfile.open(fileobj=archive, mode="r:gz") as tar:
             members = {member.name.partition("/")[2]: member for member in tar if member.isfile()}
@@ -108,7 +129,7 @@ def _unpack(project: Project, archive: IO[bytes], folder: Path) -> None:
                     shutil.copyfileobj(source, target)
                 (folder / name).chmod(0o755)
     except (tarfile.TarError, zlib.error, EOFError, KeyError) as error:
-        raise ObtainError(f"{project.name}: unexpected form of its release: {error}") from None
+        raise ObtainError(f"{project.name}: no archive, or a program is missing: {error}") from None
 
 
 def build(project: Project, folder: Path, say: Say) -> None:
@@ -133,12 +154,12 @@ def build(project: Project, folder: Path, say: Say) -> None:
             raise ObtainError(
                 "\n".join(lines)
                 + f"\n{what}: go build failed with code {code}, its last lines are above. Is "
-                "`go env GOPROXY` within reach and the disk not full? Then run this again: what "
-                f"was compiled is kept. Or put {' and '.join(project.programs)} "
+                "`go env GOPROXY` reachable, and the disk not full? Then run this again: go keeps "
+                f"what it compiled. Or put {' and '.join(project.programs)} "
                 f"{project.major}.x on PATH"
             )
-    for called, ours in recipe.renames.items():
-        (folder / called).rename(folder / ours)
+    for built, name in recipe.renames.items():
+        (folder / built).rename(folder / name)
     _copy_files(recipe, folder, what)
     say(f"{what}: built in {time.monotonic() - started:.0f} s")
 
@@ -158,14 +179,14 @@ def _copy_files(recipe: GoBuild, folder: Path, what: str) -> None:
 
 
 def _usable_go(recipe: GoBuild, what: str) -> str:
-    """Return "go1.26.8", or raise if Go can't build the wrapper module."""
+    """Return Go's version, "go1.26.8"; raise if it cannot build the wrapper module."""
     modfile = (recipe.folder / recipe.modfile).read_text()
     wanted = re.search(r"^go (\S+)$", modfile, re.MULTILINE)
-    assert wanted is not None  # go itself refuses a go.mod without it
+    assert wanted is not None  # go refuses a go.mod without this line
     remedy = f"install Go {wanted[1]} or newer, or put {what} on PATH"
     go = shutil.which("go")
     if go is None:
-        raise ObtainError(f"{what}: not on PATH, and there is no Go to build it with; {remedy}")
+        raise ObtainError(f"{what}: not on PATH, no download, and no Go to build it; {remedy}")
     try:
         done = subprocess.run(
             [go, "env", "GOVERSION", "GOTOOLCHAIN"],
@@ -173,7 +194,7 @@ def _usable_go(recipe: GoBuild, what: str) -> str:
             text=True,
             timeout=30,
             check=True,
-            cwd="/",  # inside a module, go would answer for the toolchain the module asks for
+            cwd="/",  # inside a module, go answers for the toolchain that go.mod names
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ObtainError(f"{what}: {go} does not run ({error}); {remedy}") from None
@@ -190,9 +211,9 @@ def _numbers(version: str) -> tuple[int, ...]:
 
 
 def _with_added_files(recipe: GoBuild, scratch: Path, what: str) -> Path:
-    """Return a copy of the wrapper module that builds a copy of the module with `added` in it.
+    """Return a copy of the wrapper that builds a copy of the module with the `added` files.
 
-    Go lets nobody write into its cache; what it downloads there is compared with go.sum first.
+    The copy is needed since Go's own cache is read-only. Go has compared it with go.sum.
     """
     try:
         done = subprocess.run(
@@ -201,18 +222,18 @@ def _with_added_files(recipe: GoBuild, scratch: Path, what: str) -> Path:
             env={**os.environ, **_GO_FLAGS},
             capture_output=True,
             text=True,
-            timeout=DOWNLOAD_SECONDS,
+            timeout=MODULE_SECONDS,
             check=True,
             stdin=subprocess.DEVNULL,
         )
         cached = Path(json.loads(done.stdout)["Dir"])
     except (OSError, subprocess.SubprocessError, ValueError, KeyError) as error:
         raise ObtainError(
-            f"{what}: {recipe.module}@{recipe.module_version} can't be downloaded ({error}); is "
-            "`go env GOPROXY` within reach? Then run this again"
+            f"{what}: {recipe.module}@{recipe.module_version} cannot be downloaded ({error}); is "
+            "`go env GOPROXY` reachable? Then run this again"
         ) from None
     source = scratch / "source"
-    # Without the cache's modes: nothing in it may be written.
+    # copyfile leaves the modes behind: files in the cache are read-only.
     shutil.copytree(cached, source, copy_function=shutil.copyfile)
     for folder in (source, *(path for path in source.rglob("*") if path.is_dir())):
         folder.chmod(0o755)
@@ -235,7 +256,7 @@ def _run_build(
     log: IO[bytes],
     still_running: Callable[[float], None],
 ) -> int:
-    """Run `go build`; call back every few seconds; leave no compiler running behind."""
+    """Run `go build` and report every few seconds; when interrupted, end its compilers."""
     command = [
         *("go", "build", f"-modfile={recipe.modfile}", "-trimpath"),
         *("-tags", recipe.tags, "-ldflags", recipe.ldflags),
@@ -243,7 +264,7 @@ def _run_build(
         *recipe.packages_to_build(),
     ]
     started = time.monotonic()
-    # A signal that came before Popen has returned would leave a compiler that nobody knows.
+    # Without the mask, a signal before Popen returns would leave a compiler running for ever.
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
     try:
         process = subprocess.Popen(
@@ -267,7 +288,7 @@ def _run_build(
             except subprocess.TimeoutExpired:
                 still_running(time.monotonic() - started)
     finally:
-        if process.poll() is None:  # interrupted: go and the compilers it started
+        if process.poll() is None:  # interrupted: end go and its compilers
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
             process.wait()

@@ -35,9 +35,9 @@ from lab.system import (
     start_envoy,
     wait_until_ready,
 )
+from tests.clients.install import FOLDER
 from tests.clients.jobs import PASSWORD, USER
 from tests.lab.conftest import Sidecar, free_ports, until
-from tools.clients import FOLDER
 
 AUTHORITY = "CA of the tests"
 STRAIGHT = "straight-to-"
@@ -60,9 +60,9 @@ Counts = Counter[tuple[str, str, str]]
 def need(program: str) -> None:
     """Skip where a client is not installed; `make test` installs what it can."""
     if program and not shutil.which(program):
-        pytest.skip(f"{program}: not on PATH; python -m tools.clients says how to get it")
+        pytest.skip(f"{program}: not on PATH; python -m tests.clients.install says how to get it")
     if program == "node" and not (FOLDER / "node_modules").is_dir():
-        pytest.skip("node: its proxy agents are not installed; python -m tools.clients does that")
+        pytest.skip("node: no proxy agents; python -m tests.clients.install installs them")
 
 
 @dataclass(frozen=True, kw_only=True)

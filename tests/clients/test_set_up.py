@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from tools import debian
-from tools.clients import FOLDER, PACKAGES, SetUp
+from tests.binaries import debian
+from tests.clients.install import FOLDER, PACKAGES, SetUp
 
 
 @dataclass
@@ -83,7 +83,7 @@ def test_root_gets_what_is_missing(folder: Path) -> None:
     machine.set_up()
     assert machine.ran == [
         "apt-get update",
-        "apt-get install -y --no-install-recommends nodejs npm chromium",
+        " ".join((*debian.INSTALL, "nodejs", "npm", "chromium")),
         NPM,
     ]
 
@@ -106,7 +106,7 @@ def test_what_cannot_be_had_is_named(
     machine.set_up()
     said = " ".join(machine.said)
     assert "node, npm, chromium not on PATH" in said
-    assert "apt-get install -y --no-install-recommends nodejs npm chromium` as root" in said
+    assert "apt-get install nodejs npm chromium` as root" in said
     assert NPM not in machine.ran
 
 

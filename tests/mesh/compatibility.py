@@ -11,8 +11,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tests.binaries import ETCD, ISTIO, KUBERNETES
 from tests.mesh.versions import PAIRS
-from tools.binaries import ETCD, ISTIO, KUBERNETES
 
 Json = dict[str, Any]
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from lab.processes import Children
+from tests.binaries import find
 from tests.mesh.networks import GATEWAY, Network
-from tools.find import find
 
 Json = dict[str, Any]
 

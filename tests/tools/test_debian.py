@@ -1,16 +1,16 @@
-"""Programs come from Debian's packages where they may."""
+"""Debian packages are installed where that is allowed."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
 
+from tests.binaries.debian import INSTALL, UPDATE, Machine
 from tests.mesh.networks import PACKAGES
-from tools.debian import INSTALL, Machine
 
 
 def test_a_package_is_installed_once_for_all_its_programs(tmp_path: Path) -> None:
-    """A new machine gets what the mesh needs beside what it has: here all but iptables."""
+    """A machine that lacks two programs of one package installs that package alone."""
     ran: list[Sequence[str]] = []
     said: list[str] = []
 
@@ -23,7 +23,7 @@ def test_a_package_is_installed_once_for_all_its_programs(tmp_path: Path) -> Non
         (tmp_path / name).touch(0o755)
     machine = Machine(path=str(tmp_path), is_root=True, run=run, say=said.append)
     machine.install(PACKAGES, "mesh", "its tests do not run")
-    assert ran == [("apt-get", "update"), (*INSTALL, "iptables")]
+    assert ran == [UPDATE, (*INSTALL, "iptables")]
     assert said == [
         "mesh: iptables-restore, ip6tables-restore not on PATH: installing iptables",
     ]

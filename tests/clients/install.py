@@ -1,22 +1,20 @@
-"""Have the clients that `tests/clients` asks for: curl, Node with its proxy agents, Chromium.
+"""Install the clients that `tests/clients` runs: curl, Node with its proxy agents, Chromium.
 
-    python -m tools.clients
+    python -m tests.clients.install
 
-From PATH, else as Debian packages where this user may install them. What cannot be had is named
-on standard error, and its tests are skipped: never an error, since all else can be tested.
+A missing client is never an error: its name is printed, and its tests are skipped.
 """
 
 from __future__ import annotations
 
 import hashlib
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.debian import Machine, this_machine
+from tests.binaries.debian import Machine, this_machine
 
-FOLDER = Path(__file__).parents[1] / "tests" / "clients"
+FOLDER = Path(__file__).parent
 
 PACKAGES: Mapping[str, str] = {
     "curl": "curl",
@@ -24,24 +22,24 @@ PACKAGES: Mapping[str, str] = {
     "npm": "npm",
     "chromium": "chromium",
 }
-"""Program to the Debian package that has it."""
+"""Program -> the Debian package that has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SetUp:
-    """The set-up, with everything about the machine it runs on given from outside."""
+    """Where and on which machine the clients are installed; tests make both up."""
 
     folder: Path
     machine: Machine
 
     def clients(self) -> None:
-        """Install what is missing and can be had; say what cannot."""
+        """Install what is missing; say what cannot be installed."""
         self.machine.install(PACKAGES, "clients", "their tests are skipped")
         if "npm" not in self.machine.missing(PACKAGES):
             self._node_packages()
 
     def _node_packages(self) -> None:
-        """Install what package-lock.json says, unless that is what lies there."""
+        """Install what package-lock.json says, unless that was done before."""
         say = self.machine.say
         stamp = self.folder / "node_modules" / ".installed-from"
         wanted = hashlib.sha256((self.folder / "package-lock.json").read_bytes()).hexdigest()
@@ -55,10 +53,5 @@ class SetUp:
         stamp.write_text(wanted)
 
 
-def main() -> int:
-    SetUp(folder=FOLDER, machine=this_machine()).clients()
-    return 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    SetUp(folder=FOLDER, machine=this_machine()).clients()

@@ -1,4 +1,4 @@
-"""Programs that no test can be without, as Debian packages where this user may install them."""
+"""Install the Debian packages of programs that tests need, if this user may."""
 
 from __future__ import annotations
 
@@ -10,17 +10,19 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
 INSTALL_SECONDS = 900.0
+
+UPDATE = ("apt-get", "update")
+INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
 
 Say = Callable[[str], None]
 Run = Callable[[Sequence[str], Path], str]
-"""Run a command in a folder; what went wrong, or "" where nothing did."""
+"""Run a command in a folder; return "" if it succeeded, else what went wrong."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """What programs are looked for and installed on, given from outside."""
+    """Where programs are looked for and installed; tests make one up."""
 
     path: str
     is_root: bool
@@ -31,36 +33,36 @@ class Machine:
         """Return the programs that are not on PATH.
 
         Args:
-            packages: program to the Debian package that has it.
+            packages: program -> the Debian package that has it.
         """
         return [program for program in packages if not shutil.which(program, path=self.path)]
 
-    def install(self, packages: Mapping[str, str], whose: str, without: str) -> None:
-        """Install what is missing and can be had; say what cannot, and what follows.
+    def install(self, packages: Mapping[str, str], suite: str, consequence: str) -> None:
+        """Install the missing programs, or say what is missing and what to do.
 
         Args:
             packages: as for `missing`.
-            whose: who asks, at the beginning of every line.
-            without: what becomes of it without them: "their tests are skipped".
+            suite: the tests that need them, named in every line.
+            consequence: what happens without them: "its tests are skipped".
         """
         missing = self.missing(packages)
         if not missing:
             return
         names = list(dict.fromkeys(packages[program] for program in missing))
-        by_hand = f"install them, on Debian by `{' '.join((*INSTALL, *names))}` as root"
-        named = f"{whose}: {', '.join(missing)} not on PATH"
+        remedy = f"on Debian, run `apt-get install {' '.join(names)}` as root"
+        problem = f"{suite}: {', '.join(missing)} not on PATH"
         if not self.is_root or not shutil.which("apt-get", path=self.path):
-            self.say(f"{named}, {without}; {by_hand}")
+            self.say(f"{problem}, {consequence}; {remedy}")
             return
-        self.say(f"{named}: installing {', '.join(names)}")
-        for command in (("apt-get", "update"), (*INSTALL, *names)):
+        self.say(f"{problem}: installing {', '.join(names)}")
+        for command in (UPDATE, (*INSTALL, *names)):
             if trouble := self.run(command, Path.cwd()):
-                self.say(f"{whose}: {' '.join(command)}: {trouble}; {by_hand}")
+                self.say(f"{suite}: {' '.join(command)}: {trouble}; {remedy}")
                 return
 
 
 def run(command: Sequence[str], folder: Path) -> str:
-    """Run it for real, with nobody to answer its questions."""
+    """Run a command that gets no input; return "" if it succeeded, else what went wrong."""
     try:
         done = subprocess.run(
             command,
