@@ -6,14 +6,21 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+LOCK_SECONDS = 300
+"""How long another apt may hold its locks, as unattended upgrades do on a new machine."""
 INSTALL_SECONDS = 900.0
+RETRY_SECONDS = 2.0
 
 UPDATE = ("apt-get", "update")
-INSTALL = ("apt-get", "install", "-y", "--no-install-recommends")
+INSTALL = (
+    *("apt-get", "-o", f"DPkg::Lock::Timeout={LOCK_SECONDS}"),
+    *("install", "-y", "--no-install-recommends"),
+)
 
 Say = Callable[[str], None]
 Run = Callable[[Sequence[str], Path], str]
@@ -56,9 +63,19 @@ class Machine:
             return
         self.say(f"{problem}: installing {', '.join(names)}")
         for command in (UPDATE, (*INSTALL, *names)):
-            if trouble := self.run(command, Path.cwd()):
+            if trouble := self._run_unlocked(command):
                 self.say(f"{suite}: {' '.join(command)}: {trouble}; {remedy}")
                 return
+
+    def _run_unlocked(self, command: Sequence[str]) -> str:
+        """Run a command again while another apt holds a lock: `apt-get update` cannot wait."""
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            trouble = self.run(command, Path.cwd())
+            if "Unable to lock" not in trouble or time.monotonic() > deadline:
+                return trouble
+            self.say(f"{' '.join(command)}: another apt holds the lock; waiting")
+            time.sleep(RETRY_SECONDS)
 
 
 def run(command: Sequence[str], folder: Path) -> str:
@@ -67,7 +84,8 @@ def run(command: Sequence[str], folder: Path) -> str:
         done = subprocess.run(
             command,
             cwd=folder,
-            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+            # C: `_run_unlocked` looks for an English message.
+            env={**os.environ, "DEBIAN_FRONTEND": "noninteractive", "LC_ALL": "C"},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,

@@ -1,10 +1,14 @@
-"""Debian packages are installed where that is allowed."""
+"""Debian packages are installed where that is allowed, and another apt is waited for."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
+from tests.binaries import debian
 from tests.binaries.debian import INSTALL, UPDATE, Machine
 from tests.mesh.networks import PACKAGES
 
@@ -31,3 +35,41 @@ def test_a_package_is_installed_once_for_all_its_programs(tmp_path: Path) -> Non
     (tmp_path / "ip6tables-restore").touch(0o755)
     machine.install(PACKAGES, "mesh", "its tests do not run")
     assert len(ran) == 2
+
+
+# Fails twice as apt-get does whose lock is held; then it installs.
+APT_GET = """#!/bin/sh
+echo "$*" >> {folder}/ran
+case "$*" in *update*)
+  if [ $(grep -c update {folder}/ran) -lt 3 ]; then
+    echo "E: Could not get lock /var/lib/apt/lists/lock. It is held by process 1 (apt)" >&2
+    echo "E: Unable to lock directory /var/lib/apt/lists/" >&2
+    exit 100
+  fi
+esac
+"""
+
+
+def test_a_lock_of_another_apt_is_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a new machine, unattended upgrades hold apt's locks for minutes.
+
+    `apt-get install` waits by an option of its own; `apt-get update` ignores that option.
+    """
+    (tmp_path / "apt-get").write_text(APT_GET.format(folder=tmp_path))
+    (tmp_path / "apt-get").chmod(0o755)
+    path = os.pathsep.join([str(tmp_path), "/usr/bin", "/bin"])
+    monkeypatch.setenv("PATH", path)
+    monkeypatch.setattr(debian, "RETRY_SECONDS", 0.01)
+    said: list[str] = []
+    machine = Machine(path=path, is_root=True, run=debian.run, say=said.append)
+    machine.install({"no-such-program": "its-package"}, "mesh", "its tests do not run")
+    assert (tmp_path / "ran").read_text().splitlines() == [
+        *["update"] * 3,
+        "-o DPkg::Lock::Timeout=300 install -y --no-install-recommends its-package",
+    ]
+    assert said == [
+        "mesh: no-such-program not on PATH: installing its-package",
+        *["apt-get update: another apt holds the lock; waiting"] * 2,
+    ]
