@@ -1,15 +1,15 @@
-"""What holds for tests of every level."""
+"""Settings for the tests of every suite."""
 
 from __future__ import annotations
 
 import hypothesis
 import pytest
 
-# How long an example takes says more about the machine than about the code.
+# A deadline for each example would fail tests on a busy machine.
 hypothesis.settings.register_profile("any machine", deadline=None)
 hypothesis.settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have `long` files first: a worker that began one last would keep the others waiting."""
+    """Start `long` files first: started last, one would keep the other workers waiting."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)

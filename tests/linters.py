@@ -1,4 +1,4 @@
-"""`make check`: format, lint and types. Exit codes: 0 clean, 1 findings, 2 could not run."""
+"""Run `make check`: format, lint, types. Exit codes: 0 clean, 1 findings, 2 could not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ports that nothing else holds, and that no other test will choose meanwhile."""
+"""Choose ports that are free, and that no other test chooses at the same time."""
 
 from __future__ import annotations
 
@@ -8,19 +8,19 @@ from collections import deque
 from collections.abc import Sequence
 
 BLOCK = 100
-# Below 32768, where Linux takes the ports of outgoing connections from.
+# Linux gives outgoing connections ports from 32768 on.
 FIRST, LAST = 10_000, 32_000
 
-LOOPBACK = ("127.0.0.1", "127.1.0.10", "::1")  # the second stands for the vendors' addresses
+LOOPBACK = ("127.0.0.1", "127.1.0.10", "::1")  # 127.1.0.10: a simulated vendor
 
-# Bound for as long as the process lives, or has chosen many more: between the look at a block and
-# its use, no worker of this run and no other run beside it takes the same.
+# The last port of each chosen block stays bound, so that no other worker and no other run chooses
+# the block before this test listens on its ports.
 _claims: deque[socket.socket] = deque()
 CLAIMS = 40
 
 
 def free_block(addresses: Sequence[str] = LOOPBACK) -> int:
-    """Claim a block of ports; return the first. All but the last are free on every address."""
+    """Claim a block of ports and return the first; all but the last are free on every address."""
     for base in random.sample(range(FIRST, LAST, BLOCK), (LAST - FIRST) // BLOCK):
         claim = _bound("127.0.0.1", base + BLOCK - 1)
         if claim is None:
@@ -35,7 +35,7 @@ def free_block(addresses: Sequence[str] = LOOPBACK) -> int:
 
 
 def free_ports(addresses: Sequence[str]) -> list[int]:
-    """Return a free port on each address, no two alike; less than a block of them."""
+    """Return one free port for each address, all different; fewer than a block."""
     base = free_block(sorted(set(addresses)))
     assert len(addresses) < BLOCK
     return [base + n for n in range(len(addresses))]
@@ -49,7 +49,7 @@ def _free(address: str, port: int) -> bool:
 
 
 def _bound(address: str, port: int) -> socket.socket | None:
-    """Return a socket that holds the port, None if another does."""
+    """Return a socket that holds the port, or None if it is taken."""
     holder = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
     try:
         holder.bind((address, port))

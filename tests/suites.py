@@ -1,7 +1,7 @@
-"""`make test`: the levels of tests, one after another, and one line of sums at the end.
+"""Run `make test`: one suite after another, then one line of sums.
 
-Most tests wait rather than compute, so a level of many files runs on more workers than there
-are cores; a file stays whole on one of them.
+Most tests wait rather than compute, so a suite of many files runs on more workers than there are
+cores. A file stays whole on one worker.
 
 Exit codes: 0 all passed, 1 a test failed, 2 could not run.
 """
@@ -25,25 +25,22 @@ from tools.find import NotFoundError
 from tools.reports import add_out, write_report
 
 TESTS = Path(__file__).parent
-LEVELS = ("lua", "program", "rules", "lab", "mesh")
-"""Folders that are a level of their own; every other folder of tests is `unit`."""
+FOLDERS = ("lua", "program", "rules", "lab", "mesh")
+"""Folders that are a suite of their own; every other folder of tests is in `unit`."""
 
 ON_DEMAND = ("mesh",)
-"""Levels that take minutes: they run with FULL=1 or CI=true, or when they are named."""
+"""Suites that take minutes: they run with FULL=1 or CI=true, or when SUITE names them."""
 
 WORKERS = {"unit": 3, "program": 2, "lab": 3, "mesh": 2}
-"""Processes of a level: more would only make what is measured in seconds less exact."""
+"""Worker processes of a suite: with more, measured seconds would be less exact."""
 
 STOP_SECONDS = 20.0
-"""How long pytest may take to end what its tests started, once Ctrl-C was pressed."""
-
-NOT_WRITTEN = ("api", "engine")
-"""Levels that need a control plane; named in every run, since nothing covers them yet."""
+"""How long pytest may take to end what its tests started, after Ctrl-C."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """The sums of one level; a level that collected nothing has failed."""
+    """The sums of one suite; a suite that collected no test has failed."""
 
     passed: int
     failed: int
@@ -52,14 +49,14 @@ class Outcome:
 
 
 def suites() -> dict[str, list[Path]]:
-    """Return each level's folders, in the order they run."""
+    """Return each suite's folders, in the order they run."""
     others = [f for f in sorted(TESTS.iterdir()) if f.is_dir() and list(f.glob("test_*.py"))]
-    unit = [folder for folder in others if folder.name not in LEVELS]
-    return {"unit": unit} | {level: [TESTS / level] for level in LEVELS}
+    unit = [folder for folder in others if folder.name not in FOLDERS]
+    return {"unit": unit} | {name: [TESTS / name] for name in FOLDERS}
 
 
-def by_default(environment: Mapping[str, str]) -> list[str]:
-    """Return the levels that run when none is named."""
+def default_suites(environment: Mapping[str, str]) -> list[str]:
+    """Return the suites that run when SUITE names none."""
     full = environment.get("FULL") == "1" or environment.get("CI") == "true"
     return [name for name in suites() if full or name not in ON_DEMAND]
 
@@ -72,59 +69,69 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.suite and options.suite not in suites():
         print(f"SUITE: {options.suite!r} is unknown; use {', '.join(suites())}", file=sys.stderr)
         return 2
-
-    chosen = [options.suite] if options.suite else by_default(os.environ)
-    cannot: dict[str, str] = {}
+    chosen = [options.suite] if options.suite else default_suites(os.environ)
+    not_run = [name for name in suites() if name not in chosen]
     if "mesh" in chosen:
-        this_machine().install(networks.PACKAGES, "mesh", "its tests do not run")
         try:
-            if reason := networks.why_not():
-                cannot["mesh"] = reason
-            else:
-                versions.obtain()
+            reason = prepare_mesh()
         except NotFoundError as error:
             print(error, file=sys.stderr)
             return 2
-    if options.suite in cannot:
-        print(f"{options.suite}: cannot run: {cannot[options.suite]}", file=sys.stderr)
-        return 2
-    chosen = [name for name in chosen if name not in cannot]
+        if reason and options.suite:
+            print(f"mesh: cannot run: {reason}", file=sys.stderr)
+            return 2
+        if reason:
+            chosen.remove("mesh")
+            not_run.append(f"mesh ({reason})")
+
     outcomes: dict[str, Outcome] = {}
     for name in chosen:
         print(f"== {name}", flush=True)
         try:
             outcomes[name] = run(suites()[name], WORKERS.get(name, 1))
         except KeyboardInterrupt:
-            print(f"stopped in {name}: nothing is proven", file=sys.stderr)
+            print(f"stopped in {name}: no result", file=sys.stderr)
             return 2
-    left_out = [
-        f"{name} ({cannot[name]})" if name in cannot else name
-        for name in suites()
-        if name not in chosen
-    ]
-    left_out += [f"{name} (no such tests yet)" for name in NOT_WRITTEN]
     print("\n" + "\n".join(f"{n:<9}{o.seconds:6.1f} s" for n, o in outcomes.items()))
-    print(f"not run: {', '.join(left_out)}")
+    if not_run:
+        print(f"not run: {', '.join(not_run)}")
+    return _report(outcomes, not_run, options.out)
 
+
+def prepare_mesh() -> str | None:
+    """Install or build what the mesh tests need; return why this machine cannot run them.
+
+    Raises:
+        NotFoundError: a program cannot be built here.
+    """
+    this_machine().install(networks.PACKAGES, "mesh", "its tests do not run")
+    reason = networks.why_not()
+    if reason is None:
+        versions.obtain()
+    return reason
+
+
+def _report(outcomes: Mapping[str, Outcome], not_run: Sequence[str], out: Path | None) -> int:
+    """Print the sums, write test.json if there is a folder for it, and return the exit code."""
     passed, failed, skipped = (
-        sum(getattr(outcome, what) for outcome in outcomes.values())
-        for what in ("passed", "failed", "skipped")
+        sum(getattr(outcome, count) for outcome in outcomes.values())
+        for count in ("passed", "failed", "skipped")
     )
     status = 1 if failed else 0
-    if options.out:
+    if out:
         report = {
             "target": "test",
             "status": status,
             "suites": {name: vars(outcome) for name, outcome in outcomes.items()},
-            "not_run": left_out,
+            "not_run": not_run,
         }
-        status = write_report(options.out / "test.json", report)
+        status = write_report(out / "test.json", report)
     print(f"{passed} passed, {failed} failed, {skipped} skipped", flush=True)
     return status
 
 
 def run(folders: Sequence[Path], workers: int = 1) -> Outcome:
-    """Run the tests of the folders; their output is pytest's own.
+    """Run the tests of these folders with pytest, whose output is left as it is.
 
     Raises:
         KeyboardInterrupt: Ctrl-C was pressed; pytest and its workers have ended.
@@ -134,8 +141,8 @@ def run(folders: Sequence[Path], workers: int = 1) -> Outcome:
         report = Path(folder) / "junit.xml"
         command = [sys.executable, "-m", "pytest", f"--junitxml={report}", "--durations=3"]
         if workers > 1:
-            # In the order of collection: `long` files first. A new worker for one that died
-            # would run the same test again, and die.
+            # Files start in the order of collection, `long` ones first. A worker that dies is not
+            # replaced: the next one would run the same test and die too.
             command += ["-n", str(workers), "--dist", "loadfile", "--no-loadscope-reorder"]
             command += ["--max-worker-restart", "0"]
         code = _code_of([*command, *map(str, folders)])
@@ -145,7 +152,7 @@ def run(folders: Sequence[Path], workers: int = 1) -> Outcome:
     skipped = sum(1 for c in cases if c.find("skipped") is not None)
     if code != 0 and not failed:
         failed = 1  # pytest itself broke, or found no test
-    # A tool that is missing excuses nobody where it can be had.
+    # In CI every program can be installed, so a skipped test is a failure.
     if os.environ.get("CI") == "true":
         failed, skipped = failed + skipped, 0
     return Outcome(
@@ -157,7 +164,7 @@ def run(folders: Sequence[Path], workers: int = 1) -> Outcome:
 
 
 def _code_of(command: Sequence[str]) -> int:
-    """Return the exit code; at Ctrl-C, which reaches the command too, wait for its own end."""
+    """Return a command's exit code. Ctrl-C reaches the command too: wait until it has ended."""
     with subprocess.Popen(command, cwd=TESTS.parent) as process:
         try:
             return process.wait()

@@ -1,4 +1,4 @@
-"""The JSON that a target leaves behind for programs."""
+"""Write the JSON report of a make target."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ FIX = "name a folder that you may write to"
 
 
 def add_out(parser: argparse.ArgumentParser, name: str) -> None:
-    """Add `--out` to a target's options: the folder for its report `name`.
+    """Add the option `--out`, the folder for the report `name`.
 
-    One that cannot be written ends the program at once, not after minutes of work.
+    A folder that cannot be written ends the program at once, not after minutes of work.
     """
 
     def folder(text: str) -> Path:
@@ -40,10 +40,11 @@ def _require_writable(folder: Path, name: str) -> None:
 
 
 def write_report(file: Path, report: dict[str, Any]) -> int:
-    """Write by rename, so that a reader never meets half a report.
+    """Write a report by renaming, so that nobody reads half of it.
 
-    Returns the target's exit code: the report's `status`, or 2 where the disk refuses. A program
-    that waits for the report must not take its absence for a success.
+    Returns:
+        The target's exit code: the report's `status`, or 2 if it cannot be written. A program
+        that waits for the report must not take its absence for success.
     """
     temporary = file.with_suffix(".tmp")
     try:

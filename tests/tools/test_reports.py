@@ -1,4 +1,4 @@
-"""The JSON of a target, and a program that waits for it in vain."""
+"""A target's JSON report is whole, or the target fails."""
 
 from __future__ import annotations
 
@@ -24,15 +24,15 @@ TARGETS = {
 
 
 def complaint(module: str, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
-    """Run a target with an OUT that cannot be; return the one line it leaves."""
+    """Run a target with an OUT that cannot be written; return the line it prints."""
     began = time.monotonic()
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(module).main(["--out", str(out)])
     assert ended.value.code == 2
-    assert time.monotonic() - began < 10  # none of its work was begun
-    said, told = capsys.readouterr()
-    assert said == ""
-    [line] = told.splitlines()
+    assert time.monotonic() - began < 10  # it did not begin its work
+    output, errors = capsys.readouterr()
+    assert output == ""
+    [line] = errors.splitlines()
     return line
 
 
@@ -40,7 +40,7 @@ def complaint(module: str, out: Path, capsys: pytest.CaptureFixture[str]) -> str
 def test_out_that_cannot_be_written_ends_a_target_before_its_work(
     target: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One line and code 2; after a quarter of an hour it would be too late, and 0 a lie."""
+    """The target prints one line and ends with 2, before a quarter of an hour of work."""
     module, name = TARGETS[target]
     (tmp_path / "file").write_text("")
     line = complaint(module, tmp_path / "file" / "out", capsys)
@@ -51,10 +51,10 @@ def test_out_that_cannot_be_written_ends_a_target_before_its_work(
     assert f"{name} is a folder" in line
 
 
-def test_report_is_whole_or_the_run_has_failed(
+def test_a_report_is_whole_or_the_target_fails(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """The status is the exit code; a disk that refuses at the end is no success either."""
+    """The report's status is the exit code, unless the report cannot be written."""
     file = tmp_path / "new" / "report.json"
     assert write_report(file, {"status": 1}) == 1
     assert json.loads(file.read_text()) == {"status": 1}

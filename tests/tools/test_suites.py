@@ -1,4 +1,4 @@
-"""`make test` says exactly what happened, and leaves nothing behind."""
+"""`make test` reports exactly what happened, and leaves no process behind."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from tests import suites as levels
+from tests import suites as module
+from tests.binaries import debian
 from tests.mesh import networks, versions
 from tests.ports import BLOCK, CLAIMS, free_block, free_ports
-from tests.suites import ON_DEMAND, TESTS, Outcome, by_default, main, run, suites
-from tools import debian
+from tests.suites import ON_DEMAND, TESTS, Outcome, default_suites, main, run, suites
 
 MIXED = """
 import os, pathlib, pytest
@@ -34,7 +34,7 @@ def broken():
 
 @pytest.mark.parametrize("n", range(3))
 def test_passes(own, n): pass
-def test_fails(own): assert 1 == 2, "told in the output"
+def test_fails(own): assert 1 == 2, "shown in the output"
 def test_skips(own): pytest.skip("no such program")
 def test_has_no_set_up(own, broken): pass
 """
@@ -55,13 +55,13 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 def test_sums_are_exact_on_several_workers(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What failed is readable, and a file with its fixtures stays whole."""
+    """The output of failed tests is readable, and a file with its fixtures stays on one worker."""
     seen = tmp_path / "seen"
     for name in "abc":
         (tmp_path / f"test_{name}.py").write_text(MIXED.format(seen=str(seen)))
     assert sums(run([tmp_path], 2)) == (9, 6, 3)
     output = capfd.readouterr().out
-    assert "told in the output" in output
+    assert "shown in the output" in output
     assert "FAILED" in output
     assert "test_a.py::test_fails" in output
     assert "slowest 3 durations" in output
@@ -70,10 +70,8 @@ def test_sums_are_exact_on_several_workers(
     assert len({line.split()[1] for line in files}) == 2
 
 
-def test_where_everything_can_be_had_a_skip_is_a_failure(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """In CI a missing program excuses nobody."""
+def test_in_ci_a_skipped_test_is_a_failure(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """CI can install every program, so a missing one is an error."""
     monkeypatch.setenv("CI", "true")
     (tmp_path / "test_a.py").write_text(
         "import pytest\ndef test_a(): pytest.skip('none')\ndef test_b(): pass\n"
@@ -81,13 +79,13 @@ def test_where_everything_can_be_had_a_skip_is_a_failure(
     assert sums(run([tmp_path])) == (1, 1, 0)
 
 
-def test_a_level_that_collected_nothing_has_failed(tmp_path: Path) -> None:
-    """No tests are no proof."""
+def test_a_suite_without_tests_has_failed(tmp_path: Path) -> None:
+    """A wrong path must not read as success."""
     assert sums(run([tmp_path], 2)) == (0, 1, 0)
 
 
 def test_a_worker_that_dies_is_a_failure(tmp_path: Path) -> None:
-    """Memory ran out, or a library crashed: said once, whatever else was run."""
+    """Memory ran out, or a library crashed: one failure, whatever else passed."""
     (tmp_path / "test_a.py").write_text(
         "import os, signal\ndef test_a(): os.kill(os.getpid(), signal.SIGKILL)\n"
     )
@@ -112,7 +110,7 @@ def test_waits(child):
 
 
 def test_ctrl_c_ends_workers_and_what_their_tests_started(tmp_path: Path) -> None:
-    """The terminal signals the whole group; fixtures end what left it."""
+    """The terminal signals the process group; fixtures end the processes that left the group."""
     for name in "ab":
         (tmp_path / f"test_{name}.py").write_text(WAITS.format(folder=str(tmp_path)))
     script = (
@@ -144,7 +142,7 @@ def _wait_for(done: Callable[[], bool]) -> None:
 
 
 def test_a_block_of_ports_is_claimed_before_it_is_used() -> None:
-    """Workers and runs beside each other choose without asking, and never the same."""
+    """Workers, and two runs at once, never choose the same block."""
     blocks = [free_block() for _ in range(CLAIMS)]
     assert len(set(blocks)) == CLAIMS
     assert min(blocks) >= 10_000
@@ -156,8 +154,8 @@ def test_a_block_of_ports_is_claimed_before_it_is_used() -> None:
                 other.bind(("127.0.0.1", base + BLOCK - 1))
 
 
-def test_free_ports_are_no_two_alike() -> None:
-    """Even on addresses of their own: logs and counters name the port alone."""
+def test_free_ports_are_all_different() -> None:
+    """Even on different addresses, since logs and counters name only the port."""
     addresses = ["127.0.0.1", "127.44.5.6", "::1", "127.0.0.1"]
     ports = free_ports(addresses)
     assert len(set(ports)) == len(addresses)
@@ -175,35 +173,33 @@ def test_free_ports_are_no_two_alike() -> None:
         ({"CI": "0"}, {"mesh"}),
     ],
 )
-def test_what_takes_minutes_runs_where_all_is_asked_for(
-    environment: dict[str, str], left_out: set[str]
-) -> None:
-    """CI proves everything; somebody's own run stays short."""
-    assert set(suites()) - set(by_default(environment)) == left_out
+def test_ci_and_full_run_every_suite(environment: dict[str, str], left_out: set[str]) -> None:
+    """A run on a developer's machine leaves out the suites that take minutes."""
+    assert set(suites()) - set(default_suites(environment)) == left_out
 
 
-def test_a_mesh_that_cannot_be_is_named_as_not_run(
+def test_a_mesh_that_cannot_run_is_named(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """In a run of everything it is left out, by name and reason; asked for alone it is an error."""
+    """A run of every suite leaves it out and prints why; SUITE=mesh fails."""
     ran: list[str] = []
     one = Outcome(passed=1, failed=0, skipped=0, seconds=0.0)
     monkeypatch.setenv("CI", "true")
     monkeypatch.setattr(debian.Machine, "install", lambda *_: None)
     monkeypatch.setattr(networks, "why_not", lambda: "no root here")
     monkeypatch.setattr(versions, "obtain", lambda: ran.append("builds"))
-    monkeypatch.setattr(levels, "run", lambda folders, _: ran.append(folders[-1].name) or one)
+    monkeypatch.setattr(module, "run", lambda folders, _: ran.append(folders[-1].name) or one)
     assert main([]) == 0
     assert {"builds", "mesh"}.isdisjoint(ran)
     output = capsys.readouterr().out.splitlines()
-    assert any(line.startswith("not run: mesh (no root here), ") for line in output)
+    assert output[-2] == "not run: mesh (no root here)"
     assert output[-1] == "5 passed, 0 failed, 0 skipped"
     assert main(["--suite", "mesh"]) == 2
     assert "mesh: cannot run: no root here" in capsys.readouterr().err
 
 
-def test_targets_of_make_name_every_level() -> None:
-    """`make help` shows what SUITE may be."""
+def test_make_help_names_every_suite() -> None:
+    """`make help` shows which values SUITE takes."""
     makefile = (TESTS.parent / "Makefile").read_text()
     (shown,) = re.findall(r"SUITE=(\S+)$", makefile, re.MULTILINE)
     assert shown == "|".join(suites())
