@@ -5,24 +5,22 @@ MAKEFLAGS += --no-print-directory
 PYTHON ?= python3
 PY := .venv/bin/python
 STACK ?= dev
-OUT ?=
-N ?= 100000
-BREAK ?=
-MIX ?= crawl
 PORT_BASE ?= 3100
-SUITE ?=
-ONLY ?=
-NAME ?=
-STOPS ?=
-WINDOW ?= 1h
-PROMETHEUS_URL ?=
-out := $(if $(OUT),--out="$(OUT)")
+
+# $(call option,count,N) is --count="…" if N is set; else the program has the default.
+option = $(if $($(2)),--$(1)="$($(2))")
+port_base = --port-base="$(PORT_BASE)"
+out = $(call option,out,OUT)
+# GNU screen exports the number of its window as WINDOW.
+ifneq ($(origin WINDOW),command line)
+override WINDOW :=
+endif
 
 .PHONY: help setup demo demo-check drill audit which render test mutate check format bench docs clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
-setup: .venv/installed ## Make .venv; find or build Prometheus and promtool (a few minutes, once).
+setup: .venv/installed ## Make .venv; find, download or build Prometheus and promtool, once.
 	@$(PY) -m tools.find prometheus promtool >/dev/null
 
 .venv/installed: requirements.txt requirements-dev.txt
@@ -34,34 +32,25 @@ setup: .venv/installed ## Make .venv; find or build Prometheus and promtool (a f
 	@touch $@
 
 demo: setup ## The whole system here until Ctrl-C, with a live table. PORT_BASE=13100
-	@exec $(PY) -m lab.demo --port-base="$(PORT_BASE)" $(out)
+	@exec $(PY) -m lab.demo $(port_base) $(out)
 
 demo-check: setup ## Generator, vendors and mesh must agree. N= BREAK=range|outcome|drop MIX=even
-	@exec $(PY) -m lab.check --count="$(N)" --break="$(BREAK)" --mix="$(MIX)" --port-base="$(PORT_BASE)" $(out)
+	@exec $(PY) -m lab.check $(call option,count,N) $(call option,break,BREAK) \
+	  $(call option,mix,MIX) $(port_base) $(out)
 
-ifeq ($(NAME),)
-drill: .venv/installed ## Break the lab, see the alert come and go. NAME=a,b|all; without, the list
-	@exec $(PY) -m lab.drill $(out)
-else
-drill: setup
-	@$(PY) -m tools.find alertmanager >/dev/null
-	@exec $(PY) -m lab.drill --name="$(NAME)" --port-base="$(PORT_BASE)" $(out)
-endif
+drill: $(if $(NAME),setup,.venv/installed) ## Break the lab, see the alert come and go. NAME=a,b|all; without, the list
+	@$(if $(NAME),$(PY) -m tools.find alertmanager >/dev/null)
+	@exec $(PY) -m lab.drill $(call option,name,NAME) $(port_base) $(out)
 
-# A million counts of every protocol, unless told otherwise.
-audit_n = $(if $(filter file,$(origin N)),1000000,$(N))
-# Not one of the environment: GNU screen sets its window's number there.
-audit_window = $(if $(filter command,$(origin WINDOW)),--window="$(WINDOW)")
-audit_lab_only = $(strip $(foreach key,N STOPS BREAK MIX,$(if $(filter command,$(origin $(key))),$(key))))
-audit_mix = $(if $(filter file,$(origin MIX)),even,$(MIX))
 ifeq ($(PROMETHEUS_URL),)
 audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h
-	@exec $(PY) -m lab.audit --count="$(audit_n)" --break="$(BREAK)" --mix="$(audit_mix)" --stops="$(STOPS)" \
-	  --port-base="$(PORT_BASE)" $(audit_window) $(out)
+	@exec $(PY) -m lab.audit $(call option,count,N) $(call option,break,BREAK) \
+	  $(call option,mix,MIX) $(call option,stops,STOPS) $(call option,window,WINDOW) $(port_base) $(out)
 else
 export PROMETHEUS_URL
 audit: .venv/installed
-	@exec $(PY) -m audit --window="$(WINDOW)" --lab-only="$(audit_lab_only)" $(out)
+	@exec $(PY) -m audit $(call option,window,WINDOW) $(out) \
+	  --lab-only="$(strip $(foreach key,N STOPS BREAK MIX,$(if $($(key)),$(key))))"
 endif
 
 which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
@@ -74,10 +63,10 @@ test: setup ## All a change must pass; FULL=1 or CI: mesh too. SUITE=unit|lua|pr
 	@$(PY) -m tools.find alertmanager amtool >/dev/null
 	@$(PY) -m tests.binaries operatorlab >/dev/null
 	@$(PY) -m tests.clients.install
-	@exec $(PY) -m tests.suites $(if $(SUITE),--suite "$(SUITE)") $(out)
+	@exec $(PY) -m tests.suites $(call option,suite,SUITE) $(out)
 
 mutate: setup ## Does a test notice when an alert is changed? Minutes. ONLY=alert
-	@exec $(PY) -m tests.rules.mutants $(if $(ONLY),--only "$(ONLY)") $(out)
+	@exec $(PY) -m tests.rules.mutants $(call option,only,ONLY) $(out)
 
 check: .venv/installed ## Format, lint and types.
 	@exec $(PY) -m tests.linters $(out)
@@ -87,7 +76,7 @@ format: .venv/installed ## Put the code into its format.
 	@$(PY) -m ruff format .
 
 bench: setup ## Costs as ratios measured in one run. ONLY=name
-	@exec $(PY) -m benchmarks $(if $(ONLY),--only "$(ONLY)") $(out)
+	@exec $(PY) -m benchmarks $(call option,only,ONLY) $(out)
 
 docs: .venv/installed ## Write the generated pages.
 	@$(PY) -m settings.reference
