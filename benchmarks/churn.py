@@ -1,9 +1,8 @@
-"""Whether the recorded rates hold what pods did that lived for seconds.
+"""Do the recorded rates hold what pods counted that lived for seconds?
 
-Two crowds under one Prometheus: 500 sidecars that outlive their crawlers for a last scrape, as the
-program has them do, and 100 that end at once, as native ones do by themselves. What a rate says
-between two evaluations is added up over the whole run and its last five minutes, and divided by
-what the sidecars counted.
+One Prometheus scrapes two fleets: 500 sidecars that outlive their crawlers for a last scrape, as
+the program configures them, and 100 that end at once, as Kubernetes' native sidecars do. The
+benchmark integrates each recorded rate over the whole run and divides by what the sidecars counted.
 """
 
 from __future__ import annotations
@@ -11,28 +10,28 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from benchmarks.emulated_sidecars import Crowd
-from benchmarks.generator_memory import duration_seconds
+from benchmarks.emulated_sidecars import Fleet
 from benchmarks.measure import Measure
-from benchmarks.monitored import SCRAPE_SECONDS, Monitored, monitored
+from benchmarks.monitored import SCRAPE_SECONDS, Monitored, monitored, number_from
 from components.mesh.values import LAST_SCRAPE_MARGIN_SECONDS
 from lab.processes import LabError
 
 Json = dict[str, Any]
 
 WORKED_SECONDS = (20.0, 90.0)
+LAST_SCRAPE_SECONDS = SCRAPE_SECONDS + LAST_SCRAPE_MARGIN_SECONDS
 WINDOW_SECONDS = 300
 TOLERANCE = 0.01
 
-CROWDS = (
-    Crowd(
+FLEETS = (
+    Fleet(
         name="scraped-last",
         sidecars=500,
         worked_seconds=WORKED_SECONDS,
-        last_scrape_seconds=SCRAPE_SECONDS + LAST_SCRAPE_MARGIN_SECONDS,
+        last_scrape_seconds=LAST_SCRAPE_SECONDS,
         vendors=("vendor-a", "vendor-b", "vendor-c"),
     ),
-    Crowd(
+    Fleet(
         name="ended-at-once",
         sidecars=100,
         worked_seconds=WORKED_SECONDS,
@@ -48,63 +47,59 @@ RECORDS = {
 }
 
 
-def recorded_per_truth() -> list[Measure]:
-    """Measure requests and bytes by vendor, and what no scrape saw by a crawler's lifetime."""
-    seconds = duration_seconds()
-    with monitored(CROWDS) as running:
-        running.wait(seconds)
-        running.stop_births()
-        # The last ones live on, are seen for the last time, and leave the window.
-        last = max(WORKED_SECONDS) + SCRAPE_SECONDS + LAST_SCRAPE_MARGIN_SECONDS
-        running.wait(last + WINDOW_SECONDS + 3 * SCRAPE_SECONDS)
-        ledger = running.ledger()
-        recorded = {what: _added_up(running, name) for what, name in RECORDS.items()}
-        missed = running.missed_evaluations()
-    if ledger["living"]:
-        raise LabError(f"{ledger['living']} emulated sidecars did not die out")
+def recorded_against_counted() -> list[Measure]:
+    """Measure requests and bytes by vendor, and the requests that no scrape saw by lifetime."""
+    with monitored(FLEETS) as running:
+        running.wait(number_from("DURATION", 120))
+        running.stop_sidecars()
+        # The last sidecars end, are scraped once more, and leave the rules' window.
+        running.wait(
+            max(WORKED_SECONDS) + LAST_SCRAPE_SECONDS + WINDOW_SECONDS + 3 * SCRAPE_SECONDS
+        )
+        totals = running.totals()
+        recorded = {what: _integrated(running, name) for what, name in RECORDS.items()}
+        missed = running.value("sum(prometheus_rule_group_iterations_missed_total)")
+    if totals["living"]:
+        raise LabError(f"{totals['living']} emulated sidecars did not end")
     return [
-        *_ratios(ledger["crowds"], recorded),
-        *_unseen(ledger["crowds"]),
-        # Between the two a rate is taken to be the earlier's, so a few do no harm.
-        Measure(name="evaluations missed", value=float(missed), unit="counts", note="of all rules"),
+        *_ratios(totals["fleets"], recorded),
+        *_unseen(totals["fleets"]),
+        # The integral takes the earlier rate for a missed one, so a few do no harm.
+        Measure(name="evaluations missed", value=missed, unit="counts", note="of all rules"),
     ]
 
 
-def _added_up(running: Monitored, record: str) -> dict[str, float]:
-    """Return a rate's integral over all there is of it, by vendor."""
+def _integrated(running: Monitored, record: str) -> dict[str, float]:
+    """Return the integral of a recorded rate by vendor."""
     return {labels["proxy_vendor"]: integral(found) for labels, found in running.history(record)}
 
 
 def integral(samples: Sequence[tuple[float, float]]) -> float:
-    """Return the area below (seconds, rate); each stands until the next, the last for a scrape."""
+    """Return the area below (seconds, rate), where each rate holds until the next sample."""
     ends = [seconds for seconds, _ in samples[1:]] + [samples[-1][0] + SCRAPE_SECONDS]
     return sum(rate * (end - seconds) for (seconds, rate), end in zip(samples, ends, strict=True))
 
 
-def _ratios(crowds: Json, recorded: Mapping[str, Mapping[str, float]]) -> Iterator[Measure]:
-    for crowd in CROWDS:
+def _ratios(fleets: Json, recorded: Mapping[str, Mapping[str, float]]) -> Iterator[Measure]:
+    for fleet in FLEETS:
         for what, found in recorded.items():
-            truth = {vendor: crowds[crowd.name]["truth"][vendor][what] for vendor in crowd.vendors}
-            ratios = {vendor: found.get(vendor, 0.0) / truth[vendor] for vendor in crowd.vendors}
-            worst = max(ratios, key=lambda vendor: abs(ratios[vendor] - 1))
-            goal = TOLERANCE if crowd is CROWDS[0] else None
+            counted = {v: fleets[fleet.name]["counted"][v][what] for v in fleet.vendors}
+            ratios = {vendor: found.get(vendor, 0.0) / counted[vendor] for vendor in fleet.vendors}
             each = ", ".join(f"{vendor} {ratio:.4f}" for vendor, ratio in ratios.items())
             yield Measure(
-                name=f"{what} recorded / counted, off 1: {crowd.name}",
-                value=abs(ratios[worst] - 1),
-                unit="x",
-                goal=goal,
-                note=f"{each}; {sum(truth.values()):,} counted",
+                name=f"{what} recorded / counted, distance from 1: {fleet.name}",
+                value=max(abs(ratio - 1) for ratio in ratios.values()),
+                goal=TOLERANCE if fleet is FLEETS[0] else None,
+                note=f"{each}; {sum(counted.values()):,} counted",
             )
 
 
-def _unseen(crowds: Json) -> Iterator[Measure]:
-    for crowd in CROWDS:
-        for group in crowds[crowd.name]["lifetimes"]:
+def _unseen(fleets: Json) -> Iterator[Measure]:
+    for fleet in FLEETS:
+        for group in fleets[fleet.name]["lifetimes"]:
             yield Measure(
-                name=f"requests no scrape saw, of crawlers of {group['from_seconds']} s and more: "
-                f"{crowd.name}",
+                name=f"requests that no scrape saw, crawlers of {group['from_seconds']} s or more: "
+                f"{fleet.name}",
                 value=group["unseen"] / group["requests"],
-                unit="x",
                 note=f"{group['sidecars']:,} pods, {group['requests']:,} requests",
             )

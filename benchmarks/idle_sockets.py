@@ -1,4 +1,4 @@
-"""Connections that crawlers left and that stay open at the vendor for a while."""
+"""Connections that Envoy keeps open at the vendor after the crawlers have left."""
 
 from __future__ import annotations
 
@@ -9,50 +9,47 @@ from pathlib import Path
 
 from benchmarks.crawlers import Address, allow_many_sockets, one_shot
 from benchmarks.measure import Measure
-from benchmarks.sidecars import PLACES, PROXY, VENDOR, one_vendor, sidecar
-from benchmarks.vendors import CountingVendor, counting_vendor
+from benchmarks.sidecars import (
+    PLACES,
+    PROXY,
+    VENDOR,
+    one_vendor,
+    open_at_vendor,
+    sidecar,
+    start_vendor,
+)
 from lab.processes import children
 
 CONNECTIONS = 1_000
-LOOK_AFTER_SECONDS = 2.0
+WAIT_SECONDS = 2.0
 IDLE_TIMEOUTS_SECONDS = (1, 5, 30)
 
 
-def left_behind() -> list[Measure]:
-    """Count the vendor's open connections after 1,000 crawlers came, asked once and left."""
+def left_open() -> list[Measure]:
+    """Count the vendor's open connections after 1,000 crawlers connected, asked once and left."""
     allow_many_sockets()
     measures = []
-    socket_of_vendor = (PROXY, VENDOR.vendor_upstream)
-    with counting_vendor(socket_of_vendor) as vendor:
-        most, later = _after_the_crawlers(vendor, [socket_of_vendor])
-    measures.append(_measure("direct", most, later))
+    with tempfile.TemporaryDirectory() as name, children() as family:
+        start_vendor(family, Path(name))
+        measures.append(_measure("direct", [(PROXY, VENDOR.vendor_upstream)]))
     for seconds in IDLE_TIMEOUTS_SECONDS:
-        with (
-            tempfile.TemporaryDirectory() as name,
-            children() as family,
-            counting_vendor(socket_of_vendor) as vendor,
-        ):
+        with tempfile.TemporaryDirectory() as name, children() as family:
+            start_vendor(family, Path(name))
             settings = one_vendor(PLACES[0], idle_timeout=seconds)
             proxy = sidecar(PLACES[0], Path(name), settings).start(family)
-            most, later = _after_the_crawlers(vendor, proxy.sockets)
+            measures.append(_measure(f"idleTimeout {seconds}s", proxy.sockets))
             family.check()
-        measures.append(_measure(f"idleTimeout {seconds}s", most, later))
     return measures
 
 
-def _after_the_crawlers(vendor: CountingVendor, sockets: Sequence[Address]) -> tuple[int, int]:
-    """Return how many connections are open when the last crawler leaves, and later."""
+def _measure(way: str, sockets: Sequence[Address]) -> Measure:
     with one_shot(sockets) as ask:
         ask(CONNECTIONS)
-    most = vendor.connections
-    time.sleep(LOOK_AFTER_SECONDS)
-    return most, vendor.connections
-
-
-def _measure(way: str, most: int, later: int) -> Measure:
+    at_once = open_at_vendor()
+    time.sleep(WAIT_SECONDS)
     return Measure(
         name=f"idle at the vendor after 1,000 one-shots: {way}",
-        value=later,
+        value=open_at_vendor(),
         unit="sockets",
-        note=f"{LOOK_AFTER_SECONDS:.0f} s after the last left; {most} when it did",
+        note=f"{WAIT_SECONDS:.0f} s after the last crawler left; {at_once} at once",
     )

@@ -1,4 +1,4 @@
-"""One row of the benchmark table."""
+"""The rows of the benchmark table."""
 
 from __future__ import annotations
 
@@ -7,36 +7,28 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Unit = Literal["x", "MB", "s", "ms", "sockets", "counts", "cores"]
+Unit = Literal["x", "MB", "s", "sockets", "counts", "cores"]
 """`x` is a ratio; MB are 10^6 bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Measure:
-    """A figure, its goal (None: only reported), and what stands behind it.
-
-    The figure should not exceed its goal, or reach it where that is `at_least`.
-
-    `value` is None where it could not be measured; the note says why.
-    """
+    """A figure and the goal that it must not exceed; without a goal it is only reported."""
 
     name: str
-    value: float | None
+    value: float
     unit: Unit = "x"
     goal: float | None = None
-    at_least: bool = False
     note: str
 
     @property
     def met(self) -> bool | None:
-        if self.goal is None or self.value is None:
-            return None
-        return self.value >= self.goal if self.at_least else self.value <= self.goal
+        return None if self.goal is None else self.value <= self.goal
 
     def as_json(self) -> dict[str, Any]:
         return {
             "measure": self.name,
-            "ratio": None if self.value is None else round(self.value, 3),
+            "ratio": round(self.value, 3),
             "unit": self.unit,
             "goal": self.goal,
             "met": self.met,
@@ -45,15 +37,15 @@ class Measure:
 
 
 def cpu_ratio(
-    name: str, ours: Sequence[float], other: Sequence[float], *, goal: float | None = None
+    name: str, first: Sequence[float], second: Sequence[float], *, goal: float | None = None
 ) -> Measure:
-    """Compare two contenders' CPU seconds a request, round by round.
+    """Compare the CPU seconds a request of two proxies, round by round.
 
     Raises:
-        ValueError: not as many rounds of one as of the other.
+        ValueError: the two have different numbers of rounds.
     """
-    ratios = [one / another for one, another in zip(ours, other, strict=True)]
-    microseconds = [statistics.median(rounds) * 1e6 for rounds in (ours, other)]
+    ratios = [left / right for left, right in zip(first, second, strict=True)]
+    microseconds = [statistics.median(rounds) * 1e6 for rounds in (first, second)]
     return Measure(
         name=name,
         value=statistics.median(ratios),
@@ -66,25 +58,17 @@ def cpu_ratio(
 
 
 def table(measures: Sequence[Measure]) -> str:
-    """Return the rows as text, columns aligned."""
-    cells = [("measure", "ratio", "goal", "met", "")]
+    """Return the rows as text with aligned columns."""
+    rows = [("measure", "ratio", "goal", "met", "")]
     for measure in measures:
+        value, goal = (_figure(each, measure.unit) for each in (measure.value, measure.goal))
         met = {None: "-", True: "yes", False: "no"}[measure.met]
-        value, goal = _figure(measure.value, measure.unit), _figure(measure.goal, measure.unit)
-        goal = f">= {goal}" if measure.at_least else goal
-        cells.append((measure.name, value, goal, met, measure.note))
-    widths = [max(len(row[column]) for row in cells) for column in range(4)]
-    lines = []
-    for name, value, goal, met, note in cells:
-        columns = [
-            f"{name:<{widths[0]}}",
-            f"{value:>{widths[1]}}",
-            f"{goal:>{widths[2]}}",
-            f"{met:>{widths[3]}}",
-            note,
-        ]
-        lines.append("  ".join(columns).rstrip())
-    return "\n".join(lines)
+        rows.append((measure.name, value, goal, met, measure.note))
+    widths = [max(len(row[column]) for row in rows) for column in range(4)]
+    return "\n".join(
+        "  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:4], widths[1:]), row[4]]).rstrip()
+        for row in rows
+    )
 
 
 def _figure(value: float | None, unit: Unit) -> str:

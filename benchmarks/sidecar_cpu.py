@@ -1,4 +1,4 @@
-"""CPU that Envoy spends on a proxied request: ours, and with less and less of ours."""
+"""CPU that Envoy spends on a proxied request, with and without parts of the program."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Sidecars for comparison: the rendered Envoy and variants of it, before one vendor."""
+"""Sidecars to compare: the rendered Envoy and variants of it, in front of one vendor."""
 
 from __future__ import annotations
 
@@ -28,18 +28,18 @@ from settings.vendors import AddressRange
 
 Json = dict[str, Any]
 Change = Callable[[Json], None]
-"""Turns the rendered bootstrap into a variant of it."""
+"""Change the rendered bootstrap into a variant of it."""
 
 VENDOR = Ports(21_100)
 PLACES = tuple(Ports(21_200 + 100 * number) for number in range(4))
-"""Where the sidecars of one benchmark stand; they run at once, and are asked in turn."""
+"""Ports of the sidecars of one benchmark, which run at the same time."""
 
 PROXY = "127.1.0.10"  # in the range of the lab's first vendor
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sidecar:
-    """An Envoy, rendered once and started as often as wanted."""
+    """An Envoy that is rendered once and may be started many times."""
 
     ports: Ports
     folder: Path
@@ -47,11 +47,7 @@ class Sidecar:
     addresses: tuple[str, ...]
 
     def start(self, family: Children) -> Proxy:
-        """Start it; return once it is ready."""
-        return self.started(family)[0]
-
-    def started(self, family: Children) -> tuple[Proxy, float]:
-        """As `start`, and the seconds from the start of the process to its readiness."""
+        """Start Envoy; return when it is ready."""
         sockets = tuple((address, self.ports.vendor) for address in self.addresses)
         require_free([*sockets, ("127.0.0.1", self.ports.envoy_admin)])
         shutil.rmtree(self.folder, ignore_errors=True)
@@ -63,7 +59,7 @@ class Sidecar:
             if time.monotonic() > start + READY_SECONDS:
                 raise LabError(f"Envoy did not become ready within {READY_SECONDS:.0f} s")
             time.sleep(0.005)
-        return Proxy(pid=pid, sockets=sockets), time.monotonic() - start
+        return Proxy(pid=pid, sockets=sockets, ready_seconds=time.monotonic() - start)
 
 
 def sidecar(
@@ -74,7 +70,7 @@ def sidecar(
     addresses: Sequence[str] = (PROXY,),
     change: Change | None = None,
 ) -> Sidecar:
-    """Render an Envoy at `ports` that serves `addresses`; it writes below `folder`."""
+    """Render an Envoy that listens on `addresses` at `ports` and writes below `folder`."""
     own = folder / str(ports.base)
     rendered = rendered_envoy(settings, addresses, ports, own)
     for cluster in rendered.bootstrap["static_resources"]["clusters"]:
@@ -87,7 +83,7 @@ def sidecar(
 def one_vendor(
     ports: Ports, *, ranges: Sequence[IPv4Network] = (), idle_timeout: int | None = None
 ) -> StackSettings:
-    """Return the lab's settings with its first vendor alone, no pools and no target groups."""
+    """Return the lab's settings with only its first vendor, no pools and no target groups."""
     settings = load_settings(ports)
     changed: Json = {}
     if ranges:
@@ -99,7 +95,7 @@ def one_vendor(
 
 
 def start_vendor(family: Children, folder: Path, addresses: Sequence[str] = (PROXY,)) -> None:
-    """Start the simulated vendor that all sidecars forward to, on these addresses."""
+    """Start the simulated vendor to which all sidecars forward, on these addresses."""
     settings = one_vendor(VENDOR)
     endpoint = plan.endpoints(settings.vendors, VENDOR)[0]
     require_free([(address, VENDOR.vendor_upstream) for address in addresses])
@@ -110,15 +106,20 @@ def start_vendor(family: Children, folder: Path, addresses: Sequence[str] = (PRO
     wait_until_ready(family, "vendors", f"http://127.0.0.1:{VENDOR.vendor_control}/healthz")
 
 
+def open_at_vendor() -> int:
+    """Return how many connections the simulated vendor has."""
+    return int(loopback.get_json(f"http://127.0.0.1:{VENDOR.vendor_control}/books")["open"])
+
+
 def without_lua(bootstrap: Json) -> None:
-    """Leave all but the Lua filter: the same chains, constants and statistics."""
+    """Remove the Lua filter; chains, constants and statistics stay."""
     for manager in _managers(bootstrap):
         filters = manager["http_filters"]
         manager["http_filters"] = [entry for entry in filters if "config_discovery" not in entry]
 
 
 def bare(bootstrap: Json) -> None:
-    """Leave the connection manager, its routes and the router, all else at Envoy's defaults."""
+    """Leave only the connection manager, its routes and the router."""
     for chain in bootstrap["static_resources"]["listeners"][0]["filter_chains"]:
         chain["filters"] = chain["filters"][-1:]
         chain["filters"][0]["typed_config"].pop("access_log", None)

@@ -1,4 +1,4 @@
-"""What tunnels cost: CPU for the bytes they carry, memory while they are open."""
+"""What tunnels cost: CPU for their bytes, and memory while they are open."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchmarks.cpu import ROUNDS, TURNS, in_turn
+from benchmarks.cpu import ROUNDS, TURNS, in_turn, private_mb, resident_mb
 from benchmarks.crawlers import (
     CONNECT,
     TIMEOUT_SECONDS,
@@ -21,9 +21,15 @@ from benchmarks.crawlers import (
     tunnel,
 )
 from benchmarks.measure import Measure
-from benchmarks.memory import own_mb, resident_mb
-from benchmarks.sidecars import PLACES, PROXY, VENDOR, one_vendor, sidecar
-from benchmarks.vendors import counting_vendor
+from benchmarks.sidecars import (
+    PLACES,
+    PROXY,
+    VENDOR,
+    one_vendor,
+    open_at_vendor,
+    sidecar,
+    start_vendor,
+)
 from lab.plan import OUTSIDE_ADDRESS
 from lab.processes import LabError, children
 
@@ -35,8 +41,8 @@ _MEGABYTE = memoryview(b"x" * 1_000_000)
 def throughput() -> list[Measure]:
     """Compare bytes a CPU second in a CONNECT tunnel with those of Istio's own catch-all.
 
-    One Envoy carries both: an address in a vendor's range takes the HTTP chain, one outside
-    every range the plain TCP proxy that it would take without us.
+    One Envoy carries both: an address in a vendor's range takes the program's HTTP chain, an
+    address outside every range the plain TCP proxy that Istio has for all connections.
     """
     ports, upstream = PLACES[0], VENDOR.vendor_upstream
     with (
@@ -48,7 +54,7 @@ def throughput() -> list[Measure]:
         addresses = (PROXY, OUTSIDE_ADDRESS)
         envoy = sidecar(ports, Path(name), one_vendor(ports), addresses=addresses).start(family)
         with tunnel(envoy.sockets[0]) as ours, connected(envoy.sockets[1]) as plain:
-            pids, works = [envoy.pid, envoy.pid], [_drawing(ours), _drawing(plain)]
+            pids, works = [envoy.pid, envoy.pid], [_reading(ours), _reading(plain)]
             in_turn(pids, works, units=1)
             rounds = [in_turn(pids, works, units=MEGABYTES_A_TURN) for _ in range(ROUNDS)]
         family.check()
@@ -75,14 +81,14 @@ def memory() -> list[Measure]:
         contextlib.ExitStack() as calls,
     ):
         ports = PLACES[0]
-        vendor = calls.enter_context(counting_vendor((PROXY, VENDOR.vendor_upstream)))
+        start_vendor(family, Path(name))
         envoy = sidecar(ports, Path(name), one_vendor(ports)).start(family)
         idle = resident_mb(envoy.pid)
         for _ in range(TUNNELS):
             calls.enter_context(tunnel(envoy.sockets[0]))
-        if vendor.connections != TUNNELS:
-            raise LabError(f"{vendor.connections} tunnels stand instead of {TUNNELS}")
-        resident, own = resident_mb(envoy.pid), own_mb(envoy.pid)
+        if open_at_vendor() != TUNNELS:
+            raise LabError(f"{open_at_vendor()} tunnels are open instead of {TUNNELS}")
+        resident, private = resident_mb(envoy.pid), private_mb(envoy.pid)
         family.check()
     return [
         Measure(
@@ -91,18 +97,18 @@ def memory() -> list[Measure]:
             unit="MB",
             goal=70.0,
             note=(
-                f"{idle:.1f} MB with none; {own:.1f} MB are its own, "
-                f"{resident - own:.1f} MB pages of the program, shared by a node's sidecars"
+                f"{idle:.1f} MB with none; {private:.1f} MB are private, "
+                f"{resident - private:.1f} MB pages of the program that a node's sidecars share"
             ),
         )
     ]
 
 
-def _drawing(call: socket.socket) -> Work:
-    """Return what draws that many megabytes out of an open connection to a source."""
+def _reading(call: socket.socket) -> Work:
+    """Return a function that reads that many megabytes from a connection to `_source`."""
     buffer = bytearray(1 << 18)
 
-    def draw(megabytes: int) -> None:
+    def read(megabytes: int) -> None:
         call.sendall(bytes([megabytes]))
         left = megabytes * len(_MEGABYTE)
         while left:
@@ -111,14 +117,14 @@ def _drawing(call: socket.socket) -> Work:
                 raise LabError("the connection ended before its last byte")
             left -= received
 
-    return draw
+    return read
 
 
 @contextlib.contextmanager
 def _source(address: Address) -> Iterator[None]:
-    """Listen for one connection: grant its CONNECT, if any, and send megabytes as asked.
+    """Accept one connection, answer its CONNECT if there is one, and send megabytes.
 
-    A byte asks for as many megabytes; a CONNECT begins with none that a benchmark asks for.
+    Each byte received is the number of megabytes to send; no benchmark asks for 67, a "C".
     """
     with socket.create_server(address) as listener:
         listener.settimeout(TIMEOUT_SECONDS)

@@ -1,18 +1,25 @@
-"""What is compared: sidecars that differ in what a row names and in nothing else."""
+"""The compared sidecars differ in what a row names, and in nothing else."""
 
 from __future__ import annotations
 
 import copy
 import os
-import socket
 
 from benchmarks.cpu import TURNS, cpu_seconds, in_turn
 from benchmarks.crawlers import kept_alive, one_shot, tunnel
-from benchmarks.measure import Measure
 from benchmarks.ranges import DESTINATIONS, FEW, MANY, destinations, ranges
-from benchmarks.sidecars import PLACES, bare, one_vendor, sidecar, without_lua
-from benchmarks.squid import against_squid
-from benchmarks.vendors import counting_vendor
+from benchmarks.sidecars import (
+    PLACES,
+    PROXY,
+    VENDOR,
+    bare,
+    one_vendor,
+    open_at_vendor,
+    sidecar,
+    start_vendor,
+    without_lua,
+)
+from lab.processes import children
 
 
 def bootstrap_of(tmp_path, change=None):
@@ -25,8 +32,8 @@ def managers(bootstrap):
     return [config for config in last if "http_filters" in config]
 
 
-def test_without_lua_differs_in_the_lua_filter_alone(tmp_path):
-    """Else the ratio says something about another part."""
+def test_without_lua_only_the_lua_filter_is_missing(tmp_path):
+    """Else the ratio would tell of another part."""
     ours = bootstrap_of(tmp_path)
     lacking = bootstrap_of(tmp_path, without_lua)
     assert lacking != ours
@@ -38,7 +45,7 @@ def test_without_lua_differs_in_the_lua_filter_alone(tmp_path):
 
 
 def test_a_bare_manager_counts_and_labels_nothing(tmp_path):
-    """The denominator is the least that parses HTTP."""
+    """The ratio's denominator is the least that parses HTTP."""
     bootstrap = bootstrap_of(tmp_path, bare)
     for manager in managers(bootstrap):
         assert [entry["name"] for entry in manager["http_filters"]] == ["envoy.filters.http.router"]
@@ -47,8 +54,8 @@ def test_a_bare_manager_counts_and_labels_nothing(tmp_path):
         assert len(chain["filters"]) == 1
 
 
-def test_both_sets_of_ranges_hold_what_the_crawlers_use():
-    """Few and many ranges get the very same traffic."""
+def test_both_sets_of_ranges_hold_the_crawlers_addresses():
+    """Both sidecars get the same traffic."""
     few, many = ranges(FEW), ranges(MANY)
     assert len(set(many)) == MANY
     assert many[:FEW] == few
@@ -56,14 +63,14 @@ def test_both_sets_of_ranges_hold_what_the_crawlers_use():
 
 
 def test_cpu_is_counted_finer_than_a_tick():
-    """A turn takes 10 ms, one tick of /proc/PID/stat."""
+    """A turn takes 10 ms, which is one tick of /proc/PID/stat."""
     before = cpu_seconds(os.getpid())
     sum(range(20_000))
     assert 0 < cpu_seconds(os.getpid()) - before < 0.01
 
 
-def test_contenders_take_turns():
-    """A slow spell of the machine falls on all."""
+def test_proxies_take_turns():
+    """A slow spell of the machine falls on all proxies."""
     order: list[str] = []
     works = [lambda _: order.append("a"), lambda _: order.append("b")]
     seconds = in_turn([os.getpid()] * 2, works, units=10)
@@ -71,28 +78,14 @@ def test_contenders_take_turns():
     assert all(0 <= figure < 0.01 for figure in seconds)
 
 
-def test_without_squid_a_row_says_how_to_get_it(monkeypatch):
-    """Nothing is installed by a benchmark, and nothing is passed over in silence."""
-    monkeypatch.setattr("benchmarks.squid.shutil.which", lambda *_, **__: None)
-    assert against_squid() == [
-        Measure(
-            name="CPU a request: HTTP chain / squid with access log",
-            value=None,
-            goal=1.0,
-            note="not measured: squid is not installed (apt-get install squid)",
-        )
-    ]
-
-
-def test_crawlers_and_the_counting_vendor_agree():
-    """What the idle-socket and tunnel rows count is really open."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        address = probe.getsockname()
-    with counting_vendor(address) as vendor:
+def test_crawlers_open_what_the_vendor_counts(tmp_path):
+    """The rows about idle sockets and tunnels rely on the vendor's number of connections."""
+    address = (PROXY, VENDOR.vendor_upstream)
+    with children() as family:
+        start_vendor(family, tmp_path)
         with one_shot([address]) as ask:
             ask(20)
-        with kept_alive([address], connections=4) as ask:
+        with kept_alive([address], connections=4) as ask, tunnel(address):
             ask(40)
-            with tunnel(address):
-                assert vendor.connections >= 5
-                ask(2)  # fewer than there are connections
+            assert open_at_vendor() == 5
+            ask(2)  # fewer than there are connections

@@ -1,4 +1,4 @@
-"""The emulated sidecars: what they expose is what ours do, and what they counted is known."""
+"""The emulated sidecars expose what real ones do, and what they counted is known."""
 
 from __future__ import annotations
 
@@ -6,23 +6,21 @@ import re
 
 import pytest
 
-from benchmarks import prometheus_scale
 from benchmarks.churn import integral
 from benchmarks.emulated_sidecars import (
     BUCKETS,
-    Crowd,
+    Fleet,
     Population,
-    istio_series,
-    our_series,
+    sidecar_series,
     target,
-    worked,
+    work_done,
 )
-from benchmarks.monitored import VENDORS
+from benchmarks.monitored import VENDORS, number_from
 from components.attribution.stats import SCRAPED_METRICS, expected_series
 from lab.processes import LabError
 from settings.loading import parse_settings
 
-CROWD = Crowd(
+FLEET = Fleet(
     name="crawl",
     sidecars=3,
     worked_seconds=(20.0, 90.0),
@@ -40,37 +38,32 @@ def requests_on(page):
     return sum(int(value) for value in VALUE.findall(page))
 
 
-def test_ours_are_what_the_scrape_keeps():
-    """Else the cost of another set of series would be measured."""
+def test_the_series_are_those_that_the_scrape_keeps():
+    """Else the benchmark would measure the cost of other series."""
     stack = {
         "cluster": "c",
         "vendors": [{"name": v, "cidrs": [f"10.{n}.0.0/16"]} for n, v in enumerate(VENDORS, 1)],
     }
     settings = parse_settings(stack)
     assert settings.telemetry.buckets == BUCKETS
-    series = our_series(VENDORS, "shop")
+    series = sidecar_series(VENDORS, "shop")
     kept = [one for one in series if one.line.partition("{")[0] in SCRAPED_METRICS]
-    uptime = 1  # which each page has beside them
+    uptime = 1  # a line that each page adds
     assert len(kept) + uptime == expected_series(settings.vendors, BUCKETS).total
     native = "istio_proxy_setup_milliseconds"
     assert names(kept) | {"envoy_server_uptime"} == set(SCRAPED_METRICS) - {native}
 
 
-def test_istios_are_as_many_as_its_defaults_come_to():
-    """Five vendors, six statuses, a counter and three histograms of twenty buckets."""
-    assert len(istio_series(VENDORS, "shop")) == 5 * 6 * (1 + 3 * 22)
-
-
 def test_work_only_grows():
     """A counter that fell would read as a restart."""
-    steps = [worked(tenth / 10) for tenth in range(2000)]
+    steps = [work_done(tenth / 10) for tenth in range(2000)]
     assert steps == sorted(steps)
     assert steps[0] == 0
 
 
-def test_the_ledger_is_what_the_last_page_said():
-    """The truth is what a scrape after the crawler's end finds, to the request."""
-    population = Population([CROWD], seed=1, now=0.0)
+def test_totals_equal_the_last_pages():
+    """A scrape after a crawler's end finds every request that /totals has."""
+    population = Population([FLEET], seed=1, now=0.0)
     last: dict[str, int] = {}
     population_of_all: set[str] = set()
     for now in range(0, 400):
@@ -84,46 +77,48 @@ def test_the_ledger_is_what_the_last_page_said():
                 assert page is not None
                 assert requests_on(page) >= last.get(sidecar.name, 0)
                 last[sidecar.name] = requests_on(page)
-    books = population.books["crawl"].as_json()
+    totals = population.totals["crawl"].as_json()
     assert population.living == {}
     assert len(population_of_all) > 6
-    assert books["truth"]["vendor-a"]["requests"] == sum(last.values()) > 0
-    assert sum(group["sidecars"] for group in books["lifetimes"]) == len(population_of_all)
-    assert all(group["unseen"] == 0 for group in books["lifetimes"])
+    assert totals["counted"]["vendor-a"]["requests"] == sum(last.values()) > 0
+    assert sum(group["sidecars"] for group in totals["lifetimes"]) == len(population_of_all)
+    assert all(group["unseen"] == 0 for group in totals["lifetimes"])
 
 
-def test_what_no_scrape_saw_is_told():
-    """A sidecar that was never scraped is lost as a whole."""
-    population = Population([CROWD], seed=1, now=0.0)
+def test_requests_that_no_scrape_saw_are_counted():
+    """All requests of a sidecar that was never scraped are unseen."""
+    population = Population([FLEET], seed=1, now=0.0)
     population.advance(400.0)
-    books = population.books["crawl"].as_json()
-    groups = books["lifetimes"]
+    totals = population.totals["crawl"].as_json()
+    groups = totals["lifetimes"]
     assert sum(group["unseen"] for group in groups) == sum(group["requests"] for group in groups)
     assert sum(group["requests"] for group in groups) > 0
 
 
 def test_a_target_is_listed_while_its_sidecar_lives():
-    """As Kubernetes lists pods: a page of one that is gone is refused, and not asked for again."""
-    population = Population([CROWD], seed=1, now=0.0)
+    """As with pods, one that has ended is neither listed nor answers."""
+    population = Population([FLEET], seed=1, now=0.0)
     first = min(population.living.values(), key=lambda one: one.listed)
     assert population.scraped(first.name, first.listed - 0.1) is None
     assert population.scraped(first.name, first.listed) is not None
-    assert first in population.listed(first.gone - 0.1)
-    population.advance(first.gone)
-    assert first.name not in {one.name for one in population.listed(first.gone)}
-    assert population.scraped(first.name, first.gone) is None
+    assert first in population.listed(first.ends - 0.1)
+    population.advance(first.ends)
+    assert first.name not in {one.name for one in population.listed(first.ends)}
+    assert population.scraped(first.name, first.ends) is None
     assert target(first, 1)["labels"]["instance"] != target(first, 1)["targets"][0]
 
 
-def test_a_missed_evaluation_is_no_hole():
-    """A rate stands until the next one was evaluated."""
+def test_a_missed_evaluation_leaves_no_gap():
+    """A rate holds until the next evaluation."""
     assert integral([(0.0, 2.0), (15.0, 4.0), (45.0, 1.0)]) == 2 * 15 + 4 * 30 + 1 * 15
 
 
-def test_a_wrong_number_of_sidecars_is_refused(monkeypatch):
-    """SIDECARS is told before minutes are spent."""
-    monkeypatch.setenv("SIDECARS", "many")
-    with pytest.raises(LabError, match="SIDECARS: 'many' is no number"):
-        prometheus_scale.wanted_sizes((200,))
-    monkeypatch.setenv("SIDECARS", "1000")
-    assert prometheus_scale.wanted_sizes((200,)) == (1000,)
+def test_a_wrong_duration_is_refused(monkeypatch):
+    """DURATION is checked before minutes are spent."""
+    monkeypatch.setenv("DURATION", "ten minutes")
+    with pytest.raises(LabError, match="DURATION: 'ten minutes' is no whole number"):
+        number_from("DURATION", 120)
+    monkeypatch.setenv("DURATION", "600")
+    assert number_from("DURATION", 120) == 600
+    monkeypatch.delenv("DURATION")
+    assert number_from("DURATION", 120) == 120
