@@ -1,4 +1,4 @@
-"""One mesh for the session; what can't be made is said, and counts as not run."""
+"""One mesh for the session; a machine that cannot have one skips its tests and says why."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.mesh import mesh as meshes
+from tests.mesh import mesh as mesh_module
 from tests.mesh import vendors
 from tests.mesh.compatibility import COUNTED, RESULTS
 from tests.mesh.mesh import Mesh
@@ -27,21 +27,21 @@ def run_mesh(pair: Pair) -> Iterator[Mesh]:
     if reason:
         pytest.skip(f"no mesh on this machine: {reason}")
     keep = os.environ.get("KEEP_MESH") == "1"
-    with meshes.running(pair, print, keep=keep) as running:
+    with mesh_module.running(pair, print, keep=keep) as running:
         yield running
         print((running.folder / "relay.log").read_text())
 
 
 @pytest.fixture(scope="session")
 def mesh() -> Iterator[Mesh]:
-    """The first pair's; all tests leave it with the tests' stack applied."""
+    """The mesh of the first pair; every test leaves it with the tests' stack applied."""
     with run_mesh(PAIRS[0]) as running:
         yield running
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _as_rendered(request: pytest.FixtureRequest) -> None:
-    """Apply the tests' stack again if a test of another module failed before it could."""
+    """Apply the tests' stack again, in case a test of another module failed."""
     running: Mesh = request.getfixturevalue("mesh")
     running.restore()
 
@@ -54,14 +54,14 @@ def servers(mesh: Mesh) -> Iterator[Servers]:
 
 @pytest.fixture
 def record(mesh: Mesh, request: pytest.FixtureRequest) -> Record:
-    """Tell a measured figure, and keep it where the documentation is made from it."""
+    """Print a measured figure; with MESH_RECORD=1, keep it for docs/compatibility.md."""
     test = request.node.originalname
 
-    def tell(what: str, value: object) -> None:
+    def write(what: str, value: object) -> None:
         print(f"\n{mesh.pair.name}: {what}: {value}")
         _keep(mesh.pair.name, test, what, value)
 
-    return tell
+    return write
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -79,7 +79,7 @@ def _keep(pair: str, section: str, what: str, value: object, *, add: bool = Fals
     RESULTS.mkdir(exist_ok=True)
     file = RESULTS / f"{pair}.json"
     with (RESULTS / ".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers record
+        fcntl.flock(lock, fcntl.LOCK_EX)  # several workers may record at once
         kept = json.loads(file.read_text()) if file.exists() else {}
         own = kept.setdefault(section, {})
         own[what] = own.get(what, 0) + value if add else value

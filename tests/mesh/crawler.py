@@ -1,4 +1,4 @@
-"""What a crawler does, from its pod: every way to speak to a proxy, and to hosts that are none."""
+"""Speak to proxies and to other servers from a pod, in every protocol of a crawler."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PAYLOAD = bytes(range(1, 201))
 
 @dataclass
 class Spoken:
-    """What came back."""
+    """What a server answered."""
 
     answer: bytes
     source: int
-    """The crawler's port, by which the access log knows the connection."""
+    """The crawler's port, by which the access log names the connection."""
     echoed: bytes = b""
 
     @property
@@ -28,14 +28,14 @@ class Spoken:
 
 
 def http(pod: Pod, address: str, port: int, path: bytes = b"/") -> Spoken:
-    """A plain request, as to a proxy."""
+    """Send a plain request as to a proxy."""
     with pod.network.connect(address, port) as sock:
         sock.sendall(b"GET http://%s%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (TARGET, path, TARGET))
         return Spoken(_answer(sock), _port(sock))
 
 
 def origin(pod: Pod, address: str, port: int) -> Spoken:
-    """A plain request, as to the host itself."""
+    """Send a plain request as to the server itself."""
     with pod.network.connect(address, port) as sock:
         sock.sendall(ORIGIN)
         return Spoken(_answer(sock), _port(sock))
@@ -57,7 +57,7 @@ def tunnel(pod: Pod, address: str, port: int) -> Spoken:
 
 
 def tls(pod: Pod, address: str, port: int) -> Spoken:
-    """TLS to the proxy itself, and a CONNECT inside."""
+    """Send a CONNECT inside TLS to the proxy."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with (
@@ -80,7 +80,7 @@ def socks5(pod: Pod, address: str, port: int) -> Spoken:
 
 
 def banner(pod: Pod, address: str, port: int) -> tuple[bytes, float]:
-    """Return what a server that speaks first says, and after how many seconds."""
+    """Return the first bytes of a server that speaks first, and after how many seconds."""
     with pod.network.socket(socket.AF_INET6 if ":" in address else socket.AF_INET) as sock:
         sock.settimeout(20)
         started = time.perf_counter()

@@ -1,4 +1,4 @@
-"""A pod as istiod's webhook leaves it, run as a kubelet would: rules first, then the sidecar."""
+"""Run an injected pod as a kubelet would: first its iptables rules, then its sidecar."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ PROXY_USER = 1337
 READY_SECONDS = 60.0
 ADMIN, STATUS, HEALTH, METRICS = 15000, 15020, 15021, 15090
 NODE = "node-1"
-LOG_SECONDS = 20.0  # a bound on a busy machine; it takes a twentieth of a second
+LOG_SECONDS = 20.0  # for a busy machine; it usually takes 0.05 s
 
 MARK, MARK_VENDOR = ("10.9.0.10", 4444), "vendor-log"
-"""Whose connections only mark a place in the access log; on a port that no Service takes."""
+"""A vendor whose connections mark a place in the access log, on a port that no Service has."""
 
 _SAMPLE = re.compile(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})? (\S+)")
 _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -36,24 +36,24 @@ _LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 @dataclass(frozen=True, eq=False)
 class Pod:
-    """A running sidecar and the place where its crawler would be."""
+    """A running sidecar, and the network in which its crawler would be."""
 
     name: str
     network: Network
     folder: Path
     family: Children
     manifest: Json
-    """As the API server keeps it: after injection."""
+    """The pod as the API server keeps it, after injection."""
     sidecar: int
-    """The process that holds the sidecar's process namespace."""
+    """The process whose process namespace holds the sidecar."""
 
     @property
     def node(self) -> str:
-        """Its name in xDS."""
+        """Its node name in xDS."""
         return f"{self.name}.{self.manifest['metadata']['namespace']}"
 
     def get(self, path: str, port: int = ADMIN, method: str = "GET") -> str:
-        """Ask a port of the sidecar's own."""
+        """Return a page of one of the sidecar's ports."""
         connection = http.client.HTTPConnection("127.0.0.1", port)
         connection.sock = self.network.connect("127.0.0.1", port)
         try:
@@ -66,17 +66,17 @@ class Pod:
         return text
 
     def stat(self, name: str) -> int:
-        """Return a counter or gauge by its full name, 0 if there is none."""
+        """Return a counter or gauge by its full name, 0 if it does not exist."""
         for line in self.get(f"/stats?usedonly&filter=^{re.escape(name)}$").splitlines():
             return int(line.rpartition(": ")[2])
         return 0
 
     def metrics(self) -> str:
-        """Return what Prometheus would scrape of Envoy."""
+        """Return the page that Prometheus scrapes."""
         return self.get("/stats/prometheus", port=METRICS)
 
     def samples(self) -> list[tuple[str, dict[str, str], float]]:
-        """Return them as (name, labels, value), the stand-in's under Istio's names."""
+        """Return `metrics` as (name, labels, value); the stand-in's have Istio's names."""
         found = []
         for line in self.metrics().splitlines():
             if line and not line.startswith("#"):
@@ -94,49 +94,44 @@ class Pod:
         )
 
     def envoy(self) -> int:
-        """Return the process of the sidecar's Envoy."""
+        """Return the process number of the sidecar's Envoy."""
         (envoy,) = _children_of(agent_of(self))
         return envoy
 
-    def envoy_rss_mb(self) -> float:
-        """Return the resident memory of the sidecar's Envoy."""
-        status = Path(f"/proc/{self.envoy()}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0]) / 1024
-
     def log(self) -> list[Json]:
-        """Return the access log of our chains, complete: all that has ended is in it."""
+        """Return the access log of the program's chains, with all connections that have ended."""
         mark = self._mark()
         file = self.folder / ACCESS_LOG
         deadline = time.monotonic() + LOG_SECONDS
         while True:
             lines = file.read_text().splitlines() if file.exists() else []
             entries = [json.loads(line) for line in lines if line.endswith("}")]
-            if any(one["source"] == mark for one in entries):
-                return [one for one in entries if one["vendor"] != MARK_VENDOR]
-            assert time.monotonic() < deadline, f"{self.name}: the log is not written"
+            if any(entry["source"] == mark for entry in entries):
+                return [entry for entry in entries if entry["vendor"] != MARK_VENDOR]
+            assert time.monotonic() < deadline, f"{self.name}: the log does not grow"
             time.sleep(0.02)
 
     def entry(self, source: int, seconds: float = LOG_SECONDS) -> Json | None:
-        """Return the log's entry of a connection by the crawler's port, once it has ended.
+        """Return the log's entry of a connection by the crawler's port, None if it has none.
 
-        None if there is none: its end may come a moment after the crawler's own.
+        The sidecar may end a connection a moment after the crawler does.
         """
         deadline = time.monotonic() + seconds
         while True:
-            found = [one for one in self.log() if one["source"] == source]
+            found = [entry for entry in self.log() if entry["source"] == source]
             if found or time.monotonic() > deadline:
                 return found[-1] if found else None
             time.sleep(0.05)
 
     def _mark(self) -> int:
-        """Make a connection of which only its entry in the log is of interest: the last one."""
+        """Make a connection that becomes the last entry of the log; return the crawler's port."""
         with self.network.connect(*MARK) as sock:
             sock.sendall(b"GET http://mark.sim.test/ HTTP/1.1\r\n\r\n")
             sock.recv(100)
             return int(sock.getsockname()[1])
 
     def is_ready(self) -> bool:
-        """Whether the startup probe that Istio injects would succeed."""
+        """Return whether the startup probe that Istio injects would succeed."""
         try:
             self.get("/healthz/ready", port=HEALTH)
         except (OSError, AssertionError):
@@ -144,7 +139,7 @@ class Pod:
         return True
 
     def wait_until_ready(self, seconds: float = READY_SECONDS) -> float:
-        """Return how long it took."""
+        """Wait for the startup probe; return how long it took."""
         started = time.monotonic()
         while not self.is_ready():
             self.family.check()
@@ -156,16 +151,10 @@ class Pod:
 
 @contextmanager
 def running(
-    api: Api,
-    world: Network,
-    folder: Path,
-    number: int,
-    manifest: Json,
-    agent: Path,
-    *,
-    wait: bool = True,
+    api: Api, world: Network, folder: Path, number: int, manifest: Json, *, wait: bool = True
 ) -> Iterator[Pod]:
-    """Create a pod and run its sidecar, until the block ends."""
+    """Create a pod and run its sidecar until the block ends."""
+    agent = folder / "bin" / "pilot-agent"
     with children() as family, _created(api, manifest) as made:
         name = made["metadata"]["name"]
         own = folder / f"pod-{number}-{name}"
@@ -175,7 +164,7 @@ def running(
         status = {
             "phase": "Running",
             "podIP": addresses[0],
-            "podIPs": [{"ip": one} for one in addresses],
+            "podIPs": [{"ip": address} for address in addresses],
             "hostIP": GATEWAY,
             "conditions": [{"type": "Ready", "status": "True"}],
         }
@@ -184,17 +173,12 @@ def running(
         _mount(api, made, own)
         proxy = proxy_of(made)
         environment = _environment(made, proxy)
+        # env -i: the kubelet gives a container no variables but its own.
+        command = ["env", "-i", *(f"{key}={value}" for key, value in environment.items())]
+        command += [os.fspath(agent), *(_expanded(text, environment) for text in proxy["args"])]
         sidecar = family.start(
             f"{name}'s sidecar",
-            network.container(
-                # The kubelet sets no variable but the container's.
-                [
-                    *("env", "-i", *(f"{key}={value}" for key, value in environment.items())),
-                    os.fspath(agent),
-                    *(_expanded(one, environment) for one in proxy["args"]),
-                ],
-                PROXY_USER,
-            ),
+            network.container(command, PROXY_USER),
             log=own / "sidecar.log",
             folder=own,
         )
@@ -204,19 +188,25 @@ def running(
                 pod.wait_until_ready()
             yield pod
         finally:
-            os.kill(sidecar, signal.SIGKILL)  # politely asked, it would drain first
+            os.kill(sidecar, signal.SIGKILL)  # after SIGTERM it would drain first
             network.close()
 
 
+def rss_mb(process: int | None) -> float:
+    """Return the resident memory of a process."""
+    status = Path(f"/proc/{process}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
 def agent_of(pod: Pod) -> int:
-    """Return the process that the kubelet's signals go to: the first of the container."""
+    """Return the container's first process, which gets the kubelet's signals."""
     (agent,) = _children_of(pod.sidecar)
     return agent
 
 
 @contextmanager
 def _created(api: Api, manifest: Json) -> Iterator[Json]:
-    """Have a pod in the API server, and no longer than the block, whatever goes wrong in it."""
+    """Create a pod in the API server, and delete it at the end of the block."""
     made = api.create(manifest)
     try:
         yield made
@@ -225,7 +215,7 @@ def _created(api: Api, manifest: Json) -> Iterator[Json]:
 
 
 def _children_of(process: int) -> list[int]:
-    # By thread: Go forks from any.
+    # Each thread has its own list, and Go forks from any thread.
     lists = Path(f"/proc/{process}/task").glob("*/children")
     return [int(one) for file in lists for one in file.read_text().split()]
 
@@ -240,10 +230,10 @@ def proxy_of(pod: Json) -> Json:
 
 
 def _redirect(network: Network, pod: Json, agent: Path, own: Path, family: Children) -> None:
-    """Write Istio's own rules into the pod, as istio-init or the CNI plugin would."""
+    """Write Istio's iptables rules into the pod, as istio-init or the CNI plugin does."""
     inits = {one["name"]: one for one in pod["spec"].get("initContainers", ())}
     init = inits.get("istio-init") or inits["istio-validation"]
-    # With the plugin the container only validates what the plugin wrote from the same values.
+    # With the CNI plugin, istio-validation has the arguments from which the plugin makes rules.
     arguments = [a for a in init["args"] if a not in ("--run-validation", "--skip-rule-apply")]
     name = f"{network.name}'s rules"
     environment = {one["name"]: one["value"] for one in init.get("env", ()) if "value" in one}
@@ -260,7 +250,7 @@ def _redirect(network: Network, pod: Json, agent: Path, own: Path, family: Child
 
 
 def _mount(api: Api, pod: Json, own: Path) -> None:
-    """Write the files that the pod's volumes would hold, below its working folder."""
+    """Write the files of the pod's volumes below its working folder."""
     metadata = pod["metadata"]
     account = pod["spec"].get("serviceAccountName", "default")
     root = api.get("v1", "ConfigMap", metadata["namespace"], "istio-ca-root-cert")
@@ -280,7 +270,7 @@ def _mount(api: Api, pod: Json, own: Path) -> None:
 
 
 def _downward(values: Mapping[str, str]) -> str:
-    """Return labels or annotations in the form of a downward-API volume."""
+    """Return labels or annotations as a downward-API volume has them."""
     return "".join(f"{key}={json.dumps(value)}\n" for key, value in sorted(values.items()))
 
 
@@ -303,7 +293,7 @@ def _referred(pod: Json, container: Json, source: Json) -> str:
         return str(found)
     resource = source["resourceFieldRef"]["resource"].partition(".")[2]
     amount = container["resources"]["limits"][resource]
-    if resource == "cpu":  # rounded up, by a divisor of 1
+    if resource == "cpu":  # Kubernetes rounds up to whole cores
         millis = int(amount[:-1]) if amount.endswith("m") else int(amount) * 1000
         return str(-(-millis // 1000))
     factor = {"M": 10**6, "Mi": 2**20, "G": 10**9, "Gi": 2**30}

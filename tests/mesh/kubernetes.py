@@ -1,4 +1,4 @@
-"""A real API server with its etcd, and as much of a client as the tests need."""
+"""A real API server with etcd, and the calls of it that the tests need."""
 
 from __future__ import annotations
 
@@ -18,27 +18,33 @@ from tests.mesh.networks import GATEWAY, Network
 Json = dict[str, Any]
 
 PORT = 6443
-TOKEN = "mesh"  # of a server that lives minutes, in a namespace nobody else enters
+TOKEN = "mesh"  # for a server that lives minutes in its own network namespace
 SERVICES = "10.96.0.0/16"
 FIELD_MANAGER = "mesh-tests"
 
 
 class ApiError(Exception):
-    """The API server refused; the text is its own."""
+    """The API server refused a call; the text is the server's."""
 
 
 class Api:
-    """Calls of the API server, each on a connection of its own."""
+    """Calls of the API server; each opens a connection."""
 
     def __init__(self, world: Network) -> None:
         self._world = world
         self._paths: dict[tuple[str, str], tuple[str, bool]] = {}
         self.warnings: list[str] = []
-        """What the server, or a webhook, had to say beside its answers."""
+        """Warnings that came with the answers, from the server or a webhook."""
+
+    def is_ready(self) -> bool:
+        try:
+            return bool(self.call("GET", "/readyz")["text"] == "ok")
+        except (OSError, ApiError):
+            return False
 
     def call(self, method: str, path: str, body: Any = None, content: str = "json") -> Json:
         connection = http.client.HTTPConnection(GATEWAY, PORT)
-        unverified = ssl.create_default_context()  # the server signs for itself
+        unverified = ssl.create_default_context()  # the server signs its own certificate
         unverified.check_hostname, unverified.verify_mode = False, ssl.CERT_NONE
         plain = self._world.connect(GATEWAY, PORT, timeout=30)
         with unverified.wrap_socket(plain) as connection.sock:
@@ -53,28 +59,29 @@ class Api:
         return json.loads(text) if text[:1] == "{" else {"text": text}
 
     def path(self, api_version: str, kind: str, namespace: str | None, name: str = "") -> str:
-        """Return where objects of a kind are, or one of them."""
+        """Return the path of a kind's objects, or of one of them."""
         root = f"/api/{api_version}" if "/" not in api_version else f"/apis/{api_version}"
         if (api_version, kind) not in self._paths:
-            for one in self.call("GET", root)["resources"]:
-                if "/" not in one["name"]:
-                    self._paths[api_version, one["kind"]] = (one["name"], one["namespaced"])
+            for resource in self.call("GET", root)["resources"]:
+                if "/" not in resource["name"]:
+                    key = (api_version, resource["kind"])
+                    self._paths[key] = (resource["name"], resource["namespaced"])
         plural, namespaced = self._paths[api_version, kind]
         middle = f"/namespaces/{namespace}" if namespaced else ""
         return f"{root}{middle}/{plural}" + (f"/{name}" if name else "")
 
-    def apply(self, thing: Json, *, dry_run: bool = False) -> Json:
-        """Server-side apply, as Pulumi's provider does; webhooks have their say."""
-        metadata = thing["metadata"]
-        path = self.path(
-            thing["apiVersion"], thing["kind"], metadata.get("namespace"), metadata["name"]
-        )
-        query = f"?fieldManager={FIELD_MANAGER}&force=true" + ("&dryRun=All" if dry_run else "")
-        return self.call("PATCH", path + query, thing, "apply-patch+yaml")
+    def path_of(self, manifest: Json) -> str:
+        metadata = manifest["metadata"]
+        kind = (manifest["apiVersion"], manifest["kind"])
+        return self.path(*kind, metadata.get("namespace"), metadata["name"])
 
-    def create(self, thing: Json) -> Json:
-        path = self.path(thing["apiVersion"], thing["kind"], thing["metadata"].get("namespace"))
-        return self.call("POST", path, thing)
+    def apply(self, manifest: Json, *, dry_run: bool = False) -> Json:
+        """Apply on the server's side, as Pulumi's provider does; webhooks are called."""
+        query = f"?fieldManager={FIELD_MANAGER}&force=true" + ("&dryRun=All" if dry_run else "")
+        return self.call("PATCH", self.path_of(manifest) + query, manifest, "apply-patch+yaml")
+
+    def create(self, manifest: Json) -> Json:
+        return self.call("POST", self.path_of(manifest).rpartition("/")[0], manifest)
 
     def get(self, api_version: str, kind: str, namespace: str | None, name: str) -> Json:
         return self.call("GET", self.path(api_version, kind, namespace, name))
@@ -82,16 +89,13 @@ class Api:
     def delete(self, api_version: str, kind: str, namespace: str | None, name: str) -> None:
         self.call("DELETE", self.path(api_version, kind, namespace, name) + "?gracePeriodSeconds=0")
 
-    def names(self, api_version: str, kind: str, namespace: str) -> list[str]:
-        listed = self.call("GET", self.path(api_version, kind, namespace))["items"]
-        return [one["metadata"]["name"] for one in listed]
+    def list(self, api_version: str, kind: str, namespace: str | None = None) -> list[Json]:
+        found = self.call("GET", self.path(api_version, kind, namespace))
+        return [dict(each) for each in found["items"]]
 
-    def set_status(self, thing: Json, status: Mapping[str, Any]) -> Json:
-        metadata = thing["metadata"]
-        path = self.path(
-            thing["apiVersion"], thing["kind"], metadata.get("namespace"), metadata["name"]
-        )
-        return self.call("PATCH", f"{path}/status", {"status": status}, "merge-patch+json")
+    def set_status(self, manifest: Json, status: Mapping[str, Any]) -> Json:
+        path = f"{self.path_of(manifest)}/status"
+        return self.call("PATCH", path, {"status": status}, "merge-patch+json")
 
     def token(self, namespace: str, account: str, audience: str) -> str:
         path = f"{self.path('v1', 'ServiceAccount', namespace, account)}/token"
@@ -104,20 +108,12 @@ class Api:
 
 
 def start(family: Children, world: Network, folder: Path) -> None:
-    """Start both; the server answers some seconds later."""
-    family.start(
-        "etcd",
-        world.command(
-            [
-                os.fspath(find("etcd")),
-                f"--data-dir={folder}/etcd",
-                "--unsafe-no-fsync",
-                "--listen-peer-urls=http://127.0.0.1:2380",
-                "--log-level=error",
-            ]
-        ),
-        log=folder / "etcd.log",
-    )
+    """Start etcd and the API server, which answers some seconds later; write a kubeconfig."""
+    etcd = [
+        *(os.fspath(find("etcd")), f"--data-dir={folder}/etcd", "--unsafe-no-fsync"),
+        *("--listen-peer-urls=http://127.0.0.1:2380", "--log-level=error"),
+    ]
+    family.start("etcd", world.command(etcd), log=folder / "etcd.log")
     key = folder / "accounts.key"
     subprocess.run(
         ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", os.fspath(key)],
@@ -126,39 +122,30 @@ def start(family: Children, world: Network, folder: Path) -> None:
     )
     tokens = folder / "tokens.csv"
     tokens.write_text(f"{TOKEN},mesh,mesh,system:masters\n")
-    family.start(
-        "kube-apiserver",
-        world.command(
-            [
-                os.fspath(find("kube-apiserver")),
-                "--etcd-servers=http://127.0.0.1:2379",
-                f"--bind-address={GATEWAY}",
-                f"--advertise-address={GATEWAY}",
-                f"--secure-port={PORT}",
-                f"--cert-dir={folder}/certificates",
-                f"--service-cluster-ip-range={SERVICES}",
-                f"--token-auth-file={tokens}",
-                "--authorization-mode=AlwaysAllow",
-                "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-                f"--service-account-key-file={key}",
-                f"--service-account-signing-key-file={key}",
-                # The controllers that would make the accounts' tokens are not here.
-                "--disable-admission-plugins=ServiceAccount",
-                # Webhooks go to the endpoints themselves: nobody serves cluster addresses.
-                "--enable-aggregator-routing=true",
-                "--allow-privileged",
-                "-v=0",
-            ]
-        ),
-        log=folder / "kube-apiserver.log",
-    )
-
-
-def kubeconfig(folder: Path) -> Path:
-    """Write what istiod needs to reach the server."""
-    file = folder / "kubeconfig.json"
+    server = [
+        os.fspath(find("kube-apiserver")),
+        "--etcd-servers=http://127.0.0.1:2379",
+        f"--bind-address={GATEWAY}",
+        f"--advertise-address={GATEWAY}",
+        f"--secure-port={PORT}",
+        f"--cert-dir={folder}/certificates",
+        f"--service-cluster-ip-range={SERVICES}",
+        f"--token-auth-file={tokens}",
+        "--authorization-mode=AlwaysAllow",
+        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
+        f"--service-account-key-file={key}",
+        f"--service-account-signing-key-file={key}",
+        # The controllers that would make the accounts' tokens do not run here.
+        "--disable-admission-plugins=ServiceAccount",
+        # Call webhooks at their endpoints: nothing serves cluster addresses here.
+        "--enable-aggregator-routing=true",
+        "--allow-privileged",
+        "-v=0",
+    ]
+    log = folder / "kube-apiserver.log"
+    family.start("kube-apiserver", world.command(server), log=log)
     cluster = {"server": f"https://{GATEWAY}:{PORT}", "insecure-skip-tls-verify": True}
-    content = {
+    kubeconfig = {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": "mesh", "cluster": cluster}],
@@ -166,5 +153,4 @@ def kubeconfig(folder: Path) -> Path:
         "contexts": [{"name": "mesh", "context": {"cluster": "mesh", "user": "mesh"}}],
         "current-context": "mesh",
     }
-    file.write_text(json.dumps(content))
-    return file
+    (folder / "kubeconfig.json").write_text(json.dumps(kubeconfig))

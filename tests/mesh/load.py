@@ -1,4 +1,4 @@
-"""Crawlers at work while the configuration changes: requests at a rate, and open tunnels."""
+"""Crawlers that send requests at a rate and keep tunnels open while the stack changes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Target = tuple[str, int]
 PING_SECONDS = 0.5
 TIMEOUT_SECONDS = 15.0
 KEPT = 20
-"""Connections that are used again; as many requests go out on new ones."""
+"""Kept-alive connections; as many requests go out on new connections."""
 
 _REQUEST = b"GET http://site-1.sim.test/ HTTP/1.1\r\nHost: site-1.sim.test\r\n\r\n"
 _CONNECT = b"CONNECT site-1.sim.test:443 HTTP/1.1\r\nHost: site-1.sim.test:443\r\n\r\n"
@@ -27,7 +27,7 @@ _CONNECT = b"CONNECT site-1.sim.test:443 HTTP/1.1\r\nHost: site-1.sim.test:443\r
 
 @dataclass
 class Cut:
-    """A tunnel that ended without its crawler's doing."""
+    """A tunnel that ended although its crawler kept it open."""
 
     target: str
     at: float
@@ -35,7 +35,7 @@ class Cut:
 
 @dataclass
 class Load:
-    """Running traffic from one or several pods; `targets` by name."""
+    """Traffic from one or several pods; `targets` are (address, port) by name."""
 
     pods: Sequence[Pod]
     targets: dict[str, Target]
@@ -44,7 +44,7 @@ class Load:
     requests: int = 0
     failed: list[str] = field(default_factory=list)
     stale: int = 0
-    """Requests on a kept connection that had just been closed, and went out again on a new one."""
+    """Requests that were sent again, since their kept connection had just been closed."""
     cut: list[Cut] = field(default_factory=list)
     open: Counter[str] = field(default_factory=Counter)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -65,7 +65,7 @@ class Load:
             for name in self.targets
             for _ in range(self.tunnels_each)
         ]
-        # A kept connection's turn comes as often as a new one's.
+        # Half of the requests go over kept connections.
         pace = 2 * KEPT / self.requests_per_second
         turns = itertools.cycle(self.targets)
         tasks += [
@@ -87,7 +87,7 @@ class Load:
         return await asyncio.open_connection(sock=sock)
 
     async def _tunnel(self, pod: Pod, name: str) -> None:
-        """Keep a tunnel open and prove it alive; open another when it is cut."""
+        """Keep a tunnel open and send pings through it; open another when it is cut."""
         while True:
             reader, writer = await self._open(pod, name)
             try:
@@ -127,7 +127,7 @@ class Load:
                 if fresh or isinstance(error, TimeoutError):
                     self.failed.append(f"{name}: {error!r}")
                 else:
-                    self.stale += 1  # as every HTTP client, at once again
+                    self.stale += 1  # every HTTP client sends it again at once
                     continue
             else:
                 if b" 200 " not in head:
@@ -149,7 +149,7 @@ class Load:
 def running(
     pods: Sequence[Pod], targets: dict[str, Target], *, requests_per_second: int, tunnels_each: int
 ) -> Iterator[Load]:
-    """Run the load on a thread of its own until the block ends."""
+    """Run the load on another thread until the block ends."""
     load = Load(pods, targets, requests_per_second, tunnels_each)
     thread = threading.Thread(target=lambda: load._loop.run_until_complete(load.run()))
     thread.start()

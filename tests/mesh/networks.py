@@ -1,6 +1,6 @@
-"""Network namespaces: the world, where vendors and the control plane are, and one for each pod.
+"""Network namespaces: the world with vendors and control plane, and one for each pod.
 
-Everything of theirs goes with the process that holds them, also when the tests are killed.
+A namespace ends with the process that holds it, also when the tests are killed.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from lab.processes import Children
 T = TypeVar("T")
 
 GATEWAY, GATEWAY6 = "10.99.0.1", "fd00:99::1"
-"""The world's own address: etcd, the API server, istiod and the relay answer there."""
+"""The world's address of etcd, the API server, istiod and the relay."""
 
 WORLDS = ("10.0.0.0/10", "10.200.0.0/16", "fd00:a::/32")
-"""Every address of these is the world's: vendors, and hosts that are no vendor's."""
+"""All these addresses are the world's: those of vendors, and those of other servers."""
 
 CRAWLER, CRAWLER6 = "10.98.0.1", "fd00:98::1"
-"""In each pod, and unknown outside: where those connections come from that are known by port."""
-PORTS = range(10000, 32768)  # none that the kernel picks by itself
+"""Source addresses of a crawler's connections in its pod, not known outside."""
+PORTS = range(10000, 32768)  # the kernel picks ports from 32768 on
 
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -40,11 +40,11 @@ PACKAGES = {
     **dict.fromkeys(("iptables-restore", "ip6tables-restore"), "iptables"),
     "openssl": "openssl",
 }
-"""Program to the Debian package that has it."""
+"""Program -> the Debian package that has it."""
 
 
 def why_not() -> str | None:
-    """Return why this machine can't have the namespaces, None if it can."""
+    """Return why this machine cannot have the namespaces, None if it can."""
     missing = [program for program in PACKAGES if shutil.which(program) is None]
     if missing:
         packages = dict.fromkeys(PACKAGES[program] for program in missing)
@@ -73,7 +73,7 @@ class Network:
         while Path(self.path).readlink() == outside:
             assert time.monotonic() < deadline, log.read_text()
             time.sleep(0.005)
-        # Sockets are made by a thread that lives in there; they work from any other.
+        # A thread inside the namespace makes sockets; every thread can use them.
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)
         self._own_ports: Iterator[int] | None = None
         self.run("ip link set lo up")
@@ -91,24 +91,24 @@ class Network:
             os.close(descriptor)
 
     def call(self, function: Callable[[], T]) -> T:
-        """Run something short inside."""
+        """Run a short function inside the namespace."""
         return self._inside.submit(function).result()
 
     def socket(self, family: int = socket.AF_INET) -> socket.socket:
         return self.call(lambda: socket.socket(family, socket.SOCK_STREAM))
 
     def know_connections_by_port(self) -> None:
-        """Have `connect` give every connection a port of its own, for good.
+        """Let `connect` use each source port only once.
 
-        The kernel gives two connections the same port if they go to different places. REDIRECT
-        takes both to the same one, so NAT gives the second another port, behind the crawler's
-        back: the sidecar's log would not know the connection, or take it for an earlier one.
+        The kernel gives two connections to different places the same port. REDIRECT sends both to
+        one place, so NAT gives the second another port, which the crawler does not know: it would
+        not find the connection in the sidecar's log, or take an earlier one for it.
         """
         self.run(f"ip addr add {CRAWLER}/32 dev lo", f"ip -6 addr add {CRAWLER6}/128 dev lo nodad")
         self._own_ports = iter(PORTS)
 
     def connect(self, address: str, port: int, timeout: float = 10.0) -> socket.socket:
-        """Return a connection as a program in there would have made it."""
+        """Return a connection that a program inside the namespace could have made."""
         made = self.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         made.settimeout(timeout)
         try:
@@ -121,24 +121,24 @@ class Network:
         return made
 
     def command(self, command: Sequence[str]) -> list[str]:
-        """Return what runs `command` in there, and never outlives the tests.
+        """Return a command that runs `command` inside; the kernel kills it with the tests.
 
-        Asked to end, istiod and the API server would take their time, and unshare would stay.
+        After SIGTERM, istiod and the API server would take their time, and unshare would stay.
         """
         return ["nsenter", f"--net={self.path}", "setpriv", "--pdeathsig=KILL", *command]
 
     def container(self, command: Sequence[str], user: int) -> list[str]:
-        """Return what runs `command` in there as this user, with whatever it starts.
+        """Return a command that runs `command` inside as this user, in a process namespace.
 
-        All of it is gone once this process is killed, as it is with the tests: its first process
-        dies with it, and the kernel then ends the rest of their process namespace.
+        When the kernel kills it with the tests, the first process of the namespace dies with it,
+        and with that process all others of the namespace.
         """
         alone = ["unshare", "--pid", "--kill-child"]
         identity = [f"--reuid={user}", f"--regid={user}", "--clear-groups", "--pdeathsig=KILL"]
         return self.command([*alone, "setpriv", *identity, *command])
 
     def run(self, *lines: str) -> None:
-        """Run short commands to their end, one after another."""
+        """Run short commands one after another."""
         for line in lines:
             done = subprocess.run(
                 self.command(line.split()), capture_output=True, text=True, timeout=60, check=False
@@ -150,10 +150,10 @@ class Network:
 
 
 def build_world(family: Children, folder: Path) -> Network:
-    """Return the world, with a bridge that pods will be plugged into."""
+    """Return the world, with a bridge for the pods."""
     world = Network(family, "world", folder)
     world.run(
-        # Its own, or it would take another with each pod, and the others' packets were lost.
+        # Without a fixed address the bridge would change it with each pod, and lose packets.
         "ip link add pods address 02:00:00:00:00:01 type bridge",
         f"ip addr add {GATEWAY}/16 dev pods",
         f"ip -6 addr add {GATEWAY6}/64 dev pods nodad",
@@ -164,7 +164,7 @@ def build_world(family: Children, folder: Path) -> Network:
 
 
 def plug_in(world: Network, pod: Network, number: int) -> tuple[str, str]:
-    """Wire a pod to the world; return its addresses."""
+    """Connect a pod to the bridge; return its addresses."""
     own, own6 = f"10.99.{1 + number // 250}.{1 + number % 250}", f"fd00:99::{number + 16:x}"
     holder = pod.path.split("/")[2]
     world.run(

@@ -1,12 +1,12 @@
-"""What upstream Envoy lacks of Istio's, taken out between istiod and the sidecar.
+"""Replace what upstream's Envoy lacks of Istio's, between istiod and the sidecar.
 
-Runs as the editor of `meshlab relay`: reads a listener or a cluster a line, answers with what
-Envoy is to get, or `same`. It stands here because no EnvoyFilter can do it: istiod appends added
-filter chains after all other patches have run (its envoyfilter/listener_patch.go).
+`meshlab relay` runs this program: it reads a listener or a cluster a line, and answers with what
+Envoy gets, or `same`. No EnvoyFilter can do it, since istiod appends added filter chains after all
+other patches (its envoyfilter/listener_patch.go).
 
-Of our own chains, istio.stats becomes Envoy's stats access logger with the same labels and
-expressions, as in the laptop's lab, and an access log in a file comes beside it. Istio's own
-filters that are not in Envoy are removed. Every kind of removal is told once.
+In the program's chains, Envoy's stats access logger with the same labels and expressions replaces
+istio.stats, as in the lab, and an access log is added. Istio's filters that upstream's Envoy lacks
+are removed. Each kind of change is printed once.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ from components.attribution.standalone import replace_istio_stats
 Json = dict[str, Any]
 
 ACCESS_LOG = "access.log"
-"""In the pod's own folder."""
+"""A file in the pod's folder."""
 
 STAT_PREFIX = "istiocustom"
 EXPORTED_PREFIX = f"envoy_{STAT_PREFIX}_"
-"""Istio's Envoy exports without it."""
+"""Istio's Envoy removes this prefix from names."""
 
 _TYPE = "type.googleapis.com/envoy"
 _MANAGER = "envoy.filters.network.http_connection_manager"
@@ -52,7 +52,7 @@ _HTTP_FIELDS = {
 
 
 def edited(resource: Json) -> tuple[Json, list[str]]:
-    """Return the resource for upstream Envoy, and what was done to it."""
+    """Return the resource for upstream's Envoy, and what was changed."""
     done: list[str] = []
     chains = [*resource.get("filter_chains", ())]
     if "default_filter_chain" in resource:
@@ -62,13 +62,13 @@ def edited(resource: Json) -> tuple[Json, list[str]]:
             replace_istio_stats(chain)
             _name_as_istio(chain)
             _log_accesses(chain)
-            done.append("istio.stats of our chains -> Envoy's stats access logger, same CEL")
+            done.append("istio.stats of the program's chains -> stats access logger, same CEL")
         for one in chain.get("filters", ()):
             if one["name"] == _MANAGER:
                 manager = one["typed_config"]
                 manager["http_filters"] = _known(manager.get("http_filters", ()), done)
         chain["filters"] = _known(chain.get("filters", ()), done)
-    if "filters" in resource:  # a cluster's own
+    if "filters" in resource:  # of a cluster
         resource["filters"] = _known(resource["filters"], done)
     return resource, done
 
@@ -84,7 +84,7 @@ def _known(filters: Iterable[Json], done: list[str]) -> list[Json]:
 
 
 def _name_as_istio(chain: Json) -> None:
-    """Give the stand-in's statistics istio.stats' own prefix: Istio's rules go by it."""
+    """Give the stand-in's statistics the prefix of istio.stats, which Istio's bootstrap matches."""
     for logger in chain["filters"][-1]["typed_config"].get("access_log", ()):
         logger["typed_config"]["stats_scope"]["prefix"] = STAT_PREFIX
 
@@ -105,11 +105,11 @@ def _log_accesses(chain: Json) -> None:
 
 
 def main() -> None:
-    told: set[str] = set()
+    printed: set[str] = set()
     for line in sys.stdin:
         resource, done = edited(json.loads(line))
-        for one in sorted(set(done) - told):
-            told.add(one)
+        for one in sorted(set(done) - printed):
+            printed.add(one)
             print(one, file=sys.stderr, flush=True)
         print(json.dumps(resource) if done else "same", flush=True)
 

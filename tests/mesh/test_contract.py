@@ -1,4 +1,4 @@
-"""What istiod makes of our resources: istio.stats as it is sent, validation, injection."""
+"""What istiod does with the program's resources: istio.stats, validation, injection."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ STACKS = {
     "dev": ROOT / "Pulumi.dev.yaml",
     "prod": ROOT / "Pulumi.prod.yaml",
 }
-EVERY_ENVOY_FILTERS = "EnvoyFilter exposes internal implementation details"
+EVERY_FILTERS_WARNING = "EnvoyFilter exposes internal implementation details"
 _MANAGER = "envoy.filters.network.http_connection_manager"
 
 
 @pytest.fixture(scope="module")
 def chains(mesh: Mesh) -> Iterator[dict[str, Json]]:
-    """Our filter chains by name, decoded from what istiod sent."""
+    """The program's filter chains by name, as istiod sent them."""
     with mesh.pod("crawler-contract") as pod:
         listener = mesh.sent(pod, "Listener", "virtualOutbound")
         yield {
@@ -46,7 +46,7 @@ def chains(mesh: Mesh) -> Iterator[dict[str, Json]]:
 
 
 def _stats(chain: Json) -> Json:
-    """Return the chain's istio.stats, decoded with its own type."""
+    """Return the configuration of a chain's istio.stats."""
     filters = chain["filters"]
     if filters[-1]["name"] == _MANAGER:
         filters = filters[-1]["typed_config"]["http_filters"]
@@ -74,7 +74,7 @@ def test_istio_stats_arrives_as_rendered(mesh: Mesh, chains: dict[str, Json]) ->
 
 
 def test_istio_stats_writes_the_contract_s_labels(chains: dict[str, Json]) -> None:
-    """Which names leave a sidecar, with which labels, in plain words beside the code's."""
+    """The expected names and labels are written out here, apart from the code's constants."""
     http = _stats(chains["proxy-vendor_vendor-a_3_http"])
     by_name = {one.get("name"): one for one in http["metrics"]}
     assert set(by_name[None]["tags_to_remove"]) == set(REMOVED_TAGS)
@@ -95,7 +95,7 @@ def test_istio_stats_writes_the_contract_s_labels(chains: dict[str, Json]) -> No
 
 @pytest.mark.parametrize("stack", STACKS)
 def test_istiod_validates_every_rendered_resource(mesh: Mesh, stack: str) -> None:
-    """By its webhook: no objection, and no warning but the one that every EnvoyFilter gets."""
+    """istiod's webhook refuses none, and only warns that each is an EnvoyFilter."""
     path: Path = STACKS[stack]
     wanted = [one for one in rendered(path).values() if "istio.io" in str(one.get("apiVersion"))]
     assert {one["kind"] for one in wanted} == {"EnvoyFilter", "Sidecar"}
@@ -103,11 +103,11 @@ def test_istiod_validates_every_rendered_resource(mesh: Mesh, stack: str) -> Non
     for one in wanted:
         one["metadata"]["namespace"] = CRAWLERS
         mesh.api.apply(one, dry_run=True)
-    assert [one for one in mesh.api.warnings if EVERY_ENVOY_FILTERS not in one] == []
+    assert [one for one in mesh.api.warnings if EVERY_FILTERS_WARNING not in one] == []
 
 
 def test_istiod_warns_of_a_field_it_does_not_know(mesh: Mesh) -> None:
-    """So the silence above means something: Istio would drop the field and say no more."""
+    """So the test above proves something: Istio would drop such a field silently."""
     filters = [one for one in mesh.files.values() if one.get("kind") == "EnvoyFilter"]
     wrong = copy.deepcopy(filters[0])
     wrong["metadata"]["namespace"] = CRAWLERS
@@ -117,8 +117,8 @@ def test_istiod_warns_of_a_field_it_does_not_know(mesh: Mesh) -> None:
     assert any("no_such_field" in one for one in mesh.api.warnings)
 
 
-def _job_pod(mesh: Mesh, name: str, **of: Any) -> Json:
-    manifest = mesh.pod_manifest(name, **of)
+def _job_pod(mesh: Mesh, name: str, **options: Any) -> Json:
+    manifest = mesh.pod_manifest(name, **options)
     manifest["spec"]["restartPolicy"] = "Never"
     manifest["metadata"]["ownerReferences"] = [
         {"apiVersion": "batch/v1", "kind": "Job", "name": "crawl", "uid": "1", "controller": True}
@@ -126,15 +126,9 @@ def _job_pod(mesh: Mesh, name: str, **of: Any) -> Json:
     return manifest
 
 
-def _made(mesh: Mesh, manifest: Json) -> Json:
-    made = mesh.api.create(manifest)
-    mesh.api.delete("v1", "Pod", CRAWLERS, manifest["metadata"]["name"])
-    return made
-
-
 def test_a_job_s_pod_can_complete(mesh: Mesh) -> None:
-    """Its proxy is a native sidecar, which ends with the crawler instead of keeping the Job."""
-    made = _made(mesh, _job_pod(mesh, "crawl-1"))
+    """Its proxy is a native sidecar, which ends with the crawler and lets the Job complete."""
+    made = mesh.injected(_job_pod(mesh, "crawl-1"))
     assert [one["name"] for one in made["spec"]["containers"]] == ["crawler"]
     proxy = proxy_of(made)
     assert proxy["restartPolicy"] == "Always"
@@ -142,9 +136,9 @@ def test_a_job_s_pod_can_complete(mesh: Mesh) -> None:
 
 
 def test_without_native_sidecars_the_crawler_is_held(mesh: Mesh) -> None:
-    """Nodes too old for them: the crawler starts once the proxy is ready."""
+    """On nodes too old for native sidecars, the crawler waits until the proxy is ready."""
     annotations = {"sidecar.istio.io/nativeSidecar": "false"}
-    made = _made(mesh, _job_pod(mesh, "crawl-2", annotations=annotations))
+    made = mesh.injected(_job_pod(mesh, "crawl-2", annotations=annotations))
     first, *_ = made["spec"]["containers"]
     assert first["name"] == "istio-proxy"
     assert first["lifecycle"]["postStart"]["exec"]["command"][:2] == ["pilot-agent", "wait"]
@@ -152,7 +146,7 @@ def test_without_native_sidecars_the_crawler_is_held(mesh: Mesh) -> None:
 
 def test_what_injection_gives_every_crawler(mesh: Mesh) -> None:
     """The program's values reach the pod: resources, histogram buckets, exported statistics."""
-    made = _made(mesh, mesh.pod_manifest("crawl-3"))
+    made = mesh.injected(mesh.pod_manifest("crawl-3"))
     proxy = proxy_of(made)
     values = mesh.files["helm/istiod.yaml"]["values"]
     assert proxy["resources"]["limits"] == values["global"]["proxy"]["resources"]["limits"]

@@ -1,4 +1,4 @@
-"""The other pairs of Istio and Envoy: traffic, what fails open, and the contract, once more."""
+"""Run the tests of traffic, of failing open and of the contract with the other pairs, too."""
 
 from __future__ import annotations
 

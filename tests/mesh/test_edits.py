@@ -1,7 +1,7 @@
-"""What an edit does to a sidecar at work: 200 requests a second and 200 open tunnels go on.
+"""Edit the stack while a sidecar has 200 requests a second and 200 open tunnels.
 
-Only removal, install and a change of the HTTP ports may cut tunnels, and an edit of a chain those
-of that chain; no edit may fail a request.
+No edit may fail a request. Removal, install and a change of HTTP ports may cut all tunnels; an edit
+of a filter chain may cut the tunnels of that chain; other edits may cut none.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from tests.mesh import load as loads
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
 from tests.mesh.load import Load
-from tests.mesh.mesh import Mesh
+from tests.mesh.mesh import Mesh, unchanged
 from tests.mesh.vendors import Servers
 
 pytestmark = pytest.mark.long
@@ -45,7 +45,7 @@ TARGETS = {
 
 
 def _range(*, in_chain_of: str, same: bool) -> str:
-    """Return a free range that is, or is not, in the same chain as another."""
+    """Return a free range that is in the same filter chain as another, or in a different one."""
     taken = chain_number(parse_network(in_chain_of))
     return next(
         text
@@ -83,23 +83,19 @@ def _ports(keys: Json) -> None:
     _vendor(keys, "vendor-c")["httpPorts"] = [3128, 8080]
 
 
-def _same(keys: Json) -> None:
-    pass
-
-
-NOBODY: frozenset[str] = frozenset()
-EVERYBODY = frozenset(TARGETS)
+NONE: frozenset[str] = frozenset()
+ALL = frozenset(TARGETS)
 STEPS: tuple[tuple[str, Edit, frozenset[str]], ...] = (
-    ("range added, a chain of its own", _ranges(vendor_c=[NEW_CHAIN]), NOBODY),
-    ("range taken from one vendor", _same, NOBODY),
-    ("and given to another", _ranges(vendor_d=[NEW_CHAIN]), NOBODY),
-    ("range removed", _same, NOBODY),
+    ("range added, a chain of its own", _ranges(vendor_c=[NEW_CHAIN]), NONE),
+    ("range taken from one vendor", unchanged, NONE),
+    ("and given to another", _ranges(vendor_d=[NEW_CHAIN]), NONE),
+    ("range removed", unchanged, NONE),
     ("range added to a chain in use", _ranges(vendor_c=[SAME_CHAIN]), frozenset({"vendor-c"})),
-    ("range removed from a chain in use", _same, frozenset({"vendor-c"})),
-    ("Lua changed (an outcome rule)", _rule, NOBODY),
-    ("vendor added", _new_vendor, NOBODY),
-    ("HTTP port added", _ports, EVERYBODY),
-    ("HTTP port removed", _same, EVERYBODY),
+    ("range removed from a chain in use", unchanged, frozenset({"vendor-c"})),
+    ("Lua changed (an outcome rule)", _rule, NONE),
+    ("vendor added", _new_vendor, NONE),
+    ("HTTP port added", _ports, ALL),
+    ("HTTP port removed", unchanged, ALL),
 )
 
 
@@ -121,7 +117,7 @@ def load(mesh: Mesh, pod: Pod) -> Iterator[Load]:
 def _observed(
     mesh: Mesh, pod: Pod, load: Load, what: str, record: Record, failing: float = 0.0
 ) -> Iterator[set[str]]:
-    """Watch over an edit until a drain that it began is over; give the targets that were cut.
+    """Watch an edit until its drain is over; give the targets whose tunnels were cut.
 
     `failing` is the share of requests that may fail.
     """
@@ -139,7 +135,7 @@ def _observed(
         {
             "failed requests": f"{len(load.failed)} of {load.requests}",
             "tunnels cut of 200": len(load.cut),
-            "whose": "everybody's" if cut == EVERYBODY else ", ".join(sorted(cut)),
+            "whose": "everybody's" if cut == ALL else ", ".join(sorted(cut)),
             "after seconds": f"{min(seconds):.0f}-{max(seconds):.0f}" if seconds else "",
         },
     )
@@ -164,7 +160,7 @@ def test_an_edit(
 
 
 def _clusters_alone(files: dict[str, Json]) -> dict[str, Json]:
-    """Return the resources with nothing left in them but the vendors' clusters."""
+    """Return the resources without all patches but the vendors' clusters."""
     left = copy.deepcopy(files)
     for one in left.values():
         if one.get("kind") == "EnvoyFilter":
@@ -178,8 +174,8 @@ def _clusters_alone(files: dict[str, Json]) -> dict[str, Json]:
 
 
 def test_removal_and_install(mesh: Mesh, pod: Pod, load: Load, record: Record) -> None:
-    """Chains first, and clusters once nothing leads to them: tunnels end, no request fails."""
-    files = mesh.stack(_same)
+    """Removing the chains first and then their clusters ends tunnels, but fails no request."""
+    files = mesh.stack(unchanged)
     with _observed(mesh, pod, load, "everything but the clusters removed", record):
         mesh.up(_clusters_alone(files))
     with _observed(mesh, pod, load, "the clusters removed after that", record) as cut:
@@ -190,11 +186,11 @@ def test_removal_and_install(mesh: Mesh, pod: Pod, load: Load, record: Record) -
 
 
 def test_removal_in_one_step(mesh: Mesh, pod: Pod, load: Load, record: Record) -> None:
-    """istiod sends what is gone of the clusters first: until the listener follows, requests fail.
+    """Requests fail for a few milliseconds, and fewer than 1 % of them.
 
-    A few milliseconds for each object, of which nobody can be promised none; hence a bound.
+    istiod removes the clusters first; until the listener follows, chains lead nowhere.
     """
-    files = mesh.stack(_same)
+    files = mesh.stack(unchanged)
     with _observed(mesh, pod, load, "everything removed in one step", record, failing=0.01):
         mesh.down()
     mesh.up(files)

@@ -1,8 +1,7 @@
-"""What a crawler notices when a part of our configuration does not arrive: nothing, if possible.
+"""A crawler notices nothing when a part of the program's configuration does not arrive.
 
-Istio drops patches silently: a renamed listener, a field it does not know. So every patch is
-dropped in turn, and all ways to speak are tried from a sidecar that was there before and from one
-that starts now.
+Istio drops patches silently, for instance when it has renamed a listener. So each patch is dropped
+in turn, and a sidecar that already runs and one that starts try every protocol.
 """
 
 from __future__ import annotations
@@ -27,10 +26,10 @@ Files = dict[str, Json]
 
 LISTENER, VENDOR = "EnvoyFilter-proxy-observability", "EnvoyFilter-proxy-vendor-vendor-a"
 SHARED, SHARING = "EnvoyFilter-proxy-shared-vendor-f.vendor-g", "EnvoyFilter-proxy-vendor-vendor-f"
-"""Of a range that two vendors share by port, and of one of the two."""
+"""The filters of a range that two vendors share by port, and of one of the two."""
 PROXY, SHARED_PROXY, OUTSIDE = ("10.1.0.10", 3128), ("10.6.0.10", 3128), "10.200.0.5"
 OTHER_PORT = 4444
-"""Of vendor-a, and of no vendor on the shared range."""
+"""A port of vendor-a, and of no vendor on the shared range."""
 
 
 def _without(name: str, wanted: Callable[[Json], bool]) -> Callable[[Files], None]:
@@ -77,7 +76,7 @@ REFUSED = {
     "cluster of a sharing vendor": "leads to cluster",
     "cluster of a shared range's other ports": "leads to cluster",
 }
-"""Without it requests fail: the program must refuse to deploy such a set, in these words."""
+"""Requests fail without these patches, so the program refuses to deploy such a set."""
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +116,7 @@ def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, recor
 
 
 def failing_ways(pod: Pod, proxy: tuple[str, int] = PROXY) -> list[str]:
-    """Return which ways of speaking to a proxy, and to hosts that are none, do not work."""
+    """Return which protocols fail, to a proxy and to servers outside every range."""
     failed = []
     reversed_payload = crawler.PAYLOAD[::-1]
     attempts = {
@@ -139,6 +138,6 @@ def failing_ways(pod: Pod, proxy: tuple[str, int] = PROXY) -> list[str]:
 
 
 def test_an_empty_vendor_list_is_refused(mesh: Mesh) -> None:
-    """It would take away every chain: the program stops before it renders anything."""
+    """It would remove every filter chain, so the program stops before it renders anything."""
     with pytest.raises(SettingsError, match="vendors"):
         mesh.stack(lambda keys: keys.update(vendors=[]))

@@ -1,4 +1,4 @@
-"""istiod dies for a minute: crawlers do not notice, and what was asked for meanwhile arrives."""
+"""istiod is away for a minute: crawlers notice nothing, and changes made meanwhile arrive."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tests.mesh import load as loads
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
 from tests.mesh.kubernetes import ApiError
-from tests.mesh.mesh import CRAWLERS, Mesh
+from tests.mesh.mesh import CRAWLERS, Mesh, unchanged
 from tests.mesh.test_edits import TARGETS
 from tests.mesh.vendors import Servers
 
 pytestmark = pytest.mark.long
 
 AWAY_SECONDS = 60.0
-BACK_SECONDS = 120.0  # a bound; it takes half a minute until the sidecars have connected again
+BACK_SECONDS = 120.0  # sidecars usually connect again within half a minute
 
 DELETED, CHAINS = {"vendor-f", "vendor-g"}, "proxy-vendor_vendor-f.vendor-g"
-"""Whose chains are taken away meanwhile."""
+"""The vendors whose chains are deleted meanwhile, and those chains."""
 
 
 def test_istiod_killed_and_back(mesh: Mesh, servers: Servers, record: Record) -> None:
@@ -39,15 +39,15 @@ def test_istiod_killed_and_back(mesh: Mesh, servers: Servers, record: Record) ->
         killed = time.time()
         mesh.kill_istiod()
 
-        # istiod itself has set its webhooks to Fail: nothing can be written past it.
+        # istiod has set its webhooks to Fail, so the API server refuses writes without it.
         with pytest.raises(ApiError, match="failed calling webhook") as refused:
             mesh.up(wanted)
-        record("an EnvoyFilter written while istiod is away", _told(refused.value))
+        record("an EnvoyFilter written while istiod is away", _reason(refused.value))
         with pytest.raises(ApiError, match="failed calling webhook") as refused:
             mesh.api.create(mesh.pod_manifest("crawler-late"))
-        record("a crawler pod made while istiod is away", _told(refused.value))
-        # A deletion asks no webhook. The vendors' clusters are not in this one: what is gone of
-        # a vendor's own fails requests for a moment, as in test_removal_in_one_step.
+        record("a crawler pod made while istiod is away", _reason(refused.value))
+        # A deletion calls no webhook. This EnvoyFilter has no clusters: without them requests
+        # would fail for a moment, as in test_removal_in_one_step.
         gone = "proxy-shared-vendor-f.vendor-g"
         mesh.api.delete("networking.istio.io/v1alpha3", "EnvoyFilter", CRAWLERS, gone)
 
@@ -76,19 +76,19 @@ def test_istiod_killed_and_back(mesh: Mesh, servers: Servers, record: Record) ->
         mesh.until(lambda: _vendor(pod, "10.50.0.10", 3128) == "vendor-z", BACK_SECONDS)
         mesh.until(lambda: _vendor(pod, *TARGETS["vendor-f"]) == "vendor-f", BACK_SECONDS)
         record("requests failed meanwhile", len(load.failed))
-        record("tunnels cut meanwhile", len([one for one in load.cut if one.target not in DELETED]))
+        record("tunnels cut meanwhile", sum(each.target not in DELETED for each in load.cut))
         assert load.failed == []
-        assert {one.target for one in load.cut} <= DELETED
-    mesh.up(mesh.stack(lambda keys: None))
+        assert {each.target for each in load.cut} <= DELETED
+    mesh.up(mesh.stack(unchanged))
 
 
-def _told(error: ApiError) -> str:
-    """Return what Kubernetes says of a refused call, after the call itself."""
+def _reason(error: ApiError) -> str:
+    """Return the API server's reason for a refused call."""
     return str(error).partition("Internal error occurred: ")[2]
 
 
 def _vendor(pod: Pod, address: str, port: int) -> str | None:
-    """Return whose a request to this address is, None while it is nobody's."""
+    """Return the vendor of a request to this address, None if it has none."""
     spoken = crawler.http(pod, address, port)
     assert spoken.code == 200
     entry = pod.entry(spoken.source, seconds=1.0)

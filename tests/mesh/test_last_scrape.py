@@ -1,4 +1,4 @@
-"""A sidecar outlives its crawler until it was scraped: the real agent, hook and signal."""
+"""A sidecar outlives its crawler for a last scrape: the real agent gets the kubelet's signal."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from tests.mesh.mesh import Mesh
 
 DRAIN_SECONDS = 4
 AT_ONCE_SECONDS = 2.0
-DRAIN = f"terminationDrainDuration: {DRAIN_SECONDS}s"  # of the stack it is 20 s
+DRAIN = f"terminationDrainDuration: {DRAIN_SECONDS}s"  # the stack has 20 s
 
 
 def answers(pod: Pod) -> bool:
-    """Whether the port that Prometheus scrapes gives metrics."""
+    """Return whether the port that Prometheus scrapes gives metrics."""
     try:
         return "envoy_server_uptime" in pod.metrics()
     except (OSError, AssertionError):
@@ -25,7 +25,7 @@ def answers(pod: Pod) -> bool:
 
 
 def seconds_of_answers(pod: Pod, most: float) -> float:
-    """Return how long the sidecar is scraped after the kubelet's SIGTERM."""
+    """Send the kubelet's SIGTERM; return how long the sidecar still gives metrics."""
     started = time.monotonic()
     os.kill(agent_of(pod), signal.SIGTERM)
     while answers(pod) and time.monotonic() < started + most:
@@ -34,17 +34,15 @@ def seconds_of_answers(pod: Pod, most: float) -> float:
 
 
 def test_what_the_program_gives_every_sidecar(mesh: Mesh) -> None:
-    """One scrape interval and a margin, and no hook that would end it before."""
-    made = mesh.api.create(mesh.pod_manifest("drain-1"))
-    mesh.api.delete("v1", "Pod", made["metadata"]["namespace"], "drain-1")
-    proxy = proxy_of(made)
+    """It drains for a scrape interval and a margin, and no hook ends it before."""
+    proxy = proxy_of(mesh.injected(mesh.pod_manifest("drain-1")))
     assert "preStop" not in proxy["lifecycle"]
     (config,) = [one["value"] for one in proxy["env"] if one["name"] == "PROXY_CONFIG"]
     assert '"terminationDrainDuration":"20s"' in config.replace(" ", "")
 
 
-def test_a_sidecar_answers_for_as_long_as_it_is_told(mesh: Mesh, record: Record) -> None:
-    """Its crawler has ended, the kubelet has sent SIGTERM: Prometheus still finds its counters."""
+def test_a_sidecar_answers_until_its_drain_is_over(mesh: Mesh, record: Record) -> None:
+    """After the crawler's end and the kubelet's SIGTERM, Prometheus still finds the counters."""
     with mesh.pod("drain-2", annotations={"proxy.istio.io/config": DRAIN}) as pod:
         seconds = seconds_of_answers(pod, DRAIN_SECONDS + 10.0)
     record("a sidecar answered scrapes for, in seconds", round(seconds, 1))
@@ -52,9 +50,9 @@ def test_a_sidecar_answers_for_as_long_as_it_is_told(mesh: Mesh, record: Record)
 
 
 def test_istios_own_hook_would_end_it_at_once(mesh: Mesh, record: Record) -> None:
-    """So the hook goes: an agent that was told to drain does not wait after SIGTERM."""
+    """The program removes that hook: an agent that already drains ends at SIGTERM."""
     with mesh.pod("drain-3", annotations={"proxy.istio.io/config": DRAIN}) as pod:
-        # What the injection template has as `preStop` of a native sidecar.
+        # This is the `preStop` hook that Istio's template gives a native sidecar.
         agent = os.fspath(mesh.folder / "bin" / "pilot-agent")
         drain = [agent, "request", "--debug-port=15020", "POST", "drain"]
         subprocess.run(pod.network.command(drain), check=True, timeout=10)

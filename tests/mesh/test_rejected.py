@@ -1,6 +1,6 @@
-"""An update that Envoy refuses, of each kind: running sidecars keep what they have, and new ones?
+"""Envoy refuses an update of each kind: running sidecars keep their configuration.
 
-What the guard and istiod's webhook let through by mistake, or what somebody wrote by hand.
+Such an update passes the program's guard and istiod's webhook by mistake, or was written by hand.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from tests.rules.exposed import ISTIOD, missing
 Json = dict[str, Any]
 
 VENDOR = "crawlers/EnvoyFilter-proxy-vendor-vendor-a.yaml"
-NOT_READY_SECONDS = 8.0  # of a sidecar that will not get ready; one that will takes two
+NOT_READY_SECONDS = 8.0  # a sidecar that becomes ready takes two seconds
 
 
 def _values(files: dict[str, Json], apply_to: str) -> list[Json]:
@@ -41,7 +41,7 @@ def _two_chains_alike(files: dict[str, Json]) -> None:
 
 def _impossible_cluster(files: dict[str, Json]) -> None:
     (cluster,) = _values(files, "CLUSTER")
-    cluster["lb_policy"] = "ROUND_ROBIN"  # not of ORIGINAL_DST
+    cluster["lb_policy"] = "ROUND_ROBIN"  # impossible for ORIGINAL_DST
 
 
 def _lua_that_does_not_compile(files: dict[str, Json]) -> None:
@@ -93,7 +93,7 @@ def test_a_rejected_update(mesh: Mesh, pod: Pod, kind: str, record: Record) -> N
         if kind == "ecds":
             assert ready
             assert failing == []
-            # istiod has the counter from its first refusal on: no other test of it can see this.
+            # istiod exposes the counter only after its first refusal, so it is checked here.
             gone = missing(ISTIOD, mesh.istiod("/metrics"), "(pilot|istio|galley|sidecar)_.+")
             assert {line for line in gone if line.split()[0] in ISTIOD_METRICS} == set()
     finally:

@@ -1,4 +1,4 @@
-"""Looking into a vendor's HTTP on two of ten sidecars, and back: the other eight keep theirs."""
+"""Inspect a vendor's HTTP on two of ten sidecars, and stop: the other eight change nothing."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ DRAIN_SECONDS = 4
 
 
 def rendered_for(mesh: Mesh, track: str, *, inspect: str = "connections") -> dict[str, Json]:
-    """Return the resources for the pods of one track, under names of their own."""
+    """Return the resources for the pods of one track; their names end in the track's."""
 
     def edit(keys: Json) -> None:
         keys["crawlers"]["selector"] = {"app": "crawler", "track": track}
         vendor = next(one for one in keys["vendors"] if one["name"] == "vendor-i")
-        # A port that is looked into already: another would change the listener itself.
+        # Another port than 3128 would change the listener itself.
         vendor |= {"inspect": inspect} | ({"httpPorts": [3128]} if inspect == "http" else {})
 
     files = {}
@@ -42,14 +42,16 @@ def rendered_for(mesh: Mesh, track: str, *, inspect: str = "connections") -> dic
 
 @pytest.fixture(scope="module")
 def tracks(mesh: Mesh, servers: Servers) -> Iterator[dict[str, list[Pod]]]:
-    """Ten sidecars, and resources by track in the place of those for all."""
+    """Ten sidecars, and resources for each track instead of those for all pods."""
     whole = mesh.files
     mesh.up(rendered_for(mesh, "stable") | rendered_for(mesh, "canary"))
-    names = [f"{track}-{number}" for track, count in TRACKS.items() for number in range(count)]
+    labels = {
+        f"{track}-{number}": {"track": track}
+        for track, count in TRACKS.items()
+        for number in range(count)
+    }
     annotations = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
-    with mesh.pods(
-        names, labels_of=lambda name: {"track": name.partition("-")[0]}, annotations=annotations
-    ) as pods:
+    with mesh.pods(labels, annotations=annotations) as pods:
         yield {track: [pod for pod in pods if pod.name.startswith(track)] for track in TRACKS}
     mesh.up(whole)
 
@@ -81,7 +83,7 @@ def test_observe_then_inspect_and_back(
 
 
 def _visibility(pod: Pod) -> str:
-    """Return how a plain request to vendor-i is seen."""
+    """Return whether the chain that took a request to vendor-i reads HTTP."""
     spoken = crawler.http(pod, *TARGETS["vendor-i"])
     assert spoken.code == 200
     entry = pod.entry(spoken.source)
@@ -90,7 +92,7 @@ def _visibility(pod: Pod) -> str:
 
 
 def _held(mesh: Mesh, pods: list[Pod]) -> dict[str, dict[str, str]]:
-    """Return the digest of every resource that each sidecar was last sent, byte for byte."""
+    """Return the digests of all resources that each sidecar was last sent."""
     held: dict[str, dict[str, str]] = {pod.node: {} for pod in pods}
     for event in mesh.passed():
         if event["what"] == "push" and event["node"] in held:

@@ -1,6 +1,6 @@
-"""A thousand sidecars on one istiod: what a push weighs, and how long an edit takes to reach all.
+"""A thousand sidecars on one istiod: the size of a push, and how long an edit takes to reach all.
 
-The sidecars' xDS is real, with a real pod's metadata; their Envoys are left out, but for one.
+The sidecars speak real xDS with a real pod's metadata, but only one of them has an Envoy.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import pytest
 from components.attribution.render import envoy_filters
 from settings.vendors import Vendor
 from tests.mesh.conftest import Record
-from tests.mesh.kubelet import Pod
+from tests.mesh.kubelet import Pod, rss_mb
 from tests.mesh.mesh import CRAWLERS, Mesh
 
 pytestmark = pytest.mark.long
@@ -25,14 +25,14 @@ Json = dict[str, Any]
 
 SIDECARS = 1000
 QUIET = "2s"
-BUSY_SECONDS = 180.0  # with a push to all, on a busy machine
+BUSY_SECONDS = 180.0  # istiod pushes to all on a busy machine
 ARRIVAL_SECONDS = 30.0  # the goal for an edit of one range
 EDITS = (("10.45.0.0/16",), (), ("10.46.0.0/16",))
-"""Ranges beside the others: each tuple is an edit of the one before."""
+"""Further ranges; each tuple is an edit of the one before."""
 
 
 class Fleet:
-    """Sidecars without their Envoys: `meshlab clients`."""
+    """Sidecars without Envoys, which `meshlab clients` emulates."""
 
     def __init__(self, mesh: Mesh, like: Pod) -> None:
         node = json.loads(like.get("/config_dump?mask=bootstrap"))["configs"][0]["bootstrap"][
@@ -74,7 +74,7 @@ def _fleet(mesh: Mesh, like: Pod) -> Iterator[Fleet]:
 
 
 def _files(mesh: Mesh, ranges: int, more: tuple[str, ...] = ()) -> dict[str, Json]:
-    """Return what is rendered for five vendors that have so many ranges together."""
+    """Return what the program renders for five vendors that together have so many ranges."""
     each = ranges // 5
     vendors = [
         Vendor(
@@ -103,7 +103,7 @@ def _files(mesh: Mesh, ranges: int, more: tuple[str, ...] = ()) -> dict[str, Jso
 def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None:
     whole = mesh.files
     with mesh.pod("crawler-bare-envoy", labels={"app": "other"}) as without:
-        plain_mb = without.envoy_rss_mb()
+        plain_mb = rss_mb(without.envoy())
     alone_mb = mesh.istiod_rss_mb()
     try:
         mesh.up(_files(mesh, 100))
@@ -116,11 +116,11 @@ def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None
             for ranges in (100, 10_000):
                 if ranges > 100:
                     fleet.ask("mark")
-                    mesh.up(_files(mesh, ranges), patience=BUSY_SECONDS)
+                    mesh.up(_files(mesh, ranges), retry_seconds=BUSY_SECONDS)
                     started = fleet.ask(f"report {QUIET}")
                 for more in EDITS:  # the first, if nothing else keeps the machine busy
                     fleet.ask("mark")
-                    mesh.up(_files(mesh, ranges, more), patience=BUSY_SECONDS)
+                    mesh.up(_files(mesh, ranges, more), retry_seconds=BUSY_SECONDS)
                     edit = fleet.ask(f"report {QUIET}")
                     if ranges > 100 or edit["last_seconds"] <= ARRIVAL_SECONDS:
                         break
@@ -131,14 +131,14 @@ def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None
                         "pushed for an edit of one range, kB a sidecar": _kb_each(edit),
                         "edit acknowledged by all within seconds": round(edit["last_seconds"], 1),
                         "istiod's added RSS, MB": round(mesh.istiod_rss_mb() - alone_mb),
-                        "Envoy's added RSS, MB": round(like.envoy_rss_mb() - plain_mb),
+                        "Envoy's added RSS, MB": round(rss_mb(like.envoy()) - plain_mb),
                     },
                 )
                 assert started["clients"] == edit["clients"] == SIDECARS
                 if ranges == 100:
                     assert edit["last_seconds"] <= ARRIVAL_SECONDS
     finally:
-        mesh.up(whole, patience=BUSY_SECONDS)
+        mesh.up(whole, retry_seconds=BUSY_SECONDS)
 
 
 def _kb_each(report: Json) -> int:

@@ -1,4 +1,4 @@
-"""Somebody's Service on a vendor's port: who is attributed, and that every pod still starts."""
+"""A Service takes a vendor's port: which traffic is attributed, and do pods still start?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.mesh.vendors import Servers
 Json = dict[str, Any]
 
 BARE, STRANGERS = "crawlers-without-sidecar", "shops"
-"""A namespace with our EnvoyFilters but not our Sidecar, and one that is somebody else's."""
+"""A namespace with the program's EnvoyFilters but no Sidecar, and one of another team."""
 
 VENDOR, PORT = "10.1.0.10", 3128
 KINDS = ("Service", "ServiceEntry")
@@ -27,7 +27,7 @@ PROTOCOLS = ("http", "tcp")
 
 @pytest.fixture(scope="module")
 def crawlers(mesh: Mesh, servers: Servers) -> Iterator[tuple[Pod, Pod]]:
-    """A crawler with all we render, and one whose namespace has no Sidecar of ours."""
+    """A crawler with all that the program renders, and one without its Sidecar resource."""
     injected = mesh.files["_cluster/Namespace-crawlers.yaml"]["metadata"]["labels"]
     mesh.namespace(BARE, injected)
     mesh.namespace(STRANGERS, {})
@@ -102,18 +102,18 @@ def _shadow(kind: str, protocol: str, namespace: str) -> Json:
 
 
 def _what_happens(pod: Pod, seconds: float) -> str:
-    """Say what becomes of a plain request and of a tunnel to a vendor.
+    """Return what becomes of a plain request and of a tunnel to a vendor, in words.
 
-    What has no entry in the log after so many seconds is not attributed.
+    A connection without a log entry after `seconds` is not attributed.
     """
-    said = []
+    found = []
     for way, call in (("http", crawler.http), ("tunnel", crawler.tunnel)):
         try:
             spoken = call(pod, VENDOR, PORT)
         except OSError as error:
-            said.append(f"{way} {type(error).__name__}")
+            found.append(f"{way} {type(error).__name__}")
             continue
         entry = pod.entry(spoken.source, seconds)
         fate = "attributed" if entry and entry["vendor"] == "vendor-a" else "not attributed"
-        said.append(f"{way} {fate}" if spoken.code == 200 else f"{way} gets {spoken.code}, {fate}")
-    return ", ".join(said)
+        found.append(f"{way} {fate}" if spoken.code == 200 else f"{way} gets {spoken.code}, {fate}")
+    return ", ".join(found)

@@ -1,6 +1,6 @@
-"""Traffic through istiod's own xDS: the right vendor, visibility, bytes, and nobody else touched.
+"""Traffic through the configuration that istiod sends: vendor, visibility and bytes are right.
 
-Three witnesses: the sidecar's access log, its metrics, and the servers at the other end.
+Each test compares the sidecar's access log, its metrics and what the servers saw.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def pod(mesh: Mesh, servers: Servers) -> Iterator[Pod]:
 def test_each_protocol_to_each_vendor(
     mesh: Mesh, pod: Pod, servers: Servers, vendor: str, way: str
 ) -> None:
-    """Whatever is spoken, wherever it goes: one count, at the right vendor, and all its bytes."""
+    """Each protocol counts once, for the right vendor, with all its bytes."""
     address, port = PROXIES[vendor]
     opaque = vendor == "vendor-i" or way in ("tls", "socks5")
     cluster = f"proxy-vendor_{vendor}"
@@ -65,7 +65,7 @@ def test_each_protocol_to_each_vendor(
     spoken = WAYS[way](pod, address, port)
 
     assert spoken.echoed == (crawler.PAYLOAD[::-1] if way != "http" else b"")
-    (seen,) = servers.of(address)
+    (seen,) = servers.seen_at(address)
     assert (seen.kind, seen.port) == (way, port)
     entry = _entry(pod, spoken)
     assert entry["vendor"] == vendor
@@ -73,7 +73,7 @@ def test_each_protocol_to_each_vendor(
     assert entry["chain"].endswith("_opaque" if opaque else "_http")
     if opaque:
         assert (entry["received"], entry["sent"]) == (seen.received, seen.sent)
-    else:  # beside the heads: what went through the tunnel, or the page
+    else:  # without the heads: the bytes in the tunnel, or the page
         through = len(crawler.PAYLOAD) if way == "tunnel" else len(b"ok")
         assert (entry["received"], entry["sent"]) == (through if way == "tunnel" else 0, through)
     mesh.until(
@@ -98,7 +98,7 @@ def _entry(pod: Pod, spoken: crawler.Spoken) -> Json:
 
 
 def _counts(pod: Pod, vendor: str) -> dict[str, float]:
-    """Return the counts of a vendor by visibility."""
+    """Return a vendor's counts by visibility."""
     counts: dict[str, float] = {}
     for name, labels, value in pod.samples():
         if name in ("istio_requests_total", "istio_tcp_connections_opened_total") and (
@@ -110,7 +110,7 @@ def _counts(pod: Pod, vendor: str) -> dict[str, float]:
 
 
 def _wire(pod: Pod, cluster: str) -> tuple[float, float]:
-    """Return what a cluster sent and received."""
+    """Return the bytes that a cluster sent and received."""
     return (
         pod.total("envoy_cluster_upstream_cx_tx_bytes_total", cluster_name=cluster),
         pod.total("envoy_cluster_upstream_cx_rx_bytes_total", cluster_name=cluster),
@@ -118,7 +118,7 @@ def _wire(pod: Pod, cluster: str) -> tuple[float, float]:
 
 
 def test_a_connection_like_another_is_known_all_the_same(pod: Pod) -> None:
-    """REDIRECT makes two destinations one, and NAT a second port of one that both had."""
+    """REDIRECT sends two connections to one place, so NAT changes the port that both came from."""
     port = crawler.http(pod, *PROXIES["vendor-a"]).source + 1  # the next one's
     with pod.network.socket() as other:
         other.bind((pod.manifest["status"]["podIP"], port))
@@ -173,30 +173,30 @@ def test_the_outcome_is_told(pod: Pod, mesh: Mesh, path: bytes, outcome: str, co
 
 
 def test_names_and_labels_are_the_contract_s(pod: Pod) -> None:
-    """What rules and boards read is exported, under these names and with these labels alone."""
-    ours: dict[str, set[frozenset[str]]] = {}
+    """The sidecar exports what rules and boards read, with exactly these labels."""
+    exported: dict[str, set[frozenset[str]]] = {}
     for name, labels, _ in pod.samples():
         if "vendor" in str(labels):
-            ours.setdefault(name, set()).add(frozenset(labels))
+            exported.setdefault(name, set()).add(frozenset(labels))
     counted = {
         *("proxy_vendor", "proxy_visibility", "proxy_outcome", "proxy_pool", "proxy_target"),
         *("response_code", "source_workload", "source_workload_namespace"),
     }
     opaque = {"proxy_vendor", "proxy_visibility", "source_workload", "source_workload_namespace"}
-    assert ours.pop("istio_requests_total") == {frozenset(counted)}
+    assert exported.pop("istio_requests_total") == {frozenset(counted)}
     for name in ("connections_opened", "received_bytes", "sent_bytes"):
-        assert ours.pop(f"istio_tcp_{name}_total") == {frozenset(opaque)}
+        assert exported.pop(f"istio_tcp_{name}_total") == {frozenset(opaque)}
     setup = {"proxy_vendor", "proxy_visibility"}
-    assert ours.pop(f"istio_{SETUP_METRIC}_bucket") == {frozenset({*setup, "le"})}
+    assert exported.pop(f"istio_{SETUP_METRIC}_bucket") == {frozenset({*setup, "le"})}
     for part in ("count", "sum"):
-        assert ours.pop(f"istio_{SETUP_METRIC}_{part}") == {frozenset(setup)}
+        assert exported.pop(f"istio_{SETUP_METRIC}_{part}") == {frozenset(setup)}
     clusters = {name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_")}
-    assert set(ours) == clusters
-    assert all(labels == {frozenset({"cluster_name"})} for labels in ours.values())
+    assert set(exported) == clusters
+    assert all(labels == {frozenset({"cluster_name"})} for labels in exported.values())
 
 
 def test_the_histogram_has_the_stack_s_buckets(pod: Pod, mesh: Mesh) -> None:
-    """They travel in an annotation, written by injection and read by the agent."""
+    """Injection writes them into an annotation that the agent reads."""
     rendered = mesh.files["helm/istiod.yaml"]["values"]["sidecarInjectorWebhook"]
     annotation = rendered["injectedAnnotations"]["sidecar.istio.io/statsHistogramBuckets"]
     bounds = {
@@ -208,7 +208,7 @@ def test_the_histogram_has_the_stack_s_buckets(pod: Pod, mesh: Mesh) -> None:
 
 @pytest.mark.parametrize("address", [OUTSIDE, OUTSIDE6])
 def test_what_is_no_vendors_passes_byte_for_byte(pod: Pod, servers: Servers, address: str) -> None:
-    """HTTP, TLS and a server that speaks first, outside every range: as sent, and unattributed."""
+    """Outside every range, HTTP, TLS and a server that speaks first arrive unchanged."""
     servers.clear()
     attributed = _attributed(pod)
     passed = pod.total("envoy_cluster_upstream_cx_total", cluster_name="PassthroughCluster")
@@ -217,7 +217,7 @@ def test_what_is_no_vendors_passes_byte_for_byte(pod: Pod, servers: Servers, add
     assert crawler.tls(pod, address, 443).echoed == crawler.PAYLOAD[::-1]
     assert crawler.banner(pod, address, 25)[0] == BANNER
 
-    kinds = {one.kind: one for one in servers.of(address)}
+    kinds = {one.kind: one for one in servers.seen_at(address)}
     assert set(kinds) == {"http", "tls", "banner"}
     assert kinds["http"].first + b"\r\n\r\n" == crawler.ORIGIN
     assert kinds["http"].received == len(crawler.ORIGIN)
@@ -228,10 +228,9 @@ def test_what_is_no_vendors_passes_byte_for_byte(pod: Pod, servers: Servers, add
 
 
 def _attributed(pod: Pod) -> list[Json]:
-    """Return all that is counted of vendors.
+    """Return all samples of vendors, without the marks' and the histograms'.
 
-    But for the marks in the log, which end at any time, and for histograms: Envoy adds up what
-    its workers have of them every few seconds only.
+    Marks end at any time, and Envoy adds up its workers' histograms every few seconds only.
     """
     return [
         {"name": name, **labels, "value": value}
@@ -243,7 +242,7 @@ def _attributed(pod: Pod) -> list[Json]:
 def test_a_server_that_speaks_first_is_not_delayed(
     mesh: Mesh, servers: Servers, record: Record
 ) -> None:
-    """Outside the HTTP ports, our listener filters cost a stranger's first byte nothing."""
+    """Outside the HTTP ports, the program's listener filters do not delay a server's first byte."""
     times: dict[str, list[float]] = {"with": [], "without": []}
     with (
         mesh.pod("crawler-first") as ours,
@@ -251,7 +250,7 @@ def test_a_server_that_speaks_first_is_not_delayed(
         _on_one_core(os.getpid(), ours.envoy(), other.envoy()),
     ):
         pods = {"with": ours, "without": other}
-        for turn in range(1500):  # in turn the first: who follows finds warm caches
+        for turn in range(1500):  # alternately: the second finds warm caches
             for name in sorted(pods, reverse=bool(turn % 2)):
                 times[name].append(crawler.banner(pods[name], OUTSIDE, 25)[1])
             if turn >= 300 and turn % 60 == 0 and _ratio(times) <= 1.05:
@@ -261,14 +260,14 @@ def test_a_server_that_speaks_first_is_not_delayed(
 
 
 def _ratio(times: dict[str, list[float]]) -> float:
-    """Return that of the fastest twentieths: what else a machine does can only add to a time."""
+    """Return the ratio of the 5 % quantiles: other work of the machine only adds to a time."""
     fast = {name: statistics.quantiles(taken, n=20)[0] for name, taken in times.items()}
     return fast["with"] / fast["without"]
 
 
 @contextmanager
 def _on_one_core(*processes: int) -> Iterator[None]:
-    """Have them share a core: a byte between two takes a fifth longer, and who is where is luck."""
+    """Pin the processes to one core: between two, a byte takes a fifth longer."""
     cores = os.sched_getaffinity(0)
 
     def put(on: set[int]) -> None:

@@ -1,21 +1,20 @@
-"""The other ends, in the world: proxies on every vendor address, and hosts that are no vendor's."""
+"""Proxies on every vendor address of the world, and servers on all others."""
 
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import ssl
-import subprocess
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from tests.mesh.control_plane import certify
 from tests.mesh.networks import Network
 
 PROXY_PORTS = (3128, 3140, 4444)
-"""The last is no HTTP port of anybody's."""
+"""4444 is an HTTP port of no vendor."""
 HOST_PORTS = {80: "http", 443: "tls", 25: "banner", 8025: "banner"}
 BANNER = b"220 mail.sim.test ready\r\n"
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
@@ -26,7 +25,7 @@ _SILENCE_SECONDS = 120.0
 
 @dataclass
 class Seen:
-    """One connection as its server saw it, in bytes on the wire."""
+    """A connection as its server saw it; bytes are those on the wire."""
 
     address: str
     port: int
@@ -34,12 +33,11 @@ class Seen:
     received: int = 0
     sent: int = 0
     first: bytes = b""
-    """What came first, in clear."""
-    closed: bool = False
+    """The first request, decrypted."""
 
 
 class Wire:
-    """A socket that counts."""
+    """A socket that counts its bytes."""
 
     def __init__(self, connection: socket.socket, seen: Seen) -> None:
         self._connection, self._seen = connection, seen
@@ -58,7 +56,7 @@ class Wire:
 
 
 class Secured:
-    """TLS over a wire: the counts are of what is encrypted."""
+    """TLS above a `Wire`, which counts the encrypted bytes."""
 
     def __init__(self, wire: Wire, context: ssl.SSLContext) -> None:
         self._wire = wire
@@ -66,7 +64,7 @@ class Secured:
         self._tls = context.wrap_bio(self._in, self._out, server_side=True)
         self._until(self._tls.do_handshake)
 
-    def _until(self, step):  # the result of `step` once it needs no more bytes
+    def _until(self, step):  # repeat `step` until it needs no more bytes; return its result
         while True:
             try:
                 result = step()
@@ -97,14 +95,14 @@ class Secured:
 
 @dataclass
 class Servers:
-    """All of them, each connection on a thread of its own."""
+    """All servers; each connection has its own thread."""
 
     tls: ssl.SSLContext
     seen: list[Seen] = field(default_factory=list)
     listening: list[socket.socket] = field(default_factory=list)
 
-    def of(self, address: str) -> list[Seen]:
-        return [one for one in self.seen if one.address == address]
+    def seen_at(self, address: str) -> list[Seen]:
+        return [seen for seen in self.seen if seen.address == address]
 
     def clear(self) -> None:
         self.seen = []
@@ -138,11 +136,10 @@ class Servers:
                 _socks(wire, seen)
             else:
                 _speak(wire, seen, "http")
-        seen.closed = True
 
 
 def _speak(wire: Wire | Secured, seen: Seen, kind: str) -> None:
-    """Answer HTTP requests; after a CONNECT, send back whatever comes."""
+    """Answer HTTP requests; after a CONNECT, echo what comes, reversed."""
     buffer = b""
     while True:
         while b"\r\n\r\n" not in buffer:
@@ -162,7 +159,7 @@ def _speak(wire: Wire | Secured, seen: Seen, kind: str) -> None:
 
 
 def _answer_to(head: bytes) -> bytes:
-    """Answer with the status that the path names, as /status/407."""
+    """Answer with the status that the path names: /status/407."""
     _, found, rest = head.partition(b"/status/")
     if not found:
         return ANSWER
@@ -188,8 +185,8 @@ def _socks(wire: Wire, seen: Seen) -> None:
 
 @contextlib.contextmanager
 def serving(world: Network, folder: Path) -> Iterator[Servers]:
-    """Listen on all of the world's addresses."""
-    servers = Servers(_certificate(folder))
+    """Serve on all of the world's addresses until the block ends."""
+    servers = Servers(_tls_context(folder))
     for port in (*PROXY_PORTS, *HOST_PORTS):
         for family, anywhere in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
             server = world.socket(family)
@@ -208,18 +205,8 @@ def serving(world: Network, folder: Path) -> Iterator[Servers]:
             server.close()
 
 
-def _certificate(folder: Path) -> ssl.SSLContext:
-    key, file = folder / "vendor.key", folder / "vendor.pem"
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt"),
-            *("ec_paramgen_curve:prime256v1", "-nodes", "-days", "1", "-subj", "/CN=vendor"),
-            *("-keyout", os.fspath(key), "-out", os.fspath(file)),
-        ],
-        check=True,
-        capture_output=True,
-        timeout=60,
-    )
+def _tls_context(folder: Path) -> ssl.SSLContext:
+    certify(folder / "vendor", "vendor")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file, key)
+    context.load_cert_chain(folder / "vendor.pem", folder / "vendor.key")
     return context

