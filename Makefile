@@ -35,7 +35,7 @@ demo: setup ## The whole system here until Ctrl-C, with a live table. PORT_BASE=
 	@exec $(PY) -m lab.demo $(port_base) $(out)
 
 demo-check: setup ## Generator, vendors and mesh must agree. N= BREAK=range|outcome|drop MIX=even
-	@exec $(PY) -m lab.check $(call option,count,N) $(call option,break,BREAK) \
+	@exec $(PY) -m lab.demo_check $(call option,count,N) $(call option,break,BREAK) \
 	  $(call option,mix,MIX) $(port_base) $(out)
 
 drill: $(if $(NAME),setup,.venv/installed) ## Break the lab, see the alert come and go. NAME=a,b|all; without, the list
@@ -49,7 +49,7 @@ audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMET
 else
 export PROMETHEUS_URL
 audit: .venv/installed
-	@exec $(PY) -m audit $(call option,window,WINDOW) $(out) \
+	@exec $(PY) -m books $(call option,window,WINDOW) $(out) \
 	  --lab-only="$(strip $(foreach key,N STOPS BREAK MIX,$(if $($(key)),$(key))))"
 endif
 

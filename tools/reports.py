@@ -55,3 +55,17 @@ def write_report(file: Path, report: dict[str, Any]) -> int:
         print(f"OUT: cannot be written: {error}; {FIX}", file=sys.stderr)
         return CANNOT_RUN
     return int(report["status"])
+
+
+def finish(target: str, out: Path | None, report: dict[str, Any]) -> int:
+    """Print a target's findings on standard error, write its JSON, return its exit code."""
+    for finding in report["findings"]:
+        print(finding, file=sys.stderr, flush=True)
+    if out is None:
+        return int(report["status"])
+    return write_report(out / f"{target}.json", {"target": target, **report})
+
+
+def could_not_run(target: str, out: Path | None, *findings: str, **more: Any) -> int:
+    """Say why a target could not run; return exit code 2."""
+    return finish(target, out, {**more, "status": CANNOT_RUN, "findings": list(findings)})

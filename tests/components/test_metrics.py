@@ -7,7 +7,7 @@ import subprocess
 import pytest
 import yaml
 
-from audit import books
+from books import reading
 from components.attribution.stats import SCRAPED_METRICS, SidecarSeries, expected_series
 from components.prometheus.config import (
     SIMULATED_VENDOR_METRICS,
@@ -183,14 +183,14 @@ def test_what_the_audit_asks_for_is_scraped():
     """A name the scrape drops is a row of the audit that stays empty in one of the books."""
     jobs = {job["job_name"]: job for job in prometheus_config(**NAMES)["scrape_configs"]}
     asked = {
-        job: set(re.findall(rf'^(\w+){{job="{job}"', "\n".join(books.selectors()), re.MULTILINE))
-        for job in books.JOBS
+        job: set(re.findall(rf'^(\w+){{job="{job}"', "\n".join(reading.selectors()), re.MULTILINE))
+        for job in reading.JOBS
     }
-    assert asked[books.SIDECARS] <= set(SCRAPED_METRICS)
+    assert asked[reading.SIDECARS] <= set(SCRAPED_METRICS)
     page = metrics_page(CrawlerBooks(), 0, 0.0)
-    assert asked[books.GENERATORS] <= set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
-    assert "metric_relabel_configs" not in jobs[books.GENERATORS]
-    for name in {*asked[books.VENDORS], books.STARTED}:
+    assert asked[reading.GENERATORS] <= set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
+    assert "metric_relabel_configs" not in jobs[reading.GENERATORS]
+    for name in {*asked[reading.VENDORS], reading.STARTED}:
         assert re.fullmatch(SIMULATED_VENDOR_METRICS, name)
     assert all(asked.values())
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from audit import books
+from books import reading
 from components.attribution.stats import SCRAPED_METRICS
 from components.prometheus.config import (
     ALERTMANAGER_METRICS,
@@ -61,7 +61,7 @@ def names_read() -> set[str]:
     own = [rule for group in native_histogram_rules([50])["groups"] for rule in group["rules"]]
     asked = [rule["expr"] for rule in (*rules(), *own)]
     asked += [query for text in boards().values() for _, query in queries(json.loads(text))]
-    asked += books.selectors()
+    asked += reading.selectors()
     names = {name for query in asked for name in metric_names(query) if ":" not in name}
     return {name for name in names | read_in_runbooks() if not name.startswith(OF_GROUND_TRUTH)}
 

@@ -12,10 +12,10 @@ import pytest
 from tools.reports import write_report
 
 TARGETS = {
-    "audit": ("audit.__main__", "audit.json"),
+    "audit": ("books.__main__", "audit.json"),
     "audit of the lab": ("lab.audit", "audit.json"),
     "demo": ("lab.demo", "demo.json"),
-    "demo-check": ("lab.check", "demo-check.json"),
+    "demo-check": ("lab.demo_check", "demo-check.json"),
     "test": ("tests.suites", "test.json"),
     "mutate": ("tests.rules.mutants", "mutate.json"),
     "check": ("tests.linters", "check.json"),

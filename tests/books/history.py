@@ -1,25 +1,30 @@
-"""Histories of three processes that never were: who booked what when, who died, who was scraped.
+"""Made-up histories of a generator, a sidecar and a vendor: what each counted, when each died.
 
-A history knows the truth, so what an audit makes of its scrapes can be judged.
+A history knows the truth, so a comparison of its scrapes can be judged.
 """
 
 from __future__ import annotations
 
+import itertools
 import random
 from bisect import bisect_right
-from collections import Counter
 from dataclasses import dataclass, field
 
-from audit.books import parties
-from audit.ledger import LAG_SECONDS, audit
+from books.comparison import compare
+from books.reading import books_from_series
 
 SECONDS = 60.0
-QUIET_SECONDS = 8.0  # at the end nobody does anything, and all are scraped
-OFFSETS = {"sidecar": 0.1, "generator": 0.4, "vendor": 0.7}  # within a second, of each scrape
+QUIET_SECONDS = 8.0  # at the end nothing happens, and all are scraped
+OFFSETS = {"sidecar": 0.1, "generator": 0.4, "vendor": 0.7}  # of each scrape, within a second
 JOBS = {"sidecar": "sidecars", "generator": "load-generator", "vendor": "simulated-vendors"}
 VENDORS = ("vendor-a", "vendor-b")
 OUTCOMES = ("success", "success", "success", "rate_limited", "reset", "connect_failed")
 START = 1_700_000_000.0
+CONNECTIONS = {
+    "sidecar": ("istio_tcp_connections_opened_total", "proxy_vendor"),
+    "generator": ("crawler_connections_total", "vendor"),
+    "vendor": ("vendor_opaque_connections_total", "vendor"),
+}
 
 
 @dataclass
@@ -41,6 +46,9 @@ class History:
     bookings: list[Booking] = field(default_factory=list)
     in_flight: list[tuple[float, float]] = field(default_factory=list)
 
+    def book(self, process, at, series):
+        self.bookings.append(Booking(process, at, *series))
+
     def alive(self, process, at):
         return not any(p == process and a <= at < b for p, a, b in self.downs)
 
@@ -51,22 +59,22 @@ class History:
 
     def is_visible(self):
         """Whether each death of the sidecar shows: a counter fell, or a scrape failed."""
-        found = parties(self.answers(tells_start=()), begun=START, all_from_zero=True)
-        (pair,) = found.pairs
-        shown = {*pair.sidecar.restarts, *pair.sidecar.absences}
-        reads = [round(read.at - START, 3) for read in pair.sidecar.reads]
+        found = books_from_series(self.answers(exporters=()), begun=START, all_from_zero=True)
+        (pod,) = found.pods
+        visible = {*pod.sidecar.restarts, *pod.sidecar.outages}
+        moments = [round(scrape.began - START, 3) for scrape in pod.sidecar.scrapes]
         deaths = [a for p, a, _ in self.downs if p == "sidecar"]
-        return all(bisect_right(reads, a) in shown for a in deaths)
+        return all(bisect_right(moments, a) in visible for a in deaths)
 
-    def answers(self, *, tells_start):
-        """What Prometheus holds; `tells_start` are the processes that export when they began."""
+    def answers(self, *, exporters):
+        """What Prometheus holds; `exporters` are the processes that export their start time."""
         for process, offset in OFFSETS.items():
             base = {"job": JOBS[process], "namespace": "lab", "pod": process, "instance": process}
             stamps = [offset + n for n in range(int(SECONDS))]
             stamps = [at for at in stamps if self.alive("prometheus", at)]
             good = [at for at in stamps if self.alive(process, at)]
             yield base | {"__name__": "up"}, {ms(at): float(at in good) for at in stamps}
-            if process in tells_start:
+            if process in exporters:
                 begins = {ms(at): START + self.life(process, at) for at in good}
                 yield base | {"__name__": "process_start_time_seconds"}, begins
             if process == "generator":
@@ -83,34 +91,28 @@ class History:
         for one in sorted(self.bookings, key=lambda b: b.at):
             if one.process == process and self.alive(process, one.at):
                 own.setdefault((one.metric, one.labels), []).append(one)
+        lives = {at: self.life(process, at) for at in good}
         for (metric, labels), several in own.items():
             moments = [one.at for one in several]
-            sums = [0]
-            for one in several:
-                sums.append(sums[-1] + one.amount)
-            samples = {}
-            for at in good:
-                value = (
-                    sums[bisect_right(moments, at)]
-                    - sums[bisect_right(moments, self.life(process, at))]
-                )
-                if value:
-                    samples[ms(at)] = float(value)
+            sums = [0, *itertools.accumulate(one.amount for one in several)]
+            samples = {
+                ms(at): float(sums[bisect_right(moments, at)] - sums[bisect_right(moments, life)])
+                for at, life in lives.items()
+            }
+            samples = {stamp: value for stamp, value in samples.items() if value}
             if samples:
                 yield base | dict(labels) | {"__name__": metric}, samples
 
     def answers_as(self, number):
         """The same as pods of a cluster: a generator and its sidecar share theirs."""
         pods = {"generator": f"generator-{number}", "sidecar": f"generator-{number}"}
-        for labels, samples in self.answers(tells_start=("generator", "vendor")):
+        for labels, samples in self.answers(exporters=("generator", "vendor")):
             pod = pods.get(labels["pod"], f"vendor-pod-{number}")
             yield labels | {"pod": pod, "instance": pod}, samples
 
-    def audit(self, *, tells_start=("generator", "vendor"), all_from_zero=True):
-        found = parties(
-            self.answers(tells_start=tells_start), begun=START, all_from_zero=all_from_zero
-        )
-        return audit(found, lag_seconds=LAG_SECONDS)
+    def compared(self, *, exporters=("generator", "vendor"), all_from_zero=True):
+        answers = self.answers(exporters=exporters)
+        return compare(books_from_series(answers, begun=START, all_from_zero=all_from_zero))
 
 
 def ms(at):
@@ -122,16 +124,7 @@ def row(process, vendor, visibility, outcome):
     prefix = "proxy_" if process == "sidecar" else ""
     metric = {"sidecar": "istio", "generator": "crawler", "vendor": "vendor"}[process]
     labels = {"vendor": vendor, "visibility": visibility, "outcome": outcome}
-    return f"{metric}_requests_total", tuple(
-        (prefix + name, value) for name, value in labels.items()
-    )
-
-
-CONNECTIONS = {
-    "sidecar": ("istio_tcp_connections_opened_total", "proxy_vendor"),
-    "generator": ("crawler_connections_total", "vendor"),
-    "vendor": ("vendor_opaque_connections_total", "vendor"),
-}
+    return f"{metric}_requests_total", tuple((prefix + k, v) for k, v in labels.items())
 
 
 def connection(process, vendor):
@@ -149,7 +142,7 @@ def play(history, chance, *, per_second, quiet=()):
 
 
 def one_count(history, chance, start):
-    """Book one count with all who hear of it, whatever befalls them meanwhile."""
+    """Book one count with every process that sees it, whatever dies meanwhile."""
     if not history.alive("generator", start):
         return
     vendor = chance.choice(VENDORS)
@@ -157,83 +150,62 @@ def one_count(history, chance, start):
     deaths = {p: history.death(p, start, end) for p in OFFSETS}
     cut = min((at for at in deaths.values() if at), default=None)
     history.in_flight.append((start, cut or end))
-    if chance.random() < 0.25:
-        opaque(history, vendor, start, cut or end)
-    else:
+    if chance.random() >= 0.25:
         request(history, chance, vendor, start, end, deaths)
-
-
-def opaque(history, vendor, start, end):
-    book(history, "generator", start, connection("generator", vendor))
+        return
+    history.book("generator", start, connection("generator", vendor))
     if history.alive("sidecar", start):
-        book(history, "sidecar", end + 0.01, connection("sidecar", vendor))
+        history.book("sidecar", (cut or end) + 0.01, connection("sidecar", vendor))
         if history.alive("vendor", start):
-            book(history, "vendor", end + 0.02, connection("vendor", vendor))
+            history.book("vendor", (cut or end) + 0.02, connection("vendor", vendor))
 
 
 def request(history, chance, vendor, start, end, deaths):
     visibility, outcome = chance.choice(("http", "tunnel")), chance.choice(OUTCOMES)
 
-    def say(process, at, what):
-        book(history, process, at, row(process, vendor, visibility, what))
+    def count(process, at, what):
+        history.book(process, at, row(process, vendor, visibility, what))
 
     if not history.alive("sidecar", start):
-        say("generator", start + 0.001, "connect_failed")
+        count("generator", start + 0.001, "connect_failed")
         return
     if outcome == "connect_failed":
-        say("sidecar", start + 0.001, outcome)
-        say("generator", start + 0.002, outcome)
+        count("sidecar", start + 0.001, outcome)
+        count("generator", start + 0.002, outcome)
         return
     if not history.alive("vendor", start):
         # Where a reset was meant, the generator takes the sidecar's 503 for it.
-        say("sidecar", start + 0.001, "connect_failed")
-        say("generator", start + 0.002, outcome if outcome == "reset" else "unexpected")
+        count("sidecar", start + 0.001, "connect_failed")
+        count("generator", start + 0.002, outcome if outcome == "reset" else "unexpected")
         return
     heard = (start + end) / 2
-    first = min((at, who) for who, at in [*deaths.items(), ("", end)] if at)
-    at, who = first
+    at, died = min((at, process) for process, at in [*deaths.items(), ("", end)] if at)
     if heard < at:
-        say("vendor", heard, outcome)
-    told = "reset" if heard < at or outcome == "reset" else "unexpected"
-    if not who:
-        # The sidecar first, or the crawler.
-        say("sidecar", end + chance.choice((-0.004, 0.2)), outcome)
-        say("generator", end, outcome)
-    elif who == "vendor":
-        say("sidecar", at + 0.001, "reset")
-        say("generator", at + 0.002, told)
-    elif who == "sidecar":
-        say("generator", at + 0.001, told)
-        if heard >= at:
-            say("vendor", at + 0.001, "client_cancelled")
+        count("vendor", heard, outcome)
+    seen = "reset" if heard < at or outcome == "reset" else "unexpected"
+    if not died:
+        # The sidecar may be first, or the crawler.
+        count("sidecar", end + chance.choice((-0.004, 0.2)), outcome)
+        count("generator", end, outcome)
+    elif died == "vendor":
+        count("sidecar", at + 0.001, "reset")
+        count("generator", at + 0.002, seen)
     else:
-        say("sidecar", at + 0.001, outcome if heard < at else "client_cancelled")
+        if died == "sidecar":
+            count("generator", at + 0.001, seen)
+        else:
+            count("sidecar", at + 0.001, outcome if heard < at else "client_cancelled")
         if heard >= at:
-            say("vendor", at + 0.001, "client_cancelled")
+            count("vendor", at + 0.001, "client_cancelled")
 
 
-def book(history, process, at, series):
-    history.bookings.append(Booking(process, at, *series))
-
-
-def random_downs(chance, number):
-    """Processes that die, at random and maybe together; nobody at the very end."""
-    found = []
-    for _ in range(number):
+def history(seed, *, downs=3, per_second=20):
+    """A history in which processes die at random, maybe together, but not at the very end."""
+    chance, found = random.Random(seed), []
+    for _ in range(downs):
         process = chance.choice((*OFFSETS, "prometheus"))
         begin = chance.uniform(3, SECONDS - 2 * QUIET_SECONDS - 5)
         end = begin + chance.choice((0.05, 0.6, 3.0))
         if not any(p == process and a - 0.1 <= end and begin <= b + 0.1 for p, a, b in found):
             found.append((process, begin, end))
-    return found
-
-
-def in_all(books):
-    """How much each process booked, by series."""
-    return Counter((one.process, one.metric, one.labels) for one in books)
-
-
-def history(seed, *, downs=3, per_second=20):
-    chance = random.Random(seed)
-    found = History(downs=random_downs(chance, downs))
-    return play(found, chance, per_second=per_second)
+    return play(History(downs=found), chance, per_second=per_second)

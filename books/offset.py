@@ -1,17 +1,17 @@
-"""By how much one set of books is ahead of another, followed through a window.
+"""By how much one set of books is ahead of another, followed through the window.
 
-The difference of two true books is the same at every moment, but for what is in flight and for
-what a gap has swallowed. Each pair of reads gives bounds of it: what no value satisfies did not
-happen in the open. So one lost count is found once the traffic of its row pauses, wherever the
-window's edges are.
+The difference between two correct sets of books stays the same, except for what is in flight and
+for what a stopped process forgot. Each scrape bounds the difference from both sides. Where no
+single value satisfies all scrapes, a count was lost, doubled or moved.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
+
+from books.events import Event
 
 
 class Bounds(NamedTuple):
@@ -20,6 +20,9 @@ class Bounds(NamedTuple):
 
     def nearest(self, value: float) -> float:
         return min(max(value, self.low), self.high)
+
+    def plus(self, other: Bounds) -> Bounds:
+        return Bounds(self.low + other.low, self.high + other.high)
 
 
 ANYTHING = Bounds(-math.inf, math.inf)
@@ -34,15 +37,18 @@ class Point(NamedTuple):
 
 
 class Gap(NamedTuple):
-    """Between these moments the offset may have moved, by no more than `by`.
-
-    `shares` says how much of it each event allows, by the event's number.
-    """
+    """Between these moments the offset may have moved, by no more than its events allow."""
 
     after: float
     before: float
-    by: Bounds
-    shares: tuple[tuple[int, Bounds], ...] = ()
+    allowed: tuple[tuple[Event, Bounds], ...]
+
+    @property
+    def bounds(self) -> Bounds:
+        total = NOTHING
+        for _, bounds in self.allowed:
+            total = total.plus(bounds)
+        return total
 
 
 class Move(NamedTuple):
@@ -54,27 +60,8 @@ class Move(NamedTuple):
     gap: Gap | None
 
 
-@dataclass(frozen=True)
-class Course:
-    """The moves of an offset, the fewest and smallest that its points allow."""
-
-    moves: tuple[Move, ...]
-
-    @property
-    def difference(self) -> int:
-        return sum(move.amount for move in self.moves)
-
-    @property
-    def explained(self) -> int:
-        return sum(abs(move.amount) for move in self.moves if move.gap)
-
-    @property
-    def unexplained(self) -> int:
-        return sum(abs(move.amount) for move in self.moves if not move.gap)
-
-
 class _Stretch(NamedTuple):
-    """The bounds of the offset up to a move; the move into it."""
+    """Bounds of the offset from one move to the next, and the move that leads into it."""
 
     bounds: Bounds
     after: float
@@ -82,38 +69,36 @@ class _Stretch(NamedTuple):
     gap: Gap | None
 
 
-def follow(points: Sequence[Point], gaps: Sequence[Gap], start: Bounds) -> Course:
-    """Return how the offset moved.
+def follow(points: Sequence[Point], gaps: Sequence[Gap], start: Bounds) -> list[Move]:
+    """Return how the offset moved: the fewest and smallest moves that the points allow.
 
     Args:
         points: in order, none within a gap.
-        gaps: in order, none within another.
+        gaps: in order, none overlapping another.
         start: what the offset may be before the first point.
     """
     stretches: list[_Stretch] = []
     now = _Stretch(start, 0.0, 0.0, None)
     left = list(reversed(gaps))
-    seen = points[0].at if points else 0.0
+    previous = points[0].at if points else 0.0
     for point in points:
         while left and left[-1].after < point.at:
             gap = left.pop()
             stretches.append(now)
-            moved = Bounds(now.bounds.low + gap.by.low, now.bounds.high + gap.by.high)
-            now = _Stretch(moved, gap.after, gap.before, gap)
+            now = _Stretch(now.bounds.plus(gap.bounds), gap.after, gap.before, gap)
         low = max(now.bounds.low, point.bounds.low)
         high = min(now.bounds.high, point.bounds.high)
         if low <= high:
             now = now._replace(bounds=Bounds(low, high))
         else:
             stretches.append(now)
-            now = _Stretch(point.bounds, seen, point.at, None)
-        seen = point.at
-    stretches.append(now)
-    return Course(tuple(_moves(stretches)))
+            now = _Stretch(point.bounds, previous, point.at, None)
+        previous = point.at
+    return _moves([*stretches, now])
 
 
 def _moves(stretches: Sequence[_Stretch]) -> list[Move]:
-    """Choose an offset for each stretch, as near as may be to its neighbours'."""
+    """Choose an offset for each stretch, as near as possible to its neighbours'."""
     offset = 0.0
     for stretch in stretches:
         offset = stretch.bounds.nearest(offset)
@@ -121,8 +106,10 @@ def _moves(stretches: Sequence[_Stretch]) -> list[Move]:
     for stretch, former in zip(reversed(stretches), reversed(stretches[:-1]), strict=False):
         bounds = former.bounds
         if stretch.gap:
-            by = stretch.gap.by
-            bounds = Bounds(max(bounds.low, offset - by.high), min(bounds.high, offset - by.low))
+            allowed = stretch.gap.bounds
+            bounds = Bounds(
+                max(bounds.low, offset - allowed.high), min(bounds.high, offset - allowed.low)
+            )
         before = bounds.nearest(offset)
         if before != offset:
             amount = round(offset - before)

@@ -1,38 +1,35 @@
-"""Raw samples out of a Prometheus, wherever it is."""
+"""Read raw samples from any Prometheus over HTTP."""
 
 from __future__ import annotations
 
 import base64
 import http.client
-import ipaddress
 import json
 import math
 import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping
-from typing import IO, Any
+from typing import Any
 
-from audit.series import Labels, Stamp
+from books.counters import Timestamp
 
 TIMEOUT_SECONDS = 60.0
 SLICE_SECONDS = 60  # of samples in one answer, so that none is too large to hold
-TOKEN, USER, PASSWORD = (
-    "PROMETHEUS_BEARER_TOKEN",
-    "PROMETHEUS_USERNAME",
-    "PROMETHEUS_PASSWORD",
-)
+URL = "PROMETHEUS_URL"
+TOKEN, USER, PASSWORD = "PROMETHEUS_BEARER_TOKEN", "PROMETHEUS_USERNAME", "PROMETHEUS_PASSWORD"
+LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
 class PrometheusError(Exception):
-    """No answer, or none that is usable; one line with the reason and what to do."""
+    """No usable answer; one line with the reason and what to do."""
 
 
 class Prometheus:
     """The HTTP API of one server. Credentials are never part of an address or a message."""
 
     def __init__(self, url: str, environment: Mapping[str, str]) -> None:
-        """Take `url` and, from the environment, a bearer token or a user with password.
+        """Take the server's URL and, from the environment, a bearer token or user and password.
 
         Raises:
             PrometheusError: the URL or the credentials make no sense.
@@ -43,18 +40,13 @@ class Prometheus:
         except ValueError:
             host = None
         if not host or parts.scheme not in ("http", "https"):
-            raise PrometheusError(
-                "PROMETHEUS_URL: is no address of a Prometheus; give one such as "
-                "http://127.0.0.1:9090"
-            )
+            raise PrometheusError(f"{URL}: is no address; give one such as http://127.0.0.1:9090")
         if "@" in parts.netloc:
-            raise PrometheusError(
-                f"PROMETHEUS_URL: holds credentials; give them in {USER} and {PASSWORD}"
-            )
+            raise PrometheusError(f"{URL}: holds credentials; give them in {USER} and {PASSWORD}")
         self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._headers = _credentials(environment)
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if _is_loopback(host):  # a proxy could not reach this machine's own loopback
+        if host in LOOPBACK:  # a proxy could not reach this machine's own loopback
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)
 
@@ -62,15 +54,15 @@ class Prometheus:
         """Return the server's own time."""
         return float(self._ask("time()", None)["result"][0])
 
-    def raw(
+    def series(
         self, selector: str, begin: float, end: float
-    ) -> Iterator[tuple[dict[str, str], dict[Stamp, float]]]:
+    ) -> Iterator[tuple[dict[str, str], dict[Timestamp, float]]]:
         """Yield every series that has samples after `begin`, up to `end`, with all of them.
 
         Raises:
-            PrometheusError: it does not answer as it should.
+            PrometheusError: the server does not answer as it should.
         """
-        found: dict[Labels, dict[Stamp, float]] = {}
+        found: dict[tuple[tuple[str, str], ...], dict[Timestamp, float]] = {}
         until = begin
         while until < end:
             seconds = min(SLICE_SECONDS, end - until)
@@ -95,27 +87,22 @@ class Prometheus:
         try:
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
                 answer = json.load(response)
-            if answer["status"] != "success":
-                raise PrometheusError(f"{self._base}: {answer.get('error', 'no success')}")
-            return dict(answer["data"])
+            if answer["status"] == "success":
+                return dict(answer["data"])
+            reason = answer.get("error", "no success")
         except urllib.error.HTTPError as error:
-            raise PrometheusError(f"{self._base}: {_reason(error)}") from None
+            reason = _reason(error)
         except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "reason", None) or error
-            raise PrometheusError(
-                f"{self._base}: cannot be reached ({reason}); is PROMETHEUS_URL right?"
-            ) from None
+            reason = f"cannot be reached ({getattr(error, 'reason', error)}); is {URL} right?"
         except (ValueError, KeyError, TypeError):
-            raise PrometheusError(f"{self._base}: answers, but not as a Prometheus does") from None
+            reason = "answers, but not as a Prometheus does"
+        raise PrometheusError(f"{self._base}: {reason}")
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would carry the credentials to whomever it names."""
+    """Refuses redirects, which would take the credentials to another server."""
 
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any,
-        newurl: str,
-    ) -> None:  # fmt: skip
+    def redirect_request(self, *_: Any) -> None:
         return None
 
 
@@ -135,18 +122,9 @@ def _reason(error: urllib.error.HTTPError) -> str:
     if error.code in (401, 403):
         return f"answers {error.code}: set {TOKEN}, or {USER} and {PASSWORD}, to what it takes"
     if 300 <= error.code < 400:
-        return f"redirects ({error.code}): give the address it leads to as PROMETHEUS_URL"
+        return f"redirects ({error.code}): give the address it leads to as {URL}"
     try:
         said = json.load(error).get("error", "")
     except (ValueError, AttributeError):
         said = ""
     return f"answers {error.code} {said or error.reason}"
-
-
-def _is_loopback(host: str) -> bool:
-    if host == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return False

@@ -1,1 +1,0 @@
-"""Do generator, vendors and mesh tell the same story? Answered from Prometheus alone."""
