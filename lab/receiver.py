@@ -1,8 +1,8 @@
-"""Whom the lab's alerts reach: webhooks that print, and a heartbeat's receiver that complains.
+"""What receives the lab's alerts: webhooks that print them, and one that expects a heartbeat.
 
-Alertmanager posts to a path a receiver: /page, /ticket, /heartbeat. The last is what a service
-outside the cluster would be: it says nothing while Watchdog comes, and raises HEARTBEAT_LOST
-itself when that stops.
+Alertmanager posts to one path for each receiver: /page, /ticket, /heartbeat. The last stands for a
+service outside the cluster: it is silent while Watchdog comes, and raises HEARTBEAT_LOST itself
+when Watchdog stops coming.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from lab.pages import QuietServer
 RECEIVERS = ("page", "ticket", "heartbeat")
 HEARTBEAT = "heartbeat"
 HEARTBEAT_LOST = "HeartbeatLost"
-"""No alert of rules/: the name under which this receiver's own complaint is noted."""
+"""Not an alert of rules/: the name of what the heartbeat's receiver raises itself."""
 
 FIRING, RESOLVED = "firing", "resolved"
 _POLL_SECONDS = 0.1
@@ -32,10 +32,9 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, kw_only=True)
 class Notice:
-    """One alert of one message, when it was news: began to fire, or was over."""
+    """One alert that began to fire or ended; `at` is of time.monotonic()."""
 
     at: float
-    """Of time.monotonic()."""
     receiver: str
     status: str
     labels: Mapping[str, str]
@@ -47,7 +46,7 @@ class Notice:
         return self.labels.get("alertname", "")
 
     def text(self) -> str:
-        """Return it as the receiver prints it."""
+        """Return the alert as the receiver prints it."""
         severity = self.labels.get("severity", "-")
         more = {k: v for k, v in sorted(self.labels.items()) if k not in ("alertname", "severity")}
         labels = " ".join(f"{name}={value}" for name, value in more.items())
@@ -58,14 +57,15 @@ class Notice:
 
 
 class Receiver:
-    """Notes and prints what arrives. `silence_seconds` is the patience of the heartbeat's."""
+    """Notes and prints what arrives.
+
+    A heartbeat is lost after `silence_seconds`. The receivers named in `refused` answer 403, as a
+    service does to a credential that has expired.
+    """
 
     def __init__(self, *, silence_seconds: float, say: Say) -> None:
         self.silence_seconds = silence_seconds
-        self.longest_silence_seconds = 0.0
         self.refused: frozenset[str] = frozenset()
-        """Receivers that answer 403, as a service does to a credential that has expired."""
-        self.messages = 0
         self._say = say
         self._notices: list[Notice] = []
         self._active: dict[tuple[str, str], Notice] = {}
@@ -74,12 +74,12 @@ class Receiver:
         self._lock = threading.Lock()
 
     def since(self, at: float) -> list[Notice]:
-        """Return what was news after a moment of time.monotonic()."""
+        """Return what arrived after a moment of time.monotonic()."""
         with self._lock:
             return [notice for notice in self._notices if notice.at >= at]
 
     def active(self) -> list[str]:
-        """Return the alerts that this receiver was told of and that are not over."""
+        """Return the alerts that arrived and have not ended."""
         with self._lock:
             lost = [HEARTBEAT_LOST] if self._lost else []
             return sorted({*lost, *(notice.alert for notice in self._active.values())})
@@ -93,10 +93,9 @@ class Receiver:
         """Note a message of Alertmanager's webhook, version 4.
 
         Raises:
-            KeyError, TypeError, AttributeError: it is none.
+            KeyError, TypeError, AttributeError: the message is malformed.
         """
         with self._lock:
-            self.messages += 1
             for alert in message["alerts"]:
                 notice = Notice(
                     at=at,
@@ -112,16 +111,16 @@ class Receiver:
                     self._take_alert(notice, (receiver, alert["fingerprint"]))
 
     def look(self, now: float) -> None:
-        """Complain once the heartbeat is late."""
+        """Raise HEARTBEAT_LOST once the heartbeat is late."""
         with self._lock:
             if self._beat is None or self._lost or now - self._beat <= self.silence_seconds:
                 return
             self._lost = True
-            self._complaint(
+            self._raise_own(
                 now,
                 FIRING,
-                "Watchdog does not come any more: alerts may not get through.",
-                f"Nothing for {now - self._beat:.1f} s, {self.silence_seconds:g} s are allowed.",
+                "Watchdog no longer arrives: alerts may not get through.",
+                f"None came for {now - self._beat:.1f} s; {self.silence_seconds:g} s are allowed.",
             )
 
     def _take_alert(self, notice: Notice, key: tuple[str, str]) -> None:
@@ -130,19 +129,16 @@ class Receiver:
         elif notice.status == RESOLVED and key in self._active:
             del self._active[key]
         else:
-            return  # told again, because another of its group changed
+            return  # sent again, because another alert of its group changed
         self._note(notice)
 
     def _take_heartbeat(self, notice: Notice) -> None:
-        if self._beat is not None:
-            silence = notice.at - self._beat
-            self.longest_silence_seconds = max(self.longest_silence_seconds, silence)
         self._beat = notice.at
         if self._lost:
             self._lost = False
-            self._complaint(notice.at, RESOLVED, "Watchdog comes again.", "")
+            self._raise_own(notice.at, RESOLVED, "Watchdog arrives again.", "")
 
-    def _complaint(self, at: float, status: str, summary: str, description: str) -> None:
+    def _raise_own(self, at: float, status: str, summary: str, description: str) -> None:
         self._note(
             Notice(
                 at=at,
@@ -182,7 +178,7 @@ def listening(port: int, receiver: Receiver) -> Iterator[None]:
             return 200
 
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: what matters is printed above."""
+            """Print nothing: the receiver prints alerts."""
 
     ended = threading.Event()
 

@@ -1,4 +1,4 @@
-"""A drill from end to end: two real Prometheus, Alertmanager, the shipped rules and routes."""
+"""One scenario from end to end: real Prometheus and Alertmanager, the shipped rules and routes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.long
 
 
 def test_an_alert_arrives_and_ends_and_nothing_else_does(ports, tmp_path):
-    """What a vendor does reaches the receiver in words and a number, and is called off."""
+    """What a vendor does reaches the receiver in words and a number, and its end does too."""
     ended = run_lab(
         "drill",
         *("--name", "vendor-b-quota", "--port-base", str(ports.base), "--out", str(tmp_path)),
@@ -22,13 +22,13 @@ def test_an_alert_arrives_and_ends_and_nothing_else_does(ports, tmp_path):
     assert report["status"] == ended.returncode
     (drill,) = report["drills"]
     assert drill["findings"] == [], ended.stdout
-    # What else came is no finding on a machine that has no time for the lab; else it is one.
+    # Another alert is a doubt on a machine that has no time for the lab, else a finding.
     assert ended.returncode == (2 if drill["doubts"] else 0), ended.stdout + ended.stderr
     assert not drill["doubts"] or drill["slowest_scrape_seconds"] > BUSY_SECONDS
     assert drill["delivered_by"] == drill["severity"] == "ticket"
     assert drill["labels"]["proxy_vendor"] == "vendor-b"
     assert "% of its requests are refused for want of quota" in drill["description"]
-    # A wait of 10 minutes is 5 of the rates, 5 of the rule and what the receiver is told later.
+    # Ten minutes of a cluster, half of them the window of the rates, half the rule's wait.
     assert 5 < drill["fired_seconds"] < 60
     assert 0 < drill["resolved_seconds"] < 60
     assert set(drill["noticed_by"]) <= {"prometheus-0", "prometheus-1"} != set()

@@ -1,4 +1,4 @@
-"""The lab's receiver: news once, the heartbeat's silence in time."""
+"""The lab's receiver notes each alert once, and a lost heartbeat in time."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def receiver(said) -> Receiver:
     return Receiver(silence_seconds=5.0, say=said.append)
 
 
-def test_an_alert_is_told_when_it_comes_and_when_it_is_over(receiver, said):
-    """Told again because its group changed, it is no news."""
+def test_an_alert_is_noted_when_it_begins_and_when_it_ends(receiver, said):
+    """Alertmanager sends it again when another alert of its group changes."""
     receiver.take("page", message("A", severity="page", proxy_vendor="vendor-b"), 1.0)
     receiver.take("page", message("A", severity="page", proxy_vendor="vendor-b"), 2.0)
     assert receiver.active() == ["A"]
@@ -52,15 +52,15 @@ def test_an_alert_is_told_when_it_comes_and_when_it_is_over(receiver, said):
 
 
 def test_the_same_alert_of_two_vendors_is_two(receiver):
-    """One that is over says nothing of the other."""
+    """The end of one is not the end of the other."""
     receiver.take("page", message("A", proxy_vendor="a"), 1.0)
     receiver.take("page", message("A", proxy_vendor="b", fingerprint="2"), 1.0)
     receiver.take("page", message("A", RESOLVED, proxy_vendor="a"), 2.0)
     assert receiver.active() == ["A"]
 
 
-def test_the_heartbeat_is_missed_after_its_patience_and_not_before(receiver):
-    """Silence before the first beat is a lab that starts."""
+def test_the_heartbeat_is_missed_after_its_time_out_and_not_before(receiver):
+    """Silence before the first beat is a lab that is starting."""
     receiver.look(100.0)
     receiver.take("heartbeat", message("Watchdog"), 100.0)
     receiver.look(105.0)
@@ -87,8 +87,8 @@ def test_the_heartbeat_is_missed_after_its_patience_and_not_before(receiver):
         ("/page", b'{"alerts": [{}]}', 400),
     ],
 )
-def test_what_it_answers(receiver, path, body, status):
-    """Alertmanager counts a failure where it should, and what is no message stops nothing."""
+def test_answers_to_alertmanager(receiver, path, body, status):
+    """Alertmanager must see a failure, and a malformed message must stop nothing."""
     (port,) = free_ports(["127.0.0.1"])
     receiver.refused = frozenset({"ticket"})
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, method="POST")
