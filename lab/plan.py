@@ -21,13 +21,13 @@ OUTSIDE_ADDRESS = "127.9.0.10"
 
 OUTSIDE_SHARE = 0.01
 
-# What crawlers speak; TLS to the proxy, SOCKS5 and h2c are opaque. `crawl` is near what they do,
-# `even` gives each protocol its tenth.
+# What crawlers speak; TLS to the proxy and SOCKS5 are opaque. `crawl` is near what they do,
+# `even` gives each protocol a good share.
 MIXES = {
-    "crawl": {"http": 0.465, "tunnel": 0.46, "tls": 0.025, "socks5": 0.025, "h2c": 0.025},
-    "even": {"http": 0.34, "tunnel": 0.27, "tls": 0.13, "socks5": 0.13, "h2c": 0.13},
+    "crawl": {"http": 0.465, "tunnel": 0.46, "tls": 0.0375, "socks5": 0.0375},
+    "even": {"http": 0.38, "tunnel": 0.3, "tls": 0.16, "socks5": 0.16},
 }
-UNINSPECTED_MIX = {"http": 0.2, "tunnel": 0.2, "tls": 0.2, "socks5": 0.2, "h2c": 0.2}
+UNINSPECTED_MIX = {"http": 0.25, "tunnel": 0.25, "tls": 0.25, "socks5": 0.25}
 """Of a vendor of which nothing is looked into: all of it counts as opaque."""
 
 MOST_COUNTS = 10_000_000

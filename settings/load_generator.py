@@ -18,7 +18,7 @@ from settings.values.texts import HostName
 RATELESS_PROFILES = ("scrapy",)  # whose arrival is "closed"
 
 # What a crawler can speak to its proxy; `tunnel` is CONNECT, `tls` is TLS to the proxy itself.
-PROTOCOLS = ("http", "tunnel", "tls", "socks5", "h2c")
+PROTOCOLS = ("http", "tunnel", "tls", "socks5")
 
 
 class SecretReference(Section):
@@ -98,7 +98,7 @@ class LoadGenerator(Section):
     """Vendor's name to `address:port` of its proxy, in that vendor's ranges, or to the keys below.
     Vendors left out get no synthetic traffic."""
     mix: Mix | None = None
-    """Shares of `http`, `tunnel` (CONNECT), `tls` (to the proxy), `socks5` and `h2c`, together 1.
+    """Shares of `http`, `tunnel` (CONNECT), `tls` (to the proxy) and `socks5`, together 1.
     Without it the profile's; proxies that are not simulated then get only `http` and `tunnel`."""
     host_suffix: HostName = "sim.test"
     """Domain of the sites requested, `site-1.<domain>` and so on. Real vendors need sites that

@@ -4,7 +4,7 @@ It connects to the vendors' proxy addresses as real crawlers do and writes down,
 count, the outcome a sidecar should see (*visible*, decided here by the table of outcomes, never
 by asking the sidecar) and, beside it, what it was in truth (`true_...`: a ban page with 200, a
 failure inside a tunnel). One count is a plain request (`http`), a CONNECT (`tunnel`), or an
-opaque connection: TLS to the proxy (`tls`), SOCKS5 (`socks5`), HTTP/2 in clear (`h2c`), and all of
+opaque connection: TLS to the proxy (`tls`), SOCKS5 (`socks5`), and all of
 a vendor whose connections a sidecar does not look into (`visible`).
 
 An answer of the simulated vendor carries X-Sim-Vendor. One without it is the sidecar's own: then

@@ -47,7 +47,7 @@ plan (JSON; defaults in brackets, null = none):
   session   rotating, sticky, or {mode, sessions [1], requests [null],
             seconds [600], user ["{user}-session-{id}"]}; a ban ends one too
   ban_codes [[]]   beside ban pages with 200
-  mix       {http [0.44], tunnel [0.42], socks5 [0.14], tls [0], h2c [0]}
+  mix       {http [0.44], tunnel [0.42], socks5 [0.14], tls [0]}
   hosts     {count, zipf_exponent [1]} [null: a hundred, by page size]
   target    {host_suffix ["sim.test"], sizes_bytes [[quantile, bytes], ...]}
   outside   [{address, port, share}]: SOCKS5, in no vendor's range

@@ -40,5 +40,5 @@ OWN_CONNECTION: Final = {
     *("close-inside", "refused-open", "rejected"),
 }
 # Default shares. HTTP and CONNECT in clear show what they carry, the others are opaque.
-MIX: Final = {"http": 0.44, "tunnel": 0.42, "tls": 0.0, "socks5": 0.14, "h2c": 0.0}
-OPAQUE: Final = ("tls", "socks5", "h2c")
+MIX: Final = {"http": 0.44, "tunnel": 0.42, "tls": 0.0, "socks5": 0.14}
+OPAQUE: Final = ("tls", "socks5")

@@ -20,7 +20,6 @@ from simulation.crawler.deck import Card, again, deal, host_of
 from simulation.crawler.durations import Durations
 from simulation.crawler.faults import OPAQUE, OWN_CONNECTION
 from simulation.crawler.http1 import Answer, plain_get
-from simulation.crawler.http2 import H2Answer, h2_get
 from simulation.crawler.identity import NOBODY, Identity, Login
 from simulation.crawler.outcomes import (
     Seen,
@@ -420,8 +419,6 @@ class Crawler:
 
     async def _exchange(self, connection: Connection, card: Card, login: Login) -> Seen:
         """How it went; `end` as `opaque_end` says it."""
-        if card.protocol == "h2c":
-            return Seen(await self._h2c(connection, card, login), Answer())
         if card.protocol == "socks5":
             return Seen(await self._socks(connection, card, login), Answer())
         request = plain_get(card, self.plan.host_suffix, login)
@@ -439,15 +436,6 @@ class Crawler:
         if seen.answer.status and card.vendor >= 0 and not self.plan.vendors[card.vendor].simulated:
             seen.answer.by_vendor = True
         return seen._replace(end=opaque_end(seen))
-
-    async def _h2c(self, connection: Connection, card: Card, login: Login) -> str:
-        key, _, value = login.field.strip().partition(": ")
-        fields = {"User-Agent": "crawler", "Accept": "*/*", key: value}
-        answer = H2Answer(connection.write)
-        host = host_of(card, self.plan.host_suffix)
-        get = h2_get(host, f"/p/{card.size_bytes}", fields)
-        end = await connection.ask(get, answer, self._limit_seconds)
-        return "refused" if end == "answered" and not answer.good else end
 
     async def _socks(self, connection: Connection, card: Card, login: Login) -> str:
         auth = card.vendor >= 0 and self.plan.vendors[card.vendor].socks5_auth

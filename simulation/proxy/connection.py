@@ -14,18 +14,15 @@ from dataclasses import dataclass
 from typing import Final, cast
 
 from simulation.agreed import MAX_BODY_BYTES
-from simulation.frames import H2_PREFACE
-from simulation.proxy.answers import CUT_SHORT, PAGE, SILENT, THROUGH_EXIT, Action, target_answer
+from simulation.proxy.answers import PAGE, SILENT, THROUGH_EXIT, Action, target_answer
 from simulation.proxy.books import WIRE_COLUMNS, Books
 from simulation.proxy.customers import Customer, customer
-from simulation.proxy.http2 import H2_OPEN_STREAMS, Http2, h2_page
 from simulation.proxy.limits import Pacer
 from simulation.proxy.plan import Plan
 from simulation.proxy.requests import (
     MAX_HEAD_BYTES,
     Body,
     Request,
-    host_of_authority,
     parse_request,
     visibility_of,
 )
@@ -54,7 +51,7 @@ class Desk:
 
 
 class Connection(Stream):
-    """One accepted connection: HTTP proxy and target in a tunnel, SOCKS5, or HTTP/2."""
+    """One accepted connection: HTTP proxy and target in a tunnel, or SOCKS5."""
 
     def __init__(self, desk: Desk, vendor: Vendor, opaque: bool) -> None:
         super().__init__(vendor, desk.tls)
@@ -72,8 +69,6 @@ class Connection(Stream):
         self._payload = (0, 0)  # SOCKS5: bytes still to come, bytes to answer
         self._inner_fault = ""
         self._inner_headers = b""
-        self._http2: Http2 | None = None
-        self._late: dict[int, asyncio.TimerHandle] = {}  # answers of HTTP/2, by stream
         self._timer: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -88,9 +83,8 @@ class Connection(Stream):
         self._books.open.discard(self)
         self._vendor.open -= not self._full
         self.add_to(self._books.wire)
-        for timer in (self._timer, *self._late.values()):
-            if timer:
-                timer.cancel()
+        if self._timer:
+            self._timer.cancel()
         if self._pacer:
             self._pacer.stop()
         if self._asked and self._take == self._http:  # the client left while it sent its body
@@ -109,7 +103,7 @@ class Connection(Stream):
             self._books.bytes[name, "received"] += self._received
         # They know this connection, which would wait for the garbage collector.
         del self._take
-        self._timer = self._pacer = self._http2 = None
+        self._timer = self._pacer = None
 
     def add_to(self, wire: Counter[tuple[str, str, str]]) -> None:
         for what, size in zip(WIRE_COLUMNS, (1, self._sent, self._received), strict=True):
@@ -129,7 +123,6 @@ class Connection(Stream):
         self._count(visibility, action.outcome)
 
     def _detect(self) -> None:
-        start = self._buffer[: len(H2_PREFACE)]
         if self._buffer[0] == TLS_HANDSHAKE:
             self._protocol, self._opaque, self._take = "tls", True, self._http
             self._decided = True
@@ -138,17 +131,8 @@ class Connection(Stream):
         if self._buffer[0] == SOCKS_VERSION:
             self._protocol, self._opaque, self._take = "socks5", True, self._socks_greeting
             self._decided = True
-        elif start == H2_PREFACE:
-            self._protocol, self._opaque, self._take = "h2c", True, self._frames
-            self._decided = True
-            self._buffer = self._buffer[len(H2_PREFACE) :]
-            self._http2 = Http2(self._vendor.name.encode(), self._h2_request)
-            self._write(self._http2.greeting)
         else:
-            self._protocol = "http"
-            if H2_PREFACE.startswith(start):
-                return  # POST and PUT begin with P too
-            self._take = self._http
+            self._protocol, self._take = "http", self._http
         self._take()
 
     # What the vendor's rule says
@@ -326,58 +310,6 @@ class Connection(Stream):
             self._say(action._replace(headers=self._inner_headers), request)
             if self._choked():
                 return
-
-    # HTTP/2
-
-    def _frames(self) -> None:
-        http2 = cast(Http2, self._http2)
-        data, self._buffer = self._buffer, b""
-        while answer := http2.feed(data):
-            if not self._transport.is_closing():
-                self._write(answer)
-            data = b""
-            if not http2.waiting or self._choked():
-                break
-        if http2.ended:
-            self._finish()
-
-    def _h2_request(self, stream: int, fields: Mapping[bytes, bytes]) -> Action | None:
-        if not self._vendor.behaviour:
-            return h2_page(stream, fields)
-        method = fields.get(b":method", b"")
-        authorization = fields.get(b"proxy-authorization", b"")
-        request = Request(
-            method,
-            host_of_authority(fields.get(b":authority", b"")).decode("latin-1").lower(),
-            fields.get(b":path", b""),
-            bool(authorization),
-            0,
-            False,
-            authorization,
-        )
-        action, seconds = self._ruled(request)
-        if action.kind == "tunnel":
-            action = Action("answer", "vendor_error", b"501 Not Implemented")
-        if action.kind in SILENT or action.kind in CUT_SHORT:
-            self._hurt("reset" if action.kind in CUT_SHORT else action.kind, "")
-            return None
-        if not seconds:
-            self._book("", action)
-            return action
-        if len(self._late) >= H2_OPEN_STREAMS:  # of streams that their client has given up, too
-            self._write(cast(Http2, self._http2).refuse(stream))
-            return None
-        late = functools.partial(self._h2_late, stream, action, method)
-        self._late[stream] = asyncio.get_running_loop().call_later(seconds, late)
-        return None
-
-    def _h2_late(self, stream: int, action: Action, method: bytes) -> None:
-        del self._late[stream]
-        if self._http2 and not self._transport.is_closing():
-            self._book("", action)
-            self._write(self._http2.reply(stream, action, method))
-            if not self._choked():
-                self._take()
 
     # SOCKS5: opaque-<up>-<down>.<anything> wants <up> bytes taken and <down> bytes sent back;
     # any other host is a target, of HTTP or TLS.

@@ -1,8 +1,7 @@
-// Does the jobs on standard input with `agents`, `undici` or `http2`; prints what it saw.
+// Does the jobs on standard input with `agents` or `undici`; prints what it saw.
 import { createHash } from "node:crypto";
 import { readFileSync } from "node:fs";
 import http from "node:http";
-import http2 from "node:http2";
 import https from "node:https";
 import { HttpProxyAgent } from "http-proxy-agent";
 import { HttpsProxyAgent } from "https-proxy-agent";
@@ -70,36 +69,7 @@ function withUndici(job) {
   return { page, close: () => dispatcher.close() };
 }
 
-// HTTP/2 from the first byte to the proxy, all pages of a job on one connection.
-function withHttp2(job) {
-  const { username, password, origin } = new URL(job.proxy);
-  const login = Buffer.from(`${username}:${password}`).toString("base64");
-  const session = http2.connect(origin);
-  session.on("error", () => {}); // its streams tell it too
-  const page = (url) =>
-    new Promise((resolve, reject) => {
-      const { host, pathname } = new URL(url);
-      const asked = session.request({
-        ":scheme": "http",
-        ":authority": host,
-        ":path": pathname,
-        ...(username && { "proxy-authorization": `Basic ${login}` }),
-      });
-      asked.on("error", reject);
-      asked.on("response", async (headers) => {
-        try {
-          const parts = [];
-          for await (const part of asked) parts.push(part);
-          resolve(answer(headers[":status"], Buffer.concat(parts), (name) => headers[name]));
-        } catch (error) {
-          reject(error);
-        }
-      });
-    });
-  return { page, close: () => new Promise((closed) => session.close(closed)) };
-}
-
-const open = { agents: withAgents, undici: withUndici, http2: withHttp2 }[process.argv[2]];
+const open = { agents: withAgents, undici: withUndici }[process.argv[2]];
 const found = [];
 for (const job of JSON.parse(readFileSync(0))) {
   const { page, close } = open(job);

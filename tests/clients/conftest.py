@@ -43,7 +43,8 @@ AUTHORITY = "CA of the tests"
 STRAIGHT = "straight-to-"
 STRAIGHT_PORT_OFFSET = 3  # from the port of a vendor that Envoy listens on
 
-OPAQUE = ("tls", "socks5", "h2c")  # protocols that show no requests
+OPAQUE = ("tls", "socks5")  # protocols that show no requests
+H2C_ADDRESS = "127.4.0.77"  # of vendor-e; a test puts a server for HTTP/2 behind Envoy there
 
 _COUNTED = re.compile(
     r"^envoy_lab_istio_(requests|tcp_connections_opened)_total\{(.*)\} (\d+)$", re.MULTILINE
@@ -135,6 +136,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     where = plan.endpoints(settings.vendors, ports)
     _certificates(folder, sorted({place.address for place in where}))
     vendors = plan.vendor_plan(where, ports, settings.telemetry.timeout_after)
+    vendors["listen"] = [one for one in vendors["listen"] if one["address"] != H2C_ADDRESS]
     vendors["listen"] += [
         {
             "vendor": f"{STRAIGHT}{place.vendor}",

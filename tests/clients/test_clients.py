@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import socket
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pytest
 
+from lab.ports import Ports
+from lab.processes import children
 from tests.clients.by_chromium import chromium
-from tests.clients.by_programs import curl, node, node_http2, scrapy, undici
+from tests.clients.by_programs import curl, curl_http2, node, scrapy, undici
 from tests.clients.by_python import with_aiohttp, with_httpx, with_requests
-from tests.clients.conftest import STRAIGHT, Scene, need
+from tests.clients.conftest import H2C_ADDRESS, STRAIGHT, Scene, need
 from tests.clients.jobs import NOBODY, RIGHT, WRONG, Client, Job, Seen
+from tests.lab.conftest import until
 
 pytestmark = pytest.mark.long
 
@@ -242,14 +247,26 @@ def test_socks5_with_every_login(scene: Scene, client: Known) -> None:
     assert counts == {("opaque", "connection"): len(asked)}
 
 
-def test_http2_with_every_login(scene: Scene) -> None:
-    """In clear from the first byte: pages larger than its windows too, and a connection counted."""
+def test_http2_in_clear_passes_unharmed(scene: Scene, tmp_path: Path) -> None:
+    """Envoy hands on HTTP/2 with prior knowledge byte by byte, and counts opaque connections."""
+    need("curl")
     need("node")
-    jobs = [case.job("http", "http") for case in (PAGES, *LOGINS, RATE_LIMITED)]
-    seen, counts = both_ways(scene, node_http2, "vendor-f", jobs)
-    assert [got.body for got in seen[0]] == [page(path) for path in PAGES.paths]
-    assert [pages[0].code for pages in seen] == [200, 407, 407, 429]
-    assert counts == {("opaque", "connection"): len(jobs)}
+    address, port = H2C_ADDRESS, scene.where["vendor-e"].port
+    upstream = Ports.upstream_of(port)
+    before = scene.mesh()
+    with children() as family:
+        command = ["node", str(Path(__file__).with_name("h2c_server.mjs")), address, str(upstream)]
+        family.start("h2c server", command, log=tmp_path / "h2c.log")
+        until(lambda: socket.socket().connect_ex((address, upstream)) == 0)
+        straight, through = (
+            curl_http2([f"http://{address}:{where}/p/{size}" for size in PAGE_BYTES])
+            for where in (upstream, port)
+        )
+    assert [got.body for got in straight] == [
+        hashlib.sha256(b"x" * size).hexdigest() for size in PAGE_BYTES
+    ]
+    assert through == straight
+    assert scene.mesh() - before == {("vendor-e", "opaque", "connection"): len(PAGE_BYTES)}
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def test_every_count_is_exact_in_all_three_books(ports, tmp_path):
     assert share("visibility", "opaque") >= 0.05
     assert all(share("vendor", f"vendor-{letter}") >= 0.05 for letter in "abcdefghi")
     assert {row["visibility"] for row in rows if row["vendor"] == "vendor-i"} == {"opaque"}
-    assert set(report["protocols"]) == {"http", "tunnel", "tls", "socks5", "h2c"}
+    assert set(report["protocols"]) == {"http", "tunnel", "tls", "socks5"}
     wire = [row for row in report["bytes"] if row["bytes"] == "wire"]
     assert len(wire) == 2 * 9  # a finding where mesh and vendor are 0.1 % apart
     assert "too short for rates" in ended.stdout

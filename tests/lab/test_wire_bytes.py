@@ -20,7 +20,6 @@ PROTOCOL_OF = {
     "vendor-b": "tunnel",
     "vendor-c": "tls",
     "vendor-d": "socks5",
-    "vendor-e": "h2c",
 }
 COUNTS = 1500
 PAGE_BYTES = 1_000_000
@@ -101,7 +100,7 @@ def vendors_wire(lab):
 
 
 def start_crawler(lab):
-    """Start the crawler on the five vendors, one protocol each, nothing going wrong."""
+    """Start the crawler on the four vendors, one protocol each, nothing going wrong."""
     first = {one.vendor: one for one in reversed(lab.endpoints)}
     where = [first[vendor] for vendor in PROTOCOL_OF]
     crawler_plan = plan.crawler_plan(

@@ -39,7 +39,7 @@ def free_ports(addresses: list[str]) -> list[int]:
 def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run one of the two programs as a pod does: from the folder that holds the package."""
     return subprocess.run(
-        [sys.executable, "-m", f"traffic.{program}", *arguments],
+        [sys.executable, "-m", f"simulation.{program}", *arguments],
         capture_output=True,
         text=True,
         timeout=15,

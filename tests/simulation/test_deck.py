@@ -36,7 +36,7 @@ def test_quotas_are_exact_for_the_count() -> None:
     """Not on average: 1000 counts are dealt in exactly the plan's shares."""
     place = {"address": "127.0.0.1", "port": 3}
     outside = [{**place, "share": 0.07}, {**place, "share": 0.03}]
-    mix = {"http": 0.5, "tunnel": 0.3, "tls": 0.1, "h2c": 0.1}
+    mix = {"http": 0.5, "tunnel": 0.3, "tls": 0.1, "socks5": 0.1}
     assert dealt(plan(mix=mix, outside=outside)) == {
         (OUTSIDE, "socks5", ""): 70,
         (OUTSIDE - 1, "socks5", ""): 30,
@@ -45,28 +45,28 @@ def test_quotas_are_exact_for_the_count() -> None:
         (0, "tunnel", ""): 162,
         (0, "tunnel", "reset"): 18,
         (0, "tls", ""): 60,
-        (0, "h2c", ""): 60,
+        (0, "socks5", ""): 60,
         (1, "http", ""): 150,
         (1, "tunnel", ""): 90,
         (1, "tls", ""): 30,
-        (1, "h2c", ""): 30,
+        (1, "socks5", ""): 30,
     }
 
 
 def test_vendor_may_have_a_mix_of_its_own() -> None:
     """Its own mix is the whole of it: nothing is left of the plan's."""
     first, second = VENDORS
-    vendors = [{**first, "weight": 1}, {**second, "mix": {"h2c": 0.25, "socks5": 0.75}}]
+    vendors = [{**first, "weight": 1}, {**second, "mix": {"tls": 0.25, "socks5": 0.75}}]
     assert dealt(plan(vendors=vendors, mix={"http": 1})) == {
         (0, "http", ""): 450,
         (0, "http", "reset"): 50,
-        (1, "h2c", ""): 125,
+        (1, "tls", ""): 125,
         (1, "socks5", ""): 375,
     }
 
 
 def test_default_mix_is_of_three_protocols() -> None:
-    """Who names no mix gets no TLS to the proxy and no HTTP/2."""
+    """Who names no mix gets no TLS to the proxy."""
     found: Counter[str] = Counter()
     for (_, protocol, _), count in dealt(plan()).items():
         found[protocol] += count

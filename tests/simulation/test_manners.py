@@ -54,7 +54,7 @@ def answered(status: int, *, connect: bool = False, body: bytes = b"x" * 40) -> 
         (Seen("lost", Answer()), True),
         (Seen("left", Answer()), True),
         (Seen("garbage", Answer()), True),
-        (Seen("answered", Answer()), False),  # SOCKS5 and h2c show no status
+        (Seen("answered", Answer()), False),  # SOCKS5 shows no status
         (Seen("auth_failed", Answer()), True),
         (answered(404)._replace(end="refused"), False),  # in TLS to the proxy
     ],

@@ -92,11 +92,11 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         ),
         (
             {"vendors": [GOOD], "mix": {"opaque": 1}},
-            'mix: {"opaque": 1} names opaque: use http, tunnel, tls, socks5, h2c',
+            'mix: {"opaque": 1} names opaque: use http, tunnel, tls, socks5',
         ),
         (
-            {"vendors": [{**GOOD, "mix": {"h2c": 0.5}}]},
-            'vendors[0].mix: {"h2c": 0.5} does not sum to 1: the shares make up all counts',
+            {"vendors": [{**GOOD, "mix": {"tls": 0.5}}]},
+            'vendors[0].mix: {"tls": 0.5} does not sum to 1: the shares make up all counts',
         ),
         (
             {"vendors": [{**GOOD, "visible": "nothing"}]},

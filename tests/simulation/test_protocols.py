@@ -9,17 +9,14 @@ import random
 import socket
 import ssl
 import threading
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
-from simulation.crawler.http2 import h2_get
 from simulation.crawler.tls import tls_context
-from simulation.frames import H2_PREFACE
 
-FIVE = {"http": 0.3, "tunnel": 0.25, "tls": 0.15, "socks5": 0.15, "h2c": 0.15}
+MIX = {"http": 0.3, "tunnel": 0.3, "tls": 0.2, "socks5": 0.2}
 Line = tuple[int, int, int]
 
 
@@ -52,7 +49,7 @@ def test_both_books_agree_in_every_protocol(vendors: Any) -> None:
     mine = vendors.crawl(
         count=1000,
         concurrency=48,
-        mix=FIVE,
+        mix=MIX,
         vendors=[*vendors.vendors, vendors.hidden],
         outside=[{**vendors.outside, "share": 0.02}, {**vendors.outside, "share": 0.01}],
     )
@@ -66,7 +63,7 @@ def test_both_books_agree_in_every_protocol(vendors: Any) -> None:
     assert lines(mine["wire"]) == theirs
     protocols = {(row["vendor"], row["protocol"]): row["count"] for row in mine["protocols"]}
     who = ("vendor-a", "vendor-b", "hidden")
-    assert sorted(protocols) == sorted(itertools.product(who, FIVE)) == sorted(theirs)
+    assert sorted(protocols) == sorted(itertools.product(who, MIX)) == sorted(theirs)
     assert sum(protocols.values()) + mine["outside"]["connections"] == 1000
     assert mine["outside"]["connections"] == 30
     for (name, protocol), count in protocols.items():
@@ -92,9 +89,9 @@ def test_connections_alone_are_booked_where_no_more_is_visible(vendors: Any) -> 
 def test_opaque_connection_that_goes_wrong_is_unexpected(vendors: Any) -> None:
     """Each protocol tells an answer from a refusal, and books the connection all the same."""
     nowhere = {**vendors.hidden, "address": vendors.hidden["dead_address"]}
-    books = vendors.crawl(count=20, mix=dict.fromkeys(FIVE, 0.2), vendors=[nowhere])
+    books = vendors.crawl(count=20, mix=dict.fromkeys(MIX, 0.25), vendors=[nowhere])
     assert {(row["intended"], row["seen"], row["count"]) for row in books["unexpected"]} == {
-        (protocol, "refused", 4) for protocol in FIVE
+        (protocol, "refused", 5) for protocol in MIX
     }
     assert (books["opaque"][0]["connections"], books["wire"]) == (20, [])
 
@@ -124,13 +121,12 @@ def peer() -> Iterator[Callable[[bytes], dict[str, Any]]]:
 def test_answer_of_anybody_is_no_success_of_an_opaque_protocol(vendors: Any, peer: Any) -> None:
     """Something else on the port is seen in every protocol, not taken for the vendor."""
     entry = {**peer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "visible": "connections"}
-    books = vendors.crawl(count=20, mix=dict.fromkeys(FIVE, 0.2), vendors=[entry])
+    books = vendors.crawl(count=20, mix=dict.fromkeys(MIX, 0.25), vendors=[entry])
     assert {(row["intended"], row["seen"], row["count"]) for row in books["unexpected"]} == {
-        ("http", "refused", 4),
-        ("tunnel", "lost", 4),
-        ("tls", "lost", 4),
-        ("socks5", "refused", 4),
-        ("h2c", "refused", 4),
+        ("http", "refused", 5),
+        ("tunnel", "lost", 5),
+        ("tls", "lost", 5),
+        ("socks5", "refused", 5),
     }
 
 
@@ -226,21 +222,6 @@ def test_tunnel_within_tls_to_the_proxy(vendors: Any) -> None:
     assert [row["protocol"] for row in books["wire"]] == ["tls"]
 
 
-@pytest.mark.parametrize("size", [1, 5])
-def test_protocol_is_told_however_its_first_bytes_are_cut(vendors: Any, size: int) -> None:
-    """The preface of HTTP/2 begins as POST does, and is told from it."""
-    post = b"POST http://site.sim.test/p/9 HTTP/1.1\r\nContent-Length: 0\r\n\r\n"
-    for start in (post, h2_get("site.sim.test", "/p/9", {})):
-        with connect(vendors) as sock:
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            for at in range(0, 25, size):
-                sock.sendall(start[at : at + size])
-                time.sleep(0.001)
-            sock.sendall(start[at + size :])
-            assert b"<!doctype" in received(sock, 90)
-    assert {row["protocol"] for row in vendors.settled_books()["wire"]} == {"http", "h2c"}
-
-
 def client_hello() -> bytes:
     outgoing = ssl.MemoryBIO()
     session = tls_context().wrap_bio(ssl.MemoryBIO(), outgoing)
@@ -253,7 +234,7 @@ def hostile_bytes() -> Iterator[bytes]:
     """Good beginnings of each protocol with wrong bytes behind, within or in the place of them."""
     chance = random.Random(7)
     noise = chance.randbytes
-    hello, get = client_hello(), h2_get("site.sim.test", "/p/9", {})
+    hello, get = client_hello(), b"GET http://site.sim.test/p/9 HTTP/1.1\r\n\r\n"
     connect = b"CONNECT site.sim.test:443 HTTP/1.1\r\n\r\n"
     yield from (
         b"",
@@ -271,13 +252,11 @@ def hostile_bytes() -> Iterator[bytes]:
         connect + hello + noise(40),
         connect * 2,
     )
-    yield H2_PREFACE + b"\xff" * 64
     for _ in range(25):
         bad = bytearray(chance.choice((hello, get, connect + hello)))
         for _ in range(chance.randint(1, 6)):
             bad[chance.randrange(1, len(bad))] = chance.randrange(256)
         yield bytes(bad)
-        yield H2_PREFACE + noise(200)
         yield b"\x16" + noise(200)
 
 
@@ -300,4 +279,4 @@ def test_hostile_bytes_neither_raise_nor_stay(vendors: Any) -> None:
     for row in books["wire"]:
         total[row["vendor"]] += row["connections"]
     assert total == {"vendor-a": len(thrown), "hidden": len(thrown)}
-    assert vendors.crawl(count=50, mix=FIVE)["unexpected"] == []
+    assert vendors.crawl(count=50, mix=MIX)["unexpected"] == []

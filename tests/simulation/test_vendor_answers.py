@@ -8,16 +8,10 @@ from typing import Any
 import pytest
 
 from simulation.agreed import MAX_BODY_BYTES
-from simulation.frames import H2_END_HEADERS, H2_END_STREAM, H2_PREFACE, H2_RST_STREAM, h2_frame
-from simulation.proxy.hpack import Hpack, huffman_text
-from simulation.proxy.http2 import Http2
 from tests.simulation.house import Client, House, house
 
 BEHAVIOURS: dict[str, Any] = {
     **{name: {} for name in ("plain", "tunnel", "tls", "socks5", "clear", "uploads")},
-    "h2c": {"credentials": {"crawler": "PASSWORD_A"}, "exits": {"count": 9}},
-    "h2c-late": {"latency_seconds": 0.05},
-    "h2c-reset": {"faults": {"reset": 1}},
 }
 WAYS = ["plain", "tunnel", "tls", "socks5", "clear"]
 CHUNKED = "Transfer-Encoding: chunked\r\n"
@@ -171,114 +165,3 @@ def test_target_may_be_reached_by_address(vendors: House) -> None:
         with vendors.client("socks5") as client:
             client.send(b"\x05\x01\x00" + request)
             assert client.receive(12)[2:4] == b"\x05\x07"
-
-
-# HTTP/2
-
-
-@pytest.mark.parametrize(
-    ("coded", "text"),
-    [  # RFC 7541, appendix C
-        ("f1e3c2e5f23a6ba0ab90f4ff", b"www.example.com"),
-        ("a8eb10649cbf", b"no-cache"),
-        ("25a849e95ba97d7f", b"custom-key"),
-        ("25a849e95bb8e8b4bf", b"custom-value"),
-        ("d07abe941054d444a8200595040b8166e082a62d1bff", b"Mon, 21 Oct 2013 20:13:21 GMT"),
-        (
-            "94e7821dd7f2e6c7b335dfdfcd5b3960d5af27087f3672c1ab270fb5291f9587316065c003ed4ee5b1063d5007",
-            b"foo=ASDJKHQKBZXOQWEOPIUAXQWEOIU; max-age=3600; version=1",
-        ),
-    ],
-)
-def test_huffman_code_is_the_standards(coded: str, text: bytes) -> None:
-    """The examples of the RFC."""
-    assert huffman_text(bytes.fromhex(coded)) == text
-
-
-def test_dynamic_table_is_kept_as_the_standard_says() -> None:
-    """The three requests of RFC 7541 C.4, which lean on each other, on one connection."""
-    fields = Hpack()
-    shared = [(b":method", b"GET"), (b":scheme", b"http"), (b":path", b"/")]
-    shared.append((b":authority", b"www.example.com"))
-    assert fields.read(bytes.fromhex("828684418cf1e3c2e5f23a6ba0ab90f4ff")) == shared
-    cached = [*shared, (b"cache-control", b"no-cache")]
-    assert fields.read(bytes.fromhex("828684be5886a8eb10649cbf")) == cached
-    assert fields.read(bytes.fromhex("828785bf408825a849e95ba97d7f8925a849e95bb8e8b4bf")) == [
-        *((b":method", b"GET"), (b":scheme", b"https"), (b":path", b"/index.html")),
-        *((b":authority", b"www.example.com"), (b"custom-key", b"custom-value")),
-    ]
-
-
-def test_dynamic_table_forgets_the_oldest() -> None:
-    """Never above its room, which a block may make smaller; entries gone are not found."""
-    fields = Hpack()
-    entry = b"\x40\x01k\x7f\xd1\x0e" + b"v" * 2000
-    for _ in range(50):
-        fields.read(entry)
-    assert len(fields.read(b"\xbe")) == len(fields.read(b"\xbf")) == 1
-    assert fields.read(b"\xc0") == []
-    assert fields.read(b"\x20\xbe") == []
-
-
-def get(path: bytes, *, stream: int = 1, user: bytes = b"", flags: int = 0x5) -> bytes:
-    block = b"\x82\x86\x41\x09site.test\x04%c%b" % (len(path), path)
-    if user:
-        block += b"\x0f\x22%c%b" % (len(user), user)
-    return h2_frame(1, flags, stream, block)
-
-
-def test_rules_hold_in_http2(vendors: House) -> None:
-    """Credentials and exits of each stream; a refusal has its status and its headers."""
-    right = b"Basic Y3Jhd2xlci1zZXNzaW9uLWg6aHVzaA=="  # crawler-session-h:hush
-    with vendors.client("h2c") as client:
-        client.send(H2_PREFACE + get(b"/p/9"))
-        said = client.receive(9 + 9 + 110)
-        assert b"\x08\x03407" in said
-        assert b"proxy-authenticate" in said
-        client.send(get(b"/p/9000", stream=3, user=right) + get(b"/p/1", stream=5, user=right))
-        said = client.receive(9000)
-    assert b"\x88" in said
-    assert said.count(b"x-sim-exit") >= 1
-    assert vendors.refusals("h2c") == {"407": 1}
-    assert vendors.books("h2c")["exits"] == [{"sessions": 1, "used": 1}]
-
-
-def test_http2_answers_late_and_out_of_turn(vendors: House) -> None:
-    """All streams wait at the same time; more than a hundred are refused at once."""
-    with vendors.client("h2c-late") as client:
-        streams = range(1, 2 * 104, 2)
-        client.send(H2_PREFACE + b"".join(get(b"/p/0", stream=n) for n in streams))
-        said = client.receive(9 + 4 * 13)
-        assert [said[9 + 13 * n + 3] for n in range(4)] == [H2_RST_STREAM] * 4
-        answers = client.receive(100 * 60)
-        assert answers.count(b"x-sim-vendor") >= 50
-
-
-def test_fault_in_http2_ends_its_connection(vendors: House) -> None:
-    """A reset is one of the connection: a sidecar sees no more of it."""
-    with vendors.client("h2c-reset") as client:
-        client.send(H2_PREFACE + get(b"/p/9"))
-        with pytest.raises(ConnectionResetError):
-            client.rest()
-
-
-def test_http2_waits_for_the_body() -> None:
-    """An upload gets room for as much again, and its answer at its end; one left gets none."""
-    server = Http2(b"a")
-    assert server.feed(get(b"/p/3", flags=0x4)) == b""
-    room = (5).to_bytes(4, "big")
-    both = h2_frame(8, 0, 0, room) + h2_frame(8, 0, 1, room)
-    assert server.feed(h2_frame(0, 0, 1, b"hello")) == both
-    assert server.feed(h2_frame(0, 1, 1, b"")).endswith(b"<!d")
-    server.feed(get(b"/p/3", stream=3, flags=0x4) + h2_frame(3, 0, 3, bytes(4)))
-    assert server.feed(h2_frame(0, 1, 3, b"")) == b""
-    server.feed(get(b"/p/3", stream=5, flags=0x4))
-    assert server.feed(h2_frame(1, 0x5, 5, b"")).endswith(b"<!d")  # trailers end it as well
-
-
-def test_head_in_http2_has_no_body() -> None:
-    """The size is told; the stream ends with the headers."""
-    block = b"\x02\x04HEAD\x04\x06/p/700"
-    said = Http2(b"a").feed(h2_frame(1, 0x5, 1, block))
-    assert b"\x03700" in said
-    assert said[4] == H2_END_HEADERS | H2_END_STREAM

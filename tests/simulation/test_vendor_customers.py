@@ -17,7 +17,7 @@ from tests.simulation.house import RIGHT, Client, House, house, is_likely
 LOGIN = {"credentials": {"crawler": "PASSWORD_A", "crawler-b": "PASSWORD_B"}}
 EXITS = {**LOGIN, "exits": {"count": 8}}
 BEHAVIOURS = {
-    **dict.fromkeys(("http", "tunnel", "tls", "socks5", "h2c", "names", "agreeing"), LOGIN),
+    **dict.fromkeys(("http", "tunnel", "tls", "socks5", "names", "agreeing"), LOGIN),
     **dict.fromkeys(("rotating", "sticky", "socks5-exit", "books"), EXITS),
     "ending": {"exits": {"count": 2, "session_seconds": 0.15}},
 }

@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from simulation.frames import H2_PREFACE, h2_frame
 from tests.simulation.house import Client, House, house
 
 EVERY = {
@@ -122,12 +121,6 @@ def flood(client: Client, piece: bytes, most: int) -> None:
     "piece",
     [
         b"GET http://site.sim.test/p/4000000 HTTP/1.1\r\n\r\n" * 500,
-        b"".join(
-            h2_frame(8, 0, 0, b"\x7f\xff\xff\xff")
-            + h2_frame(1, 5, 2 * n + 1, b"\x82\x86\x04\x08/p/65000")
-            for n in range(2000)
-        ),
-        h2_frame(6, 0, 0, b"12345678") * 5000,
         b"POST http://site.sim.test/ HTTP/1.1\r\nContent-Length: 99999999999\r\n\r\n"
         + b"x" * 100_000,
         b"POST http://site.sim.test/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -135,7 +128,7 @@ def flood(client: Client, piece: bytes, most: int) -> None:
         + b"x" * 100_000,
         b"GET /" + b"x" * 200_000,
     ],
-    ids=["pages", "http2-pages", "http2-pings", "body", "chunk", "head"],
+    ids=["pages", "body", "chunk", "head"],
 )
 def test_client_that_never_reads_costs_little_memory(vendors: House, piece: bytes) -> None:
     """What it asks for is not made before it takes it: four such cost less than 48 MiB."""
@@ -143,8 +136,6 @@ def test_client_that_never_reads_costs_little_memory(vendors: House, piece: byte
     with contextlib.ExitStack() as stack:
         for _ in range(4):
             client = stack.enter_context(vendors.client("greedy"))
-            if piece[4:6] == b"\x00\x00" or piece[:2] == b"\x00\x00":
-                client.send(H2_PREFACE)
             flood(client, piece, 12)
         assert vendors.one("greedy").status == 200
         assert vendors.resident_bytes() - before < 48 * 1024 * 1024
@@ -164,10 +155,9 @@ def starts() -> list[bytes]:
     tunnel = b"CONNECT site.sim.test:443 HTTP/1.1\r\n" + login + b"\r\n"
     chunks = b"POST http://site.sim.test/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
     socks = b"\x05\x01\x02\x01\x07crawler\x04hush\x05\x01\x00\x03\x09site.test\x00\x50"
-    http2 = H2_PREFACE + h2_frame(1, 5, 1, b"\x82\x86\x41\x09site.test\x04\x04/p/9")
     return [
         *(get * 3, tunnel + b"GET /p/9 HTTP/1.1\r\n\r\n"),
-        *(chunks + login + b"\r\n5\r\nhello\r\n0\r\n\r\n" + get, socks + get, http2),
+        *(chunks + login + b"\r\n5\r\nhello\r\n0\r\n\r\n" + get, socks + get),
     ]
 
 

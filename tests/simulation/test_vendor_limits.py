@@ -14,7 +14,6 @@ from typing import Any
 
 import pytest
 
-from simulation.frames import H2_PREFACE, h2_frame
 from simulation.proxy.answers import CAPTCHA_PAGE, DIALECTS
 from simulation.proxy.reading import latency
 from tests.simulation.house import PATIENCE_SECONDS, Client, House, house
@@ -201,24 +200,16 @@ def test_close_waits_for_a_narrow_answer(vendors: House) -> None:
         assert len(answer.body) == 50_000
 
 
-@pytest.mark.parametrize("kind", ["http", "tunnel", "socks5", "h2c"])
+@pytest.mark.parametrize("kind", ["http", "tunnel", "socks5"])
 def test_latency_comes_before_the_answer(vendors: House, kind: str) -> None:
     """In every protocol the vendor's first word of success is as late as the plan says."""
     with vendors.client("late") as client:
         began = time.monotonic()
-        if kind == "h2c":
-            client.send(H2_PREFACE + h2_get(1))
-            assert client.receive(9 + 9 + 99).endswith(b"x")
-        elif kind == "socks5":
+        if kind == "socks5":
             assert client.socks()[1] == 0
         else:
             assert (client.connect() if kind == "tunnel" else client.ask()).status == 200
         assert 0.06 <= time.monotonic() - began < 1
-
-
-def h2_get(stream: int) -> bytes:
-    block = b"\x82\x86\x41\x09site.test\x04\x05/p/99"
-    return h2_frame(1, 0x5, stream, block)
 
 
 def test_requests_behind_a_late_one_are_served_in_turn(vendors: House) -> None:
