@@ -32,7 +32,7 @@ def rule_files() -> dict[str, str]:
 
 def program_files(program: Literal["crawler", "proxy"]) -> ProgramFiles:
     """Return what `python -m simulation.<program>` needs, its profiles among it."""
-    patterns = ["simulation/*.py", f"simulation/{program}/*.py"]
+    patterns = ["simulation/*.py", f"simulation/{program}/*.py", f"simulation/{program}/*.pem"]
     if program == "crawler":
         patterns.append(PROFILES)
     paths = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]

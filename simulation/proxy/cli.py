@@ -49,8 +49,7 @@ plan (JSON; defaults in brackets):
   slow_seconds [30] delay of a slow answer
   patience_seconds [10] whoever leaves later met a timeout, not sooner
   seed [1]     decides every chance
-  certificate, key: PEM files for TLS [none: anonymous ECDH]; real clients
-               need them
+  certificate, key: PEM files for TLS [a self-signed one, whose key is public]
 
 behaviour of a vendor, each key as you like:
   credentials  {{user: variable with the password}}: HTTP Basic and SOCKS5; user

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import ssl
+from pathlib import Path
 
 from simulation.proxy.plan import Plan
 
+# Self-signed, with its key, in one file. It is no secret: a simulated vendor has nothing to
+# protect, and every client that reaches it was told not to verify (`curl -k`).
+PUBLIC_TEST_CERTIFICATE = Path(__file__).with_name("public-test-certificate.pem")
+
 
 def tls_context(plan: Plan) -> ssl.SSLContext:
+    """Return the server's side of TLS with the plan's certificate, or the public test one."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    if plan.certificate and plan.key:
-        context.load_cert_chain(plan.certificate, plan.key)
-        return context
-    # Anonymous ECDH exists up to TLS 1.2 and below OpenSSL's default security level only.
-    context.maximum_version = ssl.TLSVersion.TLSv1_2
-    context.set_ciphers("AECDH-AES128-SHA:@SECLEVEL=0")
-    context.set_ecdh_curve("X25519")  # two thirds of a P-256 handshake's CPU
+    context.load_cert_chain(plan.certificate or PUBLIC_TEST_CERTIFICATE, plan.key)
+    # The first is the simulated crawler's own, without a certificate; no real client offers it.
+    context.set_ciphers("AECDH-AES128-SHA:ECDHE+AESGCM:ECDHE+CHACHA20:@SECLEVEL=0")
     return context
 
 

@@ -1,49 +1,39 @@
-"""TLS to the proxy and in a tunnel with the plan's certificate, instead of anonymous ECDH."""
+"""Every client that does not verify certificates finds one, at the proxy and inside a tunnel."""
 
 from __future__ import annotations
 
-import datetime
-from pathlib import Path
-from typing import Any
+import ssl
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+
+from simulation.proxy.tls import PUBLIC_TEST_CERTIFICATE
+from tests.simulation.house import Client, House, house
 
 
 @pytest.fixture
-def plan_changes(tmp_path: Path) -> dict[str, Any]:
-    """A certificate made for this test: no key material lies in the repository."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    who = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "sim.test")])
-    now = datetime.datetime.now(datetime.UTC)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(who)
-        .issuer_name(who)
-        .public_key(key.public_key())
-        .serial_number(1)
-        .not_valid_before(now - datetime.timedelta(days=1))
-        .not_valid_after(now + datetime.timedelta(days=1))
-        .sign(key, hashes.SHA256())
-    )
-    files = {"certificate": tmp_path / "tls.crt", "key": tmp_path / "tls.key"}
-    files["certificate"].write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-    files["key"].write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM,
-            serialization.PrivateFormat.PKCS8,
-            serialization.NoEncryption(),
-        )
-    )
-    return {name: str(path) for name, path in files.items()}
+def vendors(tmp_path):
+    with house(tmp_path, {"a": {}}) as found:
+        yield found
 
 
-def test_tls_works_with_a_certificate_too(vendors: Any) -> None:
-    """A target or proxy with a certificate is reached by the same crawler as one without."""
-    books = vendors.crawl(count=12, mix={"tunnel": 0.5, "tls": 0.5})
-    assert sum(row["connections"] for row in books["opaque"]) == 6
-    assert sum(row["count"] for row in books["true"] if row["outcome"] == "true_success") == 6
-    assert books["unexpected"] == []
+def not_verifying() -> ssl.SSLContext:
+    """What `curl -k` does: every default of the TLS library, but no verification."""
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+@pytest.mark.parametrize("where", ["proxy", "tunnel"])
+def test_public_certificate_is_presented(vendors: House, where: str) -> None:
+    """Anonymous TLS alone would end such a client with a handshake failure."""
+    with Client(vendors.ports["a"]) as client:
+        if where == "tunnel":
+            assert client.connect().status == 200
+        wrapped = not_verifying().wrap_socket(client.socket, server_hostname="site.sim.test")
+        client.socket = wrapped
+        assert wrapped.version() == "TLSv1.3"
+        pem = ssl.DER_cert_to_PEM_cert(wrapped.getpeercert(binary_form=True) or b"")
+        assert pem in PUBLIC_TEST_CERTIFICATE.read_text()
+        target = "/p/70" if where == "tunnel" else "http://site.sim.test/p/70"
+        assert len(client.ask(target).body) == 70
