@@ -1,9 +1,10 @@
-"""Clients that are programs of their own: curl, Scrapy, Node."""
+"""Clients that are programs of their own: curl, wget, Scrapy, Node, Go, Java."""
 
 from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -22,6 +23,7 @@ from tests.clients.jobs import (
 )
 
 FOLDER = Path(__file__).parent
+WGET_GOT_AN_ERROR_STATUS = 8  # wget(1), exit status
 
 
 def curl(
@@ -81,6 +83,74 @@ def _several(text: str) -> Iterator[Any]:
     while at < len(text):
         value, at = decoder.raw_decode(text, at)
         yield value
+
+
+def wget(jobs: Sequence[Job], authority: str, ca: Path | None) -> list[list[Seen]]:
+    return [[_wget(job, url, authority, ca) for url in job.urls] for job in jobs]
+
+
+def _wget(job: Job, url: str, authority: str, ca: Path | None) -> Seen:
+    user, _, password = job.login.partition(":")
+    with tempfile.TemporaryDirectory() as folder:
+        body = Path(folder) / "body"
+        done = subprocess.run(
+            [
+                *("wget", "--no-config", "--quiet", "--server-response", "--tries=1"),
+                *(
+                    "--content-on-error",
+                    f"--timeout={REQUEST_SECONDS:.0f}",
+                    f"--output-document={body}",
+                ),
+                f"--ca-certificate={ca}" if ca else "--no-check-certificate",
+                *("-e", "use_proxy=yes", "-e", f"http_proxy=http://{authority}"),
+                *("-e", f"https_proxy=http://{authority}"),
+                *([f"--proxy-user={user}", f"--proxy-password={password}"] if user else []),
+                url,
+            ],
+            capture_output=True,
+            text=True,
+            timeout=CLIENT_SECONDS,
+            check=False,
+        )
+        status = re.search(r"HTTP/1\.1 (\d{3})", done.stderr)
+        code = int(status[1]) if status else None
+        if code is None or done.returncode not in (0, WGET_GOT_AN_ERROR_STATUS):
+            return Seen(code, f"wget {done.returncode}")
+        headers = dict(re.findall(r"^ +([\w-]+): (.*)$", done.stderr, re.MULTILINE))
+        return answer(code, body.read_bytes(), headers)
+
+
+def go(jobs: Sequence[Job], authority: str, ca: Path | None) -> list[list[Seen]]:
+    """Go's net/http; `go run` compiles it once and keeps the result in Go's own cache."""
+    trust = {"TRUST": str(ca) if ca else "", "HOME": str(Path.home()), "GOTOOLCHAIN": "local"}
+    return _program(["go", "run", str(FOLDER / "by_go.go")], jobs, authority, **trust)
+
+
+def java(jobs: Sequence[Job], authority: str, ca: Path | None) -> list[list[Seen]]:
+    """Java's HttpClient, from one source file."""
+    words = [
+        word
+        for job in jobs
+        for word in (f"{job.proxy}://{authority}", job.login or "-", ",".join(job.urls))
+    ]
+    done = subprocess.run(
+        # Without it Java sends no Basic login with a CONNECT.
+        ["java", "-Djdk.http.auth.tunneling.disabledSchemes=", str(FOLDER / "ByJava.java"), *words],
+        capture_output=True,
+        text=True,
+        timeout=CLIENT_SECONDS,
+        env={"PATH": os.environ["PATH"], "TRUST": str(ca) if ca else ""},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    found: list[list[Seen]] = [[] for _ in jobs]
+    for line in done.stdout.splitlines():
+        first, *headers = line.split("\t")
+        number, code, error, body = (word.strip("-") for word in first.split(" "))
+        told = dict(header.split("=", 1) for header in headers)
+        status = None if code == "1" else int(code)
+        found[int(number)].append(Seen(status, error, body, told))
+    return found
 
 
 def scrapy(jobs: Sequence[Job], authority: str, ca: Path) -> list[list[Seen]]:

@@ -1,4 +1,6 @@
-"""Install the clients that `tests/clients` runs: curl, Node with its proxy agents, Chromium.
+"""Install the clients that `tests/clients` runs: curl, wget, Node with its proxy agents, Chromium.
+
+Go and Java are used where they are installed.
 
     python -m tests.clients.install
 
@@ -18,6 +20,7 @@ FOLDER = Path(__file__).parent
 
 PACKAGES: Mapping[str, str] = {
     "curl": "curl",
+    "wget": "wget",
     "node": "nodejs",
     "npm": "npm",
     "chromium": "chromium",

@@ -6,7 +6,6 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 USER, PASSWORD = "crawler", "hush"
@@ -46,8 +45,11 @@ class Seen:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
-Client = Callable[[Sequence[Job], str, Path], list[list[Seen]]]
-"""Does the jobs at the proxy of an authority, trusting a CA's file; a list of pages for each."""
+Client = Callable[[Sequence[Job], str, Any], list[list[Seen]]]
+"""Does the jobs at the proxy of an authority, trusting a CA's file; a list of pages for each.
+
+Those that are called with None instead of the file verify nothing.
+"""
 
 
 def answer(code: int, body: bytes, headers: Mapping[str, str]) -> Seen:

@@ -15,11 +15,12 @@ import pytest
 from lab.ports import Ports
 from lab.processes import children
 from tests.clients.by_chromium import chromium
-from tests.clients.by_programs import curl, curl_http2, node, scrapy, undici
+from tests.clients.by_programs import curl, curl_http2, go, java, node, scrapy, undici, wget
 from tests.clients.by_python import with_aiohttp, with_httpx, with_requests
 from tests.clients.conftest import H2C_ADDRESS, STRAIGHT, Scene, need
 from tests.clients.jobs import NOBODY, RIGHT, WRONG, Client, Job, Seen
 from tests.lab.conftest import until
+from tests.simulation.vendor_process import vendor_process
 
 pytestmark = pytest.mark.long
 
@@ -89,6 +90,8 @@ class Known:
     keeps_its_connections: bool = True
     """As many to Envoy as to the vendor: not who goes on after a refused CONNECT, which Envoy
     closes, or asks for several pages at once."""
+    tunnels_each_page: bool = False
+    """It asks for every page with a process of its own."""
     tries: int = 1
     """How often it asks for a refused tunnel, a cut answer, a status of `tries_again`."""
     tries_again: tuple[int, ...] = ()
@@ -99,7 +102,8 @@ class Known:
         learned = False
         for case, scheme in asked:
             if self.in_tunnel(scheme):
-                visibility, count = "tunnel", 1
+                visibility = "tunnel"
+                count = len(case.paths) if self.tunnels_each_page else 1
                 outcome = "success" if case.is_cut else case.outcome
                 again = case.code != 200 or case.is_cut
             else:
@@ -150,6 +154,16 @@ CLIENTS = (
         keeps_its_connections=False,
         hides_refusals=True,
     ),
+    Known(
+        name="wget",
+        program="wget",
+        fetch=wget,
+        vendor="vendor-a",
+        hides_refusals=True,
+        tunnels_each_page=True,
+    ),
+    Known(name="go", program="go", fetch=go, vendor="vendor-b", hides_refusals=True),
+    Known(name="java", program="java", fetch=java, vendor="vendor-c"),
 )
 
 
@@ -282,3 +296,19 @@ def test_what_is_not_looked_into_is_counted_by_connections(
     seen, counts = both_ways(scene, curl, vendor, jobs)
     assert [pages[0].code for pages in seen] == [200, 407, 407, 429] * 2
     assert counts == {("opaque", "connection"): len(jobs)}
+
+
+@pytest.mark.parametrize(
+    ("program", "fetch"),
+    [("curl", curl), ("wget", wget), ("go", go), ("java", java)],
+    ids=["curl", "wget", "go", "java"],
+)
+def test_public_certificate_serves_clients_that_do_not_verify(
+    tmp_path: Path, program: str, fetch: Client
+) -> None:
+    """`curl -k` and its like get a page inside CONNECT from a simulated vendor as it comes."""
+    need(program)
+    with vendor_process(tmp_path, {"a": {}}) as vendors:
+        job = Case(name="page").job("https", "http")
+        ((got,),) = fetch([job], f"127.0.0.1:{vendors.ports['a']}", None)
+    assert (got.code, got.error, got.body) == (200, "", page("/p/5000"))

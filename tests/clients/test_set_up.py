@@ -56,7 +56,7 @@ class Machine:
         return ""
 
 
-ALL = ("curl", "node", "npm", "chromium")
+ALL = ("curl", "wget", "node", "npm", "chromium")
 NPM = "npm ci --ignore-scripts --no-audit --no-fund"
 
 
@@ -79,7 +79,7 @@ def test_all_there_runs_nothing_twice(folder: Path) -> None:
 
 def test_root_gets_what_is_missing(folder: Path) -> None:
     """On a new machine the missing packages alone, then Node's own."""
-    machine = Machine(folder, ("curl", "apt-get"), is_root=True)
+    machine = Machine(folder, ("curl", "wget", "apt-get"), is_root=True)
     machine.set_up()
     assert machine.ran == [
         "apt-get update",
@@ -91,10 +91,10 @@ def test_root_gets_what_is_missing(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("programs", "is_root", "failing"),
     [
-        (("curl", "apt-get"), False, ""),
-        (("curl",), True, ""),
-        (("curl", "apt-get"), True, "update"),
-        (("curl", "apt-get"), True, "install"),
+        (("curl", "wget", "apt-get"), False, ""),
+        (("curl", "wget"), True, ""),
+        (("curl", "wget", "apt-get"), True, "update"),
+        (("curl", "wget", "apt-get"), True, "install"),
     ],
     ids=["no root", "no apt-get", "no network", "no such package"],
 )
