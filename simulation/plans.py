@@ -1,32 +1,33 @@
-"""Checks of a plan's JSON, one value at a time; every finding names key, value, reason and fix."""
+"""Plans are JSON objects that become frozen dataclasses: each key is a field with a check.
+
+A finding is one line: the path of the key, its value, the reason and the fix.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import ipaddress
 import json
 import re
-from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, TypeVar, cast
 
 EVERY_ADDRESS = "*"
-# What stands between a user and an address; a key that is not known, or a variable's name that is
-# none, is often a password in the wrong place.
+# What stands between a user and an address; an unknown key, or a variable's name that is none, is
+# often a password in the wrong place.
 PASSWORD = re.compile(r'([^\s":/@]+):(?!//)[^\s"]+@')
 SECRET_KEY = re.compile(r"pass|secret|token|credential|login|auth|proxy|url", re.IGNORECASE)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-MAX_SHOWN = 400
+MOST_CHARACTERS = 400
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,199}")
 Json = dict[str, object]
 T = TypeVar("T")
-U = TypeVar("U")
+Check = Callable[[Any], Any]
 
 
 class PlanError(Exception):
-    """Every finding in a plan, one line each: key, value, reason, fix.
-
-    None holds a password of an address like `me:password@10.1.0.10`, or what moves a terminal.
-    """
+    """Every finding in a plan, without the password of an address like `me:password@10.1.0.10`."""
 
     def __init__(self, findings: list[str]) -> None:
         self.findings = [_printable(PASSWORD.sub(r"\1:***@", finding)) for finding in findings]
@@ -38,13 +39,103 @@ class SecretValueError(ValueError):
 
 
 def _printable(finding: str) -> str:
+    """Escape what would move a terminal's cursor."""
     return "".join(each if each.isprintable() else json.dumps(each)[1:-1] for each in finding)
 
 
-def shown(value: object) -> str:
-    """As JSON, of a bearable length."""
-    whole_of_it = json.dumps(value)
-    return whole_of_it if len(whole_of_it) <= MAX_SHOWN else whole_of_it[: MAX_SHOWN - 1] + "…"
+def finding(path: str, value: object, reason: str) -> str:
+    """Return one line about a value, which is cut where it is long."""
+    text = json.dumps(value)
+    text = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
+    return f"{path}: {text} {reason}"
+
+
+def key(check: Check, default: object = dataclasses.MISSING) -> Any:
+    """Declare a field that is read from the JSON key of its name; without a default it must be
+    there. Null is as good as no key where the default is None.
+    """
+    if default is dataclasses.MISSING:
+        return dataclasses.field(metadata={"check": check})
+    return dataclasses.field(default_factory=lambda: default, metadata={"check": check})
+
+
+def keys_of(kind: type) -> tuple[str, ...]:
+    return tuple(each.name for each in dataclasses.fields(kind) if "check" in each.metadata)
+
+
+def read(kind: type[T], raw: object) -> T:
+    """Make a `kind`, whose fields are keys, of a JSON object.
+
+    Raises:
+        PlanError: with every finding.
+    """
+    known = keys_of(kind)
+    if not isinstance(raw, dict):
+        raise PlanError([finding("", raw, f"is not an object: give {{{', '.join(known)}}}")])
+    findings = [_unknown(name, raw[name], known) for name in raw.keys() - set(known)]
+    values: Json = {}
+    for each in dataclasses.fields(cast(Any, kind)):
+        if each.name not in known:
+            continue
+        optional = each.default_factory is not dataclasses.MISSING
+        if each.name not in raw:
+            if not optional:
+                findings.append(f"{each.name}: is missing: add it")
+            continue
+        value = raw[each.name]
+        if value is None and optional and cast(Any, each.default_factory)() is None:
+            continue
+        try:
+            values[each.name] = each.metadata["check"](value)
+        except PlanError as error:
+            findings += [under(each.name, one) for one in error.findings]
+        except SecretValueError as reason:
+            findings.append(f"{each.name}: (its value is not shown) {reason}")
+        except ValueError as reason:
+            findings.append(finding(each.name, value, str(reason)))
+    if findings:
+        raise PlanError(sorted(findings))
+    return kind(**values)
+
+
+def under(path: str, line: str) -> str:
+    """Return a finding of a nested object with the path of that object before it."""
+    return path + line if line.startswith((":", "[")) else f"{path}.{line}"
+
+
+def _unknown(name: str, value: object, known: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, known, 1) or [f"one of {', '.join(known)}"]
+    reason = f"is an unknown key: use {near[0]}"
+    path = name[:MOST_CHARACTERS]
+    if SECRET_KEY.search(name):
+        return f"{path}: (its value is not shown) {reason}"
+    return finding(path, value, reason)
+
+
+# Checks of one value: each returns it as the program uses it, or raises ValueError.
+
+
+def nested(kind: type[T]) -> Callable[[object], T]:
+    return lambda value: read(kind, value)
+
+
+def several(kind: type[T], fix: str, *, least: int = 0) -> Callable[[object], tuple[T, ...]]:
+    """A check for a list of objects."""
+
+    def check(value: object) -> tuple[T, ...]:
+        if not isinstance(value, list) or len(value) < least:
+            raise ValueError(f"is not a list of objects: {fix}")
+        found, findings = [], []
+        for index, entry in enumerate(value):
+            try:
+                found.append(read(kind, entry))
+            except PlanError as error:
+                findings += [under(f"[{index}]", line) for line in error.findings]
+        if findings:
+            raise PlanError(findings)
+        return tuple(found)
+
+    return check
 
 
 def whole(low: int, high: int) -> Callable[[object], int]:
@@ -83,20 +174,20 @@ def encodable(value: str) -> bool:
 
 
 def variable(value: object) -> str:
-    """The name of a variable; what is none may be its secret content."""
+    """A check for the name of an environment variable; anything else may be its content."""
     if not isinstance(value, str) or not VARIABLE.fullmatch(value):
         raise SecretValueError("is no name of a variable: give the name, not what it holds")
     return value
 
 
-def name(value: object) -> str:
-    """What may stand in a label and in a host name as it is."""
+def plain_name(value: object) -> str:
+    """A check for what may stand in a label and in a host name as it is."""
     if not isinstance(value, str) or not NAME.fullmatch(value):
         raise ValueError("is not a name: give letters, digits, hyphens and dots")
     return value
 
 
-def address(value: object) -> str:
+def ip_address(value: object) -> str:
     try:
         return str(ipaddress.ip_address(text(value)))
     except ValueError:
@@ -104,17 +195,13 @@ def address(value: object) -> str:
 
 
 def address_or_all(value: object) -> str:
-    """Where to listen; "*" is every address of both families: "::" is IPv6 alone."""
-    return EVERY_ADDRESS if value == EVERY_ADDRESS else address(value)
+    """A check for where to listen; "*" is every address of both families, "::" is IPv6 alone."""
+    return EVERY_ADDRESS if value == EVERY_ADDRESS else ip_address(value)
 
 
 def host_to_bind(where: str) -> str | None:
-    """Return it as asyncio takes it."""
+    """Return an address as asyncio takes it: None is every one."""
     return None if where == EVERY_ADDRESS else where
-
-
-def anything(value: object) -> object:
-    return value
 
 
 def flag(value: object) -> bool:
@@ -132,83 +219,25 @@ def one_of(known: Sequence[str]) -> Callable[[object], str]:
     return check
 
 
-def some_objects(value: object) -> list[object]:
-    if not isinstance(value, list):
-        raise ValueError("is not a list of objects: give [{...}], or leave it out")
-    return value
-
-
-def objects(value: object) -> list[object]:
-    if not isinstance(value, list) or not value:
-        raise ValueError("is not a list of objects: give at least one entry")
-    return value
-
-
 def mapping(value: object) -> Json:
     if not isinstance(value, dict):
         raise ValueError('is not an object: give {"name": ...}')
     return value
 
 
-def shares(known: Sequence[str]) -> Callable[[object], dict[str, float]]:
+def shares(known: Sequence[str]) -> Callable[[object], Mapping[str, float]]:
     """A check for {"name": share}: names out of `known`, shares 0 to 1, together at most 1."""
 
-    def check(value: object) -> dict[str, float]:
+    def check(value: object) -> Mapping[str, float]:
         if not isinstance(value, dict):
             raise ValueError('is not an object: give {"' + known[0] + '": 0.1}')
-        for key, share in value.items():
-            if key not in known:
-                raise ValueError(f"names {key}: use {', '.join(known)}")
+        for each, share in value.items():
+            if each not in known:
+                raise ValueError(f"names {each}: use {', '.join(known)}")
             if type(share) not in (int, float) or not 0 <= share <= 1:
-                raise ValueError(f"gives {key} {json.dumps(share)}: a share is from 0 to 1")
+                raise ValueError(f"gives {each} {json.dumps(share)}: a share is from 0 to 1")
         if sum(value.values()) > 1 + 1e-9:
             raise ValueError(f"sums to {sum(value.values()):g}: shares are at most 1 together")
-        return {key: float(share) for key, share in value.items()}
+        return {each: float(share) for each, share in value.items()}
 
     return check
-
-
-class Section:
-    """One JSON object of the plan; `take` reads a key and notes a finding where it is bad."""
-
-    def __init__(self, raw: object, path: str, findings: list[str], known: Sequence[str]) -> None:
-        self._path, self._findings = path, findings
-        self._raw: Json = raw if isinstance(raw, dict) else {}
-        if not isinstance(raw, dict):
-            self.note("", raw, "is not an object: give {" + ", ".join(known) + "}")
-        for key in self._raw.keys() - set(known):
-            near = difflib.get_close_matches(key, known, 1)
-            fix = near[0] if near else f"one of {', '.join(known)}"
-            reason = f"is an unknown key: use {fix}"
-            if SECRET_KEY.search(key):
-                self._note_secret(key, reason)
-            else:
-                self.note(key, self._raw[key], reason)
-
-    def note(self, key: str, value: object, reason: str) -> None:
-        self._findings.append(f"{self._where(key)}: {shown(value)} {reason}")
-
-    def _note_secret(self, key: str, reason: str) -> None:
-        self._findings.append(f"{self._where(key)}: (its value is not shown) {reason}")
-
-    def _where(self, key: str) -> str:
-        return f"{self._path}.{key[:MAX_SHOWN]}".strip(".") or "plan"
-
-    def given(self, key: str) -> object:
-        return self._raw.get(key)
-
-    def take(
-        self, key: str, check: Callable[[object], U], default: T, *, required: bool = False
-    ) -> T | U:
-        if key not in self._raw:
-            if required:
-                self._findings.append(f"{self._path}.{key}: is missing: add it".lstrip("."))
-            return default
-        try:
-            return check(self._raw[key])
-        except SecretValueError as reason:
-            self._note_secret(key, str(reason))
-            return default
-        except ValueError as reason:
-            self.note(key, self._raw[key], str(reason))
-            return default

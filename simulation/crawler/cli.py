@@ -14,8 +14,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from simulation.crawler.books import Books
-from simulation.crawler.profiles import PROFILES, with_profile
-from simulation.crawler.reading import read_plan
+from simulation.crawler.reading import PROFILES, read_plan, with_profile
 from simulation.crawler.serving import crawl
 from simulation.crawler.table import table
 from simulation.plans import PlanError

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from simulation.agreed import BAN_MARK, CAPTCHA_MARK
-from simulation.crawler.deck import Card, host_of
 from simulation.crawler.identity import Login
+from simulation.crawler.sequence import PlannedRequest, host_of
+from simulation.pages import BAN_MARK, CAPTCHA_MARK
 
 
 class Answer:
@@ -106,11 +106,11 @@ def field(head: bytes, key: bytes) -> bytes | None:
     return head[start : head.index(b"\r\n", start)].strip()
 
 
-def plain_get(card: Card, suffix: str, login: Login) -> bytes:
-    host = host_of(card, suffix)
-    field = "" if card.fault == "auth-challenge" else login.field
+def plain_get(planned: PlannedRequest, suffix: str, login: Login) -> bytes:
+    host = host_of(planned, suffix)
+    field = "" if planned.fault == "auth-challenge" else login.field
     head = (
-        f"GET http://{host}/p/{card.size_bytes} HTTP/1.1\r\nHost: {host}\r\n"
+        f"GET http://{host}/p/{planned.size_bytes} HTTP/1.1\r\nHost: {host}\r\n"
         f"User-Agent: crawler\r\nAccept: */*\r\n{field}\r\n"
     )
     return head.encode()

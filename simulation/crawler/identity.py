@@ -8,7 +8,7 @@ import random
 from collections import deque
 from typing import Final, NamedTuple
 
-from simulation.crawler.plan import Sticky, Vendor
+from simulation.crawler.plan import Session, Vendor
 
 
 class Login(NamedTuple):
@@ -27,7 +27,7 @@ class Login(NamedTuple):
 NOBODY: Final = Login("", "", "")  # to an address that is no vendor's
 
 
-class Session:
+class ActiveSession:
     """One sticky session, renewed when its time, its requests or its exit is used up."""
 
     __slots__ = ("ends", "left", "login")
@@ -43,7 +43,7 @@ class Identity:
         self._user, _, self._password = vendor.credentials.partition(":")
         self._sticky, self._chance = vendor.session, chance
         self._rotating = Login.of(self._user, self._password)
-        self._sessions: deque[Session] = deque()
+        self._sessions: deque[ActiveSession] = deque()
 
     def login(self, now: float) -> Login:
         """The login of the next count; `now` is a clock's seconds."""
@@ -65,8 +65,8 @@ class Identity:
             if session.login is banned:
                 session.left = 0
 
-    def _new(self, sticky: Sticky, now: float) -> Session:
+    def _new(self, sticky: Session, now: float) -> ActiveSession:
         user = sticky.user.replace("{id}", f"{self._chance.getrandbits(32):08x}")
         login = Login.of(user.replace("{user}", self._user), self._password)
         requests, seconds = sticky.requests or math.inf, sticky.seconds or math.inf
-        return Session(login, requests, now + seconds)
+        return ActiveSession(login, requests, now + seconds)

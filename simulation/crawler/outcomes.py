@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from simulation.crawler.deck import Card
 from simulation.crawler.faults import FAULTS, INSIDE
 from simulation.crawler.http1 import Answer
 from simulation.crawler.plan import Retries
+from simulation.crawler.sequence import PlannedRequest
 
 PROXY_AUTHENTICATION_REQUIRED = 407
 
@@ -41,7 +41,7 @@ def status_outcome(status: int, error: bytes | None, *, connect: bool, authorize
     return "target_error" if status >= 400 else "success"
 
 
-def visible_outcome(card: Card, seen: Seen, patience_seconds: float) -> str:
+def visible_outcome(planned: PlannedRequest, seen: Seen, patience_seconds: float) -> str:
     """What a sidecar that sees everything would call this count.
 
     Only the vendor's own bytes and the crawler's own leaving speak for themselves; what the
@@ -58,10 +58,10 @@ def visible_outcome(card: Card, seen: Seen, patience_seconds: float) -> str:
         return status_outcome(
             answer.status,
             answer.error,
-            connect=card.protocol == "tunnel",
-            authorized=card.fault != "auth-challenge",
+            connect=planned.protocol == "tunnel",
+            authorized=planned.fault != "auth-challenge",
         )
-    intended = FAULTS.get(card.fault, "")
+    intended = FAULTS.get(planned.fault, "")
     if seen.end != "local" and intended in ("reset", "connect_failed"):
         return intended
     if seen.end == "answered" and 400 <= answer.status < 500 and intended == "rejected":
@@ -82,10 +82,10 @@ def opaque_end(seen: Seen) -> str:
     return "answered" if good else "refused"
 
 
-def intended_outcome(card: Card) -> str:
-    if card.protocol == "tunnel" and card.fault in INSIDE:
+def intended_outcome(planned: PlannedRequest) -> str:
+    if planned.protocol == "tunnel" and planned.fault in INSIDE:
         return "success"
-    return FAULTS.get(card.fault, "success")
+    return FAULTS.get(planned.fault, "success")
 
 
 def true_outcome(seen: Seen) -> str:
@@ -104,10 +104,12 @@ def is_ban(seen: Seen, ban_codes: frozenset[int]) -> bool:
     return seen.answer.banned or seen.answer.status in ban_codes
 
 
-def asks_for_retry(card: Card, seen: Seen, retries: Retries, ban_codes: frozenset[int]) -> bool:
+def asks_for_retry(
+    planned: PlannedRequest, seen: Seen, retries: Retries, ban_codes: frozenset[int]
+) -> bool:
     """Whether a crawler sends the request again, as Scrapy decides it."""
     status = seen.answer.status
-    if card.vendor < 0 or (card.fault == "stall" and seen.end == "left"):
+    if planned.vendor < 0 or (planned.fault == "stall" and seen.end == "left"):
         return False  # nobody's, or the crawler's own decision
     if status in retries.codes or is_ban(seen, ban_codes):
         return True

@@ -1,82 +1,49 @@
-"""The plan: what a crawler is to do, checked already."""
+"""A crawler's plan: each key with its check and its default."""
 
 from __future__ import annotations
 
+import itertools
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final
+from typing import Any, Final, cast
 
-PATIENCE_MARGIN_SECONDS = 0.5  # leaves this much after patience, so both sides see a timeout
+from simulation.crawler.faults import FAULTS, MIX
+from simulation.pages import MAX_BODY_BYTES
+from simulation.plans import (
+    address_or_all,
+    encodable,
+    flag,
+    ip_address,
+    key,
+    nested,
+    number,
+    one_of,
+    or_null,
+    plain_name,
+    read,
+    several,
+    shares,
+    text,
+    variable,
+    whole,
+)
+
+TIMEOUT_MARGIN_SECONDS = 0.5  # the crawler leaves this much after the sidecar's time-out
 VISIBLE: Final = ("requests", "connections")
 # How counts start: when an answer makes room, or at a rate, evenly or by chance.
 ARRIVALS: Final = ("closed", "constant", "poisson")
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Sticky:
-    """Sessions that keep their exit: the id stands in the proxy's user name.
-
-    `sessions` are used in turn; each ends after `requests` counts or `seconds`, None for never.
-    """
-
-    sessions: int
-    requests: int | None
-    seconds: float | None
-    user: str  # a pattern with {user} and {id}
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Vendor:
-    """Where a vendor listens; `faults` maps a fault to its share of this vendor's counts.
-
-    `visible` says what a sidecar sees there: "requests", or "connections" alone. Then every count
-    is a connection of its own, with socket bytes and no outcome. A vendor that is not `simulated`
-    sends no X-Sim-Vendor: its answers are taken as they are.
-    """
-
-    name: str
-    address: str
-    port: int
-    opaque_port: int
-    dead_address: str | None
-    weight: float
-    mix: Mapping[str, float]
-    visible: str
-    faults: Mapping[str, float]
-    credentials: str  # user:password
-    session: Sticky | None
-    ban_codes: frozenset[int]
-    socks5_auth: bool
-    simulated: bool
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Outside:
-    """An address in no vendor's range; `share` is its part of all counts."""
-
-    address: str
-    port: int
-    share: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Hosts:
-    """Targets of falling popularity: the n-th is asked for in proportion to 1 / n ** exponent."""
-
-    count: int
-    zipf_exponent: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Retries:
-    """When a request is sent again; `errors` says whether also where no answer came."""
-
-    codes: frozenset[int]
-    maximum: int
-    switch_vendor: bool
-    errors: bool
+MAX_COUNT = 10_000_000  # the whole sequence is kept in memory
+MAX_HOSTS = 100_000  # 8 bytes each
+# Quantiles of HTML page sizes: HTTP Archive, p10/25/50/75/90 = 6/13/32/71/147 kB.
+PAGE_SIZES: Final = ((0.1, 6000), (0.25, 13000), (0.5, 32000), (0.75, 71000), (0.9, 147000))
+# Scrapy's RETRY_HTTP_CODES and RETRY_TIMES defaults.
+RETRY_CODES: Final = frozenset({500, 502, 503, 504, 522, 524, 408, 429})
+RETRY_MAXIMUM = 2
+DRAIN_SECONDS = 2.4  # with what leaving takes, 3 s in all
+SESSION_SECONDS = 600.0  # what vendors keep a sticky exit for, by default
+SESSION_USER = "{user}-session-{id}"
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -96,6 +63,166 @@ class Spread:
         return (self.low + self.high) / 2 if self.kind == "uniform" else self.low
 
 
+def spread(value: object) -> Spread:
+    """A check for a duration: a number, {"uniform": [low, high]} or {"exponential": mean}."""
+    seconds = number(0, 86_400)
+    try:
+        if not isinstance(value, dict):
+            return Spread(kind="uniform", low=seconds(value), high=seconds(value))
+        [(kind, given)] = value.items()
+        if kind == "uniform" and isinstance(given, list):
+            low, high = map(seconds, given)
+            if low <= high:
+                return Spread(kind=kind, low=low, high=high)
+        elif kind == "exponential":
+            return Spread(kind=kind, low=seconds(given))
+    except ValueError:
+        pass
+    raise ValueError(
+        'is no duration: give seconds up to 86400, {"uniform": [low, high]} or'
+        ' {"exponential": mean}'
+    )
+
+
+def status_codes(value: object) -> frozenset[int]:
+    found = value if isinstance(value, list) else [None]
+    if not all(type(code) is int and 400 <= code <= 599 for code in found):
+        raise ValueError("is no list of status codes: give [403, 429], each from 400 to 599")
+    return frozenset(found)
+
+
+def course(value: object) -> tuple[tuple[float, float], ...]:
+    """A check for the rate's course: points of seconds and factor, seconds rising."""
+    pairs = _pairs(value, 1e7, 1e7)
+    if not pairs or not all(a[0] < b[0] for a, b in itertools.pairwise(pairs)):
+        raise ValueError("is no course: give [[seconds, factor], ...], seconds rising")
+    if not any(factor for _, factor in pairs):
+        raise ValueError("is 0 throughout: give a factor above 0")
+    return tuple((float(at), float(factor)) for at, factor in pairs)
+
+
+def page_sizes(value: object) -> tuple[tuple[float, int], ...]:
+    """A check for the quantiles of page sizes, both rising."""
+    pairs = _pairs(value, 1, MAX_BODY_BYTES)
+    rising = all(a[0] < b[0] and a[1] <= b[1] for a, b in itertools.pairwise(pairs))
+    if not pairs or not rising or not all(type(size) is int for _, size in pairs):
+        fix = f"give [[quantile 0 to 1, bytes 0 to {MAX_BODY_BYTES}], ...], both rising"
+        raise ValueError(f"is no list of rising sizes: {fix}")
+    return tuple((float(quantile), int(size)) for quantile, size in pairs)
+
+
+def _pairs(value: object, most_left: float, most_right: float) -> list[tuple[float, float]]:
+    """Return a list of two numbers each, from 0 to their most; [] where it is none."""
+    pairs = value if isinstance(value, list) else []
+    good = all(
+        isinstance(pair, list)
+        and len(pair) == 2
+        and all(type(each) in (int, float) for each in pair)
+        and 0 <= pair[0] <= most_left
+        and 0 <= pair[1] <= most_right
+        for pair in pairs
+    )
+    return cast("list[tuple[float, float]]", pairs if good else [])
+
+
+def user_pattern(value: object) -> str:
+    good = isinstance(value, str) and "{user}" in value and "{id}" in value
+    if not isinstance(value, str) or not good or not encodable(value):
+        raise ValueError(f'is no pattern: give one with {{user}} and {{id}}, as "{SESSION_USER}"')
+    return value
+
+
+def full_mix(value: object) -> Mapping[str, float]:
+    """A check for the shares of the protocols, which make up all counts."""
+    found = shares(tuple(MIX))(value)
+    if abs(sum(found.values()) - 1) > 1e-6:
+        raise ValueError("does not sum to 1: the shares make up all counts")
+    return found
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Session:
+    """Sticky sessions keep their exit: the id stands in the proxy's user name.
+
+    `sessions` are used in turn; each ends after `requests` counts or `seconds`, None for never.
+    """
+
+    mode: str = key(one_of(("rotating", "sticky")))
+    sessions: int = key(whole(1, 10_000), 1)
+    requests: int | None = key(whole(1, 1_000_000), None)
+    seconds: float | None = key(or_null(number(0.1, 1e6)), SESSION_SECONDS)
+    user: str = key(user_pattern, SESSION_USER)
+
+
+def session_of(value: object) -> Session:
+    """A check for a session: a word, or an object with that word as its mode."""
+    return read(Session, {"mode": value} if isinstance(value, str) else value)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vendor:
+    """Where a vendor listens; `faults` maps a fault to its share of this vendor's counts.
+
+    `visible` says what a sidecar sees there: "requests", or "connections" alone. Then every count
+    is a connection of its own, with socket bytes and no outcome. A vendor that is not `simulated`
+    sends no X-Sim-Vendor: its answers are taken as they are. Keys that are left out and that the
+    plan has too are the plan's, once the plan is read.
+    """
+
+    name: str = key(plain_name)
+    address: str = key(ip_address)
+    port: int = key(whole(1, 65535))
+    opaque_port: int = key(whole(1, 65535), None)
+    dead_address: str | None = key(ip_address, None)
+    weight: float = key(number(0, 1e9), 1.0)
+    mix: Mapping[str, float] = key(full_mix, None)
+    visible: str = key(one_of(VISIBLE), "requests")
+    faults: Mapping[str, float] = key(shares(tuple(FAULTS)), {})
+    user: str | None = key(text, None)
+    password_env: str | None = key(variable, None)
+    session: Session | None = key(session_of, None)
+    ban_codes: frozenset[int] = key(status_codes, None)
+    socks5_auth: bool = key(flag, False)
+    simulated: bool = key(flag, True)
+    credentials: str = field(default="", repr=False)  # user:password, of the environment
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Outside:
+    """An address in no vendor's range; `share` is its part of all counts."""
+
+    address: str = key(ip_address)
+    port: int = key(whole(1, 65535))
+    share: float = key(number(0, 1))
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Hosts:
+    """Targets of falling popularity: the n-th is asked for in proportion to 1 / n ** exponent."""
+
+    count: int = key(whole(1, MAX_HOSTS))
+    # 1: what web traffic is near to (Breslau et al. 1999: 0.64 to 0.83 for pages).
+    zipf_exponent: float = key(number(0, 10), 1.0)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Retries:
+    """When a request is sent again; `errors` says whether also where no answer came."""
+
+    codes: frozenset[int] = key(status_codes, RETRY_CODES)
+    maximum: int = key(whole(0, 100), RETRY_MAXIMUM)
+    switch_vendor: bool = key(flag, False)
+    errors: bool = key(flag, True)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Target:
+    """The sites behind the vendors."""
+
+    host_suffix: str = key(plain_name, "sim.test")
+    sizes_bytes: tuple[tuple[float, int], ...] = key(page_sizes, PAGE_SIZES)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What to do. `count` and `duration_seconds` None are endless; a `count` includes no retries.
@@ -105,33 +232,39 @@ class Plan:
     after a signal, `linger_seconds` how long /metrics stays after the run.
     """
 
-    seed: int
-    count: int | None
-    duration_seconds: float | None
-    arrival: str  # of ARRIVALS
-    requests_per_second: float | None
-    shape: tuple[tuple[float, float], ...]
-    shape_period_seconds: float | None
-    concurrency: int
-    in_flight_cap: int | None
-    per_host_concurrency: int | None
-    think_seconds: Spread | None
-    tunnel_hold_seconds: Spread | None
-    hosts: Hosts | None
-    retries: Retries | None
-    timeout_seconds: float | None
-    metrics_host: str
-    metrics_port: int | None
-    drain_seconds: float
-    linger_seconds: float
-    max_gb_per_day: float | None
-    budget_file: Path | None
-    connection_reuse: int
-    patience_seconds: float
-    vendors: tuple[Vendor, ...]
-    outside: tuple[Outside, ...]
-    host_suffix: str
-    sizes_bytes: tuple[tuple[float, int], ...]
+    profile: Any = key(lambda value: value, None)  # its keys lie below the plan's already
+    description: str | None = key(text, None)
+    seed: int = key(whole(0, 2**63), 1)
+    count: int | None = key(whole(1, MAX_COUNT), None)
+    duration_seconds: float | None = key(number(0.1, 1e8), None)
+    arrival: str = key(one_of(ARRIVALS), "closed")
+    requests_per_second: float | None = key(number(0.01, 1e5), None)
+    shape: tuple[tuple[float, float], ...] | None = key(course, None)
+    shape_period_seconds: float | None = key(number(1, 1e7), None)
+    concurrency: int = key(whole(1, 10_000), 16)  # Scrapy's CONCURRENT_REQUESTS default
+    in_flight_cap: int | None = key(whole(1, 10_000), None)
+    per_host_concurrency: int | None = key(whole(1, 10_000), None)
+    think_seconds: Spread | None = key(spread, None)
+    connection_reuse: int = key(whole(1, 1_000_000), 20)
+    tunnel_hold_seconds: Spread | None = key(spread, None)
+    timeout_seconds: float | None = key(number(0.2, 3600), None)
+    patience_seconds: float = key(number(0.2, 3600), 10.0)  # the default of telemetry.timeoutAfter
+    retries: Retries | None = key(nested(Retries), None)
+    hosts: Hosts | None = key(nested(Hosts), None)
+    vendors: tuple[Vendor, ...] = key(several(Vendor, "give at least one entry", least=1))
+    outside: tuple[Outside, ...] = key(several(Outside, "give [{...}], or leave it out"), ())
+    mix: Mapping[str, float] = key(full_mix, MIX)
+    session: Session | None = key(session_of, None)
+    ban_codes: frozenset[int] = key(status_codes, frozenset())
+    target: Target = key(nested(Target), Target())
+    metrics_host: str = key(address_or_all, "127.0.0.1")
+    metrics_port: int | None = key(whole(1, 65535), None)
+    drain_seconds: float = key(number(0, 3600), DRAIN_SECONDS)
+    linger_seconds: float = key(number(0, 3600), 0.0)
+    max_gb_per_day: float | None = key(number(1e-6, 1e6), None)
+    budget_file: Path | None = key(lambda value: Path(text(value)), None)
+    user: str | None = key(text, None)
+    password_env: str | None = key(variable, None)
 
     def most_in_flight(self) -> int:
         if self.arrival == "closed" or self.in_flight_cap is None:
@@ -139,5 +272,5 @@ class Plan:
         return self.in_flight_cap
 
     def limit_seconds(self) -> float:
-        """After how long the crawler leaves."""
-        return self.timeout_seconds or self.patience_seconds + PATIENCE_MARGIN_SECONDS
+        """Return after how long the crawler leaves."""
+        return self.timeout_seconds or self.patience_seconds + TIMEOUT_MARGIN_SECONDS

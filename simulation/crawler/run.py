@@ -1,4 +1,4 @@
-"""The crawler: plays the cards and keeps the books."""
+"""The crawler: plays the requests and keeps the books."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ import random
 import time
 from typing import Final
 
+from simulation.crawler.admission import HostLimit, RefusalPause, first_of, tracked
 from simulation.crawler.arrival import dues
 from simulation.crawler.books import Books, Wire
 from simulation.crawler.budget import GB, Budget
 from simulation.crawler.connection import Connection, Nothing
-from simulation.crawler.deck import Card, again, deal, host_of
 from simulation.crawler.durations import Durations
 from simulation.crawler.faults import OPAQUE, OWN_CONNECTION
 from simulation.crawler.http1 import Answer, plain_get
@@ -33,7 +33,7 @@ from simulation.crawler.outcomes import (
 )
 from simulation.crawler.pace import Pace
 from simulation.crawler.plan import Plan
-from simulation.crawler.slots import HostSlots, RefusalPause, first_of, listed
+from simulation.crawler.sequence import PlannedRequest, host_of, planned_requests, retry_of
 from simulation.crawler.socks5 import socks_steps
 from simulation.crawler.tls import Tls
 from simulation.process import place
@@ -53,7 +53,7 @@ LOCAL_ERRORS: Final = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.EN
 
 
 class Crawler:
-    """Works through the cards with as many workers as may be in flight, and keeps the books."""
+    """Works through the requests with as many workers as may be in flight, and keeps the books."""
 
     def __init__(self, plan: Plan) -> None:
         """Raises PlanError where the budget's file cannot be had."""
@@ -67,18 +67,18 @@ class Crawler:
         self.books.budget = self._budget
         self.in_flight = 0
         self.lag_seconds = 0.0
-        self._cards = deal(plan)
+        self._cards = planned_requests(plan)
         self._dues = None if plan.arrival == "closed" else dues(plan)
         if self._dues:
             self.books.start_lag = Durations()
         self._tls = Tls()
-        # Chances of their own: what they decide leaves the cards as they are.
+        # Chances of their own: what they decide leaves the requests as they are.
         self._think_chance = random.Random(f"{plan.seed} thinking")
         self._hold_chance = random.Random(f"{plan.seed} holding")
         self._retry_chance = random.Random(f"{plan.seed} retries")
         sessions = random.Random(f"{plan.seed} sessions")
         self._identities = [Identity(vendor, sessions) for vendor in plan.vendors]
-        self._slots = HostSlots(plan.per_host_concurrency) if plan.per_host_concurrency else None
+        self._slots = HostLimit(plan.per_host_concurrency) if plan.per_host_concurrency else None
         self._limit_seconds = plan.limit_seconds()
         self._stall_seconds = min(STALL_SECONDS, STALL_SHARE_OF_PATIENCE * plan.patience_seconds)
         self._idle: list[list[Connection]] = [[] for _ in plan.vendors]
@@ -92,7 +92,7 @@ class Crawler:
         self._end = math.inf  # by the loop's clock
 
     async def run(self, stop: asyncio.Event, at_once: asyncio.Event) -> None:
-        """Until every card is played, time is up, or `stop` is set; what is in flight may end.
+        """Until every planned is played, time is up, or `stop` is set; what is in flight may end.
 
         It has `drain_seconds` for that, less if `at_once` is set.
         """
@@ -132,14 +132,14 @@ class Crawler:
     async def _work(self) -> None:
         loop, pace, slots = self._loop, self._pace, self._slots
         think = self.plan.think_seconds
-        for card in self._cards:
+        for planned in self._cards:
             due = next(self._dues, None) if self._dues else 0.0
             if due is None:
                 return
             if self._dues and (at := self._first_start + due) > loop.time():
                 await pace.until(at)
-            if slots and (turn := slots.take(card.host)):
-                with listed(self._napping):
+            if slots and (turn := slots.take(planned.host)):
+                with tracked(self._napping):
                     await turn
             if self._budget and self._budget.spent():
                 due = await self._next_day(due)
@@ -154,9 +154,9 @@ class Crawler:
                 if self.books.start_lag:
                     self.lag_seconds = max(0.0, now - self._first_start - due)
                     self.books.start_lag.add(self.lag_seconds)
-                await self._carry_out(card)
+                await self._carry_out(planned)
             if slots:
-                slots.give(card.host)
+                slots.give(planned.host)
             if self._stopping or late or self.books.nobody:
                 return
             if think:
@@ -204,43 +204,43 @@ class Crawler:
                 await asyncio.sleep(0)
         return None
 
-    async def _carry_out(self, card: Card) -> None:
+    async def _carry_out(self, planned: PlannedRequest) -> None:
         """One request of the plan, with its retries."""
         self.books.requests += 1
         self.in_flight += 1
         if self.in_flight > self.books.in_flight_most:
             self.books.in_flight_most = self.in_flight
-        seen = await self._attempt(card)
+        seen = await self._attempt(planned)
         retries = self.plan.retries
         for _ in range(retries.maximum if retries else 0):
-            bans = self.plan.vendors[card.vendor].ban_codes
+            bans = self.plan.vendors[planned.vendor].ban_codes
             assert retries
             if self._budget and self._budget.spent():
                 break
-            if self._stopping or not asks_for_retry(card, seen, retries, bans):
+            if self._stopping or not asks_for_retry(planned, seen, retries, bans):
                 break
-            card = again(self.plan, card, self._retry_chance)
-            self.books.retries[self.plan.vendors[card.vendor].name, card.protocol] += 1
-            seen = await self._attempt(card)
+            planned = retry_of(self.plan, planned, self._retry_chance)
+            self.books.retries[self.plan.vendors[planned.vendor].name, planned.protocol] += 1
+            seen = await self._attempt(planned)
         self.in_flight -= 1
 
-    async def _attempt(self, card: Card) -> Seen:
+    async def _attempt(self, planned: PlannedRequest) -> Seen:
         """One count, and what the crawler saw of it: inside a tunnel, if there was an inside."""
         started = self._loop.time()
-        if card.vendor < 0:
-            return await self._opaque(card, "outside", NOBODY)
-        vendor, identity = self.plan.vendors[card.vendor], self._identities[card.vendor]
+        if planned.vendor < 0:
+            return await self._opaque(planned, "outside", NOBODY)
+        vendor, identity = self.plan.vendors[planned.vendor], self._identities[planned.vendor]
         login = identity.login(started)
-        if card.protocol in OPAQUE or vendor.visible == "connections":
-            seen = await self._opaque(card, vendor.name, login)
-        elif card.protocol == "http":
-            seen = await self._plain(card, login)
+        if planned.protocol in OPAQUE or vendor.visible == "connections":
+            seen = await self._opaque(planned, vendor.name, login)
+        elif planned.protocol == "http":
+            seen = await self._plain(planned, login)
         else:
-            seen = await self._tunnel(card, login)
-        self.books.protocols[vendor.name, card.protocol] += 1
+            seen = await self._tunnel(planned, login)
+        self.books.protocols[vendor.name, planned.protocol] += 1
         if seen.end == "answered":
             seconds = self._loop.time() - started - seen.held_seconds
-            self.books.latency[card.protocol].add(seconds)
+            self.books.latency[planned.protocol].add(seconds)
         if is_ban(seen, vendor.ban_codes):
             self.books.bans[vendor.name] += 1
             identity.renew(login)
@@ -249,72 +249,78 @@ class Crawler:
     async def _nap(self, seconds: float) -> None:
         if seconds <= 0:
             return
-        with listed(self._napping):
+        with tracked(self._napping):
             await asyncio.sleep(seconds)
 
-    async def _open(self, card: Card) -> Connection | Seen:
-        factory = functools.partial(Connection, self._wire(card))
+    async def _open(self, planned: PlannedRequest) -> Connection | Seen:
+        factory = functools.partial(Connection, self._wire(planned))
         try:
             async with asyncio.timeout(self._limit_seconds):
-                with listed(self._connecting):
+                with tracked(self._connecting):
                     _, connection = await self._loop.create_connection(
-                        factory, *self._address(card)
+                        factory, *self._address(planned)
                     )
         except TimeoutError:
-            self._note_trouble(card, f"no connection in {self._limit_seconds:g} s", NOT_THERE)
+            self._note_trouble(planned, f"no connection in {self._limit_seconds:g} s", NOT_THERE)
             return Seen("left", Answer(), self._limit_seconds)
         except OSError as error:
             local = error.errno in LOCAL_ERRORS
-            self._note_trouble(card, os.strerror(error.errno or 0), USED_UP if local else NOT_THERE)
+            fix = USED_UP if local else NOT_THERE
+            self._note_trouble(planned, os.strerror(error.errno or 0), fix)
             if local:
                 return Seen("local", Answer())
-            if card.fault != "dead":
+            if planned.fault != "dead":
                 self._refusals.refused()
             return Seen("refused", Answer())
         self._refusals.connected()
         return connection
 
-    def _note_trouble(self, card: Card, reason: str, fix: str) -> None:
-        if card.fault != "dead":
-            host, port = self._address(card)
-            self.books.trouble[self._name(card), f"{place(host, port)}: {reason}", fix] += 1
+    def _note_trouble(self, planned: PlannedRequest, reason: str, fix: str) -> None:
+        if planned.fault != "dead":
+            host, port = self._address(planned)
+            self.books.trouble[self._name(planned), f"{place(host, port)}: {reason}", fix] += 1
 
-    def _name(self, card: Card) -> str:
-        return self.plan.vendors[card.vendor].name if card.vendor >= 0 else "outside"
+    def _name(self, planned: PlannedRequest) -> str:
+        return self.plan.vendors[planned.vendor].name if planned.vendor >= 0 else "outside"
 
-    def _wire(self, card: Card) -> Wire:
-        if card.vendor < 0:
+    def _wire(self, planned: PlannedRequest) -> Wire:
+        if planned.vendor < 0:
             return self._wire_outside
-        return self.books.wire[self.plan.vendors[card.vendor].name, card.protocol]
+        return self.books.wire[self.plan.vendors[planned.vendor].name, planned.protocol]
 
     def _wire_bytes(self) -> int:
         wires = (*self.books.wire.values(), self._wire_outside)
         return sum(wire.sent + wire.received for wire in wires)
 
-    def _address(self, card: Card) -> tuple[str, int]:
-        if card.vendor < 0:
-            outside = self.plan.outside[~card.vendor]
+    def _address(self, planned: PlannedRequest) -> tuple[str, int]:
+        if planned.vendor < 0:
+            outside = self.plan.outside[~planned.vendor]
             return outside.address, outside.port
-        vendor = self.plan.vendors[card.vendor]
-        dead = vendor.dead_address if card.fault == "dead" else None
-        port = vendor.opaque_port if card.protocol in OPAQUE else vendor.port
+        vendor = self.plan.vendors[planned.vendor]
+        dead = vendor.dead_address if planned.fault == "dead" else None
+        port = vendor.opaque_port if planned.protocol in OPAQUE else vendor.port
         return dead or vendor.address, port
 
-    def _seconds(self, card: Card) -> float:
-        return self._stall_seconds if card.fault == "stall" else self._limit_seconds
+    def _seconds(self, planned: PlannedRequest) -> float:
+        return self._stall_seconds if planned.fault == "stall" else self._limit_seconds
 
-    def _book(self, card: Card, seen: Seen, truth: Seen | None) -> None:
-        vendor = self.plan.vendors[card.vendor]
-        if seen.answer.status and not vendor.simulated:
-            seen.answer.by_vendor = True
-        outcome = visible_outcome(card, seen, self.plan.patience_seconds)
-        self.books.counts[vendor.name, card.protocol, outcome] += 1
+    def _book(self, planned: PlannedRequest, seen: Seen, truth: Seen | None) -> None:
+        vendor = self.plan.vendors[planned.vendor]
+        self._trust_real_vendor(planned, seen)
+        outcome = visible_outcome(planned, seen, self.plan.patience_seconds)
+        self.books.counts[vendor.name, planned.protocol, outcome] += 1
         if outcome == "success" and truth:
             self.books.truth[vendor.name, true_outcome(truth)] += 1
-        if outcome != intended_outcome(card):
-            self.books.unexpected[vendor.name, intended_outcome(card), outcome] += 1
+        if outcome != intended_outcome(planned):
+            self.books.unexpected[vendor.name, intended_outcome(planned), outcome] += 1
             reason = unexpected_reason(seen, connected=seen.end != "refused")
             self.books.reasons[vendor.name, reason] += 1
+
+    def _trust_real_vendor(self, planned: PlannedRequest, seen: Seen) -> None:
+        """Take an answer of a vendor that is not simulated, and so has no mark, as the vendor's."""
+        real = planned.vendor >= 0 and not self.plan.vendors[planned.vendor].simulated
+        if seen.answer.status and real:
+            seen.answer.by_vendor = True
 
     # One plain request
 
@@ -328,41 +334,41 @@ class Crawler:
             connection.close()
         return None
 
-    async def _plain(self, card: Card, login: Login) -> Seen:
-        own = card.fault in OWN_CONNECTION
-        connection: Connection | Seen | None = None if own else self._kept_alive(card.vendor)
+    async def _plain(self, planned: PlannedRequest, login: Login) -> Seen:
+        own = planned.fault in OWN_CONNECTION
+        connection: Connection | Seen | None = None if own else self._kept_alive(planned.vendor)
         if connection is None:
-            connection = await self._open(card)
+            connection = await self._open(planned)
         if isinstance(connection, Seen):
-            self._book(card, connection, None)
+            self._book(planned, connection, None)
             return connection
         self._busy.add(connection)
-        request = plain_get(card, self.plan.host_suffix, login)
-        seen = await connection.request(request, Answer(), self._seconds(card))
+        request = plain_get(planned, self.plan.target.host_suffix, login)
+        seen = await connection.request(request, Answer(), self._seconds(planned))
         self._busy.discard(connection)
-        self._book(card, seen, seen)
+        self._book(planned, seen, seen)
         connection.uses += 1
         spent = own or connection.uses >= self.plan.connection_reuse or self._stopping
         if spent or seen.end != "answered" or seen.answer.closes:
             connection.close()
         else:
             connection.idle_since = self._loop.time()
-            self._idle[card.vendor].append(connection)
+            self._idle[planned.vendor].append(connection)
         return seen
 
     # One CONNECT, TLS and one GET inside
 
-    async def _tunnel(self, card: Card, login: Login) -> Seen:
-        connection = await self._open(card)
+    async def _tunnel(self, planned: PlannedRequest, login: Login) -> Seen:
+        connection = await self._open(planned)
         if isinstance(connection, Seen):
-            self._book(card, connection, None)
+            self._book(planned, connection, None)
             return connection
         self._busy.add(connection)
-        seen, truth = await self._ask_tunnel(connection, card, login)
+        seen, truth = await self._ask_tunnel(connection, planned, login)
         if truth and truth.end == "answered":
             truth = await self._hold(connection, truth)
         self._busy.discard(connection)
-        self._book(card, seen, truth)
+        self._book(planned, seen, truth)
         connection.close()
         return truth or seen
 
@@ -379,19 +385,19 @@ class Crawler:
         return truth if end == "left" else truth._replace(end=end)
 
     async def _ask_tunnel(
-        self, connection: Connection, card: Card, login: Login
+        self, connection: Connection, planned: PlannedRequest, login: Login
     ) -> tuple[Seen, Seen | None]:
         """What a CONNECT met, and what the GET inside did if there was an inside."""
-        host = host_of(card, self.plan.host_suffix)
-        field = "" if card.fault == "auth-challenge" else login.field
+        host = host_of(planned, self.plan.target.host_suffix)
+        field = "" if planned.fault == "auth-challenge" else login.field
         head = (
             f"CONNECT {host}:443 HTTP/1.1\r\nHost: {host}:443\r\nUser-Agent: crawler\r\n{field}\r\n"
         )
         answer = Answer(connect=True)
-        seen = await connection.request(head.encode(), answer, self._seconds(card))
+        seen = await connection.request(head.encode(), answer, self._seconds(planned))
         if seen.end != "answered" or not 200 <= answer.status < 300:
             return seen, None
-        page = f"GET /p/{card.size_bytes} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n"
+        page = f"GET /p/{planned.size_bytes} HTTP/1.1\r\nHost: {host}\r\nAccept: */*\r\n\r\n"
         truth = await connection.request_inside(
             self._tls, host, page.encode(), Answer(), self._limit_seconds
         )
@@ -399,47 +405,48 @@ class Crawler:
 
     # One opaque connection, in any protocol
 
-    async def _opaque(self, card: Card, who: str, login: Login) -> Seen:
-        connection = await self._open(card)
+    async def _opaque(self, planned: PlannedRequest, who: str, login: Login) -> Seen:
+        connection = await self._open(planned)
         self.books.connections[who] += 1
         if isinstance(connection, Seen):
-            self.books.unexpected[who, card.protocol, connection.end] += 1
+            self.books.unexpected[who, planned.protocol, connection.end] += 1
             self.books.reasons[who, unexpected_reason(connection, connected=False)] += 1
             return connection
         self._busy.add(connection)
-        seen = await self._exchange(connection, card, login)
+        seen = await self._exchange(connection, planned, login)
         self._busy.discard(connection)
         connection.close()
         self.books.bytes[who, "sent"] += connection.sent
         self.books.bytes[who, "received"] += connection.received
         if seen.end != "answered":
-            self.books.unexpected[who, card.protocol, seen.end] += 1
+            self.books.unexpected[who, planned.protocol, seen.end] += 1
             self.books.reasons[who, unexpected_reason(seen)] += 1
         return seen
 
-    async def _exchange(self, connection: Connection, card: Card, login: Login) -> Seen:
+    async def _exchange(
+        self, connection: Connection, planned: PlannedRequest, login: Login
+    ) -> Seen:
         """How it went; `end` as `opaque_end` says it."""
-        if card.protocol == "socks5":
-            return Seen(await self._socks(connection, card, login), Answer())
-        request = plain_get(card, self.plan.host_suffix, login)
-        if card.protocol == "http":
+        if planned.protocol == "socks5":
+            return Seen(await self._socks(connection, planned, login), Answer())
+        request = plain_get(planned, self.plan.target.host_suffix, login)
+        if planned.protocol == "http":
             seen = await connection.request(request, Answer(), self._limit_seconds)
-        elif card.protocol == "tunnel":
-            outer, truth = await self._ask_tunnel(connection, card, login)
+        elif planned.protocol == "tunnel":
+            outer, truth = await self._ask_tunnel(connection, planned, login)
             seen = truth or outer
             if truth and truth.end == "answered":
                 seen = await self._hold(connection, truth)
         else:
-            name = f"proxy.{self.plan.host_suffix}"
+            name = f"proxy.{self.plan.target.host_suffix}"
             inside = Answer(), self._limit_seconds
             seen = await connection.request_inside(self._tls, name, request, *inside)
-        if seen.answer.status and card.vendor >= 0 and not self.plan.vendors[card.vendor].simulated:
-            seen.answer.by_vendor = True
+        self._trust_real_vendor(planned, seen)
         return seen._replace(end=opaque_end(seen))
 
-    async def _socks(self, connection: Connection, card: Card, login: Login) -> str:
-        auth = card.vendor >= 0 and self.plan.vendors[card.vendor].socks5_auth
-        steps = socks_steps(card, self.plan.host_suffix, login if auth else None)
+    async def _socks(self, connection: Connection, planned: PlannedRequest, login: Login) -> str:
+        auth = planned.vendor >= 0 and self.plan.vendors[planned.vendor].socks5_auth
+        steps = socks_steps(planned, self.plan.target.host_suffix, login if auth else None)
         for said, reply, start, otherwise in steps:
             end = await connection.ask(said, reply, self._limit_seconds)
             if end != "answered":

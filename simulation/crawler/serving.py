@@ -11,12 +11,12 @@ import signal
 import sys
 from collections.abc import Callable
 
+from simulation.crawler.admission import first_of
 from simulation.crawler.books import Books
 from simulation.crawler.budget import Budget
 from simulation.crawler.metrics import metrics_page
 from simulation.crawler.plan import Plan
 from simulation.crawler.run import Crawler
-from simulation.crawler.slots import first_of
 from simulation.crawler.table import shown_seconds
 from simulation.plans import PlanError, host_to_bind
 from simulation.process import tell_full_once

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
-from simulation.crawler.deck import Card
 from simulation.crawler.identity import Login
+from simulation.crawler.sequence import PlannedRequest
 
 SOCKS_IPV4, SOCKS_NAME, SOCKS_IPV6 = 1, 3, 4  # RFC 1928, ATYP
 
@@ -57,7 +57,7 @@ class SocksStep(NamedTuple):
     otherwise: str = "refused"
 
 
-def socks_steps(card: Card, suffix: str, login: Login | None) -> Iterator[SocksStep]:
+def socks_steps(planned: PlannedRequest, suffix: str, login: Login | None) -> Iterator[SocksStep]:
     """A SOCKS5 connection, RFC 1928, with RFC 1929's login if there is one."""
     if login is None:
         yield SocksStep(b"\x05\x01\x00", Exactly(2), b"\x05\x00")
@@ -67,7 +67,7 @@ def socks_steps(card: Card, suffix: str, login: Login | None) -> Iterator[SocksS
         said = b"\x01%c%b%c%b" % (len(user), user, len(password), password)
         yield SocksStep(said, Exactly(2), b"\x01\x00", "auth_failed")
     # The simulated vendor reads the sizes it is to take and to send from the name.
-    host = f"opaque-{card.sent_bytes}-{card.size_bytes}.{suffix}".encode()
+    host = f"opaque-{planned.sent_bytes}-{planned.size_bytes}.{suffix}".encode()
     request = b"\x05\x01\x00\x03" + bytes([len(host)]) + host + (443).to_bytes(2, "big")
     yield SocksStep(request, SocksReply(), b"\x05\x00")
-    yield SocksStep(b"\x00" * card.sent_bytes, Exactly(card.size_bytes))
+    yield SocksStep(b"\x00" * planned.sent_bytes, Exactly(planned.size_bytes))

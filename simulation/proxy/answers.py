@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final, NamedTuple
 
-from simulation.agreed import BAN_MARK, CAPTCHA_MARK, MAX_BODY_BYTES
+from simulation.pages import BAN_MARK, CAPTCHA_MARK, MAX_BODY_BYTES
 from simulation.proxy.requests import Request, fault_of
 
 PAGE = memoryview(b"<!doctype html>" + b"x" * MAX_BODY_BYTES)

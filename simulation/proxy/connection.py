@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
-from simulation.agreed import MAX_BODY_BYTES
+from simulation.pages import MAX_BODY_BYTES
 from simulation.proxy.answers import PAGE, SILENT, THROUGH_EXIT, Action, target_answer
 from simulation.proxy.books import WIRE_COLUMNS, Books
 from simulation.proxy.customers import Customer, customer

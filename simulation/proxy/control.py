@@ -7,13 +7,15 @@ import contextlib
 import json
 import os
 
-from simulation.plans import PlanError
+from simulation.plans import PlanError, keys_of
 from simulation.proxy.connection import Desk
-from simulation.proxy.reading import VENDOR_KEYS, read_behaviour
+from simulation.proxy.plan import Behaviour
+from simulation.proxy.reading import read_behaviour
 from simulation.proxy.requests import body_length
 from simulation.proxy.rule import Vendor
 
 MAX_CONTROL_BYTES = 64 * 1024
+BEHAVIOUR_KEYS = keys_of(Behaviour)
 CONTROL_SECONDS = 5
 
 
@@ -70,7 +72,7 @@ def control(desk: Desk, method: str, path: str, body: bytes) -> tuple[str, str, 
         if method in ("PUT", "POST"):
             change(vendor, method, body)
         elif method == "DELETE":
-            vendor.adopt(vendor.planned, VENDOR_KEYS)
+            vendor.adopt(vendor.planned, BEHAVIOUR_KEYS)
         elif method != "GET":
             return _told("405 Method Not Allowed", f"{method}: use GET, PUT, POST or DELETE")
     except PlanError as error:
@@ -89,9 +91,9 @@ def change(vendor: Vendor, method: str, body: bytes) -> None:
     except (ValueError, RecursionError) as error:
         raise PlanError([f"body: cannot be read as JSON: {error}"]) from None
     if not isinstance(given, dict):
-        keys = ", ".join(VENDOR_KEYS)
+        keys = ", ".join(BEHAVIOUR_KEYS)
         raise PlanError([f"body: {json.dumps(given)} is not an object: give {{{keys}}}"])
-    touched, raw = set(VENDOR_KEYS), given
+    touched, raw = set(BEHAVIOUR_KEYS), given
     if method == "POST":
         kept = {**vendor.raw(), **given}
         raw = {key: value for key, value in kept.items() if value is not None}

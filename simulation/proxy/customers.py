@@ -46,6 +46,6 @@ def customer(behaviour: Behaviour, user: bytes, password: bytes) -> Customer:
         known for known in behaviour.credentials if given == known or given.startswith(known + "-")
     ]
     known = max(fitting, key=len, default="")
-    right = behaviour.credentials.get(known, "").encode()
+    right = behaviour.passwords.get(known, "").encode()
     good = bool(known) and hmac.compare_digest(password, right)
     return Customer("" if good else "auth-failed", known, session)

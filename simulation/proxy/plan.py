@@ -1,38 +1,38 @@
-"""The plan: where the vendors listen and how each treats its customers, checked already."""
+"""The plan of the simulated vendors: each key with its check and its default."""
 
 from __future__ import annotations
 
+import itertools
+import json
 import math
 import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
+from simulation.plans import (
+    VARIABLE,
+    SecretValueError,
+    address_or_all,
+    encodable,
+    flag,
+    ip_address,
+    key,
+    mapping,
+    nested,
+    number,
+    plain_name,
+    several,
+    shares,
+    text,
+    whole,
+)
+from simulation.proxy.answers import DIALECTS, FAULTS
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Listen:
-    vendor: str
-    address: str
-    port: int
-    opaque: bool  # its connections show no requests, whatever they carry
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Exits:
-    """`count` exit addresses; a session keeps one of them for `session_seconds`, then another."""
-
-    count: int
-    session_seconds: float
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Limits:
-    """What a customer may take; None is without limit. A rate's bucket holds a second's worth."""
-
-    requests_per_second: float | None
-    session_requests_per_second: float | None
-    connections: int | None
-    quota_bytes: int | None
-    bandwidth_bytes_per_second: int | None  # of a connection, each way
+SESSION_SECONDS = 600.0  # ten minutes is what most vendors give a session
+MAX_SECONDS = 3600.0
+MAX_EXITS = 65_536
+NORMAL_P95 = 1.6448536269514722  # the normal distribution's 95th percentile, in deviations
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,33 +47,106 @@ class Latency:
         return min(self.p50 * spread, MAX_SECONDS)
 
 
+def latency(value: object) -> Latency:
+    """A check for seconds, or their median and 95th percentile."""
+    wanted = value if isinstance(value, dict) else {"p50": value, "p95": value}
+    try:
+        p50, p95 = (number(0, MAX_SECONDS)(wanted[each]) for each in ("p50", "p95"))
+    except (KeyError, ValueError):
+        p50, p95 = 1.0, 0.0
+    if p95 < p50 or (p95 > p50 == 0) or len(wanted) != 2:
+        raise ValueError(
+            "is no latency: give seconds up to 3600, or {p50, p95}, rising from above 0"
+        )
+    return Latency(p50=p50, sigma=math.log(p95 / p50) / NORMAL_P95 if p95 > p50 else 0.0)
+
+
+def fault_shares(value: object) -> tuple[tuple[float, str], ...]:
+    """A check for shares of faults; each comes with the part of 1 up to which it is drawn."""
+    found = shares(FAULTS)(value)
+    return tuple(zip(itertools.accumulate(found.values()), found, strict=True))
+
+
+def dialect(value: object) -> Mapping[str, str]:
+    """A check for how a vendor words a fault: a fault to the one that words it."""
+    found = {}
+    for fault, wording in mapping(value).items():
+        if fault not in DIALECTS:
+            raise ValueError(f"names {fault}: use {', '.join(DIALECTS)}")
+        if not isinstance(wording, str) or wording not in DIALECTS[fault]:
+            given, known = json.dumps(wording), ", ".join(DIALECTS[fault])
+            raise ValueError(f"gives {fault} {given}: use one of {known}")
+        found[fault] = DIALECTS[fault][wording]
+    return found
+
+
+def logins(value: object) -> Mapping[str, str]:
+    """A check for {user: name of a variable}; a password in the place of either is not shown."""
+    given = mapping(value)
+    for user, variable in given.items():
+        if not user or ":" in user or not encodable(user):
+            raise SecretValueError("has a user that is empty or has a colon: give the name alone")
+        if not isinstance(variable, str) or not VARIABLE.fullmatch(variable):
+            reason = f"gives {user} what is no name of a variable"
+            raise SecretValueError(f"{reason}: give the name, not what it holds")
+    if not given:
+        raise ValueError('is empty: give {"user": "NAME_OF_A_VARIABLE"}, or leave it out')
+    return {user: str(variable) for user, variable in given.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Exits:
+    """`count` exit addresses; a session keeps one of them for `session_seconds`, then another."""
+
+    count: int = key(whole(1, MAX_EXITS))
+    session_seconds: float = key(number(0.01, 86_400), SESSION_SECONDS)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Limits:
+    """What a customer may take; None is without limit. A rate's bucket holds a second's worth."""
+
+    requests_per_second: float | None = key(number(0.01, 1e6), None)
+    session_requests_per_second: float | None = key(number(0.01, 1e6), None)
+    connections: int | None = key(whole(0, 1_000_000), None)
+    quota_bytes: int | None = key(whole(0, 2**60), None)
+    # Of a connection, each way.
+    bandwidth_bytes_per_second: int | None = key(whole(1000, 10**10), None)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Behaviour:
-    """How a vendor treats its customers; `raw` is the JSON that says so."""
+    """How a vendor treats its customers; without credentials anybody is one."""
 
-    raw: Mapping[str, object]
-    credentials: Mapping[str, str] = field(repr=False)  # user to password; none: anybody may
-    exits: Exits | None
-    limits: Limits
-    latency: Latency | None
-    dialect: Mapping[str, str]  # a fault to the one that words it
-    faults: tuple[tuple[float, str], ...]  # up to which part of 1 a fault is drawn
+    credentials: Mapping[str, str] = key(logins, {})  # user to variable
+    exits: Exits | None = key(nested(Exits), None)
+    limits: Limits = key(nested(Limits), Limits())
+    latency_seconds: Latency | None = key(latency, None)
+    dialect: Mapping[str, str] = key(dialect, {})
+    faults: tuple[tuple[float, str], ...] = key(fault_shares, ())
+    passwords: Mapping[str, str] = field(default_factory=dict, repr=False)  # by user
+    raw: Mapping[str, object] = field(default_factory=dict)  # the JSON that says all of it
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Listen:
+    vendor: str = key(plain_name)
+    address: str = key(ip_address)
+    port: int = key(whole(1, 65535))
+    opaque: bool = key(flag, False)  # its connections show no requests, whatever they carry
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Plan:
     """What to serve. Times are seconds; `certificate` and `key` are PEM paths, both or neither."""
 
-    listen: tuple[Listen, ...]
-    vendors: Mapping[str, Behaviour]
-    control_port: int
-    control_host: str
-    slow_seconds: float
-    patience_seconds: float
-    seed: int
-    certificate: str | None
-    key: str | None
-
-
-SESSION_SECONDS = 600.0  # ten minutes is what most vendors give a session
-MAX_SECONDS = 3600.0
+    listen: tuple[Listen, ...] = key(several(Listen, "give at least one entry", least=1))
+    vendors: Mapping[str, Any] = key(mapping, {})  # name to Behaviour, once the plan is read
+    control_port: int = key(whole(1, 65535))
+    control_host: str = key(address_or_all, "127.0.0.1")
+    slow_seconds: float = key(number(0, 3600), 30.0)
+    # The default of telemetry.timeoutAfter, which divides timeout from client_cancelled.
+    patience_seconds: float = key(number(0.1, 3600), 10.0)
+    seed: int = key(whole(0, 2**63), 1)
+    certificate: str | None = key(text, None)
+    key: str | None = key(text, None)

@@ -9,12 +9,12 @@ import time
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
+from simulation.plans import keys_of
 from simulation.proxy.answers import SILENT, THROUGH_EXIT, Action, action_of
 from simulation.proxy.books import Books
 from simulation.proxy.customers import Customer, customer_of
 from simulation.proxy.limits import Bucket
 from simulation.proxy.plan import SESSION_SECONDS, Behaviour, Plan
-from simulation.proxy.reading import VENDOR_KEYS
 from simulation.proxy.requests import Request, fault_of
 
 EXITS = ipaddress.ip_network("198.18.0.0/16")  # kept for tests by RFC 2544
@@ -40,7 +40,7 @@ class Vendor:
         self._exit_chance, self._fault_chance, self._latency_chance = (
             random.Random(f"{plan.seed} {name} {what}") for what in ("exit", "fault", "latency")
         )
-        self.adopt(self.planned, VENDOR_KEYS)
+        self.adopt(self.planned, keys_of(Behaviour))
 
     def adopt(self, behaviour: Behaviour | None, touched: Collection[str]) -> None:
         """Behave so from the next request on; what is `touched` starts anew: quota, sessions."""
@@ -80,8 +80,8 @@ class Vendor:
         seconds = self._slow_seconds if slow else 0.0
         if not behaviour or action.kind in SILENT:
             return action, seconds
-        if behaviour.latency:
-            seconds += behaviour.latency.draw(self._latency_chance)
+        if behaviour.latency_seconds:
+            seconds += behaviour.latency_seconds.draw(self._latency_chance)
         if behaviour.exits and request.host and action.outcome in THROUGH_EXIT:
             chosen = session.exit if session else self._exit_chance.randrange(behaviour.exits.count)
             self._books.exits[self.name].add(chosen)

@@ -161,7 +161,7 @@ def test_a_proxys_own_keys_reach_the_plan():
     one, other = read(raw).vendors
     assert (one.weight, one.credentials, one.session is None) == (2.5, "crawler:secret", False)
     assert (other.weight, other.session) == (0, None)
-    assert read(raw).host_suffix == "shop.example"
+    assert read(raw).target.host_suffix == "shop.example"
     # The name of the variable, and nothing of the Secret.
     assert raw["vendors"][0]["password_env"] == credentials_variable("vendor-a") == "LOGIN_VENDOR_A"
     assert "vendor-a-login" not in json.dumps(raw)

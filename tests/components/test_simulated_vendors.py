@@ -37,7 +37,7 @@ def test_a_plan_is_one_the_vendor_takes():
     (listen,) = plan.listen
     # Low ports need privileges: the Service has it, the pod has not.
     assert (listen.vendor, listen.port, listen.opaque) == ("vendor-a", 3128, False)
-    assert plan.vendors["vendor-a"].credentials == {CUSTOMER: "secret"}
+    assert plan.vendors["vendor-a"].passwords == {CUSTOMER: "secret"}
     assert plan.vendors["vendor-a"].exits.count == 5
     assert plan.slow_seconds > plan.patience_seconds
 

@@ -117,7 +117,7 @@ def test_connection_closed_while_idle_costs_no_count(vendors: Any) -> None:
 
 
 def test_unreachable_vendor_is_an_outcome_not_an_error(vendors: Any) -> None:
-    """Nobody listening gives connect_failed, listed as unexpected, and exit code 0."""
+    """Nobody listening gives connect_failed, tracked as unexpected, and exit code 0."""
     nowhere = {**vendors.vendors[0], "address": vendors.vendors[0]["dead_address"]}
     books = vendors.crawl(count=10, vendors=[nowhere], mix={"http": 0.5, "tunnel": 0.5})
     assert {key[2]: n for key, n in by_key(books).items()} == {"connect_failed": 5}

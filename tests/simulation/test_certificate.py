@@ -7,12 +7,12 @@ import ssl
 import pytest
 
 from simulation.proxy.tls import PUBLIC_TEST_CERTIFICATE
-from tests.simulation.house import Client, House, house
+from tests.simulation.vendor_process import Client, VendorProcess, vendor_process
 
 
 @pytest.fixture
 def vendors(tmp_path):
-    with house(tmp_path, {"a": {}}) as found:
+    with vendor_process(tmp_path, {"a": {}}) as found:
         yield found
 
 
@@ -25,7 +25,7 @@ def not_verifying() -> ssl.SSLContext:
 
 
 @pytest.mark.parametrize("where", ["proxy", "tunnel"])
-def test_public_certificate_is_presented(vendors: House, where: str) -> None:
+def test_public_certificate_is_presented(vendors: VendorProcess, where: str) -> None:
     """Anonymous TLS alone would end such a client with a handshake failure."""
     with Client(vendors.ports["a"]) as client:
         if where == "tunnel":

@@ -17,11 +17,10 @@ from typing import Any
 import pytest
 
 from simulation.crawler.arrival import dues
-from simulation.crawler.checks import spread
-from simulation.crawler.deck import Card, again, cells, deal
 from simulation.crawler.faults import MIX
-from simulation.crawler.plan import Plan
-from simulation.crawler.reading import PAGE_SIZES, read_plan
+from simulation.crawler.plan import PAGE_SIZES, Plan, spread
+from simulation.crawler.reading import read_plan
+from simulation.crawler.sequence import PlannedRequest, planned_requests, request_kinds, retry_of
 
 LEVEL = 0.001
 NORMAL_QUANTILE = 3.0902  # of the standard normal distribution, at 1 - LEVEL
@@ -147,7 +146,7 @@ def test_sizes_follow_the_quantiles() -> None:
     """Kolmogorov-Smirnov between p10 and p90, where the distribution is continuous."""
     points = PAGE_SIZES
     sized = plan(count=6000, mix={"http": 1}, target={"sizes_bytes": [list(p) for p in points]})
-    sizes = [card.size_bytes for card in deal(sized)]
+    sizes = [card.size_bytes for card in planned_requests(sized)]
     inner = [size for size in sizes if 6000 < size < 147_000]
     marks = [size for _, size in points]
 
@@ -165,7 +164,7 @@ def test_sizes_follow_the_quantiles() -> None:
 def test_hosts_follow_zipf(exponent: float) -> None:
     """Chi-square over the twenty busiest hosts and the rest."""
     hosted = plan(count=10_000, hosts={"count": 500, "zipf_exponent": exponent})
-    ranks = Counter(card.host for card in deal(hosted))
+    ranks = Counter(card.host for card in planned_requests(hosted))
     weights = [rank**-exponent for rank in range(1, 501)]
     expected = [10_000 * weight / sum(weights) for weight in weights]
     head = [ranks[rank] for rank in range(1, 21)]
@@ -180,14 +179,14 @@ def test_any_stretch_of_a_run_has_the_mix() -> None:
     Quotas are exact over the deck; the order must not favour anybody.
     """
     mixed = plan(count=None)
-    seen = Counter(card[:3] for card in itertools.islice(deal(mixed), 2000))
-    table = [(cell[:3], 2000 * cell[3]) for cell in cells(mixed)]
+    seen = Counter(card[:3] for card in itertools.islice(planned_requests(mixed), 2000))
+    table = [(cell[:3], 2000 * cell[3]) for cell in request_kinds(mixed)]
     assert is_likely([seen[key] for key, _ in table], [expected for _, expected in table])
 
 
 def test_a_count_says_nothing_about_the_next() -> None:
     """Chi-square over pairs of neighbouring protocols: no runs, no rotation."""
-    cards = list(deal(plan(count=10_000, seed=4)))
+    cards = list(planned_requests(plan(count=10_000, seed=4)))
     pairs = Counter((a.protocol, b.protocol) for a, b in zip(cards[::2], cards[1::2], strict=True))
     spoken = [protocol for protocol, share in MIX.items() if share]
     expected = {(a, b): 5000 * MIX[a] * MIX[b] for a in spoken for b in spoken}
@@ -198,8 +197,8 @@ def test_retries_meet_faults_and_vendors_by_chance() -> None:
     """Chi-square over 4,000 retries that may switch: the others by weight, their own faults."""
     three = [*VENDORS, {"name": "vendor-c", "address": "127.0.0.1", "port": 3, "weight": 1}]
     switching = plan(vendors=three, retries={"switch_vendor": True})
-    card, chance = Card(0, "http", "reset", 100, 0, 7), random.Random(3)
-    found = Counter(again(switching, card, chance) for _ in range(4000))
+    card, chance = PlannedRequest(0, "http", "reset", 100, 0, 7), random.Random(3)
+    found = Counter(retry_of(switching, card, chance) for _ in range(4000))
     expected = {
         card._replace(vendor=1, fault=""): 1600.0,
         card._replace(vendor=1, fault="reset"): 400.0,
@@ -225,7 +224,7 @@ def test_durations_are_spread_as_named(raw: object, upto: Callable[[float], floa
 
 def test_retries_disturb_no_later_request() -> None:
     """What a plan intends follows from its seed, whatever keys decide about the rest of the run."""
-    usual = list(deal(plan(count=500, hosts={"count": 9})))
+    usual = list(planned_requests(plan(count=500, hosts={"count": 9})))
     other = plan(
         count=500,
         hosts={"count": 9},
@@ -234,6 +233,6 @@ def test_retries_disturb_no_later_request() -> None:
         tunnel_hold_seconds={"uniform": [1, 2]},
         session="sticky",
     )
-    assert list(deal(other)) == usual
+    assert list(planned_requests(other)) == usual
     bare = [card._replace(host=0) for card in usual]
-    assert list(deal(plan(count=500))) == bare
+    assert list(planned_requests(plan(count=500))) == bare

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from simulation.crawler.slots import RefusalPause
+from simulation.crawler.admission import RefusalPause
 from tests.simulation.conftest import page_with
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from simulation.agreed import BAN_MARK
-from simulation.crawler.deck import Card
 from simulation.crawler.faults import FAULTS
 from simulation.crawler.http1 import Answer
 from simulation.crawler.outcomes import Seen, visible_outcome
+from simulation.crawler.sequence import PlannedRequest
+from simulation.pages import BAN_MARK
 from simulation.proxy.answers import BAN_PAGE, action_for
 from simulation.proxy.connection import GARBAGE
 from simulation.proxy.requests import Request, parse_request
@@ -23,8 +23,8 @@ def answer(raw: bytes, *, connect: bool = False, step: int = 0) -> Answer:
     return found
 
 
-def card(fault: str, protocol: str = "http") -> Card:
-    return Card(0, protocol, fault, 100, 0)
+def card(fault: str, protocol: str = "http") -> PlannedRequest:
+    return PlannedRequest(0, protocol, fault, 100, 0)
 
 
 @pytest.mark.parametrize("protocol", ["http", "tunnel"])

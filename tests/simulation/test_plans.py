@@ -15,6 +15,7 @@ from simulation.crawler.faults import FAULTS
 from simulation.proxy.cli import main as vendor_main
 
 GOOD = {"name": "vendor-a", "address": "127.0.0.1", "port": 3128}
+SERVED = {"listen": [{"vendor": "a", "address": "127.0.0.1", "port": 3128}], "control_port": 1}
 
 
 PROGRAMS = {"crawler": crawler_main, "vendor": vendor_main}
@@ -41,12 +42,11 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         "sed": 1,
         "count": 0,
         "concurrency": True,
-        "user": "me",
         "mix": {"http": 0.5},
         "vendors": [
-            {**GOOD, "weight": 0, "faults": {"dead": 0.1, "reset": 0.2}},
-            {**GOOD, "port": 70000, "weight": 0, "faults": {"reset": 0.7, "stall": 0.5}},
-            {**GOOD, "name": "outside", "address": "proxy", "weight": 0, "faults": {"typo": 1}},
+            GOOD,
+            {**GOOD, "port": 70000, "faults": {"reset": 0.7, "stall": 0.5}},
+            {**GOOD, "name": "outside", "address": "proxy", "faults": {"typo": 1}},
         ],
         "outside": [{"address": "127.0.0.1", "port": 1, "share": 1.5}, 7],
         "target": {"sizes_bytes": [[0.5, 10], [0.1, 20]]},
@@ -57,22 +57,34 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         "count: 0 is out of range: give a whole number from 1 to 10000000",
         'mix: {"http": 0.5} does not sum to 1: the shares make up all counts',
         "outside[0].share: 1.5 is out of range: give a number from 0 to 1",
-        "outside[1].address: is missing: add it",
-        "outside[1].port: is missing: add it",
-        "outside[1].share: is missing: add it",
         "outside[1]: 7 is not an object: give {address, port, share}",
         "sed: 1 is an unknown key: use seed",
         "target.sizes_bytes: [[0.5, 10], [0.1, 20]] is no list of rising sizes:"
         " give [[quantile 0 to 1, bytes 0 to 4194304], ...], both rising",
-        'user: "me" has no password_env: name the variable with the password',
-        "vendors: [0.0, 0.0, 0.0] are all the weights: give one above 0",
-        "vendors[0].faults.dead: 0.1 has no dead_address: add one",
         'vendors[1].faults: {"reset": 0.7, "stall": 0.5} sums to 1.2:'
         " shares are at most 1 together",
         "vendors[1].port: 70000 is out of range: give a whole number from 1 to 65535",
         'vendors[2].address: "proxy" is not an IP address: give one such as 10.1.0.10',
         f'vendors[2].faults: {{"typo": 1}} names typo: use {faults}',
-        'vendors[2].name: "outside" is kept for addresses outside: give another',
+    ]
+
+
+def test_crawler_names_every_clash_of_good_keys(refused: Any) -> None:
+    """Keys are compared with each other once each of them is good by itself."""
+    plan = {
+        "user": "me",
+        "vendors": [
+            {**GOOD, "weight": 0, "faults": {"dead": 0.1, "reset": 0.2}},
+            {**GOOD, "name": "outside", "weight": 0},
+        ],
+        "per_host_concurrency": 8,
+    }
+    assert refused("crawler", plan) == [
+        "per_host_concurrency: 8 has no hosts: add hosts",
+        'user: "me" has no password_env: name the variable with the password',
+        "vendors: [0.0, 0.0] are all the weights: give one above 0",
+        "vendors[0].faults.dead: 0.1 has no dead_address: add one",
+        'vendors[1].name: "outside" is kept for addresses outside: give another',
     ]
 
 
@@ -244,17 +256,19 @@ def test_vendor_names_every_finding(refused: Any) -> None:
     """The vendor's plan is read as strictly as the crawler's."""
     place = {"vendor": "a", "address": "127.0.0.1", "port": 3128}
     bad = {"vendor": "", "prot": 1, "opaque": "no"}
-    plan = {"listen": [place, place, bad], "seed": -1, "key": "x.pem"}
-    assert refused("vendor", plan) == [
-        "certificate: null stands alone: give certificate and key, or none",
+    assert refused("vendor", {"listen": [place, bad], "seed": -1}) == [
         "control_port: is missing: add it",
-        "listen[1].port: 3128 repeats 127.0.0.1: give each address once",
-        "listen[2].address: is missing: add it",
-        'listen[2].opaque: "no" is neither true nor false: give one of them',
-        "listen[2].port: is missing: add it",
-        "listen[2].prot: 1 is an unknown key: use port",
-        'listen[2].vendor: "" is not a name: give letters, digits, hyphens and dots',
+        "listen[1].address: is missing: add it",
+        'listen[1].opaque: "no" is neither true nor false: give one of them',
+        "listen[1].port: is missing: add it",
+        "listen[1].prot: 1 is an unknown key: use port",
+        'listen[1].vendor: "" is not a name: give letters, digits, hyphens and dots',
         "seed: -1 is out of range: give a whole number from 0 to 9223372036854775808",
+    ]
+    clashing = {"listen": [place, place], "control_port": 1, "key": "x.pem"}
+    assert refused("vendor", clashing) == [
+        "certificate: null stands alone: give certificate and key, or none",
+        "listen[1].port: 3128 repeats 127.0.0.1: give each address once",
     ]
 
 
@@ -275,8 +289,8 @@ def test_file_that_is_no_json_is_one_line(refused: Any, tmp_path: Path, program:
         ("crawler", {"vendors": [{**GOOD, "user": "me:s3cr3t", "password_env": "PATH"}]}),
         ("crawler", {"vendors": [GOOD], "proxy_url": "s3cr3t"}),
         ("crawler", {"vendors": [{**GOOD, "name": "me:a/s3cr3t@a"}]}),
-        ("vendor", {"vendors": {"a": {"credentials": {"me": "PATH", "you": "s3cr3t!"}}}}),
-        ("vendor", {"vendors": {"a": {"credentials": {"me:s3cr3t": "PATH"}}}}),
+        ("vendor", {**SERVED, "vendors": {"a": {"credentials": {"me": "PATH", "you": "s3cr3t!"}}}}),
+        ("vendor", {**SERVED, "vendors": {"a": {"credentials": {"me:s3cr3t": "PATH"}}}}),
     ],
 )
 def test_finding_shows_no_secret_in_a_wrong_place(refused: Any, program: str, plan: object) -> None:
@@ -302,7 +316,7 @@ def test_login_that_is_no_utf8_is_refused(refused: Any, monkeypatch: pytest.Monk
     ]
     assert refused("crawler", {"vendors": [{**GOOD, "user": "\ud800", "password_env": "ODD"}]})
     customers = {"a": {"credentials": {"me": "ODD"}}}
-    [line] = [each for each in refused("vendor", {"vendors": customers}) if "ODD" in each]
+    [line] = [each for each in refused("vendor", {**SERVED, "vendors": customers}) if "ODD" in each]
     assert "gives me ODD, which is no UTF-8: set it anew" in line
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from simulation.agreed import MAX_BODY_BYTES
-from tests.simulation.house import Client, House, house
+from simulation.pages import MAX_BODY_BYTES
+from tests.simulation.vendor_process import Client, VendorProcess, vendor_process
 
 BEHAVIOURS: dict[str, Any] = {
     **{name: {} for name in ("plain", "tunnel", "tls", "socks5", "clear", "uploads")},
@@ -18,8 +18,8 @@ CHUNKED = "Transfer-Encoding: chunked\r\n"
 
 
 @pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("answers"), BEHAVIOURS) as found:
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+    with vendor_process(tmp_path_factory.mktemp("answers"), BEHAVIOURS) as found:
         yield found
 
 
@@ -41,7 +41,7 @@ class Way:
 
 
 @pytest.fixture(params=WAYS)
-def way(request: pytest.FixtureRequest, vendors: House) -> Iterator[Way]:
+def way(request: pytest.FixtureRequest, vendors: VendorProcess) -> Iterator[Way]:
     with vendors.client(request.param, tls=request.param == "tls") as client:
         yield Way(client, request.param)
 
@@ -85,7 +85,7 @@ def test_body_is_taken_to_its_end_and_counted(
 
 
 @pytest.mark.parametrize("step", [1, 3])
-def test_request_is_the_same_however_it_is_cut(vendors: House, step: int) -> None:
+def test_request_is_the_same_however_it_is_cut(vendors: VendorProcess, step: int) -> None:
     """Heads, chunk sizes and chunks in pieces of any size."""
     raw = (
         b"POST http://site.sim.test/p/9 HTTP/1.1\r\n" + CHUNKED.encode() + b"\r\n"
@@ -147,14 +147,14 @@ def test_pipelined_requests_are_answered_in_order(way: Way) -> None:
     assert [len(way.client.page()) for _ in range(20)] == list(range(0, 200, 10))
 
 
-def test_upload_that_is_left_is_booked(vendors: House) -> None:
+def test_upload_that_is_left_is_booked(vendors: VendorProcess) -> None:
     """A sidecar has passed its head on: the client has cancelled. One row, and no success."""
     with vendors.client("uploads") as client:
         client.send(b"POST http://site.sim.test/ HTTP/1.1\r\nContent-Length: 100\r\n\r\nabc")
     assert vendors.counts("uploads") == {("http", "client_cancelled"): 1}
 
 
-def test_target_may_be_reached_by_address(vendors: House) -> None:
+def test_target_may_be_reached_by_address(vendors: VendorProcess) -> None:
     """SOCKS5 with an IPv4 and an IPv6 address; commands but CONNECT are refused."""
     for address in (b"\x01\x7f\x00\x00\x01", b"\x04" + bytes(15) + b"\x01"):
         with vendors.client("socks5") as client:

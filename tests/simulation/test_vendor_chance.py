@@ -15,7 +15,7 @@ import pytest
 
 from simulation.crawler.faults import FAULTS as CRAWLER_FAULTS
 from simulation.proxy.answers import FAULTS as VENDOR_FAULTS
-from tests.simulation.house import Client, House, house, is_likely
+from tests.simulation.vendor_process import Client, VendorProcess, is_likely, vendor_process
 
 SILENT = {"reset": 0.15, "close": 0.1, "garbage": 0.1, "reset-inside": 0.15, "close-inside": 0.1}
 SAID = {"target-error": 0.1, "rate-limited": 0.1, "blocked": 0.05, "auth-failed": 0.05}
@@ -30,8 +30,8 @@ REQUEST = b"GET http://site.sim.test/p/900 HTTP/1.1\r\nProxy-Authorization: Basi
 
 
 @pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("chance"), BEHAVIOURS, slow_seconds=0.08) as found:
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+    with vendor_process(tmp_path_factory.mktemp("chance"), BEHAVIOURS, slow_seconds=0.08) as found:
         yield found
 
 
@@ -50,7 +50,7 @@ def how_it_ended(client: Client) -> str:
     return f"{end}-inside" if said.startswith(b"HTTP/1.1 200") else "garbage"
 
 
-def silent_run(vendors: House, name: str, count: int, at_once: int = 1) -> list[str]:
+def silent_run(vendors: VendorProcess, name: str, count: int, at_once: int = 1) -> list[str]:
     found: list[str] = []
     while len(found) < count:
         with contextlib.ExitStack() as stack:
@@ -61,7 +61,7 @@ def silent_run(vendors: House, name: str, count: int, at_once: int = 1) -> list[
     return found
 
 
-def test_shares_of_faults_are_the_plans(vendors: House) -> None:
+def test_shares_of_faults_are_the_plans(vendors: VendorProcess) -> None:
     """300 connections, faults without an answer: chi-square at level 0.001, the seed is fixed."""
     seen = Counter(silent_run(vendors, "silent", 300, at_once=20))
     shares = {**SILENT, "success": 1 - sum(SILENT.values())}
@@ -73,17 +73,17 @@ def test_shares_of_faults_are_the_plans(vendors: House) -> None:
     }
 
 
-def test_same_seed_draws_the_same(tmp_path: Path, vendors: House) -> None:
+def test_same_seed_draws_the_same(tmp_path: Path, vendors: VendorProcess) -> None:
     """A vendor of that name and seed fails at the very same requests; another name does not."""
-    with house(tmp_path, {"again": BEHAVIOURS["again"]}) as second:
+    with vendor_process(tmp_path, {"again": BEHAVIOURS["again"]}) as second:
         theirs = silent_run(second, "again", 30)
     mine = silent_run(vendors, "again", 30)
     assert mine == theirs
-    with house(tmp_path, {"again": BEHAVIOURS["again"]}, seed=18) as third:
+    with vendor_process(tmp_path, {"again": BEHAVIOURS["again"]}, seed=18) as third:
         assert silent_run(third, "again", 30) != mine
 
 
-def test_crawler_and_vendor_agree_on_what_was_said(vendors: House, tmp_path: Path) -> None:
+def test_crawler_and_vendor_agree_on_what_was_said(vendors: VendorProcess, tmp_path: Path) -> None:
     """Refusals and target errors by chance, which the crawler did not intend: equal counts."""
     mine = vendors.crawl(tmp_path, "said", count=800, concurrency=16, mix={"http": 1})
     rows = {row["outcome"]: row["count"] for row in mine["counts"]}
@@ -97,7 +97,7 @@ def test_crawler_and_vendor_agree_on_what_was_said(vendors: House, tmp_path: Pat
     assert is_likely([rows[key] for key in shares], [800 * share for share in shares.values()])
 
 
-def test_stalls_and_slow_answers_by_chance(vendors: House) -> None:
+def test_stalls_and_slow_answers_by_chance(vendors: VendorProcess) -> None:
     """Nothing comes, or a page late; the one who leaves sooner than patience has cancelled."""
     chance = random.Random("17 waits fault")
     slow = sum(chance.random() >= 0.5 for _ in range(10))
@@ -119,7 +119,9 @@ def test_stalls_and_slow_answers_by_chance(vendors: House) -> None:
 
 @pytest.mark.parametrize("fault", VENDOR_FAULTS)
 @pytest.mark.parametrize("method", ["GET", "CONNECT"])
-def test_fault_by_chance_is_the_fault_by_name(vendors: House, fault: str, method: str) -> None:
+def test_fault_by_chance_is_the_fault_by_name(
+    vendors: VendorProcess, fault: str, method: str
+) -> None:
     """Each fault, drawn or asked for by host, does the same and is booked the same."""
     name, said = f"only-{fault}", []
     before = Counter(vendors.counts(name))

@@ -12,22 +12,23 @@ from typing import Any
 
 import pytest
 
+from simulation.plans import keys_of
 from simulation.proxy.answers import DIALECTS, FAULTS
 from simulation.proxy.cli import main
-from simulation.proxy.reading import LIMIT_KEYS, LISTEN_KEYS, PLAN_KEYS, VENDOR_KEYS
-from tests.simulation.house import RIGHT, House, house
+from simulation.proxy.plan import Behaviour, Limits, Listen, Plan
+from tests.simulation.vendor_process import RIGHT, VendorProcess, vendor_process
 
 PLANNED = {"credentials": {"crawler": "PASSWORD_A"}, "exits": {"count": 3}}
 BEHAVIOURS: dict[str, Any] = {"a": PLANNED, "b": {}, "busy": {}, "lasting": {}, "flipped": {}}
 
 
 @pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("control"), BEHAVIOURS) as found:
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+    with vendor_process(tmp_path_factory.mktemp("control"), BEHAVIOURS) as found:
         yield found
 
 
-def test_behaviour_is_shown_set_changed_and_reset(vendors: House) -> None:
+def test_behaviour_is_shown_set_changed_and_reset(vendors: VendorProcess) -> None:
     """GET gives what PUT takes; POST changes keys, null takes one away; DELETE is the plan's."""
     where = "/vendors/a"
     assert vendors.control("GET", where) == (200, PLANNED)
@@ -49,7 +50,7 @@ def test_behaviour_is_shown_set_changed_and_reset(vendors: House) -> None:
 
 def test_control_endpoint_of_a_pod_answers_on_both_families(tmp_path: Path) -> None:
     """The kubelet and Prometheus come to a pod's first address, whatever family its vendor has."""
-    with house(tmp_path, {"a": {}}, control_host="*") as found:
+    with vendor_process(tmp_path, {"a": {}}, control_host="*") as found:
         for host in ("127.0.0.1", "::1"):
             socket.create_connection((host, found.control_port), timeout=1).close()
 
@@ -97,7 +98,7 @@ def test_control_endpoint_of_a_pod_answers_on_both_families(tmp_path: Path) -> N
 )
 @pytest.mark.parametrize("method", ["PUT", "POST"])
 def test_bad_change_changes_nothing(
-    vendors: House, method: str, body: object, findings: list[str]
+    vendors: VendorProcess, method: str, body: object, findings: list[str]
 ) -> None:
     """Every finding at once, in words that name the remedy; the vendor is as it was."""
     before = vendors.control("GET", "/vendors/b")
@@ -121,7 +122,7 @@ def test_bad_change_changes_nothing(
     ],
 )
 def test_other_requests_are_told_what_there_is(
-    vendors: House, method: str, path: str, status: int
+    vendors: VendorProcess, method: str, path: str, status: int
 ) -> None:
     """No path and no method leads to a silence."""
     assert vendors.control(method, path)[0] == status
@@ -143,7 +144,7 @@ def test_other_requests_are_told_what_there_is(
         ),
     ],
 )
-def test_control_endpoint_bears_anything(vendors: House, raw: bytes, start: bytes) -> None:
+def test_control_endpoint_bears_anything(vendors: VendorProcess, raw: bytes, start: bytes) -> None:
     """Too large, half, no HTTP at all: an answer or an end, and no complaint of the program."""
     said = b""
     with socket.create_connection(("127.0.0.1", vendors.control_port), timeout=5) as sock:
@@ -157,7 +158,7 @@ def test_control_endpoint_bears_anything(vendors: House, raw: bytes, start: byte
     assert vendors.control("GET", "/vendors/b")[0] == 200
 
 
-def test_request_being_served_goes_on_as_it_began(vendors: House) -> None:
+def test_request_being_served_goes_on_as_it_began(vendors: VendorProcess) -> None:
     """A late answer, a narrow one and a tunnel outlast a change; the next request meets it."""
     vendors.control("PUT", "/vendors/lasting", {"latency_seconds": 0.3})
     narrow = {"limits": {"bandwidth_bytes_per_second": 100_000}}
@@ -183,7 +184,7 @@ def test_request_being_served_goes_on_as_it_began(vendors: House) -> None:
         assert [client.ask().status for client in (late, vendors.client("lasting"))] == [403, 403]
 
 
-def test_change_under_load_keeps_the_books_exact(vendors: House, tmp_path: Path) -> None:
+def test_change_under_load_keeps_the_books_exact(vendors: VendorProcess, tmp_path: Path) -> None:
     """A crawler of every fault-free protocol, and changes all the while: equal counts."""
     stop = threading.Event()
 
@@ -238,5 +239,5 @@ def test_help_of_the_plan_names_every_key(capsys: pytest.CaptureFixture[str]) ->
     assert end.value.code == 0
     assert max(map(len, said.splitlines())) <= 80
     words = [word for words in DIALECTS.values() for word in words]
-    keys = [*PLAN_KEYS, *LISTEN_KEYS, *VENDOR_KEYS, *LIMIT_KEYS]
+    keys = [name for kind in (Plan, Listen, Behaviour, Limits) for name in keys_of(kind)]
     assert [key for key in (*keys, *FAULTS, *words) if key not in said] == []

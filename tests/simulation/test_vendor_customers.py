@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.house import RIGHT, Client, House, house, is_likely
+from tests.simulation.vendor_process import RIGHT, Client, VendorProcess, is_likely, vendor_process
 
 LOGIN = {"credentials": {"crawler": "PASSWORD_A", "crawler-b": "PASSWORD_B"}}
 EXITS = {**LOGIN, "exits": {"count": 8}}
@@ -24,13 +24,13 @@ BEHAVIOURS = {
 
 
 @pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("customers"), BEHAVIOURS) as found:
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+    with vendor_process(tmp_path_factory.mktemp("customers"), BEHAVIOURS) as found:
         yield found
 
 
 @pytest.mark.parametrize("vendor", ["http", "tunnel", "tls"])
-def test_credentials_open_the_proxy(vendors: House, vendor: str) -> None:
+def test_credentials_open_the_proxy(vendors: VendorProcess, vendor: str) -> None:
     """None is a challenge, a wrong one a failure, on one connection that stays; also within TLS."""
     asked: dict[str, Any] = (
         {"target": "site.sim.test:443", "method": "CONNECT"} if vendor == "tunnel" else {}
@@ -61,7 +61,7 @@ def test_credentials_open_the_proxy(vendors: House, vendor: str) -> None:
         ("crawler-\u00fc:hush", 200),
     ],
 )
-def test_options_follow_the_user(vendors: House, user: str, status: int) -> None:
+def test_options_follow_the_user(vendors: VendorProcess, user: str, status: int) -> None:
     """Vendors take options in the name; whoever is left without them must be known."""
     assert vendors.one("names", user=user).status == status
 
@@ -69,13 +69,13 @@ def test_options_follow_the_user(vendors: House, user: str, status: int) -> None
 @pytest.mark.parametrize(
     "value", ["Bearer x", "Basic", "Basic !!!!", "Basic \u00e9", "x" * 5000, "Basic " + "QQ" * 3000]
 )
-def test_login_that_is_none_fails(vendors: House, value: str) -> None:
+def test_login_that_is_none_fails(vendors: VendorProcess, value: str) -> None:
     """Another scheme, no base64, far too much of it: 407, and nothing raises."""
     answer = vendors.one("names", fields=f"Proxy-Authorization: {value}\r\n")
     assert answer.status == 407
 
 
-def test_socks5_asks_for_the_password(vendors: House) -> None:
+def test_socks5_asks_for_the_password(vendors: VendorProcess) -> None:
     """RFC 1929: no method without one, failure and the end for a wrong one."""
     said = {}
     for user in ("", "crawler:guess", RIGHT):
@@ -96,7 +96,7 @@ def test_socks5_asks_for_the_password(vendors: House) -> None:
 
 
 @pytest.mark.parametrize("head", [b"\x05\x02\x00", b"\x05\x01\x02\x01\x07", b"\x05\x01\x02\x02"])
-def test_socks5_cut_or_bent_holds_nothing(vendors: House, head: bytes) -> None:
+def test_socks5_cut_or_bent_holds_nothing(vendors: VendorProcess, head: bytes) -> None:
     """A greeting, or a login, that does not come whole, or of another version."""
     with vendors.client("socks5") as client:
         client.send(head + bytes(20) * (head[-1] == 2))
@@ -109,7 +109,7 @@ def exit_of(client: Client, **how: str) -> str:
     return client.ask(**how).headers["x-sim-exit"]  # type: ignore[arg-type]
 
 
-def test_rotating_exits_are_all_used_alike(vendors: House) -> None:
+def test_rotating_exits_are_all_used_alike(vendors: VendorProcess) -> None:
     """Eight exits, 400 requests without a session: chi-square at level 0.001, seed fixed."""
     with vendors.client("rotating") as client:
         used = Counter(exit_of(client, user=RIGHT) for _ in range(400))
@@ -119,7 +119,7 @@ def test_rotating_exits_are_all_used_alike(vendors: House) -> None:
     assert vendors.books("rotating")["exits"] == [{"sessions": 0, "used": 8}]
 
 
-def test_session_keeps_its_exit_in_every_protocol(vendors: House) -> None:
+def test_session_keeps_its_exit_in_every_protocol(vendors: VendorProcess) -> None:
     """Plain, CONNECT, inside the tunnel: one session, one exit; ten sessions have several."""
     user = "crawler-country-de-session-abc123:hush"
     seen = set()
@@ -138,7 +138,7 @@ def test_session_keeps_its_exit_in_every_protocol(vendors: House) -> None:
     assert vendors.books("sticky")["exits"][0]["sessions"] == 11
 
 
-def test_socks5_tells_the_exit_as_its_bound_address(vendors: House) -> None:
+def test_socks5_tells_the_exit_as_its_bound_address(vendors: VendorProcess) -> None:
     """The one place of the protocol for it; HTTP of the same session has the same."""
     user = "crawler-session-s5:hush"
     bound = set()
@@ -148,7 +148,7 @@ def test_socks5_tells_the_exit_as_its_bound_address(vendors: House) -> None:
     assert bound == {vendors.one("socks5-exit", user=user).headers["x-sim-exit"]}
 
 
-def test_session_that_ends_gets_another_exit(vendors: House) -> None:
+def test_session_that_ends_gets_another_exit(vendors: VendorProcess) -> None:
     """With two exits one follows the other, and each stays as long as the plan says."""
     turns: list[tuple[float, float, str]] = []  # asked, answered, exit
     with vendors.client("ending") as client:
@@ -164,7 +164,7 @@ def test_session_that_ends_gets_another_exit(vendors: House) -> None:
     assert vendors.books("ending")["exits"] == [{"sessions": 4, "used": 2}]
 
 
-def test_refusals_and_bad_requests_use_no_exit(vendors: House) -> None:
+def test_refusals_and_bad_requests_use_no_exit(vendors: VendorProcess) -> None:
     """What the vendor answers itself left by no exit; metrics name none."""
     with vendors.client("books") as client:
         for how in ({}, {"target": "http://fault-blocked.sim.test/", "user": RIGHT}):
@@ -179,7 +179,7 @@ def test_refusals_and_bad_requests_use_no_exit(vendors: House) -> None:
     assert "hush" not in exposition
 
 
-def test_crawler_and_vendor_agree_on_credentials(vendors: House, tmp_path: Path) -> None:
+def test_crawler_and_vendor_agree_on_credentials(vendors: VendorProcess, tmp_path: Path) -> None:
     """A login with a session, every protocol in the clear: equal counts."""
     mine = vendors.crawl(tmp_path, "agreeing")
     rows = {(row["visibility"], row["outcome"]): row["count"] for row in mine["counts"]}

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.house import Client, House, house
+from tests.simulation.vendor_process import Client, VendorProcess, vendor_process
 
 EVERY = {
     "credentials": {"crawler": "PASSWORD_A"},
@@ -34,8 +34,8 @@ ABSOLUTE = b"http://site.sim.test/p/9"
 
 
 @pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("hostile"), BEHAVIOURS) as found:
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+    with vendor_process(tmp_path_factory.mktemp("hostile"), BEHAVIOURS) as found:
         yield found
 
 
@@ -78,7 +78,9 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
     ],
 )
 @pytest.mark.parametrize("tls", [False, True])
-def test_bad_request_gets_its_status(vendors: House, raw: bytes, status: int, tls: bool) -> None:
+def test_bad_request_gets_its_status(
+    vendors: VendorProcess, raw: bytes, status: int, tls: bool
+) -> None:
     """And the end of its connection, where it cannot be told where the next one begins."""
     with vendors.client("bad", tls=tls) as client:
         with contextlib.suppress(ConnectionError):
@@ -90,7 +92,7 @@ def test_bad_request_gets_its_status(vendors: House, raw: bytes, status: int, tl
     assert {outcome for _, outcome in vendors.counts("bad")} <= {"target_error"}
 
 
-def test_slow_clients_hold_their_own_connections_only(vendors: House) -> None:
+def test_slow_clients_hold_their_own_connections_only(vendors: VendorProcess) -> None:
     """Sixty that send a byte now and then, in every protocol: another is served at once."""
     starts = [b"GET http://a.test/ HT", b"\x05\x03\x00", b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP"]
     starts.append(b"POST http://a.test/ HTTP/1.1\r\nContent-Length: 9\r\n\r\n1")
@@ -130,7 +132,7 @@ def flood(client: Client, piece: bytes, most: int) -> None:
     ],
     ids=["pages", "body", "chunk", "head"],
 )
-def test_client_that_never_reads_costs_little_memory(vendors: House, piece: bytes) -> None:
+def test_client_that_never_reads_costs_little_memory(vendors: VendorProcess, piece: bytes) -> None:
     """What it asks for is not made before it takes it: four such cost less than 48 MiB."""
     before = vendors.resident_bytes()
     with contextlib.ExitStack() as stack:
@@ -141,7 +143,7 @@ def test_client_that_never_reads_costs_little_memory(vendors: House, piece: byte
         assert vendors.resident_bytes() - before < 48 * 1024 * 1024
 
 
-def test_requests_behind_one_that_waits_are_not_hoarded(vendors: House) -> None:
+def test_requests_behind_one_that_waits_are_not_hoarded(vendors: VendorProcess) -> None:
     """A flood of requests while the first one's answer is late stays in the kernel."""
     before = vendors.resident_bytes()
     with vendors.client("late") as client:
@@ -162,7 +164,7 @@ def starts() -> list[bytes]:
 
 
 @pytest.mark.parametrize("name", ["noise", "noise-ruled"])
-def test_noise_neither_raises_nor_stays(vendors: House, name: str) -> None:
+def test_noise_neither_raises_nor_stays(vendors: VendorProcess, name: str) -> None:
     """Good beginnings with bytes flipped, cut out or doubled; the house has no complaint."""
     chance = random.Random(23)
     for number in range(250):

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 from simulation.proxy.answers import CAPTCHA_PAGE, DIALECTS
-from simulation.proxy.reading import latency
-from tests.simulation.house import PATIENCE_SECONDS, Client, House, house
+from simulation.proxy.plan import latency
+from tests.simulation.vendor_process import PATIENCE_SECONDS, Client, VendorProcess, vendor_process
 
 RATE = 40.0
 BEHAVIOURS: dict[str, Any] = {
@@ -46,8 +46,8 @@ BEHAVIOURS: dict[str, Any] = {
 
 
 @pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[House]:
-    with house(tmp_path_factory.mktemp("limits"), BEHAVIOURS) as found:
+def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+    with vendor_process(tmp_path_factory.mktemp("limits"), BEHAVIOURS) as found:
         yield found
 
 
@@ -61,7 +61,7 @@ def statuses(client: Client, count: int) -> list[int]:
     return [int(status) for status in found]
 
 
-def test_rate_lets_its_bucket_and_its_rate_through(vendors: House) -> None:
+def test_rate_lets_its_bucket_and_its_rate_through(vendors: VendorProcess) -> None:
     """A second's worth at once, then 40 a second; the rest are 429 that say when to come again."""
     with vendors.client("rate") as client:
         began = time.monotonic()
@@ -80,7 +80,7 @@ def test_rate_lets_its_bucket_and_its_rate_through(vendors: House) -> None:
     assert sum(rows.values()) == len(seen) + 1
 
 
-def test_rate_of_a_session_is_its_own(vendors: House) -> None:
+def test_rate_of_a_session_is_its_own(vendors: VendorProcess) -> None:
     """Three for each of two sessions; who names no session is not held by it."""
     with vendors.client("sessions") as client:
         seen = {
@@ -93,7 +93,7 @@ def test_rate_of_a_session_is_its_own(vendors: House) -> None:
 
 
 @pytest.mark.parametrize("kind", ["http", "tunnel", "socks5", "tls"])
-def test_connection_above_the_limit_is_refused(vendors: House, kind: str) -> None:
+def test_connection_above_the_limit_is_refused(vendors: VendorProcess, kind: str) -> None:
     """It hears so and is closed; the two others stay, and one that leaves makes place."""
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(vendors.client("connections")) for _ in range(2)]
@@ -113,7 +113,7 @@ def test_connection_above_the_limit_is_refused(vendors: House, kind: str) -> Non
         assert status == 200
 
 
-def test_quota_is_socket_bytes_and_can_be_topped_up(vendors: House) -> None:
+def test_quota_is_socket_bytes_and_can_be_topped_up(vendors: VendorProcess) -> None:
     """402 once 5,000 bytes have gone both ways; new limits begin a new count."""
     size = len(b"GET http://site.sim.test/p/900 HTTP/1.1\r\n\r\n") + 84 + 900
     with vendors.client("quota") as client:
@@ -135,7 +135,7 @@ def test_quota_is_socket_bytes_and_can_be_topped_up(vendors: House) -> None:
     }
 
 
-def test_quota_in_another_dialect(vendors: House) -> None:
+def test_quota_in_another_dialect(vendors: VendorProcess) -> None:
     """A 407 whose reason says that it is no login that is missing."""
     answer = vendors.one("quota-dialect")
     assert (answer.status, answer.headers["x-sim-error"]) == (407, "traffic limit reached")
@@ -149,7 +149,7 @@ def test_quota_in_another_dialect(vendors: House) -> None:
     }
 
 
-def test_bandwidth_holds_the_first_upload(vendors: House) -> None:
+def test_bandwidth_holds_the_first_upload(vendors: VendorProcess) -> None:
     """Nothing was asked before it: 60 kB at 200 kB/s all the same."""
     with vendors.client("narrow") as client:
         began = time.monotonic()
@@ -160,7 +160,7 @@ def test_bandwidth_holds_the_first_upload(vendors: House) -> None:
 
 
 @pytest.mark.parametrize("name", ["narrow", "narrow-tunnel"])
-def test_bandwidth_holds_each_way(vendors: House, name: str) -> None:
+def test_bandwidth_holds_each_way(vendors: VendorProcess, name: str) -> None:
     """60 kB down and 60 kB up at 200 kB/s take at least as long, and not a byte is lost."""
     target = "http://site.sim.test/p/60000"
     with vendors.client(name) as client:
@@ -182,7 +182,7 @@ def test_bandwidth_holds_each_way(vendors: House, name: str) -> None:
     assert line["bytes_sent"] > 120_000 < line["bytes_received"] + 60_000
 
 
-def test_narrow_answer_can_be_left(vendors: House) -> None:
+def test_narrow_answer_can_be_left(vendors: VendorProcess) -> None:
     """A client that leaves in the middle has had the answer's head: a success, with fewer bytes."""
     before = vendors.books("narrow")
     with vendors.client("narrow") as client:
@@ -193,7 +193,7 @@ def test_narrow_answer_can_be_left(vendors: House) -> None:
     assert after["wire"][0]["bytes_sent"] - before["wire"][0]["bytes_sent"] < 1_000_000
 
 
-def test_close_waits_for_a_narrow_answer(vendors: House) -> None:
+def test_close_waits_for_a_narrow_answer(vendors: VendorProcess) -> None:
     """Connection: close ends behind the last byte, not before it."""
     with vendors.client("narrow") as client:
         answer = client.ask("http://site.sim.test/p/50000", fields="Connection: close\r\n")
@@ -201,7 +201,7 @@ def test_close_waits_for_a_narrow_answer(vendors: House) -> None:
 
 
 @pytest.mark.parametrize("kind", ["http", "tunnel", "socks5"])
-def test_latency_comes_before_the_answer(vendors: House, kind: str) -> None:
+def test_latency_comes_before_the_answer(vendors: VendorProcess, kind: str) -> None:
     """In every protocol the vendor's first word of success is as late as the plan says."""
     with vendors.client("late") as client:
         began = time.monotonic()
@@ -212,7 +212,7 @@ def test_latency_comes_before_the_answer(vendors: House, kind: str) -> None:
         assert 0.06 <= time.monotonic() - began < 1
 
 
-def test_requests_behind_a_late_one_are_served_in_turn(vendors: House) -> None:
+def test_requests_behind_a_late_one_are_served_in_turn(vendors: VendorProcess) -> None:
     """Pipelining: three answers, each by its latency after the one before."""
     with vendors.client("late") as client:
         began = time.monotonic()
@@ -221,7 +221,7 @@ def test_requests_behind_a_late_one_are_served_in_turn(vendors: House) -> None:
         assert time.monotonic() - began >= 0.18
 
 
-def test_client_that_leaves_a_late_answer(vendors: House) -> None:
+def test_client_that_leaves_a_late_answer(vendors: VendorProcess) -> None:
     """Sooner than patience it changed its mind, later it met a time-out; one row each."""
     for seconds, method in ((0.05, "GET"), (PATIENCE_SECONDS + 0.1, "GET"), (0.05, "CONNECT")):
         with vendors.client("too-late") as client:
@@ -251,7 +251,7 @@ def test_latency_is_log_normal() -> None:
     assert latency(0.3).draw(chance) == 0.3
 
 
-def test_latency_spreads_over_requests(vendors: House) -> None:
+def test_latency_spreads_over_requests(vendors: VendorProcess) -> None:
     """60 requests: none is sooner than drawn, half are sooner than p50 but for this machine."""
     taken = []
     with vendors.client("spread") as client:
@@ -288,7 +288,7 @@ def test_every_wording_is_tested() -> None:
 
 @pytest.mark.parametrize(("key", "word", "status", "headers", "outcome"), WORDS)
 def test_dialect_words_a_refusal(
-    vendors: House, key: str, word: str, status: int, headers: dict[str, str], outcome: str
+    vendors: VendorProcess, key: str, word: str, status: int, headers: dict[str, str], outcome: str
 ) -> None:
     """The same fault, asked for by host, in the vendor's words; plain and to a CONNECT."""
     vendors.change("words", dialect={key: word})
@@ -311,7 +311,7 @@ def test_dialect_words_a_refusal(
         assert after[row] == before.get(row, 0) + 1
 
 
-def test_crawler_and_vendor_agree_under_every_rule(vendors: House, tmp_path: Path) -> None:
+def test_crawler_and_vendor_agree_under_every_rule(vendors: VendorProcess, tmp_path: Path) -> None:
     """Credentials, exits, rates, latency, dialects and faults at once: equal in every row."""
     mine = vendors.crawl(tmp_path, "crawled", count=600, concurrency=16)
     rows = {(row["visibility"], row["outcome"]): row["count"] for row in mine["counts"]}

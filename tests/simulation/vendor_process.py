@@ -109,7 +109,7 @@ class Client:
         return self.receive(10)
 
 
-class House:
+class VendorProcess:
     """The vendors' process; `control` speaks to its control endpoint."""
 
     def __init__(self, process: subprocess.Popen[str], ports: dict[str, int], control: int) -> None:
@@ -194,7 +194,9 @@ class House:
 
 
 @contextlib.contextmanager
-def house(folder: Path, behaviours: Mapping[str, object], **keys: Any) -> Iterator[House]:
+def vendor_process(
+    folder: Path, behaviours: Mapping[str, object], **keys: Any
+) -> Iterator[VendorProcess]:
     """Start a vendor for each behaviour; it must end without having complained."""
     *ports, control = free_ports(["127.0.0.1"] * (len(behaviours) + 1))
     plan = {
@@ -222,7 +224,7 @@ def house(folder: Path, behaviours: Mapping[str, object], **keys: Any) -> Iterat
     assert process.stderr
     try:
         assert process.stderr.readline().startswith("vendor: "), "the vendors are not up"
-        yield House(process, dict(zip(behaviours, ports, strict=True)), control)
+        yield VendorProcess(process, dict(zip(behaviours, ports, strict=True)), control)
         process.send_signal(signal.SIGTERM)
         _, complaints = process.communicate(timeout=3)
         assert (process.returncode, complaints) == (0, ""), "the vendors did not end quietly"

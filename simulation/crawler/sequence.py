@@ -1,4 +1,4 @@
-"""The counts of a run in their order, by the seed alone."""
+"""The planned requests of a run in their order, which follows from the seed alone."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from typing import NamedTuple
 from simulation.crawler.faults import HTTP_ONLY, OPAQUE
 from simulation.crawler.plan import Hosts, Plan, Vendor
 
-DECK_COUNTS = 10_000  # an endless run deals this many at a time
+BLOCK_COUNTS = 10_000  # an endless run has the exact shares in every block of this many
 OPAQUE_SENT_BYTES = (64, 2048)
 OPAQUE_RECEIVED_BYTES = (64, 8192)
 OUTSIDE = -1  # in place of a vendor's index: the first address outside, -2 the second
 
 
-class Card(NamedTuple):
+class PlannedRequest(NamedTuple):
     """One intended count. Sizes are payload bytes: a page's, or a SOCKS5 answer's."""
 
     vendor: int
@@ -40,8 +40,8 @@ def quotas(shares: Sequence[float], count: int) -> list[int]:
     return parts
 
 
-def cells(plan: Plan) -> list[tuple[int, str, str, float]]:
-    """Every (vendor, protocol, fault) that can occur, with its share. Opaque has no faults."""
+def request_kinds(plan: Plan) -> list[tuple[int, str, str, float]]:
+    """Return every (vendor, protocol, fault) that can occur, with its share of all counts."""
     found = [(~index, "socks5", "", place.share) for index, place in enumerate(plan.outside)]
     inside = 1 - sum(place.share for place in plan.outside)
     weights = sum(vendor.weight for vendor in plan.vendors)
@@ -53,11 +53,11 @@ def cells(plan: Plan) -> list[tuple[int, str, str, float]]:
             found += [
                 (index, protocol, fault, whole_share * part) for fault, part in faults.items()
             ]
-    return [cell for cell in found if cell[3] > 0]
+    return [kind for kind in found if kind[3] > 0]
 
 
 def faults_of(vendor: Vendor, protocol: str) -> dict[str, float]:
-    """The faults that counts of this protocol can meet, with their shares."""
+    """Return the faults that counts of this protocol can meet, with their shares."""
     if protocol in OPAQUE:
         return {}
     either = protocol == "http"
@@ -66,56 +66,53 @@ def faults_of(vendor: Vendor, protocol: str) -> dict[str, float]:
     }
 
 
-def deal(plan: Plan) -> Iterator[Card]:
-    """The run's counts in order: the same plan gives the same cards.
+def planned_requests(plan: Plan) -> Iterator[PlannedRequest]:
+    """Yield the run's requests in order: the same plan gives the same ones.
 
-    Quotas are exact over `plan.count`, or over every 10,000 of an endless run.
+    The shares are exact over `plan.count`, or over every block of an endless run.
     """
-    cards = _deal(plan)
+    requests = _requests(plan)
     if plan.hosts is None:
-        return cards
-    return map(_placed, cards, host_ranks(plan.hosts, random.Random(f"{plan.seed} hosts")))
+        return requests
+    ranks = host_ranks(plan.hosts, random.Random(f"{plan.seed} hosts"))
+    return (one._replace(host=rank) for one, rank in zip(requests, ranks, strict=False))
 
 
-def _placed(card: Card, host: int) -> Card:
-    return card._replace(host=host)
-
-
-def _deal(plan: Plan) -> Iterator[Card]:
+def _requests(plan: Plan) -> Iterator[PlannedRequest]:
     chance, order = random.Random(plan.seed), random.Random(f"{plan.seed} order")
-    table = cells(plan)
-    quantiles = [quantile for quantile, _ in plan.sizes_bytes]
+    kinds, sizes = request_kinds(plan), plan.target.sizes_bytes
+    quantiles = [quantile for quantile, _ in sizes]
     while True:
-        parts = quotas([cell[3] for cell in table], plan.count or DECK_COUNTS)
+        parts = quotas([kind[3] for kind in kinds], plan.count or BLOCK_COUNTS)
         for index in shuffled(parts, order):
-            vendor, protocol, fault, _ = table[index]
+            vendor, protocol, fault, _ = kinds[index]
             if protocol in OPAQUE:
                 received = chance.randint(*OPAQUE_RECEIVED_BYTES)
                 sent = chance.randint(*OPAQUE_SENT_BYTES) if protocol == "socks5" else 0
-                yield Card(vendor, protocol, fault, received, sent)
+                yield PlannedRequest(vendor, protocol, fault, received, sent)
             else:
-                size = _size(chance.random(), quantiles, plan.sizes_bytes)
-                yield Card(vendor, protocol, fault, size, 0)
+                size = _size(chance.random(), quantiles, sizes)
+                yield PlannedRequest(vendor, protocol, fault, size, 0)
         if plan.count:
             return
 
 
 def shuffled(parts: Sequence[int], chance: random.Random) -> Iterator[int]:
-    """Each index as often as its part says, in an order by chance.
+    """Yield each index as often as its part says, in an order by chance.
 
-    Drawn one by one: to shuffle a million at once would hold up all starts for half a second.
+    They are drawn one by one: to shuffle a million at once would delay all starts by half a second.
     """
-    deck = array.array("L")
+    indexes = array.array("L")
     for index, part in enumerate(parts):
-        deck.extend(array.array("L", [index]) * part)
-    for left in range(len(deck), 0, -1):
+        indexes.extend(array.array("L", [index]) * part)
+    for left in range(len(indexes), 0, -1):
         at = int(chance.random() * left)
-        yield deck[at]
-        deck[at] = deck[left - 1]
+        yield indexes[at]
+        indexes[at] = indexes[left - 1]
 
 
 def host_ranks(hosts: Hosts, chance: random.Random) -> Iterator[int]:
-    """Ranks from 1, for ever, each in proportion to 1 / rank ** exponent."""
+    """Yield ranks from 1, for ever, each in proportion to 1 / rank ** exponent."""
     weights = (rank**-hosts.zipf_exponent for rank in range(1, hosts.count + 1))
     upto = array.array("d", itertools.accumulate(weights))
     while True:
@@ -123,7 +120,7 @@ def host_ranks(hosts: Hosts, chance: random.Random) -> Iterator[int]:
 
 
 def _size(at: float, quantiles: list[float], points: tuple[tuple[float, int], ...]) -> int:
-    """The size at quantile `at`: between two points in proportion, beyond the ends the end's."""
+    """Return the size at quantile `at`, in proportion between two points."""
     right = bisect_right(quantiles, at)
     if right == 0 or right == len(points):
         return points[max(0, right - 1)][1]
@@ -131,28 +128,28 @@ def _size(at: float, quantiles: list[float], points: tuple[tuple[float, int], ..
     return int(small + (large - small) * (at - low) / (high - low))
 
 
-def again(plan: Plan, card: Card, chance: random.Random) -> Card:
-    """The card of a retry: another chance to meet a fault, with another vendor if there is one."""
-    vendor = card.vendor
+def retry_of(plan: Plan, planned: PlannedRequest, chance: random.Random) -> PlannedRequest:
+    """Draw a fault anew for a retry, which goes to another vendor if the plan says so."""
+    vendor = planned.vendor
     if plan.retries and plan.retries.switch_vendor:
         others = {
             index: each.weight
             for index, each in enumerate(plan.vendors)
-            if each.name != plan.vendors[vendor].name and each.mix.get(card.protocol)
+            if each.name != plan.vendors[vendor].name and each.mix.get(planned.protocol)
         }
         if sum(others.values()):
             [vendor] = chance.choices(list(others), list(others.values()))
-    faults = faults_of(plan.vendors[vendor], card.protocol)
+    faults = faults_of(plan.vendors[vendor], planned.protocol)
     names = ["", *faults]
     [fault] = chance.choices(names, [max(0.0, 1 - sum(faults.values())), *faults.values()])
-    return card._replace(vendor=vendor, fault=fault)
+    return planned._replace(vendor=vendor, fault=fault)
 
 
-def host_of(card: Card, suffix: str) -> str:
-    """The target's name, by which the simulated vendor knows the fault."""
-    if card.fault == "rejected":
-        return f"under_score.{suffix}"  # Envoy answers 400, and asks nobody
-    site = f"site-{card.host or card.size_bytes % 100}.{suffix}"
-    if not card.fault:
+def host_of(planned: PlannedRequest, suffix: str) -> str:
+    """Return the target's name, by which the simulated vendor knows the fault."""
+    if planned.fault == "rejected":
+        return f"under_score.{suffix}"  # Envoy answers 400, and no vendor sees it
+    site = f"site-{planned.host or planned.size_bytes % 100}.{suffix}"
+    if not planned.fault:
         return site
-    return f"fault-{card.fault}.{site if card.host else suffix}"
+    return f"fault-{planned.fault}.{site if planned.host else suffix}"

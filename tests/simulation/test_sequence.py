@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from simulation.crawler.deck import OUTSIDE, cells, deal, quotas
 from simulation.crawler.plan import Plan
 from simulation.crawler.reading import read_plan
+from simulation.crawler.sequence import OUTSIDE, planned_requests, quotas, request_kinds
 
 VENDORS = [
     {"name": "vendor-a", "address": "127.0.0.1", "port": 1, "weight": 2, "faults": {"reset": 0.1}},
@@ -24,12 +24,12 @@ def plan(**changes: Any) -> Plan:
 
 def test_same_seed_same_cards() -> None:
     """A run can be repeated: order, faults and sizes follow from the plan alone."""
-    assert list(deal(plan(seed=5))) == list(deal(plan(seed=5)))
-    assert list(deal(plan(seed=5))) != list(deal(plan(seed=6)))
+    assert list(planned_requests(plan(seed=5))) == list(planned_requests(plan(seed=5)))
+    assert list(planned_requests(plan(seed=5))) != list(planned_requests(plan(seed=6)))
 
 
 def dealt(raw: Plan) -> Counter[tuple[int, str, str]]:
-    return Counter((card.vendor, card.protocol, card.fault) for card in deal(raw))
+    return Counter((card.vendor, card.protocol, card.fault) for card in planned_requests(raw))
 
 
 def test_quotas_are_exact_for_the_count() -> None:
@@ -88,7 +88,7 @@ def test_rejected_is_dealt_to_plain_requests_alone() -> None:
 @pytest.mark.parametrize("count", [1, 2, 7, 99, 100, 12_345])
 def test_quotas_sum_to_the_count_and_stray_less_than_one(count: int) -> None:
     """Largest remainder: no cell is a whole count away from its share."""
-    shares = [share for *_, share in cells(plan())]
+    shares = [share for *_, share in request_kinds(plan())]
     parts = quotas(shares, count)
     assert sum(parts) == count
     assert all(abs(n - share * count) < 1 for n, share in zip(parts, shares, strict=True))
@@ -96,7 +96,7 @@ def test_quotas_sum_to_the_count_and_stray_less_than_one(count: int) -> None:
 
 def test_endless_run_deals_exact_decks_again_and_again() -> None:
     """Every 10,000 counts of an endless run hold the shares; their order differs."""
-    cards = deal(plan(count=None))
+    cards = planned_requests(plan(count=None))
     first = [card[:3] for card in itertools.islice(cards, 10_000)]
     second = [card[:3] for card in itertools.islice(cards, 10_000)]
     assert Counter(first) == Counter(second)
@@ -108,7 +108,9 @@ def test_page_sizes_follow_the_quantiles() -> None:
     points = [[0, 100], [0.5, 1000], [1, 5000]]
     sizes = [
         card.size_bytes
-        for card in deal(plan(count=4000, mix={"http": 1}, target={"sizes_bytes": points}))
+        for card in planned_requests(
+            plan(count=4000, mix={"http": 1}, target={"sizes_bytes": points})
+        )
     ]
     assert min(sizes) >= 100
     assert max(sizes) <= 5000

@@ -55,7 +55,7 @@ async def first_of(*waits: Coroutine[object, object, object], seconds: float | N
 
 
 @contextlib.contextmanager
-def listed(tasks: set[asyncio.Task[None]]) -> Iterator[None]:
+def tracked(tasks: set[asyncio.Task[None]]) -> Iterator[None]:
     """Keep the running task in `tasks` meanwhile: a stop may cancel it, no count is lost."""
     task = cast("asyncio.Task[None]", asyncio.current_task())
     tasks.add(task)
@@ -65,7 +65,7 @@ def listed(tasks: set[asyncio.Task[None]]) -> Iterator[None]:
         tasks.discard(task)
 
 
-class HostSlots:
+class HostLimit:
     """At most `limit` counts of a host at a time; further ones wait in their order."""
 
     def __init__(self, limit: int) -> None:

@@ -18,18 +18,18 @@ from typing import Any
 
 import pytest
 
-from simulation.crawler.deck import Card
+from simulation.crawler.admission import HostLimit
 from simulation.crawler.http1 import Answer
 from simulation.crawler.identity import Identity
 from simulation.crawler.outcomes import Seen, asks_for_retry
 from simulation.crawler.plan import Retries, Vendor
 from simulation.crawler.reading import read_plan
-from simulation.crawler.slots import HostSlots
+from simulation.crawler.sequence import PlannedRequest
 from tests.simulation.conftest import page_with
 from tests.simulation.conftest import run as run_program
 
 RETRIES = Retries(codes=frozenset({429, 503}), maximum=2, switch_vendor=False, errors=True)
-PLAIN = Card(0, "http", "", 100, 0)
+PLAIN = PlannedRequest(0, "http", "", 100, 0)
 
 
 def answered(status: int, *, connect: bool = False, body: bytes = b"x" * 40) -> Seen:
@@ -171,7 +171,7 @@ def test_host_has_no_more_than_its_slots_and_others_go_on() -> None:
     """Waiting counts get their turn in order; nothing is kept of an idle host."""
 
     async def scene() -> None:
-        slots = HostSlots(2)
+        slots = HostLimit(2)
         assert slots.take(1) is slots.take(1) is slots.take(2) is None
         third, fourth = slots.take(1), slots.take(1)
         assert third is not None

@@ -21,11 +21,11 @@ from typing import Any
 import pytest
 
 from simulation.crawler.cli import main, parser
-from simulation.crawler.deck import deal
 from simulation.crawler.faults import FAULTS
-from simulation.crawler.profiles import PROFILES
-from simulation.crawler.reading import PLAN_KEYS, RETRY_CODES, VENDOR_KEYS, read_plan
-from simulation.plans import PlanError
+from simulation.crawler.plan import RETRY_CODES, Plan, Vendor
+from simulation.crawler.reading import PROFILES, read_plan
+from simulation.crawler.sequence import planned_requests
+from simulation.plans import PlanError, keys_of
 from tests.ports import free_block
 from tests.simulation.conftest import ROOT
 
@@ -58,7 +58,7 @@ def test_every_key_of_a_plan_and_every_profile_is_explained(say: Any) -> None:
     code, said, _ = say("--help-plan")
     assert code == 0
     assert max(map(len, said.splitlines())) <= 80
-    keys = (*PLAN_KEYS, *VENDOR_KEYS)
+    keys = (*keys_of(Plan), *keys_of(Vendor))
     assert [key for key in keys if not re.search(rf"\b{key}\b", said)] == []
     assert [name for name in NAMES if f"\n  {name} " not in said] == []
     faults = said[said.index("faults: ") :]
@@ -73,7 +73,7 @@ def test_shipped_profiles_are_plans_but_for_the_vendors() -> None:
         assert len(raw["description"]) <= 70
         plan = read_plan({"profile": name, "vendors": [VENDOR]}, {})
         assert plan.arrival == raw["arrival"]
-        assert next(deal(plan)).host >= 1
+        assert next(planned_requests(plan)).host >= 1
     assert "burst, diurnal, ramp, scrapy, steady" in parser().format_help()
 
 
