@@ -102,7 +102,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     status, found, findings = run(given.address, given.stack)
     nothing: Answer = {"vendor": None, "range": None, "pool": None, "chain": None}
     text = json.dumps({**nothing, **found, "status": status, "findings": findings}, indent=2)
-    print(text)
+    if not findings:  # else standard error has them
+        print(text)
     if given.out:
         try:
             given.out.mkdir(parents=True, exist_ok=True)

@@ -39,10 +39,10 @@ def nested(monkeypatch, tmp_path):
 
 
 def ask(capsys, *arguments: str):
-    """(exit code, the JSON on standard output, the lines on standard error)."""
+    """(exit code, the JSON on standard output or None, the lines on standard error)."""
     status = main(arguments)
     out, err = capsys.readouterr()
-    return status, json.loads(out), err.splitlines()
+    return status, json.loads(out or "null"), err.splitlines()
 
 
 @pytest.mark.parametrize(
@@ -160,9 +160,7 @@ def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
 def test_what_could_not_run(capsys, lab, address, stack, said):
     """A mistyped address is not `outside`, and a name with a path in it reads no other file."""
     status, found, errors = ask(capsys, address, "--stack", stack)
-    assert status == found["status"] == 2
-    assert found["vendor"] is None
-    assert found["findings"] == errors
+    assert (status, found) == (2, None)
     assert errors[0].startswith(said)
 
 
