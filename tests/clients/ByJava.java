@@ -53,9 +53,11 @@ class ByJava {
         try {
             HttpResponse<byte[]> got =
                 client.send(asked.build(), HttpResponse.BodyHandlers.ofByteArray());
-            // A refused CONNECT is an answer without a body.
-            byte[] body = got.body() == null ? new byte[0] : got.body();
-            byte[] hash = MessageDigest.getInstance("SHA-256").digest(body);
+            // A CONNECT refused with 407 is an answer without a body, any other an exception.
+            if (got.body() == null) {
+                return "-1 refused -";
+            }
+            byte[] hash = MessageDigest.getInstance("SHA-256").digest(got.body());
             StringBuilder line = new StringBuilder(got.statusCode() + " - ");
             line.append(HexFormat.of().formatHex(hash));
             for (String name : COMPARED) {

@@ -163,7 +163,7 @@ CLIENTS = (
         tunnels_each_page=True,
     ),
     Known(name="go", program="go", fetch=go, vendor="vendor-b", hides_refusals=True),
-    Known(name="java", program="java", fetch=java, vendor="vendor-c"),
+    Known(name="java", program="java", fetch=java, vendor="vendor-c", hides_refusals=True),
 )
 
 
