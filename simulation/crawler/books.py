@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from simulation.crawler.budget import Budget
 from simulation.crawler.durations import Durations
+from simulation.exposition import rows
 
 
 @dataclass(slots=True)
@@ -62,20 +63,14 @@ class Books:
 
     def as_json(self) -> dict[str, object]:
         return {
-            "counts": [
-                {"vendor": vendor, "visibility": visibility, "outcome": outcome, "count": count}
-                for (vendor, visibility, outcome), count in sorted(self.counts.items())
-            ],
+            "counts": rows(("vendor", "visibility", "outcome"), self.counts),
             "opaque": [
                 {"vendor": who, **self._line(who)}
                 for who in sorted(self.connections)
                 if who != "outside"
             ],
             "outside": self._line("outside"),
-            "protocols": [
-                {"vendor": vendor, "protocol": protocol, "count": count}
-                for (vendor, protocol), count in sorted(self.protocols.items())
-            ],
+            "protocols": rows(("vendor", "protocol"), self.protocols),
             "wire": [
                 {
                     "vendor": vendor,
@@ -87,27 +82,13 @@ class Books:
                 for (vendor, protocol), wire in sorted(self.wire.items())
                 if wire.connections
             ],
-            "true": [
-                {"vendor": vendor, "outcome": outcome, "count": count}
-                for (vendor, outcome), count in sorted(self.truth.items())
-            ],
-            "unexpected": [
-                {"vendor": vendor, "intended": intended, "seen": seen, "count": count}
-                for (vendor, intended, seen), count in sorted(self.unexpected.items())
-            ],
-            "unexpected_reasons": [
-                {"vendor": vendor, "reason": reason, "count": count}
-                for (vendor, reason), count in sorted(self.reasons.items())
-            ],
+            "true": rows(("vendor", "outcome"), self.truth),
+            "unexpected": rows(("vendor", "intended", "seen"), self.unexpected),
+            "unexpected_reasons": rows(("vendor", "reason"), self.reasons),
             "requests": self.requests,
             "attempts": self.total(),
-            "retries": [
-                {"vendor": vendor, "protocol": protocol, "count": count}
-                for (vendor, protocol), count in sorted(self.retries.items())
-            ],
-            "bans": [
-                {"vendor": vendor, "count": count} for vendor, count in sorted(self.bans.items())
-            ],
+            "retries": rows(("vendor", "protocol"), self.retries),
+            "bans": rows(("vendor",), self.bans),
             "latency": [
                 {"protocol": protocol, **durations.as_json()}
                 for protocol, durations in sorted(self.latency.items())

@@ -2,23 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TypeVar
-
 from simulation.crawler.books import Books
 from simulation.crawler.budget import Budget
 from simulation.crawler.durations import histogram
-from simulation.exposition import Family, Samples, exposition, start_time_family
-
-Key = TypeVar("Key", bound=tuple[str, ...])
-
-
-def labelled(names: Sequence[str], counts: Mapping[Key, float]) -> Samples:
-    """A sample for each key, whose parts are the labels' values: none needs escaping."""
-    return [
-        ("{" + ",".join(f'{n}="{v}"' for n, v in zip(names, key, strict=True)) + "}", count)
-        for key, count in sorted(counts.items())
-    ]
+from simulation.exposition import Family, exposition, labelled, start_time_family
 
 
 def metrics_page(books: Books, in_flight: int, lag_seconds: float) -> str:
@@ -32,8 +19,6 @@ def metrics_page(books: Books, in_flight: int, lag_seconds: float) -> str:
 def _counters(books: Books) -> list[Family]:
     by_outcome, by_protocol = ("vendor", "visibility", "outcome"), ("vendor", "protocol")
     directed, wires = ("vendor", "direction"), ("vendor", "protocol", "direction")
-    connections = {(who,): count for who, count in books.connections.items()}
-    bans = {(vendor,): count for vendor, count in books.bans.items()}
     wire = {
         (*key, direction): size
         for key, each in books.wire.items()
@@ -44,14 +29,14 @@ def _counters(books: Books) -> list[Family]:
     reasons = labelled(("vendor", "reason"), books.reasons)
     found = [
         ("requests", "Requests by the outcome a sidecar sees.", labelled(by_outcome, books.counts)),
-        ("connections", "Opaque connections.", labelled(("vendor",), connections)),
+        ("connections", "Opaque connections.", labelled(("vendor",), books.connections)),
         ("bytes", "Socket bytes of opaque connections.", labelled(directed, books.bytes)),
         ("counts", "Counts that have ended, by protocol.", labelled(by_protocol, books.protocols)),
         ("planned_requests", "Requests of the plan begun.", [("", books.requests)]),
         ("true_outcomes", "Visible successes as they were.", truth),
         ("unexpected", "Counts that were not as intended.", reasons),
         ("retries", "Counts that repeat a request.", labelled(by_protocol, books.retries)),
-        ("bans", "Counts that were bans to the crawler.", labelled(("vendor",), bans)),
+        ("bans", "Counts that were bans to the crawler.", labelled(("vendor",), books.bans)),
         ("wire_connections", "Sockets of all connections.", labelled(by_protocol, sockets)),
         ("wire_bytes", "Socket bytes of all connections.", labelled(wires, wire)),
     ]

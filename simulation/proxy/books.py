@@ -6,7 +6,7 @@ import time
 from collections import Counter, defaultdict
 from typing import Final, Protocol
 
-from simulation.exposition import Families, exposition, start_time_family
+from simulation.exposition import exposition, labelled, rows, start_time_family
 
 WIRE_COLUMNS: Final = ("connections", "bytes_sent", "bytes_received")
 
@@ -36,30 +36,17 @@ class Books:
         self.started_seconds = time.time()
 
     def _wire_now(self, *, all_open: bool) -> Counter[tuple[str, str, str]]:
-        """Of all sockets, the open ones up to now: all, or those whose protocol is decided."""
+        """Add the open sockets to the closed: all, or those whose protocol is decided."""
         wire = self.wire.copy()
         for connection in self.open:
             if all_open or connection.decided:
                 connection.add_to(wire)
         return wire
 
-    def _wire_lines(self) -> list[dict[str, object]]:
-        wire = self._wire_now(all_open=True)
-        return [
-            {
-                "vendor": vendor,
-                "protocol": protocol,
-                **{what: wire[vendor, protocol, what] for what in WIRE_COLUMNS},
-            }
-            for vendor, protocol in sorted({(vendor, protocol) for vendor, protocol, _ in wire})
-        ]
-
     def as_json(self) -> dict[str, object]:
+        wire = self._wire_now(all_open=True)
         return {
-            "counts": [
-                {"vendor": vendor, "visibility": visibility, "outcome": outcome, "count": count}
-                for (vendor, visibility, outcome), count in sorted(self.counts.items())
-            ],
+            "counts": rows(("vendor", "visibility", "outcome"), self.counts),
             "opaque": [
                 {
                     "vendor": vendor,
@@ -69,11 +56,15 @@ class Books:
                 }
                 for vendor, count in sorted(self.opaque.items())
             ],
-            "connections": [
-                {"vendor": vendor, "count": count}
-                for vendor, count in sorted(self.connections.items())
+            "connections": rows(("vendor",), self.connections),
+            "wire": [
+                {
+                    "vendor": vendor,
+                    "protocol": protocol,
+                    **{what: wire[vendor, protocol, what] for what in WIRE_COLUMNS},
+                }
+                for vendor, protocol in sorted({key[:2] for key in wire})
             ],
-            "wire": self._wire_lines(),
             "exits": [
                 {
                     "vendor": vendor,
@@ -82,98 +73,66 @@ class Books:
                 }
                 for vendor in sorted({*self.exits, *self.sessions})
             ],
-            "refusals": [
-                {"vendor": vendor, "code": code, "count": count}
-                for (vendor, code), count in sorted(self.refusals.items())
-            ],
+            "refusals": rows(("vendor", "code"), self.refusals),
             "open": len(self.open),
         }
 
     def as_metrics(self) -> str:
-        # Undecided ones would move between rows: a counter that falls.
-        wire = sorted(self._wire_now(all_open=False).items())
-        families: Families = [
+        # A connection whose protocol is not decided would move between rows: a counter that falls.
+        wire = self._wire_now(all_open=False)
+        sockets = {key[:2]: n for key, n in wire.items() if key[2] == "connections"}
+        wire_bytes = {
+            (*key[:2], key[2].removeprefix("bytes_")): n
+            for key, n in wire.items()
+            if key[2] != "connections"
+        }
+        by_vendor, directed = ("vendor",), ("vendor", "direction")
+        used = {vendor: len(exits) for vendor, exits in self.exits.items()}
+        counters = [
             (
-                "vendor_requests_total",
-                "counter",
+                "requests",
                 "Requests by what the vendor did with them.",
-                [
-                    (f'{{vendor="{vendor}",visibility="{visibility}",outcome="{outcome}"}}', count)
-                    for (vendor, visibility, outcome), count in sorted(self.counts.items())
-                ],
+                labelled(("vendor", "visibility", "outcome"), self.counts),
             ),
+            ("connections", "Connections accepted.", labelled(by_vendor, self.connections)),
             (
-                "vendor_connections_total",
-                "counter",
-                "Connections accepted.",
-                [(f'{{vendor="{who}"}}', n) for who, n in sorted(self.connections.items())],
-            ),
-            (
-                "vendor_opaque_connections_total",
-                "counter",
+                "opaque_connections",
                 "Closed connections that show no requests.",
-                [(f'{{vendor="{who}"}}', n) for who, n in sorted(self.opaque.items())],
+                labelled(by_vendor, self.opaque),
             ),
             (
-                "vendor_opaque_bytes_total",
-                "counter",
+                "opaque_bytes",
                 "Socket bytes of closed opaque connections.",
-                [
-                    (f'{{vendor="{vendor}",direction="{direction}"}}', count)
-                    for (vendor, direction), count in sorted(self.bytes.items())
-                ],
+                labelled(directed, self.bytes),
             ),
             (
-                "vendor_wire_connections_total",
-                "counter",
+                "wire_connections",
                 "Sockets by what came first, the open ones too.",
-                [
-                    (f'{{vendor="{vendor}",protocol="{protocol}"}}', count)
-                    for (vendor, protocol, what), count in wire
-                    if what == "connections"
-                ],
+                labelled(("vendor", "protocol"), sockets),
             ),
             (
-                "vendor_wire_bytes_total",
-                "counter",
+                "wire_bytes",
                 "Socket bytes by what came first, of the open ones up to now.",
-                [
-                    (
-                        f'{{vendor="{vendor}",protocol="{protocol}",'
-                        f'direction="{what.removeprefix("bytes_")}"}}',
-                        size,
-                    )
-                    for (vendor, protocol, what), size in wire
-                    if what != "connections"
-                ],
+                labelled(("vendor", "protocol", "direction"), wire_bytes),
             ),
             (
-                "vendor_refusals_total",
-                "counter",
+                "refusals",
                 "Refusals of the vendor's own, seen or not, by status.",
-                [
-                    (f'{{vendor="{vendor}",code="{code}"}}', count)
-                    for (vendor, code), count in sorted(self.refusals.items())
-                ],
+                labelled(("vendor", "code"), self.refusals),
             ),
-            (
-                "vendor_sessions_total",
-                "counter",
-                "Sessions begun.",
-                [(f'{{vendor="{who}"}}', n) for who, n in sorted(self.sessions.items())],
-            ),
-            (
-                "vendor_exits_used",
-                "gauge",
-                "Exit addresses used until now.",
-                [(f'{{vendor="{who}"}}', len(used)) for who, used in sorted(self.exits.items())],
-            ),
-            (
-                "vendor_open_connections",
-                "gauge",
-                "Connections open now.",
-                [("", len(self.open))],
-            ),
-            start_time_family(self.started_seconds),
+            ("sessions", "Sessions begun.", labelled(by_vendor, self.sessions)),
         ]
-        return exposition(families)
+        gauges = [
+            ("exits_used", "Exit addresses used until now.", labelled(by_vendor, used)),
+            ("open_connections", "Connections open now.", [("", len(self.open))]),
+        ]
+        return exposition(
+            [
+                *(
+                    (f"vendor_{name}_total", "counter", what, found)
+                    for name, what, found in counters
+                ),
+                *((f"vendor_{name}", "gauge", what, found) for name, what, found in gauges),
+                start_time_family(self.started_seconds),
+            ]
+        )

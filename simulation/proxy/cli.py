@@ -49,7 +49,7 @@ plan (JSON; defaults in brackets):
   slow_seconds [30] delay of a slow answer
   patience_seconds [10] whoever leaves later met a timeout, not sooner
   seed [1]     decides every chance
-  certificate, key: PEM files for TLS [a self-signed one, whose key is public]
+  certificate, key: PEM files for TLS [self-signed, with a public key]
 
 behaviour of a vendor, each key as you like:
   credentials  {{user: variable with the password}}: HTTP Basic and SOCKS5; user
@@ -57,9 +57,8 @@ behaviour of a vendor, each key as you like:
   exits        {{count, session_seconds [600]}}: told in X-Sim-Exit, by SOCKS5 as
                the bound address; a session keeps one, others get any
   limits       {{requests_per_second, session_requests_per_second, connections:
-               429 above; quota_bytes: then 402; bandwidth_bytes_per_second of
-               a connection, each way}}; a rate lets a second's worth through
-               at once; the session's holds for user names with a session
+               429 above; quota_bytes: then 402}}; a rate lets a second's worth
+               through at once; the session's is for user names with a session
   latency_seconds  0.2, or {{"p50": 0.2, "p95": 0.9}} (log-normal); refusals by
                credentials and limits come at once
   dialect      {{fault: wording}}:

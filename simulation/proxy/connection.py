@@ -17,7 +17,6 @@ from simulation.pages import MAX_BODY_BYTES
 from simulation.proxy.answers import PAGE, SILENT, THROUGH_EXIT, Action, target_answer
 from simulation.proxy.books import WIRE_COLUMNS, Books
 from simulation.proxy.customers import Customer, customer
-from simulation.proxy.limits import Pacer
 from simulation.proxy.plan import Plan
 from simulation.proxy.requests import (
     MAX_HEAD_BYTES,
@@ -77,7 +76,6 @@ class Connection(Stream):
         self._books.open.add(self)
         self._full = self._vendor.full()
         self._vendor.open += not self._full
-        self._pace()  # its first upload too
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._books.open.discard(self)
@@ -85,8 +83,6 @@ class Connection(Stream):
         self.add_to(self._books.wire)
         if self._timer:
             self._timer.cancel()
-        if self._pacer:
-            self._pacer.stop()
         if self._asked and self._take == self._http:  # the client left while it sent its body
             self._waiting = (visibility_of(self._asked), self._asked_at)
         if self._waiting:
@@ -103,7 +99,7 @@ class Connection(Stream):
             self._books.bytes[name, "received"] += self._received
         # They know this connection, which would wait for the garbage collector.
         del self._take
-        self._timer = self._pacer = None
+        self._timer = None
 
     def add_to(self, wire: Counter[tuple[str, str, str]]) -> None:
         for what, size in zip(WIRE_COLUMNS, (1, self._sent, self._received), strict=True):
@@ -138,21 +134,7 @@ class Connection(Stream):
     # What the vendor's rule says
 
     def _ruled(self, request: Request, *, missing: bool = False) -> tuple[Action, float]:
-        self._pace()
         return self._vendor.rule(request, self._customer, full=self._full, missing=missing)
-
-    def _pace(self) -> None:
-        """Hold the connection to the bandwidth that the vendor gives now."""
-        behaviour = self._vendor.behaviour
-        rate = behaviour and behaviour.limits.bandwidth_bytes_per_second
-        if rate:
-            self._pacer = self._pacer or Pacer(self._give, self._go_on)
-            self._pacer.rate = rate
-        elif self._pacer and not self._pacer.waiting:
-            self._pacer.stop()
-            self._pacer = None
-            # Not at once: this may be in the middle of what arrives.
-            asyncio.get_running_loop().call_soon(self._read_on)
 
     def _after(self, seconds: float, visibility: str, then: Callable[[], None]) -> None:
         """Do `then` later; a client that does not wait for it is booked for its leaving."""

@@ -110,8 +110,6 @@ class Limits:
     session_requests_per_second: float | None = key(number(0.01, 1e6), None)
     connections: int | None = key(whole(0, 1_000_000), None)
     quota_bytes: int | None = key(whole(0, 2**60), None)
-    # Of a connection, each way.
-    bandwidth_bytes_per_second: int | None = key(whole(1000, 10**10), None)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

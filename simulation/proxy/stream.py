@@ -1,4 +1,4 @@
-"""The bytes of one accepted connection: layers of TLS, a pace, and who waits for whom."""
+"""The bytes of one accepted connection: layers of TLS, and reading that pauses."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import ssl
 import struct
 from collections.abc import Callable
 
-from simulation.proxy.limits import Pacer
 from simulation.proxy.requests import MAX_HEAD_BYTES
 from simulation.proxy.rule import Vendor
 from simulation.proxy.tls import Tls
 
 LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
-PAUSED_BY_READER, PAUSED_BY_FLOOD, PAUSED_BY_PACE = 1, 2, 4  # why nothing is read
+PAUSED_BY_READER, PAUSED_BY_FLOOD = 1, 2  # why nothing is read
 
 
 class Stream(asyncio.Protocol):
@@ -34,30 +33,11 @@ class Stream(asyncio.Protocol):
         self._sessions: list[Tls] = []  # the outermost first
         self._sent = self._received = 0
         self._paused = 0
-        self._pacer: Pacer | None = None
-        self._inbox = b""  # read, and not yet arrived by the pace
-        self._closing = False  # once all is sent
 
     def data_received(self, data: bytes) -> None:
         self._received += len(data)
         self._vendor.bytes += len(data)
-        if self._pacer:
-            self._inbox += data
-            self._hand_on()
-        else:
-            self._arrive(data, 0)
-
-    def _hand_on(self) -> None:
-        """What has been read arrives as fast as the pace allows."""
-        while self._inbox:
-            size = self._pacer.most_taken if self._pacer else len(self._inbox)
-            part, self._inbox = self._inbox[:size], self._inbox[size:]
-            late = self._pacer and self._pacer.took(len(part), self._read_on)
-            if late:
-                self._pause(PAUSED_BY_PACE)
-            self._arrive(part, 0)
-            if late:
-                return
+        self._arrive(data, 0)
 
     def pause_writing(self) -> None:
         self._pause(PAUSED_BY_READER)
@@ -75,22 +55,13 @@ class Stream(asyncio.Protocol):
         if not self._paused:
             self._transport.resume_reading()
 
-    def _read_on(self) -> None:
-        if not self._transport.is_closing():
-            self._resume(PAUSED_BY_PACE)
-            self._hand_on()
-
     def _choked(self) -> bool:
         """The answers until now still wait for their reader."""
-        return self._paused & PAUSED_BY_READER > 0 or (
-            self._pacer is not None and self._pacer.waiting
-        )
+        return self._paused & PAUSED_BY_READER > 0
 
     def _go_on(self) -> None:
         """Take what has waited meanwhile."""
-        if self._closing and not (self._pacer and self._pacer.waiting):
-            self._transport.close()
-        elif not self._transport.is_closing() and not self._choked():
+        if not self._transport.is_closing() and not self._choked():
             self._take()
 
     def _arrive(self, data: bytes, first: int) -> None:
@@ -117,12 +88,6 @@ class Stream(asyncio.Protocol):
         """Send through every TLS session, or those outside of `depth`."""
         for session in reversed(self._sessions[:depth]):
             data = session.seal(data)
-        if self._pacer:
-            self._pacer.add(data)
-        else:
-            self._give(data)
-
-    def _give(self, data: bytes | memoryview) -> None:
         self._sent += len(data)
         self._vendor.bytes += len(data)
         self._transport.write(data)
@@ -130,9 +95,7 @@ class Stream(asyncio.Protocol):
     def _finish(self) -> None:
         """Send what is on its way, take no more, close."""
         self._take = self._ignore
-        self._closing = True
-        if not (self._pacer and self._pacer.waiting):
-            self._transport.close()
+        self._transport.close()
 
     def _part(self) -> None:
         """End the connection as the one who has said all there is to say."""
@@ -141,8 +104,6 @@ class Stream(asyncio.Protocol):
         self._finish()
 
     def _reset(self) -> None:
-        if self._pacer:
-            self._pacer.stop()
         sock: socket.socket = self._transport.get_extra_info("socket")
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_ZERO)

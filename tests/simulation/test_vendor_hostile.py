@@ -20,7 +20,6 @@ EVERY = {
         "requests_per_second": 50,
         "session_requests_per_second": 5,
         "connections": 40,
-        "bandwidth_bytes_per_second": 1_000_000,
     },
     "latency_seconds": 0.001,
     "faults": {"reset": 0.1, "stall": 0.1, "garbage": 0.1, "reset-inside": 0.1},

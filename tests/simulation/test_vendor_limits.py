@@ -25,8 +25,6 @@ BEHAVIOURS: dict[str, Any] = {
     "connections": {"limits": {"connections": 2}},
     "quota": {"limits": {"quota_bytes": 5000}},
     "quota-dialect": {"limits": {"quota_bytes": 0}, "dialect": {"quota": "407-traffic"}},
-    "narrow": {"limits": {"bandwidth_bytes_per_second": 200_000}},
-    "narrow-tunnel": {"limits": {"bandwidth_bytes_per_second": 200_000}},
     "late": {"latency_seconds": 0.06},
     "too-late": {"latency_seconds": 30},
     "spread": {"latency_seconds": {"p50": 0.004, "p95": 0.02}},
@@ -147,57 +145,6 @@ def test_quota_in_another_dialect(vendors: VendorProcess) -> None:
         ("http", "quota_exhausted"): 1,
         ("tunnel", "quota_exhausted"): 1,
     }
-
-
-def test_bandwidth_holds_the_first_upload(vendors: VendorProcess) -> None:
-    """Nothing was asked before it: 60 kB at 200 kB/s all the same."""
-    with vendors.client("narrow") as client:
-        began = time.monotonic()
-        fields = "Content-Length: 60000\r\n"
-        answer = client.ask(method="POST", fields=fields, body=b"x" * 60_000)
-        assert 0.2 <= time.monotonic() - began < 3
-    assert answer.headers["x-sim-received-bytes"] == "60000"
-
-
-@pytest.mark.parametrize("name", ["narrow", "narrow-tunnel"])
-def test_bandwidth_holds_each_way(vendors: VendorProcess, name: str) -> None:
-    """60 kB down and 60 kB up at 200 kB/s take at least as long, and not a byte is lost."""
-    target = "http://site.sim.test/p/60000"
-    with vendors.client(name) as client:
-        if name == "narrow-tunnel":
-            client.connect()
-            client.wrap()
-            target = "/p/60000"
-        began = time.monotonic()
-        assert len(client.ask(target).body) == 60_000
-        down = time.monotonic() - began
-        large = b"x" * 60_000
-        fields = f"Content-Length: {len(large)}\r\n"
-        answer = client.ask(target, method="POST", fields=fields, body=large)
-        both = time.monotonic() - began
-    assert answer.headers["x-sim-received-bytes"] == "60000"
-    assert 0.2 <= down < 1.5  # 0.3 s less a burst of a tenth of a second
-    assert 0.5 <= both < 3
-    [line] = vendors.books(name)["wire"]
-    assert line["bytes_sent"] > 120_000 < line["bytes_received"] + 60_000
-
-
-def test_narrow_answer_can_be_left(vendors: VendorProcess) -> None:
-    """A client that leaves in the middle has had the answer's head: a success, with fewer bytes."""
-    before = vendors.books("narrow")
-    with vendors.client("narrow") as client:
-        client.send(b"GET http://site.sim.test/p/4000000 HTTP/1.1\r\n\r\n")
-        assert client.receive(1000)
-    after = vendors.books("narrow")
-    assert after["counts"][0]["count"] == before["counts"][0]["count"] + 1
-    assert after["wire"][0]["bytes_sent"] - before["wire"][0]["bytes_sent"] < 1_000_000
-
-
-def test_close_waits_for_a_narrow_answer(vendors: VendorProcess) -> None:
-    """Connection: close ends behind the last byte, not before it."""
-    with vendors.client("narrow") as client:
-        answer = client.ask("http://site.sim.test/p/50000", fields="Connection: close\r\n")
-        assert len(answer.body) == 50_000
 
 
 @pytest.mark.parametrize("kind", ["http", "tunnel", "socks5"])
