@@ -10,17 +10,21 @@ import argparse
 import json
 import math
 import os
+import shutil
 import sys
 import time
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from dashboards.fleet import TABLE_QUERIES
 from lab import plan
 from lab.envoy import STAND_INS
+from lab.pages import Page, served
 from lab.ports import DEFAULT_BASE, Ports
-from lab.processes import LabError, StopRequested, stop_on_signals
+from lab.processes import LabError, StopRequested, require_free, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
-from lab.system import FOLDER, ROOT, Lab, running
+from lab.system import FOLDER, Lab, running
+from settings.catalogue import UNKNOWN
 from settings.loading import SettingsError
 from tools.reports import add_out, write_report
 
@@ -31,23 +35,29 @@ REFRESH_SECONDS = 2.0
 SILENT_SECONDS = 60.0
 FILLING_SECONDS = RATE_WINDOW_SECONDS + 5  # and some for the start
 REQUESTS_PER_SECOND = 300
-ENDPOINTS = FOLDER / "endpoints.json"  # while it runs, for whoever wants to join in
+ENDPOINTS = FOLDER / "endpoints.json"  # while the demo runs, for programs that join in
+PAGES_STAND_IN = "istiod, Grafana, Alertmanager -> empty pages of metrics, so that none is down"
 
-# Column key (of the Fleet board's queries), heading, factor, format.
+# Column key (of the Fleet board's queries), heading, width, factor, format.
 COLUMNS = (
-    ("requests_per_second", "requests/s", 1.0, "{:.1f}"),
-    ("failure_ratio", "failed %", 100.0, "{:.2f}"),
-    ("setup_p95_milliseconds", "p95 ms", 1.0, "{:.0f}"),
-    ("bytes_per_second", "wire kB/s", 1e-3, "{:.0f}"),
-    ("open_connections", "open", 1.0, "{:.0f}"),
-    ("connections_per_second", "connects/s", 1.0, "{:.1f}"),
+    ("requests_per_second", "requests/s", 12, 1.0, "{:.1f}"),
+    ("failure_ratio", "failed %", 10, 100.0, "{:.2f}"),
+    ("setup_p95_milliseconds", "p95 ms", 8, 1.0, "{:.0f}"),
+    ("bytes_per_second", "wire kB/s", 11, 1e-3, "{:.0f}"),
+    ("open_connections", "open", 7, 1.0, "{:.0f}"),
+    ("connections_per_second", "connects/s", 12, 1.0, "{:.1f}"),
 )
-WIDTH = 11  # six columns and the vendor's name fit a terminal of 80
+SUMMED = ("requests_per_second", "bytes_per_second", "open_connections", "connections_per_second")
+VENDOR_WIDTH = 11
+TOTAL = "total"
+
+# The Watchdog fires always: that is how its receiver knows that alerts arrive.
+FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
 
 LEGEND = (
-    "requests/s  plain requests and tunnels; opaque connections only in connects/s",
+    "requests/s  plain requests and tunnels; opaque connections are in connects/s alone",
     "failed %    the simulated vendors misbehave on purpose",
-    "unknown     connections to an address outside every range",
+    f"{UNKNOWN:<11} connections to an address outside every vendor's ranges",
 )
 
 
@@ -74,24 +84,43 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return status
 
 
-def table_text(table: Table, seconds: float) -> str:
-    """Return the live table: a line a vendor, `unknown` last; "-" where there is no answer."""
+def table_text(table: Table, alerts: Mapping[str, Sequence[str]], seconds: float) -> str:
+    """Return the live table: a line for each vendor, their total, and the firing alerts.
+
+    "-" stands where Prometheus has no answer; what is outside every range comes last.
+    """
     vendors = sorted({vendor for column in table.values() for vendor in column})
-    vendors.sort(key=lambda vendor: vendor == "unknown")
-    head = f"{'vendor':<{WIDTH}}" + "".join(f"{heading:>{WIDTH}}" for _, heading, _, _ in COLUMNS)
+    vendors.sort(key=lambda vendor: vendor == UNKNOWN)
     filling = f", rates fill up over {FILLING_SECONDS} s" if seconds < FILLING_SECONDS else ""
-    lines = [f"{time.strftime('%H:%M:%S')}  running {seconds:.0f} s{filling}", head]
-    for vendor in vendors:
-        cells = []
-        for key, _, factor, form in COLUMNS:
-            value = table[key].get(vendor)
-            # NaN: a quantile or a share of nothing.
-            if value is None or math.isnan(value):
-                cells.append("-")
-            else:
-                cells.append(form.format(value * factor))
-        lines.append(f"{vendor:<{WIDTH}}" + "".join(f"{cell:>{WIDTH}}" for cell in cells))
+    head = "".join(f"{heading:>{width}}" for _, heading, width, _, _ in COLUMNS)
+    total = {key: {TOTAL: sum(table[key].values())} for key in SUMMED}
+    lines = [
+        f"{time.strftime('%H:%M:%S')}  running {seconds:.0f} s{filling}",
+        f"{'vendor':<{VENDOR_WIDTH}}{head}",
+        *(_row(table, vendor) for vendor in vendors),
+        _row(total, TOTAL),
+        f"alerts firing: {_alerts_text(alerts)}",
+    ]
     return "\n".join(lines)
+
+
+def _row(table: Table, vendor: str) -> str:
+    cells = []
+    for key, _, width, factor, form in COLUMNS:
+        value = table.get(key, {}).get(vendor)
+        # NaN is a quantile or a share of nothing.
+        text = "-" if value is None or math.isnan(value) else form.format(value * factor)
+        cells.append(f"{text:>{width}}")
+    return f"{vendor:<{VENDOR_WIDTH}}{''.join(cells)}"
+
+
+def _alerts_text(alerts: Mapping[str, Sequence[str]]) -> str:
+    """Return each alert once, with the vendors it fires for."""
+    found = []
+    for name, vendors in sorted(alerts.items()):
+        named = [vendor.removeprefix("vendor-") for vendor in vendors if vendor]
+        found.append(f"{name} ({' '.join(named)})" if named else name)
+    return ", ".join(found) or "none"
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
@@ -104,20 +133,44 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace, started: float) -> None:
     ports = Ports.from_text(options.port_base)
-    with running(ports=ports, folder=FOLDER / f"demo-{ports.base}", say=_say) as lab:
-        for stand_in in (*STAND_INS, WINDOW_STAND_IN):
-            _say(f"stand-in    {stand_in}")
+    folder = FOLDER / f"demo-{ports.base}"
+    for stand_in in (*STAND_INS, PAGES_STAND_IN, WINDOW_STAND_IN):
+        _say(f"stand-in    {stand_in}")
+    pages = dict.fromkeys((ports.istiod, ports.grafana, ports.alertmanager), Page(lambda: ""))
+    require_free(("127.0.0.1", port) for port in pages)
+    with served(pages), running(ports=ports, folder=folder, say=_say, stand_ins=True) as lab:
         lab.start_crawler(count=None, requests_per_second=options.requests_per_second)
         try:
             _write_endpoints(lab)
-            _say(f"crawler     {lab.crawler_url}  ({options.requests_per_second} requests/s)")
-            for endpoint in lab.endpoints:
-                _say(f"proxy       http://{plan.authority(endpoint)}  {endpoint.vendor}")
-            _say(f"endpoints   {ENDPOINTS.relative_to(ROOT)}")
-            _say("\n".join(("", *LEGEND, "Ctrl-C ends it. The first rows take some seconds.")))
+            _say_addresses(lab, options.requests_per_second)
             _show(lab, started)
         finally:
             ENDPOINTS.unlink(missing_ok=True)
+
+
+def _say_addresses(lab: Lab, requests_per_second: int) -> None:
+    """Print the proxies, and last what a human opens or tries."""
+    for endpoint in lab.endpoints:
+        _say(f"proxy       http://{plan.authority(endpoint)}  {endpoint.vendor}")
+    proxy = f"http://{plan.authority(lab.endpoints[0])}"
+    curls = (
+        (f"curl -kx {proxy} https://site-1.sim.test/p/60", "a page through CONNECT"),
+        (f"curl -ix {proxy} http://fault-rate-limited.sim.test/", "429"),
+        (f"curl -ix {proxy} http://fault-auth-failed.sim.test/", "407; any login"),
+    )
+    width = max(len(command) for command, _ in curls)
+    _say(
+        "\n".join(
+            (
+                *("", *LEGEND, ""),
+                *(f"{command:<{width}}  # {what}" for command, what in curls),
+                f"crawler     {lab.crawler_url}/books  ({requests_per_second} requests/s)",
+                f"Envoy       {lab.envoy_url}",
+                f"Prometheus  {lab.prometheus_url}",
+                "Ctrl-C ends it. The first rows take some seconds.",
+            )
+        )
+    )
 
 
 def _show(lab: Lab, started: float) -> None:
@@ -131,8 +184,11 @@ def _show(lab: Lab, started: float) -> None:
         elif time.monotonic() - alive > SILENT_SECONDS:
             raise LabError(f"no request was counted for {SILENT_SECONDS:.0f} s; see {lab.folder}")
         if table["requests_per_second"]:
-            text = "\n" + table_text(table, time.monotonic() - started)
+            text = "\n" + table_text(table, firing(lab), time.monotonic() - started)
             if sys.stdout.isatty():  # draw over the last one
+                # A line that wraps would be drawn over wrongly, and leave scraps.
+                most = shutil.get_terminal_size().columns
+                text = "\n".join(line[:most] for line in text.splitlines())
                 print(f"\x1b[{lines_drawn}A\x1b[J" if lines_drawn else "", end="")
                 lines_drawn = text.count("\n") + 1
             _say(text)
@@ -147,6 +203,15 @@ def measure(lab: Lab) -> Table:
         }
         for key, *_ in COLUMNS
     }
+
+
+def firing(lab: Lab) -> dict[str, list[str]]:
+    """Return the vendors of each firing alert; "" where an alert is about no vendor."""
+    found: defaultdict[str, set[str]] = defaultdict(set)
+    for sample in lab.query(FIRING):
+        labels = sample["metric"]
+        found[labels["alertname"]].add(labels.get("proxy_vendor", ""))
+    return {name: sorted(vendors) for name, vendors in found.items()}
 
 
 def _write_endpoints(lab: Lab) -> None:

@@ -1,4 +1,4 @@
-"""What a laptop has no program for, as a page of metrics: istiod, Grafana, a second sidecar."""
+"""Pages of metrics in the place of programs that a laptop does not run."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 Text = Callable[[], str]
-"""Gives the page of now."""
+"""Returns what the page says now."""
 
 
 @dataclass
 class Page:
-    """A scraped page; None is a program that is away (503)."""
+    """A scraped page; without text it answers 503, as a program that is down."""
 
     text: Text | None
 
 
 class QuietServer(ThreadingHTTPServer):
-    """Says nothing of a client that was killed or did not wait."""
+    """Prints no traceback when a client was killed or did not wait."""
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):
@@ -52,7 +52,12 @@ def _handler(page: Page) -> type[BaseHTTPRequestHandler]:
             self.end_headers()
             self.wfile.write(body)
 
+        def do_POST(self) -> None:
+            """Take the alerts that Prometheus hands to an Alertmanager."""
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            self.do_GET()
+
         def log_message(self, format: str, *args: Any) -> None:
-            """Nothing: each second a scrape."""
+            """Print nothing: Prometheus scrapes every second."""
 
     return Handler

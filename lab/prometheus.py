@@ -33,6 +33,7 @@ def lab_prometheus_files(
     *,
     factor: int = DEMO_FACTOR,
     watched: bool = False,
+    stand_ins: bool = False,
 ) -> dict[str, str]:
     """Return Prometheus' files by name, its configuration first.
 
@@ -42,6 +43,7 @@ def lab_prometheus_files(
         scrape_milliseconds: go above the stack's `scrapeInterval`, which knows whole seconds.
         factor: divides every time of the rules.
         watched: with a second replica, Alertmanager, and the pages of `lab/pages.py`.
+        stand_ins: with pages in the place of istiod, Grafana and Alertmanager.
     """
     config = prometheus_config(
         cluster=settings.cluster,
@@ -50,7 +52,7 @@ def lab_prometheus_files(
         monitoring_namespace="monitoring",
         istio_namespace=settings.istio.root_namespace,
         simulated_vendors_namespace=SIMULATED_NAMESPACE,
-        targets=_targets(ports, watched=watched),
+        targets=_targets(ports, watched=watched, stand_ins=stand_ins),
         rule_files=("rules/*.yml",),
         native_histograms=settings.telemetry.native_histograms,
         histograms_from_one_in=settings.telemetry.histogram_sampling,
@@ -110,7 +112,7 @@ def lab_alertmanager_files(ports: Ports, folder: Path, factor: int) -> dict[str,
     }
 
 
-def _targets(ports: Ports, *, watched: bool) -> StaticTargets:
+def _targets(ports: Ports, *, watched: bool, stand_ins: bool) -> StaticTargets:
     def here(*listening: int) -> tuple[str, ...]:
         return tuple(f"127.0.0.1:{port}" for port in listening)
 
@@ -120,13 +122,18 @@ def _targets(ports: Ports, *, watched: bool) -> StaticTargets:
         load_generator=here(ports.crawler_metrics),
         simulated_vendors=here(ports.vendor_control),
     )
-    if not watched:
+    if not (watched or stand_ins):
         return always
-    return replace(
+    monitored = replace(
         always,
-        sidecars=here(ports.envoy_admin, ports.second_sidecar),
-        prometheus=here(ports.prometheus, ports.other_prometheus),
         alertmanager=here(ports.alertmanager),
         istiod=here(ports.istiod),
         grafana=here(ports.grafana),
+    )
+    if not watched:
+        return monitored
+    return replace(
+        monitored,
+        sidecars=here(ports.envoy_admin, ports.second_sidecar),
+        prometheus=here(ports.prometheus, ports.other_prometheus),
     )

@@ -216,6 +216,7 @@ def running(
     scrape_milliseconds: int | None = None,
     factor: int = DEMO_FACTOR,
     watched: bool = False,
+    stand_ins: bool = False,
 ) -> Iterator[Lab]:
     """Run all but the crawler for the length of the block.
 
@@ -228,6 +229,7 @@ def running(
         factor: divides every time of rules and alerts.
         watched: with a second Prometheus and an Alertmanager. What they tell and scrape beside
             the lab is the caller's (`lab/receiver.py`, `lab/pages.py`).
+        stand_ins: whether the caller serves pages in the place of istiod, Grafana, Alertmanager.
 
     Raises:
         LabError: a port is taken, a program is missing, or a part died.
@@ -255,7 +257,12 @@ def running(
         addresses = plan.listening_addresses(where)
         start_envoy(family, rendered_envoy(meshed, addresses, ports, folder), folder)
         files = lab_prometheus_files(
-            settings, ports, scrape_milliseconds, factor=factor, watched=watched
+            settings,
+            ports,
+            scrape_milliseconds,
+            factor=factor,
+            watched=watched,
+            stand_ins=stand_ins,
         )
         for name, port in _replicas(ports, watched=watched).items():
             _start_prometheus(family, name, port, files, folder, factor)

@@ -35,7 +35,7 @@ def test_the_live_table_shows_every_vendor_and_the_unknown(lab):
 
     def lines():
         table = measure(lab)
-        text = table_text(table, 1.0).splitlines()
+        text = table_text(table, {}, 1.0).splitlines()
         complete = [line for line in text if line.startswith("vendor-") and " - " not in line]
         unknown = [line for line in text if line.startswith("unknown")]
         # Of a vendor that is not looked into there is no request to tell of.
@@ -45,11 +45,20 @@ def test_the_live_table_shows_every_vendor_and_the_unknown(lab):
 
     text, _ = until(lines, seconds=40)
     assert text[1].split()[0] == "vendor"
-    for _, heading, _, _ in COLUMNS:
+    for _, heading, *_ in COLUMNS:
         assert heading in text[1]
 
 
 def test_the_live_table_fits_a_terminal_of_eighty_columns():
     """A wrapped line would be drawn over wrongly, and leave scraps."""
-    table = {key: {"vendor-a": 123456.78, "unknown": float("nan")} for key, *_ in COLUMNS}
-    assert max(len(line) for line in table_text(table, 3.0).splitlines()) < 80
+    table = {key: {"vendor-a": 12345.6, "unknown": float("nan")} for key, *_ in COLUMNS}
+    *rows, alerts = table_text(table, {"B": ["vendor-a", "vendor-b"], "A": [""]}, 3.0).splitlines()
+    assert max(map(len, rows)) < 80
+    assert alerts == "alerts firing: A, B (a b)"
+
+
+def test_the_live_table_ends_with_a_total():
+    """What all vendors carry together; shares and quantiles have no sum."""
+    table = {key: {"vendor-a": 10.0, "vendor-b": 5.0} for key, *_ in COLUMNS}
+    total = next(line for line in table_text(table, {}, 3.0).splitlines() if line[:5] == "total")
+    assert total.split() == ["total", "15.0", "-", "-", "0", "15", "15.0"]
