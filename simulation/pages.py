@@ -1,8 +1,8 @@
-"""What the crawler and the simulated vendors must agree on."""
+"""The pages of simulated vendors, as both the vendors and the crawler know them."""
 
 from __future__ import annotations
 
 MAX_BODY_BYTES = 4 * 1024 * 1024  # the largest page a vendor gives
-# How pages with status 200 begin that are none; the second is no longer than the first.
+# A ban or captcha page has status 200 and begins so; the second is no longer than the first.
 BAN_MARK = b"<title>Access denied</title>"
 CAPTCHA_MARK = b"<title>Are you a robot?"

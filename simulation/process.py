@@ -1,4 +1,4 @@
-"""What a program of this package does around its own work."""
+"""Files, limits and errors of both programs."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from typing import Any
 from simulation.plans import PlanError
 
 EXIT_CANNOT_RUN = 2
-EXIT_NO_RESULT = 1  # the run was, what it found could not be written
+EXIT_NO_RESULT = 1  # the program ran, but its result could not be written
 SPARE_FILES = 32  # beside a socket for each count in flight
 
 
 def raise_file_limit(sockets: int = 0) -> None:
-    """A socket is a file: take as many as this user may have, not the shell's 1,024.
+    """Allow as many open files, and so sockets, as this user may have: a shell allows 1,024.
 
     Raises:
-        PlanError: that is less than `sockets` need.
+        PlanError: `sockets` need more than that.
     """
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
@@ -32,7 +32,7 @@ def raise_file_limit(sockets: int = 0) -> None:
 
 
 def require_folder(option: str, path: Path) -> None:
-    """Raise PlanError where a file could not be written at the end."""
+    """Raise PlanError if a file could not be written there at the end."""
     if not path.absolute().parent.is_dir():
         raise PlanError([f"{option}: {path} is in no existing folder: create it first"])
     if path.is_dir():
@@ -40,7 +40,7 @@ def require_folder(option: str, path: Path) -> None:
 
 
 def read_json(path: Path) -> object:
-    """Raise PlanError where the file cannot be read, or holds no JSON; a BOM is no harm."""
+    """Return the JSON of a file; raise PlanError if it cannot be read, or holds none."""
     try:
         return json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
@@ -48,7 +48,7 @@ def read_json(path: Path) -> object:
 
 
 def write_result(option: str, path: Path, content: object) -> str:
-    """Write what a run is for; "" or why that was not possible."""
+    """Write a run's result; return why that was not possible, or nothing."""
     try:
         write_json(path, content)
     except OSError as error:
@@ -56,16 +56,16 @@ def write_result(option: str, path: Path, content: object) -> str:
     return ""
 
 
-def tell_full_once(program: str, loop: asyncio.AbstractEventLoop) -> None:
-    """One line where no connection can be accepted for want of files; asyncio has thousands."""
-    told: list[str] = []
+def report_full_once(program: str, loop: asyncio.AbstractEventLoop) -> None:
+    """Print one line if no more connections can be accepted; asyncio would print thousands."""
+    reported: list[str] = []
 
     def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
             loop.default_exception_handler(context)
-        elif not told:
-            told.append(program)
+        elif not reported:
+            reported.append(program)
             reason = "connections wait, for there are no more files: raise `ulimit -n`"
             print(f"{program}: {reason}", file=sys.stderr)
 
@@ -73,7 +73,7 @@ def tell_full_once(program: str, loop: asyncio.AbstractEventLoop) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Replace the file in one step, so a reader never sees half of it; a device is written to."""
+    """Replace a file in one step, so that nobody reads half of it; a device is written to."""
     text = json.dumps(content, indent=1) + "\n"
     if path.exists() and not path.is_file():
         path.write_text(text)

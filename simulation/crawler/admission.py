@@ -1,4 +1,4 @@
-"""Places for counts: who may start, and who waits."""
+"""Which requests may start now, and which have to wait."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from typing import cast
 
 
 class RefusalPause:
-    """Makes starts wait while all of them are refused: a sidecar that is gone must not be hammered.
+    """Lets one start at a time try while every connection is refused, with growing pauses.
 
-    After `most` refusals without a connection in between, one start at a time finds out.
+    It begins after `most` refusals in a row. Without it a crawler whose sidecar has gone would try
+    thousands of times a second.
     """
 
     SHORTEST_SECONDS, LONGEST_SECONDS = 0.05, 1.0
@@ -31,12 +32,12 @@ class RefusalPause:
         self._row += 1
 
     @property
-    def nobody(self) -> bool:
-        """Whether there never was a connection, and enough were refused to say so."""
+    def unreachable(self) -> bool:
+        """Whether no connection was ever made, and enough were refused to be sure."""
         return not self.ever_connected and self._row >= self._most
 
     def wait(self, now: float) -> float:
-        """Seconds until a start may try again; 0 takes this turn."""
+        """Return the seconds until a start may try again; 0 gives this turn to the caller."""
         if self._row < self._most:
             return 0.0
         if now < self._until:
@@ -47,7 +48,7 @@ class RefusalPause:
 
 
 async def first_of(*waits: Coroutine[object, object, object], seconds: float | None = None) -> None:
-    """Until one of them is over, or the seconds; the others are cancelled."""
+    """Wait for the first of them, or for the seconds, and cancel the others."""
     tasks = [asyncio.ensure_future(each) for each in waits]
     await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
     for task in tasks:
@@ -56,7 +57,7 @@ async def first_of(*waits: Coroutine[object, object, object], seconds: float | N
 
 @contextlib.contextmanager
 def tracked(tasks: set[asyncio.Task[None]]) -> Iterator[None]:
-    """Keep the running task in `tasks` meanwhile: a stop may cancel it, no count is lost."""
+    """Keep the running task in `tasks` meanwhile, so that a stop may cancel it without loss."""
     task = cast("asyncio.Task[None]", asyncio.current_task())
     tasks.add(task)
     try:
@@ -66,7 +67,7 @@ def tracked(tasks: set[asyncio.Task[None]]) -> Iterator[None]:
 
 
 class HostLimit:
-    """At most `limit` counts of a host at a time; further ones wait in their order."""
+    """Lets at most `limit` requests to a host run at a time; others wait in their order."""
 
     def __init__(self, limit: int) -> None:
         self._limit = limit
@@ -74,7 +75,7 @@ class HostLimit:
         self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
 
     def take(self, host: int) -> asyncio.Future[None] | None:
-        """A slot at once, or what ends when there is one."""
+        """Take a slot at once, or return a future that ends when there is one."""
         if self._busy[host] < self._limit:
             self._busy[host] += 1
             return None
@@ -83,7 +84,7 @@ class HostLimit:
         return turn
 
     def give(self, host: int) -> None:
-        """Hand the slot on, or back."""
+        """Give the slot to the next request that waits, if there is one."""
         waiting = self._waiting.get(host)
         while waiting:
             turn = waiting.popleft()

@@ -1,4 +1,4 @@
-"""When the counts of an open arrival are due."""
+"""When requests start in arrivals that have a rate."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from simulation.crawler.plan import Plan
 
 
 def dues(plan: Plan) -> Iterator[float]:
-    """When the counts of an open arrival are due, in seconds from the start.
+    """Yield when requests are due, in seconds from the start.
 
-    Ends with `duration_seconds`, or where the shape has come to 0 for good.
+    It ends with `duration_seconds`, or where the shape has come to 0 for good.
     """
     assert plan.requests_per_second
     times = _evenly(plan.requests_per_second)
@@ -31,14 +31,14 @@ def _evenly(rate: float) -> Iterator[float]:
 
 
 def _by_chance(rate: float, chance: random.Random) -> Iterator[float]:
-    """Gaps are exponential, so that the counts of any two stretches are independent."""
+    """Yield times with exponential gaps: what happens in one second says nothing of the next."""
     return itertools.accumulate(chance.expovariate(rate) for _ in itertools.count())
 
 
 def _shaped(
     times: Iterable[float], points: tuple[tuple[float, float], ...], period: float | None
 ) -> Iterator[float]:
-    """Move times at factor 1 to where the area under the shape is as large."""
+    """Move each time at factor 1 to where the area under the shape is as large."""
     pieces = _pieces(points, period)
     start, seconds, low, high = next(pieces)
     before = 0.0
@@ -58,7 +58,7 @@ def _shaped(
 def _pieces(
     points: tuple[tuple[float, float], ...], period: float | None
 ) -> Iterator[tuple[float, float, float, float]]:
-    """Straight pieces of the shape: start, length, factor at both ends."""
+    """Yield the straight pieces of the shape: start, length, factor at both ends."""
     (first, factor), (last, end) = points[0], points[-1]
     line = [(0.0, factor), *points] if first else [*points]
     if period and last < period:

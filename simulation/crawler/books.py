@@ -1,4 +1,4 @@
-"""What was done and seen, exactly."""
+"""The crawler's books: exact counts of what it did and saw."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ class Wire:
 
 
 class Books:
-    """What was done and seen. `unexpected` lists every count that was not what was intended.
+    """What a run did and saw. `unexpected` counts what differs from the plan's intention.
 
-    `wire` holds every socket that was opened to a vendor, whatever was counted on it, up to the
-    last byte read and written; `opaque` holds the bytes of opaque counts that have ended.
-    `retries` are part of all other rows; `requests` are those of the plan that were started.
+    `wire` has every socket to a vendor, up to the last byte read and written; `opaque` has the
+    bytes of opaque counts that have ended. `retries` are part of all other rows; `requests` are
+    those of the plan that were started.
     """
 
     def __init__(self) -> None:
@@ -46,7 +46,7 @@ class Books:
         # Vendor, why no connection could be had, and what to do.
         self.trouble: Counter[tuple[str, str, str]] = Counter()
         self.budget: Budget | None = None
-        self.nobody = False  # could be reached: the run was ended
+        self.unreachable = False  # no vendor could be reached, so the run was ended
         self.partial = False  # a signal came before the plan's end
         self.started_seconds = time.time()
         self.ended_seconds: float | None = None
@@ -103,22 +103,20 @@ class Books:
         }
 
     def notes(self) -> list[str]:
-        """What went wrong and what to do about it, a line each."""
+        """Return what went wrong and what to do about it, a line each."""
         found = [
             f"{vendor}: {why}, {count:,} times: {fix}"
             for (vendor, why, fix), count in sorted(self.trouble.items())
         ]
-        if self.nobody:
-            found.insert(0, f"nobody could be reached: ended after {self.total():,} counts")
+        if self.unreachable:
+            found.insert(0, f"no vendor could be reached: ended after {self.total():,} counts")
         found += [
             f"{vendor}: refuses the credentials, {count:,} times: check user and password_env"
             for (vendor, reason), count in sorted(self.reasons.items())
             if reason == "credentials"
         ]
-        told = ("credentials", "refused")
-        others = sum(n for (_, reason), n in self.reasons.items() if reason not in told)
+        named = ("credentials", "refused")  # by the lines above
+        others = sum(n for (_, reason), n in self.reasons.items() if reason not in named)
         if others:
-            found.append(
-                f"{others:,} counts were not what was intended: see `unexpected` in --json"
-            )
+            found.append(f"{others:,} counts were not as intended: see `unexpected` in --json")
         return found

@@ -1,4 +1,4 @@
-"""How many bytes a day may cost: traffic through real vendors is paid for."""
+"""The bytes that a day may use, because real vendors bill them."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from simulation.plans import PlanError
 from simulation.process import write_json
 
 DAY_SECONDS = 86_400
-AHEAD_PARTS = 100  # of a day's bytes, which the file is ahead of what is spent
+AHEAD_PARTS = 100  # the file is ahead of what is spent by this part of a day's bytes
 GB = 10**9  # as vendors count
 
 
 class Budget:
-    """The bytes of a UTC day; `spent` says whether another count may start.
+    """Counts the bytes of a UTC day; `spent` says whether they are used up.
 
-    Counts under way may end, so the day costs a little more than `limit_bytes`. With a `file` a
-    restart goes on where it was, and one after a kill a little ahead of that: a process that is
-    killed again and again must not spend the day again. Without one it begins a new budget.
+    Requests in flight may end, so the day uses a little more than `limit_bytes`. The `file` keeps
+    the day's use over a restart. It is written ahead, so that a process which is killed again and
+    again does not spend the day twice. Without a file a restart begins a new budget.
     """
 
     def __init__(
@@ -32,7 +32,7 @@ class Budget:
         file: Path | None = None,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        """`total` is all bytes of this process until now.
+        """Take `total`, which returns all bytes of this process until now.
 
         Raises:
             PlanError: the file can be neither read nor written.
@@ -49,17 +49,17 @@ class Budget:
             self._read(file)
 
     def used_bytes(self) -> int:
-        """Of today."""
+        """Return the bytes of today."""
         self._turn()
         return self._carried + self._total() - self._before
 
     def spent(self) -> bool:
-        """Whether today's bytes are used up; true for the first time is a stop."""
+        """Return whether today's bytes are used up, and count a stop when they just were."""
         used = self.used_bytes()
         stopped = used >= self.limit_bytes
-        # In time, so that what is under way is in the file as well.
+        # Early enough for the file to hold what is in flight as well.
         if self._file and min(used + self._ahead // 2, self.limit_bytes) > self._kept:
-            with contextlib.suppress(OSError):  # told by who calls `keep`
+            with contextlib.suppress(OSError):  # the next call of `keep` reports it
                 self.keep()
         if stopped and not self._stopped:
             self.stops += 1
@@ -67,7 +67,7 @@ class Budget:
         return stopped
 
     def seconds_left(self) -> float:
-        """Until the next day."""
+        """Return the seconds until the next day."""
         return (self._day + 1) * DAY_SECONDS - self._clock()
 
     def keep(self, *, at_the_end: bool = False) -> None:

@@ -30,9 +30,9 @@ from simulation.process import (
 USAGE = """crawler --plan FILE [options]
        crawler --vendor NAME=ADDRESS:PORT [--profile NAME] [options]"""
 HELP = """\
-options go above the plan, the plan above the profile
-exit codes: 0 done, or told to stop (Ctrl-C gives the result so far);
-1 the result could not be written; 2 could not start, or reached nobody
+options override the plan, and the plan overrides its profile
+exit codes: 0 done, or stopped (Ctrl-C gives the result so far);
+1 the result could not be written; 2 could not start, or reached no vendor
 """
 HELP_PLAN = """\
 plan (JSON; defaults in brackets, null = none):
@@ -65,7 +65,7 @@ plan (JSON; defaults in brackets, null = none):
   metrics_port [null], metrics_host [127.0.0.1; * = any]: /metrics, /books
   drain_seconds [2.4] for counts in flight after a signal, linger_seconds [0]
             of /metrics after the run; a second signal ends at once
-  max_gb_per_day [null], a must where a vendor is not simulated: bytes sent and
+  max_gb_per_day [null], required if a vendor is not simulated: bytes sent and
             received in a UTC day, of 10^9; then no count starts until the next
   budget_file [null]   keeps the day's bytes over a restart
 faults: target-error vendor-error vendor-error-502 -504 -522 -525 rate-limited
@@ -76,7 +76,7 @@ faults: target-error vendor-error vendor-error-502 -504 -522 -525 rate-limited
 
 
 def help_plan() -> str:
-    """Every key of a plan, and the profiles that lie beside this program."""
+    """Return a text about every key of a plan, and the profiles beside this program."""
     lines = [HELP_PLAN + "profiles"]
     for path in sorted(PROFILES.glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
@@ -85,7 +85,7 @@ def help_plan() -> str:
 
 
 class Parser(argparse.ArgumentParser):
-    """One line for an error, as for those of a plan."""
+    """Prints an error in one line, as an error of a plan."""
 
     def error(self, message: str) -> NoReturn:
         self.exit(EXIT_CANNOT_RUN, f"crawler: {message}: see --help\n")
@@ -115,7 +115,7 @@ def parser() -> Parser:
 
 
 def vendor_of(option: str) -> dict[str, object]:
-    """`NAME=ADDRESS:PORT` as a plan has it; IPv6 in brackets."""
+    """Read `NAME=ADDRESS:PORT`, with IPv6 in brackets, as an entry of a plan."""
     match = re.fullmatch(r"([^=]+)=\[?([^=\[\]]+)\]?:(\d{1,5})", option)
     if not match:
         fix = "give NAME=ADDRESS:PORT, as vendor-a=10.1.0.10:3128"
@@ -124,7 +124,7 @@ def vendor_of(option: str) -> dict[str, object]:
 
 
 def raw_plan(options: argparse.Namespace) -> tuple[object, Path]:
-    """The plan with the options above its keys, and the folder where its paths start."""
+    """Return the plan with the options over its keys, and the folder where its paths start."""
     if not options.plan and not options.vendor:
         raise PlanError(["--plan: is missing: give it, or --vendor NAME=ADDRESS:PORT"])
     raw: object = {}
@@ -149,20 +149,20 @@ def raw_plan(options: argparse.Namespace) -> tuple[object, Path]:
     }
     raw |= {key: value for key, value in given.items() if value is not None}
     if options.rate is not None and raw.get("arrival") == "closed":
-        # A rate is asked for by hand: it goes above what has none.
+        # The option overrides a profile that has no rate.
         raw |= {"arrival": "constant", "think_seconds": None}
     return raw, folder
 
 
 def show_books(options: argparse.Namespace, failures: list[str], books: Books) -> None:
-    """A result that cannot be written is a failure, and keeps no other from being."""
+    """Write and print the books; note each failure, and go on with the other."""
     if options.books and (why := write_result("--books", options.books, books.as_json())):
         failures.append(why)
     try:
         print(json.dumps(books.as_json()) if options.json else table(books), flush=True)
     except OSError as error:  # a full disk, or a reader that left
         failures.append(f"standard output: cannot be written: {error.strerror}")
-        # Else the interpreter tries once more as it ends.
+        # Without it the interpreter would try again at its end, and fail.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
@@ -185,6 +185,6 @@ def main(arguments: list[str] | None = None) -> int:
         return EXIT_CANNOT_RUN
     for failure in failures:
         print(f"crawler: {failure}", file=sys.stderr)
-    if books.nobody:
+    if books.unreachable:
         return EXIT_CANNOT_RUN
     return EXIT_NO_RESULT if failures else 0

@@ -13,7 +13,7 @@ from simulation.crawler.tls import Tls
 
 
 class Nothing:
-    """The reply to no question: a tunnel that is held open."""
+    """No reply at all, which is what a tunnel that is held open gets."""
 
     __slots__ = ()
 
@@ -25,7 +25,7 @@ class Reply(Protocol):
     def feed(self, data: memoryview) -> bool: ...
 
 
-# Every connection reads into the same memory: bytes are counted and looked at, never kept.
+# All connections read into the same memory: bytes are counted and looked at, never kept.
 ARRIVED = memoryview(bytearray(256 * 1024))
 DECRYPTED = memoryview(bytearray(16 * 1024))  # a TLS record
 
@@ -60,7 +60,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._tls:
             self._pump(ARRIVED[:nbytes])
         elif self._reply is None:
-            self.close()  # nobody asked: unfit for another request
+            self.close()  # bytes without a request: the connection is unfit for another
         elif self._reply.feed(ARRIVED[:nbytes]):
             self._end("answered")
 
@@ -72,7 +72,7 @@ class Connection(asyncio.BufferedProtocol):
             self._timer.cancel()
 
     def leave(self) -> None:
-        """The crawler loses patience."""
+        """Give up waiting."""
         self._end("left")
 
     def _on_timer(self) -> None:
@@ -96,8 +96,7 @@ class Connection(asyncio.BufferedProtocol):
         self._ended = self._loop.create_future()
         self._asked_at = self._loop.time()
         self._deadline = self._asked_at + seconds
-        # A timer of an earlier exchange finds the later deadline when it fires: one timer for
-        # many requests.
+        # One timer serves many requests: when it fires early it finds the later deadline.
         if self._timer is None or self._timer.when() > self._deadline:
             if self._timer:
                 self._timer.cancel()
@@ -109,7 +108,7 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.write(data)
 
     async def ask(self, data: bytes, reply: Reply, seconds: float) -> str:
-        """Send, and wait at most `seconds` for the whole reply; how it ended, as in Seen."""
+        """Send, wait at most `seconds` for the whole reply, and return how it ended, as in Seen."""
         if self.lost:
             return "lost"
         self._expect(reply, seconds)
@@ -123,10 +122,10 @@ class Connection(asyncio.BufferedProtocol):
     async def request_inside(
         self, tls: Tls, host: str, data: bytes, answer: Answer, seconds: float
     ) -> Seen:
-        """Shake hands with the proxy, or with the target through a tunnel; then ask inside."""
+        """Do a TLS handshake with the proxy, or the target in a tunnel; send the request inside."""
         if self.lost:
             return Seen("lost", answer)
-        # Memory BIOs instead of start_tls: no second transport, no bytes lost in the switch.
+        # start_tls would need a second transport, and lose bytes that came before it.
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls, self._sessions = tls.begin(self._incoming, self._outgoing, host), tls
         self._inside = data

@@ -1,4 +1,4 @@
-"""Seconds in buckets: quantiles of many, in little memory."""
+"""Quantiles of many durations in little memory."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Durations:
         self.buckets[at if 0 <= at <= self.LAST else self.LAST * (at > 0)] += 1
 
     def quantile(self, share: float) -> float:
-        """The duration that `share` of all do not exceed; 0 where there is none."""
+        """Return the duration that `share` of all do not exceed; 0 if there is none."""
         left = share * self.count
         for at, count in enumerate(self.buckets):
             if count and left <= count:
@@ -44,7 +44,7 @@ class Durations:
         return math.ldexp(1 + part / self.PARTS, octave + self.LEAST_OCTAVE)
 
     def upto(self, octave: int) -> int:
-        """How many are below 2 ** octave seconds."""
+        """Return how many are below 2 ** octave seconds."""
         return sum(self.buckets[: (octave - self.LEAST_OCTAVE) * self.PARTS])
 
     def as_json(self) -> dict[str, object]:
@@ -61,7 +61,7 @@ HISTOGRAM_OCTAVES: Final = range(-14, 7)
 
 
 def histogram(labels: str, durations: Durations) -> list[tuple[str, float]]:
-    """Samples of a Prometheus histogram; `labels` as `protocol="http"`, or empty."""
+    """Return the samples of a histogram; `labels` is like `protocol="http"`, or empty."""
     prefix = f"{labels}," if labels else ""
     around = f"{{{labels}}}" if labels else ""
     buckets: list[tuple[str, float]] = [

@@ -1,10 +1,10 @@
-"""Protocols with their usual shares, and faults with what each must look like."""
+"""Protocols with their default shares, and faults with the outcome of each."""
 
 from __future__ import annotations
 
 from typing import Final
 
-# Fault -> the outcome a plain request shows. A CONNECT shows the same, but for INSIDE.
+# Fault -> the outcome that a sidecar sees of a plain request, and of a CONNECT but for INSIDE.
 FAULTS: Final = {
     "target-error": "target_error",
     "vendor-error": "vendor_error",
@@ -31,14 +31,14 @@ FAULTS: Final = {
     "refused-open": "vendor_error",
     "rejected": "rejected",
 }
-# In a tunnel nobody else sees them.
+# In a tunnel only the crawler and the target see them.
 INSIDE: Final = {"target-error", "reset-inside", "close-inside", "ban-page", "captcha-page"}
-HTTP_ONLY: Final = {"rejected"}  # not dealt to tunnels: they get that share without a fault
-# A connection that such a fault kills is not shared with other counts.
+HTTP_ONLY: Final = {"rejected"}  # tunnels have no fault in place of it
+# These faults end a connection, so no other request shares it.
 OWN_CONNECTION: Final = {
     *("reset", "close", "garbage", "stall", "slow", "dead", "reset-inside"),
     *("close-inside", "refused-open", "rejected"),
 }
-# Default shares. HTTP and CONNECT in clear show what they carry, the others are opaque.
+# A sidecar sees the requests of HTTP and CONNECT in clear, and the connections of the others.
 MIX: Final = {"http": 0.44, "tunnel": 0.42, "tls": 0.0, "socks5": 0.14}
 OPAQUE: Final = ("tls", "socks5")

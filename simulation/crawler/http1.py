@@ -1,4 +1,4 @@
-"""Requests to an HTTP proxy, and their answers as they come in."""
+"""Requests to an HTTP proxy, and the reading of their answers."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from simulation.pages import BAN_MARK, CAPTCHA_MARK
 
 
 class Answer:
-    """An HTTP answer as it comes in: head parsed, body counted, not kept.
+    """Reads an HTTP answer piece by piece; it counts the body and does not keep it.
 
-    Framed by Content-Length, as most answers of the simulated vendor and all of Envoy's own are,
-    or in chunks, as Envoy hands on one without; else the connection's end is its end (`endless`).
+    Content-Length frames it, or chunks, as in answers that Envoy passes on without a length. An
+    `endless` answer ends with its connection.
     """
 
     __slots__ = (
@@ -35,10 +35,10 @@ class Answer:
         self.status = 0  # until the head is complete
         self.by_vendor = self.banned = self.closes = self.endless = self.garbage = False
         self._chunked = False
-        self.error: bytes | None = None  # a vendor's own word for what went wrong, lower case
+        self.error: bytes | None = None  # the vendor's error header, lower case
 
     def feed(self, data: memoryview) -> bool:
-        """Take bytes; True once the answer is complete or is no HTTP."""
+        """Take bytes; return True once the answer is complete, or is no HTTP."""
         if self._chunked:
             return self._last_chunk(data)
         if self.status:
@@ -54,7 +54,7 @@ class Answer:
         self._left = int(length) if length and length.isdigit() else 0
         body = self._head[end + 4 : end + 4 + len(BAN_MARK)]
         if len(body) < min(self._left, len(BAN_MARK)):
-            return False  # a little more, to tell a ban page from a page
+            return False  # a ban page is not told from a page yet
         status = head[9:12]
         if not head.startswith(b"http/1.") or not status.isdigit():
             self.garbage = True
@@ -62,8 +62,7 @@ class Answer:
         self.status = int(status)
         bodiless = self.status in (204, 304) or (self._connect and self.status < 300)
         self._chunked = field(head, b"\r\ntransfer-encoding:") == b"chunked" and not bodiless
-        # A CONNECT refused without a length: Envoy makes chunks of it, as often as not without
-        # the last.
+        # Envoy makes chunks of a refused CONNECT without a length, and often leaves out the last.
         whole_when_lost = self._connect or not self._chunked
         self.endless = length is None and not bodiless and whole_when_lost
         self.by_vendor = b"\r\nx-sim-vendor:" in head
@@ -77,11 +76,11 @@ class Answer:
         return self._left <= 0 and not self.endless
 
     def refused(self) -> bool:
-        """A CONNECT that opened no tunnel."""
+        """Return whether this is a CONNECT that opened no tunnel."""
         return self._connect and self.status >= 300
 
     def _last_chunk(self, data: memoryview) -> bool:
-        """Take bytes of a chunked body without trailers; an unfinished chunk is kept."""
+        """Take bytes of a chunked body; return True with its last chunk."""
         self._head += data
         while (line := self._head.find(b"\r\n")) >= 0:
             digits = self._head[:line].partition(b";")[0]
@@ -98,7 +97,7 @@ class Answer:
 
 
 def field(head: bytes, key: bytes) -> bytes | None:
-    """A header's value out of a lower-cased head, or None; `key` from line end to colon."""
+    """Return a header's value out of a lower-cased head; `key` is from line end to colon."""
     start = head.find(key)
     if start < 0:
         return None

@@ -1,4 +1,4 @@
-"""Who the crawler is to a vendor: credentials and sticky sessions."""
+"""Credentials and sticky sessions of the crawler."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from simulation.crawler.plan import Session, Vendor
 
 
 class Login(NamedTuple):
-    """What a count shows to a proxy; `field` is the header with its line end, or empty."""
+    """What a request presents to a proxy; `field` is the header with its line end, or empty."""
 
     user: str
     password: str
     field: str
 
     @classmethod
-    def of(cls, user: str, password: str) -> Login:
+    def basic(cls, user: str, password: str) -> Login:
         token = base64.b64encode(f"{user}:{password}".encode()).decode()
         return cls(user, password, f"Proxy-Authorization: Basic {token}\r\n")
 
 
-NOBODY: Final = Login("", "", "")  # to an address that is no vendor's
+NOBODY: Final = Login("", "", "")  # for addresses of no vendor
 
 
 class ActiveSession:
-    """One sticky session, renewed when its time, its requests or its exit is used up."""
+    """One sticky session, until its time or its requests are used up, or its exit is banned."""
 
     __slots__ = ("ends", "left", "login")
 
@@ -37,16 +37,16 @@ class ActiveSession:
 
 
 class Identity:
-    """Who the crawler is to one vendor, count by count."""
+    """Chooses the login of each request to one vendor."""
 
     def __init__(self, vendor: Vendor, chance: random.Random) -> None:
         self._user, _, self._password = vendor.credentials.partition(":")
         self._sticky, self._chance = vendor.session, chance
-        self._rotating = Login.of(self._user, self._password)
+        self._rotating = Login.basic(self._user, self._password)
         self._sessions: deque[ActiveSession] = deque()
 
     def login(self, now: float) -> Login:
-        """The login of the next count; `now` is a clock's seconds."""
+        """Return the login of the next request; `now` is a clock's seconds."""
         if self._sticky is None:
             return self._rotating
         if len(self._sessions) < self._sticky.sessions:
@@ -60,13 +60,13 @@ class Identity:
         return session.login
 
     def renew(self, banned: Login) -> None:
-        """Use this login no more: its exit is banned."""
+        """Stop using a login whose exit is banned."""
         for session in self._sessions:
             if session.login is banned:
                 session.left = 0
 
     def _new(self, sticky: Session, now: float) -> ActiveSession:
         user = sticky.user.replace("{id}", f"{self._chance.getrandbits(32):08x}")
-        login = Login.of(user.replace("{user}", self._user), self._password)
+        login = Login.basic(user.replace("{user}", self._user), self._password)
         requests, seconds = sticky.requests or math.inf, sticky.seconds or math.inf
         return ActiveSession(login, requests, now + seconds)

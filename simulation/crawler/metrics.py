@@ -1,4 +1,4 @@
-"""The books as Prometheus scrapes them."""
+"""The crawler's books as metrics."""
 
 from __future__ import annotations
 

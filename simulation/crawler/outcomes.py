@@ -1,4 +1,4 @@
-"""How an exchange ended, and what a sidecar and a crawler call that."""
+"""How an exchange ended, and the outcome that a sidecar and a crawler see in it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,9 @@ PROXY_AUTHENTICATION_REQUIRED = 407
 class Seen(NamedTuple):
     """How an exchange ended.
 
-    `end` is one of answered, garbage (not HTTP), lost (the other side ended the connection),
-    left (the crawler did, after `seconds`), refused, and local (this machine ran out of ports
-    or files: says nothing about the vendor). Of an opaque exchange, where the answer says
-    nothing to a sidecar, also auth_failed; there refused is any answer that is no success.
+    `end` is answered, garbage (not HTTP), lost (the other side ended the connection), left (the
+    crawler did, after `seconds`), refused, or local (this machine ran out of ports or files). An
+    opaque exchange may also end as auth_failed, and any answer but a success there is refused.
     """
 
     end: str
@@ -28,7 +27,7 @@ class Seen(NamedTuple):
 
 
 def status_outcome(status: int, error: bytes | None, *, connect: bool, authorized: bool) -> str:
-    """The outcome of an answered request by its status, the simulated vendors' dialect first."""
+    """Return the outcome of an answered request; the simulated vendors' dialect comes first."""
     if status == PROXY_AUTHENTICATION_REQUIRED and error and b"traffic" in error:
         return "quota_exhausted"
     if status == PROXY_AUTHENTICATION_REQUIRED:
@@ -42,10 +41,10 @@ def status_outcome(status: int, error: bytes | None, *, connect: bool, authorize
 
 
 def visible_outcome(planned: PlannedRequest, seen: Seen, patience_seconds: float) -> str:
-    """What a sidecar that sees everything would call this count.
+    """Return the outcome that a sidecar should see.
 
-    Only the vendor's own bytes and the crawler's own leaving speak for themselves; what the
-    sidecar answered or cut in the vendor's place is told by the intent.
+    It follows from the vendor's bytes and from the crawler's leaving. Where the sidecar answered
+    or cut the connection, it follows from the intent of the request.
     """
     answer = seen.answer
     if seen.end == "refused":
@@ -70,10 +69,7 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, patience_seconds: float
 
 
 def opaque_end(seen: Seen) -> str:
-    """How an exchange that is one of its vendor's connections ended: as `end` of Seen.
-
-    "answered" is a 2xx of the vendor's own.
-    """
+    """Return how an opaque exchange ended, as `end` of Seen: only a vendor's 2xx is answered."""
     if seen.end != "answered":
         return seen.end
     if seen.answer.status == PROXY_AUTHENTICATION_REQUIRED:
@@ -89,7 +85,7 @@ def intended_outcome(planned: PlannedRequest) -> str:
 
 
 def true_outcome(seen: Seen) -> str:
-    """What a count with visible success was in truth, to a crawler that looks at the page."""
+    """Return what a visible success was to a crawler that looks at the page."""
     if seen.end == "left":
         return "true_timeout"
     if seen.end != "answered":
@@ -100,17 +96,17 @@ def true_outcome(seen: Seen) -> str:
 
 
 def is_ban(seen: Seen, ban_codes: frozenset[int]) -> bool:
-    """To a crawler that looks: a page that says so with 200, or a status known for it."""
+    """Return whether the answer is a ban: such a page with 200, or a status known for it."""
     return seen.answer.banned or seen.answer.status in ban_codes
 
 
 def asks_for_retry(
     planned: PlannedRequest, seen: Seen, retries: Retries, ban_codes: frozenset[int]
 ) -> bool:
-    """Whether a crawler sends the request again, as Scrapy decides it."""
+    """Return whether a crawler sends the request again, as Scrapy decides it."""
     status = seen.answer.status
     if planned.vendor < 0 or (planned.fault == "stall" and seen.end == "left"):
-        return False  # nobody's, or the crawler's own decision
+        return False  # outside every vendor, or the crawler's own decision
     if status in retries.codes or is_ban(seen, ban_codes):
         return True
     # Scrapy's RETRY_EXCEPTIONS: connections refused, lost or timed out, and tunnels not opened.
@@ -119,7 +115,7 @@ def asks_for_retry(
     return retries.errors and broken
 
 
-# Why a count was unexpected, in few words: what a label of a metric may hold.
+# Why a count was unexpected: values of a metric's label.
 REASONS: Final = (
     *("refused", "timeout", "reset", "garbage", "local", "credentials"),
     *("own-answer", "other-answer"),
@@ -127,7 +123,7 @@ REASONS: Final = (
 
 
 def unexpected_reason(seen: Seen, *, connected: bool = True) -> str:
-    """One of REASONS; "own-answer" is the sidecar's own, "other-answer" the vendor's."""
+    """Return one of REASONS; the sidecar gave an "own-answer", the vendor an "other-answer"."""
     ends = {"left": "timeout", "lost": "reset", "garbage": "garbage", "local": "local"}
     if seen.end in ends:
         return ends[seen.end]

@@ -1,21 +1,19 @@
-"""The waiting of an open arrival: who starts when it is due."""
+"""Starts requests on time in arrivals that have a rate."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
 
-# Wake-ups are no closer than this. Near the most that the crawler can do, a wake-up for each start
-# takes a quarter more CPU: every request would wake the vendor's process by itself. A lag as long
-# is what the selector's clock, in milliseconds, costs anyway.
+# Two wake-ups are at least this far apart. One for each start would cost a quarter more CPU at a
+# high rate; the selector's clock of whole milliseconds causes as much lag anyway.
 STEP_SECONDS = 0.0005
 
 
 class Pace:
     """Wakes the workers at their times, with one timer for all of them.
 
-    Times come in their order, so who has waited longest is due first. A sleep for each worker
-    would cost a tenth of the rate that the crawler can keep.
+    The times come in order. A sleep for each worker would cost a tenth of the crawler's rate.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -24,7 +22,7 @@ class Pace:
         self._timer: asyncio.TimerHandle | None = None
 
     def until(self, at: float) -> asyncio.Future[None]:
-        """What ends once `at` has come, by the loop's clock; `at` is no earlier than the last."""
+        """Return a future that ends at `at` by the loop's clock; times never decrease."""
         turn: asyncio.Future[None] = self._loop.create_future()
         self._waiting.append((at, turn))
         if self._timer is None:
@@ -32,7 +30,7 @@ class Pace:
         return turn
 
     def stop(self) -> None:
-        """Cancel who still waits: no count is lost, none has begun."""
+        """Cancel every start that still waits; none has begun, so none is lost."""
         if self._timer:
             self._timer.cancel()
         for _, turn in self._waiting:

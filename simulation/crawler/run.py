@@ -1,4 +1,4 @@
-"""The crawler: plays the requests and keeps the books."""
+"""The crawler: sends the planned requests and keeps the books."""
 
 from __future__ import annotations
 
@@ -38,28 +38,28 @@ from simulation.crawler.socks5 import socks_steps
 from simulation.crawler.tls import Tls
 from simulation.process import place
 
-# How soon the crawler leaves a vendor that stalls: long enough for its request to get there on a
-# busy machine, short of what counts as patience.
+# When the crawler leaves a vendor that stalls: late enough for its request to arrive on a busy
+# machine, and well before the sidecar's time-out.
 STALL_SECONDS, STALL_SHARE_OF_PATIENCE = 0.4, 0.4
 IDLE_SECONDS = 10.0  # an older kept-alive connection may be about to be closed by its peer
-LEAST_REFUSALS = 8  # in a row; fewer may be chance among several vendors
+LEAST_REFUSALS = 8  # in a row; fewer may be chance if there are several vendors
 LONGEST_NAP_SECONDS = 60.0
-NOBODY_SECONDS = 3.0  # a sidecar that comes up with the crawler is there by then
+UNREACHABLE_SECONDS = 3.0  # a sidecar that starts with the crawler listens by then
 LEAVING_SECONDS = 0.3
 NOT_THERE = "start the vendor, or correct its address and port"
 USED_UP = "this machine has no more: raise `ulimit -n`, or give less in flight"
-# Not the vendor's doing: this machine has no more ports, files or memory.
+# This machine has no more ports, files or memory: no vendor's fault.
 LOCAL_ERRORS: Final = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Crawler:
-    """Works through the requests with as many workers as may be in flight, and keeps the books."""
+    """Sends the planned requests, with as many workers as may be in flight."""
 
     def __init__(self, plan: Plan) -> None:
-        """Raises PlanError where the budget's file cannot be had."""
+        """Raise PlanError if the budget's file can be neither read nor written."""
         self.plan = plan
         self.books = Books()
-        self._wire_outside = Wire()  # `outside` of the books says all of it
+        self._wire_outside = Wire()  # the books have it as `outside`
         self._budget = None
         if plan.max_gb_per_day is not None:
             limit = round(plan.max_gb_per_day * GB)
@@ -72,7 +72,7 @@ class Crawler:
         if self._dues:
             self.books.start_lag = Durations()
         self._tls = Tls()
-        # Chances of their own: what they decide leaves the requests as they are.
+        # Each has random numbers of its own, so that none changes the planned requests.
         self._think_chance = random.Random(f"{plan.seed} thinking")
         self._hold_chance = random.Random(f"{plan.seed} holding")
         self._retry_chance = random.Random(f"{plan.seed} retries")
@@ -83,22 +83,22 @@ class Crawler:
         self._stall_seconds = min(STALL_SECONDS, STALL_SHARE_OF_PATIENCE * plan.patience_seconds)
         self._idle: list[list[Connection]] = [[] for _ in plan.vendors]
         self._busy: set[Connection] = set()
-        self._held: set[Connection] = set()  # tunnels whose answer has come
-        self._napping: set[asyncio.Task[None]] = set()  # until their start
-        self._connecting: set[asyncio.Task[None]] = set()  # nothing sent: no count yet
+        self._held: set[Connection] = set()  # tunnels that stay open after their answer
+        self._napping: set[asyncio.Task[None]] = set()  # workers that wait for a start
+        self._connecting: set[asyncio.Task[None]] = set()  # nothing is sent or counted yet
         self._refusals = RefusalPause(max(plan.concurrency, LEAST_REFUSALS))
         self._bounded = bool(plan.count or plan.duration_seconds)
         self._stopping = False
         self._end = math.inf  # by the loop's clock
 
     async def run(self, stop: asyncio.Event, at_once: asyncio.Event) -> None:
-        """Until every planned is played, time is up, or `stop` is set; what is in flight may end.
+        """Run until every request is done, time is up, or `stop` is set.
 
-        It has `drain_seconds` for that, less if `at_once` is set.
+        Requests in flight may then end for `drain_seconds`, less if `at_once` is set.
         """
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(self._loop)
-        # What dealing prepares is done before the first start is due.
+        # The first request takes long to plan, so it is planned before the clock starts.
         self._cards = itertools.chain([next(self._cards)], self._cards)
         self._first_start = self._loop.time()
         if self.plan.duration_seconds:
@@ -145,10 +145,10 @@ class Crawler:
                 due = await self._next_day(due)
             if not self._dues:
                 await self._wait_for_anybody()
-            elif self._refusals.nobody:
+            elif self._refusals.unreachable:
                 self._end_where_nobody_is()
             now = loop.time()
-            late = due is None or (not self._dues and now >= self._end) or self.books.nobody
+            late = due is None or (not self._dues and now >= self._end) or self.books.unreachable
             if not self._stopping and not late:
                 assert due is not None
                 if self.books.start_lag:
@@ -157,31 +157,31 @@ class Crawler:
                 await self._carry_out(planned)
             if slots:
                 slots.give(planned.host)
-            if self._stopping or late or self.books.nobody:
+            if self._stopping or late or self.books.unreachable:
                 return
             if think:
                 seconds = think.draw(self._think_chance)
                 await self._nap(min(seconds, self._end - loop.time()))
 
     async def _wait_for_anybody(self) -> None:
-        """Pause while every connection is refused. A bounded run where none ever was had ends."""
+        """Pause while every connection is refused; end a bounded run that never had one."""
         while (seconds := self._refusals.wait(self._loop.time())) and not self._stopping:
             self._end_where_nobody_is()
-            if self.books.nobody or self._loop.time() >= self._end:
+            if self.books.unreachable or self._loop.time() >= self._end:
                 return
             await self._nap(min(seconds, self._end - self._loop.time()))
 
     def _end_where_nobody_is(self) -> None:
-        """End a bounded run that has been refused long enough, and was never let in."""
+        """End a bounded run that has been refused long enough and never had a connection."""
         passed = self._loop.time() - self._first_start
-        if self._bounded and not self._refusals.ever_connected and passed > NOBODY_SECONDS:
-            self.books.nobody = True
+        if self._bounded and not self._refusals.ever_connected and passed > UNREACHABLE_SECONDS:
+            self.books.unreachable = True
             self._pace.stop()
 
     async def _next_day(self, due: float) -> float | None:
-        """Wait for a new budget; then the next due start, and none for those missed meanwhile.
+        """Wait for the next day's budget; return the next due start, or None if the run ends first.
 
-        None where the run ends before.
+        Starts that were missed meanwhile are left out.
         """
         budget, loop, ends = self._budget, self._loop, self.plan.duration_seconds or math.inf
         assert budget
@@ -189,7 +189,7 @@ class Crawler:
             left = self._first_start + ends - loop.time()
             if self._stopping or left <= 0:
                 return None
-            # In steps: the clock of the day may be set meanwhile.
+            # It waits in steps, because the clock may be set meanwhile.
             await self._nap(min(max(budget.seconds_left(), 0.01), left, LONGEST_NAP_SECONDS))
         if not self._dues:
             return due
@@ -205,7 +205,7 @@ class Crawler:
         return None
 
     async def _carry_out(self, planned: PlannedRequest) -> None:
-        """One request of the plan, with its retries."""
+        """Send one request of the plan, and its retries."""
         self.books.requests += 1
         self.in_flight += 1
         if self.in_flight > self.books.in_flight_most:
@@ -225,7 +225,7 @@ class Crawler:
         self.in_flight -= 1
 
     async def _attempt(self, planned: PlannedRequest) -> Seen:
-        """One count, and what the crawler saw of it: inside a tunnel, if there was an inside."""
+        """Make one count; return what the crawler saw, inside the tunnel if one was opened."""
         started = self._loop.time()
         if planned.vendor < 0:
             return await self._opaque(planned, "outside", NOBODY)
@@ -373,7 +373,7 @@ class Crawler:
         return truth or seen
 
     async def _hold(self, connection: Connection, truth: Seen) -> Seen:
-        """Keep a tunnel open as the plan wants it; its truth is another if it is lost meanwhile."""
+        """Keep a tunnel open as long as the plan says; return its end if it is lost meanwhile."""
         if not self.plan.tunnel_hold_seconds or self._stopping:
             return truth
         seconds = self.plan.tunnel_hold_seconds.draw(self._hold_chance)
@@ -387,7 +387,7 @@ class Crawler:
     async def _ask_tunnel(
         self, connection: Connection, planned: PlannedRequest, login: Login
     ) -> tuple[Seen, Seen | None]:
-        """What a CONNECT met, and what the GET inside did if there was an inside."""
+        """Send a CONNECT and, if it opens a tunnel, a GET inside; return what came of each."""
         host = host_of(planned, self.plan.target.host_suffix)
         field = "" if planned.fault == "auth-challenge" else login.field
         head = (
@@ -426,7 +426,7 @@ class Crawler:
     async def _exchange(
         self, connection: Connection, planned: PlannedRequest, login: Login
     ) -> Seen:
-        """How it went; `end` as `opaque_end` says it."""
+        """Return how an opaque exchange went, with `end` as `opaque_end` gives it."""
         if planned.protocol == "socks5":
             return Seen(await self._socks(connection, planned, login), Answer())
         request = plain_get(planned, self.plan.target.host_suffix, login)

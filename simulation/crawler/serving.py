@@ -1,4 +1,4 @@
-"""A run with its signals, progress, and pages for programs."""
+"""Runs a plan: signals, progress on a terminal, and the pages /metrics and /books."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from simulation.crawler.budget import Budget
 from simulation.crawler.metrics import metrics_page
 from simulation.crawler.plan import Plan
 from simulation.crawler.run import Crawler
-from simulation.crawler.table import shown_seconds
+from simulation.crawler.table import seconds_text
 from simulation.plans import PlanError, host_to_bind
-from simulation.process import tell_full_once
+from simulation.process import report_full_once
 
-BUDGET_SECONDS = 5.0  # a file that can't be written is told this soon
+BUDGET_SECONDS = 5.0  # how often the day's use is written
 
 
 async def serve_page(
@@ -29,7 +29,7 @@ async def serve_page(
 ) -> None:
     with contextlib.suppress(
         *(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError),
-        # Of the program's end: Python 3.11 prints a traceback of a handler that is cancelled.
+        # At the program's end Python 3.11 would print a traceback of a cancelled handler.
         asyncio.CancelledError,
     ):
         async with asyncio.timeout(5):
@@ -63,13 +63,13 @@ async def show_progress(crawler: Crawler) -> None:
             f"{books.unexpected.total():,} unexpected",
         ]
         if books.start_lag:
-            parts.append(f"lag p99 {shown_seconds(books.start_lag.quantile(0.99))}")
+            parts.append(f"lag p99 {seconds_text(books.start_lag.quantile(0.99))}")
         print("\r" + ", ".join(parts) + "\033[K", end="", file=sys.stderr, flush=True)
         before = total
 
 
 class Signals:
-    """The first SIGTERM or SIGINT is a stop, the second wants it at once."""
+    """The first SIGTERM or SIGINT asks the run to end, the second ends it at once."""
 
     def __init__(self) -> None:
         self.stop, self.at_once = asyncio.Event(), asyncio.Event()
@@ -84,26 +84,26 @@ class Signals:
 
 
 async def keep_budget(budget: Budget) -> None:
-    """Write the day's use now and then, and say when it can't be; a full disk ends no run."""
-    told = False
+    """Write the day's use every few seconds; a full disk is reported and ends no run."""
+    reported = False
     while True:
         await asyncio.sleep(BUDGET_SECONDS)
         try:
             budget.keep()
-            told = False
+            reported = False
         except OSError as error:
-            if not told:
+            if not reported:
                 print(f"crawler: budget_file: cannot be written: {error}", file=sys.stderr)
-            told = True
+            reported = True
 
 
 async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
-    """Run the plan to its end, or to a signal; tell `ended`, then linger.
+    """Run the plan to its end or to a signal, call `ended`, then keep the pages for a while.
 
     Raises:
         PlanError: the metrics port or the budget's file cannot be had.
     """
-    tell_full_once("crawler", asyncio.get_running_loop())
+    report_full_once("crawler", asyncio.get_running_loop())
     signals = Signals()
     crawler = Crawler(plan)
     async with contextlib.AsyncExitStack() as open_until_the_end:
@@ -119,7 +119,7 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
                 open_while_it_runs.callback(progress.cancel)
             await crawler.run(signals.stop, signals.at_once)
         if budget:
-            with contextlib.suppress(OSError):  # told already, and no reason to lose the books
+            with contextlib.suppress(OSError):  # reported already
                 budget.keep(at_the_end=True)
         if sys.stderr.isatty():
             print(file=sys.stderr)

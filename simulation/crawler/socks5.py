@@ -12,7 +12,7 @@ SOCKS_IPV4, SOCKS_NAME, SOCKS_IPV6 = 1, 3, 4  # RFC 1928, ATYP
 
 
 class Exactly:
-    """A reply of a known number of bytes; the first few are kept for a look."""
+    """A reply of a known number of bytes, the first of which are kept."""
 
     __slots__ = ("_left", "start")
 
@@ -49,7 +49,7 @@ class SocksReplies(Protocol):
 
 
 class SocksStep(NamedTuple):
-    """What to say; the reply must begin with `start`, else the connection is `otherwise`."""
+    """Bytes to send; the connection ends as `otherwise` if the reply has another `start`."""
 
     said: bytes
     reply: SocksReplies
@@ -58,7 +58,7 @@ class SocksStep(NamedTuple):
 
 
 def socks_steps(planned: PlannedRequest, suffix: str, login: Login | None) -> Iterator[SocksStep]:
-    """A SOCKS5 connection, RFC 1928, with RFC 1929's login if there is one."""
+    """Yield the steps of a connection (RFC 1928), with a login (RFC 1929) if there is one."""
     if login is None:
         yield SocksStep(b"\x05\x01\x00", Exactly(2), b"\x05\x00")
     else:
@@ -66,7 +66,7 @@ def socks_steps(planned: PlannedRequest, suffix: str, login: Login | None) -> It
         user, password = login.user.encode(), login.password.encode()
         said = b"\x01%c%b%c%b" % (len(user), user, len(password), password)
         yield SocksStep(said, Exactly(2), b"\x01\x00", "auth_failed")
-    # The simulated vendor reads the sizes it is to take and to send from the name.
+    # The simulated vendor reads from the name how many bytes it takes and sends.
     host = f"opaque-{planned.sent_bytes}-{planned.size_bytes}.{suffix}".encode()
     request = b"\x05\x01\x00\x03" + bytes([len(host)]) + host + (443).to_bytes(2, "big")
     yield SocksStep(request, SocksReply(), b"\x05\x00")

@@ -1,4 +1,4 @@
-"""The books for people."""
+"""The crawler's books as a table."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from simulation.crawler.books import Books
 
 
 def table(books: Books) -> str:
-    """All a person wants to know at the end; blocks with a blank line between them."""
+    """Return the books as blocks of text: counts, latency, facts."""
     counts = [("vendor", "visibility", "outcome", "count")]
     counts += [(*key, f"{count:,}") for key, count in sorted(books.counts.items())]
     counts += [(who, "opaque", "-", f"{n:,}") for who, n in sorted(books.connections.items())]
@@ -22,14 +22,14 @@ def table(books: Books) -> str:
         ("in flight", f"{books.in_flight_most:,} at most"),
         (
             "bytes",
-            f"sent {shown_bytes(_sent(books))}, received {shown_bytes(_received(books))}",
+            f"sent {bytes_text(_sent(books))}, received {bytes_text(_received(books))}",
         ),
     ]
     if books.bans:
         facts.append(("bans", f"{books.bans.total():,}"))
     if books.budget:
         used, limit = books.budget.used_bytes(), books.budget.limit_bytes
-        shown = f"{shown_bytes(used)} of {shown_bytes(limit)} used today"
+        shown = f"{bytes_text(used)} of {bytes_text(limit)} used today"
         facts.append(("budget", f"{shown}, {books.budget.stops:,} stops"))
     facts += [("note", note) for note in books.notes()]
     if books.partial:
@@ -47,7 +47,7 @@ def _timing(books: Books) -> list[tuple[str, ...]]:
     found: list[tuple[str, ...]] = [("latency", "counts", "p50", "p95", "p99", "most")]
     for label, durations in rows:
         quantiles = [durations.quantile(share) for share in (0.5, 0.95, 0.99)]
-        shown = [shown_seconds(each) for each in (*quantiles, durations.most_seconds)]
+        shown = [seconds_text(each) for each in (*quantiles, durations.most_seconds)]
         found.append((label, f"{durations.count:,}", *shown))
     return found
 
@@ -61,7 +61,7 @@ def _received(books: Books) -> int:
 
 
 def columns(rows: Sequence[tuple[str, ...]], texts: int) -> str:
-    """Rows of equally many cells as lines; all but the first `texts` columns stand to the right."""
+    """Return rows as lines; all but the first `texts` columns are aligned to the right."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     cells = [
         [
@@ -73,12 +73,12 @@ def columns(rows: Sequence[tuple[str, ...]], texts: int) -> str:
     return "\n".join("  ".join(row).rstrip() for row in cells)
 
 
-def shown_seconds(seconds: float) -> str:
+def seconds_text(seconds: float) -> str:
     return f"{seconds * 1000:.3g} ms" if seconds < 0.9995 else f"{seconds:.3g} s"
 
 
-def shown_bytes(size: int) -> str:
-    """Decimal: a vendor's GB is 10^9 bytes."""
+def bytes_text(size: int) -> str:
+    """Return bytes in decimal units: a vendor's GB is 10^9 bytes."""
     amount, units = float(size), ["B", "kB", "MB", "GB", "TB"]
     while amount >= 999.5 and len(units) > 1:
         amount, units = amount / 1000, units[1:]

@@ -1,10 +1,10 @@
-"""TLS to anybody, in memory, with sessions that resume."""
+"""TLS in memory, with sessions that resume."""
 
 from __future__ import annotations
 
 import ssl
 
-MAX_TLS_SESSIONS = 1_000  # hosts whose session is kept: the first, so the busy ones
+MAX_TLS_SESSIONS = 1_000  # hosts whose session is kept: the first ones, which are the busy ones
 # CPython loses 1.2 kB at each look at `SSLObject.session` (seen with 3.11.7): 12 MB in all.
 MAX_TLS_SESSION_LOOKS = 10_000
 
@@ -24,7 +24,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 class Tls:
-    """TLS for all connections; a host met before resumes its session, at a third of the CPU."""
+    """TLS for all connections; a known host resumes its session, at a third of the CPU."""
 
     def __init__(self) -> None:
         self._context = tls_context()
@@ -36,7 +36,7 @@ class Tls:
         return self._context.wrap_bio(incoming, outgoing, server_hostname=host, session=session)
 
     def keep(self, done: ssl.SSLObject) -> None:
-        """Take the session of a handshake that is done."""
+        """Keep the session of a handshake that is done."""
         host = done.server_hostname
         if done.session_reused or not host or self._looks >= MAX_TLS_SESSION_LOOKS:
             return

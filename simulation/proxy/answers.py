@@ -1,4 +1,4 @@
-"""What a vendor does with a request, decided without a socket."""
+"""Decides what a vendor does with a request, without a socket."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ AUTHENTICATE = b'Proxy-Authenticate: Basic realm="sim"\r\n'
 class Action(NamedTuple):
     """What the vendor does with a request.
 
-    `kind` is `answer`, `answer-open` (the end of the connection is its end), `tunnel`, or the name
-    of a fault that gives no whole answer. `inside` is the fault of the target in a tunnel.
+    `kind` is `answer`, `answer-open` (which ends with the connection), `tunnel`, or the name of a
+    fault that gives no whole answer. `inside` is the fault of the target in a tunnel.
     """
 
     kind: str
@@ -30,7 +30,7 @@ class Action(NamedTuple):
     inside: str = ""
 
 
-# The first is RFC 9209's; vendors' own headers stand beside it in the sidecar's list of outcomes.
+# Proxy-Status is RFC 9209's; the sidecar's outcomes know both it and the headers of vendors.
 PROXY_STATUS = b"Proxy-Status: sim; error=%b\r\n"
 VENDOR_ERROR = b"X-BRD-Error: %b\r\nX-Sim-Error: %b\r\n"
 REFUSALS: Final = {
@@ -64,15 +64,15 @@ SILENT: Final = {
     "reset": "reset",
     "close": "reset",
     "garbage": "reset",
-    "stall": "",  # by how long the other side waited
+    "stall": "",  # the outcome follows from how long the other side waits
     "slow": "",
 }
 INSIDE: Final = ("target-error", "ban-page", "captcha-page", "reset-inside", "close-inside")
-THROUGH_EXIT: Final = ("success", "target_error", "reset")  # outcomes: the vendor did its part
+THROUGH_EXIT: Final = ("success", "target_error", "reset")  # outcomes that left by an exit
 CUT_SHORT: Final = ("reset-inside", "close-inside")
 AUTHENTICATION: Final = ("auth-failed", "auth-challenge")
 FAULTS: Final = (*REFUSALS, *AUTHENTICATION, *SILENT, *INSIDE, "refused-open")
-# What a vendor may say instead, in the words its documentation has for it.
+# Other wordings of a fault, by their names in a plan.
 DIALECTS: Final = {
     "quota": {"402": "quota", "407-traffic": "quota-dialect"},
     "blocked": {"403": "blocked", "ban-page": "ban-page", "captcha-page": "captcha-page"},
@@ -87,7 +87,7 @@ DIALECTS: Final = {
 
 
 def page_answer(fault: str, path: bytes, missing: bool) -> Action:
-    """What the target says to a GET; `missing` picks 404 over 503 where it errs."""
+    """Return the target's answer to a GET; `missing` picks 404 over 503 for its errors."""
     if fault == "target-error":
         status = b"404 Not Found" if missing else b"503 Service Unavailable"
         return Action("answer", "target_error", status, b"", b"the target is unwell\n")
@@ -103,13 +103,13 @@ def page_answer(fault: str, path: bytes, missing: bool) -> Action:
 
 
 def target_answer(fault: str, request: Request, missing: bool) -> Action:
-    if request.method == b"HEAD" and fault in CUT_SHORT:  # its answer has no middle
+    if request.method == b"HEAD" and fault in CUT_SHORT:  # there is no body to cut
         fault = ""
     return page_answer(fault, request.path, missing)
 
 
 def action_for(request: Request, missing: bool) -> Action:
-    """Decide, without a socket, what the vendor does with a proxy request."""
+    """Return what the vendor does with a request whose host may ask for a fault."""
     return action_of(fault_of(request.host), request, missing)
 
 

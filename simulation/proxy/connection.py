@@ -35,12 +35,12 @@ SOCKS_NO_METHOD, SOCKS_PASSWORD, SOCKS_NO_AUTHENTICATION = 0xFF, 0x02, 0x00
 SOCKS_OK, SOCKS_NOT_ALLOWED, SOCKS_UNREACHABLE, SOCKS_NO_SUCH_COMMAND = 0, 2, 4, 7
 SOCKS_ADDRESS_BYTES: Final = {1: 4, 4: 16}  # type 3 is a name with its length before it
 OPAQUE_HOST = re.compile(r"opaque-(\d{1,7})-(\d{1,7})\.")
-RUDE_SECONDS = 1.0  # for a client to read why it was refused while it still sends
+REFUSED_SECONDS = 1.0  # for a client that still sends to read why it was refused
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Desk:
-    """What every connection of the process shares."""
+class Shared:
+    """What all connections of the process share."""
 
     plan: Plan
     books: Books
@@ -52,14 +52,14 @@ class Desk:
 class Connection(Stream):
     """One accepted connection: HTTP proxy and target in a tunnel, or SOCKS5."""
 
-    def __init__(self, desk: Desk, vendor: Vendor, opaque: bool) -> None:
-        super().__init__(vendor, desk.tls)
-        self._desk, self._books = desk, desk.books
+    def __init__(self, shared: Shared, vendor: Vendor, opaque: bool) -> None:
+        super().__init__(vendor, shared.tls)
+        self._shared, self._books = shared, shared.books
         self._take = self._detect
         self._opaque = opaque
         self._protocol = "none"
-        self._decided = False  # whether the protocol is what it will be in the books
-        self._waiting: tuple[str, float] | None = None  # visibility and start of a silent request
+        self._decided = False  # whether the protocol can no longer change in the books
+        self._waiting: tuple[str, float] | None = None  # visibility and start of a late request
         self._asked: Request | None = None  # whose body is still to come
         self._asked_at = 0.0
         self._body: Body
@@ -90,14 +90,14 @@ class Connection(Stream):
             waited = asyncio.get_running_loop().time() - since
             self._count(
                 visibility,
-                "timeout" if waited >= self._desk.plan.patience_seconds else "client_cancelled",
+                "timeout" if waited >= self._shared.plan.patience_seconds else "client_cancelled",
             )
         if self._opaque:
             name = self._vendor.name
             self._books.opaque[name] += 1
             self._books.bytes[name, "sent"] += self._sent
             self._books.bytes[name, "received"] += self._received
-        # They know this connection, which would wait for the garbage collector.
+        # They refer to this connection, which would wait for the garbage collector.
         del self._take
         self._timer = None
 
@@ -131,13 +131,13 @@ class Connection(Stream):
             self._protocol, self._take = "http", self._http
         self._take()
 
-    # What the vendor's rule says
+    # The vendor's behaviour
 
     def _ruled(self, request: Request, *, missing: bool = False) -> tuple[Action, float]:
         return self._vendor.rule(request, self._customer, full=self._full, missing=missing)
 
     def _after(self, seconds: float, visibility: str, then: Callable[[], None]) -> None:
-        """Do `then` later; a client that does not wait for it is booked for its leaving."""
+        """Do `then` later; a client that leaves before is counted as leaving."""
         loop = asyncio.get_running_loop()
         take, self._take = self._take, self._keep
         self._waiting = (visibility, loop.time())
@@ -151,7 +151,7 @@ class Connection(Stream):
         self._timer = loop.call_later(seconds, act)
 
     def _hurt(self, kind: str, visibility: str) -> None:
-        """A fault that gives no answer."""
+        """Do a fault that gives no answer."""
         self._take = self._ignore
         if kind == "reset":
             self._reset()
@@ -166,7 +166,7 @@ class Connection(Stream):
     # HTTP proxy
 
     def _next_request(self) -> Request | None:
-        """A complete request taken off the buffer, or None (then more bytes or the end follow)."""
+        """Take a complete request off the buffer; None if more bytes or the end follow."""
         if self._asked:
             return self._whole_request(self._asked)
         head, blank, rest = self._buffer.partition(b"\r\n\r\n")
@@ -198,17 +198,17 @@ class Connection(Stream):
         return request._replace(body_bytes=self._body.size)
 
     def _reject(self, status: bytes) -> None:
-        """Refuse bytes that are no request; not booked, as no sidecar would have passed them on.
+        """Refuse bytes that are no request; no book has them, as no sidecar would pass them on.
 
-        Closed a little later: the client may still be sending, and a reset would take the answer.
+        The connection closes a little later: a client that still sends would get a reset instead.
         """
         self._write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
         self._take = self._ignore
-        self._timer = asyncio.get_running_loop().call_later(RUDE_SECONDS, self._part)
+        self._timer = asyncio.get_running_loop().call_later(REFUSED_SECONDS, self._part)
 
     def _http(self) -> None:
         while self._take == self._http and (request := self._next_request()):
-            action, seconds = self._ruled(request, missing=self._desk.chance.random() < 0.5)
+            action, seconds = self._ruled(request, missing=self._shared.chance.random() < 0.5)
             visibility = visibility_of(request)
             if not self._decided:
                 self._protocol, self._decided = visibility, True
@@ -287,7 +287,7 @@ class Connection(Stream):
 
     def _target(self) -> None:
         while self._take == self._target and (request := self._next_request()):
-            missing = self._desk.chance.random() < 0.5
+            missing = self._shared.chance.random() < 0.5
             action = target_answer(self._inner_fault, request, missing)
             self._say(action._replace(headers=self._inner_headers), request)
             if self._choked():
@@ -377,7 +377,7 @@ class Connection(Stream):
             self._open_tunnel(action)
 
     def _socks_say(self, reply: int, exit: bytes = b"") -> None:
-        """The bound address is the exit's: all a SOCKS5 client hears of it."""
+        """Reply with the exit as the bound address: SOCKS5 has no other place for it."""
         bound = ipaddress.ip_address(exit.decode()).packed if exit else bytes(4)
         self._write(bytes([SOCKS_VERSION, reply, 0, 1]) + bound + bytes(2))
 

@@ -1,4 +1,4 @@
-"""The control endpoint: books, metrics, and behaviour that changes while it runs."""
+"""The control endpoint: books, metrics, and the behaviour of running vendors."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 
 from simulation.plans import PlanError, keys_of
-from simulation.proxy.connection import Desk
+from simulation.proxy.connection import Shared
 from simulation.proxy.plan import Behaviour
 from simulation.proxy.reading import read_behaviour
 from simulation.proxy.requests import body_length
@@ -20,11 +20,11 @@ CONTROL_SECONDS = 5
 
 
 async def serve_control(
-    desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    shared: Shared, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
 ) -> None:
     with contextlib.suppress(
         *(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError),
-        # Of the program's end: Python 3.11 prints a traceback of a handler that is cancelled.
+        # At the program's end Python 3.11 would print a traceback of a cancelled handler.
         asyncio.CancelledError,
     ):
         async with asyncio.timeout(CONTROL_SECONDS):
@@ -34,57 +34,57 @@ async def serve_control(
             size = body_length(b"\r\n" + head.lower())
             if size is None or not 0 <= size <= MAX_CONTROL_BYTES:
                 fix = f"give Content-Length, at most {MAX_CONTROL_BYTES}"
-                status, kind, said = _told("413 Content Too Large", f"body: {fix}")
+                status, kind, said = _findings("413 Content Too Large", f"body: {fix}")
             else:
                 if size and b"\r\nexpect: 100-continue" in head.lower():
                     writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
                 if size:
                     body = await reader.readexactly(size)
-                status, kind, said = control(desk, method, path, body)
+                status, kind, said = control(shared, method, path, body)
             answer = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(said)}\r\n"
             writer.write(f"{answer}Connection: close\r\n\r\n{said}".encode())
             await writer.drain()
     writer.close()
 
 
-def _told(status: str, *findings: str) -> tuple[str, str, str]:
+def _findings(status: str, *findings: str) -> tuple[str, str, str]:
     return status, "application/json", json.dumps({"findings": findings}) + "\n"
 
 
-def control(desk: Desk, method: str, path: str, body: bytes) -> tuple[str, str, str]:
+def control(shared: Shared, method: str, path: str, body: bytes) -> tuple[str, str, str]:
     """Answer one request to the control endpoint: status, content type, content."""
     if path == "/books":
-        return "200 OK", "application/json", json.dumps(desk.books.as_json())
+        return "200 OK", "application/json", json.dumps(shared.books.as_json())
     if path == "/metrics":
-        return "200 OK", "text/plain; version=0.0.4", desk.books.as_metrics()
+        return "200 OK", "text/plain; version=0.0.4", shared.books.as_metrics()
     if path == "/healthz":
         return "200 OK", "text/plain", "ok\n"
     if path == "/vendors" and method == "GET":
-        every = {name: vendor.raw() for name, vendor in sorted(desk.vendors.items())}
+        every = {name: vendor.raw() for name, vendor in sorted(shared.vendors.items())}
         return "200 OK", "application/json", json.dumps(every) + "\n"
     if not path.startswith("/vendors/"):
         return "404 Not Found", "text/plain", "GET /books, /metrics, /healthz or /vendors\n"
-    vendor = desk.vendors.get(path.removeprefix("/vendors/"))
+    vendor = shared.vendors.get(path.removeprefix("/vendors/"))
     if not vendor:
-        known = ", ".join(sorted(desk.vendors))
-        return _told("404 Not Found", f"{path}: is no vendor of the plan: use one of {known}")
+        known = ", ".join(sorted(shared.vendors))
+        return _findings("404 Not Found", f"{path}: is no vendor of the plan: use one of {known}")
     try:
         if method in ("PUT", "POST"):
             change(vendor, method, body)
         elif method == "DELETE":
             vendor.adopt(vendor.planned, BEHAVIOUR_KEYS)
         elif method != "GET":
-            return _told("405 Method Not Allowed", f"{method}: use GET, PUT, POST or DELETE")
+            return _findings("405 Method Not Allowed", f"{method}: use GET, PUT, POST or DELETE")
     except PlanError as error:
-        return _told("400 Bad Request", *error.findings)
+        return _findings("400 Bad Request", *error.findings)
     return "200 OK", "application/json", json.dumps(vendor.raw()) + "\n"
 
 
 def change(vendor: Vendor, method: str, body: bytes) -> None:
-    """PUT says all of a vendor's behaviour, POST the keys that change; null takes a key away.
+    """Change a vendor's behaviour: PUT gives all of it, POST some keys; null takes a key away.
 
     Raises:
-        PlanError: with every finding; then nothing has changed.
+        PlanError: with every finding; nothing has changed then.
     """
     try:
         given = json.loads(body)

@@ -1,4 +1,4 @@
-"""Who asks: credentials and sessions out of a login."""
+"""Reads credentials and sessions out of a login."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ SESSION_OPTION = re.compile(r"-sess(?:ion|id)-([A-Za-z0-9_.]{1,64})")
 
 
 class Customer(NamedTuple):
-    """Who asks: `refusal` is the fault its credentials earn, "" where they are good."""
+    """A customer; `refusal` is the fault that wrong credentials get, or empty."""
 
     refusal: str
     user: str
-    session: str  # "": every request is on its own
+    session: str  # empty for a request without a session
 
 
 def customer_of(behaviour: Behaviour, authorization: bytes) -> Customer:
-    """Read a Basic Proxy-Authorization; b"" is none."""
+    """Read the value of Proxy-Authorization, which is empty if there was none."""
     if not authorization:
         return Customer("auth-challenge" if behaviour.credentials else "", "", "")
     scheme, _, encoded = authorization.partition(b" ")
@@ -36,7 +36,7 @@ def customer_of(behaviour: Behaviour, authorization: bytes) -> Customer:
 
 
 def customer(behaviour: Behaviour, user: bytes, password: bytes) -> Customer:
-    """Judge a login. Options follow the name: `user-country-de-session-abc123`."""
+    """Check a login. Options follow the name: `user-country-de-session-abc123`."""
     given = user.decode("utf-8", "replace")
     found = SESSION_OPTION.search(given)
     session = found[1] if found else ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 
 class Bucket:
-    """Tokens that come back at `rate` a second; at most a second's worth, and at least one."""
+    """A token bucket: `rate` tokens a second come back, up to a second's worth and at least one."""
 
     __slots__ = ("_at", "_rate", "_room", "_tokens")
 
@@ -13,7 +13,7 @@ class Bucket:
         self._tokens = self._room = max(1.0, rate)
 
     def wait(self, now: float) -> float:
-        """Seconds until there is a token; 0 if there is one."""
+        """Return the seconds until there is a token; 0 if there is one."""
         self._tokens = min(self._room, self._tokens + (now - self._at) * self._rate)
         self._at = now
         return max(0.0, (1 - self._tokens) / self._rate)

@@ -1,4 +1,4 @@
-"""Requests to an HTTP proxy as they come in."""
+"""Reads requests to an HTTP proxy."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Request(NamedTuple):
 
 
 def parse_request(head: bytes) -> Request | None:
-    """Read a request head (without its blank line); None where it is not HTTP/1.x."""
+    """Read a request head without its blank line; return None if it is not HTTP/1.x."""
     line, _, rest = head.partition(b"\r\n")
     words = line.split(b" ")
     if len(words) != 3 or not words[2].startswith(b"HTTP/1."):
@@ -62,7 +62,7 @@ def host_of_authority(authority: bytes) -> bytes:
 
 
 def body_length(fields: bytes) -> int | None:
-    """The size of the body, or CHUNKED; None where it cannot be known."""
+    """Return the size of the body, or CHUNKED; None if the head contradicts itself."""
     if b"\r\ntransfer-encoding:" in fields:
         encoding = fields.partition(b"\r\ntransfer-encoding:")[2].partition(b"\r\n")[0].strip()
         # Both may be an attempt at smuggling (RFC 9112, 6.1).
@@ -80,7 +80,7 @@ def body_length(fields: bytes) -> int | None:
 
 
 def _closes(fields: bytes, old: bool) -> bool:
-    """Whether the connection ends behind the answer."""
+    """Return whether the connection ends after the answer."""
     if not old and b"\r\nconnection:" not in fields:
         return False
     said = re.findall(rb"\r\n(?:proxy-)?connection:([^\r]*)", fields)
@@ -93,17 +93,17 @@ def visibility_of(request: Request) -> str:
 
 
 def fault_of(host: str) -> str:
-    """The fault a host name asks for, or "": `fault-reset.sim.test` gives `reset`."""
+    """Return the fault that a host name asks for: `fault-reset.sim.test` gives `reset`."""
     return host[6:].partition(".")[0] if host.startswith("fault-") else ""
 
 
 class Body:
-    """A request's body as it comes in: its size is all that stays of it."""
+    """Reads a request's body, and keeps nothing but its size."""
 
     def __init__(self, length: int) -> None:
         self._chunked = length == CHUNKED
         self._left = 0 if self._chunked else length
-        self._gap = False  # the line end behind a chunk is still to come
+        self._gap = False  # the line end after a chunk is still to come
         self._trailers = False
         self._room = MAX_HEAD_BYTES  # for trailers
         self.size = 0
@@ -111,7 +111,7 @@ class Body:
         self.bad = False
 
     def take(self, data: bytes) -> bytes:
-        """Take the body's part of `data`; the rest is an unfinished line, or not the body's."""
+        """Take the body's part of `data`; return the rest, which may be an unfinished line."""
         while not self.done and not self.bad and data:
             part = min(self._left, len(data))
             self._left -= part
@@ -131,7 +131,7 @@ class Body:
         return data
 
     def _line(self, line: bytes) -> None:
-        """A chunk's size, the end of its line, or a trailer."""
+        """Read a chunk's size, the end of a chunk, or a trailer."""
         if self._trailers:
             self._room -= len(line) + 2
             self.done, self.bad = not line, self._room < 0

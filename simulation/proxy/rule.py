@@ -1,4 +1,4 @@
-"""A vendor's rule over its customers."""
+"""What a vendor does with each request by its behaviour."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from simulation.proxy.plan import SESSION_SECONDS, Behaviour, Plan
 from simulation.proxy.requests import Request, fault_of
 
 EXITS = ipaddress.ip_network("198.18.0.0/16")  # kept for tests by RFC 2544
-MAX_SESSIONS = 65_536  # of a vendor at a time: the oldest makes place
+MAX_SESSIONS = 65_536  # of a vendor; the oldest ends when there is another
 
 
 class Session(NamedTuple):
@@ -28,7 +28,7 @@ class Session(NamedTuple):
 
 
 class Vendor:
-    """One vendor: how it behaves now, and what that has to remember."""
+    """One vendor: its behaviour, and the sessions, rates and bytes that this needs."""
 
     def __init__(self, name: str, plan: Plan, books: Books) -> None:
         self.name, self.planned = name, plan.vendors.get(name)
@@ -36,14 +36,14 @@ class Vendor:
         self.open = 0  # connections, without those above the limit
         self.bytes = 0  # of all its sockets
         self._books, self._slow_seconds = books, plan.slow_seconds
-        # Streams of their own, so that one mechanism's use does not move another's draws.
+        # Each has random numbers of its own, so that none changes what another draws.
         self._exit_chance, self._fault_chance, self._latency_chance = (
             random.Random(f"{plan.seed} {name} {what}") for what in ("exit", "fault", "latency")
         )
         self.adopt(self.planned, keys_of(Behaviour))
 
     def adopt(self, behaviour: Behaviour | None, touched: Collection[str]) -> None:
-        """Behave so from the next request on; what is `touched` starts anew: quota, sessions."""
+        """Behave so from the next request on; a quota or sessions that are `touched` begin anew."""
         self.behaviour = behaviour if behaviour and behaviour.raw else None
         if "limits" in touched:
             rate = behaviour.limits.requests_per_second if behaviour else None
@@ -62,9 +62,10 @@ class Vendor:
     def rule(
         self, request: Request, who: Customer | None, *, full: bool, missing: bool
     ) -> tuple[Action, float]:
-        """What is done with a request, and after how many seconds.
+        """Return what is done with a request, and after how many seconds.
 
-        `who` None is told by the request; `full` says that its connection is one too many.
+        `who` is None unless SOCKS5 has named the customer; `full` says that the connection is one
+        more than the vendor allows.
         """
         behaviour, fault = self.behaviour, fault_of(request.host)
         if behaviour:
@@ -112,7 +113,7 @@ class Vendor:
         return None
 
     def _session(self, behaviour: Behaviour, who: Customer, now: float) -> Session | None:
-        """The customer's session, or a new one with another exit where it has ended."""
+        """Return the customer's session, or a new one with another exit if it has ended."""
         if not who.session or who.refusal:
             return None
         key = (who.user, who.session)

@@ -1,4 +1,4 @@
-"""The vendors of a plan, from the first listener to the last word."""
+"""Listens for the vendors of a plan until a signal."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import sys
 from collections.abc import Iterator
 
 from simulation.plans import PlanError, host_to_bind
-from simulation.process import place, tell_full_once
+from simulation.process import place, report_full_once
 from simulation.proxy.books import Books
-from simulation.proxy.connection import Connection, Desk
+from simulation.proxy.connection import Connection, Shared
 from simulation.proxy.control import serve_control
 from simulation.proxy.plan import Plan
 from simulation.proxy.rule import Vendor
 from simulation.proxy.tls import tls_context
 
 LISTEN_BACKLOG = 4096
-LAST_WORDS_SECONDS = 0.5
+CLOSING_SECONDS = 0.5
 
 
 @contextlib.contextmanager
 def _named(host: str, port: int) -> Iterator[None]:
-    """Turn the error of a bind into the one line a user needs."""
+    """Turn the error of a bind into one line that says what to do."""
     try:
         yield
     except OSError as error:
@@ -46,14 +46,14 @@ async def serve(plan: Plan) -> Books:
         PlanError: an address or a certificate cannot be had; nothing is left listening then.
     """
     loop = asyncio.get_running_loop()
-    tell_full_once("vendor", loop)
+    report_full_once("vendor", loop)
     try:
         tls = tls_context(plan)
     except (OSError, ValueError) as error:  # ssl.SSLError is the first
         named = json.dumps(plan.certificate)
         raise PlanError([f"certificate: {named} gives no TLS: {error}: give PEM files"]) from None
     books = Books()
-    desk = Desk(
+    shared = Shared(
         plan=plan,
         books=books,
         tls=tls,
@@ -65,16 +65,18 @@ async def serve(plan: Plan) -> Books:
         loop.add_signal_handler(name, stop.set)
     async with contextlib.AsyncExitStack() as servers:
         for item in plan.listen:
-            factory = functools.partial(Connection, desk, desk.vendors[item.vendor], item.opaque)
+            factory = functools.partial(
+                Connection, shared, shared.vendors[item.vendor], item.opaque
+            )
             with _named(item.address, item.port):
-                # A backlog under the crawlers' burst would cost SYN retries of 1 s each.
+                # With a shorter backlog a burst of crawlers would wait 1 s for each SYN retry.
                 server = await loop.create_server(
                     factory, item.address, item.port, backlog=LISTEN_BACKLOG
                 )
             servers.callback(server.close)
         with _named(plan.control_host, plan.control_port):
             control = await asyncio.start_server(
-                functools.partial(serve_control, desk),
+                functools.partial(serve_control, shared),
                 host_to_bind(plan.control_host),
                 plan.control_port,
             )
@@ -83,7 +85,7 @@ async def serve(plan: Plan) -> Books:
         places = "1 address" if len(plan.listen) == 1 else f"{len(plan.listen)} addresses"
         print(f"vendor: {places}, books at {where}", file=sys.stderr)
         await stop.wait()
-    deadline = loop.time() + LAST_WORDS_SECONDS
-    while books.open and loop.time() < deadline:  # what crawlers close just now still counts
+    deadline = loop.time() + CLOSING_SECONDS
+    while books.open and loop.time() < deadline:  # connections that are just closing count
         await asyncio.sleep(0.02)
     return books

@@ -18,11 +18,11 @@ PAUSED_BY_READER, PAUSED_BY_FLOOD = 1, 2  # why nothing is read
 
 
 class Stream(asyncio.Protocol):
-    """A connection without the protocols it speaks.
+    """A connection below its protocols: bytes, TLS sessions, and back pressure.
 
-    `_buffer` holds what is still to be taken, out of the innermost TLS session where there are
-    any; `_take` takes it. What waits is bounded: nothing is taken while an answer waits for its
-    reader, and nothing read while the buffer is full.
+    `_take` reads from `_buffer`, which holds the plain bytes of the innermost TLS session. Memory
+    stays bounded: nothing is taken while the client does not read its answers, and nothing is
+    received while the buffer is full.
     """
 
     def __init__(self, vendor: Vendor, tls: ssl.SSLContext) -> None:
@@ -56,16 +56,16 @@ class Stream(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _choked(self) -> bool:
-        """The answers until now still wait for their reader."""
+        """Return whether the client has yet to read its answers."""
         return self._paused & PAUSED_BY_READER > 0
 
     def _go_on(self) -> None:
-        """Take what has waited meanwhile."""
+        """Take what has come meanwhile."""
         if not self._transport.is_closing() and not self._choked():
             self._take()
 
     def _arrive(self, data: bytes, first: int) -> None:
-        """Hand on what came for the TLS session `first`, or came plain."""
+        """Decrypt what came for the TLS session `first` and those inside it, and take it."""
         for depth in range(first, len(self._sessions)):
             session = self._sessions[depth]
             data = session.open(data)
@@ -78,14 +78,14 @@ class Stream(asyncio.Protocol):
             self._finish()
 
     def _open_session(self) -> None:
-        """What comes from now on is TLS, and the rest of the buffer already."""
+        """Take the rest of the buffer and all that follows as TLS."""
         early, self._buffer = self._buffer, b""
         self._sessions.append(Tls(self._context))
         if early:
             self._arrive(early, len(self._sessions) - 1)
 
     def _write(self, data: bytes, depth: int | None = None) -> None:
-        """Send through every TLS session, or those outside of `depth`."""
+        """Send through every TLS session, or those outside `depth`."""
         for session in reversed(self._sessions[:depth]):
             data = session.seal(data)
         self._sent += len(data)
@@ -93,12 +93,12 @@ class Stream(asyncio.Protocol):
         self._transport.write(data)
 
     def _finish(self) -> None:
-        """Send what is on its way, take no more, close."""
+        """Close once everything is sent; take no more."""
         self._take = self._ignore
         self._transport.close()
 
     def _part(self) -> None:
-        """End the connection as the one who has said all there is to say."""
+        """Close every TLS session, then the connection."""
         for depth in range(len(self._sessions) - 1, -1, -1):
             self._write(self._sessions[depth].farewell(), depth)
         self._finish()
@@ -113,6 +113,6 @@ class Stream(asyncio.Protocol):
         self._buffer = b""
 
     def _keep(self) -> None:
-        """Requests that come behind one that still waits: a few."""
+        """Keep some requests while an earlier one waits."""
         if len(self._buffer) > MAX_HEAD_BYTES:
             self._pause(PAUSED_BY_FLOOD)

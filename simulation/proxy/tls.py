@@ -23,10 +23,10 @@ def tls_context(plan: Plan) -> ssl.SSLContext:
 
 
 class Tls:
-    """The server's side of a TLS session in memory: bytes in, bytes out, no socket.
+    """The server's side of a TLS session in memory.
 
-    Memory BIOs instead of start_tls: bytes the crawler sends right behind its CONNECT are simply
-    there, a connection costs one object less, and sessions may lie within each other.
+    Unlike start_tls it loses no bytes that come right after a CONNECT, and sessions may lie within
+    each other: a tunnel through a proxy that is itself reached by TLS.
     """
 
     def __init__(self, context: ssl.SSLContext) -> None:
@@ -36,7 +36,7 @@ class Tls:
         self.ended = False  # by the other side, or because this is no TLS
 
     def open(self, data: bytes) -> bytes:
-        """Take bytes of the session; the plain bytes they held."""
+        """Take bytes of the session; return the plain bytes in them."""
         self._incoming.write(data)
         plain = b""
         try:
@@ -60,11 +60,11 @@ class Tls:
         return self.pending()
 
     def farewell(self) -> bytes:
-        """Say that nothing more comes: without it a client takes the end for a cut."""
+        """Return the closing alert: without it a client takes the end for a cut."""
         with contextlib.suppress(ssl.SSLError):
             self._tls.unwrap()
         return self.pending()
 
     def pending(self) -> bytes:
-        """What is to be sent: handshake, alerts, sealed bytes."""
+        """Return what is to be sent: handshake, alerts, encrypted bytes."""
         return self._outgoing.read()

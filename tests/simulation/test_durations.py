@@ -9,7 +9,7 @@ import re
 import pytest
 
 from simulation.crawler.durations import Durations, histogram
-from simulation.crawler.table import shown_bytes, shown_seconds
+from simulation.crawler.table import bytes_text, seconds_text
 
 
 def recorded(sample: list[float]) -> Durations:
@@ -74,7 +74,7 @@ def test_histogram_is_cumulative_and_exact_at_its_bounds() -> None:
     [(0.0, "0 ms"), (0.00123456, "1.23 ms"), (0.9994, "999 ms"), (0.9996, "1 s"), (95.04, "95 s")],
 )
 def test_seconds_are_shown_with_three_digits(seconds: float, shown: str) -> None:
-    assert shown_seconds(seconds) == shown
+    assert seconds_text(seconds) == shown
 
 
 @pytest.mark.parametrize(
@@ -82,4 +82,4 @@ def test_seconds_are_shown_with_three_digits(seconds: float, shown: str) -> None
 )
 def test_bytes_are_decimal(size: int, shown: str) -> None:
     """As vendors bill them."""
-    assert shown_bytes(size) == shown
+    assert bytes_text(size) == shown

@@ -170,7 +170,7 @@ def test_files_that_run_out_are_told_with_what_helps(vendors: Any) -> None:
         ("--seconds", "600", "--rate", "50"),
     ],
 )
-def test_run_that_reaches_nobody_ends(vendors: Any, run_program: Any, options: Any) -> None:
+def test_run_that_reaches_no_vendor_ends(vendors: Any, run_program: Any, options: Any) -> None:
     """Soon, with exit code 2 and the reason, and not after as many pauses as counts; at a rate
     too."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -178,5 +178,5 @@ def test_run_that_reaches_nobody_ends(vendors: Any, run_program: Any, options: A
     done = run_program("crawler", "--vendor", place, *options)
     assert (done.returncode, done.stderr) == (2, "")
     notes = [line.split(maxsplit=1)[1] for line in done.stdout.splitlines() if "note " in line]
-    assert notes[0].startswith("nobody could be reached: ended after ")
+    assert notes[0].startswith("no vendor could be reached: ended after ")
     assert notes[1].startswith(f"gone: {place[5:]}: Connection refused, ")
