@@ -58,6 +58,7 @@ LEGEND = (
     "requests/s  plain requests and tunnels; opaque connections are in connects/s alone",
     "failed %    the simulated vendors misbehave on purpose",
     f"{UNKNOWN:<11} connections to an address outside every vendor's ranges",
+    "login       the simulated vendors take any; a host name asks for their faults",
 )
 
 
@@ -153,24 +154,17 @@ def _say_addresses(lab: Lab, requests_per_second: int) -> None:
     for endpoint in lab.endpoints:
         _say(f"proxy       http://{plan.authority(endpoint)}  {endpoint.vendor}")
     proxy = f"http://{plan.authority(lab.endpoints[0])}"
-    curls = (
-        (f"curl -kx {proxy} https://site-1.sim.test/p/60", "a page through CONNECT"),
-        (f"curl -ix {proxy} http://fault-rate-limited.sim.test/", "429"),
-        (f"curl -ix {proxy} http://fault-auth-failed.sim.test/", "407; any login"),
+    lines = (
+        *("", *LEGEND, ""),
+        f"page        curl -kx {proxy} https://site-1.sim.test/p/60",
+        f"429         curl -ix {proxy} http://fault-rate-limited.sim.test/",
+        f"407         curl -ix {proxy} http://fault-auth-failed.sim.test/",
+        f"crawler     {lab.crawler_url}/books  ({requests_per_second} requests/s)",
+        f"Envoy       {lab.envoy_url}",
+        f"Prometheus  {lab.prometheus_url}",
+        "Ctrl-C ends it. The first rows take some seconds.",
     )
-    width = max(len(command) for command, _ in curls)
-    _say(
-        "\n".join(
-            (
-                *("", *LEGEND, ""),
-                *(f"{command:<{width}}  # {what}" for command, what in curls),
-                f"crawler     {lab.crawler_url}/books  ({requests_per_second} requests/s)",
-                f"Envoy       {lab.envoy_url}",
-                f"Prometheus  {lab.prometheus_url}",
-                "Ctrl-C ends it. The first rows take some seconds.",
-            )
-        )
-    )
+    _say("\n".join(lines))
 
 
 def _show(lab: Lab, started: float) -> None:
