@@ -1,8 +1,8 @@
 """The laptop's Envoy: the rendered EnvoyFilters, applied as istiod would apply them.
 
-`bootstrap` merges the very specs that the Pulumi program deploys into a listener shaped like
-Istio's `virtualOutbound`. What a laptop cannot have is replaced by the stand-ins below, each
-named in the demo's output; nothing else differs, and a test compares the two.
+The specs that the Pulumi program deploys are merged into a listener shaped like Istio's
+`virtualOutbound`. STAND_INS replace what a laptop cannot have, and the demo prints them. Nothing
+else differs, which a test proves.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ STAND_INS = (
 
 _TYPE = "type.googleapis.com/envoy"
 
-# Istio's bootstrap, tools/packaging/common/envoy_bootstrap.json: with Envoy's default rules the
-# cluster would be called envoy_cluster_name, and a lab would pass where a mesh fails.
+# Istio's bootstrap, tools/packaging/common/envoy_bootstrap.json. Envoy's default rules would name
+# the label envoy_cluster_name, and the lab would pass where a mesh fails.
 _ISTIO_STATS_TAGS = [
     {"tag_name": "cluster_name", "regex": r"^cluster(\.(.+);)"},
     {
@@ -47,7 +47,7 @@ _ISTIO_STATS_TAGS = [
 
 @dataclass(frozen=True, kw_only=True)
 class LabEnvoy:
-    """A bootstrap and the Lua that it reads by file discovery."""
+    """A bootstrap, and the Lua that Envoy reads from files."""
 
     bootstrap: Json
     extensions: Mapping[str, Json]
@@ -69,9 +69,9 @@ def lab_envoy(
     Args:
         filters: EnvoyFilter specs by name, as rendered for the stack.
         sockets: loopback addresses and ports to listen on, for the redirect to 15001.
-        upstream_ports: where the simulated vendors listen, by the name of the cluster; what has
-            no cluster there goes to `ports.outside_upstream`.
-        ports: where all else listens.
+        upstream_ports: where the simulated vendors listen, by the name of the cluster; any other
+            cluster goes to `ports.outside_upstream`.
+        ports: where everything else listens.
         buckets: histogram bounds in milliseconds.
         stats_matcher: the rendered `proxyStatsMatcher`.
         extension_dir: folder from which Envoy will read `extensions`.
@@ -93,7 +93,7 @@ def lab_envoy(
                     "socket_address": {"address": "127.0.0.1", "port_value": ports.envoy_admin}
                 }
             },
-            # Envoy merges histograms as often; at its 5 s a short window has none of them, or all.
+            # Envoy merges histograms that often; with its 5 s a short window would miss them.
             "stats_flush_interval": "1s",
             "static_resources": {"listeners": [listener], "clusters": clusters},
             "stats_config": {
@@ -149,8 +149,8 @@ def _stand_in_for_istiod(chain: Json, extension_dir: Path) -> None:
 
 def _patterns(stats_matcher: Mapping[str, Sequence[str]]) -> list[Json]:
     ours = [{"safe_regex": {"regex": regex}} for regex in stats_matcher["inclusionRegexps"]]
-    # `server.` is exported by every sidecar (istio/istio, pkg/bootstrap/config.go). `lab.` are the
-    # stand-in statistics; the listener's tell the lab when all has ended.
+    # Every sidecar exports `server.` (istio/istio, pkg/bootstrap/config.go). `lab.` has the
+    # statistics in place of istio.stats; by `listener.` the lab sees that all connections ended.
     more = ("server.", f"{STAT_SCOPE}.", "listener.")
     return [*ours, *({"prefix": prefix} for prefix in more)]
 

@@ -1,4 +1,4 @@
-"""The few HTTP calls the lab makes, all to itself on loopback."""
+"""HTTP calls of the lab to its own parts on loopback."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from lab.processes import LabError
 
 TIMEOUT_SECONDS = 5.0
 
-# Never through a proxy that the user's environment names: it could not reach this loopback.
+# Without a proxy of the user's environment, which could not reach this loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 

@@ -1,4 +1,4 @@
-"""Who talks to whom in the lab: addresses, and the plans of crawler and simulated vendors."""
+"""Addresses of the lab, and the plans of its crawler and simulated vendors."""
 
 from __future__ import annotations
 
@@ -17,23 +17,23 @@ from settings.vendors import AddressRange, Vendor
 Json = dict[str, Any]
 
 OUTSIDE_ADDRESS = "127.9.0.10"
-"""In no vendor's range: what it carries must show up as `unknown` and nowhere else."""
+"""An address in no vendor's range: its traffic must be counted as `unknown`, and nowhere else."""
 
 OUTSIDE_SHARE = 0.01
 
-# What crawlers speak; TLS to the proxy and SOCKS5 are opaque. `crawl` is near what they do,
+# Shares of protocols; TLS to the proxy and SOCKS5 are opaque. `crawl` is near what crawlers do,
 # `even` gives each protocol a good share.
 MIXES = {
     "crawl": {"http": 0.465, "tunnel": 0.46, "tls": 0.0375, "socks5": 0.0375},
     "even": {"http": 0.38, "tunnel": 0.3, "tls": 0.16, "socks5": 0.16},
 }
 UNINSPECTED_MIX = {"http": 0.25, "tunnel": 0.25, "tls": 0.25, "socks5": 0.25}
-"""Of a vendor of which nothing is looked into: all of it counts as opaque."""
+"""For a vendor whose connections Envoy does not inspect: all of them count as opaque."""
 
 MOST_COUNTS = 10_000_000
-"""Of a run: hours of traffic, and what a crawler takes for one plan."""
+"""The most counts of one run, which a crawler's plan allows."""
 
-LONGEST_PAUSE_SECONDS = 86_400.0  # of a crawler that has done its counts
+LONGEST_PAUSE_SECONDS = 86_400.0  # how long a crawler waits after its last count
 
 CREDENTIALS_VARIABLE = "LAB_PROXY_CREDENTIALS"
 
@@ -65,10 +65,10 @@ RARER_FAULTS = {
     "vendor-error-522": 0.003,
     "vendor-error-525": 0.003,
 }
-"""Kinds of the same outcomes: with them, all that a simulated vendor knows."""
+"""Further faults with the same outcomes: together these are all that a simulated vendor knows."""
 
 QUOTA_DIALECT = {"quota": 0.002, "quota-dialect": 0.02}
-"""Added for a vendor whose stack entry has an outcome rule: it words "quota" as 407."""
+"""Added for a vendor with an outcome rule: it answers an exhausted quota with 407."""
 
 # HTML page sizes of real crawls: p10, p25, p50, p75, p90.
 SIZES_BYTES = [[0.1, 6_000], [0.25, 13_000], [0.5, 32_000], [0.75, 71_000], [0.9, 147_000]]
@@ -89,7 +89,7 @@ def parse_count(text: str, *, customary: int) -> int:
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """One proxy of a vendor, where crawlers connect; `dead_address` has nobody there."""
+    """One proxy of a vendor, where crawlers connect; nothing listens at `dead_address`."""
 
     vendor: str
     address: str
@@ -97,7 +97,7 @@ class Endpoint:
     dead_address: str | None
     has_dialect: bool
     is_opaque: bool
-    """Whether the stack wants nothing of this vendor looked into."""
+    """Whether Envoy inspects none of this vendor's connections (`inspect: connections`)."""
 
 
 def endpoints(vendors: Sequence[Vendor], ports: Ports) -> tuple[Endpoint, ...]:
@@ -203,7 +203,7 @@ def vendor_plan(where: Sequence[Endpoint], ports: Ports, patience_seconds: int) 
         {"vendor": "outside", "address": address, "port": ports.outside_upstream}
         for address in strangers
     ]
-    # Whoever lost its name is served as before: to the vendor it is the same customer.
+    # Traffic that Envoy takes for nobody's reaches the same vendors, who serve it as before.
     nameless = [
         one | {"port": ports.outside_upstream} for one in listen if one["address"] not in strangers
     ]
@@ -238,9 +238,9 @@ def crawler_plan(
         requests_per_second: pace; None for as fast as `concurrency` allows.
         seed: same seed, same sequence.
         mix: one of MIXES.
-        round_envoy_share: part of the traffic that goes straight to the vendor, unseen.
+        round_envoy_share: part of the traffic that goes to the vendors without Envoy.
     """
-    # They come on top, so that `count` are the vendors'.
+    # Counts outside come on top, so that the vendors get all of `count`.
     outside = 0 if count is None else round(count * OUTSIDE_SHARE)
     vendors = list(_crawler_vendors(where, ports, round_envoy_share))
     strangers = outside_sockets(where, ports)
@@ -277,9 +277,9 @@ def with_every_fault(crawler_plan: Json) -> Json:
 def with_pause_at_end(crawler_plan: Json, counts: int, requests_per_second: int) -> Json:
     """Return the plan for exactly `counts`, after which the crawler waits for its end.
 
-    A crawler that leaves with its last count takes what was not yet scraped with it.
+    A crawler that ended with its last count would lose what was not scraped yet.
     """
-    # Half a count short: whichever way the division rounds, the next one is not due.
+    # Half a count short, so that rounding cannot make another count due.
     seconds = (counts - 0.5) / requests_per_second
     silence = seconds + LONGEST_PAUSE_SECONDS
     return crawler_plan | {
@@ -314,7 +314,7 @@ def _crawler_vendors(
                 "port": port,
                 "opaque_port": port,
                 "weight": weight * round_envoy_share,
-                # Envoy's own refusal is not to be had where there is no Envoy.
+                # Only Envoy rejects a request, and it is not on this way.
                 "faults": {name: share for name, share in faults.items() if name != "rejected"},
             }
 

@@ -49,26 +49,26 @@ class Ports:
 
     @property
     def vendor_upstream(self) -> int:
-        """Where the simulated vendors themselves listen, on the same addresses."""
+        """Where the simulated vendors listen, on the same addresses."""
         return self.upstream_of(self.vendor)
 
     @property
     def outside_upstream(self) -> int:
-        """Where the rest of the world listens, on its own address and at nobody's ports."""
+        """Where everything outside the vendors' ranges and ports is served."""
         return self.base + 30
 
     @property
     def nobodys(self) -> int:
-        """A port that no vendor of a shared address has."""
+        """A port of a shared address that belongs to no vendor."""
         return self.base + 60
 
     @staticmethod
     def upstream_of(port: int) -> int:
-        """Where a simulated vendor listens for what crawlers send to `port`."""
+        """Return where a simulated vendor listens for what crawlers send to `port`."""
         return port + 1
 
     def moved(self, port: int) -> int:
-        """Where a port of the lab's stack file, written for the usual base, is now."""
+        """Return where a port of the lab's stack file, which has the default base, is now."""
         return port - DEFAULT_BASE + self.base
 
     @property
@@ -77,7 +77,7 @@ class Ports:
 
     @property
     def other_prometheus(self) -> int:
-        """The second replica's, in drills."""
+        """The second replica of drills."""
         return self.base + 91
 
     @property
@@ -86,12 +86,12 @@ class Ports:
 
     @property
     def receiver(self) -> int:
-        """Whom Alertmanager tells."""
+        """The webhooks that Alertmanager calls."""
         return self.base + 93
 
     @property
     def istiod(self) -> int:
-        """A page in its place, like the next two."""
+        """A page of metrics, like the next two."""
         return self.base + 94
 
     @property

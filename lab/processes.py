@@ -1,4 +1,4 @@
-"""Children of the lab: started quietly, watched, and gone when the lab is gone."""
+"""Processes of the lab: they end when the lab ends, however it ends."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ class _Child:
 class Children:
     """Processes that end with this object, in reverse order of their start.
 
-    Each runs in a session of its own, so that Ctrl-C reaches the lab alone and the lab decides
-    the order; the kernel ends it should the lab be killed outright.
+    Each runs in a session of its own: Ctrl-C reaches the lab alone, which ends them in order. The
+    kernel ends them if the lab is killed.
     """
 
     def __init__(self) -> None:
@@ -59,13 +59,13 @@ class Children:
         """Start `command`, its output at the end of `log`; return its process number.
 
         Args:
-            folder: where it works; None is here.
+            folder: its working directory; None is the lab's.
 
         Raises:
             LabError: the program is missing or cannot be executed.
         """
         environment = environment or {}
-        with log.open("ab") as output:  # a child that starts anew keeps its first life's words
+        with log.open("ab") as output:  # a restarted child keeps the log of its first run
             try:
                 process = subprocess.Popen(
                     command,
@@ -83,7 +83,7 @@ class Children:
         return process.pid
 
     def end(self, name: str, number: signal.Signals) -> Callable[[], int]:
-        """End the named child deliberately; return what starts it anew, as it was.
+        """End the named child; return a function that starts it again as it was.
 
         Raises:
             LabError: it, or another child, had ended before by itself.
@@ -113,7 +113,7 @@ class Children:
         for child in running:
             code = child.process.poll()
             if code is not None:
-                raise LabError(f"{child.name} {_how_it_ended(code)}; {_last_words(child.log)}")
+                raise LabError(f"{child.name} {_how_it_ended(code)}; {_last_line(child.log)}")
 
     def wait_for_end(self, name: str, poll_seconds: float = 0.2) -> Iterator[None]:
         """Yield every `poll_seconds` until the named child has ended well.
@@ -123,7 +123,7 @@ class Children:
         """
         child = next(child for child in self._running if child.name == name)
         while child.process.poll() is None:
-            # Not the child itself: it may end well at any moment, also here.
+            # Without the child itself, which may end well at any moment.
             self._check(one for one in self._running if one is not child)
             yield
             time.sleep(poll_seconds)
@@ -132,7 +132,7 @@ class Children:
         self._running.remove(child)
 
     def stop(self) -> None:
-        """End every child: politely, then for good. Never raises."""
+        """End every child by SIGTERM, and by SIGKILL if it stays. Never raises."""
         with _uninterrupted():
             for child in reversed(self._running):
                 with contextlib.suppress(ProcessLookupError):
@@ -149,7 +149,7 @@ class Children:
 
 @contextlib.contextmanager
 def children() -> Iterator[Children]:
-    """Give a `Children` whose processes are gone when the block ends, however it ends."""
+    """Give a `Children` whose processes end with the block."""
     family = Children()
     try:
         yield family
@@ -158,12 +158,12 @@ def children() -> Iterator[Children]:
 
 
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
-"""Ctrl-C, a request, and a terminal that was closed."""
+"""Ctrl-C, `kill`, and a terminal that was closed."""
 
 
 @contextlib.contextmanager
 def stop_on_signals() -> Iterator[None]:
-    """Turn the first of STOP_SIGNALS into StopRequested; later ones change nothing."""
+    """Raise StopRequested at the first of STOP_SIGNALS, and ignore later ones."""
 
     def request_stop(signum: int, _frame: FrameType | None) -> None:
         for number in before:
@@ -172,7 +172,7 @@ def stop_on_signals() -> Iterator[None]:
 
     before = {number: signal.getsignal(number) for number in STOP_SIGNALS}
     if before[signal.SIGHUP] is signal.SIG_IGN:
-        del before[signal.SIGHUP]  # nohup: it is to go on
+        del before[signal.SIGHUP]  # nohup started the lab, so it goes on
     for number in before:
         signal.signal(number, request_stop)
     try:
@@ -219,6 +219,6 @@ def _how_it_ended(code: int) -> str:
     return f"ended by itself with code {code}"
 
 
-def _last_words(log: Path) -> str:
+def _last_line(log: Path) -> str:
     lines = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
     return f"its last line: {lines[-1][-300:]} (all of it: {log})" if lines else f"see {log}"

@@ -29,14 +29,14 @@ from tools.find import find
 ROOT = Path(__file__).parents[1]
 STACK_FILE = ROOT / "lab" / "Pulumi.lab.yaml"
 FOLDER = ROOT / ".demo"
-"""Plans, logs and data of the last run of each kind; kept for whoever asks what went wrong."""
+"""Plans, logs and data of the last run of each kind; they stay, to find out what went wrong."""
 
 EXTENSIONS = "extensions"  # folder of the Lua that Envoy watches, below a run's own
 
 READY_SECONDS = 20.0
 SETTLE_SECONDS = 30.0
 
-# Whoever reads a log, label or process list of the lab and finds this has found a leak.
+# A test looks for this in every log, label and process list: there it would be a leak.
 CREDENTIALS = "crawler:lab-password"
 
 # Prometheus' own defaults, which the shipped pods keep: `prometheus --help`.
@@ -52,7 +52,7 @@ Change = Callable[[StackSettings], StackSettings]
 
 @dataclass(frozen=True, kw_only=True)
 class Lab:
-    """A running lab. Raises LabError from every method once a part of it has died."""
+    """A running lab. Every method raises LabError once a part of it has died."""
 
     settings: StackSettings
     ports: Ports
@@ -90,7 +90,7 @@ class Lab:
 
     @property
     def ready_urls(self) -> dict[str, str]:
-        """Where each part says that it is ready; the crawler has no such page."""
+        """The page of each part that says whether it is ready; the crawler has none."""
         return {
             "vendors": f"{self.vendor_url}/healthz",
             "envoy": f"{self.envoy_url}/ready",
@@ -99,7 +99,7 @@ class Lab:
         }
 
     def restart(self, part: str, number: signal.Signals, pause_seconds: float) -> None:
-        """End a part with a signal; start it again as it was, and wait until it is ready."""
+        """End a part with a signal, start it again as it was, and wait until it is ready."""
         start = self.family.end(part, number)
         time.sleep(pause_seconds)
         start()
@@ -117,7 +117,7 @@ class Lab:
     ) -> None:
         """Start the crawler; it ends by itself after `count`, its books in `crawler_books`.
 
-        `change` is made to its plan at last.
+        `change` gets the finished plan and returns the one that is used.
         """
         crawler_plan = plan.crawler_plan(
             self.endpoints,
@@ -151,7 +151,7 @@ class Lab:
     def settle(self) -> None:
         """Return once every connection has ended and Prometheus has seen the final counts.
 
-        At the vendors too: an idle one stays for the vendor's `idleTimeout`, then it must go.
+        Idle connections to vendors stay for `idleTimeout`, then they must end too.
 
         Raises:
             LabError: connections stay open, or the counts do not come to rest.
@@ -162,7 +162,7 @@ class Lab:
         last: list[tuple[float, str]] = []
 
         def at_rest() -> bool:
-            # Of the bare selector: any operator on it, and the time is the query's own.
+            # Only a bare selector has the time of the scrape; any operator gives the query's.
             scraped = self.query('timestamp(up{job="sidecars"})')
             at = float(scraped[0]["value"][1]) if scraped else 0.0
             if at > ended and (not last or at > last[-1][0]):
@@ -175,7 +175,7 @@ class Lab:
 
     def _open_connections(self) -> int:
         stats = loopback.get_json(f"{self.envoy_url}/stats?format=json&filter=downstream_cx_active")
-        # One entry a listener socket, and one a worker; the admin listener is this very request.
+        # There is an entry for each socket and worker; this request itself is the admin listener's.
         return sum(
             int(stat["value"])
             for stat in stats["stats"]
@@ -198,7 +198,7 @@ class Lab:
 
 
 def load_settings(ports: Ports) -> StackSettings:
-    """Return the lab's settings, its HTTP ports where the lab listens.
+    """Return the lab's settings, with its HTTP ports where the lab listens.
 
     Raises:
         settings.loading.SettingsError: the file is wrong.
@@ -223,7 +223,7 @@ def running(
     Args:
         ports: where everything listens.
         folder: for plans, logs and Prometheus' data; emptied first.
-        say: told of each step.
+        say: gets a line for each part that is ready.
         behind_the_generator: a change of the settings that Envoy gets and the crawler does not.
         scrape_milliseconds: Prometheus' interval; None for the stack's.
         factor: divides every time of rules and alerts.
@@ -237,7 +237,7 @@ def running(
     settings = load_settings(ports)
     meshed = behind_the_generator(settings) if behind_the_generator else settings
     where = plan.endpoints(settings.vendors, ports)
-    _program("envoy")  # missing, it is told before anything starts
+    _program("envoy")  # raises before anything starts
     for program in ("prometheus", *(["alertmanager"] if watched else [])):
         _program(program)
     require_free(_sockets(settings, where, ports))
@@ -283,7 +283,7 @@ def _replicas(ports: Ports, *, watched: bool) -> dict[str, int]:
 def _start_prometheus(
     family: Children, name: str, port: int, files: dict[str, str], folder: Path, factor: int
 ) -> None:
-    """Each replica has files of its own, as each pod has its mount: in `folder`, by its name."""
+    """Start one replica with files of its own, as each pod has its own mount."""
     config_file = _write_files(folder / name, files)
     family.start(
         name,
@@ -292,7 +292,7 @@ def _start_prometheus(
             f"--web.listen-address=127.0.0.1:{port}",
             f"--storage.tsdb.path={folder / f'{name}-data'}",
             "--log.level=warn",
-            # Else 5 s pass at each start before anything is scraped.
+            # Without it 5 s would pass at each start before the first scrape.
             "--scrape.discovery-reload-interval=100ms",
             *("--config.auto-reload", "--config.auto-reload-interval=1s"),
             *(f"{flag}={shortened(time, factor)}" for flag, time in RULE_TIMES.items()),
@@ -311,7 +311,7 @@ def _start_alertmanager(family: Children, ports: Ports, folder: Path, factor: in
             f"--config.file={_write_files(folder / 'alertmanager', files)}",
             f"--web.listen-address=127.0.0.1:{ports.alertmanager}",
             f"--storage.path={folder / 'alertmanager-data'}",
-            "--cluster.listen-address=",  # alone
+            "--cluster.listen-address=",  # there is no second one
             f"--dispatch.start-delay={at_least(shortened(START_DELAY, factor))}",
         ],
         log=folder / "alertmanager.log",
@@ -415,7 +415,7 @@ def wait_until_ready(family: Children, name: str, url: str) -> None:
 
 
 def _write_json(file: Path, content: Json) -> Path:
-    """Write by rename, so that a watcher never reads half a file."""
+    """Write by rename, so that Envoy, which watches some files, never reads half of one."""
     temporary = file.with_suffix(".tmp")
     temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     return temporary.replace(file)
