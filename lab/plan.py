@@ -187,7 +187,7 @@ def outside_sockets(where: Sequence[Endpoint], ports: Ports) -> list[tuple[str, 
     return [(OUTSIDE_ADDRESS, ports.vendor), *((one, ports.nobodys) for one in shared)]
 
 
-def vendor_plan(where: Sequence[Endpoint], ports: Ports, patience_seconds: int) -> Json:
+def vendor_plan(where: Sequence[Endpoint], ports: Ports, timeout_after_seconds: int) -> Json:
     """Return the plan of `simulation.proxy`: each vendor on its own addresses."""
     listen = [
         {
@@ -211,8 +211,8 @@ def vendor_plan(where: Sequence[Endpoint], ports: Ports, patience_seconds: int) 
         "listen": [*listen, *outside, *nameless],
         "control_host": "127.0.0.1",
         "control_port": ports.vendor_control,
-        "slow_seconds": patience_seconds + 2,
-        "patience_seconds": patience_seconds,
+        "slow_seconds": timeout_after_seconds + 2,
+        "timeout_after_seconds": timeout_after_seconds,
         "seed": 1,
     }
 
@@ -221,7 +221,7 @@ def crawler_plan(
     where: Sequence[Endpoint],
     ports: Ports,
     *,
-    patience_seconds: int,
+    timeout_after_seconds: int,
     count: int | None,
     requests_per_second: int | None,
     seed: int,
@@ -233,7 +233,7 @@ def crawler_plan(
     Args:
         where: the vendors' proxies.
         ports: where they and the crawler's own metrics are.
-        patience_seconds: the stack's `telemetry.timeoutAfter`.
+        timeout_after_seconds: the stack's `telemetry.timeoutAfter`.
         count: requests, tunnels and opaque connections to the vendors; None for no end.
         requests_per_second: pace; None for as fast as `concurrency` allows.
         seed: same seed, same sequence.
@@ -254,7 +254,7 @@ def crawler_plan(
         "metrics_host": "127.0.0.1",
         "password_env": CREDENTIALS_VARIABLE,
         "connection_reuse": 20,
-        "patience_seconds": patience_seconds,
+        "timeout_after_seconds": timeout_after_seconds,
         "vendors": vendors,
         "outside": [
             {"address": address, "port": port, "share": outside_share / len(strangers)}

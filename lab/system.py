@@ -122,7 +122,7 @@ class Lab:
         crawler_plan = plan.crawler_plan(
             self.endpoints,
             self.ports,
-            patience_seconds=self.settings.telemetry.timeout_after,
+            timeout_after_seconds=self.settings.telemetry.timeout_after,
             count=count,
             requests_per_second=requests_per_second,
             seed=seed,
@@ -362,11 +362,11 @@ def start_vendors(
     family: Children,
     where: Sequence[plan.Endpoint],
     ports: Ports,
-    patience_seconds: int,
+    timeout_after_seconds: int,
     folder: Path,
 ) -> None:
     """Start the simulated vendors, one process for all of `where`."""
-    vendor_plan = plan.vendor_plan(where, ports, patience_seconds)
+    vendor_plan = plan.vendor_plan(where, ports, timeout_after_seconds)
     plan_file = _write_json(folder / "vendor-plan.json", vendor_plan)
     family.start(
         "vendors",

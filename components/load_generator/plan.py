@@ -95,7 +95,7 @@ def crawler_plan(settings: StackSettings) -> Json:
         **_rate(generator, profile, settings.telemetry.timeout_after),
         "count": None,  # until it is told to stop
         "duration_seconds": None,
-        "patience_seconds": settings.telemetry.timeout_after,
+        "timeout_after_seconds": settings.telemetry.timeout_after,
         "drain_seconds": drain_seconds(settings),
         "linger_seconds": linger_seconds(settings),
         "metrics_host": "*",  # probes come to the pod's first address, of either family

@@ -46,7 +46,7 @@ def vendor_plan(settings: StackSettings, vendor: str) -> Json:
         "control_host": "*",  # probes come to the pod's first address, of either family
         "control_port": SIMULATED_VENDOR_PORT,
         "slow_seconds": settings.telemetry.timeout_after + SLOWER_THAN_PATIENCE_SECONDS,
-        "patience_seconds": settings.telemetry.timeout_after,
+        "timeout_after_seconds": settings.telemetry.timeout_after,
         "seed": 1,
     }
 

@@ -61,7 +61,8 @@ plan (JSON; defaults in brackets, null = none):
   connection_reuse [20]
   retries   [null] {codes [500 502 503 504 522 524 408 429], maximum [2],
             switch_vendor [false], errors [true]}
-  timeout_seconds [patience + 0.5], patience_seconds [10] the sidecar's
+  timeout_after_seconds [10] of the sidecar, timeout_seconds [0.5 more] of the
+            crawler
   metrics_port [null], metrics_host [127.0.0.1; * = any]: /metrics, /books
   drain_seconds [2.4] for counts in flight after a signal, linger_seconds [0]
             of /metrics after the run; a second signal ends at once

@@ -40,7 +40,7 @@ def status_outcome(status: int, error: bytes | None, *, connect: bool, authorize
     return "target_error" if status >= 400 else "success"
 
 
-def visible_outcome(planned: PlannedRequest, seen: Seen, patience_seconds: float) -> str:
+def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: float) -> str:
     """Return the outcome that a sidecar should see.
 
     It follows from the vendor's bytes and from the crawler's leaving. Where the sidecar answered
@@ -50,7 +50,7 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, patience_seconds: float
     if seen.end == "refused":
         return "connect_failed"
     if seen.end == "left" and not answer.status:
-        return "timeout" if seen.seconds >= patience_seconds else "client_cancelled"
+        return "timeout" if seen.seconds >= timeout_after_seconds else "client_cancelled"
     if answer.by_vendor and seen.end == "lost":
         return "reset"
     if answer.by_vendor:

@@ -248,7 +248,9 @@ class Plan:
     connection_reuse: int = key(whole(1, 1_000_000), 20)
     tunnel_hold_seconds: Spread | None = key(spread, None)
     timeout_seconds: float | None = key(number(0.2, 3600), None)
-    patience_seconds: float = key(number(0.2, 3600), 10.0)  # the default of telemetry.timeoutAfter
+    timeout_after_seconds: float = key(
+        number(0.2, 3600), 10.0
+    )  # the default of telemetry.timeoutAfter
     retries: Retries | None = key(nested(Retries), None)
     hosts: Hosts | None = key(nested(Hosts), None)
     vendors: tuple[Vendor, ...] = key(several(Vendor, "give at least one entry", least=1))
@@ -273,4 +275,4 @@ class Plan:
 
     def limit_seconds(self) -> float:
         """Return after how long the crawler leaves."""
-        return self.timeout_seconds or self.patience_seconds + TIMEOUT_MARGIN_SECONDS
+        return self.timeout_seconds or self.timeout_after_seconds + TIMEOUT_MARGIN_SECONDS

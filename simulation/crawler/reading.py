@@ -189,13 +189,13 @@ def _arrival_clashes(plan: Plan, raw: Json) -> Iterator[str]:
 
 
 def _timeout_clashes(plan: Plan) -> Iterator[str]:
-    limit, patience = plan.timeout_seconds, plan.patience_seconds
-    if limit and abs(limit - patience) < TIMEOUT_MARGIN_SECONDS:
-        reason = f"is so near patience_seconds {patience:g} that both sides may differ"
+    limit, sidecars = plan.timeout_seconds, plan.timeout_after_seconds
+    if limit and abs(limit - sidecars) < TIMEOUT_MARGIN_SECONDS:
+        reason = f"is so near timeout_after_seconds {sidecars:g} that both sides may differ"
         fix = f"keep {TIMEOUT_MARGIN_SECONDS:g} s away"
         yield finding("timeout_seconds", limit, f"{reason}: {fix}")
-    if limit and limit < patience and any("slow" in v.faults for v in plan.vendors):
-        reason = "is too short for the fault slow: exceed patience_seconds"
+    if limit and limit < sidecars and any("slow" in v.faults for v in plan.vendors):
+        reason = "is too short for the fault slow: exceed timeout_after_seconds"
         yield finding("timeout_seconds", limit, reason)
 
 

@@ -40,7 +40,7 @@ from simulation.process import place
 
 # When the crawler leaves a vendor that stalls: late enough for its request to arrive on a busy
 # machine, and well before the sidecar's time-out.
-STALL_SECONDS, STALL_SHARE_OF_PATIENCE = 0.4, 0.4
+STALL_SECONDS, STALL_SHARE = 0.4, 0.4
 IDLE_SECONDS = 10.0  # an older kept-alive connection may be about to be closed by its peer
 LEAST_REFUSALS = 8  # in a row; fewer may be chance if there are several vendors
 LONGEST_NAP_SECONDS = 60.0
@@ -80,7 +80,7 @@ class Crawler:
         self._identities = [Identity(vendor, sessions) for vendor in plan.vendors]
         self._slots = HostLimit(plan.per_host_concurrency) if plan.per_host_concurrency else None
         self._limit_seconds = plan.limit_seconds()
-        self._stall_seconds = min(STALL_SECONDS, STALL_SHARE_OF_PATIENCE * plan.patience_seconds)
+        self._stall_seconds = min(STALL_SECONDS, STALL_SHARE * plan.timeout_after_seconds)
         self._idle: list[list[Connection]] = [[] for _ in plan.vendors]
         self._busy: set[Connection] = set()
         self._held: set[Connection] = set()  # tunnels that stay open after their answer
@@ -307,7 +307,7 @@ class Crawler:
     def _book(self, planned: PlannedRequest, seen: Seen, truth: Seen | None) -> None:
         vendor = self.plan.vendors[planned.vendor]
         self._trust_real_vendor(planned, seen)
-        outcome = visible_outcome(planned, seen, self.plan.patience_seconds)
+        outcome = visible_outcome(planned, seen, self.plan.timeout_after_seconds)
         self.books.counts[vendor.name, planned.protocol, outcome] += 1
         if outcome == "success" and truth:
             self.books.truth[vendor.name, true_outcome(truth)] += 1

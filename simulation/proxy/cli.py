@@ -24,8 +24,8 @@ from simulation.proxy.reading import read_plan
 from simulation.proxy.serving import serve
 
 HELP = """\
-keys of the plan (JSON; --help-plan explains them): listen vendors
-  control_host control_port slow_seconds patience_seconds seed certificate key
+keys of the plan (JSON; --help-plan explains them): listen vendors seed key
+  control_host control_port slow_seconds timeout_after_seconds certificate
 control: GET /books, /metrics, /healthz; GET, PUT, POST, DELETE /vendors/NAME
 faults are asked for by host name, fault-<name>.anything, or drawn by chance
 exit codes: 0 ended by a signal, 1 books not written, 2 could not start
@@ -47,7 +47,7 @@ plan (JSON; defaults in brackets):
   vendors      {{name: behaviour}} [none: a proxy for anybody, as fast as it can]
   control_port, control_host [127.0.0.1; * is every address]: see below
   slow_seconds [30] delay of a slow answer
-  patience_seconds [10] whoever leaves later met a timeout, not sooner
+  timeout_after_seconds [10]: a client that leaves later met a time-out
   seed [1]     decides every chance
   certificate, key: PEM files for TLS [self-signed, with a public key]
 

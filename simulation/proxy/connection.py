@@ -90,7 +90,9 @@ class Connection(Stream):
             waited = asyncio.get_running_loop().time() - since
             self._count(
                 visibility,
-                "timeout" if waited >= self._shared.plan.patience_seconds else "client_cancelled",
+                "timeout"
+                if waited >= self._shared.plan.timeout_after_seconds
+                else "client_cancelled",
             )
         if self._opaque:
             name = self._vendor.name

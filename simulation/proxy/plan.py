@@ -144,7 +144,7 @@ class Plan:
     control_host: str = key(address_or_all, "127.0.0.1")
     slow_seconds: float = key(number(0, 3600), 30.0)
     # The default of telemetry.timeoutAfter, which divides timeout from client_cancelled.
-    patience_seconds: float = key(number(0.1, 3600), 10.0)
+    timeout_after_seconds: float = key(number(0.1, 3600), 10.0)
     seed: int = key(whole(0, 2**63), 1)
     certificate: str | None = key(text, None)
     key: str | None = key(text, None)

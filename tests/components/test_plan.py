@@ -80,7 +80,7 @@ def test_replicas_share_the_rate(replicas, rate, each):
     """The stack's rate is that of all replicas together, at any size."""
     plan = read(crawler_plan(stack({"replicas": replicas, "requestsPerSecond": rate})))
     assert plan.requests_per_second == each
-    assert plan.most_in_flight() >= min(10_000, each * plan.patience_seconds)
+    assert plan.most_in_flight() >= min(10_000, each * plan.timeout_after_seconds)
 
 
 def test_without_a_rate_it_is_the_profiles():
@@ -186,7 +186,9 @@ def test_what_the_crawler_refuses_is_refused_before():
     with pytest.raises(SettingsError) as refused:
         crawler_plan(stack(telemetry={"timeoutAfter": "2h"}))
     (finding,) = refused.value.findings
-    assert finding.startswith("loadGenerator: the crawler would refuse its plan, patience_seconds:")
+    assert finding.startswith(
+        "loadGenerator: the crawler would refuse its plan, timeout_after_seconds:"
+    )
     assert "; " in finding
 
 

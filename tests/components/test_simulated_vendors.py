@@ -39,7 +39,7 @@ def test_a_plan_is_one_the_vendor_takes():
     assert (listen.vendor, listen.port, listen.opaque) == ("vendor-a", 3128, False)
     assert plan.vendors["vendor-a"].passwords == {CUSTOMER: "secret"}
     assert plan.vendors["vendor-a"].exits.count == 5
-    assert plan.slow_seconds > plan.patience_seconds
+    assert plan.slow_seconds > plan.timeout_after_seconds
 
 
 def test_a_vendor_nobody_looks_into_books_connections():

@@ -70,7 +70,7 @@ def test_changes_of_the_crawlers_plan_do_what_they_say():
     own = plan.crawler_plan(
         plan.endpoints(load_settings(PORTS).vendors, PORTS),
         PORTS,
-        patience_seconds=1,
+        timeout_after_seconds=1,
         count=None,
         requests_per_second=300,
         seed=1,

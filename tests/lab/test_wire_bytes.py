@@ -106,7 +106,7 @@ def start_crawler(lab):
     crawler_plan = plan.crawler_plan(
         where,
         lab.ports,
-        patience_seconds=lab.settings.telemetry.timeout_after,
+        timeout_after_seconds=lab.settings.telemetry.timeout_after,
         count=COUNTS,
         requests_per_second=None,
         seed=1,

@@ -93,7 +93,7 @@ def test_a_pod_is_given_the_time_its_end_takes(run_program):
     plan = json.loads(files_of(run, generator)["plan.json"])
     end = plan["drain_seconds"] + plan["linger_seconds"]
     assert template["spec"]["terminationGracePeriodSeconds"] > end
-    assert plan["drain_seconds"] > plan["patience_seconds"]
+    assert plan["drain_seconds"] > plan["timeout_after_seconds"]
     assert plan["linger_seconds"] > settings().prometheus.scrape_interval
     proxy = json.loads(template["metadata"]["annotations"]["proxy.istio.io/config"])
     assert proxy == {

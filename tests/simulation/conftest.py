@@ -21,7 +21,7 @@ from typing import Any
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PATIENCE_SECONDS = 0.6
+TIMEOUT_AFTER_SECONDS = 0.6
 
 
 def free_ports(addresses: list[str]) -> list[int]:
@@ -94,7 +94,7 @@ class Vendors:
 
     def plan(self, **changes: Any) -> dict[str, Any]:
         plan = {"seed": 3, "count": 100, "vendors": self.vendors, "concurrency": 32}
-        return {**plan, "patience_seconds": PATIENCE_SECONDS, **changes}
+        return {**plan, "timeout_after_seconds": TIMEOUT_AFTER_SECONDS, **changes}
 
     def write(self, plan: object) -> Path:
         path = self.folder / f"plan-{next(self.numbers)}.json"
@@ -177,7 +177,7 @@ def vendors(
     plan = {
         "listen": [*listen, {"vendor": "outside", **outside}],
         "control_port": control_port,
-        "patience_seconds": PATIENCE_SECONDS,
+        "timeout_after_seconds": TIMEOUT_AFTER_SECONDS,
         "slow_seconds": 5,
         **plan_changes,
     }

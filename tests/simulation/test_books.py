@@ -150,7 +150,7 @@ def test_signal_does_not_wait_for_a_vendor_that_does_not_answer(
     """Counts still open then are left, and booked as the leaving they are."""
     path = tmp_path / "books.json"
     slow = [{**vendors.vendors[0], "faults": {"slow": 1}}]
-    plan = vendors.plan(vendors=slow, patience_seconds=60, mix={"tunnel": 1}, concurrency=4)
+    plan = vendors.plan(vendors=slow, timeout_after_seconds=60, mix={"tunnel": 1}, concurrency=4)
     crawler = vendors.start_crawler({**plan, "drain_seconds": 0.5}, "--books", str(path))
     vendors.wait_for_connections(4)
     crawler.send_signal(signal.SIGINT)

@@ -27,7 +27,7 @@ def slow(vendors: Any) -> dict[str, Any]:
     """A plan of which four counts at a time stay in flight for 5.5 s."""
     vendor = {**vendors.vendors[0], "faults": {"slow": 1}}
     return dict(
-        vendors.plan(concurrency=4, vendors=[vendor], mix={"http": 1}, patience_seconds=5.0)
+        vendors.plan(concurrency=4, vendors=[vendor], mix={"http": 1}, timeout_after_seconds=5.0)
     )
 
 

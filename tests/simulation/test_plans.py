@@ -215,11 +215,11 @@ def test_crawler_names_every_clash_of_good_keys(refused: Any) -> None:
         ),
         (
             {"vendors": [GOOD], "timeout_seconds": 10},
-            "timeout_seconds: 10.0 is so near patience_seconds 10 that both sides may differ:",
+            "timeout_seconds: 10.0 is so near timeout_after_seconds 10 that both sides may differ:",
         ),
         (
             {"vendors": [{**GOOD, "faults": {"slow": 0.1}}], "timeout_seconds": 5},
-            "timeout_seconds: 5.0 is too short for the fault slow: exceed patience",
+            "timeout_seconds: 5.0 is too short for the fault slow: exceed timeout_after",
         ),
         (
             {"vendors": [GOOD], "profile": "scrapy", "in_flight_cap": 8},

@@ -16,7 +16,12 @@ import pytest
 
 from simulation.proxy.answers import CAPTCHA_PAGE, DIALECTS
 from simulation.proxy.plan import latency
-from tests.simulation.vendor_process import PATIENCE_SECONDS, Client, VendorProcess, vendor_process
+from tests.simulation.vendor_process import (
+    TIMEOUT_AFTER_SECONDS,
+    Client,
+    VendorProcess,
+    vendor_process,
+)
 
 RATE = 40.0
 BEHAVIOURS: dict[str, Any] = {
@@ -170,7 +175,7 @@ def test_requests_behind_a_late_one_are_served_in_turn(vendors: VendorProcess) -
 
 def test_client_that_leaves_a_late_answer(vendors: VendorProcess) -> None:
     """Sooner than patience it changed its mind, later it met a time-out; one row each."""
-    for seconds, method in ((0.05, "GET"), (PATIENCE_SECONDS + 0.1, "GET"), (0.05, "CONNECT")):
+    for seconds, method in ((0.05, "GET"), (TIMEOUT_AFTER_SECONDS + 0.1, "GET"), (0.05, "CONNECT")):
         with vendors.client("too-late") as client:
             host = "http://site.sim.test/" if method == "GET" else "site.sim.test:443"
             client.send(f"{method} {host} HTTP/1.1\r\n\r\n".encode())

@@ -21,7 +21,7 @@ from simulation.crawler.tls import tls_context
 from tests.simulation.conftest import ROOT, free_ports
 
 PASSWORDS = {"PASSWORD_A": "hush", "PASSWORD_B": "quiet"}
-PATIENCE_SECONDS = 0.5
+TIMEOUT_AFTER_SECONDS = 0.5
 RIGHT = "crawler:hush"
 NORMAL_QUANTILE = 3.0902  # of the standard normal distribution, at 0.999
 
@@ -174,7 +174,7 @@ class VendorProcess:
             "seed": 5,
             "mix": {"http": 0.6, "tunnel": 0.4},
             "concurrency": 8,
-            "patience_seconds": PATIENCE_SECONDS,
+            "timeout_after_seconds": TIMEOUT_AFTER_SECONDS,
             "password_env": "CRAWLER_LOGIN",
             "vendors": [place],
             **changes,
@@ -206,7 +206,7 @@ def vendor_process(
         ],
         "vendors": {vendor: behaviour for vendor, behaviour in behaviours.items() if behaviour},
         "control_port": control,
-        "patience_seconds": PATIENCE_SECONDS,
+        "timeout_after_seconds": TIMEOUT_AFTER_SECONDS,
         "slow_seconds": 0.2,
         "seed": 17,
         **keys,
