@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import errno
 import json
 import os
 import resource
-import sys
 from pathlib import Path
-from typing import Any
 
 from simulation.plans import PlanError
 
@@ -54,22 +50,6 @@ def write_result(option: str, path: Path, content: object) -> str:
     except OSError as error:
         return f"{option}: {path} cannot be written: {error.strerror}"
     return ""
-
-
-def report_full_once(program: str, loop: asyncio.AbstractEventLoop) -> None:
-    """Print one line if no more connections can be accepted; asyncio would print thousands."""
-    reported: list[str] = []
-
-    def handle(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        error = context.get("exception")
-        if not isinstance(error, OSError) or error.errno not in (errno.EMFILE, errno.ENFILE):
-            loop.default_exception_handler(context)
-        elif not reported:
-            reported.append(program)
-            reason = "connections wait, for there are no more files: raise `ulimit -n`"
-            print(f"{program}: {reason}", file=sys.stderr)
-
-    loop.set_exception_handler(handle)
 
 
 def write_json(path: Path, content: object) -> None:

@@ -1,4 +1,4 @@
-"""Runs a plan: signals, progress on a terminal, and the pages /metrics and /books."""
+"""Runs a plan: its signals, its budget, and the pages /metrics and /books."""
 
 from __future__ import annotations
 
@@ -17,9 +17,7 @@ from simulation.crawler.budget import Budget
 from simulation.crawler.metrics import metrics_page
 from simulation.crawler.plan import Plan
 from simulation.crawler.run import Crawler
-from simulation.crawler.table import seconds_text
 from simulation.plans import PlanError, host_to_bind
-from simulation.process import report_full_once
 
 BUDGET_SECONDS = 5.0  # how often the day's use is written
 
@@ -47,25 +45,6 @@ async def serve_page(
         writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
         await writer.drain()
     writer.close()
-
-
-async def show_progress(crawler: Crawler) -> None:
-    before, of = 0, f" of {crawler.plan.count:,}" if crawler.plan.count else ""
-    while True:
-        await asyncio.sleep(1)
-        books = crawler.books
-        total = books.total()
-        parts = [
-            f"{books.requests:,}{of} requests",
-            f"{total - before:,} counts/s",
-            f"{crawler.in_flight} in flight",
-            f"{books.retries.total():,} retries",
-            f"{books.unexpected.total():,} unexpected",
-        ]
-        if books.start_lag:
-            parts.append(f"lag p99 {seconds_text(books.start_lag.quantile(0.99))}")
-        print("\r" + ", ".join(parts) + "\033[K", end="", file=sys.stderr, flush=True)
-        before = total
 
 
 class Signals:
@@ -103,7 +82,6 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
     Raises:
         PlanError: the metrics port or the budget's file cannot be had.
     """
-    report_full_once("crawler", asyncio.get_running_loop())
     signals = Signals()
     crawler = Crawler(plan)
     async with contextlib.AsyncExitStack() as open_until_the_end:
@@ -114,15 +92,10 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
             if budget := crawler.books.budget:
                 keeper = asyncio.create_task(keep_budget(budget))
                 open_while_it_runs.callback(keeper.cancel)
-            if sys.stderr.isatty():
-                progress = asyncio.create_task(show_progress(crawler))
-                open_while_it_runs.callback(progress.cancel)
             await crawler.run(signals.stop, signals.at_once)
         if budget:
             with contextlib.suppress(OSError):  # reported already
                 budget.keep(at_the_end=True)
-        if sys.stderr.isatty():
-            print(file=sys.stderr)
         ended(crawler.books)
         if plan.linger_seconds and not signals.at_once.is_set():
             await first_of(signals.another(), seconds=plan.linger_seconds)

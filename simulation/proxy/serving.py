@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterator
 
 from simulation.plans import PlanError, host_to_bind
-from simulation.process import place, report_full_once
+from simulation.process import place
 from simulation.proxy.books import Books
 from simulation.proxy.connection import Connection, Shared
 from simulation.proxy.control import serve_control
@@ -46,7 +46,6 @@ async def serve(plan: Plan) -> Books:
         PlanError: an address or a certificate cannot be had; nothing is left listening then.
     """
     loop = asyncio.get_running_loop()
-    report_full_once("vendor", loop)
     try:
         tls = tls_context(plan)
     except (OSError, ValueError) as error:  # ssl.SSLError is the first

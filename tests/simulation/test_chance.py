@@ -21,9 +21,9 @@ from simulation.crawler.faults import MIX
 from simulation.crawler.plan import PAGE_SIZES, Plan, spread
 from simulation.crawler.reading import read_plan
 from simulation.crawler.sequence import PlannedRequest, planned_requests, request_kinds, retry_of
+from tests.simulation.vendor_process import NORMAL_QUANTILE, is_likely
 
 LEVEL = 0.001
-NORMAL_QUANTILE = 3.0902  # of the standard normal distribution, at 1 - LEVEL
 VENDORS = [
     {"name": "vendor-a", "address": "127.0.0.1", "port": 1, "weight": 3},
     {"name": "vendor-b", "address": "127.0.0.1", "port": 2, "faults": {"reset": 0.2}},
@@ -36,17 +36,6 @@ def plan(**changes: Any) -> Plan:
 
 def open_plan(**changes: Any) -> Plan:
     return plan(requests_per_second=50, arrival="poisson", **changes)
-
-
-def is_likely(seen: Sequence[float], expected: Sequence[float]) -> bool:
-    """Pearson's chi-square test; every class must be expected 5 times or more."""
-    assert min(expected) >= 5
-    assert math.isclose(sum(seen), sum(expected), rel_tol=1e-9)
-    distance = sum((a - b) ** 2 / b for a, b in zip(seen, expected, strict=True))
-    freedom = len(seen) - 1
-    # Wilson and Hilferty's approximation of the chi-square quantile.
-    part = 2 / (9 * freedom)
-    return distance < freedom * (1 - part + NORMAL_QUANTILE * math.sqrt(part)) ** 3
 
 
 def is_distributed(sample: Sequence[float], upto: Callable[[float], float]) -> bool:

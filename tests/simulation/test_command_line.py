@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
-import pty
 import re
-import select
 import shlex
 import signal
 import socket
@@ -26,7 +23,6 @@ from simulation.crawler.plan import RETRY_CODES, Plan, Vendor
 from simulation.crawler.reading import PROFILES, read_plan
 from simulation.crawler.sequence import planned_requests
 from simulation.plans import PlanError, keys_of
-from tests.ports import free_block
 from tests.simulation.conftest import ROOT
 
 COMMAND = [sys.executable, "-m", "simulation.crawler"]
@@ -232,29 +228,6 @@ def test_endless_run_that_is_stopped_is_no_part(vendors: Any) -> None:
     assert json.loads(started.communicate(timeout=5)[0])["partial"] is False
 
 
-def test_progress_is_shown_on_a_terminal(vendors: Any) -> None:
-    """A line a second on standard error, rewritten in place; the table comes after it."""
-    options = ["--vendor", place(vendors.vendors[0]), "--rate", "100", "--seconds", "1.1"]
-    mine, theirs = pty.openpty()
-    with subprocess.Popen(
-        [*COMMAND, *options], cwd=ROOT, stdout=subprocess.PIPE, stderr=theirs, text=True
-    ) as started:
-        os.close(theirs)
-        table, _ = started.communicate(timeout=15)
-    said = b""
-    while select.select([mine], [], [], 1)[0]:
-        try:
-            said += os.read(mine, 4096)
-        except OSError:  # the other end is closed
-            break
-    os.close(mine)
-    pattern = (
-        rb"\r\d+ requests, \d+ counts/s, \d+ in flight, 0 retries, 0 unexpected, lag p99 \S+ m?s"
-    )
-    assert re.match(pattern, said)
-    assert table.startswith("vendor ")
-
-
 def test_result_that_cannot_be_written_loses_no_other(
     vendors: Any, run_program: Any, tmp_path: Path
 ) -> None:
@@ -278,27 +251,6 @@ def test_result_that_cannot_be_written_loses_no_other(
     )
     assert said.returncode == 1
     assert said.stderr == ("crawler: standard output: cannot be written: No space left on device\n")
-
-
-def test_vendor_that_may_open_few_files_says_so_once(tmp_path: Path) -> None:
-    """Not with a traceback for each connection that waits."""
-    base = free_block()
-    port, control = base, base + 1
-    plan = tmp_path / "vendor.json"
-    listen = [{"vendor": "a", "address": "127.0.0.1", "port": port}]
-    plan.write_text(json.dumps({"listen": listen, "control_port": control}))
-    script = f'ulimit -n 40; exec {sys.executable} -m simulation.proxy --plan "{plan}"'
-    vendor = subprocess.Popen(["bash", "-c", script], stderr=subprocess.PIPE, text=True, cwd=ROOT)
-    assert vendor.stderr
-    assert vendor.stderr.readline().startswith("vendor: 1 address, books at http://")
-    held = [socket.create_connection(("127.0.0.1", port), 5) for _ in range(60)]
-    line = vendor.stderr.readline()
-    vendor.terminate()
-    _, rest = vendor.communicate(timeout=15)
-    for each in held:
-        each.close()
-    assert line == "vendor: connections wait, for there are no more files: raise `ulimit -n`\n"
-    assert rest == ""
 
 
 def test_unreachable_vendor_is_told_once(vendors: Any, run_program: Any) -> None:
