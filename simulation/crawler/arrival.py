@@ -27,7 +27,7 @@ def dues(plan: Plan) -> Iterator[float]:
 
 
 def _evenly(rate: float) -> Iterator[float]:
-    return (dealt / rate for dealt in itertools.count())
+    return (number / rate for number in itertools.count())
 
 
 def _by_chance(rate: float, chance: random.Random) -> Iterator[float]:

@@ -33,9 +33,9 @@ def test_both_books_agree_in_every_row_the_vendor_can_know(vendors: Any) -> None
     mine = vendors.crawl(
         count=1500, vendors=faulty, concurrency=64, outside=[{**vendors.outside, "share": 0.05}]
     )
-    witness = vendors.settled_books()
+    vendors_books = vendors.settled_books()
     known = {key: n for key, n in by_key(mine).items() if key[2] != "connect_failed"}
-    assert known == by_key(witness)
+    assert known == by_key(vendors_books)
     assert mine["unexpected"] == []
     opaque = [*mine["opaque"], {"vendor": "outside", **mine["outside"]}]
     assert {
@@ -43,14 +43,14 @@ def test_both_books_agree_in_every_row_the_vendor_can_know(vendors: Any) -> None
         for row in opaque
     } == {
         row["vendor"]: (row["connections"], row["bytes_sent"], row["bytes_received"])
-        for row in witness["opaque"]
+        for row in vendors_books["opaque"]
     }
     assert [
         (row["vendor"], row["protocol"], row["bytes_received"], row["bytes_sent"])
         for row in mine["wire"]
     ] == [
         (row["vendor"], row["protocol"], row["bytes_sent"], row["bytes_received"])
-        for row in witness["wire"]
+        for row in vendors_books["wire"]
         if row["vendor"] != "outside"
     ]
     total = sum(by_key(mine).values()) + sum(row["connections"] for row in opaque)

@@ -135,7 +135,7 @@ def test_sizes_follow_the_quantiles() -> None:
     """Kolmogorov-Smirnov between p10 and p90, where the distribution is continuous."""
     points = PAGE_SIZES
     sized = plan(count=6000, mix={"http": 1}, target={"sizes_bytes": [list(p) for p in points]})
-    sizes = [card.size_bytes for card in planned_requests(sized)]
+    sizes = [planned.size_bytes for planned in planned_requests(sized)]
     inner = [size for size in sizes if 6000 < size < 147_000]
     marks = [size for _, size in points]
 
@@ -153,7 +153,7 @@ def test_sizes_follow_the_quantiles() -> None:
 def test_hosts_follow_zipf(exponent: float) -> None:
     """Chi-square over the twenty busiest hosts and the rest."""
     hosted = plan(count=10_000, hosts={"count": 500, "zipf_exponent": exponent})
-    ranks = Counter(card.host for card in planned_requests(hosted))
+    ranks = Counter(planned.host for planned in planned_requests(hosted))
     weights = [rank**-exponent for rank in range(1, 501)]
     expected = [10_000 * weight / sum(weights) for weight in weights]
     head = [ranks[rank] for rank in range(1, 21)]
@@ -163,20 +163,22 @@ def test_hosts_follow_zipf(exponent: float) -> None:
 
 
 def test_any_stretch_of_a_run_has_the_mix() -> None:
-    """Chi-square over vendor, protocol and fault of the first 2,000 counts of a deck of 10,000.
+    """Chi-square over vendor, protocol and fault of the first 2,000 counts of a block of 10,000.
 
-    Quotas are exact over the deck; the order must not favour anybody.
+    Quotas are exact over the block; the order must not favour anybody.
     """
     mixed = plan(count=None)
-    seen = Counter(card[:3] for card in itertools.islice(planned_requests(mixed), 2000))
+    seen = Counter(planned[:3] for planned in itertools.islice(planned_requests(mixed), 2000))
     table = [(cell[:3], 2000 * cell[3]) for cell in request_kinds(mixed)]
     assert is_likely([seen[key] for key, _ in table], [expected for _, expected in table])
 
 
 def test_a_count_says_nothing_about_the_next() -> None:
     """Chi-square over pairs of neighbouring protocols: no runs, no rotation."""
-    cards = list(planned_requests(plan(count=10_000, seed=4)))
-    pairs = Counter((a.protocol, b.protocol) for a, b in zip(cards[::2], cards[1::2], strict=True))
+    requests = list(planned_requests(plan(count=10_000, seed=4)))
+    pairs = Counter(
+        (a.protocol, b.protocol) for a, b in zip(requests[::2], requests[1::2], strict=True)
+    )
     spoken = [protocol for protocol, share in MIX.items() if share]
     expected = {(a, b): 5000 * MIX[a] * MIX[b] for a in spoken for b in spoken}
     assert is_likely([pairs[pair] for pair in expected], list(expected.values()))
@@ -186,12 +188,12 @@ def test_retries_meet_faults_and_vendors_by_chance() -> None:
     """Chi-square over 4,000 retries that may switch: the others by weight, their own faults."""
     three = [*VENDORS, {"name": "vendor-c", "address": "127.0.0.1", "port": 3, "weight": 1}]
     switching = plan(vendors=three, retries={"switch_vendor": True})
-    card, chance = PlannedRequest(0, "http", "reset", 100, 0, 7), random.Random(3)
-    found = Counter(retry_of(switching, card, chance) for _ in range(4000))
+    planned, chance = PlannedRequest(0, "http", "reset", 100, 0, 7), random.Random(3)
+    found = Counter(retry_of(switching, planned, chance) for _ in range(4000))
     expected = {
-        card._replace(vendor=1, fault=""): 1600.0,
-        card._replace(vendor=1, fault="reset"): 400.0,
-        card._replace(vendor=2, fault=""): 2000.0,
+        planned._replace(vendor=1, fault=""): 1600.0,
+        planned._replace(vendor=1, fault="reset"): 400.0,
+        planned._replace(vendor=2, fault=""): 2000.0,
     }
     assert is_likely([found[key] for key in expected], list(expected.values()))
 
@@ -223,5 +225,5 @@ def test_retries_disturb_no_later_request() -> None:
         session="sticky",
     )
     assert list(planned_requests(other)) == usual
-    bare = [card._replace(host=0) for card in usual]
+    bare = [planned._replace(host=0) for planned in usual]
     assert list(planned_requests(plan(count=500))) == bare

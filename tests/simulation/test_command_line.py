@@ -253,7 +253,7 @@ def test_result_that_cannot_be_written_loses_no_other(
     assert said.stderr == ("crawler: standard output: cannot be written: No space left on device\n")
 
 
-def test_unreachable_vendor_is_told_once(vendors: Any, run_program: Any) -> None:
+def test_unreachable_vendor_is_reported_once(vendors: Any, run_program: Any) -> None:
     """At the end, with address, reason and fix, however many counts it cost."""
     nobody = {**vendors.vendors[0], "address": vendors.vendors[0]["dead_address"]}
     options = ["--vendor", place(nobody), "--vendor", place(vendors.vendors[1])]

@@ -385,7 +385,7 @@ def test_held_tunnels_stay_open_and_end_with_the_run(vendors: Any) -> None:
     assert books["latency"][0]["most_seconds"] < 5  # the holding is no latency
 
 
-def test_held_tunnel_that_is_lost_is_told(vendors: Any) -> None:
+def test_held_tunnel_that_is_lost_is_reported(vendors: Any) -> None:
     """The visible outcome stands, the truth is another."""
     plan = vendors.plan(
         count=4,
@@ -432,7 +432,7 @@ def test_open_arrival_keeps_its_pace_whatever_is_answered(vendors: Any, proxy: A
     assert closed["start_lag"] is None
 
 
-def test_lag_of_a_full_crawler_is_told(vendors: Any) -> None:
+def test_lag_of_a_full_crawler_is_reported(vendors: Any) -> None:
     """Where the cap is too low, starts are late, not lost; metrics tell the lag's distribution."""
     port = vendors.outside["port"]
     slow = [{**vendors.vendors[0], "faults": {"stall": 1}}]  # the crawler leaves after 0.24 s

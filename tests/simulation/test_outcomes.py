@@ -23,7 +23,7 @@ def answer(raw: bytes, *, connect: bool = False, step: int = 0) -> Answer:
     return found
 
 
-def card(fault: str, protocol: str = "http") -> PlannedRequest:
+def planned(fault: str, protocol: str = "http") -> PlannedRequest:
     return PlannedRequest(0, protocol, fault, 100, 0)
 
 
@@ -45,7 +45,7 @@ def test_answer_of_the_sidecar_is_read_by_the_intent(
 ) -> None:
     """A 503 without X-Sim-Vendor is the sidecar's: only an intent can say what it stands for."""
     seen = Seen("answered", answer(UNAVAILABLE, connect=protocol == "tunnel"))
-    assert visible_outcome(card(fault, protocol), seen, 1) == outcome
+    assert visible_outcome(planned(fault, protocol), seen, 1) == outcome
 
 
 @pytest.mark.parametrize(
@@ -59,19 +59,19 @@ def test_answer_of_the_sidecar_is_read_by_the_intent(
 def test_what_the_crawler_itself_does_needs_no_intent(
     end: str, seconds: float, outcome: str
 ) -> None:
-    """Leaving is a time-out once patience has passed, whatever the request was for."""
-    assert visible_outcome(card(""), Seen(end, Answer(), seconds), 1) == outcome
+    """Leaving is a time-out once the sidecar has given up, whatever the request was for."""
+    assert visible_outcome(planned(""), Seen(end, Answer(), seconds), 1) == outcome
 
 
 def test_connection_lost_before_any_byte_is_no_failure_of_the_vendor() -> None:
     """A kept-alive connection that its peer closed while idle is unexpected, not a reset."""
-    assert visible_outcome(card(""), Seen("lost", Answer()), 1) == "unexpected"
-    assert visible_outcome(card("reset"), Seen("lost", Answer()), 1) == "reset"
+    assert visible_outcome(planned(""), Seen("lost", Answer()), 1) == "unexpected"
+    assert visible_outcome(planned("reset"), Seen("lost", Answer()), 1) == "reset"
 
 
 def test_shortage_of_ports_is_never_blamed_on_the_vendor() -> None:
     """This machine's own limits make a count unexpected even where a failure was intended."""
-    assert visible_outcome(card("dead"), Seen("local", Answer()), 1) == "unexpected"
+    assert visible_outcome(planned("dead"), Seen("local", Answer()), 1) == "unexpected"
 
 
 @pytest.mark.parametrize("step", [0, 1, 7])
@@ -116,8 +116,10 @@ def test_rejected_is_the_sidecars_own_refusal_where_it_was_intended(fault: str) 
     """A 400 without X-Sim-Vendor; anywhere else it is unexpected."""
     refusal = answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
     outcome = "rejected" if fault == "rejected" else "unexpected"
-    assert visible_outcome(card(fault), Seen("answered", refusal), 1) == outcome
-    assert visible_outcome(card("rejected"), Seen("answered", answer(UNAVAILABLE)), 1) != "rejected"
+    assert visible_outcome(planned(fault), Seen("answered", refusal), 1) == outcome
+    assert (
+        visible_outcome(planned("rejected"), Seen("answered", answer(UNAVAILABLE)), 1) != "rejected"
+    )
 
 
 @pytest.mark.parametrize("raw", [GARBAGE, b"\x15\x03\x01", b"HTTP/1.1 abc\r\n\r\n", b"SSH-2"])

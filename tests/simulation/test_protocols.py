@@ -53,12 +53,12 @@ def test_both_books_agree_in_every_protocol(vendors: Any) -> None:
         vendors=[*vendors.vendors, vendors.hidden],
         outside=[{**vendors.outside, "share": 0.02}, {**vendors.outside, "share": 0.01}],
     )
-    witness = vendors.settled_books()
+    vendors_books = vendors.settled_books()
     assert mine["unexpected"] == []
-    assert counts(mine) == counts(witness)
+    assert counts(mine) == counts(vendors_books)
     opaque = [*mine["opaque"], {"vendor": "outside", **mine["outside"]}]
-    assert lines(opaque) == lines(witness["opaque"], mirrored=True)
-    theirs = lines(witness["wire"], mirrored=True)
+    assert lines(opaque) == lines(vendors_books["opaque"], mirrored=True)
+    theirs = lines(vendors_books["wire"], mirrored=True)
     assert theirs.pop(("outside", "socks5")) == lines(opaque)["outside", ""]
     assert lines(mine["wire"]) == theirs
     protocols = {(row["vendor"], row["protocol"]): row["count"] for row in mine["protocols"]}

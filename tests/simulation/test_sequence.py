@@ -22,22 +22,24 @@ def plan(**changes: Any) -> Plan:
     return read_plan({"vendors": VENDORS, "count": 1000, **changes}, {})
 
 
-def test_same_seed_same_cards() -> None:
+def test_same_seed_same_requests() -> None:
     """A run can be repeated: order, faults and sizes follow from the plan alone."""
     assert list(planned_requests(plan(seed=5))) == list(planned_requests(plan(seed=5)))
     assert list(planned_requests(plan(seed=5))) != list(planned_requests(plan(seed=6)))
 
 
-def dealt(raw: Plan) -> Counter[tuple[int, str, str]]:
-    return Counter((card.vendor, card.protocol, card.fault) for card in planned_requests(raw))
+def kinds_of(raw: Plan) -> Counter[tuple[int, str, str]]:
+    return Counter(
+        (planned.vendor, planned.protocol, planned.fault) for planned in planned_requests(raw)
+    )
 
 
 def test_quotas_are_exact_for_the_count() -> None:
-    """Not on average: 1000 counts are dealt in exactly the plan's shares."""
+    """Not on average: 1000 counts have exactly the plan's shares."""
     place = {"address": "127.0.0.1", "port": 3}
     outside = [{**place, "share": 0.07}, {**place, "share": 0.03}]
     mix = {"http": 0.5, "tunnel": 0.3, "tls": 0.1, "socks5": 0.1}
-    assert dealt(plan(mix=mix, outside=outside)) == {
+    assert kinds_of(plan(mix=mix, outside=outside)) == {
         (OUTSIDE, "socks5", ""): 70,
         (OUTSIDE - 1, "socks5", ""): 30,
         (0, "http", ""): 270,
@@ -57,7 +59,7 @@ def test_vendor_may_have_a_mix_of_its_own() -> None:
     """Its own mix is the whole of it: nothing is left of the plan's."""
     first, second = VENDORS
     vendors = [{**first, "weight": 1}, {**second, "mix": {"tls": 0.25, "socks5": 0.75}}]
-    assert dealt(plan(vendors=vendors, mix={"http": 1})) == {
+    assert kinds_of(plan(vendors=vendors, mix={"http": 1})) == {
         (0, "http", ""): 450,
         (0, "http", "reset"): 50,
         (1, "tls", ""): 125,
@@ -68,15 +70,15 @@ def test_vendor_may_have_a_mix_of_its_own() -> None:
 def test_default_mix_is_of_three_protocols() -> None:
     """Who names no mix gets no TLS to the proxy."""
     found: Counter[str] = Counter()
-    for (_, protocol, _), count in dealt(plan()).items():
+    for (_, protocol, _), count in kinds_of(plan()).items():
         found[protocol] += count
     assert found == {"http": 440, "tunnel": 420, "socks5": 140}
 
 
-def test_rejected_is_dealt_to_plain_requests_alone() -> None:
+def test_rejected_belongs_to_plain_requests_alone() -> None:
     """A tunnel's part of it goes to tunnels without a fault."""
     vendors = [{**VENDORS[1], "faults": {"rejected": 0.1, "reset": 0.2}}]
-    assert dealt(plan(vendors=vendors, mix={"http": 0.5, "tunnel": 0.5})) == {
+    assert kinds_of(plan(vendors=vendors, mix={"http": 0.5, "tunnel": 0.5})) == {
         (0, "http", ""): 350,
         (0, "http", "reset"): 100,
         (0, "http", "rejected"): 50,
@@ -94,11 +96,11 @@ def test_quotas_sum_to_the_count_and_stray_less_than_one(count: int) -> None:
     assert all(abs(n - share * count) < 1 for n, share in zip(parts, shares, strict=True))
 
 
-def test_endless_run_deals_exact_decks_again_and_again() -> None:
+def test_endless_run_has_exact_blocks_again_and_again() -> None:
     """Every 10,000 counts of an endless run hold the shares; their order differs."""
-    cards = planned_requests(plan(count=None))
-    first = [card[:3] for card in itertools.islice(cards, 10_000)]
-    second = [card[:3] for card in itertools.islice(cards, 10_000)]
+    requests = planned_requests(plan(count=None))
+    first = [planned[:3] for planned in itertools.islice(requests, 10_000)]
+    second = [planned[:3] for planned in itertools.islice(requests, 10_000)]
     assert Counter(first) == Counter(second)
     assert first != second
 
@@ -107,8 +109,8 @@ def test_page_sizes_follow_the_quantiles() -> None:
     """Half of the pages are at most the median, and none is beyond the ends."""
     points = [[0, 100], [0.5, 1000], [1, 5000]]
     sizes = [
-        card.size_bytes
-        for card in planned_requests(
+        planned.size_bytes
+        for planned in planned_requests(
             plan(count=4000, mix={"http": 1}, target={"sizes_bytes": points})
         )
     ]

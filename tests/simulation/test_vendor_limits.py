@@ -174,7 +174,7 @@ def test_requests_behind_a_late_one_are_served_in_turn(vendors: VendorProcess) -
 
 
 def test_client_that_leaves_a_late_answer(vendors: VendorProcess) -> None:
-    """Sooner than patience it changed its mind, later it met a time-out; one row each."""
+    """Before the time-out it changed its mind, later it met a time-out; one row each."""
     for seconds, method in ((0.05, "GET"), (TIMEOUT_AFTER_SECONDS + 0.1, "GET"), (0.05, "CONNECT")):
         with vendors.client("too-late") as client:
             host = "http://site.sim.test/" if method == "GET" else "site.sim.test:443"
