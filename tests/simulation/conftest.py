@@ -25,7 +25,7 @@ TIMEOUT_AFTER_SECONDS = 0.6
 
 
 def free_ports(addresses: list[str]) -> list[int]:
-    """A port on each address, no two alike."""
+    """Return a free port on each address, no two alike."""
     with contextlib.ExitStack() as taken:
         ports = []
         for address in addresses:
@@ -49,7 +49,7 @@ def run(program: str, *arguments: str, **environment: str) -> subprocess.Complet
 
 
 def page_with(url: str, wanted: str) -> str:
-    """The page once it says what is wanted, or as it is after 5 seconds."""
+    """Return the page once `wanted` is on it, within 5 seconds."""
     deadline, found = time.monotonic() + 5, ""
     while wanted not in found and time.monotonic() < deadline:
         with contextlib.suppress(OSError), urllib.request.urlopen(url) as answer:
@@ -131,13 +131,13 @@ def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
 
 @pytest.fixture
 def plan_changes() -> dict[str, Any]:
-    """Keys a test module adds to the vendors' plan."""
+    """Keys that a test module adds to the vendors' plan."""
     return {}
 
 
 @pytest.fixture
 def addresses() -> list[str]:
-    """Of vendor-a, vendor-b, the hidden vendor and outside; then one where nobody listens."""
+    """Addresses of vendor-a, vendor-b, the hidden vendor and outside; the last one is unused."""
     chance = random.Random()
     network = f"127.{chance.randint(20, 250)}.{chance.randint(1, 250)}"
     return [f"{network}.{number}" for number in (10, 11, 12, 13, 99)]

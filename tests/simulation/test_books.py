@@ -1,4 +1,4 @@
-"""The crawler straight against the simulated vendor: both sides' books say the same."""
+"""The crawler's books and the simulated vendors' agree where no sidecar is in between."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_unreachable_vendor_is_an_outcome_not_an_error(vendors: Any) -> None:
 
 
 def test_sigterm_ends_an_endless_run_with_books(vendors: Any, tmp_path: Path) -> None:
-    """A signal stops dealing; what is in flight is booked on both sides, within 3 s."""
+    """After a signal no request starts; those in flight are in both books, within 3 s."""
     path = tmp_path / "books.json"
     slow = [{**vendors.vendors[0], "faults": {"slow": 0.01}}]
     plan = vendors.plan(count=None, requests_per_second=400, vendors=slow)
@@ -147,7 +147,7 @@ def test_sigterm_ends_an_endless_run_with_books(vendors: Any, tmp_path: Path) ->
 def test_signal_does_not_wait_for_a_vendor_that_does_not_answer(
     vendors: Any, tmp_path: Path
 ) -> None:
-    """Counts still open then are left, and booked as the leaving they are."""
+    """The crawler leaves counts that are open after `drain_seconds`, and books that."""
     path = tmp_path / "books.json"
     slow = [{**vendors.vendors[0], "faults": {"slow": 1}}]
     plan = vendors.plan(vendors=slow, timeout_after_seconds=60, mix={"tunnel": 1}, concurrency=4)

@@ -1,4 +1,4 @@
-"""A day's bytes: no count starts above them, and no restart makes them new."""
+"""No count starts once a day's bytes are used up, and a restart changes nothing about that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.simulation.conftest import page_with
 
 
 class World:
-    """A clock and the bytes of a process, both turned by hand."""
+    """A clock and the bytes of a process, which a test sets."""
 
     def __init__(self) -> None:
         self.seconds, self.bytes = 20_000.5 * DAY_SECONDS, 0  # noon, in October 2024
@@ -34,7 +34,7 @@ def world() -> World:
 
 
 def test_day_ends_at_its_limit_and_the_next_begins_at_midnight(world: World) -> None:
-    """In UTC; every day that reaches the limit is one stop, however often it is asked."""
+    """Days are UTC; a day that reaches the limit is one stop, however often `spent` is called."""
     budget = world.budget()
     world.bytes = 999
     assert not budget.spent()
@@ -48,7 +48,7 @@ def test_day_ends_at_its_limit_and_the_next_begins_at_midnight(world: World) -> 
 
 
 def test_clock_that_is_set_back_gives_no_new_budget(world: World) -> None:
-    """Else a wrong clock would pay twice."""
+    """Otherwise a wrong clock would spend the day twice."""
     budget = world.budget()
     world.bytes = 1000
     world.seconds -= DAY_SECONDS
@@ -56,7 +56,7 @@ def test_clock_that_is_set_back_gives_no_new_budget(world: World) -> None:
 
 
 def test_restart_goes_on_where_the_file_is(world: World, tmp_path: Path) -> None:
-    """On the same day; the next day the file says nothing."""
+    """A restart on the same day goes on with the file; the next day ignores it."""
     file = tmp_path / "used.json"
     before = world.budget(file)
     world.bytes = 900
@@ -71,7 +71,7 @@ def test_restart_goes_on_where_the_file_is(world: World, tmp_path: Path) -> None
 def test_process_that_is_killed_again_and_again_spends_no_day_twice(
     world: World, tmp_path: Path
 ) -> None:
-    """Each life takes less than is written between two looks at a clock, and ends by SIGKILL."""
+    """The process is killed before it writes its use; the file was ahead of it."""
     file = tmp_path / "used.json"
     paid = 0
     for _ in range(500):
@@ -94,7 +94,7 @@ def test_process_that_is_killed_again_and_again_spends_no_day_twice(
     ],
 )
 def test_file_that_says_nothing_is_refused(world: World, tmp_path: Path, content: str) -> None:
-    """A budget that silently began anew would be none."""
+    """A file that cannot be read must not begin a new budget in silence."""
     file = tmp_path / "used.json"
     file.write_text(content)
     with pytest.raises(PlanError, match=r"budget_file: .* keeps no day's use .*: give a writable"):
@@ -102,7 +102,7 @@ def test_file_that_says_nothing_is_refused(world: World, tmp_path: Path, content
 
 
 def test_spent_budget_starts_nothing_more(vendors: Any, tmp_path: Path) -> None:
-    """What is in flight ends; the run goes on, to the next day or a signal, and says so."""
+    """Counts in flight end; the run waits for the next day or a signal, and its metrics say so."""
     port = vendors.outside["port"]
     plan = vendors.plan(
         count=None,
@@ -134,7 +134,7 @@ def test_spent_budget_starts_nothing_more(vendors: Any, tmp_path: Path) -> None:
 
 
 class ClosedAtFirst:
-    """In the place of a budget: spent until something was asked of it for 0.4 s."""
+    """A budget that is spent for the first 0.4 s."""
 
     def __init__(self, *_: object) -> None:
         self._opens = time.monotonic() + 0.4

@@ -79,12 +79,12 @@ def test_poisson_gaps_do_not_depend_on_each_other() -> None:
 
 
 def test_constant_arrival_is_even() -> None:
-    """No chance at all: the n-th count is due after n gaps."""
+    """The n-th count is due after exactly n gaps."""
     assert take(4, dues(plan(requests_per_second=4))) == [0, 0.25, 0.5, 0.75]
 
 
 def area(points: list[tuple[float, float]], start: float, end: float) -> float:
-    """Of the straight lines through the points, by a fine sum."""
+    """Return the area under the lines through the points, by a fine sum."""
 
     def height(at: float) -> float:
         for (x, low), (to, high) in itertools.pairwise(points):

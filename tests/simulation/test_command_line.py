@@ -1,4 +1,4 @@
-"""The crawler as a person uses it: options, profiles, the table, Ctrl-C, and what it refuses."""
+"""The crawler's command line: options, profiles, the table, Ctrl-C, and refusals."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def place(vendor: dict[str, Any]) -> str:
 
 @pytest.fixture
 def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, list[str]]]:
-    """Exit code, output and complaints of the program, run in this process."""
+    """Run the program in this process; return exit code, output and complaints."""
 
     def call(*arguments: str) -> tuple[int, str, list[str]]:
         try:
@@ -50,7 +50,7 @@ def say(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, lis
 
 
 def test_every_key_of_a_plan_and_every_profile_is_explained(say: Any) -> None:
-    """In 80 columns; the README of a plan is the program itself."""
+    """`--help-plan` names every key, profile and fault in 80 columns."""
     code, said, _ = say("--help-plan")
     assert code == 0
     assert max(map(len, said.splitlines())) <= 80
@@ -83,7 +83,7 @@ def test_scrapy_profile_has_scrapys_defaults() -> None:
 
 
 def test_plan_goes_above_its_profile(tmp_path: Path) -> None:
-    """Key by key; the profile's path starts where the plan lies."""
+    """A plan overrides its profile key by key; the profile's path starts at the plan."""
     (tmp_path / "mine.json").write_text('{"concurrency": 3, "seed": 8, "hosts": {"count": 4}}')
     plan = read_plan(
         {"profile": "./mine.json", "seed": 9, "hosts": None, "vendors": [VENDOR]}, {}, tmp_path
@@ -136,14 +136,14 @@ def test_profile_is_an_object_that_names_no_other(tmp_path: Path, content: str) 
     ],
 )
 def test_bad_option_is_one_line(say: Any, arguments: list[str], complaint: str) -> None:
-    """And exit code 2, with nothing on standard output and nothing sent."""
+    """A bad option gives one line and exit code 2; nothing is sent."""
     code, said, complaints = say(*arguments)
     assert (code, said, len(complaints)) == (2, "", 1)
     assert complaints[0].startswith(f"crawler: {complaint}")
 
 
 def test_more_in_flight_than_files_is_refused_at_the_start(vendors: Any) -> None:
-    """Not half-way, when the sockets run out."""
+    """The program refuses the plan before it starts instead of failing half-way."""
     path = vendors.write(vendors.plan(concurrency=100))
     command = f'ulimit -n 90; exec {shlex.join(COMMAND)} --plan "{path}"'
     done = subprocess.run(
@@ -158,7 +158,7 @@ def test_more_in_flight_than_files_is_refused_at_the_start(vendors: Any) -> None
 
 
 def test_quick_use_needs_no_plan(vendors: Any, run_program: Any) -> None:
-    """Vendors and a profile on the command line; the table tells everything."""
+    """Vendors and a profile on the command line give a run and a table."""
     first, second = vendors.vendors
     options = ["--vendor", place(first), "--vendor", place(second), "--profile", "scrapy"]
     done = run_program("crawler", *options, "--count", "100")
@@ -196,7 +196,7 @@ def test_options_go_above_the_plan(vendors: Any, run_program: Any) -> None:
 
 @pytest.mark.parametrize("kind", ["table", "json"])
 def test_ctrl_c_gives_the_part_that_was_done(vendors: Any, kind: str) -> None:
-    """Exit code 0, and the word that it is a part."""
+    """The result so far comes with exit code 0, and says that it is partial."""
     plan = vendors.plan(count=100_000, requests_per_second=200, mix={"http": 1})
     started = vendors.start_crawler(plan, *(["--json"] if kind == "json" else []))
     wait_for_counts(vendors, 20)
@@ -231,7 +231,7 @@ def test_endless_run_that_is_stopped_is_no_part(vendors: Any) -> None:
 def test_result_that_cannot_be_written_loses_no_other(
     vendors: Any, run_program: Any, tmp_path: Path
 ) -> None:
-    """A device is written to, never replaced; a failure is a line and exit code 1."""
+    """A device is not replaced by a file; a failure gives one line and exit code 1."""
     place_of = place(vendors.vendors[0])
     options = ["--vendor", place_of, "--count", "5"]
     full, folder = tmp_path / "full", tmp_path / "folder"
@@ -254,7 +254,7 @@ def test_result_that_cannot_be_written_loses_no_other(
 
 
 def test_unreachable_vendor_is_reported_once(vendors: Any, run_program: Any) -> None:
-    """At the end, with address, reason and fix, however many counts it cost."""
+    """One note at the end has address, reason and fix, however many counts failed."""
     nobody = {**vendors.vendors[0], "address": vendors.vendors[0]["dead_address"]}
     options = ["--vendor", place(nobody), "--vendor", place(vendors.vendors[1])]
     done = run_program("crawler", *options, "--count", "40", "--profile", "scrapy")

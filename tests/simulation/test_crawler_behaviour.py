@@ -1,4 +1,4 @@
-"""How a crawler behaves towards vendors and targets: retries, sessions, bans, limits of its own."""
+"""The crawler's retries, sessions, bans, pacing and limits."""
 
 from __future__ import annotations
 
@@ -60,12 +60,12 @@ def answered(status: int, *, connect: bool = False, body: bytes = b"x" * 40) -> 
     ],
 )
 def test_what_is_sent_again(seen: Seen, wanted: bool) -> None:
-    """Statuses of the list, bans, and what never was answered."""
+    """The crawler retries listed statuses, bans, and requests without an answer."""
     assert asks_for_retry(PLAIN, seen, RETRIES, frozenset({403})) is wanted
 
 
 def test_some_counts_are_never_repeated() -> None:
-    """The crawler's own leaving, and what goes to nobody's address."""
+    """The crawler never retries what it left itself, nor requests outside every vendor."""
     lost = Seen("left", Answer())
     assert not asks_for_retry(PLAIN._replace(fault="stall"), lost, RETRIES, frozenset())
     assert not asks_for_retry(PLAIN._replace(vendor=-1), lost, RETRIES, frozenset())
@@ -81,7 +81,7 @@ def rows(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
 
 
 def test_every_retry_is_a_count_of_its_own(vendors: Any) -> None:
-    """Always refused, a request is made three times; both sides' books agree on all of them."""
+    """A request that is always refused is made three times, and both books have all of them."""
     bad = [{**vendors.vendors[0], "faults": {"rate-limited": 1}}]
     mine = vendors.crawl(count=20, vendors=bad, mix={"http": 0.5, "tunnel": 0.5}, retries={})
     assert rows(mine) == rows(vendors.settled_books())
@@ -113,7 +113,7 @@ def test_retry_may_go_to_another_vendor(vendors: Any) -> None:
 
 
 def test_bans_are_counted_by_what_the_crawler_sees(vendors: Any) -> None:
-    """A ban page with 200 and a ban code; inside a tunnel too, where nobody else can tell."""
+    """The crawler counts ban pages with 200 and ban codes, also inside a tunnel."""
     faulty = [{**vendors.vendors[0], "faults": {"ban-page": 0.5, "blocked": 0.25}}]
     books = vendors.crawl(count=40, vendors=faulty, mix={"tunnel": 1}, ban_codes=[403])
     assert books["bans"] == [{"vendor": "vendor-a", "count": 30}]
@@ -145,7 +145,7 @@ def test_rotating_identity_is_always_the_same() -> None:
     ],
 )
 def test_sticky_session_lives_as_long_as_planned(session: object, lengths: list[int]) -> None:
-    """In requests or in seconds, whichever ends first; here is a request a second."""
+    """A session ends by its requests or its seconds; the test makes a request a second."""
     identity = Identity(vendor_with(password_env="LOGIN", session=session), random.Random(1))
     users = [identity.login(float(now)).user for now in range(20)]
     assert [len(list(same)) for _, same in itertools.groupby(users)] == lengths
@@ -153,7 +153,7 @@ def test_sticky_session_lives_as_long_as_planned(session: object, lengths: list[
 
 
 def test_several_sessions_take_turns_and_a_ban_ends_one() -> None:
-    """The banned one alone is replaced."""
+    """A ban replaces one session and leaves the others."""
     session = {"mode": "sticky", "sessions": 3, "user": "{user};s={id}"}
     identity = Identity(vendor_with(password_env="LOGIN", session=session), random.Random(1))
     first = [identity.login(0) for _ in range(3)]
@@ -168,7 +168,7 @@ def test_several_sessions_take_turns_and_a_ban_ends_one() -> None:
 
 
 def test_host_has_no_more_than_its_slots_and_others_go_on() -> None:
-    """Waiting counts get their turn in order; nothing is kept of an idle host."""
+    """Waiting requests get their turn in order; an idle host takes no memory."""
 
     async def scene() -> None:
         slots = HostLimit(2)
@@ -252,7 +252,7 @@ LOGIN = b"\x01\x02me\x06secret"
 
 @pytest.mark.parametrize(("good", "end"), [(True, "answered"), (False, "auth_failed")])
 def test_socks5_shows_user_and_password(vendors: Any, proxy: Any, good: bool, end: str) -> None:
-    """RFC 1929; the proxy's answer may name an address of any kind."""
+    """The login follows RFC 1929; the proxy's answer may have an address of any kind."""
     replies = itertools.cycle(
         (b"\x01" + b"\0" * 4, b"\x04" + b"\0" * 16, b"\x03\x04host")  # IPv4, IPv6, a name
     )
@@ -297,7 +297,7 @@ def run(path: Any, **environment: str) -> str:
 
 
 def test_each_vendor_gets_its_own_credentials(vendors: Any, proxy: Any) -> None:
-    """By environment: the vendor's variable, or the plan's; sticky ones with their session."""
+    """A vendor's variable overrides the plan's; sticky logins name their session."""
     seen: Counter[str] = Counter()
 
     def treat(connection: socket.socket) -> None:
@@ -344,7 +344,7 @@ LARGE = {"sizes_bytes": [[0.5, 50_000]]}
 
 
 def wait_for_answers(vendors: Any, tunnels: int) -> None:
-    """Until the vendor has as many tunnels open, each with a large page on its way."""
+    """Wait until the vendor has as many tunnels open, each with a large page on its way."""
     deadline = time.monotonic() + 5
     while time.monotonic() < deadline:
         books = json.loads(vendors.get("/books"))
@@ -386,7 +386,7 @@ def test_held_tunnels_stay_open_and_end_with_the_run(vendors: Any) -> None:
 
 
 def test_held_tunnel_that_is_lost_is_reported(vendors: Any) -> None:
-    """The visible outcome stands, the truth is another."""
+    """The sidecar saw a success, and the crawler's truth is a reset."""
     plan = vendors.plan(
         count=4,
         mix={"tunnel": 1},
@@ -404,7 +404,7 @@ def test_held_tunnel_that_is_lost_is_reported(vendors: Any) -> None:
 
 
 def test_open_arrival_keeps_its_pace_whatever_is_answered(vendors: Any, proxy: Any) -> None:
-    """A vendor that takes 0.2 s gets its 60 a second, more at once; closed it would get fewer."""
+    """A vendor that takes 0.2 s still gets 60 requests a second."""
 
     def treat(connection: socket.socket) -> None:
         while connection.recv(4096):
@@ -433,7 +433,7 @@ def test_open_arrival_keeps_its_pace_whatever_is_answered(vendors: Any, proxy: A
 
 
 def test_lag_of_a_full_crawler_is_reported(vendors: Any) -> None:
-    """Where the cap is too low, starts are late, not lost; metrics tell the lag's distribution."""
+    """If the cap is too low, starts are late and none is lost; the metrics have their lag."""
     port = vendors.outside["port"]
     slow = [{**vendors.vendors[0], "faults": {"stall": 1}}]  # the crawler leaves after 0.24 s
     plan = vendors.plan(

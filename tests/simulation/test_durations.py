@@ -1,4 +1,4 @@
-"""Quantiles from bounded memory, and what people and Prometheus are shown of them."""
+"""Quantiles from bounded memory, in tables and metrics."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def recorded(sample: list[float]) -> Durations:
 
 
 def test_quantiles_are_right_to_three_percent() -> None:
-    """Whatever the scale: microseconds to hours, log-normal with a long tail."""
+    """Quantiles are right for microseconds as for hours, log-normal with a long tail."""
     chance = random.Random(2)
     for scale in (-9, -3, 0, 4):
         sample = sorted(math.exp(chance.gauss(scale, 1)) for _ in range(20_000))
@@ -32,7 +32,7 @@ def test_quantiles_are_right_to_three_percent() -> None:
 
 
 def test_memory_does_not_grow() -> None:
-    """Neither by many durations nor by absurd ones."""
+    """Neither many durations nor absurd ones take more memory."""
     found = recorded([0.0, 1e-12, 1e-3, 1e9])
     size = len(found.buckets)
     for _ in range(1000):
@@ -81,5 +81,5 @@ def test_seconds_are_shown_with_three_digits(seconds: float, shown: str) -> None
     ("size", "shown"), [(0, "0 B"), (999, "999 B"), (1000, "1 kB"), (999_600, "1 MB")]
 )
 def test_bytes_are_decimal(size: int, shown: str) -> None:
-    """As vendors bill them."""
+    """A GB is 10^9 bytes, as vendors bill them."""
     assert bytes_text(size) == shown

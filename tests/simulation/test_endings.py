@@ -24,7 +24,7 @@ def counts(books: dict[str, Any]) -> dict[str, int]:
 
 @pytest.fixture
 def slow(vendors: Any) -> dict[str, Any]:
-    """A plan of which four counts at a time stay in flight for 5.5 s."""
+    """A plan whose four counts at a time stay in flight for 5.5 s."""
     vendor = {**vendors.vendors[0], "faults": {"slow": 1}}
     return dict(
         vendors.plan(concurrency=4, vendors=[vendor], mix={"http": 1}, timeout_after_seconds=5.0)
@@ -32,7 +32,7 @@ def slow(vendors: Any) -> dict[str, Any]:
 
 
 def test_drain_is_as_long_as_the_plan_says(vendors: Any, slow: Any) -> None:
-    """Then counts are left, and are the crawler's own cancellations."""
+    """Counts that are left then are the crawler's cancellations."""
     crawler = vendors.start_crawler({**slow, "drain_seconds": 0.2}, "--json")
     vendors.wait_for_connections(4)
     since = time.monotonic()
@@ -44,7 +44,7 @@ def test_drain_is_as_long_as_the_plan_says(vendors: Any, slow: Any) -> None:
 
 
 def test_second_signal_ends_the_drain(vendors: Any, slow: Any) -> None:
-    """Ctrl-C twice, for the impatient; the result so far is there all the same."""
+    """A second Ctrl-C ends the run at once, with the result so far."""
     crawler = vendors.start_crawler({**slow, "drain_seconds": 60}, "--json")
     vendors.wait_for_connections(4)
     crawler.terminate()
@@ -57,7 +57,7 @@ def test_second_signal_ends_the_drain(vendors: Any, slow: Any) -> None:
 
 @pytest.mark.parametrize("count", [20, None])
 def test_last_numbers_stay_to_be_scraped(vendors: Any, count: int | None) -> None:
-    """After the plan's end or a signal, until a signal more; the result is told before."""
+    """The pages stay after the run until another signal; the result is printed before."""
     port = vendors.outside["port"]
     plan = vendors.plan(count=count, metrics_port=port, linger_seconds=30)
     crawler = vendors.start_crawler(plan, "--json")
@@ -80,7 +80,7 @@ def test_last_numbers_stay_to_be_scraped(vendors: Any, count: int | None) -> Non
 
 
 def test_linger_ends_by_itself(vendors: Any) -> None:
-    """A job is not kept for ever."""
+    """The pages end after `linger_seconds`, so a Job ends."""
     port = vendors.outside["port"]
     plan = vendors.plan(count=5, metrics_port=port, linger_seconds=0.3)
     crawler = vendors.start_crawler(plan, "--json")
@@ -91,7 +91,7 @@ def test_linger_ends_by_itself(vendors: Any) -> None:
 
 
 def test_starts_pause_while_all_are_refused() -> None:
-    """50 ms, doubled up to a second, one start at a time; a connection ends it."""
+    """Pauses grow from 50 ms to a second, and the first connection ends them."""
     pause, now, tries = RefusalPause(3), 100.0, []
     for _ in range(3):
         assert pause.wait(now) == 0
@@ -108,7 +108,7 @@ def test_starts_pause_while_all_are_refused() -> None:
 
 
 def answer_everybody(listener: socket.socket) -> None:
-    """One request a connection, until the listener is closed."""
+    """Answer one request on each connection until the listener is closed."""
     with contextlib.suppress(OSError):
         while True:
             connection, _ = listener.accept()
@@ -121,7 +121,7 @@ def answer_everybody(listener: socket.socket) -> None:
 
 
 def test_sidecar_that_is_gone_is_not_hammered_and_found_again(vendors: Any) -> None:
-    """A start a second instead of thousands; once something listens the rest is success."""
+    """The crawler tries once a second instead of thousands of times, and goes on by itself."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         place = listener.getsockname()
     vendor = {"name": "gone", "address": place[0], "port": place[1]}
@@ -146,7 +146,7 @@ def test_sidecar_that_is_gone_is_not_hammered_and_found_again(vendors: Any) -> N
 
 
 def test_files_that_run_out_are_told_with_what_helps(vendors: Any) -> None:
-    """It is no vendor's fault, so none is to be started."""
+    """The note says that this machine is out of files, and blames no vendor."""
     plan = vendors.plan(count=None, requests_per_second=100, mix={"tunnel": 1})
     crawler = vendors.start_crawler(plan, "--json")
     vendors.wait_for_connections(4)

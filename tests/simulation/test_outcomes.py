@@ -43,7 +43,7 @@ def planned(fault: str, protocol: str = "http") -> PlannedRequest:
 def test_answer_of_the_sidecar_is_read_by_the_intent(
     fault: str, outcome: str, protocol: str
 ) -> None:
-    """A 503 without X-Sim-Vendor is the sidecar's: only an intent can say what it stands for."""
+    """A 503 without X-Sim-Vendor is the sidecar's; the request's intent decides its outcome."""
     seen = Seen("answered", answer(UNAVAILABLE, connect=protocol == "tunnel"))
     assert visible_outcome(planned(fault, protocol), seen, 1) == outcome
 
@@ -107,13 +107,13 @@ def test_refused_connect_is_whole_however_its_connection_ends(connect: bool) -> 
 
 
 def test_chunk_without_a_size_is_garbage() -> None:
-    """What cannot be read to its end is told at once."""
+    """A chunk without a size ends the answer as garbage at once."""
     assert answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n").garbage
 
 
 @pytest.mark.parametrize("fault", ["", "rejected", "rate-limited"])
 def test_rejected_is_the_sidecars_own_refusal_where_it_was_intended(fault: str) -> None:
-    """A 400 without X-Sim-Vendor; anywhere else it is unexpected."""
+    """A 400 without X-Sim-Vendor is `rejected` if that was intended, and unexpected otherwise."""
     refusal = answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
     outcome = "rejected" if fault == "rejected" else "unexpected"
     assert visible_outcome(planned(fault), Seen("answered", refusal), 1) == outcome
@@ -124,12 +124,12 @@ def test_rejected_is_the_sidecars_own_refusal_where_it_was_intended(fault: str) 
 
 @pytest.mark.parametrize("raw", [GARBAGE, b"\x15\x03\x01", b"HTTP/1.1 abc\r\n\r\n", b"SSH-2"])
 def test_bytes_that_are_no_http_are_garbage(raw: bytes) -> None:
-    """Garbage is told at once, not waited out."""
+    """Garbage is recognised at once instead of by a time-out."""
     assert answer(raw).garbage
 
 
 def test_the_two_programs_agree_on_faults_and_bans() -> None:
-    """Neither imports the other: a fault that only one knew would never be met."""
+    """The programs do not import each other, so a test compares their faults."""
     for fault in FAULTS.keys() - {"dead", "rejected"}:  # they reach no vendor
         request = Request(b"GET", f"fault-{fault}.sim.test", b"/p/9", True, 0, False)
         assert b"400" not in action_for(request, missing=True).status
@@ -156,5 +156,5 @@ def test_vendor_reads_the_host_it_is_asked_for(head: bytes, host: str, path: byt
 
 @pytest.mark.parametrize("head", [b"", b"GET /", b"\x16\x03\x01 a b", b"GET / SPDY/3"])
 def test_vendor_refuses_what_is_no_http(head: bytes) -> None:
-    """No exception, whatever arrives."""
+    """Whatever arrives raises no exception."""
     assert parse_request(head) is None

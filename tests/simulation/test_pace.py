@@ -1,4 +1,4 @@
-"""One timer paces all workers of an open arrival: nobody early, nobody passed over."""
+"""One timer starts all workers of a run with a rate, each on time."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def on_a_clock(scene: Callable[[Clock, Pace], None]) -> None:
 
 
 def test_each_is_woken_at_its_time_by_one_timer() -> None:
-    """Never early, and there is at most one timer however many wait."""
+    """No worker starts early, and at most one timer runs."""
 
     def scene(clock: Clock, pace: Pace) -> None:
         turns = [pace.until(100.0 + number) for number in (1, 2, 2, 3)]
@@ -62,7 +62,7 @@ def test_each_is_woken_at_its_time_by_one_timer() -> None:
 
 
 def test_starts_close_to_each_other_share_a_wake_up() -> None:
-    """They wait for at most a step, which is booked as their lag."""
+    """Starts within one step share a wake-up, and their lag is counted."""
 
     def scene(clock: Clock, pace: Pace) -> None:
         turns = [pace.until(101.0 + number * STEP_SECONDS / 4) for number in range(4)]

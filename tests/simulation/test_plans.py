@@ -1,4 +1,4 @@
-"""A plan that cannot be carried out is refused whole, in words that name the remedy."""
+"""A wrong plan is refused whole, and each finding names the fix."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PROGRAMS = {"crawler": crawler_main, "vendor": vendor_main}
 
 @pytest.fixture
 def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[..., list[str]]:
-    """What a program says to a plan it must not start with."""
+    """Return what a program prints about a plan that it refuses."""
 
     def refuse(program: str, plan: object) -> list[str]:
         path = tmp_path / "plan.json"
@@ -37,7 +37,7 @@ def refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[...,
 
 
 def test_crawler_names_every_finding(refused: Any) -> None:
-    """Not the first finding alone: each key, its value, the reason and what to do."""
+    """Every finding is printed, with key, value, reason and fix."""
     plan = {
         "sed": 1,
         "count": 0,
@@ -302,14 +302,14 @@ def test_finding_shows_no_secret_in_a_wrong_place(refused: Any, program: str, pl
 
 @pytest.mark.parametrize("program", ["crawler", "vendor"])
 def test_finding_is_one_line_that_moves_no_terminal(refused: Any, program: str) -> None:
-    """Of a bearable length, whatever was in the file."""
+    """A finding is one short line of printable characters, whatever the file has."""
     lines = refused(program, {"\x1b[2J\n": 1, "long": "x" * 100_000, "k" * 100_000: 1})
     assert all(line.isprintable() and len(line) < 2000 for line in lines)
     assert any(line.startswith("\\u001b[2J\\n: 1 is an unknown key") for line in lines)
 
 
 def test_login_that_is_no_utf8_is_refused(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Not with a traceback at the first count."""
+    """The program refuses it at the start instead of raising at the first count."""
     monkeypatch.setenv("ODD", "me:\udcff")
     assert refused("crawler", {"vendors": [{**GOOD, "password_env": "ODD"}]}) == [
         'vendors[0].password_env: "ODD" holds no text in UTF-8: set it anew'
@@ -357,7 +357,7 @@ def test_crawler_says_when_its_metrics_port_is_taken(refused: Any) -> None:
 def test_help_fits_a_screen(
     program: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """24 lines of 80 columns."""
+    """--help fits 24 lines of 80 columns."""
     monkeypatch.setenv("COLUMNS", "80")
     with pytest.raises(SystemExit):
         PROGRAMS[program](["--help"])

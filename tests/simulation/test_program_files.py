@@ -1,4 +1,4 @@
-"""What a ConfigMap holds of the programs is all they need, in a bare Python."""
+"""The files in a ConfigMap are all that the programs need in a bare Python."""
 
 from __future__ import annotations
 

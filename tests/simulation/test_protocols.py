@@ -1,4 +1,4 @@
-"""Every protocol, crawler straight against vendor: the same counts and the same bytes."""
+"""Crawler and vendor count the same in every protocol, to the byte."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_both_books_agree_in_every_protocol(vendors: Any) -> None:
 
 
 def test_connections_alone_are_booked_where_no_more_is_visible(vendors: Any) -> None:
-    """No outcome, no truth and no reuse: a plain request is a connection with its bytes."""
+    """A plain request is one connection with its bytes, and has no outcome."""
     mix = {"http": 0.5, "tunnel": 0.5}
     mine = vendors.crawl(count=40, mix=mix, vendors=[vendors.hidden])
     assert (mine["counts"], mine["true"], mine["unexpected"]) == ([], [], [])
@@ -119,7 +119,7 @@ def peer() -> Iterator[Callable[[bytes], dict[str, Any]]]:
 
 
 def test_answer_of_anybody_is_no_success_of_an_opaque_protocol(vendors: Any, peer: Any) -> None:
-    """Something else on the port is seen in every protocol, not taken for the vendor."""
+    """The crawler notices in every protocol that something else than the vendor answers."""
     entry = {**peer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "visible": "connections"}
     books = vendors.crawl(count=20, mix=dict.fromkeys(MIX, 0.25), vendors=[entry])
     assert {(row["intended"], row["seen"], row["count"]) for row in books["unexpected"]} == {
@@ -131,7 +131,7 @@ def test_answer_of_anybody_is_no_success_of_an_opaque_protocol(vendors: Any, pee
 
 
 def test_rejected_request_never_reaches_the_vendor(vendors: Any, peer: Any) -> None:
-    """A sidecar's 400 is what was wanted; a vendor that answers is not."""
+    """A sidecar's 400 is as intended, and a vendor's answer is not."""
     sidecar = peer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
     plan = {"count": 6, "mix": {"http": 1}}
     books = vendors.crawl(**plan, vendors=[{**sidecar, "faults": {"rejected": 1}}])
@@ -173,7 +173,7 @@ def test_open_connections_are_on_the_wire_and_in_no_other_row(vendors: Any) -> N
 def test_refusal_without_a_length_ends_with_its_connection(
     vendors: Any, method: str, fault: str
 ) -> None:
-    """`refused-open` says 502 and closes; nothing tells where the body ends but that."""
+    """`refused-open` answers 502 without a length, and closes to end the body."""
     host = f"fault-{fault}.sim.test"
     target = f"{host}:443" if method == "CONNECT" else f"http://{host}/"
     with connect(vendors) as sock:

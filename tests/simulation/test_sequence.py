@@ -35,7 +35,7 @@ def kinds_of(raw: Plan) -> Counter[tuple[int, str, str]]:
 
 
 def test_quotas_are_exact_for_the_count() -> None:
-    """Not on average: 1000 counts have exactly the plan's shares."""
+    """1000 counts have exactly the plan's shares, not only on average."""
     place = {"address": "127.0.0.1", "port": 3}
     outside = [{**place, "share": 0.07}, {**place, "share": 0.03}]
     mix = {"http": 0.5, "tunnel": 0.3, "tls": 0.1, "socks5": 0.1}
@@ -56,7 +56,7 @@ def test_quotas_are_exact_for_the_count() -> None:
 
 
 def test_vendor_may_have_a_mix_of_its_own() -> None:
-    """Its own mix is the whole of it: nothing is left of the plan's."""
+    """A vendor's mix replaces the plan's."""
     first, second = VENDORS
     vendors = [{**first, "weight": 1}, {**second, "mix": {"tls": 0.25, "socks5": 0.75}}]
     assert kinds_of(plan(vendors=vendors, mix={"http": 1})) == {
@@ -68,7 +68,7 @@ def test_vendor_may_have_a_mix_of_its_own() -> None:
 
 
 def test_default_mix_is_of_three_protocols() -> None:
-    """Who names no mix gets no TLS to the proxy."""
+    """The default mix has no TLS to the proxy."""
     found: Counter[str] = Counter()
     for (_, protocol, _), count in kinds_of(plan()).items():
         found[protocol] += count
@@ -76,7 +76,7 @@ def test_default_mix_is_of_three_protocols() -> None:
 
 
 def test_rejected_belongs_to_plain_requests_alone() -> None:
-    """A tunnel's part of it goes to tunnels without a fault."""
+    """Tunnels that would be rejected have no fault instead."""
     vendors = [{**VENDORS[1], "faults": {"rejected": 0.1, "reset": 0.2}}]
     assert kinds_of(plan(vendors=vendors, mix={"http": 0.5, "tunnel": 0.5})) == {
         (0, "http", ""): 350,
@@ -89,7 +89,7 @@ def test_rejected_belongs_to_plain_requests_alone() -> None:
 
 @pytest.mark.parametrize("count", [1, 2, 7, 99, 100, 12_345])
 def test_quotas_sum_to_the_count_and_stray_less_than_one(count: int) -> None:
-    """Largest remainder: no cell is a whole count away from its share."""
+    """No kind of request is a whole count away from its share."""
     shares = [share for *_, share in request_kinds(plan())]
     parts = quotas(shares, count)
     assert sum(parts) == count

@@ -1,4 +1,4 @@
-"""TLS of both programs in memory: sessions are resumed, and what is no TLS ends."""
+"""TLS of both programs in memory: sessions resume, and other bytes end the connection."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def test_unknown_session_is_no_obstacle(context: ssl.SSLContext) -> None:
     "data", [b"\x16\x03\x01\x00\x04" + b"\xff" * 4, b"GET / HTTP/1.1\r\n\r\n", b"\0" * 99]
 )
 def test_what_is_no_tls_ends_the_session(context: ssl.SSLContext, data: bytes) -> None:
-    """No bytes come out of it, and nothing raises, then or later."""
+    """Bytes that are no TLS give no bytes and raise nothing."""
     session = VendorTls(context)
     assert (session.open(data), session.ended) == (b"", True)
     assert session.open(data) == b""

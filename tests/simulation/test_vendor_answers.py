@@ -76,7 +76,7 @@ def test_head_says_the_size_and_sends_nothing(way: Way) -> None:
 def test_body_is_taken_to_its_end_and_counted(
     way: Way, fields: str, body: bytes, size: int
 ) -> None:
-    """Whatever lies in it; the next request is found behind it."""
+    """Whatever the body holds, the next request is found after it."""
     for method in ("POST", "PUT", "GET"):
         answer = way.ask("/p/70", method=method, fields=fields, body=body)
         assert (answer.status, len(answer.body)) == (200, 70)
@@ -86,7 +86,7 @@ def test_body_is_taken_to_its_end_and_counted(
 
 @pytest.mark.parametrize("step", [1, 3])
 def test_request_is_the_same_however_it_is_cut(vendors: VendorProcess, step: int) -> None:
-    """Heads, chunk sizes and chunks in pieces of any size."""
+    """Heads and chunks may come in pieces of any size."""
     raw = (
         b"POST http://site.sim.test/p/9 HTTP/1.1\r\n" + CHUNKED.encode() + b"\r\n"
         b"10\r\n0123456789abcdef\r\n1\r\n\r\r\n0\r\nA: b\r\n\r\n"
@@ -98,7 +98,7 @@ def test_request_is_the_same_however_it_is_cut(vendors: VendorProcess, step: int
 
 
 def test_continue_is_said_before_the_body(way: Way) -> None:
-    """Expect: 100-continue; not to HTTP/1.0, not where the body is there already."""
+    """`Expect: 100-continue` is answered, but not in HTTP/1.0 or once the body is there."""
     start = f"POST {way.start}/p/7 HTTP/1.1\r\nContent-Length: 4\r\nExpect: 100-Continue\r\n\r\n"
     way.client.send(start.encode())
     assert way.client.receive(25) == b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -127,7 +127,7 @@ def test_continue_is_said_before_the_body(way: Way) -> None:
 def test_connection_stays_as_its_client_wants(
     way: Way, version: str, fields: str, stays: bool, said: str | None
 ) -> None:
-    """HTTP/1.1 by default, HTTP/1.0 where it asks; who ends it says so, in TLS with a goodbye."""
+    """Connections stay open by default in HTTP/1.1, and on request in HTTP/1.0."""
     answer = way.ask("/p/30", version=version, fields=fields)
     assert (answer.status, len(answer.body)) == (200, 30)
     assert answer.headers.get("connection") == said
@@ -138,7 +138,7 @@ def test_connection_stays_as_its_client_wants(
 
 
 def test_pipelined_requests_are_answered_in_order(way: Way) -> None:
-    """Twenty at once, of every size."""
+    """Twenty requests at once are answered in order."""
     way.client.send(
         b"".join(
             f"GET {way.start}/p/{size} HTTP/1.1\r\n\r\n".encode() for size in range(0, 200, 10)
@@ -148,7 +148,7 @@ def test_pipelined_requests_are_answered_in_order(way: Way) -> None:
 
 
 def test_upload_that_is_left_is_booked(vendors: VendorProcess) -> None:
-    """A sidecar has passed its head on: the client has cancelled. One row, and no success."""
+    """A client that leaves during its upload has cancelled: one row, and no success."""
     with vendors.client("uploads") as client:
         client.send(b"POST http://site.sim.test/ HTTP/1.1\r\nContent-Length: 100\r\n\r\nabc")
     assert vendors.counts("uploads") == {("http", "client_cancelled"): 1}

@@ -1,4 +1,4 @@
-"""Faults that nobody asked for: drawn by share, booked as a sidecar sees them."""
+"""Faults by chance come in their shares, and are counted as a sidecar sees them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]
 
 
 def how_it_ended(client: Client) -> str:
-    """The fault, told from the bytes and from how the connection ended."""
+    """Return the fault that the bytes and the end of the connection show."""
     said, end = b"", "close"
     try:
         while data := client.socket.recv(65536):
@@ -98,7 +98,7 @@ def test_crawler_and_vendor_agree_on_what_was_said(vendors: VendorProcess, tmp_p
 
 
 def test_stalls_and_slow_answers_by_chance(vendors: VendorProcess) -> None:
-    """Nothing comes, or a page late; the one who leaves sooner than patience has cancelled."""
+    """A client that leaves before the time-out has cancelled."""
     chance = random.Random("17 waits fault")
     slow = sum(chance.random() >= 0.5 for _ in range(10))
     with contextlib.ExitStack() as stack:
@@ -149,5 +149,5 @@ def test_fault_by_chance_is_the_fault_by_name(
 
 
 def test_crawler_knows_every_fault() -> None:
-    """One vocabulary: what a vendor does, a crawler can ask for; the crawler has two of its own."""
+    """The crawler can ask for every fault of a vendor, and has two more."""
     assert CRAWLER_FAULTS.keys() - {"dead", "rejected"} == set(VENDOR_FAULTS)

@@ -100,7 +100,7 @@ def test_control_endpoint_of_a_pod_answers_on_both_families(tmp_path: Path) -> N
 def test_bad_change_changes_nothing(
     vendors: VendorProcess, method: str, body: object, findings: list[str]
 ) -> None:
-    """Every finding at once, in words that name the remedy; the vendor is as it was."""
+    """A bad change is answered with every finding, and changes nothing."""
     before = vendors.control("GET", "/vendors/b")
     status, said = vendors.control(method, "/vendors/b", body)
     assert status == 400
@@ -124,7 +124,7 @@ def test_bad_change_changes_nothing(
 def test_other_requests_are_told_what_there_is(
     vendors: VendorProcess, method: str, path: str, status: int
 ) -> None:
-    """No path and no method leads to a silence."""
+    """Every path and method gets an answer."""
     assert vendors.control(method, path)[0] == status
 
 
@@ -145,7 +145,7 @@ def test_other_requests_are_told_what_there_is(
     ],
 )
 def test_control_endpoint_bears_anything(vendors: VendorProcess, raw: bytes, start: bytes) -> None:
-    """Too large, half, no HTTP at all: an answer or an end, and no complaint of the program."""
+    """Bad requests to the control endpoint get an answer or an end, and no traceback."""
     said = b""
     with socket.create_connection(("127.0.0.1", vendors.control_port), timeout=5) as sock:
         try:
@@ -177,7 +177,7 @@ def test_request_being_served_goes_on_as_it_began(vendors: VendorProcess) -> Non
 
 
 def test_change_under_load_keeps_the_books_exact(vendors: VendorProcess, tmp_path: Path) -> None:
-    """A crawler of every fault-free protocol, and changes all the while: equal counts."""
+    """Both books stay equal while the behaviour changes all the time."""
     stop = threading.Event()
 
     def flip() -> None:
@@ -202,7 +202,7 @@ def test_change_under_load_keeps_the_books_exact(vendors: VendorProcess, tmp_pat
 def test_behaviour_of_a_plan_is_read_as_strictly(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], free_plan: Callable[[Any], Path]
 ) -> None:
-    """The same checks before anything listens; names of vendors that do not exist, too."""
+    """A plan's behaviours are checked before anything listens, and so are unknown vendors."""
     plan = free_plan({"a": {"limits": {"quota": 5}, "fault": {}}, "ghost": {}})
     assert main(["--plan", str(plan)]) == 2
     assert capsys.readouterr().err.splitlines() == [
@@ -224,7 +224,7 @@ def free_plan(tmp_path: Path) -> Callable[[Any], Path]:
 
 
 def test_help_of_the_plan_names_every_key(capsys: pytest.CaptureFixture[str]) -> None:
-    """80 columns; every key, fault and wording there is."""
+    """`--help-plan` names every key, fault and wording in 80 columns."""
     with pytest.raises(SystemExit) as end:
         main(["--help-plan"])
     said = capsys.readouterr().out

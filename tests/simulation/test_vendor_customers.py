@@ -1,4 +1,4 @@
-"""Who may use a vendor, through which exit: credentials, sessions, exits."""
+"""Credentials, sessions and exits of simulated vendors."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]
 
 @pytest.mark.parametrize("vendor", ["http", "tunnel", "tls"])
 def test_credentials_open_the_proxy(vendors: VendorProcess, vendor: str) -> None:
-    """None is a challenge, a wrong one a failure, on one connection that stays; also within TLS."""
+    """No login gives a challenge and a wrong one a failure; the connection stays open."""
     asked: dict[str, Any] = (
         {"target": "site.sim.test:443", "method": "CONNECT"} if vendor == "tunnel" else {}
     )
@@ -62,7 +62,7 @@ def test_credentials_open_the_proxy(vendors: VendorProcess, vendor: str) -> None
     ],
 )
 def test_options_follow_the_user(vendors: VendorProcess, user: str, status: int) -> None:
-    """Vendors take options in the name; whoever is left without them must be known."""
+    """A user name may have options; the name without them must be known."""
     assert vendors.one("names", user=user).status == status
 
 
@@ -70,13 +70,13 @@ def test_options_follow_the_user(vendors: VendorProcess, user: str, status: int)
     "value", ["Bearer x", "Basic", "Basic !!!!", "Basic \u00e9", "x" * 5000, "Basic " + "QQ" * 3000]
 )
 def test_login_that_is_none_fails(vendors: VendorProcess, value: str) -> None:
-    """Another scheme, no base64, far too much of it: 407, and nothing raises."""
+    """A header that is no Basic login gets 407."""
     answer = vendors.one("names", fields=f"Proxy-Authorization: {value}\r\n")
     assert answer.status == 407
 
 
 def test_socks5_asks_for_the_password(vendors: VendorProcess) -> None:
-    """RFC 1929: no method without one, failure and the end for a wrong one."""
+    """A SOCKS5 client without a login gets no method, one with a wrong login a failure."""
     said = {}
     for user in ("", "crawler:guess", RIGHT):
         with vendors.client("socks5") as client:
@@ -97,7 +97,7 @@ def test_socks5_asks_for_the_password(vendors: VendorProcess) -> None:
 
 @pytest.mark.parametrize("head", [b"\x05\x02\x00", b"\x05\x01\x02\x01\x07", b"\x05\x01\x02\x02"])
 def test_socks5_cut_or_bent_holds_nothing(vendors: VendorProcess, head: bytes) -> None:
-    """A greeting, or a login, that does not come whole, or of another version."""
+    """A greeting or login that is cut or of another version holds no memory."""
     with vendors.client("socks5") as client:
         client.send(head + bytes(20) * (head[-1] == 2))
         client.socket.shutdown(socket.SHUT_WR)
@@ -120,7 +120,7 @@ def test_rotating_exits_are_all_used_alike(vendors: VendorProcess) -> None:
 
 
 def test_session_keeps_its_exit_in_every_protocol(vendors: VendorProcess) -> None:
-    """Plain, CONNECT, inside the tunnel: one session, one exit; ten sessions have several."""
+    """A session has one exit in plain requests, in CONNECT and inside the tunnel."""
     user = "crawler-country-de-session-abc123:hush"
     seen = set()
     for _ in range(5):
@@ -139,7 +139,7 @@ def test_session_keeps_its_exit_in_every_protocol(vendors: VendorProcess) -> Non
 
 
 def test_socks5_tells_the_exit_as_its_bound_address(vendors: VendorProcess) -> None:
-    """The one place of the protocol for it; HTTP of the same session has the same."""
+    """SOCKS5 names the exit as its bound address, the same as HTTP in that session."""
     user = "crawler-session-s5:hush"
     bound = set()
     for _ in range(4):
@@ -165,7 +165,7 @@ def test_session_that_ends_gets_another_exit(vendors: VendorProcess) -> None:
 
 
 def test_refusals_and_bad_requests_use_no_exit(vendors: VendorProcess) -> None:
-    """What the vendor answers itself left by no exit; metrics name none."""
+    """The vendor's refusals leave by no exit, and no metric has an address."""
     with vendors.client("books") as client:
         for how in ({}, {"target": "http://fault-blocked.sim.test/", "user": RIGHT}):
             assert "x-sim-exit" not in client.ask(**how).headers  # type: ignore[arg-type]
@@ -180,7 +180,7 @@ def test_refusals_and_bad_requests_use_no_exit(vendors: VendorProcess) -> None:
 
 
 def test_crawler_and_vendor_agree_on_credentials(vendors: VendorProcess, tmp_path: Path) -> None:
-    """A login with a session, every protocol in the clear: equal counts."""
+    """With a login and a session, both books agree on plain requests and tunnels."""
     mine = vendors.crawl(tmp_path, "agreeing")
     rows = {(row["visibility"], row["outcome"]): row["count"] for row in mine["counts"]}
     assert (

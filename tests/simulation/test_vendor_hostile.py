@@ -1,4 +1,4 @@
-"""Nothing that a client sends or leaves out raises, grows, or holds more than its connection."""
+"""No client can make a vendor raise, grow, or keep others waiting."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]
 def test_bad_request_gets_its_status(
     vendors: VendorProcess, raw: bytes, status: int, tls: bool
 ) -> None:
-    """And the end of its connection, where it cannot be told where the next one begins."""
+    """A bad request gets its status, and ends the connection if its own end is unclear."""
     with vendors.client("bad", tls=tls) as client:
         with contextlib.suppress(ConnectionError):
             client.send(raw)
@@ -92,7 +92,7 @@ def test_bad_request_gets_its_status(
 
 
 def test_slow_clients_hold_their_own_connections_only(vendors: VendorProcess) -> None:
-    """Sixty that send a byte now and then, in every protocol: another is served at once."""
+    """While sixty clients send a byte now and then, another is served at once."""
     starts = [b"GET http://a.test/ HT", b"\x05\x03\x00", b"\x16\x03\x01\x02\x00\x01", b"PRI * HTTP"]
     starts.append(b"POST http://a.test/ HTTP/1.1\r\nContent-Length: 9\r\n\r\n1")
     starts.append(b"POST http://a.test/ HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\n1")
@@ -132,7 +132,7 @@ def flood(client: Client, piece: bytes, most: int) -> None:
     ids=["pages", "body", "chunk", "head"],
 )
 def test_client_that_never_reads_costs_little_memory(vendors: VendorProcess, piece: bytes) -> None:
-    """What it asks for is not made before it takes it: four such cost less than 48 MiB."""
+    """Four clients that never read cost less than 48 MiB."""
     before = vendors.resident_bytes()
     with contextlib.ExitStack() as stack:
         for _ in range(4):
@@ -164,7 +164,7 @@ def starts() -> list[bytes]:
 
 @pytest.mark.parametrize("name", ["noise", "noise-ruled"])
 def test_noise_neither_raises_nor_stays(vendors: VendorProcess, name: str) -> None:
-    """Good beginnings with bytes flipped, cut out or doubled; the house has no complaint."""
+    """Requests with bytes flipped, cut out or doubled leave no traceback and no connection."""
     chance = random.Random(23)
     for number in range(250):
         bad = bytearray(chance.choice(starts()))

@@ -1,4 +1,4 @@
-"""What a vendor lets its customers take, how late it answers, and what it says instead."""
+"""Limits, latency and wordings of simulated vendors."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]
 
 
 def statuses(client: Client, count: int) -> list[int]:
-    """Of so many requests that are sent at once."""
+    """Return the statuses of so many requests that are sent at once."""
     client.send(b"GET http://site.sim.test/p/0 HTTP/1.1\r\n\r\n" * count)
     said, found = b"", list[bytes]()
     while len(found) < count or not said.endswith((b"\r\n\r\n", b"Requests\n")):
@@ -84,7 +84,7 @@ def test_rate_lets_its_bucket_and_its_rate_through(vendors: VendorProcess) -> No
 
 
 def test_rate_of_a_session_is_its_own(vendors: VendorProcess) -> None:
-    """Three for each of two sessions; who names no session is not held by it."""
+    """Each session may make three requests; a login without a session is not limited."""
     with vendors.client("sessions") as client:
         seen = {
             name: [client.ask(user=f"me-session-{name}:").status for _ in range(4)]
@@ -97,7 +97,7 @@ def test_rate_of_a_session_is_its_own(vendors: VendorProcess) -> None:
 
 @pytest.mark.parametrize("kind", ["http", "tunnel", "socks5", "tls"])
 def test_connection_above_the_limit_is_refused(vendors: VendorProcess, kind: str) -> None:
-    """It hears so and is closed; the two others stay, and one that leaves makes place."""
+    """The third connection is refused and closed; the two others stay."""
     with contextlib.ExitStack() as stack:
         held = [stack.enter_context(vendors.client("connections")) for _ in range(2)]
         assert [client.ask().status for client in held] == [200, 200]
@@ -139,7 +139,7 @@ def test_quota_is_socket_bytes_and_can_be_topped_up(vendors: VendorProcess) -> N
 
 
 def test_quota_in_another_dialect(vendors: VendorProcess) -> None:
-    """A 407 whose reason says that it is no login that is missing."""
+    """The 407 says that the traffic is used up."""
     answer = vendors.one("quota-dialect")
     assert (answer.status, answer.headers["x-sim-error"]) == (407, "traffic limit reached")
     with vendors.client("quota-dialect") as client:
@@ -154,7 +154,7 @@ def test_quota_in_another_dialect(vendors: VendorProcess) -> None:
 
 @pytest.mark.parametrize("kind", ["http", "tunnel", "socks5"])
 def test_latency_comes_before_the_answer(vendors: VendorProcess, kind: str) -> None:
-    """In every protocol the vendor's first word of success is as late as the plan says."""
+    """In every protocol the answer is as late as the plan says."""
     with vendors.client("late") as client:
         began = time.monotonic()
         if kind == "socks5":
@@ -174,7 +174,7 @@ def test_requests_behind_a_late_one_are_served_in_turn(vendors: VendorProcess) -
 
 
 def test_client_that_leaves_a_late_answer(vendors: VendorProcess) -> None:
-    """Before the time-out it changed its mind, later it met a time-out; one row each."""
+    """A client that leaves before the time-out has cancelled; later it met a time-out."""
     for seconds, method in ((0.05, "GET"), (TIMEOUT_AFTER_SECONDS + 0.1, "GET"), (0.05, "CONNECT")):
         with vendors.client("too-late") as client:
             host = "http://site.sim.test/" if method == "GET" else "site.sim.test:443"
@@ -233,7 +233,7 @@ WORDS = [
 
 
 def test_every_wording_is_tested() -> None:
-    """Each one a vendor can be given stands in the table above."""
+    """The table above has every wording that a plan can give."""
     known = {(key, word) for key, words in DIALECTS.items() for word in words}
     assert known == {(row[0], row[1]) for row in WORDS}
 
@@ -242,7 +242,7 @@ def test_every_wording_is_tested() -> None:
 def test_dialect_words_a_refusal(
     vendors: VendorProcess, key: str, word: str, status: int, headers: dict[str, str], outcome: str
 ) -> None:
-    """The same fault, asked for by host, in the vendor's words; plain and to a CONNECT."""
+    """A fault that a host name asks for comes in the vendor's wording, plain and to a CONNECT."""
     vendors.change("words", dialect={key: word})
     before = vendors.counts("words")
     host = f"fault-{key}.sim.test"

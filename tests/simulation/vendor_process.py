@@ -1,4 +1,4 @@
-"""Vendors of any behaviour in one process, and clients that say what they like."""
+"""Runs simulated vendors of any behaviour, and connects to them byte by byte."""
 
 from __future__ import annotations
 
@@ -110,7 +110,7 @@ class Client:
 
 
 class VendorProcess:
-    """The vendors' process; `control` speaks to its control endpoint."""
+    """The vendors' process; `control` calls its control endpoint."""
 
     def __init__(self, process: subprocess.Popen[str], ports: dict[str, int], control: int) -> None:
         self.process, self.ports, self.control_port = process, ports, control
