@@ -65,7 +65,9 @@ def need(program: str) -> None:
     if program and not shutil.which(program):
         missing = f"{program}: not on PATH; python -m tests.clients.install says how to get it"
     elif program == "node" and not (FOLDER / "node_modules").is_dir():
-        missing = "node: its proxy agents are not installed; python -m tests.clients.install does that"
+        missing = (
+            "node: its proxy agents are not installed; python -m tests.clients.install does that"
+        )
     if missing and os.environ.get("CI") == "true":
         pytest.fail(missing)
     if missing:
