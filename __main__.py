@@ -103,7 +103,12 @@ try:
     )
     plan = crawler_plan(settings) if settings.load_generator.enabled else None
     envoy = envoy_here()
-    refuse_undeployable(settings.vendors, filters, envoy)
+    refuse_undeployable(
+        settings.vendors,
+        filters,
+        envoy,
+        istio_version=settings.istio.version if settings.istio.install else None,
+    )
     if envoy is None:
         pulumi.log.info("no Envoy 1.39 or 1.40 here: the rendered chains were not validated by one")
     if own_rules and promtool_here() is None:

@@ -12,7 +12,13 @@ from pathlib import Path
 
 from components.attribution.dry_run import script_faults
 from components.attribution.groups import Group, groups
-from components.attribution.render import Json, clusters_held, clusters_needed
+from components.attribution.render import (
+    ISTIO_RELEASES,
+    SIDECAR_VERSIONS,
+    Json,
+    clusters_held,
+    clusters_needed,
+)
 from components.attribution.standalone import scripts_by_name, validation_bootstrap
 from settings.catalogue import Catalogue
 from settings.loading import SettingsError
@@ -58,7 +64,11 @@ def envoy_here() -> Path | None:
 
 
 def refuse_undeployable(
-    vendors: Sequence[Vendor], filters: Mapping[str, Json], envoy: Path | None
+    vendors: Sequence[Vendor],
+    filters: Mapping[str, Json],
+    envoy: Path | None,
+    *,
+    istio_version: str | None = None,
 ) -> None:
     """Check the rendered EnvoyFilters of a stack.
 
@@ -66,21 +76,34 @@ def refuse_undeployable(
         vendors: the stack's.
         filters: as `render.envoy_filters` returns them.
         envoy: a binary that validates them whole; None where the machine has none.
+        istio_version: the release that the stack installs; None where it installs none.
 
     Raises:
-        SettingsError: an object is larger than the cluster's store can hold or has too long a
-            name, the ranges or the vendors of one address are more than Envoy can tell apart, a
-            chain lacks a cluster or its pair, a script does not load or names another vendor than
-            the catalogue, or Envoy refuses it all.
+        SettingsError: no filter matches the sidecars of Istio's release, an object is larger than
+            the cluster's store can hold or has too long a name, the ranges or the vendors of one
+            address are more than Envoy can tell apart, a chain lacks a cluster or its pair, a
+            script does not load or names another vendor than the catalogue, or Envoy refuses it.
     """
     together = groups(vendors)
-    findings = [*_too_large(vendors, filters), *_too_many_together(together, filters)]
+    findings = [
+        *_wrong_release(istio_version),
+        *_too_large(vendors, filters),
+        *_too_many_together(together, filters),
+    ]
     findings += [*_without_cluster(filters), *_wrong_scripts(vendors, together, filters)]
     if envoy is not None and not findings:
         findings += _refused_by_envoy(envoy, filters)
     findings = findings or [*_without_opaque_chain(filters)]
     if findings:
         raise SettingsError(findings)
+
+
+def _wrong_release(istio_version: str | None) -> Iterator[str]:
+    if istio_version is not None and not re.search(SIDECAR_VERSIONS, istio_version):
+        yield (
+            f"istio.version: {istio_version} is not a release that the EnvoyFilters match "
+            f"({' and '.join(ISTIO_RELEASES)}): its sidecars would attribute nothing"
+        )
 
 
 def _too_large(vendors: Sequence[Vendor], filters: Mapping[str, Json]) -> Iterator[str]:

@@ -34,6 +34,12 @@ from settings.vendors import Target, Vendor, inspected_ports
 Json = dict[str, Any]
 
 LISTENER = "virtualOutbound"
+
+# Releases whose sidecars take the filter chains (tests/mesh). A sidecar of another release keeps
+# Istio's own configuration: an Envoy that refused one setting of the listener would keep its pod
+# from starting. `SIDECAR_VERSIONS` is a regular expression over the sidecar's own version.
+ISTIO_RELEASES = ("1.30", "1.31")
+SIDECAR_VERSIONS = "^1\\.(30|31)\\b"
 LISTENER_FILTER_NAME = "proxy-observability"
 CONNECT_TIMEOUT = "10s"
 SETUP_HEADER = "x-proxyobs-setup-milliseconds"
@@ -146,7 +152,7 @@ def _vendor_filter(vendor: Vendor) -> str:
 
 
 def _patch(apply_to: str, operation: str, value: Json, *, listener: bool = True) -> Json:
-    match: Json = {"context": "SIDECAR_OUTBOUND"}
+    match: Json = {"context": "SIDECAR_OUTBOUND", "proxy": {"proxyVersion": SIDECAR_VERSIONS}}
     if listener:
         match["listener"] = {"name": LISTENER}
     return {

@@ -9,6 +9,7 @@ has Envoy validate it before anything is deployed.
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -22,6 +23,9 @@ STAT_SCOPE = "lab"
 
 WORKLOAD_TAGS = {"source_workload": "crawler", "source_workload_namespace": "crawlers"}
 """What istio.stats reads from the pod's own metadata."""
+
+STANDS_FOR = "1.31.4"
+"""The sidecar's version that patches are matched with, as `proxyVersion`."""
 
 _TYPE = "type.googleapis.com/envoy"
 
@@ -92,7 +96,9 @@ def apply_filters(filters: Mapping[str, Json], listener: Json) -> Applied:
 def _refuse_stray(name: str, patch: Json, listener: Json) -> None:
     """Raise where istiod would apply a patch elsewhere, or nowhere: it says nothing of that."""
     match = patch["match"]
-    meant = match["context"] == "SIDECAR_OUTBOUND"
+    meant = match["context"] == "SIDECAR_OUTBOUND" and bool(
+        re.search(match["proxy"]["proxyVersion"], STANDS_FOR)
+    )
     if patch["applyTo"] in ("LISTENER", "LISTENER_FILTER", "FILTER_CHAIN"):
         meant = meant and match["listener"] == {"name": listener["name"]}
     if not meant:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
@@ -443,6 +444,27 @@ def test_a_selector_limits_every_filter():
     assert all("workloadSelector" not in spec for spec in render(A, B).values())
 
 
+@pytest.mark.parametrize(
+    ("sidecar", "patched"),
+    [
+        ("1.31.4", True),
+        ("1.30.0", True),
+        ("1.31.0-20260827124520", True),
+        ("1.31-alpha.9f3c", True),
+        ("1.29.6", False),
+        ("1.32.0", False),
+        ("1.310.0", False),
+        ("11.31.0", False),
+        ("2.31.0", False),
+    ],
+)
+def test_only_sidecars_of_tested_releases_are_patched(sidecar, patched):
+    """A sidecar that refused one setting would not start; untouched it passes its traffic."""
+    patches = [patch for spec in render(A, B, F).values() for patch in spec["configPatches"]]
+    versions = {patch["match"]["proxy"]["proxyVersion"] for patch in patches}
+    assert [bool(re.search(version, sidecar)) for version in versions] == [patched]
+
+
 def test_no_added_cluster_limits_or_pools_connections():
     """Envoy's defaults refuse connection 1,025 and mix crawlers' sessions."""
     for cluster in values(render(A, B), "CLUSTER"):
@@ -466,8 +488,6 @@ def test_every_known_code_is_itself_and_every_other_its_class():
 
 def test_what_istio_may_export_is_what_the_scrape_keeps():
     """The matcher admits each upstream statistic that is scraped, and the `;` is in its place."""
-    import re
-
     patterns = [re.compile(p) for p in proxy_stats_matcher()["inclusionRegexps"]]
     for metric in SCRAPED_METRICS:
         if metric.startswith("envoy_cluster_"):
