@@ -93,7 +93,9 @@ def http_plugin_config(
     return {
         "@type": "type.googleapis.com/stats.PluginConfig",
         "disable_host_header_fallback": True,
-        "definitions": [{"name": SETUP_METRIC, "type": "HISTOGRAM", "value": SETUP_MILLISECONDS}],
+        "definitions": [
+            {"name": SETUP_METRIC, "type": "HISTOGRAM", "value": f"int({SETUP_MILLISECONDS})"}
+        ],
         "metrics": [
             {"tags_to_remove": list(REMOVED_TAGS)},
             *({"name": name, "drop": True} for name in DROPPED_METRICS),

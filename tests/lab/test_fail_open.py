@@ -9,7 +9,7 @@ import socket
 import socketserver
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -140,6 +140,42 @@ def test_set_up_times_do_not_need_the_script(sidecar):
             assert ask("127.1.0.10", ports.vendor).endswith("ok")
     count = "envoy_lab_istio_proxy_setup_milliseconds_count"
     until(lambda: sidecar.counter_of(count, "vendor-a") == 3)
+
+
+def nested(node, key):
+    """Return each value of `key` within a JSON tree."""
+    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
+    own = [node[key]] if isinstance(node, dict) and key in node else []
+    return own + [found for child in children for found in nested(child, key)]
+
+
+def test_a_set_up_time_of_a_thousand_seconds_is_a_whole_number(tmp_path):
+    """istio.stats reads integers alone: 1e+06 milliseconds would be recorded as 0."""
+    loggers = "type.googleapis.com/envoy.extensions.access_loggers"
+    ports, log = free_ports(), tmp_path / "values"
+    rendered = rendered_envoy(load_settings(ports), ["127.1.0.10"], ports, tmp_path)
+    text = json.dumps(rendered.bootstrap).replace("%RESPONSE_DURATION%", "1000000")
+    rendered = replace(rendered, bootstrap=json.loads(text))
+    histograms = [one for found in nested(rendered.bootstrap, "histograms") for one in found]
+    (value,) = {histogram["value_format"] for histogram in histograms}
+    for manager in nested(rendered.bootstrap, "typed_config"):
+        if "http_filters" in manager:
+            manager["access_log"].append(
+                {
+                    "name": "envoy.access_loggers.file",
+                    "typed_config": {
+                        "@type": f"{loggers}.file.v3.FileAccessLog",
+                        "path": str(log),
+                        "log_format": {"text_format_source": {"inline_string": f"{value}\n"}},
+                    },
+                }
+            )
+    with children() as family, vendor("127.1.0.10", ports.vendor_upstream):
+        start_envoy(family, rendered, tmp_path)
+        wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
+        assert ask("127.1.0.10", ports.vendor).endswith("ok")
+        until(lambda: log.exists() and log.read_text())
+    assert log.read_text() == "1000000\n"
 
 
 @contextlib.contextmanager
