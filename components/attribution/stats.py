@@ -20,7 +20,13 @@ from components.attribution.outcome import (
 )
 from settings.vendors import Vendor
 
-PASSTHROUGH = "PassthroughCluster"  # Istio's, for what is in nobody's range
+PASSTHROUGH = "PassthroughCluster"
+OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster", "BlackHoleCluster")
+"""Istio's own clusters for destinations outside every vendor's range.
+
+Which one takes a connection depends on the mesh's `outboundTrafficPolicy`: `ALLOW_ANY`,
+`ALLOW_ANY_DYNAMIC_DNS` (Istio 1.31, for HTTP) or `REGISTRY_ONLY`.
+"""
 HTTP_STAT_PREFIX = "proxyobs;"
 """Ends in `;` because Istio's tag rules end a name there; its HTTP rule knows no `-`."""
 
@@ -127,6 +133,8 @@ def opaque_plugin_config() -> dict[str, Any]:
     """Return istio.stats' PluginConfig for the chain that parses nothing."""
     return {
         "@type": "type.googleapis.com/stats.PluginConfig",
+        # Without it a timer of 5 s runs for each connection and reports nothing.
+        "tcp_reporting_duration": "0s",
         "metrics": [
             {"tags_to_remove": list(REMOVED_TAGS)},
             {"name": "tcp_connections_closed_total", "drop": True},  # equals opened: both at close
@@ -141,10 +149,10 @@ def proxy_stats_matcher() -> dict[str, list[str]]:
     Read at a sidecar's start: a change reaches a pod when it restarts. The matcher sees names
     before tags are cut out, hence the `;`.
     """
-    names = "|".join(UPSTREAM_STATS)
+    names, outside = "|".join(UPSTREAM_STATS), "|".join(OUTSIDE_CLUSTERS)
     return {
         "inclusionRegexps": [
-            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{PASSTHROUGH});\.({names})",
+            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{outside});\.({names})",
             rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
         ]
     }

@@ -19,6 +19,7 @@ from components.attribution.render import (
 )
 from components.attribution.standalone import scripts_by_name
 from components.attribution.stats import (
+    OUTSIDE_CLUSTERS,
     SCRAPED_METRICS,
     bucket_annotation,
     expected_series,
@@ -492,7 +493,7 @@ def test_what_istio_may_export_is_what_the_scrape_keeps():
     for metric in SCRAPED_METRICS:
         if metric.startswith("envoy_cluster_"):
             stat = metric.removeprefix("envoy_cluster_")
-            for cluster in ("proxy-vendor_vendor-a", "PassthroughCluster"):
+            for cluster in ("proxy-vendor_vendor-a", *OUTSIDE_CLUSTERS):
                 assert any(p.fullmatch(f"cluster.{cluster};.{stat}") for p in patterns)
     assert any(p.fullmatch("http.proxyobs;.lua.errors") for p in patterns)
     assert len(SCRAPED_METRICS) == len(set(SCRAPED_METRICS))
