@@ -98,7 +98,7 @@ try:
     filters = envoy_filters(
         settings.vendors,
         targets=settings.targets,
-        patience_seconds=settings.telemetry.timeout_after,
+        timeout_after_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
     )
     plan = crawler_plan(settings) if settings.load_generator.enabled else None

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.attribution.render import cluster_name
+from components.attribution.clusters import cluster_name
 from lab.ports import Ports
 from settings.catalogue import Catalogue
 from settings.stack import StackSettings

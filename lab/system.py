@@ -328,7 +328,7 @@ def rendered_envoy(
     filters = envoy_filters(
         settings.vendors,
         targets=settings.targets,
-        patience_seconds=settings.telemetry.timeout_after,
+        timeout_after_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
     )
     return lab_envoy(

@@ -10,7 +10,8 @@ import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
-from components.attribution.render import filters_before, sidecar_spec
+from components.attribution.order import filters_before
+from components.attribution.render import sidecar_spec
 
 
 @dataclass(frozen=True, kw_only=True)

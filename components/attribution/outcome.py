@@ -1,14 +1,14 @@
-"""The labels of a proxied request, as CEL over Envoy's attributes.
+"""The labels of a proxied request, as CEL expressions over Envoy's attributes.
 
-Every expression is total: istio.stats writes `unknown` for one that cannot be evaluated.
-Envoy names what happened in `response.code_details`; the texts matched here were seen on
-Envoy 1.40 and are documented under "Response Code Details" of its HTTP connection manager.
+Every expression has a value for every request. For one that cannot be evaluated istio.stats would
+write `unknown`. Envoy says what happened in `response.code_details`; the texts matched here were
+seen on Envoy 1.40, and the HTTP connection manager's page "Response Code Details" documents them.
 """
 
 from __future__ import annotations
 
 VENDOR_KEY = "proxy_observability.proxy_vendor"
-"""Filter state that a chain's constant sets for each of its connections."""
+"""Filter state in which a chain names the vendor of each of its connections."""
 
 METADATA = "proxy_observability"
 """Dynamic metadata namespace that the Lua script writes."""
@@ -19,19 +19,19 @@ RESPONSE_CODES = (
     *(431, 444, 451, 499, 500, 501, 502, 503, 504),
     *(520, 521, 522, 523, 524, 525, 526, 527, 530),  # Cloudflare's, met daily by crawlers
 )
-"""Codes with a label of their own; the rest share `1xx` … `5xx` and `other`.
+"""Codes with a label value of their own; the rest share `1xx` … `5xx` and `other`.
 
-Envoy passes 299 or 777 on as they are: a raw code would be an unbounded label.
+Envoy passes any code on, 299 or 777 too: the raw code would be a label without a bound.
 """
 
 VENDOR_ERROR_HEADERS = ("proxy-status", "x-brd-error", "x-luminati-error", "x-crawlera-error")
-"""A 5xx with one of these is the proxy speaking, not the target.
+"""A 5xx with one of these headers comes from the proxy and not from the target.
 
-Proxy-Status is RFC 9209's; the others stand in Bright Data's and Zyte's error pages. A
-vendor with a header of its own gets an outcome rule in the stack file.
+RFC 9209 defines Proxy-Status; Bright Data and Zyte document the others. For another vendor's
+header the stack file has outcome rules.
 """
 
-# Filter state reaches CEL as bytes: emitted as it is, compared never.
+# CEL sees filter state as bytes. Emit it as it is: compared with a text it is never equal.
 PROXY_VENDOR = f"'{VENDOR_KEY}' in filter_state ? filter_state['{VENDOR_KEY}'] : b''"
 
 _IS_TUNNEL = "has(request.method) && request.method == 'CONNECT'"
@@ -59,13 +59,13 @@ def _details(prefix: str) -> str:
     return f"has(response.code_details) && response.code_details.startsWith('{prefix}')"
 
 
-# 100 and 103 announce an answer and are none; 101 is one.
+# 100 and 103 announce an answer that is still to come; 101 is an answer.
 _FINAL = "has(response.code) && (response.code >= 200 || response.code == 101)"
 _RESET_INSIDE = "upstream_reset_after_response_started"
 
-# The vendor's answer reached the crawler, whole or up to where the crawler left. A tunnel and a
-# websocket are answered once they stand, however they end; so is a refused CONNECT whose vendor
-# closes behind the head: without a length Envoy takes the close for a reset, as often as not.
+# The vendor answered, and the answer reached the crawler, whole or until the crawler left. A tunnel
+# and a websocket are answered once they are open, however they end. So is a refused CONNECT without
+# a length: the vendor's close ends it, and Envoy often takes that for a reset.
 ANSWERED = (
     "(has(response.code_details) && (response.code_details == 'via_upstream'"
     " || response.code_details == 'websocket_handshake_unsuccessful'))"
@@ -77,7 +77,7 @@ ANSWERED = (
 
 
 SETUP_IS_KNOWN = f"({ANSWERED}) && ({_HAS_SETUP})"
-"""Not so where nobody answered, nor where the script was missing: a 0 would look fast."""
+"""False where no vendor answered: the set-up time would be recorded as 0, which looks fast."""
 
 
 def _choose(cases: list[tuple[str, str]], otherwise: str) -> str:
@@ -87,16 +87,16 @@ def _choose(cases: list[tuple[str, str]], otherwise: str) -> str:
     return otherwise
 
 
-def proxy_outcome(patience_seconds: int) -> str:
-    """Return the CEL expression for `proxy_outcome`; first match wins.
+def proxy_outcome(timeout_after_seconds: int) -> str:
+    """Return the CEL expression for `proxy_outcome`; the first match wins.
 
     Args:
-        patience_seconds: a crawler that left without an answer after at least this long
-            met a time-out of the vendor; one that left sooner changed its mind.
+        timeout_after_seconds: a crawler that left without an answer counts as `timeout` if it
+            waited at least this long, and as `client_cancelled` if it left sooner.
     """
     before = "upstream_reset_before_response_started"
     left_unanswered = f"{_details('downstream_')} && !({_FINAL})"
-    patience = f"has(request.duration) && request.duration >= duration('{patience_seconds}s')"
+    waited = f"has(request.duration) && request.duration >= duration('{timeout_after_seconds}s')"
     transport = _choose(
         [
             (_details(f"{before}{{remote_connection_failure"), "'connect_failed'"),
@@ -104,16 +104,16 @@ def proxy_outcome(patience_seconds: int) -> str:
             (_details(f"{before}{{connection_timeout"), "'timeout'"),
             (_details(f"{before}{{overflow"), "'rejected'"),
             (_details("upstream_reset_"), "'reset'"),
-            (left_unanswered, f"({patience}) ? 'timeout' : 'client_cancelled'"),
+            (left_unanswered, f"({waited}) ? 'timeout' : 'client_cancelled'"),
         ],
-        "'rejected'",  # Envoy answered by itself: nothing reached the vendor
+        "'rejected'",  # Envoy answered the request itself
     )
     verdict = f"metadata.filter_metadata['{METADATA}']['verdict']"
     has_verdict = (
         f"'{METADATA}' in metadata.filter_metadata"
         f" && 'verdict' in metadata.filter_metadata['{METADATA}']"
     )
-    vendor_speaks = " || ".join(f"'{name}' in response.headers" for name in VENDOR_ERROR_HEADERS)
+    vendor_answers = " || ".join(f"'{name}' in response.headers" for name in VENDOR_ERROR_HEADERS)
     status = _choose(
         [
             (has_verdict, verdict),
@@ -126,7 +126,7 @@ def proxy_outcome(patience_seconds: int) -> str:
             ("response.code == 402", "'quota_exhausted'"),
             ("response.code == 429", "'rate_limited'"),
             ("response.code == 403 || response.code == 451", "'blocked'"),
-            (f"({_IS_TUNNEL}) || (response.code >= 500 && ({vendor_speaks}))", "'vendor_error'"),
+            (f"({_IS_TUNNEL}) || (response.code >= 500 && ({vendor_answers}))", "'vendor_error'"),
         ],
         "'target_error'",
     )
@@ -136,8 +136,8 @@ def proxy_outcome(patience_seconds: int) -> str:
 def response_code() -> str:
     """Return the CEL expression for `response_code`: a listed code, its class, or `other`.
 
-    `0` is a listed code: no answer at all, as Istio writes it. A balanced tree of comparisons:
-    CEL's parser refuses a chain of more than 32, and this one costs seven at most.
+    `0` is no answer at all, as Istio writes it. The expression is a binary search of at most seven
+    comparisons: CEL's parser refuses a chain of more than 32.
     """
     starts = {0: "0", 1: "other", 600: "other"} | {c * 100: f"{c}xx" for c in range(1, 6)}
     for code in reversed(RESPONSE_CODES):  # so that a listed neighbour is not overwritten

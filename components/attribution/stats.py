@@ -1,4 +1,7 @@
-"""Which numbers leave Envoy, under which names: Istio exports none of ours by default."""
+"""Which numbers leave a sidecar, and under which names.
+
+By default Istio exports none of the statistics of an added cluster or filter chain.
+"""
 
 from __future__ import annotations
 
@@ -28,12 +31,12 @@ Which one takes a connection depends on the mesh's `outboundTrafficPolicy`: `ALL
 `ALLOW_ANY_DYNAMIC_DNS` (Istio 1.31, for HTTP) or `REGISTRY_ONLY`.
 """
 HTTP_STAT_PREFIX = "proxyobs;"
-"""Ends in `;` because Istio's tag rules end a name there; its HTTP rule knows no `-`."""
+"""Istio's tag rules end the name at `;`, and their rule for HTTP admits no `-`."""
 
 SETUP_METRIC = "proxy_setup_milliseconds"
 
-# What Istio would write beside our labels. Each is a series multiplier that nothing reads, and
-# destination_service would be one series for every crawled site.
+# Labels that Istio would add. No rule reads them and each multiplies the series;
+# destination_service would make one series for every crawled site.
 REMOVED_TAGS = (
     "connection_security_policy",
     "destination_app",
@@ -58,10 +61,11 @@ REMOVED_TAGS = (
     "source_principal",
     "source_version",
 )
-# A tunnel's duration is its lifetime, and sizes are the cluster's bytes: not worth a histogram.
+# A tunnel's duration is its lifetime, and the clusters count bytes: no need for these histograms.
 DROPPED_METRICS = ("request_bytes", "request_duration_milliseconds", "response_bytes")
 
-# envoy.cluster counters and gauges that rules use; live, unlike istio_tcp_*.
+# Statistics of Envoy's clusters that rules use. They move while a connection is open; istio_tcp_*
+# appear when it closes.
 UPSTREAM_STATS = (
     "upstream_cx_active",
     "upstream_cx_connect_fail",
@@ -82,23 +86,24 @@ SCRAPED_METRICS = (
     "istio_tcp_received_bytes_total",
     "istio_tcp_sent_bytes_total",
 )
-"""Every name the sidecars' scrape keeps: what rules and boards use, and no more."""
+"""Every metric that Prometheus keeps of a sidecar: those that rules and boards use."""
 
 
 def http_plugin_config(
-    group: Group, *, with_targets: bool, patience_seconds: int
+    group: Group, *, with_targets: bool, timeout_after_seconds: int
 ) -> dict[str, Any]:
     """Return istio.stats' PluginConfig for a chain that parses HTTP.
 
     `drop`, `tags_to_remove`, `dimensions` and `definitions` are documented in Istio's
-    envoy/extensions/stats/config.proto. A custom metric carries only its own dimensions and
-    is recorded for every request; one whose time is not known has no vendor there, and the
-    scrape drops that series.
+    envoy/extensions/stats/config.proto. A custom metric has its own dimensions alone and is
+    recorded for every request. Where the set-up time is not known its vendor is empty, and
+    Prometheus drops that series as it scrapes.
     """
     target = {"proxy_target": PROXY_TARGET} if with_targets else {}
     return {
         "@type": "type.googleapis.com/stats.PluginConfig",
         "disable_host_header_fallback": True,
+        # `int`: istio.stats reads 1e+06, as CEL prints a double of a million, as 0.
         "definitions": [
             {"name": SETUP_METRIC, "type": "HISTOGRAM", "value": f"int({SETUP_MILLISECONDS})"}
         ],
@@ -110,10 +115,11 @@ def http_plugin_config(
                 "dimensions": {
                     "proxy_vendor": PROXY_VENDOR,
                     "proxy_visibility": PROXY_VISIBILITY,
-                    "proxy_outcome": proxy_outcome(patience_seconds),
+                    "proxy_outcome": proxy_outcome(timeout_after_seconds),
                     "response_code": response_code(),
-                    # Always: a vendor's first pool would else edit its chains, and two chains
-                    # that differ in an empty label make one series of two for Prometheus.
+                    # In every chain. Else a vendor's first pool would edit its chains, and two
+                    # chains, one with an empty label and one without it, would be one series to
+                    # Prometheus.
                     "proxy_pool": PROXY_POOL,
                     **target,
                 },
@@ -130,14 +136,14 @@ def http_plugin_config(
 
 
 def opaque_plugin_config() -> dict[str, Any]:
-    """Return istio.stats' PluginConfig for the chain that parses nothing."""
+    """Return istio.stats' PluginConfig for an opaque chain."""
     return {
         "@type": "type.googleapis.com/stats.PluginConfig",
         # Without it a timer of 5 s runs for each connection and reports nothing.
         "tcp_reporting_duration": "0s",
         "metrics": [
             {"tags_to_remove": list(REMOVED_TAGS)},
-            {"name": "tcp_connections_closed_total", "drop": True},  # equals opened: both at close
+            {"name": "tcp_connections_closed_total", "drop": True},  # as opened: both at close
             {"dimensions": {"proxy_vendor": PROXY_VENDOR, "proxy_visibility": "'opaque'"}},
         ],
     }
@@ -146,8 +152,8 @@ def opaque_plugin_config() -> dict[str, Any]:
 def proxy_stats_matcher() -> dict[str, list[str]]:
     """Return `meshConfig.defaultConfig.proxyStatsMatcher`.
 
-    Read at a sidecar's start: a change reaches a pod when it restarts. The matcher sees names
-    before tags are cut out, hence the `;`.
+    A sidecar reads it as it starts, so a change reaches a pod when it restarts. Envoy matches the
+    full names, before Istio's tag rules cut them at `;`.
     """
     names, outside = "|".join(UPSTREAM_STATS), "|".join(OUTSIDE_CLUSTERS)
     return {
@@ -169,12 +175,12 @@ def bucket_annotation(buckets: Sequence[int]) -> str:
 
 @dataclass(frozen=True, kw_only=True)
 class SidecarSeries:
-    """How many series Prometheus is expected to store of one sidecar."""
+    """How many series Prometheus is expected to store for one sidecar."""
 
     requests: int
     setup_times: int
     connections: int
-    """Connections and their bytes; of what cannot be read, too."""
+    """Connections, their bytes and connection failures, encrypted traffic included."""
 
     @property
     def total(self) -> int:
@@ -190,9 +196,12 @@ def expected_series(
 ) -> SidecarSeries:
     """Estimate the series of a sidecar that uses every vendor.
 
-    Counts six outcomes, one status code each, in both visibilities: a busy sidecar in a bad
-    hour, not the worst case. `targets` is the number of target groups; `other` comes on top.
-    A native histogram is one series, whatever its buckets.
+    It counts six outcomes with one status code each, in both visibilities: a busy sidecar in a bad
+    hour, not the worst case. A native histogram is one series, however many buckets it has.
+
+    Args:
+        buckets: bounds of the set-up time's histogram, in milliseconds.
+        targets: how many target groups there are; the group `other` comes on top.
     """
     outcomes, visibilities = 6, 2
     histogram = 1 if native_histograms else len(buckets) + 1  # le="+Inf"
@@ -202,6 +211,6 @@ def expected_series(
     return SidecarSeries(
         requests=visibilities * outcomes * pools * (targets + 1),
         setup_times=visibilities * histogram * len(inspected),
-        # One more cluster is PassthroughCluster; Lua's errors, and the uptime.
+        # The further cluster is PassthroughCluster; the 2 are Lua's errors and the uptime.
         connections=(len(UPSTREAM_STATS) + opaque) * len(vendors) + len(UPSTREAM_STATS) + 2,
     )

@@ -39,7 +39,7 @@ STACKS = [(A,), (OPAQUE,), (F,), (F, G), (A, F, G, OPAQUE, POOLED)]
 
 
 def render(*vendors: Vendor) -> Filters:
-    return envoy_filters(vendors, targets=(SHOPS,), patience_seconds=10, selector={})
+    return envoy_filters(vendors, targets=(SHOPS,), timeout_after_seconds=10, selector={})
 
 
 def findings(vendors: tuple[Vendor, ...], filters: Filters, envoy: Path | None = None) -> list[str]:
@@ -75,7 +75,7 @@ def test_the_lab_and_the_shipped_stacks_pass(envoy):
         settings = load_stack_file(path) if path.name != "Pulumi.yaml" else None
         if settings:
             filters = envoy_filters(
-                settings.vendors, targets=settings.targets, patience_seconds=1, selector={}
+                settings.vendors, targets=settings.targets, timeout_after_seconds=1, selector={}
             )
             refuse_undeployable(settings.vendors, filters, envoy)
 

@@ -8,15 +8,9 @@ from typing import Any
 
 import pytest
 
+from components.attribution.order import clusters_held, clusters_needed, filters_before
 from components.attribution.outcome import RESPONSE_CODES, response_code
-from components.attribution.render import (
-    SPLIT_ABOVE_BYTES,
-    clusters_held,
-    clusters_needed,
-    envoy_filters,
-    filters_before,
-    sidecar_spec,
-)
+from components.attribution.render import SPLIT_ABOVE_BYTES, envoy_filters, sidecar_spec
 from components.attribution.standalone import scripts_by_name
 from components.attribution.stats import (
     OUTSIDE_CLUSTERS,
@@ -50,7 +44,7 @@ def render(
     patience: int = 10,
 ) -> dict[str, Any]:
     return envoy_filters(
-        vendors, targets=targets, patience_seconds=patience, selector=selector or {}
+        vendors, targets=targets, timeout_after_seconds=patience, selector=selector or {}
     )
 
 

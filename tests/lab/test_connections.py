@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from components.attribution.render import CONNECT_TIMEOUT
+from components.attribution.clusters import CONNECT_TIMEOUT
 from lab.processes import children
 from lab.system import ROOT, load_settings, rendered_envoy, start_envoy, wait_until_ready
 from tests.lab.conftest import free_ports

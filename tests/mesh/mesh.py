@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from components.attribution.render import filters_before
+from components.attribution.order import filters_before
 from lab.processes import children
 from render.manifests import manifests
 from render.program import run_program

@@ -60,7 +60,7 @@ def test_istio_stats_arrives_as_rendered(mesh: Mesh, chains: dict[str, Json]) ->
     compared = set()
     for group in groups(settings.vendors):
         expected = http_plugin_config(
-            group, with_targets=True, patience_seconds=settings.telemetry.timeout_after
+            group, with_targets=True, timeout_after_seconds=settings.telemetry.timeout_after
         )
         for chain in group.chains:
             opaque = chains[f"{chain.name}_opaque"]

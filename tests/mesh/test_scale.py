@@ -87,7 +87,7 @@ def _files(mesh: Mesh, ranges: int, more: tuple[str, ...] = ()) -> dict[str, Jso
         )
         for index, name in enumerate("abcde")
     ]
-    filters = envoy_filters(vendors, patience_seconds=10, selector={"app": "crawler"})
+    filters = envoy_filters(vendors, timeout_after_seconds=10, selector={"app": "crawler"})
     sidecars = {name: one for name, one in mesh.files.items() if one.get("kind") == "Sidecar"}
     return sidecars | {
         name: {

@@ -125,7 +125,7 @@ def test_ports_within_and_around_another_vendors_range(capsys, nested, address, 
 @pytest.mark.parametrize("port", [3128, 3145, 1])
 def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
     """The name is what an operator looks for in the sidecar's configuration."""
-    filters = envoy_filters(load_stack_file(LAB).vendors, patience_seconds=1, selector={})
+    filters = envoy_filters(load_stack_file(LAB).vendors, timeout_after_seconds=1, selector={})
     rendered = {
         patch["patch"]["value"]["name"]: patch["patch"]["value"]["filter_chain_match"]
         for spec in filters.values()

@@ -1,0 +1,183 @@
+"""What is in a vendor's pair of filter chains: what the sidecar does with a connection.
+
+Envoy picks a chain by the destination address. It takes the HTTP chain where the inspector read
+HTTP/1 in the first bytes, and the opaque chain for everything else:
+
+    http    vendor constant -> HTTP connection manager: Lua -> set-up time -> istio.stats -> router
+    opaque  vendor constant -> istio.stats -> TCP proxy
+"""
+
+from __future__ import annotations
+
+from components.attribution.envoy import (
+    MAX_HEADERS,
+    MAX_HEADERS_KIB,
+    Json,
+    extension,
+    preserve_case,
+)
+from components.attribution.groups import CLUSTER_PREFIX, Chain, Group
+from components.attribution.lua import lua_filter
+from components.attribution.outcome import METADATA, SETUP_KEY
+from components.attribution.shared_addresses import http_routes, opaque_cluster, vendor_state
+from components.attribution.stats import (
+    HTTP_STAT_PREFIX,
+    http_plugin_config,
+    opaque_plugin_config,
+)
+
+SETUP_HEADER = "x-proxyobs-setup-milliseconds"
+"""Inside Envoy only. A vendor's own header of that name does not reach the crawler."""
+
+
+def http_chain(
+    group: Group, chain: Chain, *, with_targets: bool, timeout_after_seconds: int
+) -> Json:
+    stats = http_plugin_config(
+        group, with_targets=with_targets, timeout_after_seconds=timeout_after_seconds
+    )
+    return {
+        "name": f"{chain.name}_http",
+        "filter_chain_match": {
+            "prefix_ranges": _prefix_ranges(chain),
+            # Not h2c: matched as HTTP it would reach the vendor as HTTP/1.1.
+            "application_protocols": ["http/1.0", "http/1.1"],
+        },
+        "filters": [
+            _vendor_constant(vendor_state(group)),
+            _connection_manager(group, chain, stats),
+        ],
+    }
+
+
+def opaque_chain(group: Group, chain: Chain) -> Json:
+    cluster, cluster_state = opaque_cluster(group)
+    return {
+        "name": f"{chain.name}_opaque",
+        "filter_chain_match": {"prefix_ranges": _prefix_ranges(chain)},
+        "filters": [
+            _vendor_constant(vendor_state(group), *cluster_state),
+            _istio_stats(opaque_plugin_config()),
+            extension(
+                "envoy.filters.network.tcp_proxy",
+                "filters.network.tcp_proxy.v3.TcpProxy",
+                stat_prefix="proxyobs",
+                cluster=cluster,
+                # Envoy's default cuts a silent connection after an hour. Crawler and vendor decide
+                # that.
+                idle_timeout="0s",
+            ),
+        ],
+    }
+
+
+def _prefix_ranges(chain: Chain) -> list[Json]:
+    return [
+        {"address_prefix": str(network.network_address), "prefix_len": network.prefixlen}
+        for network in chain.networks
+    ]
+
+
+def _vendor_constant(*states: Json) -> Json:
+    """Return the filter that names the vendor in the connection.
+
+    The name stays for TLS, for connections that fail, and where Lua fails.
+    """
+    return extension(
+        "envoy.filters.network.set_filter_state",
+        "filters.network.set_filter_state.v3.Config",
+        on_new_connection=list(states),
+    )
+
+
+def _istio_stats(config: Json) -> Json:
+    # The whole filter: Istio's Telemetry API and other EnvoyFilters do not reach an added chain.
+    return {"name": "istio.stats", "typed_config": config}
+
+
+def _connection_manager(group: Group, chain: Chain, stats: Json) -> Json:
+    """Return the filter that parses HTTP and changes as little of it as Envoy allows.
+
+    docs/fidelity.md lists what is still changed.
+    """
+    return extension(
+        "envoy.filters.network.http_connection_manager",
+        "filters.network.http_connection_manager.v3.HttpConnectionManager",
+        stat_prefix=HTTP_STAT_PREFIX,
+        normalize_path=False,
+        merge_slashes=False,
+        generate_request_id=False,
+        preserve_external_request_id=True,
+        skip_xff_append=True,
+        forward_client_cert_details="ALWAYS_FORWARD_ONLY",  # else the crawler's header is removed
+        server_header_transformation="PASS_THROUGH",
+        proxy_100_continue=True,  # else Envoy answers 100 itself and removes Expect
+        stream_idle_timeout="0s",
+        # Envoy's default delays by a second the end of a tunnel that the vendor closed, and drops
+        # what the crawler has not read by then.
+        delayed_close_timeout="0s",
+        max_request_headers_kb=MAX_HEADERS_KIB,
+        common_http_protocol_options={"idle_timeout": "0s", "max_headers_count": MAX_HEADERS},
+        http_protocol_options=_http_protocol_options(),
+        upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
+        http_filters=[
+            lua_filter(chain),
+            _setup_time(),
+            _istio_stats(stats),
+            extension(
+                "envoy.filters.http.router",
+                "filters.http.router.v3.Router",
+                suppress_envoy_headers=True,
+            ),
+        ],
+        route_config=_route_config(group),
+    )
+
+
+def _http_protocol_options() -> Json:
+    return {
+        "accept_http_10": True,
+        "allow_custom_methods": True,  # else 400 to a method that Envoy does not know
+        "allow_chunked_length": True,  # else 400; Transfer-Encoding wins, as RFC 9112 says
+        "enable_trailers": True,
+        # Offers that a server may ignore, such as TLS/1.2. Without it they get 403. The expression
+        # leaves websocket out.
+        "ignore_http_11_upgrade": [{"safe_regex": {"regex": "[^wW].*"}}],
+        "header_key_format": preserve_case(),
+    }
+
+
+def _route_config(group: Group) -> Json:
+    setup = {"header": {"key": SETUP_HEADER, "value": "%RESPONSE_DURATION%"}}
+    return {
+        "name": f"{CLUSTER_PREFIX}{group.name}",
+        "validate_clusters": False,
+        "request_headers_to_remove": ["x-forwarded-proto"],
+        "virtual_hosts": [
+            {
+                "name": "any",
+                "domains": ["*"],
+                "routes": http_routes(group),
+                "response_headers_to_add": [
+                    {**setup, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
+                ],
+            }
+        ],
+    }
+
+
+def _setup_time() -> Json:
+    """Return the filter that notes the time from a request's start to its answer.
+
+    CEL cannot read that time of a CONNECT, and a Lua hook at each answer costs a tenth of a
+    request's CPU. So the router writes Envoy's figure into a header, and this filter moves it into
+    metadata before the crawler sees it.
+    """
+    into_metadata = {"metadata_namespace": METADATA, "key": SETUP_KEY, "type": "NUMBER"}
+    return extension(
+        "envoy.filters.http.header_to_metadata",
+        "filters.http.header_to_metadata.v3.Config",
+        response_rules=[
+            {"header": SETUP_HEADER, "on_header_present": into_metadata, "remove": True}
+        ],
+    )

@@ -1,0 +1,85 @@
+"""Where a filter chain sends connections on to: the clusters, one a vendor.
+
+A vendor's cluster counts the vendor's bytes and connections while they are open.
+"""
+
+from __future__ import annotations
+
+from components.attribution.envoy import MAX_HEADERS, MAX_HEADERS_KIB, TYPE, Json, preserve_case
+from components.attribution.groups import CLUSTER_PREFIX, Group
+from components.attribution.stats import PASSTHROUGH
+from settings.vendors import Vendor
+
+CONNECT_TIMEOUT = "10s"
+UNOWNED_IDLE_TIMEOUT = "30s"  # the vendors' default
+_UNLIMITED = 4294967295
+
+
+def cluster_name(vendor: Vendor) -> str:
+    return f"{CLUSTER_PREFIX}{vendor.name}"
+
+
+def unowned_cluster_name(group: Group) -> str:
+    return f"proxy-unowned_{group.name}"
+
+
+def vendor_cluster(vendor: Vendor) -> Json:
+    # The `;` ends the name for Istio's tag rules. Without it the vendor would become part of the
+    # metric's name.
+    name = cluster_name(vendor)
+    return _original_destination(name, f"{name};", f"{vendor.idle_timeout}s")
+
+
+def unowned_cluster(group: Group) -> Json:
+    """Return the cluster for HTTP to a port that no vendor of the group owns.
+
+    It forwards as faithfully as a vendor's cluster and counts as Istio's PassthroughCluster, which
+    itself would pool the connections and rewrite the requests.
+    """
+    return _original_destination(
+        unowned_cluster_name(group), f"{PASSTHROUGH};", UNOWNED_IDLE_TIMEOUT
+    )
+
+
+def _original_destination(name: str, stat_name: str, idle_timeout: str) -> Json:
+    """Return a cluster that connects to the address the crawler asked for."""
+    return {
+        "name": name,
+        "alt_stat_name": stat_name,
+        "type": "ORIGINAL_DST",
+        "lb_policy": "CLUSTER_PROVIDED",
+        "connect_timeout": CONNECT_TIMEOUT,
+        # Envoy's defaults refuse connection 1,025; Istio's own clusters have these values.
+        "circuit_breakers": {
+            "thresholds": [
+                {
+                    "max_connections": _UNLIMITED,
+                    "max_pending_requests": _UNLIMITED,
+                    "max_requests": _UNLIMITED,
+                    "max_retries": _UNLIMITED,
+                }
+            ]
+        },
+        # Without it crawlers share connections to the vendor, and a session loses its exit
+        # address. Envoy does not close the vendor's side when the crawler leaves, so connections
+        # leak without the idle time-out below.
+        "connection_pool_per_downstream_connection": True,
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                "@type": f"{TYPE}.extensions.upstreams.http.v3.HttpProtocolOptions",
+                "common_http_protocol_options": {
+                    "idle_timeout": idle_timeout,
+                    "max_headers_count": MAX_HEADERS,
+                    "max_response_headers_kb": MAX_HEADERS_KIB,
+                },
+                "explicit_http_config": {
+                    "http_protocol_options": {
+                        "send_fully_qualified_url": True,  # else the vendor gets origin-form
+                        "allow_chunked_length": True,  # else 502, and the vendor is blamed
+                        "enable_trailers": True,  # else trailers are dropped
+                        "header_key_format": preserve_case(),
+                    }
+                },
+            }
+        },
+    }

@@ -1,0 +1,38 @@
+"""What several parts of the rendered Envoy configuration have in common."""
+
+from __future__ import annotations
+
+from typing import Any
+
+Json = dict[str, Any]
+
+TYPE = "type.googleapis.com/envoy"
+
+# Envoy's defaults are 100 headers and 60 KiB; it answers 431 to a request with more.
+MAX_HEADERS = 1000
+MAX_HEADERS_KIB = 8192  # the highest value Envoy accepts
+
+
+def extension(name: str, message: str, **settings: Any) -> Json:
+    """Return an Envoy extension.
+
+    Args:
+        name: the extension's name, "envoy.filters.network.tcp_proxy".
+        message: its configuration message below `envoy.extensions`,
+            "filters.network.tcp_proxy.v3.TcpProxy".
+        settings: the fields of that message.
+    """
+    return {"name": name, "typed_config": {"@type": f"{TYPE}.extensions.{message}", **settings}}
+
+
+def preserve_case() -> Json:
+    """Return the header format that keeps header names and reason phrases as they were sent.
+
+    Without it Envoy writes header names in lower case and a reason phrase of its own.
+    """
+    formatter = extension(
+        "preserve_case",
+        "http.header_formatters.preserve_case.v3.PreserveCaseFormatterConfig",
+        forward_reason_phrase=True,
+    )
+    return {"stateful_formatter": formatter}
