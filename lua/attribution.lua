@@ -1,20 +1,21 @@
--- Tells of a proxied request whose address it went to, the vendor's pool, the group of the
--- crawled site, and the vendor's own verdict.
+-- Writes into a proxied request's metadata the vendor, the vendor's pool, the group of the crawled
+-- site, and the outcome that the vendor's own rules give to the answer.
 --
--- Envoy loads this once per worker; its hooks run once per request. The hooks never raise,
--- block, log or change a header: when in doubt a value stays unset and the request goes on.
--- Loading does raise where the catalogue cannot be read: Envoy then keeps what it has and counts
--- a rejected update. The vendor label itself does not depend on this script: a constant of
--- the filter chain carries it, so a script that fails loses detail and never a count.
+-- Envoy loads this script once per worker and runs its hooks once per request. The hooks never
+-- raise, block, log or change a header: a value that cannot be found stays unset, and the request
+-- goes on. Loading raises if the catalogue cannot be read; Envoy then keeps the script it has and
+-- counts a rejected update. The label `proxy_vendor` does not need this script: a constant in the
+-- filter chain carries it. A script that fails loses detail and never a count.
 
--- Filled by components/attribution/lua.py, one sorted range a line, so a diff names the range:
--- "10.1.8.0/24 vendor-a residential", with `-` for no pool, and ports behind where they decide.
+-- components/attribution/lua.py fills this slot. `ranges` has one range a line, sorted, so that a
+-- diff names the range: "10.1.8.0/24 vendor-a residential". A pool of `-` is none, and ports
+-- follow where vendors differ by port.
 local CATALOGUE = nil
 
 local NAMESPACE = "proxy_observability"
-local UNKNOWN = "unknown"
+local OUTSIDE = "unknown" -- an address in no vendor's range
 local MAX_REMEMBERED = 4096
-local MAX_AUTHORITY = 260 -- DNS's longest name and a port: beyond it, nobody's host
+local MAX_AUTHORITY = 260 -- the longest DNS name, and a port
 
 local function ipv4_number(text) -- nil unless dotted decimal with four octets
   local a, b, c, d = text:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
@@ -85,8 +86,8 @@ local function port_ranges(text) -- "3128,10000-10999" as {{first, last}}; nil f
   return #ranges > 0 and ranges or nil
 end
 
--- Whose a range is: "vendor-a residential" or "vendor-e - 10000-10999", one on each line
--- where vendors differ by port.
+-- Reads the owners of a range: "vendor-a residential" or "vendor-e - 10000-10999", and several
+-- lines where vendors differ by port.
 local function claims_of(text)
   local claims = {}
   for vendor, pool, ports in text:gmatch("(%S+) (%S+) ?([%d,-]*)\n") do
@@ -99,9 +100,9 @@ local function claims_of(text)
   return claims
 end
 
--- Per family a list of levels { length, claims }, longest prefix first. `claims` leads from a
--- range's leading bits to whose it is; ranges of one owner share the answer, so 10,000 of them
--- are 10,000 numbers and no tables.
+-- Returns for each IP version a list of levels { length, claims }, longest prefix first. `claims`
+-- leads from a range's leading bits to its owners. Ranges of one owner share one table, so 10,000
+-- ranges take 10,000 numbers and no tables.
 local function build_index(lines)
   local by_length, read = { ipv4 = {}, ipv6 = {} }, 0
   for address, length, owner in lines:gmatch("(%S+)/(%d+) ([^\n]+\n)") do
@@ -146,7 +147,7 @@ local function has_port(claim, port)
   return false
 end
 
-local function find_claim(index, ip, port) -- the longest prefix's that has the port, or nil
+local function find_claim(index, ip, port) -- of the longest prefix that has the port, or nil
   -- A dual-stack listener may print an IPv4 destination in its mapped form.
   local number = ipv4_number(ip:match("^::ffff:([%d%.]+)$") or ip)
   local groups = not number and ipv6_groups(ip)
@@ -175,10 +176,10 @@ local INDEX = build_index(CATALOGUE.ranges)
 local VERDICTS = CATALOGUE.verdicts
 local TARGETS = CATALOGUE.targets
 local HAS_TARGETS = next(TARGETS) ~= nil
-CATALOGUE = nil -- its text has served
+CATALOGUE = nil -- lets Lua free the text of the ranges
 
--- Remembers the answers of `find` for texts that come again and again: a crawler talks to few
--- proxies many times, and parsing is what a look-up costs. Bounded, since texts are its choice.
+-- Remembers the answers of `find`. A crawler uses few proxies many times, and most of a look-up's
+-- cost is parsing. The memory is bounded, because the crawler chooses the texts.
 local function remembering(find)
   local known, count = {}, 0
   return function(text)
@@ -199,7 +200,7 @@ local claim_of = remembering(function(address)
   return find_claim(INDEX, split(address))
 end)
 
--- "shop.example:443" is a host of TARGETS, or below one that begins with "*.".
+-- Finds the group of "shop.example:443": a host of TARGETS, or a name below one with "*.".
 local find_target = remembering(function(authority)
   local host = authority:lower():gsub(":%d+$", ""):gsub("%.$", "")
   local target, dot = TARGETS[host], host:find(".", 1, true)
@@ -210,11 +211,12 @@ local find_target = remembering(function(authority)
   return target
 end)
 
-local function target_of(authority) -- a text of megabytes is neither searched nor kept
+local function target_of(authority) -- does not search or remember a text of megabytes
   return #authority <= MAX_AUTHORITY and find_target(authority)
 end
 
--- The first rule that fits the answer; rules are grouped by status, in the stack's order.
+-- Returns the outcome of the first rule that fits the answer. Rules are grouped by status and keep
+-- the stack file's order.
 local function verdict_of(vendor, headers)
   local rules = VERDICTS[vendor] and VERDICTS[vendor][headers:get(":status")]
   if not rules then
@@ -233,9 +235,9 @@ function envoy_on_request(handle) -- global because Envoy looks it up by name
   local stream = handle:streamInfo()
   local metadata = stream:dynamicMetadata()
 
-  -- The name is for access logs and whoever else reads metadata; metrics use the constant.
+  -- For access logs and other readers of metadata; the metrics use the chain's constant.
   local claim = claim_of(stream:downstreamLocalAddress())
-  metadata:set(NAMESPACE, "proxy_vendor", claim and claim.vendor or UNKNOWN)
+  metadata:set(NAMESPACE, "proxy_vendor", claim and claim.vendor or OUTSIDE)
   if claim and claim.pool then
     metadata:set(NAMESPACE, "proxy_pool", claim.pool)
   end
@@ -246,7 +248,7 @@ function envoy_on_request(handle) -- global because Envoy looks it up by name
   end
 end
 
--- Only where a vendor has a dialect: a hook costs each answer, whatever it does.
+-- Only if a vendor has outcome rules: the hook costs CPU for each answer, whatever it does.
 if next(VERDICTS) then
   function envoy_on_response(handle)
     local stream = handle:streamInfo()

@@ -1,4 +1,4 @@
-"""VendorAttribution: a namespace's crawlers get their vendor named."""
+"""VendorAttribution: the EnvoyFilters and the Sidecar resource of one crawlers' namespace."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from components.attribution.render import sidecar_spec
 
 @dataclass(frozen=True, kw_only=True)
 class VendorAttributionArgs:
-    """What to attribute, and for whom.
+    """What is deployed to a namespace.
 
     `filters` are the EnvoyFilters' specs by name, as `render.envoy_filters` returns them for this
-    `selector` (empty: every pod of `namespace`); `egress_hosts` are the services of other
-    namespaces that stay known to them; `labels` go on each object.
+    `selector` (empty: every pod of `namespace`). `egress_hosts` are the services of other
+    namespaces that the crawlers' sidecars keep. `labels` are put on each object.
     """
 
     namespace: pulumi.Input[str]
@@ -33,8 +33,8 @@ class VendorAttributionArgs:
 class VendorAttribution(pulumi.ComponentResource):
     """Labels the outbound connections of a namespace with their proxy vendor.
 
-    Fails open: if an Istio upgrade stops a patch from matching, crawlers keep working and only
-    the labels go.
+    It fails open: if an Istio upgrade stops a patch from matching, crawlers keep working and only
+    the labels are lost.
     """
 
     filter_names: pulumi.Output[list[str]]
@@ -44,8 +44,8 @@ class VendorAttribution(pulumi.ComponentResource):
         self, name: str, args: VendorAttributionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("proxyobs:attribution:VendorAttribution", name, None, opts)
-        # A child waits for what its component waits for, but only what it names itself is in the
-        # state, where a destroy finds its order.
+        # Without depends_on a child still waits at `up`, as its component does. But a destroy takes
+        # its order from the state, which holds the child's own dependencies alone.
         child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
 
         CustomResource(
@@ -60,21 +60,23 @@ class VendorAttribution(pulumi.ComponentResource):
         )
         before = filters_before(args.filters)
         made: dict[str, CustomResource] = {}
-        # Clusters first, and last when all is destroyed: a chain never stands without its own.
-        for filter_name in sorted(args.filters, key=lambda one: len(before[one])):
+        # EnvoyFilters with clusters come first and are destroyed last: a chain without its cluster
+        # answers 503.
+        for filter_name in sorted(args.filters, key=lambda key: len(before[key])):
+            needed = [made[other] for other in before[filter_name]]
             made[filter_name] = CustomResource(
                 f"{name}-{filter_name}",
                 api_version="networking.istio.io/v1alpha3",
                 kind="EnvoyFilter",
-                # Fixed: runbooks name it. istiod merges by priority and age: nothing may depend on
-                # an order between objects.
+                # A fixed name, because runbooks use it. istiod merges EnvoyFilters by priority and
+                # age, so nothing may depend on their order.
                 metadata=ObjectMetaArgs(
                     name=filter_name, namespace=args.namespace, labels=dict(args.labels)
                 ),
                 spec=args.filters[filter_name],
                 opts=pulumi.ResourceOptions.merge(
                     child,
-                    pulumi.ResourceOptions(depends_on=[made[one] for one in before[filter_name]]),
+                    pulumi.ResourceOptions(depends_on=needed),
                 ),
             )
         self.filter_names = pulumi.Output.from_input(list(args.filters))

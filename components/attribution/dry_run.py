@@ -1,4 +1,4 @@
-"""The rendered script, run in LuaJIT as Envoy would run it, before any sidecar gets it."""
+"""Run the rendered Lua script as Envoy would, before any sidecar gets it."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from components.attribution.groups import Chain
 from settings.catalogue import UNKNOWN, Catalogue
 
 NAMESPACE = "proxy_observability"
-SAMPLES = 50  # ranges a script is asked about, at both ends; all, where it has fewer
+SAMPLES = 50  # ranges of a chain that are tried, each with its first and last address
 ANY_PORT = 3128
 
-# What Envoy hands the hooks, as far as the script may use it. A missing header returns no value
-# at all, not nil: seen on Envoy 1.40.
+# The handle that Envoy gives the hooks, as far as the script may use it. For a missing header `get`
+# returns no value at all, not nil (seen on Envoy 1.40).
 _ENVOY = """
 function stream(address, headers)
   local handle = { written = {} }
@@ -64,13 +64,13 @@ class Script:
         authority: str = "shop.example",
         answer: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
-        """Run the hooks; return the metadata written under our namespace.
+        """Run the hooks and return the metadata that the script wrote.
 
         Args:
-            address: where the connection goes, as Envoy prints it: "10.1.0.10:3128".
-            authority: of the request.
-            answer: the vendor's headers with `:status`; None when there is no answer. A script
-                without a hook for it ignores it, as Envoy does.
+            address: the connection's destination, as Envoy prints it: "10.1.0.10:3128".
+            authority: the request's `:authority`.
+            answer: the vendor's headers with `:status`; None if there is no answer. A script
+                without a response hook ignores it, as Envoy does.
         """
         fields = self.lua.table_from({":authority": authority})
         script = self.lua.globals()
@@ -85,8 +85,8 @@ class Script:
 def script_faults(chain: Chain, source: str, catalogue: Catalogue) -> Iterator[str]:
     """Yield what is wrong with a chain's script.
 
-    It must agree with the stack's catalogue on samples of the addresses that Envoy's longest
-    prefix leads to this chain.
+    For samples of the addresses that Envoy leads to this chain, the script must name the vendor and
+    the pool that the stack's catalogue names.
     """
     try:
         script = Script(source)
@@ -98,7 +98,7 @@ def script_faults(chain: Chain, source: str, catalogue: Catalogue) -> Iterator[s
         for address in (network[0], network[-1]):
             covering = catalogue.covering(address)
             if covering[0].network not in chain.networks:
-                continue  # another chain's
+                continue  # a longer prefix leads to another chain
             bounds = [bound for route in covering for bound in route.ports]
             ports = {ANY_PORT, *(b.first for b in bounds), *(b.last for b in bounds)}
             for port in sorted(ports | {b.last + 1 for b in bounds if b.last < 65535}):
@@ -117,5 +117,5 @@ def script_faults(chain: Chain, source: str, catalogue: Catalogue) -> Iterator[s
 
 
 def first_line(error: LuaError) -> str:
-    """Return what Lua says, without the stack below it."""
+    """Return Lua's message without the stack trace."""
     return str(error).partition("\n")[0]

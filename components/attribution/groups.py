@@ -1,14 +1,14 @@
-"""Which ranges share a filter chain, and what a chain is called.
+"""Which ranges share a filter chain, and how a chain is named.
 
-A group is all ranges that ask the same vendors in turn: nearly always one vendor's own, and one
-more for each set of vendors that share addresses and differ by port. A group's ranges are spread
-over chains by a hash of the range alone, so that an edit of one range touches one chain, whatever
-else the stack holds: editing a chain ends its open connections, and only its.
+A group is the set of ranges whose connections the same vendors may claim, in the same order. Nearly
+every group is one vendor's own ranges; vendors that share addresses and differ by port form one
+more. A group's ranges are spread over chains by a hash of the range alone. So the edit of a range
+changes one chain, whatever else is in the stack, and ends the open connections of that chain alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import groupby
@@ -19,14 +19,15 @@ from settings.vendors import Vendor
 
 CLUSTER_PREFIX = "proxy-vendor_"
 
-# An edit ends an eighth of a large vendor's tunnels. A pair of chains costs every sidecar about
-# half a megabyte and 13 ms of its start (docs/benchmarks.md), hence not more.
+# With eight chains an edit ends an eighth of a large vendor's tunnels. There are not more because
+# each pair of chains costs every sidecar about half a megabyte and 13 ms of its start
+# (docs/benchmarks.md).
 CHAINS = 8
 
 
 @dataclass(frozen=True, kw_only=True)
 class Group:
-    """Vendors in the order in which a connection's port is offered to them, and their chains."""
+    """Vendors in the order in which they may claim a connection by its port, and their chains."""
 
     vendors: tuple[Vendor, ...]
     chains: tuple[Chain, ...]
@@ -41,7 +42,7 @@ class Group:
 
     @property
     def leaves_ports_out(self) -> bool:
-        """Whether some ports at these addresses are nobody's."""
+        """Whether no vendor owns some of the ports at these addresses."""
         return bool(self.vendors[-1].ports)
 
     @property
@@ -53,7 +54,7 @@ class Group:
 class Chain:
     """A part of a group's ranges, served by one filter chain for HTTP and one for the rest.
 
-    `routes` is everything that decides at these addresses, the ranges of enclosing vendors too.
+    `routes` are all ranges that decide about these addresses, those of enclosing vendors included.
     """
 
     number: int
@@ -64,50 +65,59 @@ class Chain:
 
 def groups(vendors: Sequence[Vendor]) -> tuple[Group, ...]:
     """Return the groups of a stack, sorted by name."""
-    by_name = {vendor.name: vendor for vendor in vendors}
+    vendor_by_name = {vendor.name: vendor for vendor in vendors}
     catalogue = Catalogue.of(vendors)
-    rungs_of = {route.network: catalogue.candidates(route.network) for route in catalogue.routes}
-    found: dict[tuple[str, ...], list[IPNetwork]] = {}
-    for network in sorted(rungs_of, key=by_address):
-        found.setdefault(tuple(rung.vendor for rung in rungs_of[network]), []).append(network)
-    return tuple(
-        Group(
-            vendors=(in_turn := tuple(by_name[name] for name in names)),
-            chains=tuple(
-                Chain(
-                    number=number,
-                    name=chain_name(in_turn, number),
-                    networks=(its := tuple(networks_of_it)),
-                    routes=tuple(
-                        sorted(
-                            {rung for network in its for rung in rungs_of[network]},
-                            key=lambda route: (*by_address(route.network), route.vendor),
-                        )
-                    ),
-                )
-                # The sort is stable: within a chain, by address.
-                for number, networks_of_it in groupby(
-                    sorted(networks, key=chain_number), key=chain_number
-                )
-            ),
+    deciding = {route.network: catalogue.candidates(route.network) for route in catalogue.routes}
+    networks_by_vendors: dict[tuple[str, ...], list[IPNetwork]] = {}
+    for network in sorted(deciding, key=by_address):
+        names = tuple(route.vendor for route in deciding[network])
+        networks_by_vendors.setdefault(names, []).append(network)
+    found = []
+    for names, networks in sorted(networks_by_vendors.items()):
+        in_order = tuple(vendor_by_name[name] for name in names)
+        found.append(Group(vendors=in_order, chains=_chains(in_order, networks, deciding)))
+    return tuple(found)
+
+
+def _chains(
+    vendors: Sequence[Vendor],
+    networks: Sequence[IPNetwork],
+    deciding: Mapping[IPNetwork, tuple[Route, ...]],
+) -> tuple[Chain, ...]:
+    """Spread a group's networks over its chains.
+
+    Args:
+        networks: sorted by address; so are those of each chain, since the sort below is stable.
+        deciding: for each network the routes that decide about its addresses.
+    """
+    chains = []
+    for number, members in groupby(sorted(networks, key=chain_number), key=chain_number):
+        chain_networks = tuple(members)
+        routes = {route for network in chain_networks for route in deciding[network]}
+        chains.append(
+            Chain(
+                number=number,
+                name=chain_name(vendors, number),
+                networks=chain_networks,
+                routes=tuple(sorted(routes, key=lambda r: (*by_address(r.network), r.vendor))),
+            )
         )
-        for names, networks in sorted(found.items())
-    )
+    return tuple(chains)
 
 
 def group_name(vendors: Sequence[Vendor]) -> str:
-    """Return the vendors' names joined by dots, which no vendor's name has."""
+    """Return the vendors' names joined by dots, which a vendor's name cannot contain."""
     return ".".join(vendor.name for vendor in vendors)
 
 
 def chain_name(vendors: Sequence[Vendor], number: int) -> str:
-    """Return what the names of a chain's pair of filter chains, and of its Lua, begin with."""
+    """Return the beginning of the names of a chain's pair of filter chains and of its Lua."""
     return f"{CLUSTER_PREFIX}{group_name(vendors)}_{number}"
 
 
 def chain_number(network: IPNetwork) -> int:
-    """Return which of its group's chains the range is in: 0 to CHAINS - 1."""
-    # Not a checksum: crc32 puts thirty neighbouring ranges into four chains.
+    """Return which of its group's chains a range is in: 0 to CHAINS - 1."""
+    # A checksum would not do: crc32 puts thirty neighbouring ranges into four chains.
     return blake2b(str(network).encode()).digest()[0] % CHAINS
 
 

@@ -1,4 +1,4 @@
-"""What would fail only once it is applied, refused while it is still text."""
+"""Refuse EnvoyFilters that would fail only once they are applied."""
 
 from __future__ import annotations
 
@@ -21,41 +21,41 @@ from settings.loading import SettingsError
 from settings.vendors import Vendor
 from tools.find import NotFoundError, find
 
-# etcd takes requests of 1.5 MiB (its --max-request-bytes); the API server adds managedFields and
-# metadata to what is sent.
+# etcd takes requests of 1.5 MiB (its --max-request-bytes), and the API server adds managedFields
+# and metadata.
 MAX_OBJECT_BYTES = 1_000_000
 
-# Envoy looks prefixes up in a trie with a fixed number of nodes: 4,600 single IPv6 addresses inside
-# another vendor's range fitted (1.40), 5,000 did not, and a listener that is refused keeps new pods
-# from starting.
+# Envoy's trie of prefixes has a fixed number of nodes: 4,600 single IPv6 addresses inside another
+# vendor's range fitted (Envoy 1.40), 5,000 did not. Envoy refuses a listener with more, and new
+# pods do not start.
 MAX_IPV6_RANGES = 4000
 
-# Each script keeps the hosts of all target groups, for the main thread and each worker: 432,000 of
-# them took 350 MB of a sidecar (1.40), and twice that while an edit arrived.
+# Each script keeps the hosts of all target groups, on the main thread and on each worker. 432,000
+# took 350 MB of a sidecar (Envoy 1.40), and twice that while an edit arrived.
 MAX_HOST_ENTRIES = 50_000
 
-MAX_NAME = 253  # of a Kubernetes object
+MAX_NAME = 253  # Kubernetes takes no longer name of an object
 
-# A chain tells its vendors apart by one CEL expression, which Envoy reads to a depth of 32.
+# One CEL expression tells the vendors of a shared address apart; Envoy parses it to a depth of 32.
 MAX_SHARING = 16
 
 VALIDATION_SECONDS = 60.0
-# Whose verdict counts: the lab's configuration was validated by both. An older one would refuse
-# settings that the sidecars of Istio 1.31 know, a newer one what it has dropped.
+# Both have validated the lab's configuration. An older Envoy would refuse settings that sidecars
+# know, a newer one settings that it has dropped.
 KNOWN_ENVOYS = ((1, 39), (1, 40))
 
 
 @lru_cache(maxsize=1)
 def envoy_here() -> Path | None:
-    """Return this machine's Envoy, if it has one of the versions the chains are tested with."""
+    """Return this machine's Envoy if the chains are tested with its version, else None."""
     try:
         envoy = find("envoy")
-        said = subprocess.run(
+        output = subprocess.run(
             [str(envoy), "--version"], capture_output=True, text=True, timeout=10, check=False
         ).stdout
     except (NotFoundError, OSError, subprocess.TimeoutExpired):
         return None
-    version = re.search(r"/(\d+)\.(\d+)\.\d+/", said)
+    version = re.search(r"/(\d+)\.(\d+)\.\d+/", output)
     return envoy if version and (int(version[1]), int(version[2])) in KNOWN_ENVOYS else None
 
 
@@ -71,8 +71,8 @@ def refuse_undeployable(
     Args:
         vendors: the stack's.
         filters: as `render.envoy_filters` returns them.
-        envoy: a binary that validates them whole; None where the machine has none.
-        istio_version: the release that the stack installs; None where it installs none.
+        envoy: an Envoy that validates all of it; None if the machine has none.
+        istio_version: the release that the stack installs; None if it installs none.
 
     Raises:
         SettingsError: no filter matches the sidecars of Istio's release, an object is larger than
@@ -80,13 +80,13 @@ def refuse_undeployable(
             address are more than Envoy can tell apart, a chain lacks a cluster or its pair, a
             script does not load or names another vendor than the catalogue, or Envoy refuses it.
     """
-    together = groups(vendors)
+    stack_groups = groups(vendors)
     findings = [
         *_wrong_release(istio_version),
         *_too_large(vendors, filters),
-        *_too_many_together(together, filters),
+        *_too_many_sharing(stack_groups, filters),
     ]
-    findings += [*_without_cluster(filters), *_wrong_scripts(vendors, together, filters)]
+    findings += [*_without_cluster(filters), *_wrong_scripts(vendors, stack_groups, filters)]
     if envoy is not None and not findings:
         findings += _refused_by_envoy(envoy, filters)
     findings = findings or [*_without_opaque_chain(filters)]
@@ -127,8 +127,8 @@ def _too_large(vendors: Sequence[Vendor], filters: Mapping[str, Json]) -> Iterat
         )
 
 
-def _too_many_together(together: Sequence[Group], filters: Mapping[str, Json]) -> Iterator[str]:
-    for group in together:
+def _too_many_sharing(stack_groups: Sequence[Group], filters: Mapping[str, Json]) -> Iterator[str]:
+    for group in stack_groups:
         if len(group.vendors) > MAX_SHARING:
             yield (
                 f"vendors: {len(group.vendors)} share {group.chains[0].networks[0]} by port, and "
@@ -163,8 +163,8 @@ def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
     ]
     matches = [chain["filter_chain_match"] for chain in chains]
     for chain in chains:
-        # Envoy looks for the address first and never turns back: what is no HTTP would not take
-        # Istio's catch-all but be reset (tests/mesh/test_fail_open.py).
+        # Envoy looks for the address first and does not go back. Without the opaque chain it would
+        # reset what is not HTTP, and not use Istio's catch-all (tests/mesh/test_fail_open.py).
         if {"prefix_ranges": chain["filter_chain_match"]["prefix_ranges"]} not in matches:
             yield (
                 f"EnvoyFilters: chain {chain['name']} has no chain beside it for what is not HTTP: "
@@ -174,11 +174,11 @@ def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
 
 
 def _wrong_scripts(
-    vendors: Sequence[Vendor], together: Sequence[Group], filters: Mapping[str, Json]
+    vendors: Sequence[Vendor], stack_groups: Sequence[Group], filters: Mapping[str, Json]
 ) -> Iterator[str]:
     sources = scripts_by_name(filters)
     catalogue = Catalogue.of(vendors)
-    for group in together:
+    for group in stack_groups:
         for chain in group.chains if group.parses_http else ():
             name = f"{chain.name}_lua"
             for fault in script_faults(chain, sources[name], catalogue):
@@ -198,7 +198,7 @@ def _refused_by_envoy(envoy: Path, filters: Mapping[str, Json]) -> Iterator[str]
 
 @lru_cache(maxsize=32)
 def _validated(envoy: Path, bootstrap: str) -> str:
-    """Return what Envoy says against a configuration, in one line; nothing where it is fine."""
+    """Return Envoy's reason to refuse a configuration in one line, or nothing if it takes it."""
     try:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "envoy.json"
@@ -212,11 +212,11 @@ def _validated(envoy: Path, bootstrap: str) -> str:
                 check=False,
             )
     except (OSError, subprocess.TimeoutExpired):
-        return ""  # no verdict: the machine's trouble, not the configuration's
+        return ""  # Envoy does not run here, which says nothing about the configuration
     if run.returncode == 0 or "rror" not in run.stdout + run.stderr:
         return ""
-    said = " ".join((run.stderr or run.stdout).split())
-    # Envoy puts the time, its source and the file's name before it, and may put the whole
-    # configuration in the middle.
-    reason = said.rpartition(f"'{file}': ")[2]
+    message = " ".join((run.stderr or run.stdout).split())
+    # Before the reason Envoy prints the time, its source file and the configuration's file name.
+    # The reason may contain the whole configuration, so its middle is left out.
+    reason = message.rpartition(f"'{file}': ")[2]
     return reason if len(reason) <= 1000 else f"{reason[:300]} … {reason[-600:]}"

@@ -1,9 +1,9 @@
-"""The EnvoyFilters as an Envoy without Istio would run them.
+"""The EnvoyFilters as a configuration for an Envoy without Istio.
 
-Upstream Envoy has neither istiod, which applies the patches, nor `istio.stats`. Here the patches
-are applied to a listener shaped like Istio's `virtualOutbound`, and istio.stats becomes Envoy's
-own stats access logger with the same labels and expressions. The laptop's lab runs it; the guard
-has Envoy validate it before anything is deployed.
+Upstream Envoy has no istiod that applies patches, and no `istio.stats`. This module applies the
+patches to a listener shaped like Istio's `virtualOutbound`, and puts Envoy's stats access logger,
+with the same labels and expressions, in the place of istio.stats. The lab runs the result; the
+guard has Envoy validate it before anything is deployed.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from components.attribution.stats import PASSTHROUGH
 Json = dict[str, Any]
 
 STAT_SCOPE = "lab"
-"""First part of the stand-in statistics' names; exported as `envoy_lab_…`."""
+"""Prefix of the statistics that replace istio.stats'; Envoy exports them as `envoy_lab_…`."""
 
 WORKLOAD_TAGS = {"source_workload": "crawler", "source_workload_namespace": "crawlers"}
-"""What istio.stats reads from the pod's own metadata."""
+"""Labels that istio.stats reads from the pod's metadata."""
 
 STANDS_FOR = "1.31.4"
-"""The sidecar's version that patches are matched with, as `proxyVersion`."""
+"""Istio's version of the sidecar that is imitated; the patches' `proxyVersion` must match it."""
 
 _TYPE = "type.googleapis.com/envoy"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """The listener with its chains, the clusters, and what discovery would deliver."""
+    """The result of the patches: the listener, the clusters, and the extensions sent by ECDS."""
 
     listener: Json
     clusters: list[Json]
@@ -40,7 +40,7 @@ class Applied:
 
 
 def validation_bootstrap(filters: Mapping[str, Json]) -> Json:
-    """Return a whole configuration for `envoy --mode validate`, each script in its place."""
+    """Return a configuration for `envoy --mode validate`, with each script inside its filter."""
     applied = apply_filters(filters, base_listener([("127.0.0.1", 15001)]))
     scripts = {extension["name"]: extension["typed_config"] for extension in applied.extensions}
     for chain in applied.listener["filter_chains"]:
@@ -57,7 +57,7 @@ def validation_bootstrap(filters: Mapping[str, Json]) -> Json:
 
 
 def scripts_by_name(filters: Mapping[str, Json]) -> dict[str, str]:
-    """Return the Lua that discovery would deliver, by the name of its filter."""
+    """Return each Lua script that istiod would send by ECDS, by the name of its filter."""
     return {
         patch["patch"]["value"]["name"]: patch["patch"]["value"]["typed_config"][
             "default_source_code"
@@ -69,7 +69,7 @@ def scripts_by_name(filters: Mapping[str, Json]) -> dict[str, str]:
 
 
 def apply_filters(filters: Mapping[str, Json], listener: Json) -> Applied:
-    """Apply config patches as istiod would, objects in any order, for none depends on it."""
+    """Apply the patches as istiod would. The result must not depend on the filters' order."""
     applied = Applied(listener=listener, clusters=[], extensions=[])
     for name in sorted(filters):
         for patch in filters[name]["configPatches"]:
@@ -94,7 +94,7 @@ def apply_filters(filters: Mapping[str, Json], listener: Json) -> Applied:
 
 
 def _refuse_stray(name: str, patch: Json, listener: Json) -> None:
-    """Raise where istiod would apply a patch elsewhere, or nowhere: it says nothing of that."""
+    """Raise ValueError for a patch that istiod would silently apply elsewhere, or nowhere."""
     match = patch["match"]
     meant = match["context"] == "SIDECAR_OUTBOUND" and bool(
         re.search(match["proxy"]["proxyVersion"], STANDS_FOR)
@@ -106,7 +106,7 @@ def _refuse_stray(name: str, patch: Json, listener: Json) -> None:
 
 
 def base_listener(sockets: Sequence[tuple[str, int]]) -> Json:
-    """Return Istio's `virtualOutbound` with its catch-all, on these addresses and ports."""
+    """Return a listener like Istio's `virtualOutbound`, with its catch-all, on these sockets."""
     first, *more = [
         {"socket_address": {"address": address, "port_value": port}} for address, port in sockets
     ]
@@ -135,7 +135,7 @@ def base_listener(sockets: Sequence[tuple[str, int]]) -> Json:
 
 
 def passthrough_cluster() -> Json:
-    """Return what stands for Istio's cluster of that name."""
+    """Return a cluster that does what Istio's PassthroughCluster does."""
     return {
         "name": PASSTHROUGH,
         "alt_stat_name": f"{PASSTHROUGH};",
@@ -146,7 +146,7 @@ def passthrough_cluster() -> Json:
 
 
 def replace_istio_stats(chain: Json) -> None:
-    """Put Envoy's stats access logger in the place of the chain's istio.stats."""
+    """Replace a chain's istio.stats by Envoy's stats access logger."""
     manager = _typed(chain["filters"], "envoy.filters.network.http_connection_manager")
     tcp_proxy = _typed(chain["filters"], "envoy.filters.network.tcp_proxy")
     if manager is not None:
@@ -160,7 +160,7 @@ def replace_istio_stats(chain: Json) -> None:
 
 
 def http_filters(chain: Json) -> list[Json]:
-    """Return the HTTP filters of a chain, none where nothing is parsed."""
+    """Return a chain's HTTP filters; an opaque chain has none."""
     manager = _typed(chain["filters"], "envoy.filters.network.http_connection_manager")
     return [] if manager is None else list(manager["http_filters"])
 
@@ -188,7 +188,7 @@ def _stats_logger(statistics: Json) -> Json:
 
 
 def _dimensions(plugin: Json, metric: str) -> dict[str, str]:
-    """Return a metric's own dimensions, label -> CEL, as istio.stats collects them."""
+    """Return a metric's dimensions, label to CEL, collected as istio.stats does."""
     result: dict[str, str] = {}
     for entry in plugin["metrics"]:
         if entry.get("name") in (None, metric):

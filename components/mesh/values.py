@@ -1,8 +1,8 @@
 """Istio's charts: where each one is, and the values it gets.
 
-Value names were read in the charts of Istio 1.31 (manifests/charts). Text that YAML would read
-as a number or a boolean ("2", "y") is avoided: Helm renders some values without quotes, and the
-error comes only when the release is half applied.
+The names of the values were read in the charts of Istio 1.31 (manifests/charts). No value is text
+that YAML would read as a number or a boolean ("2", "y"): Helm renders some values without quotes,
+and the error would come only when the release is half applied.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from settings.values import cpu_millis
 
 Json = dict[str, Any]
 
-# Beyond one scrape interval: until a new pod is discovered 5 s may pass, and a scrape takes time.
+# Added to one scrape interval: Prometheus may take 5 s to discover a pod, and a scrape takes time.
 LAST_SCRAPE_MARGIN_SECONDS = 5
 
 RELEASE_HUB = "registry.istio.io/release"
 
-# Folder of each chart in Istio's own tree, below manifests/charts.
+# Where each chart is in Istio's source tree, below manifests/charts.
 FOLDERS = {
     "base": "base",
     "istiod": "istio-control/istio-discovery",
@@ -44,7 +44,7 @@ def chart_of(source: str, chart: str) -> str:
 
 
 def repository_of(source: str) -> str | None:
-    """Return the repository whose index names the charts; folders and OCI registries have none."""
+    """Return the Helm repository of a chart source; folders and OCI registries are none."""
     return None if is_folder(source) or source.startswith("oci://") else source
 
 
@@ -52,14 +52,17 @@ def base_values(istio: Istio) -> Json:
     return {
         "global": {"istioNamespace": istio.root_namespace},
         "defaultRevision": istio.revision,
-        # Without it an upgrade of the release sets the webhook to Fail: while istiod is away no
-        # EnvoyFilter could be written, nor a change previewed. istiod sets Fail once it answers.
+        # Without it an upgrade of the release sets the webhook to Fail, and while istiod is away no
+        # EnvoyFilter can be written or previewed. istiod itself sets Fail once it answers.
         "base": {"validationFailurePolicy": "Ignore"},
     }
 
 
 def last_scrape_seconds(settings: StackSettings) -> int | None:
-    """Return how long a sidecar answers scrapes once its crawler is done; None to end at once."""
+    """Return how long a sidecar outlives its crawler, so that Prometheus scrapes it once more.
+
+    None means that it ends at once.
+    """
     if not settings.telemetry.delay_pod_termination:
         return None
     return settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS
@@ -85,7 +88,7 @@ def istiod_values(
                     "requests": _amounts(istio.sidecar.requests),
                     "limits": _amounts(istio.sidecar.limits),
                 },
-                # A namespace of level `restricted` refuses a sidecar without it.
+                # Without it a namespace of level `restricted` refuses the sidecar.
                 "seccompProfile": {"type": "RuntimeDefault"},
                 **required.get("global", {}).get("proxy", {}),
             },
@@ -93,15 +96,15 @@ def istiod_values(
         "meshConfig": {
             "defaultConfig": {
                 **required["meshConfig"]["defaultConfig"],
-                # Only where Istio finds nodes too old for native sidecars: a crawler that
-                # starts first would meet refused connections.
+                # For nodes too old for native sidecars. Without it a crawler may start before its
+                # sidecar, and its connections are refused.
                 "holdApplicationUntilProxyStarts": True,
             }
         },
         "revision": "" if istio.revision == "default" else istio.revision,
         "base": {"validationFailurePolicy": "Ignore"},
         "cni": {"enabled": istio.cni},
-        # istiod took 150 MB here; the chart asks for 2 GB, which a laptop's cluster hasn't got.
+        # istiod was measured at 150 MB. The chart requests 2 GB, too much for a laptop's cluster.
         "resources": {
             "requests": {"cpu": "200m", "memory": "512Mi"},
             "limits": {"memory": "2Gi"},
@@ -112,16 +115,16 @@ def istiod_values(
 def cni_values(istio: Istio) -> Json:
     return {
         "global": _images(istio),
-        # istiod's own pods start before any sidecar can be configured.
+        # istiod's own pods start before it can configure a sidecar.
         "excludeNamespaces": ["kube-system", istio.root_namespace],
     }
 
 
 def required_values(buckets: Sequence[int], last_scrape_seconds: int | None = None) -> Json:
-    """Return what any Istio needs for our metrics, as values of the istiod chart.
+    """Return the values that any Istio needs for these metrics, for the istiod chart.
 
-    For an Istio that was there before, its owner merges them; without them sidecars count but
-    do not export, histograms have Istio's buckets, and a sidecar's last counts are lost.
+    The owner of an existing Istio merges them. Without them sidecars count but do not export,
+    histograms have Istio's buckets, and a sidecar's last counts are lost.
 
     Args:
         buckets: the set-up time's bounds in milliseconds.
@@ -131,14 +134,14 @@ def required_values(buckets: Sequence[int], last_scrape_seconds: int | None = No
     values: Json = {
         "meshConfig": {"defaultConfig": {"proxyStatsMatcher": proxy_stats_matcher()}},
         "sidecarInjectorWebhook": {
-            # On every injected pod, so that no crawler's manifest changes.
+            # Put on every injected pod, so that no crawler's manifest changes.
             "injectedAnnotations": {
                 "sidecar.istio.io/statsHistogramBuckets": bucket_annotation(buckets)
             }
         },
     }
     if last_scrape_seconds is not None:
-        # In seconds alone: it is read as a protobuf duration, which knows no minutes.
+        # Istio reads a protobuf duration, which knows seconds but no minutes.
         drain = f"{last_scrape_seconds}s"
         values["meshConfig"]["defaultConfig"]["terminationDrainDuration"] = drain
         values["global"] = {"proxy": {"lifecycle": _outliving_lifecycle()}}
@@ -148,18 +151,18 @@ def required_values(buckets: Sequence[int], last_scrape_seconds: int | None = No
 def _outliving_lifecycle() -> Json:
     """Return the hooks of a sidecar that outlives its crawler by `terminationDrainDuration`.
 
-    Istio gives a native sidecar a `preStop` hook that drains as soon as its pod is to end, and an
-    agent that has drained once exits at SIGTERM without waiting (pkg/envoy/agent.go, `DrainNow`).
-    Naming hooks is the one way to be without it. This is the hook that Istio itself gives to
-    sidecars that hold their application until they are ready, and would lose otherwise; the time is
-    the startup probe's, so that a native one waits for istiod no less than before.
+    Istio gives a native sidecar a `preStop` hook that drains as soon as its pod is to end. An agent
+    that has drained exits at SIGTERM without waiting (pkg/envoy/agent.go, `DrainNow`). Istio leaves
+    that hook out only if the values name hooks. So this names the one hook that Istio itself gives
+    to sidecars that hold their application until they are ready. Its time is the startup probe's:
+    a native sidecar waits for istiod as long as before.
     """
     command = ["pilot-agent", "wait", "--timeoutSeconds=600"]
     return {"postStart": {"exec": {"command": command}}}
 
 
 def _images(istio: Istio) -> Json:
-    """Return the images' registry and tag, which a release's charts have built in."""
+    """Return the images' registry and tag, which only charts of a release have built in."""
     if not is_folder(istio.chart_source):
         return {}
     return {"hub": RELEASE_HUB, "tag": istio.version}
