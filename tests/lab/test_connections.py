@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import re
 import socket
-import struct
 import time
 
 import pytest
@@ -18,43 +17,33 @@ from components.attribution.clusters import CONNECT_TIMEOUT
 from lab.processes import children
 from lab.system import ROOT, load_settings, rendered_envoy, start_envoy, wait_until_ready
 from tests.lab.conftest import free_ports
-
-ADDRESS = "127.1.0.10"
-IDLE_SECONDS = 1
-CONNECT_SECONDS = 1
-AT_ONCE_SECONDS = 0.8  # less than any time-out in play
-LIMIT_SECONDS = 10.0
-QUIET_SECONDS = 0.2
-
-DATE = b"Date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-ASK = b"GET http://shop.test/%d HTTP/1.1\r\nHost: shop.test\r\n\r\n"
-GET = ASK % 0
-HALF_POST = b"POST http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 10\r\n\r\nhalf"
-CONNECT = b"CONNECT shop.test:443 HTTP/1.1\r\nHost: shop.test:443\r\n\r\n"
-SOCKS = b"\x05\x01\x00"
-PAGE = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n%b\r\nok" % DATE
-ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n%b\r\n" % DATE
-CLOSE = b"connection: close\r\n"
-MIB = 1 << 20
-
-KINDS = {"http": (GET, PAGE), "tunnel": (CONNECT, ESTABLISHED), "opaque": (SOCKS, b"\x05\x00")}
-
-
-def own_answer(status, reason, *, closes=False):
-    """Return what Envoy answers itself when the vendor fails it, with `date: now`."""
-    body = b"upstream connect error or disconnect/reset before headers. reset reason: " + reason
-    return b"HTTP/1.1 %b\r\ncontent-length: %d\r\ncontent-type: text/plain\r\n%b%b\r\n%b" % (
-        *(status, len(body), b"date: now\r\n", CLOSE if closes else b"", body),
-    )
-
-
-def unavailable(reason, *, closes=False):
-    return own_answer(b"503 Service Unavailable", reason, closes=closes)
-
-
-LOST = b"connection termination"
-REFUSED = b"remote connection failure"
-UNREACHABLE = b"connection timeout"
+from tests.lab.parties import (
+    ADDRESS,
+    ASK,
+    AT_ONCE_SECONDS,
+    CLOSE,
+    CONNECT,
+    CONNECT_SECONDS,
+    DATE,
+    GET,
+    HALF_POST,
+    IDLE_SECONDS,
+    KINDS,
+    LIMIT_SECONDS,
+    MIB,
+    PAGE,
+    QUIET_SECONDS,
+    Parties,
+    answer_with,
+    assert_left,
+    assert_open,
+    leave,
+    left,
+    own_answer,
+    receive,
+    receive_own,
+    unavailable,
+)
 
 
 def rendered(ports, folder):
@@ -81,108 +70,15 @@ def quick_sidecar(tmp_path_factory):
         yield ports
 
 
-class Parties:
-    """Crawlers and a vendor; every socket closes with the block."""
-
-    def __init__(self, ports, stack):
-        self._ports = ports
-        self._stack = stack
-        self._listener = stack.enter_context(
-            socket.create_server((ADDRESS, ports.vendor_upstream), backlog=256)
-        )
-
-    def crawler(self, sends, *, receive_buffer=None):
-        """Connect a crawler, which sends at once."""
-        crawler = self._stack.enter_context(socket.socket())
-        if receive_buffer:
-            crawler.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
-        crawler.settimeout(LIMIT_SECONDS)
-        crawler.connect((ADDRESS, self._ports.vendor))
-        crawler.sendall(sends)
-        return crawler
-
-    def vendor(self, expects):
-        """Take the next vendor connection and what comes first on it."""
-        self._listener.settimeout(LIMIT_SECONDS)
-        vendor = self._stack.enter_context(self._listener.accept()[0])
-        receive(vendor, expects)
-        return vendor
-
-    def asked(self, request):
-        """Return crawler and vendor with a request that the vendor has not answered."""
-        return self.crawler(request), self.vendor(request)
-
-    def met(self, kind):
-        """Return crawler and vendor after one good exchange."""
-        request, answer = KINDS[kind]
-        crawler, vendor = self.asked(request)
-        answer_with(vendor, answer, crawler)
-        return crawler, vendor
-
-    def nobody_came(self):
-        self._listener.settimeout(QUIET_SECONDS)
-        with pytest.raises(TimeoutError):
-            self._listener.accept()
-
-
 @pytest.fixture
 def parties(quick_sidecar):
     with contextlib.ExitStack() as stack:
         yield Parties(quick_sidecar, stack)
 
 
-def receive(connection, expected):
-    """Assert that exactly `expected` comes next."""
-    received = b""
-    connection.settimeout(LIMIT_SECONDS)
-    while len(received) < len(expected):
-        more = connection.recv(len(expected) - len(received))
-        assert more, received
-        received += more
-    assert received == expected
-
-
-def answer_with(vendor, answer, crawler):
-    vendor.sendall(answer)
-    receive(crawler, answer)
-
-
-def left(connection, *, within=LIMIT_SECONDS):
-    """Return (all that still comes, how the other side left it, after how many seconds)."""
-    received, start = bytearray(), time.monotonic()
-    how = "open"
-    with contextlib.suppress(TimeoutError):
-        try:
-            while how == "open":
-                connection.settimeout(max(start + within - time.monotonic(), 0.001))
-                more = connection.recv(MIB)
-                received += more
-                how = how if more else "closed"
-        except ConnectionResetError:
-            how = "reset"
-    return with_now(bytes(received)), how, time.monotonic() - start
-
-
-def with_now(text):
-    return re.sub(rb"\r\ndate: [^\r]+\r\n", b"\r\ndate: now\r\n", text)
-
-
-def leave(connection, how):
-    """Close; with "reset" by RST, as a killed process or a lost session does."""
-    if how == "reset":
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    connection.close()
-
-
-def assert_open(connection):
-    assert left(connection, within=QUIET_SECONDS)[:2] == (b"", "open")
-
-
-def assert_left(connection, how="closed", *, after=b"", within=AT_ONCE_SECONDS):
-    received, ended, _ = left(connection, within=within)
-    assert (received, ended) == (after, how)
-
-
+LOST = b"connection termination"
+REFUSED = b"remote connection failure"
+UNREACHABLE = b"connection timeout"
 BOTH_WAYS = pytest.mark.parametrize("how", ["closed", "reset"])
 
 
@@ -253,46 +149,30 @@ def test_an_idle_vendor_connection_outlives_its_crawler_by_idle_timeout(
 # Tunnels and opaque connections.
 
 
-@pytest.mark.parametrize("who", ["crawler", "vendor"])
+@pytest.fixture(params=["crawler", "vendor"])
+def leaver_is(request):
+    return request.param
+
+
+@pytest.mark.parametrize("kind", ["tunnel", "opaque"])
 @BOTH_WAYS
-def test_a_tunnel_ends_at_once_on_both_sides(parties, who, how):
-    """Whoever leaves, and however: the other sees an orderly close."""
-    crawler, vendor = parties.met("tunnel")
-    leaver, stayer = (crawler, vendor) if who == "crawler" else (vendor, crawler)
+def test_an_end_reaches_the_other_side_at_once(parties, leaver_is, how, kind):
+    """A tunnel's other side sees an orderly close; an opaque one's sees what happened."""
+    leaver, stayer = parties.met(kind)[:: 1 if leaver_is == "crawler" else -1]
     leave(leaver, how)
-    assert_left(stayer)
+    assert_left(stayer, how if kind == "opaque" else "closed")
 
 
-@pytest.mark.parametrize("who", ["crawler", "vendor"])
-@BOTH_WAYS
-def test_an_opaque_connection_ends_as_without_envoy(parties, who, how):
-    """A close arrives as a close, a reset as a reset."""
-    crawler, vendor = parties.met("opaque")
-    leaver, stayer = (crawler, vendor) if who == "crawler" else (vendor, crawler)
-    leave(leaver, how)
-    assert_left(stayer, how)
-
-
-@pytest.mark.parametrize("who", ["crawler", "vendor"])
-def test_a_half_close_ends_a_tunnel(parties, who):
-    """The other side sees a close, and so does whoever wanted to go on reading."""
-    crawler, vendor = parties.met("tunnel")
-    first, second = (crawler, vendor) if who == "crawler" else (vendor, crawler)
+@pytest.mark.parametrize("kind", ["tunnel", "opaque"])
+def test_a_half_close(parties, leaver_is, kind):
+    """It ends a tunnel, for both; an opaque connection goes on in the other direction."""
+    first, second = parties.met(kind)[:: 1 if leaver_is == "crawler" else -1]
     first.shutdown(socket.SHUT_WR)
     assert_left(second)
-    assert_left(first)
-
-
-@pytest.mark.parametrize("who", ["crawler", "vendor"])
-def test_a_half_close_passes_an_opaque_connection(parties, who):
-    """The other direction goes on, as without Envoy."""
-    crawler, vendor = parties.met("opaque")
-    first, second = (crawler, vendor) if who == "crawler" else (vendor, crawler)
-    first.shutdown(socket.SHUT_WR)
-    assert_left(second)
-    second.sendall(b"late")
-    receive(first, b"late")
-    second.close()
+    if kind == "opaque":
+        second.sendall(b"late")
+        receive(first, b"late")
+        second.close()
     assert_left(first)
 
 
@@ -341,24 +221,22 @@ def test_what_a_crawler_sent_right_before_it_closed(parties, kind, arrives):
 # The crawler leaves in the middle.
 
 
-@pytest.mark.parametrize("request_bytes", [GET, HALF_POST, CONNECT], ids=["GET", "POST", "CONNECT"])
-@BOTH_WAYS
-def test_a_crawler_that_leaves_unanswered_ends_the_vendors_connection(parties, request_bytes, how):
-    """No leak, and the vendor can stop working for nobody."""
-    crawler, vendor = parties.asked(request_bytes)
-    leave(crawler, how)
-    assert_left(vendor)
-
-
 HALF_PAGE = PAGE.replace(b"Length: 2", b"Length: 9")
 HALF_CHUNKED = b"HTTP/1.1 200 OK\r\n%bTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n" % DATE
+HALF_ANSWERS = pytest.mark.parametrize(
+    "answer", [HALF_PAGE, HALF_CHUNKED], ids=["length", "chunked"]
+)
 
 
-@pytest.mark.parametrize("answer", [HALF_PAGE, HALF_CHUNKED], ids=["length", "chunked"])
+@pytest.mark.parametrize(
+    ("sent", "answer"),
+    [(GET, b""), (HALF_POST, b""), (CONNECT, b""), (GET, HALF_PAGE), (GET, HALF_CHUNKED)],
+    ids=["GET", "POST", "CONNECT", "inside an answer", "inside a chunked answer"],
+)
 @BOTH_WAYS
-def test_a_crawler_that_leaves_inside_an_answer_ends_the_vendors_connection(parties, answer, how):
-    """No leak, and no bytes that nobody wants."""
-    crawler, vendor = parties.asked(GET)
+def test_a_crawler_that_leaves_ends_the_vendors_connection(parties, sent, answer, how):
+    """No leak, and no work or bytes for a crawler that is gone."""
+    crawler, vendor = parties.asked(sent)
     answer_with(vendor, answer, crawler)
     leave(crawler, how)
     assert_left(vendor)
@@ -383,22 +261,18 @@ def test_a_crawler_that_ends_its_sending_side_with_its_request_gets_no_answer(pa
 # The vendor leaves.
 
 
-@BOTH_WAYS
-def test_a_vendor_that_closes_an_idle_connection_is_not_noticed(parties, how):
-    """The crawler's connection stays; its next request goes out on another one."""
-    crawler, vendor = parties.met("http")
-    leave(vendor, how)
-    assert_open(crawler)
-    crawler.sendall(ASK % 1)
-    answer_with(parties.vendor(ASK % 1), PAGE, crawler)
-
-
-def test_a_vendor_that_says_close_is_closed_and_the_crawler_not_told(parties):
-    """`Connection: close` in an answer is between Envoy and the vendor."""
+@pytest.mark.parametrize("how", ["closed", "reset", "says close"])
+def test_a_vendor_that_closes_between_requests_is_not_noticed(parties, how):
+    """The crawler's connection stays; its next request goes out on another vendor connection."""
     crawler, vendor = parties.asked(GET)
-    vendor.sendall(PAGE.replace(DATE, DATE + b"Connection: close\r\n"))
+    announced = b"Connection: close\r\n" if how == "says close" else b""
+    vendor.sendall(PAGE.replace(DATE, DATE + announced))
     receive(crawler, PAGE)
-    assert_left(vendor)
+    if announced:
+        assert_left(vendor)
+    else:
+        leave(vendor, how)
+    assert_open(crawler)
     crawler.sendall(ASK % 1)
     answer_with(parties.vendor(ASK % 1), PAGE, crawler)
 
@@ -421,19 +295,6 @@ def test_a_vendor_that_leaves_a_request_unanswered_is_a_503(parties, request_byt
     parties.nobody_came()
 
 
-def receive_own(crawler, expected):
-    """Assert that an answer of Envoy's own comes next."""
-    real_date = b"date: Thu, 01 Jan 1970 00:00:00 GMT\r\n"
-    received = b""
-    size = len(expected.replace(b"date: now\r\n", real_date))
-    crawler.settimeout(LIMIT_SECONDS)
-    while len(received) < size:
-        more = crawler.recv(size - len(received))
-        assert more, received
-        received += more
-    assert with_now(received) == expected
-
-
 @BOTH_WAYS
 def test_a_vendor_that_leaves_inside_the_head_of_its_answer_is_a_502(parties, how):
     """As an answer that is no HTTP."""
@@ -445,7 +306,7 @@ def test_a_vendor_that_leaves_inside_the_head_of_its_answer_is_a_502(parties, ho
     assert_open(crawler)
 
 
-@pytest.mark.parametrize("answer", [HALF_PAGE, HALF_CHUNKED], ids=["length", "chunked"])
+@HALF_ANSWERS
 @BOTH_WAYS
 def test_a_vendor_that_leaves_inside_its_answer_ends_the_crawlers_connection(parties, answer, how):
     """The crawler gets what had come and an early end: never a last chunk that was not sent."""

@@ -8,7 +8,7 @@ import pytest
 
 from lab.system import ROOT
 from tests.lab.conftest import until
-from tests.lab.test_fail_open import ask, vendor
+from tests.lab.scripted import ask, vendor
 
 HOST = "Host: shop.test\r\n"
 REFUSED = [

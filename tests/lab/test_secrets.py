@@ -17,7 +17,7 @@ from lab.loopback import answers, get_text
 from lab.system import ROOT, STACK_FILE, running
 from render.__main__ import main as render
 from tests.lab.conftest import free_ports, until
-from tests.lab.test_fail_open import vendor
+from tests.lab.scripted import vendor
 
 COUNT, PER_SECOND = 2000, 700
 

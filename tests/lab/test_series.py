@@ -24,8 +24,8 @@ from lab.system import rendered_envoy, start_envoy, wait_until_ready
 from settings.loading import parse_settings
 from settings.stack import StackSettings
 from tests.lab.conftest import Sidecar, free_ports, until
+from tests.lab.scripted import ask
 from tests.lab.server import start_prometheus, value
-from tests.lab.test_fail_open import ask
 from tests.rules.exposed import ENVOY, missing
 
 pytestmark = pytest.mark.long

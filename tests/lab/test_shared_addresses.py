@@ -7,7 +7,7 @@ import socket
 import pytest
 
 from tests.lab.conftest import until
-from tests.lab.test_fail_open import ask, vendor
+from tests.lab.scripted import ask, vendor
 
 GATEWAY = "127.6.0.10"  # vendor-f has one port there, vendor-g ten others
 PLAIN = b"GET http://shop.test/a/../b//c?%2F HTTP/1.1\r\nHost: shop.test\r\nX-oWn: 1\r\n\r\n"
