@@ -13,7 +13,7 @@
 local CATALOGUE = nil
 
 local NAMESPACE = "proxy_observability"
-local OUTSIDE = "unknown" -- an address in no vendor's range
+local OUTSIDE = "outside" -- an address in no vendor's range
 local MAX_REMEMBERED = 4096
 local MAX_AUTHORITY = 260 -- the longest DNS name, and a port
 

@@ -16,9 +16,6 @@ from settings.vendors import Vendor
 OUTSIDE = "outside"
 """What a connection to no vendor's address and port counts as; no vendor may have the name."""
 
-UNKNOWN = "unknown"
-"""What the Lua script finds at such an address; its chains never take it."""
-
 
 @dataclass(frozen=True, kw_only=True)
 class Route:

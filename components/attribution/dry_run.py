@@ -11,7 +11,7 @@ except ImportError:  # lupa has no LuaJIT for macOS; 5.1 is LuaJIT's language
     from lupa.lua51 import LuaError, LuaRuntime
 
 from components.attribution.groups import Chain
-from settings.catalogue import UNKNOWN, Catalogue
+from settings.catalogue import OUTSIDE, Catalogue
 
 NAMESPACE = "proxy_observability"
 SAMPLES = 50  # ranges of a chain that are tried, each with its first and last address
@@ -104,7 +104,7 @@ def script_faults(chain: Chain, source: str, catalogue: Catalogue) -> Iterator[s
             for port in sorted(ports | {b.last + 1 for b in bounds if b.last < 65535}):
                 text = f"[{address}]:{port}" if network.version == 6 else f"{address}:{port}"
                 route = catalogue.find(address, port)
-                expected = (route.vendor, route.pool) if route else (UNKNOWN, "")
+                expected = (route.vendor, route.pool) if route else (OUTSIDE, "")
                 try:
                     found = script.request(text, answer={":status": "200"})
                 except LuaError as error:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from components.attribution.groups import CHAINS, chain_number, groups
-from settings.catalogue import UNKNOWN, Catalogue
+from settings.catalogue import OUTSIDE, Catalogue
 from settings.values import parse_network
 from settings.vendors import AddressRange, Vendor
 
@@ -66,9 +66,9 @@ def test_a_chain_decides_as_the_whole_catalogue(stack):
                         for v in group.vendors
                         if not v.ports or any(port in p for p in v.ports)
                     ),
-                    UNKNOWN,
+                    OUTSIDE,
                 )
-                assert taker == (expected.vendor if expected else UNKNOWN)
+                assert taker == (expected.vendor if expected else OUTSIDE)
 
 
 @given(vendors(), st.randoms(use_true_random=False))

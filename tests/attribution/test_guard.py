@@ -298,7 +298,7 @@ def test_a_port_that_leads_to_another_vendor_in_the_script():
         source["inline_string"] = source["inline_string"].replace("4000-4999", "4001-4999")
     assert findings((F, G), filters) == [
         "lua/attribution.lua: filled for proxy-vendor_vendor-f.vendor-g_2_lua it names "
-        "('unknown', '') for 10.6.0.0:4000; the catalogue says ('vendor-g', ''); correct the script"
+        "('outside', '') for 10.6.0.0:4000; the catalogue says ('vendor-g', ''); correct the script"
     ]
 
 

@@ -41,10 +41,10 @@ def render(
     *vendors: Vendor,
     selector: dict[str, str] | None = None,
     targets: tuple[Target, ...] = (),
-    patience: int = 10,
+    timeout_after: int = 10,
 ) -> dict[str, Any]:
     return envoy_filters(
-        vendors, targets=targets, timeout_after_seconds=patience, selector=selector or {}
+        vendors, targets=targets, timeout_after_seconds=timeout_after, selector=selector or {}
     )
 
 
@@ -206,9 +206,9 @@ def test_what_a_rule_changes_no_chain_has():
     assert values(before, "EXTENSION_CONFIG") != values(after, "EXTENSION_CONFIG")
 
 
-def test_a_change_of_patience_changes_the_chains_that_parse():
+def test_a_change_of_timeout_after_changes_the_chains_that_parse():
     """As the key's description says; nobody's cluster or Lua."""
-    before, after = render(A, B, patience=10), render(A, B, patience=11)
+    before, after = render(A, B, timeout_after=10), render(A, B, timeout_after=11)
     old, new = (by_name(filters, "FILTER_CHAIN") for filters in (before, after))
     assert {name for name in old if old[name] != new[name]} == {
         name for name in old if name.endswith("_http")

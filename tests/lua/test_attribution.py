@@ -54,7 +54,7 @@ def test_names_the_vendor_and_the_pool_of_the_longest_prefix():
     assert "proxy_pool" not in script.request("10.1.1.1:3128")
     assert script.request("10.1.200.1:3128")["proxy_pool"] == "residential"
     assert script.request("[2001:db8:7fff::1]:8080")["proxy_pool"] == "mobile"
-    assert script.request("[2001:db8:8000::1]:8080")["proxy_vendor"] == "unknown"
+    assert script.request("[2001:db8:8000::1]:8080")["proxy_vendor"] == "outside"
 
 
 addresses = strategies.one_of(
@@ -92,7 +92,7 @@ def test_agrees_with_the_catalogue_on_every_address(ranges, looked_up):
     for address in looked_up:
         route = catalogue.find(address)
         seen = script.request(printed(address, 3128))
-        assert seen["proxy_vendor"] == ("vendor-a" if route else "unknown"), address
+        assert seen["proxy_vendor"] == ("vendor-a" if route else "outside"), address
         assert seen.get("proxy_pool") == (route.pool if route else None), address
 
 
@@ -138,7 +138,7 @@ def test_agrees_with_the_catalogue_on_every_port(stack, looked_up, ports):
         for port in ports:
             route = catalogue.find(address, port)
             seen = script.request(printed(address, port))
-            assert seen["proxy_vendor"] == (route.vendor if route else "unknown"), (address, port)
+            assert seen["proxy_vendor"] == (route.vendor if route else "outside"), (address, port)
             assert seen.get("proxy_pool") == (route.pool if route else None), (address, port)
 
 
@@ -159,7 +159,7 @@ def test_the_chain_that_envoy_picks_knows_enough(stack, port):
             route = catalogue.find(address, port)
             longest = catalogue.covering(address)[0].network
             seen = scripts[longest].request(printed(str(address), port))
-            assert seen["proxy_vendor"] == (route.vendor if route else "unknown")
+            assert seen["proxy_vendor"] == (route.vendor if route else "outside")
             assert seen.get("proxy_pool") == (route.pool if route else None)
 
 
@@ -188,7 +188,7 @@ def test_vendors_that_share_a_range_are_told_apart_by_the_port():
 def test_without_a_port_no_vendor_of_ports_is_named(address):
     """Whatever Envoy prints, nothing is guessed and nothing raises."""
     script = script_of(vendor("10.6.0.0/24", ports=(3128,)))
-    assert script.request(address)["proxy_vendor"] == "unknown"
+    assert script.request(address)["proxy_vendor"] == "outside"
 
 
 @pytest.mark.parametrize(
@@ -199,9 +199,9 @@ def test_without_a_port_no_vendor_of_ports_is_named(address):
         "@internal", "10.1.0.1:3128\n", "[::ffff:10.1.0.1.2]:1", "%s%n", "1" * 10_000,
     ],
 )  # fmt: skip
-def test_an_odd_address_is_unknown_and_nothing_raises(address):
+def test_an_odd_address_is_outside_and_nothing_raises(address):
     """Whatever Envoy prints for an address, the request goes on."""
-    assert script_of(vendor("192.0.2.0/24")).request(address)["proxy_vendor"] == "unknown"
+    assert script_of(vendor("192.0.2.0/24")).request(address)["proxy_vendor"] == "outside"
 
 
 def test_an_ipv4_address_written_as_ipv6_is_not_lost():
