@@ -61,12 +61,14 @@ def test_observe_then_inspect_and_back(
 ) -> None:
     canary, stable = tracks["canary"], tracks["stable"]
     before = _held(mesh, stable)
-    steps = {"connections -> http": "http", "http -> connections": "connections"}
-    with loads.running(
-        [*canary, *stable], TARGETS, requests_per_second=100, tunnels_each=2
-    ) as load:
-        mesh.until(load.all_open)
-        for what, inspect in steps.items():
+    # Tunnels are opened before each step: in the opaque chain, then in the HTTP chain.
+    tunnels_cut = {"connections -> http": 0, "http -> connections": 2 * len(canary)}
+    for what, expected in tunnels_cut.items():
+        inspect = what.rpartition(" ")[2]
+        with loads.running(
+            [*canary, *stable], TARGETS, requests_per_second=100, tunnels_each=2
+        ) as load:
+            mesh.until(load.all_open)
             load.mark()
             since = time.time()
             mesh.up(rendered_for(mesh, "stable") | rendered_for(mesh, "canary", inspect=inspect))
@@ -78,6 +80,7 @@ def test_observe_then_inspect_and_back(
                 {"failed requests": len(load.failed), "tunnels cut of 40": len(load.cut)},
             )
             assert load.failed == []
+            assert [cut.target for cut in load.cut] == ["vendor-i"] * expected
             assert _held(mesh, stable) == before
             assert [_visibility(pod) for pod in stable[:2]] == ["connections"] * 2
 
