@@ -123,23 +123,3 @@ def test_a_range_keeps_its_chain_between_versions_of_the_program():
     """Another hash would end every open tunnel of every crawler at the next `up`."""
     kept = {"10.1.0.0/16": 3, "10.2.0.0/16": 3, "10.3.0.0/16": 7, "2001:db8::/32": 7}
     assert {text: chain_number(parse_network(text)) for text in kept} == kept
-
-
-def test_vendors_that_share_addresses_are_a_group_of_their_own():
-    """The rest of each vendor's ranges stays where it was."""
-    found = groups(
-        [
-            Vendor(name="vendor-b", cidrs=("10.6.0.0/24", "10.7.0.0/24"), ports=("5000-5999",)),
-            Vendor(name="vendor-a", cidrs=("10.6.0.0/24",), ports=(3128,)),
-            Vendor(name="vendor-c", cidrs=("10.7.0.0/16",), inspect="connections"),
-        ]
-    )
-    assert [
-        (g.name, [str(n) for c in g.chains for n in c.networks], g.leaves_ports_out, g.parses_http)
-        for g in found
-    ] == [
-        ("vendor-a.vendor-b", ["10.6.0.0/24"], True, True),
-        ("vendor-b.vendor-c", ["10.7.0.0/24"], False, True),
-        ("vendor-c", ["10.7.0.0/16"], False, False),
-    ]
-    assert [g.decides_by_port for g in found] == [True, True, False]

@@ -19,6 +19,7 @@ from components.attribution.standalone import validation_bootstrap
 from settings.loading import ROOT, SettingsError, load_stack_file
 from settings.values import parse_network
 from settings.vendors import AddressRange, Target, Vendor
+from tests.attribution.filters import values
 from tools.find import NotFoundError, find
 
 Filters = dict[str, Any]
@@ -49,15 +50,6 @@ def findings(vendors: tuple[Vendor, ...], filters: Filters, envoy: Path | None =
     return list(refused.value.findings)
 
 
-def values(filters: Filters, apply_to: str) -> list[dict[str, Any]]:
-    return [
-        patch["patch"]["value"]
-        for spec in filters.values()
-        for patch in spec["configPatches"]
-        if patch["applyTo"] == apply_to
-    ]
-
-
 @pytest.fixture(scope="module")
 def envoy() -> Path:
     return find("envoy")
@@ -66,6 +58,7 @@ def envoy() -> Path:
 @pytest.mark.parametrize("vendors", STACKS)
 def test_what_is_rendered_passes(vendors, envoy):
     """Each kind of chain, through everything the guard asks, Envoy's own validation included."""
+    assert envoy == envoy_here()  # the program asks the same Envoy
     refuse_undeployable(vendors, render(*vendors), envoy)
 
 
@@ -180,19 +173,16 @@ def test_a_name_longer_than_kubernetes_takes():
 
 
 @pytest.mark.parametrize(
-    ("removed", "chain", "holder", "kinds"),
+    ("removed", "chains"),
     [
-        ("proxy-vendor_vendor-a", "proxy-vendor_vendor-a_3", "proxy-vendor-vendor-a", 2),
-        ("proxy-vendor_vendor-o", "proxy-vendor_vendor-o_0", "proxy-vendor-vendor-o", 1),
-        (
-            "proxy-unowned_vendor-f.vendor-g",
-            "proxy-vendor_vendor-f.vendor-g_2",
-            "proxy-shared-vendor-f.vendor-g",
-            1,
-        ),
+        ("proxy-vendor_vendor-a", ["vendor-a_3_http", "vendor-a_3_opaque"]),
+        ("proxy-vendor_vendor-o", ["vendor-o_0_opaque"]),
+        ("proxy-unowned_vendor-f.vendor-g", ["vendor-f.vendor-g_2_http"]),
+        # Its name stands within an expression in the opaque chain.
+        ("proxy-vendor_vendor-g", ["vendor-f.vendor-g_2_http", "vendor-f.vendor-g_2_opaque"]),
     ],
 )
-def test_a_chain_without_its_cluster(removed, chain, holder, kinds):
+def test_a_chain_without_its_cluster(removed, chains):
     """Requests that used to pass would get 503."""
     vendors = (A, F, G, OPAQUE)
     filters = render(*vendors)
@@ -202,24 +192,12 @@ def test_a_chain_without_its_cluster(removed, chain, holder, kinds):
             for patch in spec["configPatches"]
             if patch["patch"]["value"].get("name") != removed
         ]
-    suffixes = {"proxy-vendor_vendor-o": ["opaque"]}.get(removed, ["http", "opaque"][:kinds])
-    assert findings(vendors, filters) == [
-        f"EnvoyFilter {holder}: chain {chain}_{suffix} leads to cluster {removed}, which none "
-        "adds: its requests would get 503; this is a defect of the program, report it"
-        for suffix in suffixes
-    ]
-
-
-def test_a_shared_chain_without_one_of_its_clusters():
-    """The cluster's name stands within an expression there, and is found all the same."""
-    filters = render(F, G)
-    lost = filters.pop("proxy-vendor-vendor-g")
-    assert len(lost["configPatches"]) == 1
-    told = [finding.partition(": ")[2].split(", which")[0] for finding in findings((F, G), filters)]
-    assert told == [
-        f"chain proxy-vendor_vendor-f.vendor-g_2_{kind} leads to cluster proxy-vendor_vendor-g"
-        for kind in ("http", "opaque")
-    ]
+    found = findings(vendors, filters)
+    assert [
+        re.findall(r"EnvoyFilter proxy-\S+: chain proxy-vendor_(\S+) leads", f) for f in found
+    ] == [[chain] for chain in chains]
+    end = f" leads to cluster {removed}, which none adds: its requests would get 503; "
+    assert all(end + "this is a defect of the program, report it" in finding for finding in found)
 
 
 def with_script(edit: Callable[[str], str]) -> list[str]:
@@ -239,55 +217,33 @@ NAMES = ("proxy-vendor_vendor-p_2_lua", "proxy-vendor_vendor-p_3_lua")
     [
         (
             lambda text: f"{text}\nlocal x = = 1\n",
-            'does not load: error loading code: [string "<python>"]:LAST: '
-            "unexpected symbol near '='",
+            "does not load: .*: unexpected symbol near '='",
         ),
-        (
-            lambda text: f"{text}\nerror('at load')\n",
-            'does not load: [string "<python>"]:LAST: at load',
-        ),
+        (lambda text: f"{text}\nerror('at load')\n", "does not load: .*: at load"),
         (
             lambda text: text.replace("function envoy_on_request", "local function unused"),
-            'does not load: [string "<python>"]:LINE: its hook is missing',
+            "does not load: .*: its hook is missing",
         ),
         (
-            lambda text: text.replace(
-                "local stream = handle:streamInfo()", "error('at a request')"
-            ),
-            'raises for ADDRESS: [string "<python>"]:LINE: at a request',
+            lambda text: text.replace("local stream = handle:streamInfo()", "error('asked')"),
+            r"raises for 10\.8\.\d+\.\d+:3128: .*: asked",
         ),
         (
             lambda text: text.replace("vendor-p -", "vendor-q -").replace("residential", "isp"),
-            "names NAMED for ADDRESS; the catalogue says EXPECTED",
+            r"names \('vendor-[pq]', '(isp)?'\) for 10\.8\.\S+:3128; "
+            r"the catalogue says \('vendor-p', '(residential)?'\)",
         ),
         (
             lambda _: "function envoy_on_request() end function envoy_on_response() end",
-            "names (None, '') for ADDRESS; the catalogue says EXPECTED",
+            r"names \(None, ''\) for \S+; the catalogue says \('vendor-p', '(residential)?'\)",
         ),
     ],
 )
 def test_a_script_that_fails_or_errs(edit, fault):
     """It costs pools, verdicts and times in every sidecar, and nobody would be told."""
-    told = with_script(edit)
-    assert len(told) == 2
-    for finding, name in zip(told, NAMES, strict=True):
-        start, end = f"lua/attribution.lua: filled for {name} it ", "; correct the script"
-        assert finding.startswith(start)
-        assert finding.endswith(end)
-        assert pattern(fault).fullmatch(finding[len(start) : -len(end)]), finding
-
-
-def pattern(fault: str) -> re.Pattern[str]:
-    text = re.escape(fault)
-    for word, regex in {
-        "LAST": r"\d+",
-        "LINE": r"\d+",
-        "ADDRESS": r"10\.8\.\d+\.\d+:3128",
-        "NAMED": r"\('vendor-[pq]', '(isp)?'\)",
-        "EXPECTED": r"\('vendor-p', '(residential)?'\)",
-    }.items():
-        text = text.replace(word, regex)
-    return re.compile(text)
+    for finding, name in zip(with_script(edit), NAMES, strict=True):
+        expected = f"lua/attribution.lua: filled for {name} it {fault}; correct the script"
+        assert re.fullmatch(expected, finding)
 
 
 def test_a_port_that_leads_to_another_vendor_in_the_script():
@@ -370,48 +326,39 @@ def program(folder: Path, text: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    "text", ["exit 139", "echo cannot open shared object file >&2; exit 127", "kill -9 $$"]
+    "text",
+    [
+        "exit 139",
+        "echo cannot open shared object file >&2; exit 127",
+        "kill -9 $$",
+        "exec sleep 20",
+    ],
 )
-def test_an_envoy_that_gives_no_verdict_refuses_nothing(tmp_path, text):
+def test_an_envoy_that_gives_no_verdict_refuses_nothing(tmp_path, monkeypatch, text):
     """A broken binary on the machine that deploys is no defect of the stack."""
-    refuse_undeployable((A,), render(A), program(tmp_path, text))
-
-
-def test_an_envoy_that_does_not_end_gives_no_verdict(tmp_path, monkeypatch):
-    """A preview waits for it for a bounded time."""
     monkeypatch.setattr(guard, "VALIDATION_SECONDS", 0.2)
-    refuse_undeployable((A,), render(A), program(tmp_path, "exec sleep 20"))
-
-
-def test_an_envoy_that_is_gone_gives_no_verdict(tmp_path):
-    """Found a moment ago, removed since."""
-    refuse_undeployable((A,), render(A), tmp_path / "envoy")
+    refuse_undeployable((A,), render(A), program(tmp_path, text))
+    refuse_undeployable((A,), render(A), tmp_path / "removed since it was found")
 
 
 @pytest.mark.parametrize(
-    ("version", "taken"),
+    ("output", "taken"),
     [
-        ("1.40.0", True),
-        ("1.39.3", True),
-        ("2.0.0", False),
-        ("1.41.0", False),
-        ("1.38.9", False),
-        ("1.9.0", False),
+        ("envoy  version: abc/1.40.0/Clean/RELEASE/BoringSSL", True),
+        ("envoy  version: abc/1.39.3/Clean/RELEASE/BoringSSL", True),
+        ("envoy  version: abc/2.0.0/Clean/RELEASE/BoringSSL", False),
+        ("envoy  version: abc/1.41.0/Clean/RELEASE/BoringSSL", False),
+        ("envoy  version: abc/1.38.9/Clean/RELEASE/BoringSSL", False),
+        ("envoy  version: abc/1.9.0/Clean/RELEASE/BoringSSL", False),
+        ("envoy, of a sort", False),
+        ("", False),
     ],
 )
-def test_only_an_envoy_that_knows_the_chains_is_asked(tmp_path, monkeypatch, version, taken):
+def test_only_an_envoy_of_a_tested_version_is_used(tmp_path, monkeypatch, output, taken):
     """An older one would refuse settings that Istio's sidecars know."""
-    path = program(tmp_path, f"echo 'envoy  version: abc/{version}/Clean/RELEASE/BoringSSL'")
+    path = program(tmp_path, f"echo '{output}'")
     monkeypatch.setattr(guard, "find", lambda name: path)
     assert envoy_here.__wrapped__() == (path if taken else None)
-
-
-@pytest.mark.parametrize("text", ["echo envoy, of a sort", "exit 1"])
-def test_an_envoy_of_no_known_version_is_not_asked(tmp_path, monkeypatch, text):
-    """Whatever it says would be about another program."""
-    path = program(tmp_path, text)
-    monkeypatch.setattr(guard, "find", lambda name: path)
-    assert envoy_here.__wrapped__() is None
 
 
 def test_a_machine_without_envoy_deploys_all_the_same(monkeypatch):
@@ -423,11 +370,6 @@ def test_a_machine_without_envoy_deploys_all_the_same(monkeypatch):
     monkeypatch.setattr(guard, "find", missing)
     assert envoy_here.__wrapped__() is None
     refuse_undeployable((A,), render(A), None)
-
-
-def test_this_machine_has_an_envoy_to_ask():
-    """The tests above ask the one that the program would."""
-    assert envoy_here() == find("envoy")
 
 
 def test_a_chain_without_its_pair_is_refused() -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.attribution.order import clusters_held, clusters_needed, filters_before
-from components.attribution.outcome import RESPONSE_CODES, response_code
+from components.attribution.outcome import RESPONSE_CODES, VENDOR_KEY, response_code
 from components.attribution.render import SPLIT_ABOVE_BYTES, envoy_filters, sidecar_spec
 from components.attribution.standalone import scripts_by_name
 from components.attribution.stats import (
@@ -20,6 +20,7 @@ from components.attribution.stats import (
     proxy_stats_matcher,
 )
 from settings.vendors import AddressRange, Target, Vendor
+from tests.attribution.filters import by_name, nested, values
 
 
 def vendor(name: str, *cidrs: str | dict[str, str], **more: Any) -> Vendor:
@@ -48,10 +49,6 @@ def render(
     )
 
 
-def by_name(filters: dict[str, Any], apply_to: str) -> dict[str, dict[str, Any]]:
-    return {value["name"]: value for value in values(filters, apply_to)}
-
-
 def constants(chain: dict[str, Any]) -> dict[str, str]:
     """What a chain writes into its connections: key to format."""
     return {
@@ -62,7 +59,7 @@ def constants(chain: dict[str, Any]) -> dict[str, str]:
 
 def routes(chain: dict[str, Any]) -> list[tuple[str, str, str]]:
     """(kind, vendor it is for, cluster) of each route in turn."""
-    (hosts,) = _all(chain, "virtual_hosts")
+    (hosts,) = nested(chain, "virtual_hosts")
     return [
         (
             "tunnel" if "connect_matcher" in route["match"] else "request",
@@ -70,15 +67,6 @@ def routes(chain: dict[str, Any]) -> list[tuple[str, str, str]]:
             route["route"]["cluster"],
         )
         for route in hosts[0]["routes"]
-    ]
-
-
-def values(filters: dict[str, Any], apply_to: str) -> list[dict[str, Any]]:
-    return [
-        patch["patch"]["value"]
-        for spec in filters.values()
-        for patch in spec["configPatches"]
-        if patch["applyTo"] == apply_to
     ]
 
 
@@ -104,17 +92,6 @@ def test_every_range_has_a_chain_for_http_and_one_for_the_rest():
     }
 
 
-def test_a_chain_never_arrives_without_its_cluster_and_its_lua():
-    """One object holds all of a vendor: half of it would send requests nowhere."""
-    for name, spec in render(A, B).items():
-        text = json.dumps(spec)
-        if "FILTER_CHAIN" in text:
-            clusters = {c["name"] for c in values({name: spec}, "CLUSTER")}
-            extensions = {e["name"] for e in values({name: spec}, "EXTENSION_CONFIG")}
-            assert set(_all(spec, "cluster")) == clusters
-            assert {filters[0]["name"] for filters in _all(spec, "http_filters")} == extensions
-
-
 def test_connections_only_means_that_nothing_is_parsed():
     """`inspect: connections` gives a vendor no HTTP chain, no Lua and no inspector."""
     filters = render(vendor("vendor-a", "10.1.0.0/16", inspect="connections"))
@@ -126,39 +103,21 @@ def test_connections_only_means_that_nothing_is_parsed():
 
 
 @pytest.mark.parametrize(
-    ("ports", "predicate"),
+    ("ports", "ranges"),
     [
-        ((3128,), {"destination_port_range": {"start": 3128, "end": 3129}}),
-        (
-            (8080, 3128),
-            {
-                "or_match": {
-                    "rules": [
-                        {"destination_port_range": {"start": 3128, "end": 3129}},
-                        {"destination_port_range": {"start": 8080, "end": 8081}},
-                    ]
-                }
-            },
-        ),
-        (("10000-10999",), {"destination_port_range": {"start": 10000, "end": 11000}}),
-        (
-            ("3128-3129", 3130, "5000-5001"),
-            {
-                "or_match": {
-                    "rules": [
-                        {"destination_port_range": {"start": 3128, "end": 3131}},
-                        {"destination_port_range": {"start": 5000, "end": 5002}},
-                    ]
-                }
-            },
-        ),
-        ((65535,), {"destination_port_range": {"start": 65535, "end": 65536}}),
+        ((3128,), [(3128, 3129)]),
+        ((8080, 3128), [(3128, 3129), (8080, 8081)]),
+        (("10000-10999",), [(10000, 11000)]),
+        (("3128-3129", 3130, "5000-5001"), [(3128, 3131), (5000, 5002)]),
+        ((65535,), [(65535, 65536)]),
     ],
 )
-def test_http_is_looked_for_on_the_vendors_ports_only(ports, predicate):
+def test_http_is_looked_for_on_the_vendors_ports_only(ports, ranges):
     """A server-first protocol on any other port is never delayed; Envoy refuses a lone or_match."""
     filters = render(vendor("vendor-a", "10.1.0.0/16", http_ports=ports))
     inspector = values(filters, "LISTENER_FILTER")[1]
+    rules = [{"destination_port_range": {"start": start, "end": end}} for start, end in ranges]
+    predicate = rules[0] if len(rules) == 1 else {"or_match": {"rules": rules}}
     assert inspector["filter_disabled"] == {"not_match": predicate}
 
 
@@ -196,8 +155,9 @@ def test_the_edit_of_one_range_is_one_line_of_lua_and_one_range_of_the_chains():
 
 
 def test_what_a_rule_changes_no_chain_has():
-    """Verdicts and hosts travel as Lua: a new one ends nobody's tunnel."""
-    ruled = vendor("vendor-a", "10.1.0.0/16", outcomes=({"status": 407, "outcome": "blocked"},))
+    """Verdicts, hosts and pools travel as Lua: a new one cuts no tunnel."""
+    pool = {"range": "10.1.0.0/16", "pool": "mobile"}
+    ruled = vendor("vendor-a", pool, outcomes=({"status": 407, "outcome": "blocked"},))
     before = render(vendor("vendor-a", "10.1.0.0/16"), targets=(SHOPS,))
     news = Target(name="news", hosts=("news.example",))
     after = render(ruled, targets=(SHOPS, news))
@@ -245,92 +205,74 @@ OF_F = (
 OF_G = "(destination.port >= 4000 && destination.port <= 4999)"
 
 
-def test_the_port_names_the_vendor_and_its_cluster_in_the_opaque_chain():
-    """Nobody's port leaves both unset: no vendor's count, and Istio's own cluster."""
-    chain = by_name(render(F, G), "FILTER_CHAIN")["proxy-vendor_vendor-f.vendor-g_2_opaque"]
-    assert constants(chain) == {
-        "proxy_observability.proxy_vendor": (
-            f"%CEL(({OF_F}) ? 'vendor-f' : (({OF_G}) ? 'vendor-g' : ('')))%"
-        ),
-        "envoy.tcp_proxy.cluster": (
-            f"%CEL(({OF_F}) ? 'proxy-vendor_vendor-f' :"
-            f" (({OF_G}) ? 'proxy-vendor_vendor-g' : ('')))%"
-        ),
-    }
-    entries = chain["filters"][0]["typed_config"]["on_new_connection"]
-    assert [one["factory_key"] for one in entries] == ["envoy.string", "envoy.tcp_proxy.cluster"]
-    assert all(one["skip_if_empty"] for one in entries)
-    assert chain["filters"][-1]["typed_config"]["cluster"] == "PassthroughCluster"
+A_ALONE, F_ALONE, F_G, G_OUTER = (
+    f"proxy-vendor_{name}"
+    for name in ("vendor-a_3", "vendor-f_2", "vendor-f.vendor-g_2", "vendor-g.vendor-h_0")
+)
 
 
-def test_whoever_has_every_port_has_what_is_left():
-    """Inside another vendor's range its other ports stay that vendor's."""
-    chains = by_name(render(F, G, OUTER), "FILTER_CHAIN")
-    chain = chains["proxy-vendor_vendor-g.vendor-h_0_opaque"]
-    assert constants(chain) == {
-        "proxy_observability.proxy_vendor": f"%CEL(({OF_G}) ? 'vendor-g' : ('vendor-h'))%",
-        "envoy.tcp_proxy.cluster": (
-            f"%CEL(({OF_G}) ? 'proxy-vendor_vendor-g' : ('proxy-vendor_vendor-h'))%"
+@pytest.mark.parametrize(
+    ("vendors", "chain", "choice", "routed"),
+    [
+        # A constant costs a connection nothing.
+        ((A,), A_ALONE, None, ["vendor-a"]),
+        # The port of no vendor leaves both unset: Istio's own cluster, and no vendor's count.
+        ((F,), F_ALONE, f"({OF_F}) ? 'vendor-f' : ('')", ["vendor-f", None]),
+        (
+            (F, G),
+            F_G,
+            f"({OF_F}) ? 'vendor-f' : (({OF_G}) ? 'vendor-g' : (''))",
+            ["vendor-f", "vendor-g", None],
         ),
-    }
-    assert routes(chains["proxy-vendor_vendor-g.vendor-h_0_http"]) == [
-        ("tunnel", "vendor-g", "proxy-vendor_vendor-g"),
-        ("request", "vendor-g", "proxy-vendor_vendor-g"),
-        ("tunnel", "", "proxy-vendor_vendor-h"),
-        ("request", "", "proxy-vendor_vendor-h"),
+        # A vendor of every port has what the others leave.
+        (
+            (F, G, OUTER),
+            G_OUTER,
+            f"({OF_G}) ? 'vendor-g' : ('vendor-h')",
+            ["vendor-g", "vendor-h"],
+        ),
+    ],
+)
+def test_the_port_chooses_vendor_and_cluster(vendors, chain, choice, routed):
+    """Of vendors that share an address each gets its own count, connection and cluster."""
+    filters = render(*vendors)
+    chains = by_name(filters, "FILTER_CHAIN")
+    opaque, http = chains[f"{chain}_opaque"], chains[f"{chain}_http"]
+    named = f"%CEL({choice})%" if choice else routed[0]
+    assert constants(http) == {VENDOR_KEY: named}
+    tcp_cluster = opaque["filters"][-1]["typed_config"]["cluster"]
+    if choice:
+        clusters = choice.replace("'vendor-", "'proxy-vendor_vendor-")
+        own = {VENDOR_KEY: named, "envoy.tcp_proxy.cluster": f"%CEL({clusters})%"}
+        assert (constants(opaque), tcp_cluster) == (own, "PassthroughCluster")
+    else:
+        assert (constants(opaque), tcp_cluster) == ({VENDOR_KEY: named}, f"proxy-vendor_{named}")
+    ports = {vendor.name: vendor.ports for vendor in vendors}
+    unowned = f"proxy-unowned_{chain.removeprefix('proxy-vendor_').rpartition('_')[0]}"
+    assert routes(http) == [
+        (kind, name if name and ports[name] else "", f"proxy-vendor_{name}" if name else unowned)
+        for name in routed
+        for kind in ("tunnel", "request")
     ]
-    assert "proxy-unowned_vendor-g.vendor-h" not in by_name(render(F, G, OUTER), "CLUSTER")
+    assert (unowned in by_name(filters, "CLUSTER")) == (None in routed)
+    for entry in opaque["filters"][0]["typed_config"]["on_new_connection"]:
+        is_vendor = entry["object_key"] == VENDOR_KEY
+        assert entry["factory_key"] == ("envoy.string" if is_vendor else "envoy.tcp_proxy.cluster")
+        assert entry["skip_if_empty"]
 
 
-def test_nothing_is_evaluated_for_a_vendor_that_has_its_addresses_to_itself():
-    """A constant is a constant: what it costs a connection is nothing."""
-    chains = by_name(render(A), "FILTER_CHAIN")
-    chain = chains["proxy-vendor_vendor-a_3_opaque"]
-    assert constants(chain) == {"proxy_observability.proxy_vendor": "vendor-a"}
-    assert chain["filters"][-1]["typed_config"]["cluster"] == "proxy-vendor_vendor-a"
-    assert routes(chains["proxy-vendor_vendor-a_3_http"]) == [
-        ("tunnel", "", "proxy-vendor_vendor-a"),
-        ("request", "", "proxy-vendor_vendor-a"),
-    ]
-
-
-def test_http_to_nobodys_port_goes_on_as_it_is_and_counts_as_istios():
+def test_http_to_a_port_of_no_vendor_goes_on_as_it_is_and_counts_as_istios():
     """Istio's own cluster would pool the connections and rewrite the requests."""
-    filters = render(F, G)
-    chain = by_name(filters, "FILTER_CHAIN")["proxy-vendor_vendor-f.vendor-g_2_http"]
-    unowned = "proxy-unowned_vendor-f.vendor-g"
-    assert routes(chain) == [
-        ("tunnel", "vendor-f", "proxy-vendor_vendor-f"),
-        ("request", "vendor-f", "proxy-vendor_vendor-f"),
-        ("tunnel", "vendor-g", "proxy-vendor_vendor-g"),
-        ("request", "vendor-g", "proxy-vendor_vendor-g"),
-        ("tunnel", "", unowned),
-        ("request", "", unowned),
-    ]
-    clusters = by_name(filters, "CLUSTER")
-    assert clusters[unowned]["alt_stat_name"] == "PassthroughCluster;"
-    different = {"name", "alt_stat_name"}
-    assert {k: v for k, v in clusters[unowned].items() if k not in different} == {
-        k: v for k, v in clusters["proxy-vendor_vendor-f"].items() if k not in different
-    }
-
-
-def test_a_vendor_alone_with_some_ports_leaves_the_others_to_istio():
-    """One vendor by port is the same as two, of which one is nobody."""
-    chains = by_name(render(F), "FILTER_CHAIN")
-    assert constants(chains["proxy-vendor_vendor-f_2_opaque"]) == {
-        "proxy_observability.proxy_vendor": f"%CEL(({OF_F}) ? 'vendor-f' : (''))%",
-        "envoy.tcp_proxy.cluster": f"%CEL(({OF_F}) ? 'proxy-vendor_vendor-f' : (''))%",
-    }
-    assert {cluster for _, _, cluster in routes(chains["proxy-vendor_vendor-f_2_http"])} == {
-        "proxy-vendor_vendor-f",
-        "proxy-unowned_vendor-f",
-    }
+    clusters = by_name(render(F, G), "CLUSTER")
+    unowned = clusters["proxy-unowned_vendor-f.vendor-g"]
+    same = {"name": "proxy-vendor_vendor-f", "alt_stat_name": "proxy-vendor_vendor-f;"}
+    assert unowned["alt_stat_name"] == "PassthroughCluster;"
+    assert unowned | same == clusters["proxy-vendor_vendor-f"]
 
 
 @pytest.mark.parametrize("vendors", [(A, B), (F,), (F, G), (F, G, OUTER), (A, B, F, G, OUTER)])
 def test_every_cluster_a_chain_leads_to_is_there_before_it(vendors):
-    """A chain without its cluster answers 503 to what used to pass."""
+    """A chain without its cluster answers 503; its Lua is in the same object."""
     filters = render(*vendors)
     before = filters_before(filters)
     assert before.keys() == filters.keys()
@@ -341,15 +283,8 @@ def test_every_cluster_a_chain_leads_to_is_there_before_it(vendors):
             *(clusters_held(filters[n]) for n in before[name])
         )
         assert name not in before[name]
-
-
-def test_what_each_shared_filter_waits_for():
-    """The clusters of its vendors; the vendors' own filters wait for nothing."""
-    before = filters_before(render(F, G, OUTER))
-    assert {name: names for name, names in before.items() if names} == {
-        "proxy-shared-vendor-f.vendor-g": ("proxy-vendor-vendor-f", "proxy-vendor-vendor-g"),
-        "proxy-shared-vendor-g.vendor-h": ("proxy-vendor-vendor-g", "proxy-vendor-vendor-h"),
-    }
+        extensions = {extension["name"] for extension in values({name: spec}, "EXTENSION_CONFIG")}
+        assert {found[0]["name"] for found in nested(spec, "http_filters")} == extensions
 
 
 def ten_thousand(name: str, **more: Any) -> Vendor:
@@ -392,7 +327,7 @@ def dimensions(filters: dict[str, Any]) -> list[set[str]]:
     return [
         set(metric["dimensions"])
         for chain in values(filters, "FILTER_CHAIN")
-        for found in _all(chain, "metrics")
+        for found in nested(chain, "metrics")
         for metric in found
         if metric.get("name") == "requests_total"
     ]
@@ -414,22 +349,11 @@ def test_every_chain_has_the_same_labels():
     assert all(labels == found[0] for labels in found)
 
 
-def test_a_vendors_first_pool_edits_no_chain():
-    """The pool travels as Lua: naming one ends nobody's tunnel."""
-    pooled = vendor("vendor-a", {"range": "10.1.0.0/16", "pool": "mobile"}, "2001:db8::/32")
-    assert values(render(A), "FILTER_CHAIN") == values(render(pooled), "FILTER_CHAIN")
-
-
-def test_the_order_of_ports_does_not_show():
-    """Sorting a list is not a change of the data path."""
-    reordered = F.model_copy(update={"ports": F.ports[::-1]})
-    assert json.dumps(render(F, G)) == json.dumps(render(reordered, G))
-
-
 def test_the_order_of_the_stack_file_does_not_show():
     """Sorting a stack file is not a change of the data path."""
-    reordered = B.model_copy(update={"cidrs": B.cidrs[::-1]})
-    assert json.dumps(render(A, B)) == json.dumps(render(reordered, A))
+    ranges = B.model_copy(update={"cidrs": B.cidrs[::-1]})
+    ports = F.model_copy(update={"ports": F.ports[::-1]})
+    assert json.dumps(render(A, B, F, G)) == json.dumps(render(ranges, G, ports, A))
 
 
 def test_a_selector_limits_every_filter():
@@ -474,11 +398,13 @@ def test_no_added_cluster_limits_or_pools_connections():
 
 def test_every_known_code_is_itself_and_every_other_its_class():
     """`response_code` has a bounded set of values, whatever a vendor answers."""
-    expression = response_code()
+    # Python's `and` and `or` choose as CEL's conditional, for no label is empty.
+    expression = response_code().replace("!has(response.code)", "False")
+    python = expression.replace(" ? ", " and ").replace(" : ", " or ")
     for code in range(0, 1000):
         listed = str(code) if code in RESPONSE_CODES or code == 0 else None
         expected = listed or (f"{code // 100}xx" if 100 <= code < 600 else "other")
-        assert _evaluate(expression, code) == expected, code
+        assert eval(python.replace("response.code", str(code))) == expected, code
 
 
 def test_what_istio_may_export_is_what_the_scrape_keeps():
@@ -532,37 +458,3 @@ def test_the_sidecar_resource_shuts_out_other_namespaces():
         "workloadSelector": {"labels": {"app": "crawler"}},
         "egress": [{"hosts": ["./*", "data/*"]}],
     }
-
-
-def _all(node: Any, key: str) -> list[Any]:
-    """Return every value of `key` anywhere in a JSON tree."""
-    if isinstance(node, dict):
-        own = [node[key]] if key in node else []
-        return own + [found for child in node.values() for found in _all(child, key)]
-    if isinstance(node, list):
-        return [found for child in node for found in _all(child, key)]
-    return []
-
-
-def _evaluate(expression: str, code: int) -> str:
-    """Walk the conditionals as CEL would; Envoy's own reading is tested in tests/lab."""
-    while not expression.startswith("'"):
-        condition, rest = expression.split(" ? ", 1)
-        if rest.startswith("("):
-            depth = 0
-            position = 0
-            while not (position and depth == 0):
-                depth += {"(": 1, ")": -1}.get(rest[position], 0)
-                position += 1
-            position -= 1
-            first, second = rest[1:position], rest[position + 4 :]
-        else:
-            first, second = rest.split(" : ", 1)
-        second = second[1:-1] if second.startswith("(") else second
-        if condition == "!has(response.code)":
-            holds = False
-        else:
-            python = condition.replace("response.code", str(code))
-            holds = bool(eval(python, {"__builtins__": {}}))
-        expression = first if holds else second
-    return expression.strip("'")
