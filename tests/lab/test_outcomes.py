@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.lab.conftest import until
-from tests.lab.scripted import GOOD, ask, vendor
+from tests.lab.scripted import GOOD, PLAIN, ask, vendor
 
 STATUSES = [
     (200, "200", "success"),
@@ -60,51 +60,37 @@ def test_a_refused_connect_counts_by_its_status_though_the_vendor_hangs_up(
     assert sidecar.requests() == {("vendor-a", "tunnel", outcome, str(status)): 20}
 
 
-UPGRADE = (
-    "GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n"
-    "Connection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-)
+UPGRADE = PLAIN.replace("\r\n\r\n", "\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
 SWITCHED = "HTTP/1.1 101 Go\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
-
-
-@pytest.mark.parametrize(("answer", "code"), [(SWITCHED, "1xx"), (GOOD, "200")])
-def test_a_websocket_is_a_success_however_it_ends(sidecar, answer, code):
-    """The vendor that closes a websocket, or answers it with a page, has not failed."""
-    ports = sidecar.ports
-    with vendor("127.1.0.10", ports.vendor_upstream, answer):
-        ask("127.1.0.10", ports.vendor, UPGRADE)
-        until(sidecar.requests)
-    assert list(sidecar.requests()) == [("vendor-a", "http", "success", code)]
-
-
-def test_an_interim_answer_is_no_answer(sidecar):
-    """A crawler that leaves after `100 Continue` was not served."""
-    ports = sidecar.ports
-    request = "POST http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\n\r\nok"
-    # The word keeps the scripted vendor from hanging up.
-    with vendor("127.1.0.10", ports.vendor_upstream, "HTTP/1.1 100 Content-Length\r\n\r\n"):
-        assert " 100 " in ask("127.1.0.10", ports.vendor, request)
-        until(sidecar.requests)
-    ((vendor_name, _, outcome, _),) = sidecar.requests()
-    assert (vendor_name, outcome) == ("vendor-a", "client_cancelled")
+LOGIN = PLAIN.replace("\r\n\r\n", "\r\nProxy-Authorization: Basic eDp5\r\n\r\n")
+POST = "POST http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\nContent-Length: 2\r\n\r\nok"
+NO_LOGIN = "HTTP/1.1 407 Word\r\nContent-Length: 0\r\n\r\n"
+OWN_ERROR = NO_LOGIN.replace("407 Word", "502 Word\r\nProxy-Status: sim; error=dns_error")
+# The word keeps the scripted vendor from hanging up.
+INTERIM = "HTTP/1.1 100 Content-Length\r\n\r\n"
 
 
 @pytest.mark.parametrize(
-    ("header", "request_header", "status", "outcome"),
+    ("request_text", "answer", "outcome", "code"),
     [
-        ("Proxy-Status: sim; error=dns_error\r\n", "", 502, "vendor_error"),
-        ("", "Proxy-Authorization: Basic eDp5\r\n", 407, "auth_failed"),
-        ("", "", 407, "auth_challenge"),
+        pytest.param(PLAIN, OWN_ERROR, "vendor_error", "502", id="a 5xx that names the proxy"),
+        pytest.param(LOGIN, NO_LOGIN, "auth_failed", "407", id="a 407 to credentials"),
+        pytest.param(PLAIN, NO_LOGIN, "auth_challenge", "407", id="a 407 without credentials"),
+        # The vendor that closes a websocket, or answers it with a page, has not failed.
+        pytest.param(UPGRADE, SWITCHED, "success", "1xx", id="a websocket"),
+        pytest.param(UPGRADE, GOOD, "success", "200", id="a page instead of a websocket"),
+        # A crawler that leaves after `100 Continue` was not served.
+        pytest.param(POST, INTERIM, "client_cancelled", "1xx", id="no answer but an interim one"),
     ],
 )
-def test_headers_decide_between_vendor_and_target(sidecar, header, request_header, status, outcome):
-    """A 5xx is the vendor's if it says so; a 407 is a failure only to credentials."""
-    ports = sidecar.ports
-    answer = f"HTTP/1.1 {status} Word\r\n{header}Content-Length: 0\r\n\r\n"
-    request = f"GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n{request_header}\r\n"
-    with vendor("127.1.0.10", ports.vendor_upstream, answer):
-        ask("127.1.0.10", ports.vendor, request)
-    assert list(sidecar.requests()) == [("vendor-a", "http", outcome, str(status))]
+def test_what_an_answer_counts_as(sidecar, request_text, answer, outcome, code):
+    """Headers, and what came before the end, decide where the status alone does not."""
+    with vendor("127.1.0.10", sidecar.ports.vendor_upstream, answer):
+        ask("127.1.0.10", sidecar.ports.vendor, request_text)
+        until(sidecar.requests)
+    ((*counted, counted_code),) = sidecar.requests()
+    assert counted == ["vendor-a", "http", outcome]
+    assert counted_code == code
 
 
 def test_a_vendor_that_nobody_answers_for_is_connect_failed(sidecar):

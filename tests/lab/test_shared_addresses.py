@@ -10,7 +10,27 @@ from tests.lab.conftest import until
 from tests.lab.scripted import ask, vendor
 
 GATEWAY = "127.6.0.10"  # vendor-f has one port there, vendor-g ten others
+SOCKS = b"\x05\x01\x00"
 PLAIN = b"GET http://shop.test/a/../b//c?%2F HTTP/1.1\r\nHost: shop.test\r\nX-oWn: 1\r\n\r\n"
+
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+
+def passes(address, port, upstream, sent, answer=OK) -> bytes:
+    """Return what the vendor gets of `sent`; the crawler must get the end of `answer`."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with (
+        socket.create_server((address, upstream), family=family) as server,
+        socket.create_connection((address, port), timeout=10) as crawler,
+    ):
+        crawler.sendall(sent)
+        accepted, _ = server.accept()
+        with accepted:
+            received = accepted.recv(4096)
+            accepted.sendall(answer)
+            assert crawler.recv(4096).endswith(answer[-2:])
+    return received
 
 
 def passthrough_connections(sidecar) -> int:
@@ -47,37 +67,22 @@ def test_the_port_decides_for_what_is_not_parsed_too(shared_sidecar):
     ports = shared_sidecar.ports
     for name, port in (("vendor-f", ports.vendor), ("vendor-g", ports.moved(3140))):
         before = shared_sidecar.counter_of("envoy_lab_istio_tcp_connections_opened_total", name)
-        with socket.create_server((GATEWAY, ports.upstream_of(port))) as server:
-            with socket.create_connection((GATEWAY, port), timeout=10) as crawler:
-                crawler.sendall(b"\x05\x01\x00")
-                accepted, _ = server.accept()
-                with accepted:
-                    assert accepted.recv(10) == b"\x05\x01\x00"
-                    accepted.sendall(b"\x05\x00")
-                    assert crawler.recv(10) == b"\x05\x00"
-            until(
-                lambda name=name, before=before: (
-                    shared_sidecar.counter_of("envoy_lab_istio_tcp_connections_opened_total", name)
-                    == before + 1
-                )
+        upstream = ports.upstream_of(port)
+        assert passes(GATEWAY, port, upstream, SOCKS, b"\x05\x00") == SOCKS
+        until(
+            lambda name=name, before=before: (
+                shared_sidecar.counter_of("envoy_lab_istio_tcp_connections_opened_total", name)
+                == before + 1
             )
+        )
 
 
-@pytest.mark.parametrize("data", [PLAIN, b"\x05\x01\x00"], ids=["http", "socks5"])
-def test_nobodys_port_of_a_shared_address_is_unknown(shared_sidecar, data):
+@pytest.mark.parametrize("data", [PLAIN, SOCKS], ids=["http", "socks5"])
+def test_a_port_of_no_vendor_at_a_shared_address_is_outside(shared_sidecar, data):
     """It reaches the server as it was sent, counts as passthrough, and as no vendor's."""
     ports, before = shared_sidecar.ports, passthrough_connections(shared_sidecar)
     requests = shared_sidecar.requests()
-    with (
-        socket.create_server((GATEWAY, ports.outside_upstream)) as server,
-        socket.create_connection((GATEWAY, ports.nobodys), timeout=10) as crawler,
-    ):
-        crawler.sendall(data)
-        accepted, _ = server.accept()
-        with accepted:
-            assert accepted.recv(4096) == data
-            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            assert crawler.recv(4096).endswith(b"ok")
+    assert passes(GATEWAY, ports.nobodys, ports.outside_upstream, data) == data
     until(lambda: passthrough_connections(shared_sidecar) == before + 1)
     assert {key: n for key, n in shared_sidecar.requests().items() if key[0]} == {
         key: n for key, n in requests.items() if key[0]
@@ -88,16 +93,8 @@ def test_an_ipv6_vendor_is_named_as_any_other(shared_sidecar):
     """The same chain match, the same Lua, over IPv6."""
     ports = shared_sidecar.ports
     before = shared_sidecar.requests().get(("vendor-h", "http", "success", "200"), 0)
-    with (
-        socket.create_server(("::1", ports.vendor_upstream), family=socket.AF_INET6) as server,
-        socket.create_connection(("::1", ports.vendor), timeout=10) as crawler,
-    ):
-        crawler.sendall(b"GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n\r\n")
-        accepted, _ = server.accept()
-        with accepted:
-            assert accepted.recv(4096).startswith(b"GET http://shop.test/ HTTP/1.1\r\n")
-            accepted.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-            assert crawler.recv(4096).endswith(b"ok")
+    received = passes("::1", ports.vendor, ports.vendor_upstream, PLAIN)
+    assert received.startswith(b"GET http://shop.test/")
     until(
         lambda: shared_sidecar.requests().get(("vendor-h", "http", "success", "200")) == before + 1
     )
@@ -109,14 +106,7 @@ def test_nothing_is_looked_into_where_the_stack_says_connections(shared_sidecar)
     ports, name = shared_sidecar.ports, "envoy_lab_istio_tcp_connections_opened_total"
     before = shared_sidecar.counter_of(name, "vendor-i")
     odd = b"GET http://under_score.test/#top HTTP/1.1\r\nhost:x\r\nConnection: close\r\n\r\n"
-    with (
-        socket.create_server(("127.7.0.10", ports.vendor_upstream)) as server,
-        socket.create_connection(("127.7.0.10", ports.vendor), timeout=10) as crawler,
-    ):
-        crawler.sendall(odd)
-        accepted, _ = server.accept()
-        with accepted:
-            assert accepted.recv(4096) == odd
+    assert passes("127.7.0.10", ports.vendor, ports.vendor_upstream, odd) == odd
     until(lambda: shared_sidecar.counter_of(name, "vendor-i") == before + 1)
     assert not [key for key in shared_sidecar.requests() if key[0] == "vendor-i"]
 
