@@ -33,8 +33,8 @@ class Istio(Section):
     stack output `requiredIstioValues` into Istio's Helm values; without them live bytes and
     `telemetry.buckets` are missing."""
     version: Version = "1.31.4"
-    """Istio's release, for charts and images. The attribution is written for 1.31; with a release
-    that moves the listener, labels are lost, never traffic."""
+    """Istio's release, for charts and images: 1.30 or 1.31, whose sidecars the attribution matches.
+    Sidecars of another release pass their traffic without labels."""
     chart_source: ChartSource = "https://istio-release.storage.googleapis.com/charts"
     """Source of the charts: a repository (`https://`, `http://`, `oci://`), or a local folder
     (`/…`, `./…` or `../…`)."""
