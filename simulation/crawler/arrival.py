@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from simulation.crawler.plan import Plan
 
 
-def dues(plan: Plan) -> Iterator[float]:
+def start_times(plan: Plan) -> Iterator[float]:
     """Yield when requests are due, in seconds from the start.
 
     It ends with `duration_seconds`, or where the shape has come to 0 for good.

@@ -12,7 +12,7 @@ from simulation.crawler.outcomes import Seen
 from simulation.crawler.tls import Tls
 
 
-class Nothing:
+class NoReply:
     """No reply at all, which is what a tunnel that is held open gets."""
 
     __slots__ = ()

@@ -13,10 +13,10 @@ import time
 from typing import Final
 
 from simulation.crawler.admission import HostLimit, RefusalPause, first_of, tracked
-from simulation.crawler.arrival import dues
+from simulation.crawler.arrival import start_times
 from simulation.crawler.books import Books, Wire
 from simulation.crawler.budget import GB, Budget
-from simulation.crawler.connection import Connection, Nothing
+from simulation.crawler.connection import Connection, NoReply
 from simulation.crawler.durations import Durations
 from simulation.crawler.faults import OPAQUE, OWN_CONNECTION
 from simulation.crawler.http1 import Answer, plain_get
@@ -67,9 +67,9 @@ class Crawler:
         self.books.budget = self._budget
         self.in_flight = 0
         self.lag_seconds = 0.0
-        self._cards = planned_requests(plan)
-        self._dues = None if plan.arrival == "closed" else dues(plan)
-        if self._dues:
+        self._requests = planned_requests(plan)
+        self._start_times = None if plan.arrival == "closed" else start_times(plan)
+        if self._start_times:
             self.books.start_lag = Durations()
         self._tls = Tls()
         # Each has random numbers of its own, so that none changes the planned requests.
@@ -84,7 +84,7 @@ class Crawler:
         self._idle: list[list[Connection]] = [[] for _ in plan.vendors]
         self._busy: set[Connection] = set()
         self._held: set[Connection] = set()  # tunnels that stay open after their answer
-        self._napping: set[asyncio.Task[None]] = set()  # workers that wait for a start
+        self._sleeping: set[asyncio.Task[None]] = set()  # workers that wait for a start
         self._connecting: set[asyncio.Task[None]] = set()  # nothing is sent or counted yet
         self._refusals = RefusalPause(max(plan.concurrency, LEAST_REFUSALS))
         self._bounded = bool(plan.count or plan.duration_seconds)
@@ -99,7 +99,7 @@ class Crawler:
         self._loop = asyncio.get_running_loop()
         self._pace = Pace(self._loop)
         # The first request takes long to plan, so it is planned before the clock starts.
-        self._cards = itertools.chain([next(self._cards)], self._cards)
+        self._requests = itertools.chain([next(self._requests)], self._requests)
         self._first_start = self._loop.time()
         if self.plan.duration_seconds:
             self._end = self._first_start + self.plan.duration_seconds
@@ -109,7 +109,7 @@ class Crawler:
         timed_out = self._loop.time() >= self._end
         self._stopping = True
         self._pace.stop()
-        for task in self._napping:
+        for task in self._sleeping:
             task.cancel()
         for connection in self._held:
             connection.leave()
@@ -132,46 +132,47 @@ class Crawler:
     async def _work(self) -> None:
         loop, pace, slots = self._loop, self._pace, self._slots
         think = self.plan.think_seconds
-        for planned in self._cards:
-            due = next(self._dues, None) if self._dues else 0.0
+        for planned in self._requests:
+            due = next(self._start_times, None) if self._start_times else 0.0
             if due is None:
                 return
-            if self._dues and (at := self._first_start + due) > loop.time():
+            if self._start_times and (at := self._first_start + due) > loop.time():
                 await pace.until(at)
             if slots and (turn := slots.take(planned.host)):
-                with tracked(self._napping):
+                with tracked(self._sleeping):
                     await turn
             if self._budget and self._budget.spent():
                 due = await self._next_day(due)
-            if not self._dues:
-                await self._wait_for_anybody()
+            if not self._start_times:
+                await self._pause_while_refused()
             elif self._refusals.unreachable:
-                self._end_where_nobody_is()
+                self._end_if_unreachable()
             now = loop.time()
-            late = due is None or (not self._dues and now >= self._end) or self.books.unreachable
+            is_over = not self._start_times and now >= self._end
+            late = due is None or is_over or self.books.unreachable
             if not self._stopping and not late:
                 assert due is not None
                 if self.books.start_lag:
                     self.lag_seconds = max(0.0, now - self._first_start - due)
                     self.books.start_lag.add(self.lag_seconds)
-                await self._carry_out(planned)
+                await self._send_with_retries(planned)
             if slots:
                 slots.give(planned.host)
             if self._stopping or late or self.books.unreachable:
                 return
             if think:
                 seconds = think.draw(self._think_chance)
-                await self._nap(min(seconds, self._end - loop.time()))
+                await self._sleep(min(seconds, self._end - loop.time()))
 
-    async def _wait_for_anybody(self) -> None:
+    async def _pause_while_refused(self) -> None:
         """Pause while every connection is refused; end a bounded run that never had one."""
         while (seconds := self._refusals.wait(self._loop.time())) and not self._stopping:
-            self._end_where_nobody_is()
+            self._end_if_unreachable()
             if self.books.unreachable or self._loop.time() >= self._end:
                 return
-            await self._nap(min(seconds, self._end - self._loop.time()))
+            await self._sleep(min(seconds, self._end - self._loop.time()))
 
-    def _end_where_nobody_is(self) -> None:
+    def _end_if_unreachable(self) -> None:
         """End a bounded run that has been refused long enough and never had a connection."""
         passed = self._loop.time() - self._first_start
         if self._bounded and not self._refusals.ever_connected and passed > UNREACHABLE_SECONDS:
@@ -190,21 +191,21 @@ class Crawler:
             if self._stopping or left <= 0:
                 return None
             # It waits in steps, because the clock may be set meanwhile.
-            await self._nap(min(max(budget.seconds_left(), 0.01), left, LONGEST_NAP_SECONDS))
-        if not self._dues:
+            await self._sleep(min(max(budget.seconds_left(), 0.01), left, LONGEST_NAP_SECONDS))
+        if not self._start_times:
             return due
         missed = loop.time() - self._first_start
         if due >= missed:
             return due
-        for at, upcoming in enumerate(self._dues):
+        for at, upcoming in enumerate(self._start_times):
             if upcoming >= missed:
-                await self._nap(self._first_start + upcoming - loop.time())
+                await self._sleep(self._first_start + upcoming - loop.time())
                 return upcoming
             if at % 1000 == 999:
                 await asyncio.sleep(0)
         return None
 
-    async def _carry_out(self, planned: PlannedRequest) -> None:
+    async def _send_with_retries(self, planned: PlannedRequest) -> None:
         """Send one request of the plan, and its retries."""
         self.books.requests += 1
         self.in_flight += 1
@@ -246,10 +247,10 @@ class Crawler:
             identity.renew(login)
         return seen
 
-    async def _nap(self, seconds: float) -> None:
+    async def _sleep(self, seconds: float) -> None:
         if seconds <= 0:
             return
-        with tracked(self._napping):
+        with tracked(self._sleeping):
             await asyncio.sleep(seconds)
 
     async def _open(self, planned: PlannedRequest) -> Connection | Seen:
@@ -379,7 +380,7 @@ class Crawler:
         seconds = self.plan.tunnel_hold_seconds.draw(self._hold_chance)
         since = self._loop.time()
         self._held.add(connection)
-        end = await connection.ask(b"", Nothing(), seconds)
+        end = await connection.ask(b"", NoReply(), seconds)
         self._held.discard(connection)
         truth = truth._replace(held_seconds=self._loop.time() - since)
         return truth if end == "left" else truth._replace(end=end)

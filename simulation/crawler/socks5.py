@@ -11,7 +11,7 @@ from simulation.crawler.sequence import PlannedRequest
 SOCKS_IPV4, SOCKS_NAME, SOCKS_IPV6 = 1, 3, 4  # RFC 1928, ATYP
 
 
-class Exactly:
+class SizedReply:
     """A reply of a known number of bytes, the first of which are kept."""
 
     __slots__ = ("_left", "start")
@@ -60,14 +60,14 @@ class SocksStep(NamedTuple):
 def socks_steps(planned: PlannedRequest, suffix: str, login: Login | None) -> Iterator[SocksStep]:
     """Yield the steps of a connection (RFC 1928), with a login (RFC 1929) if there is one."""
     if login is None:
-        yield SocksStep(b"\x05\x01\x00", Exactly(2), b"\x05\x00")
+        yield SocksStep(b"\x05\x01\x00", SizedReply(2), b"\x05\x00")
     else:
-        yield SocksStep(b"\x05\x01\x02", Exactly(2), b"\x05\x02")
+        yield SocksStep(b"\x05\x01\x02", SizedReply(2), b"\x05\x02")
         user, password = login.user.encode(), login.password.encode()
         said = b"\x01%c%b%c%b" % (len(user), user, len(password), password)
-        yield SocksStep(said, Exactly(2), b"\x01\x00", "auth_failed")
+        yield SocksStep(said, SizedReply(2), b"\x01\x00", "auth_failed")
     # The simulated vendor reads from the name how many bytes it takes and sends.
     host = f"opaque-{planned.sent_bytes}-{planned.size_bytes}.{suffix}".encode()
     request = b"\x05\x01\x00\x03" + bytes([len(host)]) + host + (443).to_bytes(2, "big")
     yield SocksStep(request, SocksReply(), b"\x05\x00")
-    yield SocksStep(b"\x00" * planned.sent_bytes, Exactly(planned.size_bytes))
+    yield SocksStep(b"\x00" * planned.sent_bytes, SizedReply(planned.size_bytes))

@@ -16,7 +16,7 @@ from typing import Final, cast
 from simulation.pages import MAX_BODY_BYTES
 from simulation.proxy.answers import PAGE, SILENT, THROUGH_EXIT, Action, target_answer
 from simulation.proxy.books import WIRE_COLUMNS, Books
-from simulation.proxy.customers import Customer, customer
+from simulation.proxy.customers import Customer, check_login
 from simulation.proxy.plan import Plan
 from simulation.proxy.requests import (
     MAX_HEAD_BYTES,
@@ -25,8 +25,8 @@ from simulation.proxy.requests import (
     parse_request,
     visibility_of,
 )
-from simulation.proxy.rule import Vendor
 from simulation.proxy.stream import PAUSED_BY_FLOOD, Stream
+from simulation.proxy.vendor import Vendor
 
 RESET_INSIDE_DELAY_SECONDS = 0.02  # lets the headers travel before the RST, so it is "inside"
 GARBAGE = b"\x00\xffthis is no HTTP at all\r\n\r\n"
@@ -135,8 +135,8 @@ class Connection(Stream):
 
     # The vendor's behaviour
 
-    def _ruled(self, request: Request, *, missing: bool = False) -> tuple[Action, float]:
-        return self._vendor.rule(request, self._customer, full=self._full, missing=missing)
+    def _decide(self, request: Request, *, missing: bool = False) -> tuple[Action, float]:
+        return self._vendor.decide(request, self._customer, full=self._full, missing=missing)
 
     def _after(self, seconds: float, visibility: str, then: Callable[[], None]) -> None:
         """Do `then` later; a client that leaves before is counted as leaving."""
@@ -152,7 +152,7 @@ class Connection(Stream):
 
         self._timer = loop.call_later(seconds, act)
 
-    def _hurt(self, kind: str, visibility: str) -> None:
+    def _fail_silently(self, kind: str, visibility: str) -> None:
         """Do a fault that gives no answer."""
         self._take = self._ignore
         if kind == "reset":
@@ -206,11 +206,11 @@ class Connection(Stream):
         """
         self._write(b"HTTP/1.1 %b\r\nConnection: close\r\nContent-Length: 0\r\n\r\n" % status)
         self._take = self._ignore
-        self._timer = asyncio.get_running_loop().call_later(REFUSED_SECONDS, self._part)
+        self._timer = asyncio.get_running_loop().call_later(REFUSED_SECONDS, self._close_cleanly)
 
     def _http(self) -> None:
         while self._take == self._http and (request := self._next_request()):
-            action, seconds = self._ruled(request, missing=self._shared.chance.random() < 0.5)
+            action, seconds = self._decide(request, missing=self._shared.chance.random() < 0.5)
             visibility = visibility_of(request)
             if not self._decided:
                 self._protocol, self._decided = visibility, True
@@ -234,20 +234,20 @@ class Connection(Stream):
             )
             self._open_tunnel(action)
         elif action.kind in SILENT:
-            self._hurt(action.kind, visibility)
+            self._fail_silently(action.kind, visibility)
         else:
-            self._say(action, request)
+            self._send_answer(action, request)
 
-    def _say(self, action: Action, request: Request) -> None:
+    def _send_answer(self, action: Action, request: Request) -> None:
         """Answer, whole or not."""
         if action.kind == "answer":
             self._write(self._answer(action, request))
             if request.close:
-                self._part()
+                self._close_cleanly()
         elif action.kind == "answer-open":
             said = (action.status, b"\r\n", self._vendor.signature, action.headers, b"\r\n")
             self._write(b"".join((b"HTTP/1.1 ", *said, action.body)))
-            self._part()
+            self._close_cleanly()
         else:
             self._take = self._ignore
             answer = self._answer(action, request)
@@ -291,7 +291,7 @@ class Connection(Stream):
         while self._take == self._target and (request := self._next_request()):
             missing = self._shared.chance.random() < 0.5
             action = target_answer(self._inner_fault, request, missing)
-            self._say(action._replace(headers=self._inner_headers), request)
+            self._send_answer(action._replace(headers=self._inner_headers), request)
             if self._choked():
                 return
 
@@ -312,7 +312,7 @@ class Connection(Stream):
         self._write(bytes([SOCKS_VERSION, method]))
         if method == SOCKS_NO_METHOD:
             self._books.refusals[self._vendor.name, "socks5"] += 1
-            self._part()
+            self._close_cleanly()
             return
         self._take = self._socks_login if method == SOCKS_PASSWORD else self._socks_request
         self._take()
@@ -325,12 +325,12 @@ class Connection(Stream):
         user, rest = said[2 : 2 + said[1]], said[2 + said[1] :]
         password, self._buffer = rest[1 : 1 + rest[0]], rest[1 + rest[0] :]
         behaviour = self._vendor.behaviour
-        self._customer = customer(behaviour, user, password) if behaviour else None
+        self._customer = check_login(behaviour, user, password) if behaviour else None
         refused = said[0] != 1 or (self._customer is not None and bool(self._customer.refusal))
         self._write(bytes([1, refused]))
         if refused:
             self._books.refusals[self._vendor.name, "socks5"] += 1
-            self._part()
+            self._close_cleanly()
             return
         self._take = self._socks_request
         self._take()
@@ -345,14 +345,14 @@ class Connection(Stream):
         self._buffer = head[start + size + 2 :]
         said = head[start : start + size]
         if head[1] != 1 or not size:
-            self._socks_say(SOCKS_NO_SUCH_COMMAND)
-            self._part()
+            self._socks_reply(SOCKS_NO_SUCH_COMMAND)
+            self._close_cleanly()
             return
         host = said.decode("latin-1").lower() if head[3] == 3 else str(ipaddress.ip_address(said))
         request = Request(b"CONNECT", host, b"", self._customer is not None, 0, False)
         if not self._customer:
             self._customer = Customer("", "", "")
-        action, seconds = self._ruled(request)
+        action, seconds = self._decide(request)
         act = functools.partial(self._socks_act, action, host)
         if seconds:
             self._after(seconds, "", act)
@@ -361,16 +361,16 @@ class Connection(Stream):
 
     def _socks_act(self, action: Action, host: str) -> None:
         if action.kind in SILENT:
-            self._hurt(action.kind, "")
+            self._fail_silently(action.kind, "")
             return
         if action.outcome:
             self._book("", action)
         if action.kind != "tunnel":
             broken = action.outcome == "vendor_error"
-            self._socks_say(SOCKS_UNREACHABLE if broken else SOCKS_NOT_ALLOWED)
-            self._part()
+            self._socks_reply(SOCKS_UNREACHABLE if broken else SOCKS_NOT_ALLOWED)
+            self._close_cleanly()
             return
-        self._socks_say(SOCKS_OK, action.headers.removeprefix(b"X-Sim-Exit: ").strip())
+        self._socks_reply(SOCKS_OK, action.headers.removeprefix(b"X-Sim-Exit: ").strip())
         if asked := OPAQUE_HOST.match(host):
             self._payload = (int(asked[1]), min(int(asked[2]), MAX_BODY_BYTES))
             self._take = self._socks_payload
@@ -378,7 +378,7 @@ class Connection(Stream):
         else:
             self._open_tunnel(action)
 
-    def _socks_say(self, reply: int, exit: bytes = b"") -> None:
+    def _socks_reply(self, reply: int, exit: bytes = b"") -> None:
         """Reply with the exit as the bound address: SOCKS5 has no other place for it."""
         bound = ipaddress.ip_address(exit.decode()).packed if exit else bytes(4)
         self._write(bytes([SOCKS_VERSION, reply, 0, 1]) + bound + bytes(2))

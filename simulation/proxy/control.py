@@ -12,7 +12,7 @@ from simulation.proxy.connection import Shared
 from simulation.proxy.plan import Behaviour
 from simulation.proxy.reading import read_behaviour
 from simulation.proxy.requests import body_length
-from simulation.proxy.rule import Vendor
+from simulation.proxy.vendor import Vendor
 
 MAX_CONTROL_BYTES = 64 * 1024
 BEHAVIOUR_KEYS = keys_of(Behaviour)

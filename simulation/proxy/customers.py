@@ -20,7 +20,7 @@ class Customer(NamedTuple):
     session: str  # empty for a request without a session
 
 
-def customer_of(behaviour: Behaviour, authorization: bytes) -> Customer:
+def read_login(behaviour: Behaviour, authorization: bytes) -> Customer:
     """Read the value of Proxy-Authorization, which is empty if there was none."""
     if not authorization:
         return Customer("auth-challenge" if behaviour.credentials else "", "", "")
@@ -32,10 +32,10 @@ def customer_of(behaviour: Behaviour, authorization: bytes) -> Customer:
     except ValueError:
         login = b""
     user, _, password = login.partition(b":")
-    return customer(behaviour, user, password)
+    return check_login(behaviour, user, password)
 
 
-def customer(behaviour: Behaviour, user: bytes, password: bytes) -> Customer:
+def check_login(behaviour: Behaviour, user: bytes, password: bytes) -> Customer:
     """Check a login. Options follow the name: `user-country-de-session-abc123`."""
     given = user.decode("utf-8", "replace")
     found = SESSION_OPTION.search(given)

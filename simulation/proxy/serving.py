@@ -18,8 +18,8 @@ from simulation.proxy.books import Books
 from simulation.proxy.connection import Connection, Shared
 from simulation.proxy.control import serve_control
 from simulation.proxy.plan import Plan
-from simulation.proxy.rule import Vendor
 from simulation.proxy.tls import tls_context
+from simulation.proxy.vendor import Vendor
 
 LISTEN_BACKLOG = 4096
 CLOSING_SECONDS = 0.5

@@ -10,8 +10,8 @@ import struct
 from collections.abc import Callable
 
 from simulation.proxy.requests import MAX_HEAD_BYTES
-from simulation.proxy.rule import Vendor
 from simulation.proxy.tls import Tls
+from simulation.proxy.vendor import Vendor
 
 LINGER_ZERO = struct.pack("ii", 1, 0)  # close() then sends RST instead of FIN
 PAUSED_BY_READER, PAUSED_BY_FLOOD = 1, 2  # why nothing is read
@@ -97,7 +97,7 @@ class Stream(asyncio.Protocol):
         self._take = self._ignore
         self._transport.close()
 
-    def _part(self) -> None:
+    def _close_cleanly(self) -> None:
         """Close every TLS session, then the connection."""
         for depth in range(len(self._sessions) - 1, -1, -1):
             self._write(self._sessions[depth].farewell(), depth)

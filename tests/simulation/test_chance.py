@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from simulation.crawler.arrival import dues
+from simulation.crawler.arrival import start_times
 from simulation.crawler.faults import MIX
 from simulation.crawler.plan import PAGE_SIZES, Plan, spread
 from simulation.crawler.reading import read_plan
@@ -63,14 +63,14 @@ def test_the_tests_reject_what_is_wrong() -> None:
 
 def test_poisson_gaps_are_exponential() -> None:
     """Kolmogorov-Smirnov over 4,000 gaps."""
-    times = take(4000, dues(open_plan()))
+    times = take(4000, start_times(open_plan()))
     gaps = [b - a for a, b in itertools.pairwise([0.0, *times])]
     assert is_distributed(gaps, lambda gap: 1 - math.exp(-50 * gap))
 
 
 def test_poisson_gaps_do_not_depend_on_each_other() -> None:
     """Chi-square over quarters of neighbouring gaps: a long one says nothing about the next."""
-    times = take(8001, dues(open_plan(seed=12)))
+    times = take(8001, start_times(open_plan(seed=12)))
     quarters = [
         min(3, int(4 * (1 - math.exp(-50 * (b - a))))) for a, b in itertools.pairwise(times)
     ]
@@ -80,7 +80,7 @@ def test_poisson_gaps_do_not_depend_on_each_other() -> None:
 
 def test_constant_arrival_is_even() -> None:
     """The n-th count is due after exactly n gaps."""
-    assert take(4, dues(plan(requests_per_second=4))) == [0, 0.25, 0.5, 0.75]
+    assert take(4, start_times(plan(requests_per_second=4))) == [0, 0.25, 0.5, 0.75]
 
 
 def area(points: list[tuple[float, float]], start: float, end: float) -> float:
@@ -100,7 +100,7 @@ def test_shape_is_the_course_of_the_rate() -> None:
     """Chi-square over tenths of two periods: chance follows the lines between the points."""
     points = [(0.0, 0.5), (30.0, 2.0), (60.0, 0.2), (80.0, 0.5)]
     shaped = open_plan(shape=[list(p) for p in points[:3]], shape_period_seconds=80, seed=5)
-    times = list(itertools.takewhile(lambda due: due < 160, dues(shaped)))
+    times = list(itertools.takewhile(lambda due: due < 160, start_times(shaped)))
     bins = Counter(int(due % 80 / 8) for due in times)
     parts = [area(points, 8 * i, 8 * i + 8) for i in range(10)]
     expected = [len(times) * part / sum(parts) for part in parts]
@@ -124,11 +124,11 @@ def test_shape_is_exact_where_nothing_is_left_to_chance(
 ) -> None:
     """A factor of 0 is a pause, or the end if nothing follows."""
     shaped = plan(requests_per_second=1, shape=shape, shape_period_seconds=period)
-    assert take(4, dues(shaped)) == pytest.approx(expected)
+    assert take(4, start_times(shaped)) == pytest.approx(expected)
 
 
 def test_duration_ends_the_arrivals() -> None:
-    assert take(9, dues(plan(requests_per_second=2, duration_seconds=1.5))) == [0, 0.5, 1.0]
+    assert take(9, start_times(plan(requests_per_second=2, duration_seconds=1.5))) == [0, 0.5, 1.0]
 
 
 def test_sizes_follow_the_quantiles() -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from simulation.plans import keys_of
 from simulation.proxy.answers import SILENT, THROUGH_EXIT, Action, action_of
 from simulation.proxy.books import Books
-from simulation.proxy.customers import Customer, customer_of
+from simulation.proxy.customers import Customer, read_login
 from simulation.proxy.limits import Bucket
 from simulation.proxy.plan import SESSION_SECONDS, Behaviour, Plan
 from simulation.proxy.requests import Request, fault_of
@@ -59,22 +59,22 @@ class Vendor:
         most = self.behaviour.limits.connections if self.behaviour else None
         return most is not None and self.open >= most
 
-    def rule(
-        self, request: Request, who: Customer | None, *, full: bool, missing: bool
+    def decide(
+        self, request: Request, customer: Customer | None, *, full: bool, missing: bool
     ) -> tuple[Action, float]:
         """Return what is done with a request, and after how many seconds.
 
-        `who` is None unless SOCKS5 has named the customer; `full` says that the connection is one
-        more than the vendor allows.
+        `customer` is None unless SOCKS5 has named one; `full` says that the connection is one more
+        than the vendor allows.
         """
         behaviour, fault = self.behaviour, fault_of(request.host)
         if behaviour:
-            who = who or customer_of(behaviour, request.authorization)
+            customer = customer or read_login(behaviour, request.authorization)
             now = time.monotonic()
-            session = self._session(behaviour, who, now)
-            if refusal := self._refusal(behaviour, request, who, session, full, now):
+            session = self._session(behaviour, customer, now)
+            if refusal := self._refusal(behaviour, request, customer, session, full, now):
                 return refusal, 0.0
-            fault = fault or self._drawn(behaviour)
+            fault = fault or self._draw_fault(behaviour)
             fault = behaviour.dialect.get(fault, fault)
         slow = fault == "slow"
         action = action_of("" if slow else fault, request, missing)
@@ -93,13 +93,13 @@ class Vendor:
         self,
         behaviour: Behaviour,
         request: Request,
-        who: Customer,
+        customer: Customer,
         session: Session | None,
         full: bool,
         now: float,
     ) -> Action | None:
-        if who.refusal:
-            return action_of(who.refusal, request, False)
+        if customer.refusal:
+            return action_of(customer.refusal, request, False)
         buckets = [each for each in (session and session.bucket, self._bucket) if each]
         wait = max([bucket.wait(now) for bucket in buckets], default=0.0)
         if full or wait:
@@ -112,11 +112,11 @@ class Vendor:
             bucket.take()
         return None
 
-    def _session(self, behaviour: Behaviour, who: Customer, now: float) -> Session | None:
+    def _session(self, behaviour: Behaviour, customer: Customer, now: float) -> Session | None:
         """Return the customer's session, or a new one with another exit if it has ended."""
-        if not who.session or who.refusal:
+        if not customer.session or customer.refusal:
             return None
-        key = (who.user, who.session)
+        key = (customer.user, customer.session)
         held = self._sessions.get(key)
         if held and now < held.until:
             return held
@@ -135,7 +135,7 @@ class Vendor:
         self._books.sessions[self.name] += 1
         return session
 
-    def _drawn(self, behaviour: Behaviour) -> str:
+    def _draw_fault(self, behaviour: Behaviour) -> str:
         if not behaviour.faults:
             return ""
         drawn = self._fault_chance.random()
