@@ -1,4 +1,4 @@
-"""Chromium without a window, told what to do over its debugging pipe.
+"""Chromium without a window, which the test drives over its debugging pipe.
 
 A browser context has its own proxy, connections and memory of logins. As by drivers (Playwright,
 Puppeteer), credentials are given when Chromium asks for them, which it does once a vendor has said
@@ -37,7 +37,7 @@ SWITCHES = (
 
 
 def chromium(jobs: Sequence[Job], authority: str, ca: Path) -> list[list[Seen]]:
-    """All jobs of a login are a context's: Chromium has learned by the first what the vendor wants.
+    """Do all jobs of a login in one context: Chromium learns from the first that a login is needed.
 
     A context for each job would be a second for each.
     """
@@ -52,7 +52,7 @@ def chromium(jobs: Sequence[Job], authority: str, ca: Path) -> list[list[Seen]]:
 
 
 class Browser:
-    """A browser's end of the pipe: commands, and the events that came meanwhile."""
+    """Sends commands to the browser, and keeps the events that come meanwhile."""
 
     def __init__(self, commands: int, told: int) -> None:
         self._commands, self._told = commands, told
@@ -70,7 +70,7 @@ class Browser:
         return self._number
 
     def ask(self, method: str, session: str = "", **parameters: object) -> Json:
-        """Give a command; its result. The events before it stay for `event`."""
+        """Give a command and return its result; earlier events stay for `event`."""
         number = self.say(method, session, **parameters)
         while (message := self._next()).get("id") != number:
             if "method" in message:
@@ -132,7 +132,7 @@ def _running(ca: Path) -> Iterator[Browser]:
 
 
 def _key_of(ca: Path) -> str:
-    """The one key whose chains Chromium takes although it knows no CA of them.
+    """Return the key whose chains Chromium accepts although it knows no CA of them.
 
     It would read others' CAs from a database in its user's home, which takes a program to write.
     """
@@ -147,7 +147,7 @@ def _key_of(ca: Path) -> str:
 
 @contextlib.contextmanager
 def _context(browser: Browser, authority: str) -> Iterator[str]:
-    """A page of a context of its own, that asks before every request and at every challenge."""
+    """Open a page in a context of its own, which pauses at each request and challenge."""
     context = browser.ask(
         "Target.createBrowserContext", proxyServer=authority, proxyBypassList="<-loopback>"
     )["browserContextId"]
@@ -163,7 +163,7 @@ def _context(browser: Browser, authority: str) -> Iterator[str]:
 
 
 def _visit(browser: Browser, page: str, url: str, login: str) -> Seen:
-    """Go to a page; answer the questions that come on the way until it is there, or is not."""
+    """Go to a page, and answer Chromium's pauses until the page is there or has failed."""
     browser.say("Page.navigate", page, url=url)
     told: Json | None = None
     asked: set[str] = set()

@@ -78,7 +78,7 @@ def _curl_page(told: Any, body: Path) -> Seen:
 
 
 def _several(text: str) -> Iterator[Any]:
-    """JSON values one behind the other."""
+    """Yield JSON values that follow each other."""
     decoder, at = json.JSONDecoder(), 0
     while at < len(text):
         value, at = decoder.raw_decode(text, at)

@@ -27,7 +27,7 @@ found: list[list[dict[str, Any]]] = [[] for _ in jobs]
 
 
 class Visitor(scrapy.Spider):
-    """A job's pages one after another, the jobs at once."""
+    """Fetches the pages of a job one after another, and the jobs at the same time."""
 
     name = "visitor"
 

@@ -1,4 +1,4 @@
-"""Vendors that want a login, before them the rendered Envoy, and a CA of the tests' own.
+"""Vendors that ask for a login, the rendered Envoy before them, and a CA made by the tests.
 
 Each client has a vendor to itself, which every client reaches by two ways: through Envoy, and
 straight, where the vendor keeps books of their own.
@@ -76,23 +76,23 @@ def need(program: str) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class Scene:
-    """Envoy and vendors of which every test asks for what its client has done."""
+    """Envoy and the vendors, which count what a client has done."""
 
     sidecar: Sidecar
     ca: Path
     other_ca: Path
-    """That has signed nothing here."""
+    """A CA that has signed no certificate here."""
     where: dict[str, plan.Endpoint]
 
     def authority(self, vendor: str, *, straight: bool = False) -> str:
-        """Where a vendor's proxy is: "127.1.0.10:3128"."""
+        """Return where a vendor's proxy is: "127.1.0.10:3128"."""
         place = self.where[vendor]
         port = place.port + STRAIGHT_PORT_OFFSET * straight
         host = f"[{place.address}]" if ":" in place.address else place.address
         return f"{host}:{port}"
 
     def mesh(self) -> Counts:
-        """What Envoy has counted, once no client is connected any more."""
+        """Return what Envoy has counted, once no client is connected."""
         text = until(self._at_rest)
         counts: Counts = Counter()
         for kind, labels, count in _COUNTED.findall(text):
@@ -102,14 +102,14 @@ class Scene:
         return counts
 
     def _at_rest(self) -> str:
-        """All statistics, or nothing while a socket of the listener's has a connection."""
+        """Return all statistics, or nothing while a client is connected."""
         text = self.sidecar.stats()
         active = _CONNECTED.findall(text)
         assert active
         return "" if any(map(int, active)) else text
 
     def books(self) -> Counts:
-        """What the vendors have counted, once their opaque connections have ended."""
+        """Return what the vendors have counted, once their opaque connections have ended."""
         books = until(self._settled_books)
         counts: Counts = Counter()
         for row in books["counts"]:
@@ -119,7 +119,7 @@ class Scene:
         return counts
 
     def connections(self, vendor: str) -> int:
-        """How often somebody has connected to the vendor."""
+        """Return how many connections the vendor has accepted."""
         rows = self._books()["connections"]
         return sum(row["count"] for row in rows if row["vendor"] == vendor)
 
@@ -223,7 +223,7 @@ def _authority(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
 def _certificate(
     name: str, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey
 ) -> x509.CertificateBuilder:
-    """What all have: good for a day from yesterday on, and the keys' names."""
+    """Begin a certificate that is valid from yesterday until tomorrow."""
     now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
     own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())

@@ -1,4 +1,4 @@
-"""What a client is asked for, and what it tells of it."""
+"""The jobs of a client, and what it reports of them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ USER, PASSWORD = "crawler", "hush"
 RIGHT, WRONG, NOBODY = f"{USER}:{PASSWORD}", f"{USER}:guess", ""
 
 TOLD_HEADERS = ("proxy-authenticate", "proxy-status", "retry-after", "x-sim-error")
-"""Those of an answer that are compared: what a vendor tells of itself."""
+"""Headers of an answer that are compared."""
 
 CLIENT_SECONDS = 120.0
 REQUEST_SECONDS = 30.0
@@ -20,13 +20,13 @@ REQUEST_SECONDS = 30.0
 
 @dataclass(frozen=True, kw_only=True)
 class Job:
-    """Some pages one after another, by one session of the client (its connections are kept)."""
+    """Pages that one session of a client fetches one after another, keeping its connections."""
 
     urls: tuple[str, ...]
     login: str = RIGHT
     """"user:password", or "" for none."""
     proxy: str = "http"
-    """What the proxy speaks: http, https or socks5h (which resolves the names itself)."""
+    """The proxy's protocol: http, https or socks5h (where the proxy resolves names)."""
 
     def proxy_url(self, authority: str) -> str:
         return f"{self.proxy}://{self.login and self.login + '@'}{authority}"
@@ -34,7 +34,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Seen:
-    """What the client tells of one page: an answer, or an error by the client's own name for it.
+    """What a client reports of one page: an answer, or the client's name for an error.
 
     `code` is the status, of the page or of the refused CONNECT, as far as the client tells it.
     """
@@ -62,11 +62,11 @@ def answer(code: int, body: bytes, headers: Mapping[str, str]) -> Seen:
 
 
 def as_json(jobs: Sequence[Job], authority: str) -> str:
-    """Jobs for a client that is a program of its own."""
+    """Return jobs as JSON, for a client that is a program."""
     return json.dumps([{**asdict(job), "proxy": job.proxy_url(authority)} for job in jobs])
 
 
 def from_json(text: str) -> list[list[Seen]]:
-    """What such a program prints: for each job a list of {code, error, body, headers}."""
+    """Read what such a program prints: for each job a list of {code, error, body, headers}."""
     found: list[list[dict[str, Any]]] = json.loads(text)
     return [[Seen(**page) for page in job] for job in found]

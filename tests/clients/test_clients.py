@@ -1,4 +1,4 @@
-"""Crawlers' own libraries, unmodified: through Envoy all is as without it, and counted once."""
+"""Unmodified clients see the same through Envoy as without it, and each count is made once."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Outcomes = dict[tuple[str, str], int]
 
 @dataclass(frozen=True, kw_only=True)
 class Case:
-    """What is asked for, and what comes of it: `code` is the vendor's answer, or 200."""
+    """A request and its result: `code` is the vendor's answer, or 200."""
 
     name: str
     host: str = ""
@@ -42,7 +42,7 @@ class Case:
     code: int = 200
     outcome: str = "success"
     is_cut: bool = False
-    """The answer ends before its end; inside a tunnel nobody but the client can tell."""
+    """The answer is cut short; inside a tunnel only the client notices."""
 
     def job(self, scheme: str, proxy: str) -> Job:
         host = self.host or f"{self.name.replace(' ', '-')}.sim.test"
@@ -74,30 +74,30 @@ FEW = (PAGES, *LOGINS, BLOCKED, VENDOR_ERROR)
 
 @dataclass(frozen=True, kw_only=True)
 class Known:
-    """A client, and in what it differs from the plainest."""
+    """A client, and how it differs from the plainest."""
 
     name: str
     fetch: Client
     vendor: str
-    """One that no other client asks."""
+    """The vendor whose proxy it uses."""
     program: str = ""
     cases: Sequence[Case] = MANY
     tunnels_everything: bool = False
     asks_first: str = ""
-    """It shows its login to whom has asked for it: at each `request`, or `once` in a session."""
+    """It sends its login only after a challenge: at each `request`, or `once` in a session."""
     hides_refusals: bool = False
-    """It does not tell which status a CONNECT was refused with."""
+    """It does not report the status of a refused CONNECT."""
     keeps_its_connections: bool = True
     """As many to Envoy as to the vendor: not who goes on after a refused CONNECT, which Envoy
     closes, or asks for several pages at once."""
     tunnels_each_page: bool = False
-    """It asks for every page with a process of its own."""
+    """Each page is fetched by a process of its own, so each has a tunnel."""
     tries: int = 1
-    """How often it asks for a refused tunnel, a cut answer, a status of `tries_again`."""
+    """How often it tries after a refused tunnel, a cut answer, or a status of `tries_again`."""
     tries_again: tuple[int, ...] = ()
 
     def counts(self, asked: Sequence[tuple[Case, str]]) -> Outcomes:
-        """What cases, each by a scheme, add to everybody's books."""
+        """Return what the cases add to the books of Envoy and of the vendor."""
         found: Counter[tuple[str, str]] = Counter()
         learned = False
         for case, scheme in asked:
@@ -170,7 +170,7 @@ CLIENTS = (
 def both_ways(
     scene: Scene, fetch: Client, vendor: str, jobs: Sequence[Job]
 ) -> tuple[list[list[Seen]], Outcomes]:
-    """Do the jobs without Envoy and through it: what the client saw, and what was counted.
+    """Do the jobs without Envoy and through it; return what the client saw and what was counted.
 
     Both times the client sees the same, and the vendor does; Envoy has counted what the vendor
     has, and nothing for anybody else.
@@ -187,14 +187,14 @@ def both_ways(
 
 
 def page(path: str) -> str:
-    """What the target says, by its hash."""
+    """Return the hash of the target's page."""
     size = int(path.removeprefix("/p/"))
     return hashlib.sha256(b"<!doctype html>".ljust(size, b"x")[:size]).hexdigest()
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_same_as_without_envoy_and_counted_once(scene: Scene, client: Known) -> None:
-    """Plain and in tunnels, every login and refusal: nothing is changed, and nothing missed."""
+    """Envoy changes and misses nothing, plain and in tunnels, for every login and refusal."""
     need(client.program)
     asked = [(case, scheme) for scheme in ("http", "https") for case in client.cases]
     before = scene.connections(client.vendor), scene.connections(STRAIGHT + client.vendor)
@@ -225,7 +225,7 @@ def test_same_as_without_envoy_and_counted_once(scene: Scene, client: Known) -> 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_who_trusts_another_ca_refuses_the_target(scene: Scene, client: Known) -> None:
-    """Clients look at the certificate inside the tunnel, and it is the target's own."""
+    """A client that verifies sees the target's certificate inside the tunnel."""
     need(client.program)
     job = Case(name="stranger").job("https", "http")
     before = scene.mesh()
@@ -247,7 +247,7 @@ def test_who_trusts_another_ca_refuses_the_target(scene: Scene, client: Known) -
     ids=lambda client: client.name,
 )
 def test_socks5_with_every_login(scene: Scene, client: Known) -> None:
-    """Through the same chains, on the same port: a connection each, and nothing looked into."""
+    """SOCKS5 passes the same chains on the same port, and each connection counts as opaque."""
     need(client.program)
     cases = (PAGES, *LOGINS)
     asked = [(case, scheme) for scheme in ("http", "https") for case in cases]
@@ -289,7 +289,7 @@ def test_http2_in_clear_passes_unharmed(scene: Scene, tmp_path: Path) -> None:
 def test_what_is_not_looked_into_is_counted_by_connections(
     scene: Scene, vendor: str, proxy: str
 ) -> None:
-    """TLS to the proxy, and a vendor that the stack wants left alone: the same answers again."""
+    """TLS to the proxy, and a vendor with `inspect: connections`, give the same answers."""
     need("curl")
     cases = (PAGES, *LOGINS, RATE_LIMITED)
     jobs = [case.job(scheme, proxy) for scheme in ("http", "https") for case in cases]

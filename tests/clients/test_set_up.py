@@ -1,4 +1,4 @@
-"""The clients are installed where they can be, and named where they cannot."""
+"""The set-up installs the clients it can, and names the others."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tests.clients.install import FOLDER, PACKAGES, SetUp
 
 @dataclass
 class Machine:
-    """A folder with a lock, a PATH with some programs, and what was run and said."""
+    """A folder with a lock, a PATH with some programs, and what the set-up ran and printed."""
 
     folder: Path
     programs: Sequence[str]
@@ -78,7 +78,7 @@ def test_all_there_runs_nothing_twice(folder: Path) -> None:
 
 
 def test_root_gets_what_is_missing(folder: Path) -> None:
-    """On a new machine the missing packages alone, then Node's own."""
+    """On a new machine root gets the missing packages, then Node's."""
     machine = Machine(folder, ("curl", "wget", "apt-get"), is_root=True)
     machine.set_up()
     assert machine.ran == [
@@ -101,7 +101,7 @@ def test_root_gets_what_is_missing(folder: Path) -> None:
 def test_what_cannot_be_had_is_named(
     folder: Path, programs: Sequence[str], is_root: bool, failing: str
 ) -> None:
-    """The programs, and the command that would install them; npm is not tried without npm."""
+    """The set-up names the missing programs and the command that would install them."""
     machine = Machine(folder, programs, is_root=is_root, failing=failing)
     machine.set_up()
     said = " ".join(machine.said)
@@ -111,7 +111,7 @@ def test_what_cannot_be_had_is_named(
 
 
 def test_a_failed_npm_is_tried_again(folder: Path) -> None:
-    """It says so, and leaves no stamp behind."""
+    """A failed npm is named, and tried again the next time."""
     machine = Machine(folder, ALL, failing="npm ci")
     for _ in range(2):
         machine.set_up()
@@ -120,7 +120,7 @@ def test_a_failed_npm_is_tried_again(folder: Path) -> None:
 
 
 def test_the_lock_pins_all_and_names_no_registry() -> None:
-    """Two machines install the same, each from its own registry."""
+    """Two machines install the same packages, each from its own registry."""
     wanted = json.loads((FOLDER / "package.json").read_text())["dependencies"]
     assert all(re.fullmatch(r"\d+\.\d+\.\d+", version) for version in wanted.values())
     text = (FOLDER / "package-lock.json").read_text()
