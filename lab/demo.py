@@ -24,7 +24,7 @@ from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, require_free, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
-from settings.catalogue import UNKNOWN
+from settings.catalogue import OUTSIDE
 from settings.loading import SettingsError
 from tools.reports import add_out, write_report
 
@@ -57,7 +57,7 @@ FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
 LEGEND = (
     "requests/s  plain requests and tunnels; opaque connections are in connects/s alone",
     "failed %    the simulated vendors misbehave on purpose",
-    f"{UNKNOWN:<11} connections to an address outside every vendor's ranges",
+    f"{OUTSIDE:<11} connections to an address outside every vendor's ranges",
     "login       the simulated vendors take any; a host name asks for their faults",
 )
 
@@ -91,7 +91,7 @@ def table_text(table: Table, alerts: Mapping[str, Sequence[str]], seconds: float
     "-" stands where Prometheus has no answer; what is outside every range comes last.
     """
     vendors = sorted({vendor for column in table.values() for vendor in column})
-    vendors.sort(key=lambda vendor: vendor == UNKNOWN)
+    vendors.sort(key=lambda vendor: vendor == OUTSIDE)
     filling = f", rates fill up over {FILLING_SECONDS} s" if seconds < FILLING_SECONDS else ""
     head = "".join(f"{heading:>{width}}" for _, heading, width, _, _ in COLUMNS)
     total = {key: {TOTAL: sum(table[key].values())} for key in SUMMED}

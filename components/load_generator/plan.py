@@ -129,7 +129,7 @@ def profile_of(generator: LoadGenerator) -> Json:
     return profile
 
 
-def _rate(generator: LoadGenerator, profile: Json, patience_seconds: int) -> Json:
+def _rate(generator: LoadGenerator, profile: Json, timeout_seconds: int) -> Json:
     """Return a replica's share of the rate, and room for it; nothing where there is no rate."""
     if profile["arrival"] == "closed":
         return {}
@@ -143,8 +143,8 @@ def _rate(generator: LoadGenerator, profile: Json, patience_seconds: int) -> Jso
             ]
         )
     peak = rate * max((factor for _, factor in profile.get("shape", [])), default=1)
-    # Enough to keep the rate while every vendor takes as long as patience allows.
-    room = max(profile["in_flight_cap"], math.ceil(peak * patience_seconds))
+    # Enough to keep the rate while every vendor takes as long as `telemetry.timeoutAfter` allows.
+    room = max(profile["in_flight_cap"], math.ceil(peak * timeout_seconds))
     return {"requests_per_second": rate, "in_flight_cap": min(MOST_IN_FLIGHT, room)}
 
 
