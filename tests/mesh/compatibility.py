@@ -22,6 +22,12 @@ COUNTED = "passed"
 """The key of a result that counts each test's passed cases."""
 LONG_TEXT = 100
 
+CHANGES = "What edits, install and removal do"
+CHANGES_TEXT = (
+    "Under 200 requests a second and 200 open tunnels, 20 to each of ten targets, with a drain of "
+    "4 s (Istio's default is 45 s)."
+)
+
 SECTIONS = {
     "test_a_patch_that_does_not_arrive": (
         "When a patch does not arrive",
@@ -37,13 +43,9 @@ SECTIONS = {
         "The Sidecar resource keeps the listeners of other namespaces away. A Service for HTTP in "
         "the crawlers' own namespace takes its port from the vendors: have none there.",
     ),
-    "test_an_edit": (
-        "What an edit does",
-        "Under 200 requests a second and 200 open tunnels, 20 to each of ten targets, with a drain "
-        "of 4 s (Istio's default is 45 s).",
-    ),
-    "test_removal_and_install": ("What removal and install do", "Under the same load."),
-    "test_removal_in_one_step": ("Removal in one step", "Under the same load."),
+    "test_an_edit": (CHANGES, CHANGES_TEXT),
+    "test_removal_and_install": (CHANGES, CHANGES_TEXT),
+    "test_removal_in_one_step": (CHANGES, CHANGES_TEXT),
     "test_observe_then_inspect_and_back": (
         "Reading HTTP on two of ten sidecars",
         "The other eight keep their configuration, byte for byte.",
@@ -87,12 +89,22 @@ def page(results: dict[str, Json]) -> str:
         "its configuration what only Istio's build understands (`tests/mesh/stand_in.py`).",
         "",
     ]
-    for test, (title, text) in SECTIONS.items():
-        found = {name: result[test] for name, result in results.items() if test in result}
+    for title, text in dict.fromkeys(SECTIONS.values()):
+        found = _of_section(title, results)
         if found:
             versions = " and ".join(pair.istio for pair in PAIRS if pair.name in found)
             lines += [f"## {title}", "", f"Istio {versions}. {text}", "", *_table(found), ""]
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _of_section(title: str, results: dict[str, Json]) -> dict[str, Json]:
+    """Return the rows of all tests that a section shows, by pair."""
+    tests = [test for test, section in SECTIONS.items() if section[0] == title]
+    rows = {
+        name: {row: value for test in tests for row, value in result.get(test, {}).items()}
+        for name, result in results.items()
+    }
+    return {name: found for name, found in rows.items() if found}
 
 
 def _table(found: dict[str, Json]) -> list[str]:
