@@ -1,4 +1,4 @@
-# proxy-observability. `make help` lists the targets; every one sets up what it needs.
+# proxy-observability. `make help` lists the targets; each sets up what it needs.
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
@@ -31,10 +31,10 @@ setup: .venv/installed ## Make .venv; find, download or build Prometheus and pro
 	  && echo "set-up: Python packages took $$(( $$(date +%s) - start )) s" >&2
 	@touch $@
 
-demo: setup ## The whole system here until Ctrl-C, with a live table. PORT_BASE=13100
+demo: setup ## Run the whole system here until Ctrl-C, with a live table. PORT_BASE=13100
 	@exec $(PY) -m lab.demo $(port_base) $(out)
 
-demo-check: setup ## Generator, vendors and mesh must agree. N= BREAK=range|outcome|drop MIX=even
+demo-check: setup ## Compare generator, vendors and mesh. N= BREAK=range|outcome|drop MIX=even
 	@exec $(PY) -m lab.demo_check $(call option,count,N) $(call option,break,BREAK) \
 	  $(call option,mix,MIX) $(port_base) $(out)
 
@@ -53,34 +53,34 @@ audit: .venv/installed
 	  --lab-only="$(strip $(foreach key,N STOPS BREAK MIX,$(if $($(key)),$(key))))"
 endif
 
-which: .venv/installed ## Whose address is it? ADDRESS=10.2.9.1:3128 STACK=prod
+which: .venv/installed ## Name the vendor of an address. ADDRESS=10.2.9.1:3128 STACK=prod
 	@exec $(PY) -m settings.which "$(ADDRESS)" --stack "$(STACK)" $(out)
 
-render: .venv/installed ## All manifests of a stack as files, without a cluster. STACK=prod OUT=dir
+render: .venv/installed ## Write all manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
-test: setup ## All a change must pass; FULL=1 or CI: mesh too. SUITE=unit|lua|program|rules|lab|mesh
+test: setup ## Run all tests; mesh only if FULL=1 or CI=true. SUITE=unit|lua|program|rules|lab|mesh
 	@$(PY) -m tools.find alertmanager amtool >/dev/null
 	@$(PY) -m tests.binaries operatorlab >/dev/null
 	@$(PY) -m tests.clients.install
 	@exec $(PY) -m tests.suites $(call option,suite,SUITE) $(out)
 
-mutate: setup ## Does a test notice when an alert is changed? Minutes. ONLY=alert
+mutate: setup ## Change each alert, and check that a test fails; takes minutes. ONLY=alert
 	@exec $(PY) -m tests.rules.mutants $(call option,only,ONLY) $(out)
 
-check: .venv/installed ## Format, lint and types.
+check: .venv/installed ## Check format, lint and types.
 	@exec $(PY) -m tests.linters $(out)
 
-format: .venv/installed ## Put the code into its format.
+format: .venv/installed ## Format the code.
 	@$(PY) -m ruff check --fix-only --quiet .
 	@$(PY) -m ruff format .
 
-bench: setup ## Costs as ratios measured in one run. ONLY=name
+bench: setup ## Measure what attribution and monitoring cost. ONLY=name
 	@exec $(PY) -m benchmarks $(call option,only,ONLY) $(out)
 
 docs: .venv/installed ## Write the generated pages.
 	@$(PY) -m settings.reference
 	@$(PY) -m tests.mesh.compatibility
 
-clean: ## Remove what the targets made here (not the per-user cache of binaries).
+clean: ## Remove what the targets made here, except the per-user cache of binaries.
 	rm -rf tests/clients/node_modules .venv .demo rendered .pytest_cache .ruff_cache .mypy_cache .hypothesis

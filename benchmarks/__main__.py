@@ -10,7 +10,7 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import churn, idle_sockets, prometheus_scale, ranges, sidecar_cpu, tunnels
+from benchmarks import churn, open_sockets, prometheus_scale, ranges, sidecar_cpu
 from benchmarks.measure import Measure, table
 from lab.processes import LabError, StopRequested, stop_on_signals
 from tools.reports import add_out, write_report
@@ -18,9 +18,8 @@ from tools.reports import add_out, write_report
 BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "http-chain": sidecar_cpu.http_chain,
     "ranges": ranges.many_ranges,
-    "tunnel-throughput": tunnels.throughput,
-    "tunnel-memory": tunnels.memory,
-    "idle-sockets": idle_sockets.left_open,
+    "tunnel-memory": open_sockets.tunnel_memory,
+    "idle-sockets": open_sockets.idle_sockets,
     "churn": churn.recorded_against_counted,
     "prometheus-scale": prometheus_scale.by_sidecars,
 }

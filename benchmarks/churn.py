@@ -58,7 +58,7 @@ def recorded_against_counted() -> list[Measure]:
         )
         totals = running.totals()
         recorded = {what: _integrated(running, name) for what, name in RECORDS.items()}
-        missed = running.value("sum(prometheus_rule_group_iterations_missed_total)")
+        missed = running.own_metric("prometheus_rule_group_iterations_missed_total")
     if totals["living"]:
         raise LabError(f"{totals['living']} emulated sidecars did not end")
     return [

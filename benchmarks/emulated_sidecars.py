@@ -11,7 +11,6 @@ that ends is replaced.
 from __future__ import annotations
 
 import argparse
-import bisect
 import json
 import math
 import random
@@ -183,33 +182,24 @@ class Totals:
     """What the ended sidecars of a fleet have counted, and how much of it no scrape saw."""
 
     counted: Counts = field(default_factory=Counter)
-    sidecars: Counter[int] = field(default_factory=Counter)
-    requests: Counter[int] = field(default_factory=Counter)
-    unseen: Counter[int] = field(default_factory=Counter)
+    lifetimes: dict[int, Counter[str]] = field(default_factory=lambda: defaultdict(Counter))
+    """By the lower bound of the time that a crawler worked."""
 
     def add(self, sidecar: Sidecar, series: Sequence[Series]) -> None:
-        counts, seen = sidecar.counted(series, sidecar.ends), Counter[tuple[str, str]]()
+        counts = sidecar.counted(series, sidecar.ends)
+        requests, seen = _requests(counts), 0
         if sidecar.last_scrape is not None:
-            seen = sidecar.counted(series, sidecar.last_scrape)
+            seen = _requests(sidecar.counted(series, sidecar.last_scrape))
         self.counted += counts
-        group = bisect.bisect_right(LIFETIMES_SECONDS, sidecar.stops - sidecar.starts) - 1
-        self.sidecars[group] += 1
-        self.requests[group] += _requests(counts)
-        self.unseen[group] += _requests(counts) - _requests(seen)
+        worked = sidecar.stops - sidecar.starts
+        group = max(bound for bound in LIFETIMES_SECONDS if bound <= worked)
+        self.lifetimes[group].update(sidecars=1, requests=requests, unseen=requests - seen)
 
     def as_json(self) -> Json:
         counted: defaultdict[str, Json] = defaultdict(dict)
         for (vendor, what), count in sorted(self.counted.items()):
             counted[vendor][what] = count
-        lifetimes = [
-            {
-                "from_seconds": LIFETIMES_SECONDS[group],
-                "sidecars": self.sidecars[group],
-                "requests": self.requests[group],
-                "unseen": self.unseen[group],
-            }
-            for group in sorted(self.sidecars)
-        ]
+        lifetimes = [{"from_seconds": g, **counts} for g, counts in sorted(self.lifetimes.items())]
         return {"counted": counted, "lifetimes": lifetimes}
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pytest
@@ -15,7 +16,7 @@ from benchmarks.emulated_sidecars import (
     target,
     work_done,
 )
-from benchmarks.monitored import VENDORS, number_from
+from benchmarks.monitored import VENDORS, files, number_from
 from components.attribution.stats import SCRAPED_METRICS, expected_series
 from lab.processes import LabError
 from settings.loading import parse_settings
@@ -111,6 +112,17 @@ def test_a_target_is_listed_while_its_sidecar_lives():
 def test_a_missed_evaluation_leaves_no_gap():
     """A rate holds until the next evaluation."""
     assert integral([(0.0, 2.0), (15.0, 4.0), (45.0, 1.0)]) == 2 * 15 + 4 * 30 + 1 * 15
+
+
+def test_prometheus_scrapes_the_emulated_sidecars_as_shipped():
+    """The benchmark's Prometheus has every rule, and the shipped relabelling alone."""
+    found = files(VENDORS)
+    assert len([name for name in found if name.startswith("rules/")]) > 3
+    config = json.loads(found["prometheus.yml"])
+    sidecars, _ = config["scrape_configs"]
+    assert [job["job_name"] for job in config["scrape_configs"]] == ["sidecars", "prometheus"]
+    assert set(sidecars) >= {"http_sd_configs", "metric_relabel_configs"}
+    assert "envoy_lab_" not in str(sidecars["metric_relabel_configs"])
 
 
 def test_a_wrong_duration_is_refused(monkeypatch):

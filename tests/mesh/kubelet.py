@@ -65,12 +65,6 @@ class Pod:
         assert answer.status == 200, f"{self.name}: {path}: {answer.status} {text[:300]}"
         return text
 
-    def stat(self, name: str) -> int:
-        """Return a counter or gauge by its full name, 0 if it does not exist."""
-        for line in self.get(f"/stats?usedonly&filter=^{re.escape(name)}$").splitlines():
-            return int(line.rpartition(": ")[2])
-        return 0
-
     def metrics(self) -> str:
         """Return the page that Prometheus scrapes."""
         return self.get("/stats/prometheus", port=METRICS)

@@ -43,8 +43,6 @@ class Load:
     tunnels_each: int
     requests: int = 0
     failed: list[str] = field(default_factory=list)
-    stale: int = 0
-    """Requests that were sent again, since their kept connection had just been closed."""
     cut: list[Cut] = field(default_factory=list)
     open: Counter[str] = field(default_factory=Counter)
     _stop: asyncio.Event = field(default_factory=asyncio.Event)
@@ -52,7 +50,7 @@ class Load:
 
     def mark(self) -> None:
         """Forget what was counted."""
-        self.requests, self.stale = 0, 0
+        self.requests = 0
         self.failed, self.cut = [], []
 
     def all_open(self) -> bool:
@@ -127,8 +125,7 @@ class Load:
                 if fresh or isinstance(error, TimeoutError):
                     self.failed.append(f"{name}: {error!r}")
                 else:
-                    self.stale += 1  # every HTTP client sends it again at once
-                    continue
+                    continue  # the kept connection was closed: HTTP clients send again at once
             else:
                 if b" 200 " not in head:
                     self.failed.append(f"{name}: {head[:60]!r}")
