@@ -20,7 +20,7 @@ from components.alertmanager.component import USER as ALERTMANAGER_USER
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
-from components.contents import ROOT, program_files, rule_files
+from components.contents import ROOT, program_files
 from components.external.files import LOGIN_FOLDER
 from components.grafana.component import GrafanaServer, GrafanaServerArgs, PrometheusLogin
 from components.labels import labels
@@ -37,14 +37,11 @@ from components.operator.objects import (
     required_prometheus_values,
 )
 from components.prometheus.component import PrometheusServer, PrometheusServerArgs
-from components.prometheus.config import BasicAuth
-from components.prometheus.elsewhere import elsewhere_of
+from components.prometheus.config import BasicAuth, operator_jobs
 from components.prometheus.estimate import estimate
 from components.prometheus.own_rules import own_rule_files, promtool_here
-from components.prometheus.rule_files import rules_by_server
-from components.prometheus.stack_rules import stack_rules
+from components.prometheus.rules import rule_files
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
-from components.texts import yaml_text
 from dashboards.boards import boards
 from settings.loading import SettingsError, settings_of_config
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
@@ -57,27 +54,16 @@ try:
     settings = settings_of_config(config, encrypted)
     simulated_namespace = SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
     expected = estimate(settings)  # refuses a stack with more series than it may have
-    shipped = {
-        **rule_files(),
-        **{name: yaml_text(file) for name, file in stack_rules(settings).items()},
-    }
-    own_rules = own_rule_files(settings.alerts.rule_files, ROOT)
+    own_rules = own_rule_files(settings, ROOT)
+    rules = rule_files(settings, own_rules)
     # A global server's cluster has no crawlers, and so no mesh.
     crawlers_here = settings.prometheus.role == "leaf"
-    # What ours get, shards and others.
-    rules = rules_by_server(
-        {**shipped, **own_rules},
-        shards=settings.prometheus.shards,
-        federates=bool(settings.prometheus.federate_from),
-        crawlers_here=crawlers_here,
-    )
-    # What a Prometheus that is not ours gets of it all.
-    elsewhere = (
-        None
+    # The scrape jobs for a Prometheus that is not the stack's own.
+    jobs = (
+        ()
         if settings.runs_prometheus
-        else elsewhere_of(
+        else operator_jobs(
             settings,
-            shipped,
             monitoring_namespace=MONITORING_NAMESPACE,
             simulated_vendors_namespace=simulated_namespace,
             alertmanager_auth=BasicAuth(
@@ -85,13 +71,12 @@ try:
             ),
         )
     )
-    rules_elsewhere = {**elsewhere.rules, **own_rules} if elsewhere else {}
     operator_objects = (
         (
-            *monitors(elsewhere.jobs, LOGIN_SECRET),
-            *prometheus_rules(rules_elsewhere, settings.prometheus.scrape_interval),
+            *monitors(jobs, LOGIN_SECRET),
+            *prometheus_rules(rules.server, settings.prometheus.scrape_interval),
         )
-        if elsewhere and settings.prometheus.mode == "operator"
+        if settings.prometheus.mode == "operator"
         else ()
     )
     # Once for all namespaces: thousands of ranges take a second.
@@ -254,7 +239,7 @@ grafana = GrafanaServer(
         prometheus_url=prometheus_url,
         prometheus_login=login,
         scrape_interval_seconds=settings.prometheus.scrape_interval,
-        dashboards=boards(several_clusters=bool(settings.prometheus.federate_from)),
+        dashboards=boards(),
     ),
     everywhere,
 )

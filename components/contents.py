@@ -22,14 +22,6 @@ class ProgramFiles:
     items: dict[str, str]
 
 
-def rule_files() -> dict[str, str]:
-    """Return the text of every rule file by its name."""
-    return {
-        path.name: path.read_text(encoding="utf-8")
-        for path in sorted((ROOT / "rules").glob("*.yml"))
-    }
-
-
 def program_files(program: Literal["crawler", "proxy"]) -> ProgramFiles:
     """Return what `python -m simulation.<program>` needs, its profiles among it."""
     patterns = ["simulation/*.py", f"simulation/{program}/*.py", f"simulation/{program}/*.pem"]

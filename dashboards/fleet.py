@@ -1,7 +1,8 @@
 """The Fleet board: every vendor, and every workload that uses one, on a page.
 
 Rows are an operator's questions, in the order they are asked. Panels read recorded series
-only (rules/recording.yml): a board over a thousand sidecars must not sum them at each refresh.
+only (rules/): a board over a thousand sidecars must not sum them at each refresh. Each series has
+the label `cluster`, and each query selects the clusters chosen.
 """
 
 from __future__ import annotations
@@ -11,7 +12,10 @@ from typing import Any
 from dashboards.panels import dashboard, label_variable, row, stat, table, timeseries
 from dashboards.queries import substitute
 
-_VENDOR = '{proxy_vendor=~"$vendor"}'
+_CLUSTER = '{cluster=~"$cluster"}'
+_VENDOR = '{cluster=~"$cluster", proxy_vendor=~"$vendor"}'
+_OUTSIDE = '{cluster=~"$cluster", proxy_vendor="outside"}'
+_SIDECARS = '{cluster=~"$cluster", job="sidecars"}'
 _CX = "proxy_vendor:envoy_cluster_upstream_cx"
 CONNECTIONS_METRIC = f"{_CX}:rate5m"
 
@@ -22,8 +26,6 @@ SETUP_P95 = f"proxy_vendor:istio_proxy_setup_milliseconds:p95{_VENDOR}"
 BYTES = f"{_CX}_tx_bytes:rate5m{_VENDOR} + {_CX}_rx_bytes:rate5m{_VENDOR}"
 CONNECTIONS = f"{_CX}:rate5m{_VENDOR}"
 OPEN_CONNECTIONS = f"{_CX}_active:sum{_VENDOR}"
-# Whatever $vendor says: traffic outside all ranges belongs to none that could be chosen.
-UNKNOWN_CONNECTIONS = f'{_CX}:rate5m{{proxy_vendor="unknown"}}'
 
 TABLE_QUERIES: dict[str, str] = {
     key: substitute(expr)
@@ -47,11 +49,14 @@ def fleet() -> dict[str, Any]:
         description="What crawlers send through proxy vendors, and how the vendors serve it.",
         variables=[
             label_variable(
+                name="cluster", label="Cluster", metric=CONNECTIONS_METRIC, values="cluster"
+            ),
+            label_variable(
                 name="vendor",
                 label="Vendor",
-                metric=CONNECTIONS_METRIC,  # has opaque-only vendors too, and `unknown`
-                of="proxy_vendor",
-            )
+                metric=CONNECTIONS_METRIC,  # has opaque-only vendors too, and `outside`
+                values="proxy_vendor",
+            ),
         ],
         rows=[
             row(
@@ -60,8 +65,7 @@ def fleet() -> dict[str, Any]:
                     title="Requests",
                     unit="reqps",
                     description="Plain proxied requests and CONNECTs. A tunnel is counted when it "
-                    "closes. Connections in which nothing can be read are further down. The first "
-                    "of a kind on a pod starts a series and is missing: rate() needs two samples.",
+                    "closes. Connections in which nothing can be read are further down.",
                     expr=REQUESTS,
                 ),
                 timeseries(
@@ -69,9 +73,7 @@ def fleet() -> dict[str, Any]:
                     unit="percentunit",
                     description="Share of all requests that the vendor could not carry, before the "
                     "crawler retries. Answers of the target, handshakes for a password and what "
-                    "the crawler cancelled are no failures. One that a pod meets for the first "
-                    "time is a new series and shows from its second occurrence: rate() needs two "
-                    "samples.",
+                    "the crawler cancelled are no failures.",
                     expr=FAILURE_RATIO,
                     maximum=1,
                 ),
@@ -83,7 +85,7 @@ def fleet() -> dict[str, Any]:
                     "rejected: Envoy refused the crawler's request itself, and nothing reached "
                     "the vendor.",
                     expr="sum by (proxy_outcome) (proxy_vendor_outcome:istio_requests:rate5m"
-                    '{proxy_vendor=~"$vendor", proxy_outcome!="success"})',
+                    '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_outcome!="success"})',
                     legend="{{proxy_outcome}}",
                 ),
                 timeseries(
@@ -145,7 +147,8 @@ def fleet() -> dict[str, Any]:
                     "all of a vendor's to the vendor.",
                     expr="topk(10, workload_proxy_vendor:request_failures_per_requests:ratio_rate5m"
                     f"{_VENDOR})",
-                    legend="{{source_workload_namespace}}/{{source_workload}} {{proxy_vendor}}",
+                    legend="{{cluster}} {{source_workload_namespace}}/{{source_workload}} "
+                    "{{proxy_vendor}}",
                     maximum=1,
                 ),
             ),
@@ -155,33 +158,33 @@ def fleet() -> dict[str, Any]:
                     title="All requests",
                     unit="reqps",
                     description="Plain requests and CONNECTs of all vendors, whichever are chosen.",
-                    expr="cluster:istio_requests:rate5m",
+                    expr=f"cluster:istio_requests:rate5m{_CLUSTER}",
                 ),
                 stat(
                     title="All failed requests",
                     unit="percentunit",
                     description="Share of them that the vendors could not carry.",
-                    expr="cluster:request_failures_per_requests:ratio_rate5m",
+                    expr=f"cluster:request_failures_per_requests:ratio_rate5m{_CLUSTER}",
                 ),
                 stat(
                     title="All traffic",
                     unit="Bps",
                     description="Bytes on the wire to and from all vendors, without what is "
                     "outside their ranges.",
-                    expr="cluster:wire_bytes:rate5m",
+                    expr=f"cluster:wire_bytes:rate5m{_CLUSTER}",
                 ),
                 stat(
                     title="All open connections",
                     unit="short",
                     description="TCP connections to all vendors now, idle ones included.",
-                    expr="cluster:envoy_cluster_upstream_cx_active:sum",
+                    expr=f"cluster:envoy_cluster_upstream_cx_active:sum{_CLUSTER}",
                 ),
                 timeseries(
                     title="All failed connections",
                     unit="cps",
                     description="TCP connections to any vendor that never came to be.",
-                    expr="cluster:envoy_cluster_upstream_cx_connect_fail:rate5m",
-                    legend="failed",
+                    expr=f"cluster:envoy_cluster_upstream_cx_connect_fail:rate5m{_CLUSTER}",
+                    legend="{{cluster}}",
                     width=24,
                 ),
             ),
@@ -254,6 +257,7 @@ def fleet() -> dict[str, Any]:
                     description="The 20 busiest pairs of workload and vendor, by requests.",
                     expr=f"topk(20, workload_proxy_vendor:istio_requests:rate5m{_VENDOR})",
                     columns={
+                        "cluster": "Cluster",
                         "source_workload_namespace": "Namespace",
                         "source_workload": "Workload",
                         "proxy_vendor": "Vendor",
@@ -277,16 +281,14 @@ def fleet() -> dict[str, Any]:
                     unit="percentunit",
                     description="Share of the pods' passed-through bytes that went to no vendor's "
                     "range. Direct crawling belongs there; a vendor's new address does not.",
-                    expr=f'(sum({_CX}_tx_bytes:rate5m{{proxy_vendor="unknown"}})'
-                    f' + sum({_CX}_rx_bytes:rate5m{{proxy_vendor="unknown"}}))'
-                    f" / (sum({_CX}_tx_bytes:rate5m) + sum({_CX}_rx_bytes:rate5m) > 0)",
+                    expr=f"cluster:outside_bytes_per_bytes:ratio_rate5m{_CLUSTER}",
                 ),
                 stat(
                     title="Lua errors",
                     unit="ops",
                     description="Requests on which the script failed: the vendor is right, outcome "
                     "and set-up time are not. Anything but 0 is a defect.",
-                    expr="cluster:envoy_http_lua_errors:rate5m",
+                    expr=f"cluster:envoy_http_lua_errors:rate5m{_CLUSTER}",
                     red_above=0.000001,
                 ),
                 stat(
@@ -294,7 +296,7 @@ def fleet() -> dict[str, Any]:
                     unit="short",
                     description="Crawler pods whose sidecar did not answer the last scrape; what "
                     "they carry is missing above. Starting and ending pods pass through here.",
-                    expr='job:up:count{job="sidecars"} - job:up:sum{job="sidecars"}',
+                    expr=f"job:up:count{_SIDECARS} - job:up:sum{_SIDECARS}",
                     red_above=1,
                 ),
                 stat(
@@ -302,22 +304,22 @@ def fleet() -> dict[str, Any]:
                     unit="cps",
                     description="Samples a second that the busiest Prometheus replica stores. "
                     "Above the stack's threshold HighMetricIngestionRate fires.",
-                    expr="cluster:prometheus_samples_appended:rate5m",
+                    expr=f"cluster:prometheus_samples_appended:rate5m{_CLUSTER}",
                 ),
                 timeseries(
                     title="Connections outside all ranges",
                     unit="cps",
                     description="New connections to addresses that no vendor's range covers, "
                     "whichever vendors are chosen.",
-                    expr=UNKNOWN_CONNECTIONS,
+                    expr=f"{_CX}:rate5m{_OUTSIDE}",
                     width=12,
                 ),
                 timeseries(
                     title="Sidecars scraped",
                     unit="short",
                     description="Crawler pods whose numbers are in the panels above.",
-                    expr='job:up:sum{job="sidecars"}',
-                    legend="scraped",
+                    expr=f"job:up:sum{_SIDECARS}",
+                    legend="{{cluster}}",
                     width=12,
                 ),
             ),

@@ -24,7 +24,7 @@ def timeseries(
     unit: str,
     description: str,
     expr: str,
-    legend: str = "{{proxy_vendor}}",
+    legend: str = "{{cluster}} {{proxy_vendor}}",
     width: int = 8,
     maximum: float | None = None,
 ) -> Json:
@@ -72,7 +72,8 @@ def stat(
         steps.append({"color": "red", "value": red_above})
     return {
         **_panel("stat", title, description, width, _STAT_HEIGHT),
-        "targets": [_target(expr, "")],
+        # Grafana shows the name where there is more than one series.
+        "targets": [_target(expr, "{{cluster}}")],
         "fieldConfig": {
             "defaults": {"unit": unit, "thresholds": {"mode": "absolute", "steps": steps}},
             "overrides": [],
@@ -165,9 +166,9 @@ def dashboard(
     }
 
 
-def label_variable(*, name: str, label: str, metric: str, of: str) -> Json:
-    """Return a variable with the values of label `of` on `metric`: any number of them, or all."""
-    query = f"label_values({metric}, {of})"
+def label_variable(*, name: str, label: str, metric: str, values: str) -> Json:
+    """Return a variable with the values of a label on `metric`: any number of them, or all."""
+    query = f"label_values({metric}, {values})"
     return {
         "type": "query",
         "name": name,

@@ -1,8 +1,9 @@
-"""The PromQL in a dashboard, for those who ask Prometheus without Grafana."""
+"""The PromQL in a dashboard, for programs that query Prometheus without Grafana."""
 
 from __future__ import annotations
 
-import re
+from collections import defaultdict
+from string import Template
 from typing import Any
 
 
@@ -10,7 +11,7 @@ def queries(board: dict[str, Any], **variables: str) -> list[tuple[str, str]]:
     """Return (panel title, PromQL) of every panel, in the board's order.
 
     Args:
-        variables: what stands for `$name`, as a regular expression; `.*` if not given.
+        variables: the value of each `$name`, as a regular expression; `.*` if not given.
     """
     return [
         (panel["title"], substitute(target["expr"], **variables))
@@ -21,4 +22,4 @@ def queries(board: dict[str, Any], **variables: str) -> list[tuple[str, str]]:
 
 def substitute(expr: str, **variables: str) -> str:
     """Return the PromQL with each `$name` replaced as Grafana would for one value or for all."""
-    return re.sub(r"\$(\w+)", lambda found: variables.get(found[1], ".*"), expr)
+    return Template(expr).substitute(defaultdict(lambda: ".*", variables))

@@ -17,7 +17,7 @@ from settings.vendors import AddressRange, Vendor
 Json = dict[str, Any]
 
 OUTSIDE_ADDRESS = "127.9.0.10"
-"""An address in no vendor's range: its traffic must be counted as `unknown`, and nowhere else."""
+"""An address in no vendor's range: its traffic must be counted as `outside`, and nowhere else."""
 
 OUTSIDE_SHARE = 0.01
 

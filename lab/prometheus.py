@@ -6,10 +6,12 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
+import yaml
+
 from components.alertmanager.config import CREDENTIALS, alertmanager_config
 from components.attribution.standalone import STAT_SCOPE, WORKLOAD_TAGS
 from components.prometheus.config import LOAD_GENERATOR_APP, StaticTargets, prometheus_config
-from components.prometheus.stack_rules import stack_rules
+from components.prometheus.rules import rule_files
 from lab import receiver
 from lab.ports import Ports
 from lab.shortening import DEMO_FACTOR, shortened_alertmanager, shortened_rules, stand_in
@@ -17,9 +19,8 @@ from settings.alertmanager import Alertmanager, WebhookReceiver
 from settings.namespaces import SIMULATED_NAMESPACE
 from settings.stack import StackSettings
 
-RULES = Path(__file__).parents[1] / "rules"
 RATE_WINDOW_SECONDS = 300 // DEMO_FACTOR
-"""What the rules' five minutes are in the demo and the checks."""
+"""The rules' five minutes in the demo and the checks."""
 
 WINDOW_STAND_IN = stand_in(DEMO_FACTOR)
 
@@ -37,10 +38,10 @@ def lab_prometheus_files(
 ) -> dict[str, str]:
     """Return Prometheus' files by name, its configuration first.
 
-    JSON is YAML: the rules stay text, so that what is read is what is shipped.
+    The files are JSON, which is YAML too.
 
     Args:
-        scrape_milliseconds: go above the stack's `scrapeInterval`, which knows whole seconds.
+        scrape_milliseconds: takes precedence over `scrapeInterval`, which knows whole seconds.
         factor: divides every time of the rules.
         watched: with a second replica, Alertmanager, and the pages of `lab/pages.py`.
         stand_ins: with pages in the place of istiod, Grafana and Alertmanager.
@@ -55,11 +56,11 @@ def lab_prometheus_files(
         targets=_targets(ports, watched=watched, stand_ins=stand_ins),
         rule_files=("rules/*.yml",),
         native_histograms=settings.telemetry.native_histograms,
-        histograms_from_one_in=settings.telemetry.histogram_sampling,
+        histogram_sampling=settings.telemetry.histogram_sampling,
     )
     sidecars = next(job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
-    # Before all shipped relabelling: the stand-in for istio.stats has a prefix of its own, and
-    # Istio would name the workload.
+    # Before all shipped relabelling: the lab's istio.stats has a prefix of its own, and Istio would
+    # name the workload.
     sidecars["metric_relabel_configs"][:0] = [
         {
             "source_labels": ["__name__"],
@@ -79,36 +80,28 @@ def lab_prometheus_files(
             ("scrape_interval", "scrape_timeout"), f"{scrape_milliseconds}ms"
         )
     rules = {
-        f"rules/{file.name}": shortened_rules(file.read_text(encoding="utf-8"), factor)
-        for file in sorted(RULES.glob("*.yml"))
+        f"rules/{name}": json.dumps(shortened_rules(yaml.safe_load(text), factor))
+        for name, text in rule_files(settings).server.items()
     }
-    own = {
-        f"rules/{name}": shortened_rules(json.dumps(one), factor)
-        for name, one in stack_rules(settings).items()
-    }
-    return {
-        "prometheus.yml": json.dumps(config, indent=1),
-        **rules,
-        **own,
-    }
+    return {"prometheus.yml": json.dumps(config, indent=1), **rules}
 
 
 def lab_alertmanager_files(ports: Ports, folder: Path, factor: int) -> dict[str, str]:
     """Return Alertmanager's files by name, its configuration first; they will be in `folder`.
 
-    The shipped routes, told to webhooks of the lab: /page, /ticket and /heartbeat.
+    The shipped routes, to webhooks of the lab: /critical, /warning and /heartbeat.
     """
-    told = {name: WebhookReceiver(name=name, kind="webhook") for name in receiver.RECEIVERS}
+    webhooks = tuple(WebhookReceiver(name=name, kind="webhook") for name in receiver.RECEIVERS)
     settings = Alertmanager(
-        receivers=tuple(told.values()),
-        critical=(told["page"].name,),
-        warning=(told["ticket"].name,),
-        heartbeat=(told["heartbeat"].name,),
+        receivers=webhooks,
+        critical=("critical",),
+        warning=("warning",),
+        heartbeat=("heartbeat",),
     )
     config = json.dumps(shortened_alertmanager(alertmanager_config(settings), factor), indent=1)
     return {
         "alertmanager.yml": config.replace(CREDENTIALS, str(folder)),
-        **{name: f"http://127.0.0.1:{ports.receiver}/{name}" for name in told},
+        **{name: f"http://127.0.0.1:{ports.receiver}/{name}" for name in receiver.RECEIVERS},
     }
 
 

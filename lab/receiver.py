@@ -1,6 +1,6 @@
 """What receives the lab's alerts: webhooks that print them, and one that expects a heartbeat.
 
-Alertmanager posts to one path for each receiver: /page, /ticket, /heartbeat. The last stands for a
+Alertmanager posts to one path for each receiver: /critical, /warning, /heartbeat. The last stands for a
 service outside the cluster: it is silent while Watchdog comes, and raises HEARTBEAT_LOST itself
 when Watchdog stops coming.
 """
@@ -18,7 +18,7 @@ from typing import Any
 
 from lab.pages import QuietServer
 
-RECEIVERS = ("page", "ticket", "heartbeat")
+RECEIVERS = ("critical", "warning", "heartbeat")
 HEARTBEAT = "heartbeat"
 HEARTBEAT_LOST = "HeartbeatLost"
 """Not an alert of rules/: the name of what the heartbeat's receiver raises itself."""
@@ -144,7 +144,7 @@ class Receiver:
                 at=at,
                 receiver=HEARTBEAT,
                 status=status,
-                labels={"alertname": HEARTBEAT_LOST, "severity": "page"},
+                labels={"alertname": HEARTBEAT_LOST, "severity": "critical"},
                 summary=summary,
                 description=description,
             )

@@ -1,8 +1,8 @@
-"""The times of rules and of Alertmanager, divided for the lab; all else stays as shipped.
+"""The times of rules and of Alertmanager, divided for the lab; everything else stays as shipped.
 
-Nobody watches a laptop for an hour. One factor divides every time there is, so that what comes
-before what stays as it is in a cluster. Names keep their `rate5m`, and texts their "hour". Only a
-rule's `for` has a least, since scrapes can't come as many times as often.
+Nobody watches a laptop for an hour. One factor divides every time, so that the order of events is
+that of a cluster. Names keep their `rate5m`, and descriptions their "hour". Only a rule's `for` has
+a least value, since the lab cannot scrape as many times more often.
 """
 
 from __future__ import annotations
@@ -10,33 +10,28 @@ from __future__ import annotations
 import re
 from typing import Any
 
+Json = dict[str, Any]
+
 DEMO_FACTOR = 20
-"""Of the demo and the checks: rates over 5 minutes are over 15 s."""
+"""For the demo and the checks: rates over 5 minutes are over 15 s."""
 
 DRILL_FACTOR = 60
-"""Of the drills: a minute is a second, and 5 minutes are still five scrapes."""
+"""For the drills: a minute is a second, and 5 minutes are still five scrapes."""
 
 LEAST_WAIT_SECONDS = 4
-"""Of a rule's `for`: the shortest shipped, 1m, is four scrapes, and one late scrape is no fault."""
+"""The least `for` of a rule: the shortest shipped, 1m, is four scrapes, and one may be late."""
 
-_WAITS = ("for:", "keep_firing_for:")
 _UNIT_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
-_TIME = r"\d+[smhd]"
 
-# Where a rule has a time: a range, an offset, a number of seconds to divide by or to compare with,
-# a wait, and predict_linear's plain seconds.
-_PLACES = re.compile(
-    rf"(?P<head>\[|\boffset\s+|[/<]\s+|^\s*(?:for|keep_firing_for):\s*)(?P<time>{_TIME})\b"
-    r"|(?P<predict>\],\s*)(?P<seconds>\d+)(?=\s*\))",
-    re.MULTILINE,
-)
+# PromQL's literal of a duration: no name begins with a digit, and no string of a rule holds one.
+_DURATION = re.compile(r"(?<![\w.])\d+[smhd](?!\w)")
 
 # What else Alertmanager's configuration waits for.
 _ALERTMANAGER_TIMES = ("group_wait", "group_interval", "repeat_interval", "resolve_timeout")
 
 
 def shortened(time: str, factor: int) -> str:
-    """Return a time of Prometheus' or Alertmanager's divided: "5m" by 60 is "5s"."""
+    """Return a duration of Prometheus or Alertmanager divided: "5m" by 60 is "5s"."""
     milliseconds = round(_milliseconds(time) / factor)
     return f"{milliseconds // 1000}s" if milliseconds % 1000 == 0 else f"{milliseconds}ms"
 
@@ -46,16 +41,20 @@ def at_least(time: str) -> str:
     return time if _milliseconds(time) >= LEAST_WAIT_SECONDS * 1000 else f"{LEAST_WAIT_SECONDS}s"
 
 
-def shortened_rules(text: str, factor: int) -> str:
-    """Return the text of a rule file, every time in it divided."""
+def shortened_rules(file: Json, factor: int) -> Json:
+    """Return a rule file as plain values, every time in it divided."""
 
-    def divided(found: re.Match[str]) -> str:
-        if found["predict"]:
-            return f"{found['predict']}{int(found['seconds']) / factor:g}"
-        head, time = found["head"], shortened(found["time"], factor)
-        return head + (at_least(time) if head.lstrip().startswith(_WAITS) else time)
+    def rule(shipped: Json) -> Json:
+        expr = _DURATION.sub(lambda found: shortened(found[0], factor), shipped["expr"])
+        waits: Json = {
+            key: at_least(shortened(shipped[key], factor))
+            for key in ("for", "keep_firing_for")
+            if key in shipped
+        }
+        return {**shipped, "expr": expr, **waits}
 
-    return _PLACES.sub(divided, text)
+    groups = [{**group, "rules": [*map(rule, group["rules"])]} for group in file["groups"]]
+    return {**file, "groups": groups}
 
 
 def shortened_alertmanager(config: Any, factor: int) -> Any:
@@ -73,7 +72,7 @@ def shortened_alertmanager(config: Any, factor: int) -> Any:
 
 
 def stand_in(factor: int) -> str:
-    """Return what the output says of it."""
+    """Return the line of the output that says what is shortened."""
     return (
         f"windows and waits of all rules -> 1/{factor}, 5m is {shortened('5m', factor)}; same names"
     )

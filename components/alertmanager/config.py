@@ -1,4 +1,4 @@
-"""alertmanager.yml: who is told what, how often, and what is not worth telling.
+"""alertmanager.yml: which receiver gets which alert, how often, and what silences what.
 
 Credentials are not in it: each receiver's is a file that the Secret mounts.
 """
@@ -8,34 +8,39 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from components.labels import PROJECT
 from settings.alertmanager import Alertmanager, EmailReceiver, Receiver, SlackReceiver
 from settings.values import format_duration
 
 Json = dict[str, Any]
 
 CREDENTIALS = "/etc/alertmanager/credentials"
-NOBODY = "nobody"  # seen in Alertmanager, told to none
+NOBODY = "nobody"  # alerts are visible in Alertmanager, and go no further
+PRODUCT = f'product="{PROJECT}"'
+"""Matches the alerts of this project. The operator's Prometheus sends other teams' alerts too, and
+those may not reach this stack's receivers."""
 
-# Who is silenced while the first one fires, where these labels are equal. Only what follows from
-# it: a vendor's own trouble is told even while the pipeline has some.
+# Which alerts are silenced while the first one fires, where these labels are equal. Only what
+# follows from it: a vendor's own trouble is delivered even while monitoring has some.
 INHIBITIONS: tuple[tuple[str, list[str], list[str]], ...] = (
-    # The crawlers' numbers are missing, and their absence reads like silence.
+    # The crawlers' numbers are missing, which reads like silence.
     (
         'alertname="TargetsMissing", job="sidecars"',
         ["ProxyVendorSilent", "ProxyAttributionLost", "ProxyCountsDisagree"],
         ["cluster"],
     ),
-    # Where a shard's part is missing, the mesh reads low. No page: a vendor may fail all the same.
+    # Without a shard's records the mesh's counts are low. Critical alerts stay: a vendor may fail
+    # all the same.
     ('alertname="FederationSourceMissing"', ["ProxyCountsDisagree"], ["cluster"]),
-    # Where all of a cluster is, so is what its jobs' targets answered.
+    # Without a cluster's records its targets are missing too.
     ('alertname="FederationSourceMissing", shard=""', ["TargetsMissing"], ["cluster"]),
-    # No vendor has its traffic any more: one message, not one for each.
+    # No traffic is attributed any more: one message, not one for each vendor.
     (
         'alertname="ProxyAttributionLost"',
         ["ProxyVendorSilent", "ProxyTrafficOutside", "ProxyCountsDisagree"],
         ["cluster"],
     ),
-    # The outage says it all; then the fast burn.
+    # An outage silences both burn rates, and the fast burn rate the slow one.
     (
         'alertname="ProxyVendorFailing"',
         ["ProxyVendorBudgetBurnsFast", "ProxyVendorBudgetBurnsSlowly"],
@@ -46,20 +51,25 @@ INHIBITIONS: tuple[tuple[str, list[str], list[str]], ...] = (
         ["ProxyVendorBudgetBurnsSlowly"],
         ["cluster", "proxy_vendor"],
     ),
-    # A replica that is down fails Grafana's queries and the other's rules.
+    # Grafana's queries fail at a replica that is down.
     ('alertname="PrometheusDown"', ["GrafanaDatasourceFailing"], ["cluster"]),
     ('alertname="AlertmanagerDown"', ["PrometheusNotificationsFailing"], ["cluster"]),
     ('alertname="GrafanaDown"', ["GrafanaDatasourceFailing"], ["cluster"]),
     ('alertname="IstiodDown"', ["IstiodConfigRejected"], ["cluster"]),
 )
 
-# After a start nothing is told until Prometheus has sent all that fires, which it does every minute
-# and a scrape: else the first alerts to come are told before the one that silences them.
+# After its start Alertmanager delivers nothing until Prometheus has sent everything that fires,
+# which takes a minute and a scrape: otherwise the first alerts to arrive would be delivered before
+# the one that silences them.
 START_DELAY = "90s"
 
+_PAGERDUTY_SEVERITY = (
+    '{{ if eq .CommonLabels.severity "critical" }}critical{{ else }}warning{{ end }}'
+)
 _TITLE = "{{ .CommonLabels.cluster }}: {{ (index .Alerts 0).Annotations.summary }}"
 _TEXT = (
-    '{{ range .Alerts }}{{ if eq .Status "resolved" }}Over: {{ end }}{{ .Annotations.summary }}\n'
+    '{{ range .Alerts }}{{ if eq .Status "resolved" }}Resolved: {{ end }}'
+    "{{ .Annotations.summary }}\n"
     "{{ .Annotations.description }}\n"
     "{{ .Labels.alertname }}, {{ .Labels.severity }}, since {{ .StartsAt }}: "
     "{{ .Annotations.runbook_url }}\n\n{{ end }}"
@@ -69,70 +79,71 @@ _TEXT = (
 def alertmanager_config(alertmanager: Alertmanager) -> Json:
     """Return alertmanager.yml as plain values.
 
-    Pages of a stack that names nobody for them go where its tickets go, rather than nowhere.
+    Critical alerts of a stack without receivers for them go to those for warnings.
     """
-    told = {
-        "page": alertmanager.critical or alertmanager.warning,
-        "ticket": alertmanager.warning,
+    names = {
+        "critical": alertmanager.critical or alertmanager.warning,
+        "warning": alertmanager.warning,
         "heartbeat": alertmanager.heartbeat,
     }
     by_name = {receiver.name: receiver for receiver in alertmanager.receivers}
-    receivers: list[Json] = [{"name": NOBODY}]
-    for name, wanted in told.items():
-        if wanted:
-            chosen = [by_name[one] for one in wanted]
-            receivers.append(_receiver(name, chosen, resolved=name != "heartbeat"))
+    receivers: list[Json] = [
+        _receiver(route, [by_name[name] for name in wanted], resolved=route != "heartbeat")
+        for route, wanted in names.items()
+        if wanted
+    ]
 
-    def to(name: str) -> str:
-        return name if told[name] else NOBODY
+    def to(route: str) -> str:
+        return route if names[route] else NOBODY
 
     return {
         "global": {"resolve_timeout": "5m"},
         "route": {
-            # What has no severity that we know is a ticket too.
-            "receiver": to("ticket"),
-            # A vendor's alerts come as one message, the pipeline's one for each kind.
+            "receiver": NOBODY,
+            # A vendor's alerts come as one message, all others as one for each kind.
             "group_by": ["cluster", "alertname"],
             "group_wait": "30s",
             "group_interval": "5m",
             "repeat_interval": format_duration(alertmanager.repeat),
             "routes": [
                 {
+                    "matchers": ['alertname="Watchdog"', PRODUCT],
                     "receiver": to("heartbeat"),
-                    "matchers": ['alertname="Watchdog"'],
                     "group_wait": "0s",
                     "group_interval": "1m",
                     "repeat_interval": "1m",
                 },
-                {"receiver": NOBODY, "matchers": ['severity="none"']},
+                {"matchers": ['severity="info"', PRODUCT], "receiver": NOBODY},
                 *(
                     {
-                        "receiver": to(name),
-                        "matchers": [f'severity="{name}"', 'proxy_vendor!=""'],
+                        "matchers": [f'severity="{severity}"', 'proxy_vendor!=""', PRODUCT],
+                        "receiver": to(severity),
                         "group_by": ["cluster", "proxy_vendor"],
                     }
-                    for name in ("page", "ticket")
+                    for severity in ("critical", "warning")
                 ),
-                {"receiver": to("page"), "matchers": ['severity="page"']},
+                {"matchers": ['severity="critical"', PRODUCT], "receiver": to("critical")},
+                # An alert without a known severity is treated as a warning.
+                {"matchers": [PRODUCT], "receiver": to("warning")},
             ],
         },
         "inhibit_rules": [
             {
-                "source_matchers": source.split(", "),
-                "target_matchers": [f'alertname=~"{"|".join(targets)}"'],
+                "source_matchers": [*source.split(", "), PRODUCT],
+                "target_matchers": [f'alertname=~"{"|".join(targets)}"', PRODUCT],
                 "equal": equal,
             }
             for source, targets, equal in INHIBITIONS
         ],
-        "receivers": receivers,
+        "receivers": [{"name": NOBODY}, *receivers],
     }
 
 
-def _receiver(name: str, chosen: list[Receiver], *, resolved: bool) -> Json:
+def _receiver(name: str, receivers: list[Receiver], *, resolved: bool) -> Json:
     integrations: dict[str, list[Json]] = {}
-    for one in chosen:
-        key, make = _KINDS[one.kind]
-        config = {**make(one, f"{CREDENTIALS}/{one.name}"), "send_resolved": resolved}
+    for receiver in receivers:
+        key, make = _KINDS[receiver.kind]
+        config = {**make(receiver, f"{CREDENTIALS}/{receiver.name}"), "send_resolved": resolved}
         integrations.setdefault(key, []).append(config)
     return {"name": name, **integrations}
 
@@ -150,7 +161,7 @@ def _pagerduty(receiver: Receiver, credential: str) -> Json:
     return {
         "routing_key_file": credential,
         "description": _TITLE,
-        "severity": '{{ if eq .CommonLabels.severity "page" }}critical{{ else }}warning{{ end }}',
+        "severity": _PAGERDUTY_SEVERITY,
         "details": {"alerts": _TEXT},
     }
 

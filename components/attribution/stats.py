@@ -24,7 +24,8 @@ from components.attribution.outcome import (
 from settings.vendors import Vendor
 
 PASSTHROUGH = "PassthroughCluster"
-OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster", "BlackHoleCluster")
+DYNAMIC_DNS = "AllowAnyDynamicDNSCluster"
+OUTSIDE_CLUSTERS = (PASSTHROUGH, DYNAMIC_DNS, "BlackHoleCluster")
 """Istio's own clusters for destinations outside every vendor's range.
 
 Which one takes a connection depends on the mesh's `outboundTrafficPolicy`: `ALLOW_ANY`,
@@ -153,12 +154,13 @@ def proxy_stats_matcher() -> dict[str, list[str]]:
     """Return `meshConfig.defaultConfig.proxyStatsMatcher`.
 
     A sidecar reads it as it starts, so a change reaches a pod when it restarts. Envoy matches the
-    full names, before Istio's tag rules cut them at `;`.
+    full names, before Istio's tag rules cut them at `;`. BlackHoleCluster is left out: it connects
+    to nothing, so every sidecar would expose its counters as zeros.
     """
-    names, outside = "|".join(UPSTREAM_STATS), "|".join(OUTSIDE_CLUSTERS)
+    names = "|".join(UPSTREAM_STATS)
     return {
         "inclusionRegexps": [
-            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{outside});\.({names})",
+            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{PASSTHROUGH}|{DYNAMIC_DNS});\.({names})",
             rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
         ]
     }

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.prometheus.elsewhere import Elsewhere
 from components.texts import yaml_blocks
 
 Json = dict[str, Any]
@@ -17,7 +16,9 @@ LOGIN_FOLDER = "/etc/prometheus/secrets/alertmanager-login"
 """Where Alertmanager's password is looked for: the operator's and its chart's place for Secrets."""
 
 
-def configuration_files(cluster: str, config: Elsewhere) -> dict[str, str]:
+def configuration_files(
+    cluster: str, jobs: Sequence[Json], alerting: Json | None
+) -> dict[str, str]:
     """Return the files by name: the jobs, and a whole configuration that reads them and the rules.
 
     The jobs are for `scrape_config_files`, which Prometheus has since 2.43.
@@ -29,11 +30,11 @@ def configuration_files(cluster: str, config: Elsewhere) -> dict[str, str]:
         "scrape_config_files": [SCRAPE_FILE],
         "rule_files": [f"{RULES_FOLDER}/*.yml"],
     }
-    if config.alerting:
-        example["alerting"] = config.alerting
+    if alerting:
+        example["alerting"] = alerting
     return {
         "prometheus.yml": yaml_blocks(example),
-        SCRAPE_FILE: yaml_blocks({"scrape_configs": [*config.jobs]}),
+        SCRAPE_FILE: yaml_blocks({"scrape_configs": [*jobs]}),
     }
 
 

@@ -64,8 +64,8 @@ from components.prometheus.config import (
     Retention,
     prometheus_config,
 )
-from components.prometheus.federation import Shard, Source, as_meeting, as_shard
-from components.prometheus.rule_files import ServerRules
+from components.prometheus.federation import Shard, Source, server_config, shard_config
+from components.prometheus.rules import RuleFiles
 from components.texts import yaml_text
 from settings.prometheus import OwnPrometheus
 from settings.telemetry import Telemetry
@@ -99,7 +99,7 @@ class PrometheusServerArgs:
     watched: Mapping[str, pulumi.Input[str]]
     prometheus: OwnPrometheus
     telemetry: Telemetry
-    rules: ServerRules
+    rules: RuleFiles
     federation_passwords: Mapping[str, pulumi.Input[str]]
     alertmanager_user: str
     alertmanager_auth: pulumi.Input[str]
@@ -214,7 +214,7 @@ class PrometheusServer(pulumi.ComponentResource):
             ),
             node_metrics=prometheus.node_metrics,
             native_histograms=args.telemetry.native_histograms,
-            histograms_from_one_in=args.telemetry.histogram_sampling,
+            histogram_sampling=args.telemetry.histogram_sampling,
         )
         shards = range(prometheus.shards) if prometheus.shards > 1 else range(0)
         sources = [
@@ -258,13 +258,8 @@ class PrometheusServer(pulumi.ComponentResource):
             PROMETHEUS_APP,
             args,
             app=selector(PROMETHEUS_APP),
-            config=as_meeting(
-                config_file,
-                sources,
-                args.rules.federated,
-                crawlers_here=prometheus.role == "leaf",
-            ),
-            rules=args.rules.asked,
+            config=server_config(config_file, sources, crawlers_here=prometheus.role == "leaf"),
+            rules=args.rules.server,
             account=account,
             secrets={
                 **mounted,
@@ -278,7 +273,7 @@ class PrometheusServer(pulumi.ComponentResource):
                 f"{SHARD_APP}-{n}",
                 args,
                 app={**selector(SHARD_APP), SHARD_LABEL: str(n)},
-                config=as_shard(config_file, Shard(number=n, of=prometheus.shards)),
+                config=shard_config(config_file, Shard(number=n, of=prometheus.shards)),
                 rules=args.rules.shard,
                 account=account,
                 secrets=mounted,

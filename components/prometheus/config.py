@@ -1,10 +1,11 @@
 """prometheus.yml, the same for the cluster and for one machine.
 
-`sidecars` carries the product's numbers: everything else a sidecar exposes is dropped before it is
-stored. The other jobs watch the machinery: `prometheus` (each replica scrapes all), `istiod`,
-`alertmanager`, `grafana`, the nodes' `kubelet` (volumes) and `cadvisor` (what sidecars use),
-`load-generator` with the ground truth of synthetic traffic, and, where vendors are simulated,
-`simulated-vendors` with their books.
+The job `sidecars` has the product's numbers: everything else that a sidecar exposes is dropped
+before it is stored. The other jobs watch what the numbers depend on: `prometheus` (each replica
+scrapes all), `istiod`, `alertmanager`, `grafana`, the nodes' `kubelet` (volumes) and `cadvisor`
+(what sidecars use), `load-generator` with what the synthetic traffic counted itself, and
+`simulated-vendors` with what those counted. Every series has the label `cluster`, so that records
+of this cluster and federated ones of another are told apart alike.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.groups import CLUSTER_PREFIX
-from components.attribution.stats import SCRAPED_METRICS, SETUP_METRIC
+from components.attribution.stats import OUTSIDE_CLUSTERS, SCRAPED_METRICS, SETUP_METRIC
 from components.labels import COMPONENT, pods_of, selector
+from settings.catalogue import OUTSIDE
+from settings.stack import StackSettings
 from settings.values import format_duration
 
 Json = dict[str, Any]
@@ -40,7 +43,7 @@ SIMULATED_VENDOR_APP = "simulated-vendor"
 
 SIMULATED_VENDOR_METRICS = "vendor_.+|process_start_time_seconds"
 
-# Of the others, what rules, boards, runbooks and the audit read, and no more
+# From the other jobs, what rules, boards, runbooks and the audit read, and no more
 # (tests/rules/test_scraped.py). Prometheus alone has 170 names.
 PROMETHEUS_METRICS = (
     "prometheus_config_last_reload_successful",
@@ -62,7 +65,7 @@ ALERTMANAGER_METRICS = (
     "alertmanager_notifications_total",
 )
 ISTIOD_METRICS = ("pilot_total_xds_rejects",)
-# Sources of the names, where no binary was at hand to ask:
+# Sources of the names, where there was no binary to check them against:
 # grafana/grafana, pkg/infra/httpclient/httpclientprovider/datasource_metrics_middleware.go
 GRAFANA_METRICS = ("grafana_datasource_request_total",)
 # google/cadvisor, docs/storage/prometheus.md
@@ -81,7 +84,8 @@ KUBELET_METRICS = (
 
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
 
-_PASSTHROUGH = "PassthroughCluster"
+NOT_FOR_THE_OPERATOR = ("prometheus", "kubelet")
+"""Jobs about the stack's own Prometheus and its volumes; kube-prometheus-stack has its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,7 +103,7 @@ class StaticTargets:
 
 @dataclass(frozen=True, kw_only=True)
 class BasicAuth:
-    """How a server is logged in at: the password is read from a file, anew for each request."""
+    """Credentials of a client. Prometheus reads the password file anew for each request."""
 
     username: str
     password_file: str
@@ -128,7 +132,7 @@ def prometheus_config(
     alertmanager_auth: BasicAuth | None = None,
     node_metrics: bool = False,
     native_histograms: bool = False,
-    histograms_from_one_in: int = 1,
+    histogram_sampling: int = 1,
 ) -> Json:
     """Return prometheus.yml as plain values.
 
@@ -136,11 +140,11 @@ def prometheus_config(
         simulated_vendors_namespace: None where no vendor is simulated.
         targets: scrape these instead of asking Kubernetes; nothing else differs.
         retention: None keeps Prometheus's default of 15 days.
-        prometheus_auth: what this Prometheus itself, and its other replica, ask for.
-        alertmanager_auth: what Alertmanager asks for.
-        node_metrics: ask the kubelets too; only Kubernetes knows where they are.
-        native_histograms: store the set-up times so.
-        histograms_from_one_in: store them of one sidecar in so many.
+        prometheus_auth: the login of this Prometheus and its other replica.
+        alertmanager_auth: the login of Alertmanager.
+        node_metrics: scrape the kubelets too; only Kubernetes knows where they are.
+        native_histograms: store set-up times as native histograms.
+        histogram_sampling: store the set-up times of one sidecar in so many.
     """
     interval = format_duration(scrape_interval_seconds)
 
@@ -155,7 +159,7 @@ def prometheus_config(
             "job_name": name,
             # Envoy's answer once had no version in its type, which Prometheus 3 refuses.
             "fallback_scrape_protocol": "PrometheusText0.0.4",
-            **_found(namespaces, addresses, keep),
+            **_targets(namespaces, addresses, keep, cluster),
             **more,
         }
 
@@ -167,20 +171,9 @@ def prometheus_config(
             "external_labels": {"cluster": cluster, "prometheus_replica": "${POD_NAME}"},
         },
         "rule_files": [*rule_files],
-        "alerting": {
-            # Else both replicas' alerts would be two.
-            "alert_relabel_configs": [{"action": "labeldrop", "regex": "prometheus_replica"}],
-            "alertmanagers": [
-                {
-                    **_found(
-                        [monitoring_namespace],
-                        targets.alertmanager if targets else None,
-                        _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
-                    ),
-                    **http_config(alertmanager_auth),
-                }
-            ],
-        },
+        "alerting": alerting_config(
+            monitoring_namespace, alertmanager_auth, targets.alertmanager if targets else None
+        ),
         "scrape_configs": [
             job(
                 "sidecars",
@@ -188,7 +181,7 @@ def prometheus_config(
                 targets.sidecars if targets else None,
                 _keep_container("istio-proxy", SIDECAR_PORT),
                 metrics_path="/stats/prometheus",
-                metric_relabel_configs=sidecar_metric_relabel(histograms_from_one_in),
+                metric_relabel_configs=sidecar_metric_relabel(histogram_sampling),
                 **({"convert_classic_histograms_to_nhcb": True} if native_histograms else {}),
             ),
             job(
@@ -243,19 +236,68 @@ def prometheus_config(
                 _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
                 metric_relabel_configs=[_keep("__name__", any_of(GRAFANA_METRICS))],
             ),
-            *(_node_jobs(crawler_namespaces, monitoring_namespace) if node_metrics else ()),
+            *(
+                _node_jobs(cluster, crawler_namespaces, monitoring_namespace)
+                if node_metrics
+                else ()
+            ),
         ],
         **({"storage": _storage(retention)} if retention else {}),
     }
 
 
-def sidecar_metric_relabel(histograms_from_one_in: int = 1) -> list[Json]:
+def alerting_config(
+    namespace: str, auth: BasicAuth | None, addresses: Sequence[str] | None = None
+) -> Json:
+    """Return the `alerting` part of prometheus.yml: the stack's Alertmanagers."""
+    keep = _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT)
+    return {
+        # Without it, Alertmanager would take the two replicas' alerts for different ones.
+        "alert_relabel_configs": [{"action": "labeldrop", "regex": "prometheus_replica"}],
+        "alertmanagers": [{**_targets([namespace], addresses, keep), **http_config(auth)}],
+    }
+
+
+def operator_jobs(
+    settings: StackSettings,
+    *,
+    monitoring_namespace: str,
+    simulated_vendors_namespace: str | None,
+    alertmanager_auth: BasicAuth,
+) -> tuple[Json, ...]:
+    """Return the scrape jobs for the Prometheus operator's Prometheus.
+
+    As in prometheus.yml, each with its interval: that Prometheus has another one. Left out are
+    jobs about a Prometheus or an Alertmanager that is not the stack's.
+    """
+    config = prometheus_config(
+        cluster=settings.cluster,
+        scrape_interval_seconds=settings.prometheus.scrape_interval,
+        crawler_namespaces=settings.crawlers.namespaces,
+        monitoring_namespace=monitoring_namespace,
+        istio_namespace=settings.istio.root_namespace,
+        simulated_vendors_namespace=simulated_vendors_namespace,
+        alertmanager_auth=alertmanager_auth,
+        node_metrics=settings.prometheus.node_metrics,
+        native_histograms=settings.telemetry.native_histograms,
+        histogram_sampling=settings.telemetry.histogram_sampling,
+    )
+    left_out = {*NOT_FOR_THE_OPERATOR, *(() if settings.runs_alertmanager else ("alertmanager",))}
+    pace = {key: config["global"][key] for key in ("scrape_interval", "scrape_timeout")}
+    return tuple(
+        {"job_name": job["job_name"], **pace, **job}
+        for job in config["scrape_configs"]
+        if job["job_name"] not in left_out
+    )
+
+
+def sidecar_metric_relabel(histogram_sampling: int = 1) -> list[Json]:
     """Return the relabelling that leaves the product's series of a sidecar.
 
     No label of Envoy's is dropped: two series that differ only in it would collide, and
     Prometheus would keep one of them.
     """
-    ours = rf"{CLUSTER_PREFIX}(.+)"
+    outside = any_of(OUTSIDE_CLUSTERS)
     cluster_metrics = any_of(name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_"))
     others = any_of(name for name in SCRAPED_METRICS if not name.startswith("envoy_cluster_"))
     return [
@@ -263,13 +305,19 @@ def sidecar_metric_relabel(histograms_from_one_in: int = 1) -> list[Json]:
         {
             "action": "keep",
             "source_labels": ["__name__", "cluster_name"],
-            "regex": f"{cluster_metrics};({CLUSTER_PREFIX}.+|{_PASSTHROUGH})|{others};.*",
+            "regex": f"{cluster_metrics};({CLUSTER_PREFIX}.+|{outside})|{others};.*",
         },
         {
             "source_labels": ["cluster_name"],
-            "regex": ours,
+            "regex": f"{CLUSTER_PREFIX}(.+)",
             "target_label": "proxy_vendor",
             "replacement": "$1",
+        },
+        {
+            "source_labels": ["cluster_name"],
+            "regex": outside,
+            "target_label": "proxy_vendor",
+            "replacement": OUTSIDE,
         },
         # Istio's standard metrics of the pod's other traffic, with a label for each site it
         # called; and set-up times of unanswered requests, which are recorded as 0.
@@ -278,15 +326,15 @@ def sidecar_metric_relabel(histograms_from_one_in: int = 1) -> list[Json]:
             "source_labels": ["__name__", "proxy_vendor"],
             "regex": "istio_.+;",
         },
-        *(_sampled(histograms_from_one_in) if histograms_from_one_in > 1 else ()),
+        *(_sampled(histogram_sampling) if histogram_sampling > 1 else ()),
     ]
 
 
 def _sampled(one_in: int) -> list[Json]:
     """Return the relabelling that leaves the set-up times of one sidecar in so many.
 
-    Where metrics are relabelled, not where targets are: a target's own `__` labels end there. By
-    the pod's name, so that it is the same pods at every scrape and in every replica.
+    Metrics are relabelled, not targets, since a target's own `__` labels do not reach its metrics.
+    The hash is of the pod's name, so that every scrape and every replica chooses the same pods.
     """
     part = "__tmp_part"
     return [
@@ -301,28 +349,45 @@ def _sampled(one_in: int) -> list[Json]:
             "source_labels": ["__name__", part],
             "regex": f"istio_{SETUP_METRIC}(_bucket)?;[1-9][0-9]*",
         },
-        # Else it would be stored with every series.
+        # Without it, Prometheus would store this label with every series.
         {"action": "labeldrop", "regex": part},
     ]
 
 
-def _found(namespaces: Sequence[str], addresses: Sequence[str] | None, keep: list[Json]) -> Json:
-    """Return how targets are found: asked of Kubernetes, or as they are."""
+def _targets(
+    namespaces: Sequence[str],
+    addresses: Sequence[str] | None,
+    keep: list[Json],
+    cluster: str | None = None,
+) -> Json:
+    """Return how targets are found: by Kubernetes, or at these addresses.
+
+    Args:
+        cluster: the label of all their series; None for Alertmanagers, which have none.
+    """
     if addresses is None:
+        named = [_cluster_label(cluster)] if cluster else []
         return {
             "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [*namespaces]}}],
-            "relabel_configs": [*keep, *_pod_labels()],
+            "relabel_configs": [*keep, *_pod_labels(), *named],
         }
+    labels = {"cluster": cluster} if cluster else {}
     return {
         "static_configs": [
-            {"targets": [address], "labels": {"namespace": namespaces[0], "pod": address}}
+            {"targets": [address], "labels": {**labels, "namespace": namespaces[0], "pod": address}}
             for address in addresses
         ]
     }
 
 
-def _node_jobs(crawler_namespaces: Sequence[str], monitoring_namespace: str) -> list[Json]:
-    """Ask each node's kubelet; a node has hundreds of containers, and ours are a few of them."""
+def _cluster_label(cluster: str) -> Json:
+    return {"target_label": "cluster", "replacement": cluster}
+
+
+def _node_jobs(
+    cluster: str, crawler_namespaces: Sequence[str], monitoring_namespace: str
+) -> list[Json]:
+    """Return the jobs that scrape each node's kubelet, for the few containers of this product."""
 
     def job(name: str, path: str, keep: list[Json]) -> Json:
         return {
@@ -330,12 +395,13 @@ def _node_jobs(crawler_namespaces: Sequence[str], monitoring_namespace: str) -> 
             "scheme": "https",
             "metrics_path": path,
             "authorization": {"credentials_file": f"{ACCOUNT}/token"},
-            # A kubelet's certificate is its own, unless the cluster signs them
-            # (serverTLSBootstrap): the token goes to whoever answers on the node's address.
+            # A kubelet signs its own certificate, unless the cluster does (serverTLSBootstrap): the
+            # token goes to any server that answers on the node's address.
             "tls_config": {"ca_file": f"{ACCOUNT}/ca.crt", "insecure_skip_verify": True},
             "kubernetes_sd_configs": [{"role": "node"}],
             "relabel_configs": [
-                {"source_labels": ["__meta_kubernetes_node_name"], "target_label": "node"}
+                {"source_labels": ["__meta_kubernetes_node_name"], "target_label": "node"},
+                _cluster_label(cluster),
             ],
             "metric_relabel_configs": keep,
         }
@@ -362,19 +428,19 @@ def _node_jobs(crawler_namespaces: Sequence[str], monitoring_namespace: str) -> 
 
 
 def web_config(username: str, bcrypt_hash: str) -> Json:
-    """Return the file of `--web.config.file`: who may ask, of Prometheus and Alertmanager alike."""
+    """Return the file of `--web.config.file`, for Prometheus and Alertmanager alike."""
     return {"basic_auth_users": {username: bcrypt_hash}}
 
 
 def http_config(auth: BasicAuth | None) -> Json:
-    """Return how a client logs in: of a scrape job, and the file of promtool and amtool."""
+    """Return the login of a scrape job, which is also the HTTP file of promtool and amtool."""
     if auth is None:
         return {}
     return {"basic_auth": {"username": auth.username, "password_file": auth.password_file}}
 
 
 def any_of(names: Iterable[str]) -> str:
-    """Return the regular expression that is any of the names, sorted."""
+    """Return the regular expression that matches any of the names, sorted."""
     return f"({'|'.join(sorted(names))})"
 
 
@@ -391,7 +457,7 @@ def _storage(retention: Retention) -> Json:
 
 
 def _keep_container(container: str, port: int) -> list[Json]:
-    """Keep one port of one container; native sidecars are init containers, and found alike."""
+    """Keep one port of one container; native sidecars are init containers, and are found too."""
     return [_keep("__meta_kubernetes_pod_container_name", container), *_keep_running(port)]
 
 
@@ -407,7 +473,7 @@ def _keep_labelled(labels: Mapping[str, str], port: int) -> list[Json]:
 def _keep_running(port: int) -> list[Json]:
     return [
         _keep("__meta_kubernetes_pod_container_port_number", str(port)),
-        # A finished pod's address may already be another's.
+        # A finished pod's address may already belong to another pod.
         {
             "action": "drop",
             "source_labels": ["__meta_kubernetes_pod_phase"],

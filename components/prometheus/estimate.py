@@ -20,14 +20,14 @@ class Estimate:
     sidecar: SidecarSeries
     """Of one whose histograms are kept: the most that any has."""
     sidecars: int
-    histograms_from_one_in: int
+    histogram_sampling: int
     scrape_interval_seconds: int
 
     @property
     def series(self) -> int:
         """Of all sidecars; of most of them without histograms, where those are sampled."""
         always = self.sidecar.total - self.sidecar.setup_times + SERIES_OF_A_SCRAPE
-        setup_times = self.sidecar.setup_times / self.histograms_from_one_in
+        setup_times = self.sidecar.setup_times / self.histogram_sampling
         return round(self.sidecars * (always + setup_times))
 
     @property
@@ -71,6 +71,6 @@ def estimate(settings: StackSettings) -> Estimate:
     return Estimate(
         sidecar=sidecar,
         sidecars=settings.crawlers.expected_pods,
-        histograms_from_one_in=telemetry.histogram_sampling,
+        histogram_sampling=telemetry.histogram_sampling,
         scrape_interval_seconds=settings.prometheus.scrape_interval,
     )

@@ -1,9 +1,8 @@
-"""Several servers of one cluster, or of several clusters: who scrapes what, and where they meet.
+"""Several servers of one cluster, or of several clusters: which of them scrapes what.
 
-A *shard* scrapes its part of the sidecars and records sums. The server where all meet scrapes
-everything else, asks each shard and each other cluster for its records (`/federate`), and has the
-rules, alerts and boards. Prometheus' configuration for either is made from the one of a single
-server (config.py).
+A *shard* scrapes its part of the sidecars and records sums. The server that people query scrapes
+everything else, and asks each shard and each other cluster for its sums (`/federate`). The
+configuration of either is made from that of a single server (config.py).
 """
 
 from __future__ import annotations
@@ -15,16 +14,28 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from components.prometheus.config import BasicAuth, any_of, http_config
-from components.prometheus.rule_files import FEDERATED, LEVELS
+from components.prometheus.rules import SHARD_PREFIX, federated_from_clusters, federated_sums
 
 Json = dict[str, Any]
 
 JOB = "federation"
 SIDECARS = "sidecars"
-OF_CRAWLERS = (SIDECARS, "istiod", "load-generator", "simulated-vendors", "cadvisor")
+CRAWLER_JOBS = (SIDECARS, "istiod", "load-generator", "simulated-vendors", "cadvisor")
 """Jobs that a cluster without crawlers has no targets for."""
 TMP_LABEL = "__tmp_shard"
 
+LEVELS = (
+    *(
+        "proxy_vendor",
+        "proxy_vendor_outcome",
+        "proxy_vendor_le",
+        "workload_proxy_vendor",
+        "cluster",
+    ),
+    # Beyond the architecture document's: boards and ProxyVendorBanned read the first two,
+    # TargetsMissing reads `job`, which tells how many sidecars a shard has.
+    *("proxy_vendor_visibility", "proxy_vendor_target", "job"),
+)
 MATCH = f'{{__name__=~"({"|".join(LEVELS)}):.*"}}'
 
 
@@ -38,9 +49,8 @@ class Shard:
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A server whose records are taken.
+    """A server whose records are taken: a shard by its number, or another cluster by its name.
 
-    A shard has the label `shard` and this server's cluster; another cluster's has `cluster`.
     `url` is what `/federate` is added to.
     """
 
@@ -50,8 +60,8 @@ class Source:
     cluster: str | None = None
 
 
-def as_shard(config: Json, shard: Shard) -> Json:
-    """Return a single server's configuration as a shard's: its sidecars, and nobody to tell."""
+def shard_config(config: Json, shard: Shard) -> Json:
+    """Return a shard's configuration: it scrapes its sidecars and has no Alertmanager."""
     external = config["global"]["external_labels"]
     return {
         "global": {
@@ -60,33 +70,31 @@ def as_shard(config: Json, shard: Shard) -> Json:
         },
         **{key: value for key, value in config.items() if key not in ("global", "alerting")},
         "scrape_configs": [
-            _part_of(job, shard) for job in config["scrape_configs"] if job["job_name"] == SIDECARS
+            _part(job, shard) for job in config["scrape_configs"] if job["job_name"] == SIDECARS
         ],
     }
 
 
-def as_meeting(
-    config: Json, sources: Sequence[Source], records: Sequence[str], *, crawlers_here: bool = True
-) -> Json:
-    """Return a single server's configuration as that of the server where its sources meet.
+def server_config(config: Json, sources: Sequence[Source], *, crawlers_here: bool = True) -> Json:
+    """Return the configuration of the server that takes records from these sources.
 
     Args:
-        sources: with shards among them, it scrapes no sidecar itself.
-        records: the names that are added up here (rule_files.py).
-        crawlers_here: whether this cluster has any; else the machinery alone is scraped.
+        sources: if there are shards among them, it scrapes no sidecar itself.
+        crawlers_here: whether this cluster has crawlers; else only monitoring is scraped.
     """
     sharded = any(source.shard is not None for source in sources)
-    left_out = (() if crawlers_here else OF_CRAWLERS) + ((SIDECARS,) if sharded else ())
+    left_out = (() if crawlers_here else CRAWLER_JOBS) + ((SIDECARS,) if sharded else ())
     kept = [job for job in config["scrape_configs"] if job["job_name"] not in left_out]
+    cluster = config["global"]["external_labels"]["cluster"]
     return {
         **config,
-        "scrape_configs": [*kept, *(_federation(source, records) for source in sources)],
+        "scrape_configs": [*kept, *(_federation(source, cluster) for source in sources)],
     }
 
 
-def _part_of(job: Json, shard: Shard) -> Json:
-    # A pod's uid: its address may be another pod's in a minute, and the name of a StatefulSet's pod
-    # stays, but then both hash alike.
+def _part(job: Json, shard: Shard) -> Json:
+    # A pod's uid: its address may be another pod's in a minute. The name of a StatefulSet's pod
+    # stays, but would hash to one shard for good.
     label = "__address__" if "static_configs" in job else "__meta_kubernetes_pod_uid"
     return {
         **job,
@@ -103,69 +111,56 @@ def _part_of(job: Json, shard: Shard) -> Json:
     }
 
 
-def _federation(source: Source, records: Sequence[str]) -> Json:
+def _federation(source: Source, own_cluster: str) -> Json:
     url = urlsplit(source.url)
-    own = source.cluster is None
-    labels = {"shard": str(source.shard)} if own else {"cluster": source.cluster}
+    labels = {"job": JOB, "cluster": source.cluster or own_cluster}
+    if source.cluster is None:
+        name, labels = f"{JOB}-shard-{source.shard}", {**labels, "shard": str(source.shard)}
+        records, renamed = federated_sums(), [_prefixed(any_of(federated_sums()))]
+    else:
+        name, records, renamed = f"{JOB}-cluster-{source.cluster}", federated_from_clusters(), []
     return {
-        "job_name": f"{JOB}-shard-{source.shard}" if own else f"{JOB}-cluster-{source.cluster}",
+        "job_name": name,
         "scheme": url.scheme,
         "metrics_path": f"{url.path.rstrip('/')}/federate",
         "params": {"match[]": [MATCH]},
-        # The labels are what the source says of its records, not what it is scraped as.
+        # Labels are the record's own, not those of this scrape.
         "honor_labels": True,
-        # A record has the time of its evaluation, and what has a time of its own stays for 5
-        # minutes once the source no longer records it. Of a shard it ends at the next scrape, or
-        # it would be added up as long; of a cluster not, or one scrape in vain would end all of
+        # A record has the time of its evaluation, and a sample with a time of its own stays for 5
+        # minutes after the source stops recording it. A shard's must end at the next scrape, or it
+        # would be added up as long; a cluster's must not, or one failed scrape would end all of
         # its alerts.
         "honor_timestamps": True,
-        "track_timestamps_staleness": own,
-        # One job, whoever is asked; its name must be the only one of its kind.
-        "static_configs": [{"targets": [url.netloc], "labels": {"job": JOB, **labels}}],
-        "metric_relabel_configs": _taken(source, records),
+        "track_timestamps_staleness": source.cluster is None,
+        # The same `job` for every source; `job_name` must be unique.
+        "static_configs": [{"targets": [url.netloc], "labels": labels}],
+        "metric_relabel_configs": [
+            # A server that is not the one its address was given for, and what that one federates.
+            _keep("cluster", re.escape(labels["cluster"])),
+            _keep("__name__", any_of(records)),
+            # One of two replicas answers, now this one, now that: both are one series.
+            {"action": "labeldrop", "regex": "prometheus_replica"},
+            # The scrape's own `job`, which no record has but those of level `job`.
+            {
+                "source_labels": ["__name__", "job"],
+                "regex": f"(?:proxy_vendor|workload_proxy_vendor|cluster).*;{JOB}",
+                "target_label": "job",
+                "replacement": "",
+            },
+            *renamed,
+        ],
         **http_config(source.auth),
     }
 
 
-def _taken(source: Source, records: Sequence[str]) -> list[Json]:
-    """Keep what is added up here, under its passing name."""
-    if source.cluster is None:
-        # The own cluster: its records have no `cluster` here, as without shards; limits are here.
-        own_labels = "prometheus_replica|cluster"
-        kept = [
-            {"action": "keep", "source_labels": ["__name__"], "regex": any_of(records)},
-        ]
-    else:
-        own_labels = "prometheus_replica"
-        kept = [
-            # A server of another name than it is asked under, or what it has of third ones.
-            {
-                "action": "keep",
-                "source_labels": ["cluster"],
-                "regex": re.escape(source.cluster),
-            },
-            # Its limits too: they are its own stack file's, and are compared as they are.
-            {
-                "action": "keep",
-                "source_labels": ["__name__"],
-                "regex": any_of([*records, ".+:threshold", ".+:slo:ratio"]),
-            },
-        ]
-    return [
-        *kept,
-        # Of the two replicas one is asked, now this one, now that: it is one series.
-        {"action": "labeldrop", "regex": own_labels},
-        # The scrape's own label, which a record does not have, except those of level `job`.
-        {
-            "source_labels": ["__name__", "job"],
-            "regex": f"(?:proxy_vendor|workload_proxy_vendor|cluster).*;{JOB}",
-            "target_label": "job",
-            "replacement": "",
-        },
-        {
-            "source_labels": ["__name__"],
-            "regex": any_of(records),
-            "target_label": "__name__",
-            "replacement": f"{FEDERATED}$1",
-        },
-    ]
+def _keep(label: str, regex: str) -> Json:
+    return {"action": "keep", "source_labels": [label], "regex": regex}
+
+
+def _prefixed(regex: str) -> Json:
+    return {
+        "source_labels": ["__name__"],
+        "regex": regex,
+        "target_label": "__name__",
+        "replacement": f"{SHARD_PREFIX}$1",
+    }

@@ -1,7 +1,7 @@
-"""Rule files of the stack's own, read and checked before anything is deployed.
+"""The files of `alerts.ruleFiles`, read and checked before anything is deployed.
 
-Prometheus would refuse its whole configuration for one of them, go on with the old one, and not
-come up after its next restart.
+Prometheus would refuse its whole configuration for one of them, keep the old one, and not start
+after its next restart.
 """
 
 from __future__ import annotations
@@ -10,93 +10,97 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import yaml
 
-from components.prometheus.native_histograms import HISTOGRAMS, SIDECARS_PER_HISTOGRAM
-from components.prometheus.rule_files import FEDERATED
+from components.prometheus.rules import SHARD_PREFIX, Files, rules_of, shipped_rules, with_product
 from settings.loading import SettingsError
+from settings.stack import StackSettings
 from tools.find import cached
 
-SEVERITIES = ("page", "ticket", "none")
+SEVERITIES = ("critical", "warning", "info")
 PROMTOOL_SECONDS = 30.0
 
 
+class StringLoader(yaml.SafeLoader):
+    """Reads every value as a string, as Prometheus does: a label's `on` or `1.0` too."""
+
+    # What is left resolves an empty value and `<<`.
+    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
+        first: [resolver for resolver in resolvers if resolver[0].endswith((":null", ":merge"))]
+        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
+
+
 def promtool_here() -> str | None:
-    """Return promtool's path; without it a rule's PromQL is not looked at."""
+    """Return promtool's path; without it a rule's PromQL is not checked."""
     return shutil.which("promtool") or (str(path) if (path := cached("promtool")) else None)
 
 
-def own_rule_files(files: Sequence[str], root: Path) -> dict[str, str]:
-    """Return the text of each file by the name it gets beside the shipped ones.
+def own_rule_files(settings: StackSettings, root: Path) -> Files:
+    """Return each file of `alerts.ruleFiles` by the name it gets beside the shipped ones.
 
     Args:
-        files: paths below `root`, as the setting takes them.
+        root: the folder that the paths start from.
 
     Raises:
-        SettingsError: a file cannot be read or parsed, has a name of ours, or an unknown severity.
+        SettingsError: a file cannot be read or parsed, takes a shipped name, or has a severity
+            that Alertmanager does not route.
     """
     findings: list[str] = []
-    texts: dict[str, str] = {}
-    taken = _shipped_names(root)
-    for index, file in enumerate(files):
-        at = f"alerts.ruleFiles[{index}]"
-        text = _read(root, file, at, findings)
-        if text is None:
-            continue
-        found = [f"{at}: {file}: {fault}" for fault in _faults(text, taken)]
-        findings += found or [f"{at}: {file}: {fault}" for fault in _told_by_promtool(text)]
-        # A name of its own, whatever folder it came from and whatever ours are called.
-        texts[f"own-{index}-{PurePosixPath(file).name}"] = text
+    files: Files = {}
+    taken = _shipped_names(settings)
+    for index, name in enumerate(settings.alerts.rule_files):
+        problems: list[str] = []
+        document = _checked(root, name, taken, problems)
+        findings += (f"alerts.ruleFiles[{index}]: {name}: {problem}" for problem in problems)
+        if document is not None and not problems:
+            # A name of its own, whatever its folder and the shipped files' names are.
+            files[f"own-{index}-{PurePosixPath(name).name}"] = with_product(document)
     if findings:
         raise SettingsError(findings)
-    return texts
+    return files
 
 
-def _read(root: Path, file: str, at: str, findings: list[str]) -> str | None:
-    path = Path(os.path.realpath(root / file))
+def _checked(root: Path, name: str, taken: Mapping[str, str], problems: list[str]) -> Any:
+    path = Path(os.path.realpath(root / name))
     if not path.is_relative_to(os.path.realpath(root)):
-        findings.append(f"{at}: {file}: is a link out of the project; put the file itself there")
+        problems.append("is a link out of the project; put the file itself there")
     elif not path.is_file():
-        findings.append(f"{at}: {file}: is no file; write the path from the project's root")
-    else:
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError:
-            findings.append(f"{at}: {file}: is not UTF-8 text; save it as UTF-8")
-    return None
-
-
-def _shipped_names(root: Path) -> dict[str, str]:
-    """Return the names of rules and groups that are ours, and what each is."""
-    taken = {
-        "thresholds": "group",
-        "Watchdog": "alert",
-        "native_histograms": "group",
-        HISTOGRAMS: "record",
-        SIDECARS_PER_HISTOGRAM: "record",
-    }
-    for path in sorted((root / "rules").glob("*.yml")):
-        for group in yaml.safe_load(path.read_text(encoding="utf-8"))["groups"]:
-            taken[group["name"]] = "group"
-            for rule in group["rules"]:
-                kind = "alert" if "alert" in rule else "record"
-                taken[rule[kind]] = kind
-    return taken
-
-
-def _faults(text: str, taken: dict[str, str]) -> Iterator[str]:
+        problems.append("is no file; write the path from the project's root")
+    if problems:
+        return None
     try:
-        document = yaml.safe_load(text)
+        text = path.read_text(encoding="utf-8")
+        document = yaml.load(text, StringLoader)
+    except UnicodeDecodeError:
+        problems.append("is not UTF-8 text; save it as UTF-8")
+        return None
     except yaml.YAMLError as error:
         reason = str(getattr(error, "problem", None) or error).replace("\n", " ")
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        yield f"is not YAML{line} ({reason}); correct it"
-        return
+        problems.append(f"is not YAML{line} ({reason}); correct it")
+        return None
+    problems += _problems(document, taken)
+    if not problems:
+        problems += _problems_by_promtool(text)
+        document = _written(document)
+    return document
+
+
+def _shipped_names(settings: StackSettings) -> dict[str, str]:
+    """Return the shipped groups and rules by name, and which of the two each is."""
+    files = shipped_rules(settings).values()
+    groups = [group["name"] for file in files for group in file["groups"]]
+    rules = [rule.get("alert") or rule["record"] for file in files for rule in rules_of(file)]
+    return {**dict.fromkeys(rules, "rule"), **dict.fromkeys(groups, "group")}
+
+
+def _problems(document: Any, taken: Mapping[str, str]) -> Iterator[str]:
     groups = document.get("groups") if isinstance(document, dict) else None
     if not isinstance(groups, list):
         yield "has no groups; write them as Prometheus' documentation shows"
@@ -105,21 +109,20 @@ def _faults(text: str, taken: dict[str, str]) -> Iterator[str]:
         if not isinstance(group, dict) or not isinstance(group.get("rules"), list):
             yield "has a group without rules; write name and rules of each"
             continue
-        if group.get("name") in taken:
-            yield f"group {group['name']!r} is one of ours; give it another name"
+        if taken.get(group.get("name", "")) == "group":
+            yield f"group {group['name']!r} is shipped; give it another name"
         for rule in group["rules"]:
-            yield from _faults_of_rule(rule, taken)
+            yield from _problems_of_rule(rule, taken)
 
 
-def _faults_of_rule(rule: Any, taken: dict[str, str]) -> Iterator[str]:
+def _problems_of_rule(rule: Any, taken: Mapping[str, str]) -> Iterator[str]:
     name = rule.get("alert") or rule.get("record") if isinstance(rule, dict) else None
     if name is None:
         yield "has a rule that is neither record nor alert; name it"
         return
     # Two records of one name would be one series with two values, and neither right.
-    ours = str(name).startswith(FEDERATED) or str(name).endswith((":threshold", ":slo:ratio"))
-    if taken.get(name) or ours:
-        yield f"{name!r} is a name of ours; give it another one"
+    if taken.get(name) == "rule" or name.startswith(SHARD_PREFIX):
+        yield f"{name!r} is the name of a shipped rule; give it another one"
     if "alert" in rule:
         severity = (rule.get("labels") or {}).get("severity")
         if severity not in SEVERITIES:
@@ -129,8 +132,25 @@ def _faults_of_rule(rule: Any, taken: dict[str, str]) -> Iterator[str]:
             )
 
 
-def _told_by_promtool(text: str) -> Iterator[str]:
-    """Yield what promtool says, where there is one: nothing else here reads PromQL."""
+def _written(document: Any) -> Any:
+    """Leave out keys with an empty value, which Prometheus would read as a wrong type."""
+
+    def filled(values: Any) -> Any:
+        return {key: value for key, value in values.items() if value is not None}
+
+    groups = [
+        {
+            **filled(group),
+            **({"limit": int(group["limit"])} if group.get("limit") else {}),
+            "rules": [filled(rule) for rule in group["rules"]],
+        }
+        for group in document["groups"]
+    ]
+    return {**document, "groups": groups}
+
+
+def _problems_by_promtool(text: str) -> Iterator[str]:
+    """Yield what promtool reports, where it is installed: nothing else here reads PromQL."""
     promtool = promtool_here()
     if promtool is None:
         return
@@ -145,7 +165,7 @@ def _told_by_promtool(text: str) -> Iterator[str]:
             check=False,
         )
     if done.returncode != 0:
-        said = (done.stderr + done.stdout).replace(str(file), "")
-        lines = [line.strip(" :\t") for line in said.splitlines()]
+        report = (done.stderr + done.stdout).replace(str(file), "")
+        lines = [line.strip(" :\t") for line in report.splitlines()]
         reason = next((line for line in lines if ":" in line or "error" in line), lines[0])
         yield f"is refused by promtool ({reason}); correct it"

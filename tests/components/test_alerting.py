@@ -55,6 +55,7 @@ def stack(**alertmanager: Any) -> StackSettings:
     return settings_of_config({"proxy-observability:cluster": "prod", **config}, encrypted)
 
 
+OURS = "product=proxy-observability"
 ALL = stack(
     receivers=KINDS, critical=["oncall", "team"], warning=["team", "mail"], heartbeat=["deadman"]
 ).alertmanager
@@ -93,29 +94,32 @@ def test_alertmanager_takes_its_configuration(amtool, alertmanager):
 @pytest.mark.parametrize(
     ("labels", "receiver"),
     [
-        (("alertname=ProxyVendorFailing", "severity=page", "proxy_vendor=vendor-a"), "page"),
-        (("alertname=PrometheusDown", "severity=page"), "page"),
-        (("alertname=ProxyVendorSlow", "severity=ticket", "proxy_vendor=vendor-a"), "ticket"),
-        (("alertname=GrafanaDown", "severity=ticket"), "ticket"),
-        (("alertname=Theirs", "severity=critical"), "ticket"),
-        (("alertname=Theirs",), "ticket"),
-        (("alertname=Theirs", "severity=none"), NOBODY),
-        (("alertname=Watchdog", "severity=none"), "heartbeat"),
+        (("alertname=ProxyVendorFailing", "severity=critical", "proxy_vendor=a", OURS), "critical"),
+        (("alertname=PrometheusDown", "severity=critical", OURS), "critical"),
+        (("alertname=ProxyVendorSlow", "severity=warning", "proxy_vendor=a", OURS), "warning"),
+        (("alertname=GrafanaDown", "severity=warning", OURS), "warning"),
+        (("alertname=Odd", "severity=odd", OURS), "warning"),
+        (("alertname=Odd", OURS), "warning"),
+        (("alertname=Odd", "severity=info", OURS), NOBODY),
+        (("alertname=Watchdog", "severity=info", OURS), "heartbeat"),
+        (("alertname=KubePodCrashLooping", "severity=critical"), NOBODY),
+        (("alertname=Watchdog", "severity=none"), NOBODY),
+        (("alertname=Theirs", "severity=critical", "product=theirs"), NOBODY),
     ],
 )
 def test_an_alert_goes_where_its_severity_says(amtool, labels, receiver):
-    """What nobody foresaw is a ticket; the heartbeat never wakes a person."""
+    """An unknown severity is a warning; another team's alerts come to no receiver of this stack."""
     assert amtool(ALL, "config", "routes", "test", "--config.file=FILE", *labels) == receiver
 
 
-def test_pages_without_a_receiver_are_tickets(amtool):
-    """Rather than nowhere; tickets without one wake nobody."""
-    route = ("config", "routes", "test", "--config.file=FILE")
-    only_tickets = stack(receivers=KINDS[1:2], warning=["team"]).alertmanager
-    assert alertmanager_config(only_tickets)["receivers"][1]["slack_configs"]
-    assert amtool(only_tickets, *route, "severity=page") == "page"
-    only_pages = stack(receivers=KINDS[:1], critical=["oncall"]).alertmanager
-    assert amtool(only_pages, *route, "severity=ticket") == NOBODY
+def test_critical_alerts_without_a_receiver_are_warnings(amtool):
+    """Critical alerts must reach somebody; warnings without a receiver wake nobody."""
+    route = ("config", "routes", "test", "--config.file=FILE", OURS)
+    only_warnings = stack(receivers=KINDS[1:2], warning=["team"]).alertmanager
+    assert alertmanager_config(only_warnings)["receivers"][1]["slack_configs"]
+    assert amtool(only_warnings, *route, "severity=critical") == "critical"
+    only_critical = stack(receivers=KINDS[:1], critical=["oncall"]).alertmanager
+    assert amtool(only_critical, *route, "severity=warning") == NOBODY
 
 
 def test_credentials_are_files_of_their_own():
@@ -126,8 +130,8 @@ def test_credentials_are_files_of_their_own():
         assert f"{CREDENTIALS}/{name}" in text
 
 
-def test_who_is_silenced_exists():
-    """An alert that was renamed would be told twice again, unnoticed."""
+def test_silenced_alerts_exist():
+    """An alert that was renamed would be delivered twice again, unnoticed."""
     known = {alert["alert"] for alert in alerts()}
     named = [
         re.findall(r'alertname="(\w+)"', source) + targets for source, targets, _ in INHIBITIONS
@@ -137,12 +141,12 @@ def test_who_is_silenced_exists():
         assert names[0] not in names[1:]  # it would silence itself
 
 
-def test_what_silences_a_page_is_told_itself():
-    """A page may not vanish behind something that reaches nobody."""
+def test_what_silences_an_alert_is_delivered_itself():
+    """A critical alert may not vanish behind one that reaches nobody."""
     severity = {alert["alert"]: alert["labels"]["severity"] for alert in alerts()}
     for source, targets, _ in INHIBITIONS:
         (name,) = re.findall(r'alertname="(\w+)"', source)
-        assert severity[name] in ("page", "ticket"), targets
+        assert severity[name] in ("critical", "warning"), targets
 
 
 def test_one_alone_listens_for_nobody():

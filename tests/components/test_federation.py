@@ -5,22 +5,20 @@ import subprocess
 
 import pytest
 
-from components.contents import rule_files
 from components.prometheus.config import BasicAuth, StaticTargets, prometheus_config
 from components.prometheus.federation import (
     LEVELS,
     MATCH,
     Shard,
     Source,
-    as_meeting,
-    as_shard,
+    server_config,
+    shard_config,
 )
-from components.prometheus.rule_files import federated_records
+from components.prometheus.rules import federated_sums
 from components.texts import yaml_text
 from tests.components.test_metrics import NAMES
 
 AUTH = BasicAuth(username="prometheus", password_file="/etc/prometheus/auth/password")
-RECORDS = federated_records(rule_files())
 SHARDS = [Source(url=f"http://prometheus-shard-{n}:9090", auth=AUTH, shard=n) for n in (0, 1)]
 CLUSTERS = [
     Source(url="https://prometheus.eu.example.com/prom/", auth=AUTH, cluster="eu"),
@@ -37,10 +35,10 @@ def jobs(config):
 
 
 def taken(source, /, **labels):
-    """What is stored of a federated series: metric relabelling, as far as it is used."""
+    """Return what is stored of a federated series: metric relabelling, as far as it is used."""
     series = {**labels}
-    for own in source["static_configs"][0]["labels"].items():
-        series.setdefault(*own)  # honor_labels
+    for label in source["static_configs"][0]["labels"].items():
+        series.setdefault(*label)  # honor_labels
     for rule in source["metric_relabel_configs"]:
         regex = re.compile(rule["regex"])
         action = rule.get("action", "replace")
@@ -55,9 +53,9 @@ def taken(source, /, **labels):
     return {label: value for label, value in series.items() if value}
 
 
-def test_each_sidecar_is_one_shards():
+def test_each_sidecar_belongs_to_one_shard():
     """Scraped by two it would count twice, by none not at all."""
-    shards = [jobs(as_shard(base(), Shard(number=n, of=3))) for n in range(3)]
+    shards = [jobs(shard_config(base(), Shard(number=n, of=3))) for n in range(3)]
     assert all(list(one) == ["sidecars"] for one in shards)
     tails = [one["sidecars"]["relabel_configs"][-2:] for one in shards]
     assert all(hashed == tails[0][0] for hashed, _ in tails)
@@ -70,27 +68,27 @@ def test_each_sidecar_is_one_shards():
 
 
 def test_shards_have_the_labels_of_the_contract():
-    """cluster, shard and prometheus_replica tell whose a record is; the single server's stay."""
-    assert as_shard(base(), Shard(number=1, of=2))["global"]["external_labels"] == {
+    """cluster, shard and prometheus_replica name the source; a single server's labels stay."""
+    assert shard_config(base(), Shard(number=1, of=2))["global"]["external_labels"] == {
         "cluster": "prod",
         "prometheus_replica": "${POD_NAME}",
         "shard": "1",
     }
-    assert as_meeting(base(), SHARDS, RECORDS)["global"] == base()["global"]
+    assert server_config(base(), SHARDS)["global"] == base()["global"]
 
 
-def test_the_meeting_server_scrapes_the_rest():
-    """Every job is somebody's, and sidecars are nobody's twice."""
-    meeting = jobs(as_meeting(base(), SHARDS, RECORDS))
-    shard = jobs(as_shard(base(), Shard(number=0, of=2)))
-    assert sorted([*meeting, *shard]) == sorted(
+def test_the_server_scrapes_the_rest():
+    """Every job is scraped, and no sidecar twice."""
+    server = jobs(server_config(base(), SHARDS))
+    shard = jobs(shard_config(base(), Shard(number=0, of=2)))
+    assert sorted([*server, *shard]) == sorted(
         [*jobs(base()), "federation-shard-0", "federation-shard-1"]
     )
 
 
-def test_other_clusters_are_added_to_ones_own():
+def test_other_clusters_are_added_to_the_own():
     """Without shards it goes on scraping its sidecars."""
-    assert list(jobs(as_meeting(base(), CLUSTERS, RECORDS))) == [
+    assert list(jobs(server_config(base(), CLUSTERS))) == [
         *jobs(base()),
         "federation-cluster-eu",
         "federation-cluster-us",
@@ -99,12 +97,12 @@ def test_other_clusters_are_added_to_ones_own():
 
 def test_without_sources_nothing_changes():
     """A stack that names none has the very configuration it had."""
-    assert as_meeting(base(), [], RECORDS) == base()
+    assert server_config(base(), []) == base()
 
 
-def test_what_is_asked_of_a_source():
+def test_the_query_to_a_source():
     """The architecture document's match, and its honor_labels; the address as it is written."""
-    job = jobs(as_meeting(base(), CLUSTERS, RECORDS))["federation-cluster-eu"]
+    job = jobs(server_config(base(), CLUSTERS))["federation-cluster-eu"]
     assert job["scheme"] == "https"
     assert job["metrics_path"] == "/prom/federate"
     assert job["static_configs"][0]["targets"] == ["prometheus.eu.example.com"]
@@ -114,60 +112,65 @@ def test_what_is_asked_of_a_source():
     assert "|".join(LEVELS).startswith(documented)
 
 
-def test_a_shards_record_arrives_under_a_passing_name():
-    """Without replica, so that the other one's goes on where it ended, and without cluster."""
-    job = jobs(as_meeting(base(), SHARDS, RECORDS))["federation-shard-1"]
+def test_a_shards_record_arrives_under_another_name():
+    """Without the replica's label, so that the other replica's samples continue the series."""
+    job = jobs(server_config(base(), SHARDS))["federation-shard-1"]
     name = "proxy_vendor:istio_requests:rate5m"
-    told = {"shard": "1", "cluster": "prod", "prometheus_replica": "prometheus-shard-1-0"}
-    assert taken(job, __name__=name, proxy_vendor="vendor-a", **told) == {
-        "__name__": f"federated_{name}",
+    labels = {"shard": "1", "cluster": "prod"}
+    replica = {"prometheus_replica": "prometheus-shard-1-0"}
+    assert taken(job, __name__=name, proxy_vendor="vendor-a", **labels, **replica) == {
+        "__name__": f"shard_{name}",
         "proxy_vendor": "vendor-a",
-        "shard": "1",
+        **labels,
     }
-    of_job = taken(job, __name__="job:up:count", job="sidecars", **told)
-    assert of_job == {"__name__": "federated_job:up:count", "job": "sidecars", "shard": "1"}
+    by_job = taken(job, __name__="job:up:count", job="sidecars", **labels, **replica)
+    assert by_job == {"__name__": "shard_job:up:count", "job": "sidecars", **labels}
 
 
-def test_a_clusters_record_keeps_its_cluster():
-    """And brings the limits of its own stack, which are compared as they are."""
-    job = jobs(as_meeting(base(), CLUSTERS, RECORDS))["federation-cluster-eu"]
-    told = {"cluster": "eu", "prometheus_replica": "prometheus-0", "proxy_vendor": "vendor-a"}
-    kept = {"cluster": "eu", "proxy_vendor": "vendor-a"}
-    name = "proxy_vendor:istio_requests:rate5m"
-    assert taken(job, __name__=name, **told) == {"__name__": f"federated_{name}", **kept}
-    for limit in ("proxy_vendor:slo:ratio", "proxy_vendor:istio_requests:threshold"):
-        assert taken(job, __name__=limit, **told) == {"__name__": limit, **kept}
+def test_a_clusters_record_arrives_as_it_is():
+    """With the limits of its own stack, which its alerts compare with."""
+    job = jobs(server_config(base(), CLUSTERS))["federation-cluster-eu"]
+    labels = {"cluster": "eu", "proxy_vendor": "vendor-a"}
+    for name in (
+        *federated_sums(),
+        "cluster:prometheus_samples_appended:rate5m",
+        "proxy_vendor:slo:ratio",
+        "proxy_vendor:istio_requests:threshold",
+    ):
+        found = taken(job, __name__=name, prometheus_replica="prometheus-0", **labels)
+        own_job = {"job": "federation"} if name.startswith("job:") else {}
+        assert found == {"__name__": name, **labels, **own_job}
 
 
 @pytest.mark.parametrize(
     ("source", "series"),
     [
-        # Taken where all meet: federated they would be there twice.
+        # Computed here from the sums: federated they would be there twice.
         ("cluster-eu", {"__name__": "proxy_vendor:request_failures_per_requests:ratio_rate5m"}),
         ("cluster-eu", {"__name__": "proxy_vendor:request_failures:rate5m"}),
-        # A server that is not the one it is asked as, and what it federates itself.
+        # A server that is not the one its address was given for, and what that one federates.
         ("cluster-eu", {"__name__": "proxy_vendor:istio_requests:rate5m", "cluster": "us"}),
-        # This server has them itself.
-        ("shard-0", {"__name__": "cluster:sidecar_series:threshold"}),
+        # This server records it itself.
+        ("shard-0", {"__name__": "cluster:sidecar_series:threshold", "cluster": "prod"}),
     ],
 )
 def test_what_is_not_taken(source, series):
-    """Each would be a second series of what is here already, or another cluster's in disguise."""
-    job = jobs(as_meeting(base(), [*SHARDS, *CLUSTERS], RECORDS))[f"federation-{source}"]
+    """Each would be a second series of one that is here, or one under a wrong cluster's name."""
+    job = jobs(server_config(base(), [*SHARDS, *CLUSTERS]))[f"federation-{source}"]
     assert taken(job, **{"cluster": "eu", **series}) is None
 
 
 @pytest.mark.parametrize("static", [True, False])
-@pytest.mark.parametrize("role", ["shard", "meeting", "clusters", "both"])
+@pytest.mark.parametrize("role", ["shard", "server", "clusters", "both"])
 def test_prometheus_takes_every_configuration(tmp_path, promtool, role, static):
     """promtool is the judge, in the cluster's form and in the lab's."""
     targets = StaticTargets(sidecars=("127.0.0.1:1",), prometheus=("127.0.0.1:2",))
     whole = base(targets if static else None)
     config = {
-        "shard": lambda: as_shard(whole, Shard(number=0, of=2)),
-        "meeting": lambda: as_meeting(whole, SHARDS, RECORDS),
-        "clusters": lambda: as_meeting(whole, CLUSTERS, RECORDS),
-        "both": lambda: as_meeting(whole, [*SHARDS, *CLUSTERS], RECORDS),
+        "shard": lambda: shard_config(whole, Shard(number=0, of=2)),
+        "server": lambda: server_config(whole, SHARDS),
+        "clusters": lambda: server_config(whole, CLUSTERS),
+        "both": lambda: server_config(whole, [*SHARDS, *CLUSTERS]),
     }[role]()
     path = tmp_path / "prometheus.yml"
     path.write_text(yaml_text(config).replace("/etc/prometheus/auth/password", str(path)))

@@ -8,17 +8,25 @@ import pytest
 import yaml
 
 from books import reading
-from components.attribution.stats import SCRAPED_METRICS, SidecarSeries, expected_series
+from components.attribution.stats import (
+    OUTSIDE_CLUSTERS,
+    SCRAPED_METRICS,
+    SidecarSeries,
+    expected_series,
+)
 from components.prometheus.config import (
     SIMULATED_VENDOR_METRICS,
+    BasicAuth,
     Retention,
     StaticTargets,
+    operator_jobs,
     prometheus_config,
     sidecar_metric_relabel,
 )
 from components.prometheus.estimate import Estimate, estimate
 from components.prometheus.thresholds import samples_per_second_threshold, threshold_rules
 from components.texts import yaml_text
+from settings.catalogue import OUTSIDE
 from settings.loading import SettingsError, parse_settings
 from simulation.crawler.books import Books as CrawlerBooks
 from simulation.crawler.metrics import metrics_page
@@ -62,11 +70,11 @@ def test_a_vendors_connections_carry_its_name():
     assert stored["proxy_vendor"] == "vendor-a"
 
 
-def test_traffic_outside_every_range_is_kept_without_vendor():
-    """`unknown` is made of it, by a rule."""
-    stored = scraped("envoy_cluster_upstream_cx_total", cluster_name="PassthroughCluster")
-    assert stored is not None
-    assert "proxy_vendor" not in stored
+@pytest.mark.parametrize("cluster", OUTSIDE_CLUSTERS)
+def test_traffic_outside_every_range_has_a_name_of_its_own(cluster):
+    """Whichever of Istio's clusters the mesh's policy sends it through."""
+    stored = scraped("envoy_cluster_upstream_cx_total", cluster_name=cluster)
+    assert stored["proxy_vendor"] == OUTSIDE == "outside"
 
 
 @pytest.mark.parametrize(
@@ -103,8 +111,8 @@ def test_attributed_metrics_are_stored_as_they_are(name):
 
 
 @pytest.mark.parametrize("suffix", ["", "_bucket"])
-def test_set_up_times_are_of_one_sidecar_in_so_many(suffix):
-    """Whichever form they are stored in; and of such a sidecar there is all else."""
+def test_set_up_times_are_stored_of_one_sidecar_in_so_many(suffix):
+    """In either form; everything else of the other sidecars is stored too."""
     pods = [f"crawler-{n}" for n in range(500)]
     labels = {"namespace": "crawlers", "proxy_vendor": "vendor-a"}
     name = f"istio_proxy_setup_milliseconds{suffix}"
@@ -173,7 +181,7 @@ def test_simulated_vendors_are_looked_for_where_there_are_some():
 
 
 def test_every_metric_of_a_simulated_vendor_is_kept():
-    """Its books are what the mesh is compared with: a name the scrape drops is a lost witness."""
+    """The mesh is compared with them: a name that the scrape drops is a comparison that is gone."""
     names = re.findall(r"^# TYPE (\S+)", Books().as_metrics(), re.MULTILINE)
     assert names
     assert [name for name in names if not re.fullmatch(SIMULATED_VENDOR_METRICS, name)] == []
@@ -193,6 +201,55 @@ def test_what_the_audit_asks_for_is_scraped():
     for name in {*asked[reading.VENDORS], reading.STARTED}:
         assert re.fullmatch(SIMULATED_VENDOR_METRICS, name)
     assert all(asked.values())
+
+
+@pytest.mark.parametrize("targets", [None, StaticTargets(sidecars=("a:1",), prometheus=("a:2",))])
+def test_every_series_has_the_label_cluster(targets):
+    """Records of this cluster and federated ones of another would be told apart differently."""
+    config = prometheus_config(**NAMES, targets=targets, node_metrics=True)
+    for job in config["scrape_configs"]:
+        if "static_configs" in job:
+            labels = [one["labels"] for one in job["static_configs"]]
+            assert all(own["cluster"] == "prod" for own in labels), job["job_name"]
+        else:
+            relabelling = {"target_label": "cluster", "replacement": "prod"}
+            assert relabelling in job["relabel_configs"], job["job_name"]
+
+
+RECEIVERS = {
+    "alertmanager": {
+        "receivers": [{"name": "oncall", "kind": "pagerduty"}],
+        "critical": ["oncall"],
+    },
+    "alertmanagerSecrets": {"oncall": "0123456789abcdef0123456789abcdef"},
+}
+ALWAYS = ["sidecars", "istiod", "load-generator", "grafana"]
+
+
+@pytest.mark.parametrize(
+    ("more", "node_metrics", "expected"),
+    [
+        ({}, False, ALWAYS),
+        ({}, True, [*ALWAYS, "cadvisor"]),
+        (RECEIVERS, False, [*ALWAYS, "alertmanager"]),
+    ],
+)
+def test_the_operators_prometheus_scrapes_what_the_stack_runs(more, node_metrics, expected):
+    """Prometheus and the cluster's volumes are watched by those who run them."""
+    prometheus = {
+        "mode": "operator",
+        "url": "http://prometheus.example",
+        "operatorLabels": {"release": "monitoring"},
+        "nodeMetrics": node_metrics,
+    }
+    jobs = operator_jobs(
+        parse_settings({"cluster": "dev", "vendors": VENDORS, "prometheus": prometheus, **more}),
+        monitoring_namespace="monitoring",
+        simulated_vendors_namespace=None,
+        alertmanager_auth=BasicAuth(username="alertmanager", password_file="/password"),
+    )
+    assert sorted(job["job_name"] for job in jobs) == sorted(expected)
+    assert {job["scrape_interval"] for job in jobs} == {"15s"}
 
 
 def test_a_short_interval_keeps_its_time_out_below():
@@ -229,14 +286,33 @@ def test_the_threshold_follows_the_size_of_the_stack():
     assert samples_per_second_threshold(200) == 10_000
 
 
+def test_limits_are_the_vendors_own_or_the_stacks():
+    """Each alert compares with the limit of its vendor, or with the one of all."""
+    vendors = [*VENDORS, {**VENDORS[0], "name": "vendor-b", "cidrs": ["10.2.0.0/16"]}]
+    vendors[1]["alerts"] = {"bannedShare": "40%", "minimumRequestsPerHour": 36}
+    stack = {"cluster": "dev", "vendors": vendors, "alerts": {"bannedShare": "30%"}}
+    (group,) = threshold_rules(parse_settings(stack))["groups"]
+    found = {
+        (rule["record"], rule["labels"].get("proxy_vendor")): rule["expr"]
+        for rule in group["rules"]
+    }
+    banned = "proxy_vendor_target:requests_blocked_per_requests:threshold"
+    assert found[banned, "vendor-a"] == "vector(0.3)"
+    assert found[banned, "vendor-b"] == "vector(0.4)"
+    assert found["proxy_vendor:istio_requests:threshold", "vendor-b"] == "vector(0.01)"
+    assert found["proxy_vendor:slo:ratio", "vendor-a"] == "vector(0.95)"
+    assert found["cluster:sidecar_series:threshold", None] == "vector(1000)"
+    assert all(rule["labels"]["cluster"] == "dev" for rule in group["rules"])
+
+
 def test_the_estimate_of_the_fleet_is_its_mean_sidecar():
-    """Of most sidecars without histograms, where those are sampled; the budget is of the others."""
+    """With sampling most sidecars have no histograms; the budget is that of the others."""
     sidecar = SidecarSeries(requests=60, setup_times=90, connections=45)
     fleet = {"sidecar": sidecar, "sidecars": 1000, "scrape_interval_seconds": 15}
-    every = Estimate(histograms_from_one_in=1, **fleet)
+    every = Estimate(histogram_sampling=1, **fleet)
     assert every.series == 1000 * (195 + 5)  # Prometheus' own five of each scrape
     assert every.samples_per_second == 13_334
-    sampled = Estimate(histograms_from_one_in=10, **fleet)
+    sampled = Estimate(histogram_sampling=10, **fleet)
     assert sampled.series == 1000 * (105 + 9 + 5)
     assert sampled.as_output() == {
         "seriesPerSidecar": 195,

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from components.prometheus.own_rules import own_rule_files
-from settings.loading import ROOT, SettingsError
+from settings.loading import SettingsError, parse_settings
 
 GOOD = """\
 groups:
@@ -18,46 +18,71 @@ groups:
         expr: sum(rate(istio_requests_total{proxy_target="shops"}[5m]))
       - alert: ShopsSilent
         expr: shops:istio_requests:rate5m == 0
-        labels: {severity: ticket}
+        labels: {severity: warning}
 """
 
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    shutil.copytree(ROOT / "rules", tmp_path / "rules")
     (tmp_path / "my").mkdir()
     return tmp_path
+
+
+def read(project: Path, *names: str) -> Any:
+    vendors = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
+    stack = {"cluster": "dev", "vendors": vendors, "alerts": {"ruleFiles": [*names]}}
+    return own_rule_files(parse_settings(stack), project)
 
 
 def refused(project: Path, text: str | bytes) -> tuple[str, ...]:
     data = text if isinstance(text, bytes) else text.encode()
     (project / "my" / "shops.yml").write_bytes(data)
     with pytest.raises(SettingsError) as error:
-        own_rule_files(["my/shops.yml"], project)
+        read(project, "my/shops.yml")
     return error.value.findings
 
 
 def test_a_good_file_gets_a_name_of_its_own(project):
-    """Whatever it is called, it takes no place of a shipped one."""
-    (project / "my" / "recording.yml").write_text(GOOD)
-    assert own_rule_files(["my/recording.yml"], project) == {"own-0-recording.yml": GOOD}
+    """Its name takes no place of a shipped file, and its alerts reach this stack's receivers."""
+    (project / "my" / "sums.yml").write_text(GOOD)
+    ((name, file),) = read(project, "my/sums.yml").items()
+    assert name == "own-0-sums.yml"
+    record, alert = file["groups"][0]["rules"]
+    assert record["record"] == "shops:istio_requests:rate5m"
+    assert alert["labels"] == {"severity": "warning", "product": "proxy-observability"}
+
+
+def test_values_stay_as_they_are_written(project):
+    """Prometheus reads `on` and `1.0` as text, and PyYAML as True and a number."""
+    labels = "{severity: warning, always: on, tier: 1.0}"
+    text = GOOD.replace("{severity: warning}", labels).replace(
+        "name: shops", "name: s\n    limit: 9"
+    )
+    (project / "my" / "shops.yml").write_text(text)
+    (group,) = read(project, "my/shops.yml")["own-0-shops.yml"]["groups"]
+    assert group["limit"] == 9
+    assert group["rules"][1]["labels"]["always"] == "on"
+    assert group["rules"][1]["labels"]["tier"] == "1.0"
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (("ShopsSilent", "PrometheusDown"), "'PrometheusDown' is a name of ours; give it another"),
+        (
+            ("ShopsSilent", "PrometheusDown"),
+            "'PrometheusDown' is the name of a shipped rule; give it another",
+        ),
         (
             ("record: shops:istio_requests:rate5m", "record: proxy_vendor:istio_requests:rate5m"),
-            "'proxy_vendor:istio_requests:rate5m' is a name of ours; give it another",
+            "'proxy_vendor:istio_requests:rate5m' is the name of a shipped rule; give it another",
         ),
         (
             ("record: shops:istio_requests:rate5m", "record: proxy_vendor:slo:ratio"),
-            "'proxy_vendor:slo:ratio' is a name of ours; give it another",
+            "'proxy_vendor:slo:ratio' is the name of a shipped rule; give it another",
         ),
-        (("name: shops", "name: vendors"), "group 'vendors' is one of ours; give it another"),
-        (("ticket", "critical"), "severity 'critical', which no route knows; write one of page,"),
-        (("{severity: ticket}", "{}"), "severity None, which no route knows; write one of page,"),
+        (("name: shops", "name: vendors"), "group 'vendors' is shipped; give it another"),
+        (("warning", "page"), "severity 'page', which no route knows; write one of critical,"),
+        (("{severity: warning}", "{}"), "severity None, which no route knows; write one of"),
         (("[5m]", "[5x]"), "is refused by promtool ("),
         (("groups:", "groups: ["), "is not YAML in line "),
         (("groups:", "rules:"), "has no groups; write them"),
@@ -78,7 +103,7 @@ def test_a_file_that_cannot_be_read(project):
     """Missing, a link out, another encoding: each told as what it is."""
     (project / "my" / "out.yml").symlink_to("/etc/hostname")
     with pytest.raises(SettingsError) as error:
-        own_rule_files(["my/none.yml", "my/out.yml"], project)
+        read(project, "my/none.yml", "my/out.yml")
     assert [finding.partition(": ")[2] for finding in error.value.findings] == [
         "my/none.yml: is no file; write the path from the project's root",
         "my/out.yml: is a link out of the project; put the file itself there",

@@ -19,7 +19,6 @@ from dashboards.panels import stat, table, timeseries
 from tests.rules.promql import alerts, metric_names, records, rules
 
 BOARDS = {name: json.loads(text) for name, text in boards().items()}
-GLOBAL = {name: json.loads(text) for name, text in boards(several_clusters=True).items()}
 Json = dict[str, Any]
 
 
@@ -27,10 +26,7 @@ def _panels(board: Json) -> list[Json]:
     return [panel for panel in board["panels"] if panel["type"] != "row"]
 
 
-@pytest.fixture(
-    params=[*BOARDS.values(), *GLOBAL.values()],
-    ids=[*BOARDS, *(f"{name} of several clusters" for name in GLOBAL)],
-)
+@pytest.fixture(params=[*BOARDS.values()], ids=[*BOARDS])
 def board(request: pytest.FixtureRequest) -> Json:
     return dict(request.param)
 
@@ -158,7 +154,9 @@ def test_variables_are_substituted() -> None:
     """Whoever asks without Grafana gets every vendor, or those named."""
     assert all("$" not in expr for _, expr in queries(fleet()))
     by_title = dict(queries(fleet(), vendor="vendor-a"))
-    assert by_title["Requests"] == 'proxy_vendor:istio_requests:rate5m{proxy_vendor=~"vendor-a"}'
+    assert by_title["Requests"] == (
+        'proxy_vendor:istio_requests:rate5m{cluster=~".*", proxy_vendor=~"vendor-a"}'
+    )
 
 
 def test_the_terminal_asks_what_the_board_shows() -> None:
@@ -174,32 +172,20 @@ def test_the_terminal_asks_what_the_board_shows() -> None:
     ]
 
 
-def test_a_new_vendor_shows_up_without_an_edit() -> None:
-    """`All` matches whatever exists, not the list of the moment the page was opened."""
-    (vendor,) = fleet()["templating"]["list"]
-    assert (vendor["name"], vendor["multi"], vendor["includeAll"]) == ("vendor", True, True)
-    assert vendor["allValue"] == ".*"
+def test_a_new_vendor_or_cluster_shows_up_without_an_edit() -> None:
+    """`All` matches every value there is, not the list of the moment the page was opened."""
+    cluster, vendor = fleet()["templating"]["list"]
+    assert (cluster["name"], vendor["name"]) == ("cluster", "vendor")
+    for variable in (cluster, vendor):
+        assert (variable["multi"], variable["includeAll"]) == (True, True)
+        assert variable["allValue"] == ".*"
 
 
-def test_with_several_clusters_every_query_asks_for_the_chosen() -> None:
+def test_every_query_selects_the_clusters_chosen(board: Json) -> None:
     """Without it the same vendor of two clusters would be drawn as one, or twice under one name."""
-    (panels,) = (_panels(board) for board in GLOBAL.values())
-    alone = _panels(BOARDS["fleet.json"])
-    assert [panel["title"] for panel in panels] == [panel["title"] for panel in alone]
-    for panel, before in zip(panels, alone, strict=True):
-        for target, one in zip(panel["targets"], before["targets"], strict=True):
-            assert target["expr"].count('{cluster=~"$cluster"') == len(
-                re.findall(r"\w+:\w+:\w+", one["expr"])
-            )
-            without = re.sub(r'cluster=~"\$cluster"(, )?', "", target["expr"]).replace("{}", "")
-            assert without == one["expr"]
-            if "sum" not in one["expr"]:
-                assert target["legendFormat"].startswith("{{cluster}}")
-    variables = [variable["name"] for variable in GLOBAL["fleet.json"]["templating"]["list"]]
-    assert variables == ["cluster", "vendor"]
-
-
-def test_the_own_cluster_is_among_all() -> None:
-    """Its records have no such label; what `All` stands for matches that too."""
-    (cluster, _) = GLOBAL["fleet.json"]["templating"]["list"]
-    assert cluster["allValue"] == ".*"
+    for panel in _panels(board):
+        for target in panel["targets"]:
+            selectors = re.findall(r"\w+:\w+:\w+(\{[^}]*\})?", target["expr"])
+            assert all('cluster=~"$cluster"' in text for text in selectors), panel["title"]
+            if "sum by" not in target["expr"] and panel["type"] != "table":
+                assert target["legendFormat"].startswith("{{cluster}}"), panel["title"]

@@ -30,18 +30,18 @@ def test_every_panel_has_data(lab):
     until(lambda: not empty(), seconds=40)
 
 
-def test_the_live_table_shows_every_vendor_and_the_unknown(lab):
+def test_the_live_table_shows_every_vendor_and_the_outside(lab):
     """Each vendor's line is complete; what is outside every range has its own line."""
 
     def lines():
         table = measure(lab)
         text = table_text(table, {}, 1.0).splitlines()
         complete = [line for line in text if line.startswith("vendor-") and " - " not in line]
-        unknown = [line for line in text if line.startswith("unknown")]
+        outside = [line for line in text if line.startswith("outside")]
         # Of a vendor that is not looked into there is no request to tell of.
         bare = [line.split() for line in text if line.startswith("vendor-i")]
-        done = len(complete) == 8 and unknown and bare and bare[0][1:4] == ["-", "-", "-"]
-        return (text, unknown) if done else None
+        done = len(complete) == 8 and outside and bare and bare[0][1:4] == ["-", "-", "-"]
+        return (text, outside) if done else None
 
     text, _ = until(lines, seconds=40)
     assert text[1].split()[0] == "vendor"
@@ -51,7 +51,7 @@ def test_the_live_table_shows_every_vendor_and_the_unknown(lab):
 
 def test_the_live_table_fits_a_terminal_of_eighty_columns():
     """A wrapped line would be drawn over wrongly, and leave scraps."""
-    table = {key: {"vendor-a": 12345.6, "unknown": float("nan")} for key, *_ in COLUMNS}
+    table = {key: {"vendor-a": 12345.6, "outside": float("nan")} for key, *_ in COLUMNS}
     *rows, alerts = table_text(table, {"B": ["vendor-a", "vendor-b"], "A": [""]}, 3.0).splitlines()
     assert max(map(len, rows)) < 80
     assert alerts == "alerts firing: A, B (a b)"

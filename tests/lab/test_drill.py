@@ -25,7 +25,7 @@ def test_an_alert_arrives_and_ends_and_nothing_else_does(ports, tmp_path):
     # Another alert is a doubt on a machine that has no time for the lab, else a finding.
     assert ended.returncode == (2 if drill["doubts"] else 0), ended.stdout + ended.stderr
     assert not drill["doubts"] or drill["slowest_scrape_seconds"] > BUSY_SECONDS
-    assert drill["delivered_by"] == drill["severity"] == "ticket"
+    assert drill["delivered_by"] == drill["severity"] == "warning"
     assert drill["labels"]["proxy_vendor"] == "vendor-b"
     assert "% of its requests are refused for want of quota" in drill["description"]
     # Ten minutes of a cluster, half of them the window of the rates, half the rule's wait.

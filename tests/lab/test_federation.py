@@ -1,4 +1,4 @@
-"""Two shards and the server where they meet, beside one server of the same sidecars.
+"""Two shards and the server that adds them up, beside one server of the same sidecars.
 
 Real Prometheus with the rendered configuration and rules, windows and intervals shortened. A second
 cluster, with the same vendors and other traffic, is federated by the same server, behind its
@@ -20,26 +20,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
-from components.contents import rule_files
 from components.prometheus.config import BasicAuth, StaticTargets, prometheus_config, web_config
 from components.prometheus.estimate import estimate
-from components.prometheus.federation import Shard, Source, as_meeting, as_shard
-from components.prometheus.rule_files import (
-    federated_records,
-    for_shard,
-    is_federated,
-    where_all_meet,
-)
-from components.prometheus.stack_rules import stack_rules
+from components.prometheus.federation import LEVELS, Shard, Source, server_config, shard_config
+from components.prometheus.rules import RuleFiles, federated_sums, rule_files
 from components.texts import yaml_text
 from lab.processes import Children, children
 from settings.loading import parse_settings
 from tests.lab.sidecars import BOUNDS, exposed, page
 from tests.lab.test_password import HASH, PASSWORD
 from tests.ports import free_block
-from tests.rules.promql import records
+from tests.rules.promql import limits, records
 from tools.find import find
 
 pytestmark = pytest.mark.long
@@ -55,15 +47,9 @@ THERE = [f"127.20.2.{n}" for n in range(1, 5)]
 GENERATORS = {"lab": "127.20.3.1", "eu": "127.20.3.2"}
 SHARDS = 2
 
-RULE_TESTS = Path(__file__).parents[1] / "rules"
-# Of each stack's file, and taken as they are.
-LIMITS = {
-    rule["record"]
-    for rule in yaml.safe_load((RULE_TESTS / "thresholds.yml").read_text())["groups"][0]["rules"]
-}
-# Of nodes, which only Kubernetes knows.
+# From nodes, which only Kubernetes knows.
 FROM_NODES = {"cluster:sidecar_cpu:rate5m", "cluster:sidecar_memory:sum"}
-# What a server takes in itself is another number for each by its nature.
+# How many samples a server takes in differs from server to server.
 OF_ITSELF = {"cluster:prometheus_samples_appended:rate5m"}
 
 Series = dict[tuple[tuple[str, str], ...], float]
@@ -74,30 +60,30 @@ class Servers:
     """Addresses of the running ones."""
 
     single: str
-    meeting: str
+    server: str
     shards: tuple[str, ...]
     leaf: str
 
 
-def settings_of(cluster: str) -> Any:
+def settings_of(cluster: str, shards: int = 1) -> Any:
     vendors = [{"name": name, "cidrs": [f"10.{n}.0.0/16"]} for n, name in enumerate(VENDORS, 1)]
-    # Of either form: what is federated is the same records.
+    # One cluster in each form: the same records are federated.
     telemetry = {"buckets": [*BOUNDS], "nativeHistograms": cluster == "lab"}
-    # The last bound is all that can be told, and below the limit nothing would ever be slow.
+    # The last bound is all that can be differences, and below the limit nothing would ever be slow.
     stack = {
         "cluster": cluster,
         "vendors": vendors,
         "telemetry": telemetry,
         "alerts": {"setupMilliseconds": BOUNDS[-2]},
+        "prometheus": {"shards": shards},
     }
     # The least it may be, so that a sidecar of many series is over it.
     budget = estimate(parse_settings(stack)).sidecar.total
     return parse_settings({**stack, "telemetry": {**telemetry, "seriesBudget": budget}})
 
 
-def rules_of(cluster: str) -> dict[str, str]:
-    made = stack_rules(settings_of(cluster))
-    return {**rule_files(), **{name: yaml_text(file) for name, file in made.items()}}
+def rules_of(cluster: str, shards: int = 1) -> RuleFiles:
+    return rule_files(settings_of(cluster, shards))
 
 
 def shortened(text: str) -> str:
@@ -148,12 +134,12 @@ def pages() -> dict[str, Callable[[float], str]]:
 def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
     folder = tmp_path_factory.mktemp("federation")
     base = free_block(["127.0.0.1", *pages()])
-    names = ("single", "meeting", "leaf", *(f"shard-{n}" for n in range(SHARDS)))
+    names = ("single", "server", "leaf", *(f"shard-{n}" for n in range(SHARDS)))
     at = {name: f"127.0.0.1:{base + 1 + n}" for n, name in enumerate(names)}
 
     (folder / "password").write_text(PASSWORD)
     auth = BasicAuth(username="prometheus", password_file=str(folder / "password"))
-    here, there = rules_of("lab"), rules_of("eu")
+    here, sharded, there = rules_of("lab"), rules_of("lab", SHARDS), rules_of("eu")
     sources = [
         *(Source(url=f"http://{at[f'shard-{n}']}", auth=None, shard=n) for n in range(SHARDS)),
         Source(url=f"http://{at['leaf']}/", auth=auth, cluster="eu"),
@@ -164,22 +150,18 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
     with exposed(pages(), base), children() as family:
         for name, config, rules in (
-            ("single", one("single"), here),
+            ("single", one("single"), here.server),
             *(
-                (name, as_shard(one(name), Shard(number=n, of=SHARDS)), for_shard(here))
+                (name, shard_config(one(name), Shard(number=n, of=SHARDS)), sharded.shard)
                 for n in range(SHARDS)
                 for name in [f"shard-{n}"]
             ),
-            (
-                "meeting",
-                as_meeting(one("meeting"), sources, federated_records(here)),
-                where_all_meet(here, scrapes_sidecars=False),
-            ),
-            ("leaf", config_of("eu", THERE, at["leaf"], base, auth), there),
+            ("server", server_config(one("server"), sources), sharded.server),
+            ("leaf", config_of("eu", THERE, at["leaf"], base, auth), there.server),
         ):
             _start(family, name, config, rules, at[name], folder / name)
         yield Servers(
-            *(f"http://{at[name]}" for name in ("single", "meeting")),
+            *(f"http://{at[name]}" for name in ("single", "server")),
             tuple(f"http://{at[f'shard-{n}']}" for n in range(SHARDS)),
             f"http://{at['leaf']}",
         )
@@ -196,7 +178,7 @@ def _start(
 ) -> None:
     (folder / "rules").mkdir(parents=True)
     for file, text in rules.items():
-        if "record: " in text:  # what fires is tried elsewhere, and costs as much again
+        if "record: " in text:  # alerts have tests of their own, and cost as much again
             (folder / "rules" / file).write_text(shortened(text))
     (folder / "prometheus.yml").write_text(yaml_text(config))
     (folder / "web.yml").write_text(
@@ -251,37 +233,40 @@ def name_of(labels: tuple[tuple[str, str], ...]) -> str:
     return dict(labels)["__name__"]
 
 
-def comparable(series: Series, cluster: str = "") -> Series:
-    """What is recorded of a cluster's traffic, without the label that tells the cluster."""
+def comparable(series: Series, cluster: str) -> Series:
+    """Return what is recorded of a cluster's traffic and is the same on every server."""
     kept: Series = {}
     for labels, value in series.items():
         known = dict(labels)
         name = known["__name__"]
-        if known.pop("cluster", "") != cluster or name.startswith("federated_"):
-            continue
-        if name in OF_ITSELF or name in LIMITS or not is_federated(name):
+        if known["cluster"] != cluster or name in OF_ITSELF or not is_compared(name):
             continue
         if name.startswith("job:") and known["job"] != "sidecars":
             continue  # the jobs of each server itself
-        kept[tuple(sorted(known.items()))] = value
+        kept[labels] = value
     return kept
+
+
+def is_compared(name: str) -> bool:
+    """Whether a record is one that boards and alerts read, and no limit."""
+    return name.split(":")[0] in LEVELS and name not in limits()
 
 
 def all_near(one: Callable[[], Series], other: Callable[[], Series]) -> None:
     """Wait until both have the same series, and each was of one value while it was steady.
 
-    Not all at one moment: a busy machine evaluates late, now this rule, now that. While windows
-    fill, the later one passes through many values, so what still moves is not compared.
+    They need not agree at one moment: a busy machine evaluates some rule late. While windows fill,
+    the later server passes through many values, so a value that still moves is not compared.
     """
     deadline = time.monotonic() + SECONDS
     before: Series = {}
     pending: set[tuple[tuple[str, str], ...]] | None = None
     while pending is None or pending:
         here, there = one(), other()
-        if not (told := complete(here)):
-            told = [f"only here: {labels}" for labels in here.keys() - there.keys()]
-            told += [f"only there: {labels}" for labels in there.keys() - here.keys()]
-        if not told:
+        if not (differences := complete(here)):
+            differences = [f"only here: {labels}" for labels in here.keys() - there.keys()]
+            differences += [f"only there: {labels}" for labels in there.keys() - here.keys()]
+        if not differences:
             pending = set(here) if pending is None else pending
             pending -= {
                 labels
@@ -289,8 +274,8 @@ def all_near(one: Callable[[], Series], other: Callable[[], Series]) -> None:
                 if near(here[labels], before.get(labels, math.nan))
                 and near(here[labels], there[labels])
             }
-            told = [f"{labels}: {here[labels]} and {there[labels]}" for labels in pending]
-        assert not told or time.monotonic() < deadline, "\n".join(told[:20])
+            differences = [f"{labels}: {here[labels]} and {there[labels]}" for labels in pending]
+        assert not differences or time.monotonic() < deadline, "\n".join(differences[:20])
         before = here
         time.sleep(1)
 
@@ -306,7 +291,7 @@ def wait_for(condition: Callable[[], object]) -> None:
         time.sleep(0.2)
 
 
-EXPECTED = {rule["record"] for rule in records() if is_federated(rule["record"])}
+EXPECTED = {rule["record"] for rule in records() if is_compared(rule["record"])}
 EXPECTED -= FROM_NODES | OF_ITSELF
 
 
@@ -316,11 +301,11 @@ def complete(series: Series) -> list[str]:
 
 
 def test_two_shards_record_what_one_server_does(servers: Servers) -> None:
-    """Every record, its labels and its value: a ratio of one shard's is nobody's ratio."""
+    """Every record, its labels and its value: a ratio over one shard is no vendor's ratio."""
 
     all_near(
-        lambda: comparable(recorded(servers.single)),
-        lambda: comparable(recorded(servers.meeting)),
+        lambda: comparable(recorded(servers.single), "lab"),
+        lambda: comparable(recorded(servers.server), "lab"),
     )
     # Both had a part to do.
     parts = [
@@ -332,38 +317,36 @@ def test_two_shards_record_what_one_server_does(servers: Servers) -> None:
 
 
 def test_clusters_with_the_same_vendors_stay_apart(servers: Servers) -> None:
-    """Each has at the meeting server what it has at its own, though names are the same."""
+    """The federating server has of each cluster what that cluster's own server has."""
 
     all_near(
-        lambda: comparable(recorded(servers.leaf)),
-        lambda: comparable(recorded(servers.meeting), "eu"),
+        lambda: comparable(recorded(servers.leaf), "eu"),
+        lambda: comparable(recorded(servers.server), "eu"),
     )
     rate = 'proxy_vendor:istio_requests:rate5m{proxy_vendor="vendor-a"}'
     by_cluster = {
-        dict(labels).get("cluster", ""): value
-        for labels, value in recorded(servers.meeting, rate).items()
+        dict(labels)["cluster"]: value for labels, value in recorded(servers.server, rate).items()
     }
-    assert set(by_cluster) == {"", "eu"}
-    assert by_cluster["eu"] > 1.5 * by_cluster[""]
+    assert set(by_cluster) == {"lab", "eu"}
+    assert by_cluster["eu"] > 1.5 * by_cluster["lab"]
 
 
 def test_shards_record_sums_and_nothing_else(servers: Servers) -> None:
-    """A shard's ratio would look like the cluster's to whoever asks it."""
+    """A shard's ratio would look like the cluster's."""
     for shard in servers.shards:
         wait_for(lambda shard=shard: recorded(shard))  # type: ignore[misc]
         names = {name_of(labels) for labels in recorded(shard)}
         derived = re.compile("ratio|p50|p95|burn|_per_")
-        assert not [name for name in names - LIMITS if derived.search(name)]
+        assert not [name for name in names - limits() if derived.search(name)]
         assert asked(shard, "/api/v1/query", query='{job!="sidecars", __name__!~".+:.+"}') == []
 
 
 def test_no_query_counts_a_shards_part_beside_the_sum(servers: Servers) -> None:
-    """What arrives has a passing name, and keeps no label of the replica that was asked."""
-    wait_for(lambda: not complete(comparable(recorded(servers.meeting))))
-    found = recorded(servers.meeting)
-    assert all(("shard" in dict(k)) <= name_of(k).startswith("federated_") for k in found)
+    """A shard's records have a prefix, and keep no label of the replica that answered."""
+    wait_for(lambda: not complete(comparable(recorded(servers.server), "lab")))
+    found = recorded(servers.server)
+    assert all(("shard" in dict(k)) <= name_of(k).startswith("shard_") for k in found)
     extra = {"prometheus_replica", "instance"}
     assert [labels for labels in found if extra & dict(labels).keys()] == []
-    names = {name_of(labels) for labels in found if name_of(labels).startswith("federated_")}
-    taken = {f"federated_{name}" for name in federated_records(rules_of("lab"))}
-    assert names <= taken
+    names = {name_of(labels) for labels in found if name_of(labels).startswith("shard_")}
+    assert names <= {f"shard_{name}" for name in federated_sums()}

@@ -27,13 +27,13 @@ from components.prometheus.config import (
     prometheus_config,
     web_config,
 )
+from components.prometheus.rules import RULES
 from components.texts import yaml_text
 from lab.processes import Children, children
 from settings.alertmanager import Alertmanager
 from settings.prometheus import PrometheusServerSettings
 from tests.ports import free_ports
 from tests.rules.exposed import ALERTMANAGER, PROMETHEUS, missing
-from tests.rules.promql import RULES
 from tools.find import find
 
 pytestmark = pytest.mark.long

@@ -41,21 +41,23 @@ def receiver(said) -> Receiver:
 
 def test_an_alert_is_noted_when_it_begins_and_when_it_ends(receiver, said):
     """Alertmanager sends it again when another alert of its group changes."""
-    receiver.take("page", message("A", severity="page", proxy_vendor="vendor-b"), 1.0)
-    receiver.take("page", message("A", severity="page", proxy_vendor="vendor-b"), 2.0)
+    receiver.take("critical", message("A", severity="critical", proxy_vendor="vendor-b"), 1.0)
+    receiver.take("critical", message("A", severity="critical", proxy_vendor="vendor-b"), 2.0)
     assert receiver.active() == ["A"]
-    receiver.take("page", message("A", RESOLVED, severity="page", proxy_vendor="vendor-b"), 3.0)
+    receiver.take(
+        "critical", message("A", RESOLVED, severity="critical", proxy_vendor="vendor-b"), 3.0
+    )
     assert receiver.active() == []
     assert [(n.at, n.status) for n in receiver.since(0.0)] == [(1.0, FIRING), (3.0, RESOLVED)]
-    assert said[0].splitlines()[0] == "firing      A  page by /page  proxy_vendor=vendor-b"
+    assert said[0].splitlines()[0] == "firing      A  critical by /critical  proxy_vendor=vendor-b"
     assert [line.strip() for line in said[0].splitlines()[1:]] == ["A it is.", "5 of them."]
 
 
 def test_the_same_alert_of_two_vendors_is_two(receiver):
     """The end of one is not the end of the other."""
-    receiver.take("page", message("A", proxy_vendor="a"), 1.0)
-    receiver.take("page", message("A", proxy_vendor="b", fingerprint="2"), 1.0)
-    receiver.take("page", message("A", RESOLVED, proxy_vendor="a"), 2.0)
+    receiver.take("critical", message("A", proxy_vendor="a"), 1.0)
+    receiver.take("critical", message("A", proxy_vendor="b", fingerprint="2"), 1.0)
+    receiver.take("critical", message("A", RESOLVED, proxy_vendor="a"), 2.0)
     assert receiver.active() == ["A"]
 
 
@@ -79,18 +81,18 @@ def test_the_heartbeat_is_missed_after_its_time_out_and_not_before(receiver):
 @pytest.mark.parametrize(
     ("path", "body", "status"),
     [
-        ("/page", json.dumps(message("A")).encode(), 200),
-        ("/ticket", json.dumps(message("A")).encode(), 403),
+        ("/critical", json.dumps(message("A")).encode(), 200),
+        ("/warning", json.dumps(message("A")).encode(), 403),
         ("/nobody", json.dumps(message("A")).encode(), 404),
-        ("/page", b"{", 400),
-        ("/page", b'{"alerts": 1}', 400),
-        ("/page", b'{"alerts": [{}]}', 400),
+        ("/critical", b"{", 400),
+        ("/critical", b'{"alerts": 1}', 400),
+        ("/critical", b'{"alerts": [{}]}', 400),
     ],
 )
 def test_answers_to_alertmanager(receiver, path, body, status):
     """Alertmanager must see a failure, and a malformed message must stop nothing."""
     (port,) = free_ports(["127.0.0.1"])
-    receiver.refused = frozenset({"ticket"})
+    receiver.refused = frozenset({"warning"})
     request = urllib.request.Request(f"http://127.0.0.1:{port}{path}", data=body, method="POST")
     with listening(port, receiver):
         try:

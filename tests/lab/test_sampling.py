@@ -248,7 +248,7 @@ def test_what_is_counted_is_of_every_sidecar(seen: dict[str, Seen], form: str) -
     whole, own = seen["all"], seen[form]
     assert whole.asked == SIDECARS
     assert own.requests == pytest.approx(whole.requests, rel=0.05)
-    one_in = own.estimate.histograms_from_one_in
+    one_in = own.estimate.histogram_sampling
     assert own.answers == pytest.approx(whole.answers * one_in * own.asked / SIDECARS, rel=0.05)
     assert own.asked == pytest.approx(SIDECARS / one_in, rel=0.4)
 

@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import yaml
 
-from components.contents import rule_files
 from components.operator import objects as module
 from components.operator.objects import (
     API_VERSION,
@@ -21,9 +20,8 @@ from components.operator.objects import (
     prometheus_rules,
     required_prometheus_values,
 )
-from components.prometheus.config import BasicAuth
-from components.prometheus.elsewhere import Elsewhere, elsewhere_of
-from components.prometheus.stack_rules import stack_rules
+from components.prometheus.config import BasicAuth, operator_jobs
+from components.prometheus.rules import rule_files
 from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
 from tests import binaries
@@ -69,15 +67,14 @@ groups:
       - alert: ShopsSilent
         expr: 1
         for: 1m
-        labels: {severity: ticket, tier: 1, always: on}
+        labels: {severity: warning, tier: 1, always: on}
         annotations:
 """
 
 
-def config() -> Elsewhere:
-    return elsewhere_of(
+def jobs() -> tuple[Json, ...]:
+    return operator_jobs(
         SETTINGS,
-        {**rule_files(), **{name: yaml_text(one) for name, one in stack_rules(SETTINGS).items()}},
         monitoring_namespace="monitoring",
         simulated_vendors_namespace="proxy-vendors",
         alertmanager_auth=BasicAuth(username="alertmanager", password_file="/password"),
@@ -85,7 +82,7 @@ def config() -> Elsewhere:
 
 
 def rule_texts() -> dict[str, str]:
-    return {**config().rules, "own-0-My shops.yml": OWN_RULES}
+    return {**rule_files(SETTINGS).server, "own-0-My shops.yml": OWN_RULES}
 
 
 def manifest(one: OperatorObject, labels: dict[str, str] | None = None) -> Json:
@@ -102,7 +99,7 @@ def manifest(one: OperatorObject, labels: dict[str, str] | None = None) -> Json:
 
 
 def manifests(labels: dict[str, str] | None = None) -> list[Json]:
-    found = (*monitors(config().jobs, "alertmanager-login"), *prometheus_rules(rule_texts(), 15))
+    found = (*monitors(jobs(), "alertmanager-login"), *prometheus_rules(rule_texts(), 15))
     return [manifest(one, labels) for one in found]
 
 
@@ -164,7 +161,7 @@ def test_the_operator_takes_nothing_without_its_labels(operatorlab):
 def test_what_the_operator_refuses_is_seen(operatorlab):
     """The two promises above are worth what the stand-in for the cluster reports."""
     found = manifests()
-    (rule,) = [one for one in found if one["metadata"]["name"].endswith("-recording")]
+    (rule,) = [one for one in found if one["metadata"]["name"].endswith("-sums")]
     rule["spec"]["groups"][0]["rules"][0]["expr"] = "sum("
     answer = ask(operatorlab, found)  # and the Secret is missing
     assert len(answer.refused) == 2
@@ -208,7 +205,7 @@ def scraped_by(job: Json) -> list[dict[str, str]]:
 def test_the_same_targets_get_the_same_labels(operatorlab):
     """Boards and rules can't tell whose Prometheus it is."""
     theirs = made_by_the_operator(operatorlab)
-    ours = {job["job_name"]: job for job in config().jobs}
+    ours = {job["job_name"]: job for job in jobs()}
     assert theirs.keys() == ours.keys()
     for name, job in ours.items():
         assert scraped_by(job), f"no recorded target of {name}"
@@ -218,6 +215,7 @@ def test_the_same_targets_get_the_same_labels(operatorlab):
         "__address__": "10.244.1.5:15090",
         "__metrics_path__": "/stats/prometheus",
         "__scheme__": "http",
+        "cluster": "prod",
         "instance": "10.244.1.5:15090",
         "job": "sidecars",
         "namespace": "crawlers",
@@ -232,7 +230,7 @@ def test_the_same_targets_get_the_same_labels(operatorlab):
 def test_of_a_target_the_same_series_are_stored(operatorlab):
     """Pace, login, fallback and relabelling of series: what else a job says."""
     theirs = made_by_the_operator(operatorlab)
-    for job in config().jobs:
+    for job in jobs():
         made = theirs[job["job_name"]]
         for key in ("scrape_interval", "scrape_timeout", "fallback_scrape_protocol"):
             assert made.get(key) == job.get(key)
@@ -291,7 +289,7 @@ def test_a_rule_of_the_stack_s_own_keeps_its_text():
                     "alert": "ShopsSilent",
                     "expr": "1",
                     "for": "1m",
-                    "labels": {"severity": "ticket", "tier": "1", "always": "on"},
+                    "labels": {"severity": "warning", "tier": "1", "always": "on"},
                 }
             ],
         }

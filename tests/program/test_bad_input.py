@@ -24,7 +24,7 @@ def rule(**changes):
     alert = {
         "alert": "ShopsSilent",
         "expr": "absent(up{job='sidecars'})",
-        "labels": {"severity": "ticket"},
+        "labels": {"severity": "warning"},
     }
     return yaml.safe_dump({"groups": [{"name": "shops", "rules": [{**alert, **changes}]}]})
 
@@ -76,8 +76,8 @@ WRONG = {
     ),
     "a severity that no route knows": (
         {},
-        rule(labels={"severity": "critical"}),
-        "alerts.ruleFiles[0]: shops.yml: alert 'ShopsSilent' has severity 'critical'",
+        rule(labels={"severity": "page"}),
+        "alerts.ruleFiles[0]: shops.yml: alert 'ShopsSilent' has severity 'page'",
     ),
     "a rule file that is no YAML": (
         {},
@@ -92,12 +92,12 @@ WRONG = {
     "an alert of ours": (
         {},
         rule(alert="ProxyVendorSilent"),
-        "alerts.ruleFiles[0]: shops.yml: 'ProxyVendorSilent' is a name of ours",
+        "alerts.ruleFiles[0]: shops.yml: 'ProxyVendorSilent' is the name of a shipped rule",
     ),
     "an alert of ours, where it is left out": (
         {"prometheus": ELSEWHERE, "alertmanager": {}},
         rule(alert="PrometheusDown"),
-        "alerts.ruleFiles[0]: shops.yml: 'PrometheusDown' is a name of ours",
+        "alerts.ruleFiles[0]: shops.yml: 'PrometheusDown' is the name of a shipped rule",
     ),
 }
 

@@ -10,8 +10,7 @@ import pytest
 import yaml
 
 from components import contents
-from components.contents import rule_files
-from components.prometheus.rule_files import federated_records
+from components.prometheus.rules import federated_sums
 from components.prometheus.thresholds import LEAST_SAMPLES_PER_SECOND
 from render.manifests import RELEASE_TYPE
 from render.program import REDACTED
@@ -88,7 +87,7 @@ def test_a_shard_has_sums_of_its_sidecars_and_no_more(run):
         assert [job["job_name"] for job in config["scrape_configs"]] == ["sidecars"]
         assert "alerting" not in config
         rules = run.only("ConfigMap", f"{server}-rules")["data"]
-        assert list(rules) == ["sums.yml"]
+        assert set(rules) == {"thresholds.yml", "sums.yml"}
         volumes = run.only("StatefulSet", server)["spec"]["template"]["spec"]["volumes"]
         assert {volume["name"] for volume in volumes} == {"config", "rules", "auth"}
 
@@ -130,16 +129,9 @@ def test_boards_and_people_ask_where_all_meet(run):
     assert "http://prometheus.monitoring.svc:9090" in json.dumps(source.inputs)
     assert run.outputs["prometheusUrl"] == "http://prometheus.monitoring.svc:9090"
     rules = run.only("ConfigMap", "prometheus-rules")["data"]
-    federated = yaml.safe_load(rules["federated.yml"])["groups"][0]["rules"]
-    assert tuple(rule["record"] for rule in federated) == federated_records(rule_files())
-    assert rules["vendor_alerts.yml"] == rule_files()["vendor_alerts.yml"]
-
-
-def test_boards_tell_clusters_apart(run, run_program):
-    """Where other clusters' records are, and only there."""
-    for made, several in ((run, True), (run_program("prod"), False)):
-        (boards,) = [c for c in made.of_kind("ConfigMap") if c.name == "grafana-dashboards"]
-        assert ("$cluster" in boards.inputs["data"]["fleet.json"]) is several
+    added_up = yaml.safe_load(rules["shards.yml"])["groups"][0]["rules"]
+    assert tuple(rule["record"] for rule in added_up) == federated_sums()
+    assert "vendor_alerts.yml" in rules
 
 
 def test_another_clusters_password_is_in_a_secret_alone(run):
@@ -173,7 +165,7 @@ def test_the_limit_of_samples_is_a_shards(edited):
 def test_rules_of_the_stack_on_sidecars_are_refused_by_name(edited, tmp_path, monkeypatch):
     """Before anything is deployed: they would be silent for ever."""
     text = (
-        "groups: [{name: shops, rules: [{alert: Shops, labels: {severity: ticket},"
+        "groups: [{name: shops, rules: [{alert: Shops, labels: {severity: warning},"
         ' expr: "sum(rate(istio_requests_total[5m])) == 0"}]}]'
     )
 
@@ -184,7 +176,7 @@ def test_rules_of_the_stack_on_sidecars_are_refused_by_name(edited, tmp_path, mo
     (tmp_path / "rules").symlink_to(contents.ROOT / "rules")
     (tmp_path / "shops.yml").write_text(text)
     monkeypatch.setattr(contents, "ROOT", tmp_path)
-    with pytest.raises(SettingsError, match=r"alerts\.ruleFiles\[0\]: 'Shops' reads istio_req"):
+    with pytest.raises(SettingsError, match=r"alerts\.ruleFiles\[0\]: 'Shops' selects istio_req"):
         run_with("prod", edited("prod", edit))
 
 

@@ -10,6 +10,8 @@ import pytest
 import yaml
 
 from components import contents
+from components.prometheus.rules import EVALUATED_BY
+from components.prometheus.rules import OPERATOR as OPERATORS_PROMETHEUS
 from render.__main__ import main as render
 from render.program import MOCK_PASSWORD, REDACTED, Run
 from render.program import run_program as run_with
@@ -102,6 +104,10 @@ def test_everything_else_holds(run_of, prometheus, more):
     assert MOCK_PASSWORD not in json.dumps(run.outputs)
 
 
+RULE_FILES = {name for name, servers in EVALUATED_BY.items() if OPERATORS_PROMETHEUS in servers}
+RULE_FILES -= {"native_histograms.yml", "alertmanager_alerts.yml"}
+
+
 def test_the_operator_gets_monitors_and_rules(run_of):
     """With the labels it selects by, beside Grafana; every rule file is one of them."""
     run = run_of(OPERATOR)
@@ -110,9 +116,8 @@ def test_the_operator_gets_monitors_and_rules(run_of):
         for job in ("sidecars", "istiod", "load-generator", "simulated-vendors", "grafana")
     }
     assert named(run, "ServiceMonitor") == {"proxy-observability-cadvisor"}
-    files = [*(path.stem for path in (ROOT / "rules").glob("*.yml")), "thresholds"]
     assert named(run, "PrometheusRule") == {
-        f"proxy-observability-{file.replace('_', '-')}" for file in files
+        f"proxy-observability-{file.removesuffix('.yml').replace('_', '-')}" for file in RULE_FILES
     }
     for kind in KINDS:
         for one in run.of_kind(kind):

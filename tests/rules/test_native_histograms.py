@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.prometheus.native_histograms import BUCKETS, native_histogram_rules
-from tests.rules.promql import RULES
+from tests.rules.promql import FILES, run_tests
 from tests.rules.test_rules import LEVELS
 
 BOUNDS = (100, 300, 1000)
@@ -28,7 +28,8 @@ NAME = "istio_proxy_setup_milliseconds"
 
 
 def _labels(pod: str, vendor: str, visibility: str, more: str = "") -> str:
-    return f'{{pod="{pod}", proxy_vendor="{vendor}", proxy_visibility="{visibility}"{more}}}'
+    target = f'cluster="dev", job="sidecars", pod="{pod}"'
+    return f'{{{target}, proxy_vendor="{vendor}", proxy_visibility="{visibility}"{more}}}'
 
 
 def as_buckets() -> list[dict[str, str]]:
@@ -64,36 +65,34 @@ def as_native() -> list[dict[str, str]]:
 # By hand: a and b in answers a second, the quantiles by linear interpolation inside a bucket.
 EXPECTED = {
     f'{BUCKETS}{{proxy_vendor="vendor-a"}} * 60': {
-        f'{{proxy_vendor="vendor-a", le="{le}"}}': value
+        f'{{cluster="dev", proxy_vendor="vendor-a", le="{le}"}}': value
         for le, value in {"100.0": 13, "300.0": 28, "1000.0": 37, "+Inf": 38}.items()
     },
     f'{BUCKETS}{{proxy_vendor="vendor-b"}} * 60': {
-        f'{{proxy_vendor="vendor-b", le="{le}"}}': value
+        f'{{cluster="dev", proxy_vendor="vendor-b", le="{le}"}}': value
         for le, value in {"100.0": 0, "300.0": 0, "1000.0": 4, "+Inf": 8}.items()
     },
     f'{BUCKETS}{{proxy_vendor="vendor-quiet"}}': {
-        f'{{proxy_vendor="vendor-quiet", le="{le}"}}': 0
+        f'{{cluster="dev", proxy_vendor="vendor-quiet", le="{le}"}}': 0
         for le in ("100.0", "300.0", "1000.0", "+Inf")
     },
     f"proxy_vendor:{NAME}:p50": {
-        '{proxy_vendor="vendor-a"}': 100 + 200 * (19 - 13) / 15,
-        '{proxy_vendor="vendor-b"}': 1000,
+        '{cluster="dev", proxy_vendor="vendor-a"}': 100 + 200 * (19 - 13) / 15,
+        '{cluster="dev", proxy_vendor="vendor-b"}': 1000,
     },
     f"proxy_vendor:{NAME}:p95": {
-        '{proxy_vendor="vendor-a"}': round(300 + 700 * (0.95 * 38 - 28) / 9, 3),
-        '{proxy_vendor="vendor-b"}': 1000,
+        '{cluster="dev", proxy_vendor="vendor-a"}': round(300 + 700 * (0.95 * 38 - 28) / 9, 3),
+        '{cluster="dev", proxy_vendor="vendor-b"}': 1000,
     },
 }
 
 
 @pytest.mark.parametrize("form", [as_buckets, as_native])
 @pytest.mark.parametrize("one_in", [1, 10])
-def test_both_forms_give_the_same_records(
-    promtool: Path, tmp_path: Path, form: Any, one_in: int
-) -> None:
+def test_both_forms_give_the_same_records(promtool: Path, form: Any, one_in: int) -> None:
     """Boards, alerts and a global server read the same names, whichever way they are stored."""
-    (tmp_path / "native.yml").write_text(json.dumps(native_histogram_rules(BOUNDS)))
-    own = {"series": "cluster:sidecars_per_histogram:ratio", "values": f"{one_in}x{MINUTES}"}
+    ratio = 'cluster:sidecars_per_histogram:ratio{cluster="dev"}'
+    own = {"series": ratio, "values": f"{one_in}x{MINUTES}"}
     tests = []
     for query, values in EXPECTED.items():
         times = one_in if BUCKETS in query else 1  # of the fleet; a quantile is what it is
@@ -106,34 +105,18 @@ def test_both_forms_give_the_same_records(
                 ],
             }
         )
-    file = tmp_path / "both.test.yml"
-    file.write_text(
-        json.dumps(
-            {
-                "rule_files": [str(RULES / "recording.yml"), "native.yml"],
-                "group_eval_order": [
-                    *("proxy_vendor_sums", "native_histograms"),
-                    "proxy_vendor_ratios_and_quantiles",
-                ],
-                "evaluation_interval": "1m",
-                "fuzzy_compare": True,
-                "tests": [
-                    {
-                        "interval": "1m",
-                        "input_series": [*form(), own],
-                        "promql_expr_test": tests,
-                    }
-                ],
-            }
-        )
-    )
-    done = subprocess.run(
-        [str(promtool), "test", "rules", "--diff", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    document = {
+        "fuzzy_compare": True,
+        "tests": [
+            {"interval": "1m", "input_series": [*form(), own], "promql_expr_test": tests},
+        ],
+    }
+    files = {
+        "sums.yml": FILES["sums.yml"],
+        "native.yml": native_histogram_rules(BOUNDS),
+        "vendor_records.yml": FILES["vendor_records.yml"],
+    }
+    done = run_tests(promtool, document, files)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -1,0 +1,203 @@
+"""The rule files, and which Prometheus evaluates which.
+
+A shard records sums over its sidecars. The server that people query has all other rules, and adds
+up the sums of its shards. The Prometheus operator's Prometheus has the same rules but for those
+about the stack's own Prometheus.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.attribution.stats import SCRAPED_METRICS
+from components.labels import PROJECT
+from components.prometheus.burn_rates import burn_rate_rules
+from components.prometheus.native_histograms import native_histogram_rules
+from components.prometheus.thresholds import threshold_rules
+from components.texts import yaml_blocks
+from settings.loading import SettingsError
+from settings.stack import StackSettings
+
+Json = dict[str, Any]
+Files = dict[str, Json]
+"""Rule files as plain values, by name."""
+
+RULES = Path(__file__).parents[2] / "rules"
+PRODUCT = {"product": PROJECT}
+"""A label of every alert: Alertmanager delivers no alert without it."""
+
+SERVER, OPERATOR, SHARD = "server", "operator", "shard"
+EVALUATED_BY: dict[str, tuple[str, ...]] = {
+    "thresholds.yml": (SERVER, OPERATOR, SHARD),
+    "sums.yml": (SERVER, OPERATOR, SHARD),
+    "native_histograms.yml": (SERVER, OPERATOR, SHARD),
+    "vendor_records.yml": (SERVER, OPERATOR),
+    "burn_rates.yml": (SERVER, OPERATOR),
+    "vendor_alerts.yml": (SERVER, OPERATOR),
+    "pipeline_alerts.yml": (SERVER, OPERATOR),
+    "mesh_alerts.yml": (SERVER, OPERATOR),  # not in a cluster without crawlers
+    "alertmanager_alerts.yml": (SERVER, OPERATOR),  # where Alertmanager is the stack's
+    "prometheus_records.yml": (SERVER,),
+    "prometheus_alerts.yml": (SERVER,),
+    "operator_records.yml": (OPERATOR,),
+}
+MADE = ("thresholds.yml", "native_histograms.yml", "burn_rates.yml")
+"""Files that Python makes; the others lie in rules/."""
+
+SHARD_PREFIX = "shard_"
+"""Prefix of a shard's record where it is federated. Without it shard 0's requests and the sum of
+all shards' would be two series of one name, and a query would count both."""
+
+# The labels of a sum's name are more than anybody queries: it is added up where it is recorded.
+_NOT_FEDERATED = "workload_proxy_vendor_visibility_outcome_target:istio_requests:rate5m"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuleFiles:
+    """The text of each rule file by its name."""
+
+    server: dict[str, str]
+    """For the Prometheus that people query: the stack's own, or the operator's."""
+    shard: dict[str, str] = field(default_factory=dict)
+    """For each shard; empty without shards."""
+
+
+def rule_files(settings: StackSettings, own: Mapping[str, Json] | None = None) -> RuleFiles:
+    """Return the rule files of each Prometheus of a stack.
+
+    Args:
+        own: the files of `alerts.ruleFiles`, read and checked (own_rules.py).
+
+    Raises:
+        SettingsError: a file in rules/ is not shipped, or a rule of `own` selects sidecars where
+            no server has all of them.
+    """
+    shards, role = settings.prometheus.shards, settings.prometheus.role
+    own = own or {}
+    if shards > 1 or role == "global":
+        refuse_rules_on_sidecars(own)
+    files = shipped_rules(settings)
+
+    def chosen(server: str) -> Files:
+        return {name: file for name, file in files.items() if server in EVALUATED_BY[name]}
+
+    server = chosen(SERVER if settings.runs_prometheus else OPERATOR)
+    if role == "global":
+        del server["mesh_alerts.yml"]
+    if not settings.runs_alertmanager:
+        del server["alertmanager_alerts.yml"]
+    if shards > 1:
+        server = {"shards.yml": sums_of_shards(), **server}
+    return RuleFiles(
+        server=_texts({**server, **own}), shard=_texts(chosen(SHARD)) if shards > 1 else {}
+    )
+
+
+def shipped_rules(settings: StackSettings) -> Files:
+    """Return every rule file of a stack but its own ones, in the order of EVALUATED_BY.
+
+    Raises:
+        SettingsError: there is a file in rules/ that is not named in EVALUATED_BY.
+    """
+    made = {"thresholds.yml": threshold_rules(settings), "burn_rates.yml": burn_rate_rules()}
+    if settings.telemetry.native_histograms:
+        buckets = settings.telemetry.buckets
+        made["native_histograms.yml"] = native_histogram_rules(buckets)
+    files = {**read_rules(), **made}
+    base = settings.alerts.runbook_url
+    return {
+        name: with_product(files[name], runbook_url=base) for name in EVALUATED_BY if name in files
+    }
+
+
+def with_product(file: Json, *, runbook_url: str | None = None) -> Json:
+    """Return a rule file whose alerts have the label `product` and their runbook's address."""
+
+    def completed(rule: Json) -> Json:
+        if "alert" not in rule:
+            return rule
+        notes = dict(rule.get("annotations") or {})
+        if runbook_url is not None:
+            notes["runbook_url"] = f"{runbook_url}{rule['alert']}.md"
+        labels = {**(rule.get("labels") or {}), **PRODUCT}
+        return {**rule, "labels": labels, **({"annotations": notes} if notes else {})}
+
+    groups = [
+        {**group, "rules": [completed(rule) for rule in group["rules"]]} for group in file["groups"]
+    ]
+    return {**file, "groups": groups}
+
+
+def federated_sums() -> tuple[str, ...]:
+    """Return the records that one Prometheus takes from another: from a shard, to add them up."""
+    names = {rule["record"] for rule in rules_of(read_rules()["sums.yml"])}
+    return tuple(sorted(names - {_NOT_FEDERATED}))
+
+
+def federated_from_clusters() -> tuple[str, ...]:
+    """Return the records that are taken from another cluster, its limits among them."""
+    samples = {rule["record"] for rule in rules_of(read_rules()["prometheus_records.yml"])}
+    return (*sorted({*federated_sums(), *samples}), ".+:threshold", ".+:slo:ratio")
+
+
+def sums_of_shards() -> Json:
+    """Return the rule file that adds up the shards' records under their own names."""
+    rules = [
+        {"record": name, "expr": f"sum without (shard) ({SHARD_PREFIX}{name})"}
+        for name in federated_sums()
+    ]
+    return {"groups": [{"name": "shards", "rules": rules}]}
+
+
+def refuse_rules_on_sidecars(own: Mapping[str, Json]) -> None:
+    """Refuse rules of `alerts.ruleFiles` that select series which only shards or leaves have."""
+    names = {*SCRAPED_METRICS, _NOT_FEDERATED}
+    findings = []
+    for file, document in own.items():
+        for rule in rules_of(document):
+            selected = names & set(re.findall(r"[\w:]+", rule["expr"]))
+            selected |= {text for text in ('job="sidecars"', "__name__") if text in rule["expr"]}
+            if selected:
+                findings.append(
+                    f"alerts.ruleFiles[{file.split('-')[1]}]: "
+                    f"{rule.get('alert') or rule['record']!r} selects "
+                    f"{', '.join(sorted(selected))}, and this Prometheus has no series of sidecars "
+                    "(prometheus.shards or prometheus.role); select a record of rules/sums.yml"
+                )
+    if findings:
+        raise SettingsError(findings)
+
+
+def rules_of(file: Json) -> Iterator[Json]:
+    """Yield the rules of a file, in its order."""
+    for group in file["groups"]:
+        yield from group["rules"]
+
+
+@cache
+def read_rules() -> Files:
+    """Read the files in rules/."""
+    paths = {path.name: path for path in sorted(RULES.glob("*.y*ml"))}
+    if strange := paths.keys() - EVALUATED_BY.keys():
+        raise SettingsError(
+            [
+                f"rules/{name}: is no file of this project; put it in another folder and name it "
+                "under alerts.ruleFiles"
+                for name in sorted(strange)
+            ]
+        )
+    return {
+        name: yaml.load(path.read_text(encoding="utf-8"), yaml.CSafeLoader)
+        for name, path in paths.items()
+    }
+
+
+def _texts(files: Mapping[str, Json]) -> dict[str, str]:
+    return {name: yaml_blocks(file) for name, file in files.items()}
