@@ -24,8 +24,7 @@ from components.attribution.outcome import (
 from settings.vendors import Vendor
 
 PASSTHROUGH = "PassthroughCluster"
-DYNAMIC_DNS = "AllowAnyDynamicDNSCluster"
-OUTSIDE_CLUSTERS = (PASSTHROUGH, DYNAMIC_DNS, "BlackHoleCluster")
+OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster", "BlackHoleCluster")
 """Istio's own clusters for destinations outside every vendor's range.
 
 Which one takes a connection depends on the mesh's `outboundTrafficPolicy`: `ALLOW_ANY`,
@@ -154,13 +153,12 @@ def proxy_stats_matcher() -> dict[str, list[str]]:
     """Return `meshConfig.defaultConfig.proxyStatsMatcher`.
 
     A sidecar reads it as it starts, so a change reaches a pod when it restarts. Envoy matches the
-    full names, before Istio's tag rules cut them at `;`. BlackHoleCluster is left out: it connects
-    to nothing, so every sidecar would expose its counters as zeros.
+    full names, before Istio's tag rules cut them at `;`.
     """
-    names = "|".join(UPSTREAM_STATS)
+    names, outside = "|".join(UPSTREAM_STATS), "|".join(OUTSIDE_CLUSTERS)
     return {
         "inclusionRegexps": [
-            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{PASSTHROUGH}|{DYNAMIC_DNS});\.({names})",
+            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{outside});\.({names})",
             rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
         ]
     }
