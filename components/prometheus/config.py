@@ -147,22 +147,70 @@ def prometheus_config(
         histogram_sampling: store the set-up times of one sidecar in so many.
     """
     interval = format_duration(scrape_interval_seconds)
+    monitoring = [monitoring_namespace]
 
     def job(
         name: str,
         namespaces: Sequence[str],
-        addresses: Sequence[str] | None,
         keep: list[Json],
+        metrics: Iterable[str] = (),
         **more: Any,
     ) -> Json:
+        addresses = None if targets is None else getattr(targets, name.replace("-", "_"))
         return {
             "job_name": name,
             # Envoy's answer once had no version in its type, which Prometheus 3 refuses.
             "fallback_scrape_protocol": "PrometheusText0.0.4",
             **_targets(namespaces, addresses, keep, cluster),
+            **({"metric_relabel_configs": [_keep("__name__", any_of(metrics))]} if metrics else {}),
             **more,
         }
 
+    native: Json = {"convert_classic_histograms_to_nhcb": True} if native_histograms else {}
+    prometheus_pods = {**pods_of(PROMETHEUS_APP), **selector(f"{PROMETHEUS_APP}|{SHARD_APP}")}
+    jobs = [
+        job(
+            "sidecars",
+            crawler_namespaces,
+            _keep_container("istio-proxy", SIDECAR_PORT),
+            metrics_path="/stats/prometheus",
+            metric_relabel_configs=sidecar_metric_relabel(histogram_sampling),
+            **native,
+        ),
+        job(
+            "prometheus",
+            monitoring,
+            _keep_labelled(prometheus_pods, PROMETHEUS_PORT),
+            PROMETHEUS_METRICS,
+            **http_config(prometheus_auth),
+        ),
+        job("istiod", [istio_namespace], _keep_container("discovery", ISTIOD_PORT), ISTIOD_METRICS),
+        job(
+            "load-generator",
+            crawler_namespaces,
+            _keep_labelled({COMPONENT: LOAD_GENERATOR_APP}, LOAD_GENERATOR_PORT),
+        ),
+        job(
+            "alertmanager",
+            monitoring,
+            _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
+            ALERTMANAGER_METRICS,
+            **http_config(alertmanager_auth),
+        ),
+        job(
+            "grafana",
+            monitoring,
+            _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
+            GRAFANA_METRICS,
+        ),
+    ]
+    if simulated_vendors_namespace:
+        keep = _keep_labelled(selector(SIMULATED_VENDOR_APP), SIMULATED_VENDOR_PORT)
+        names = [_keep("__name__", SIMULATED_VENDOR_METRICS)]
+        vendors = [simulated_vendors_namespace]
+        jobs.append(job("simulated-vendors", vendors, keep, metric_relabel_configs=names))
+    if node_metrics:
+        jobs += _node_jobs(cluster, crawler_namespaces, monitoring_namespace)
     return {
         "global": {
             "scrape_interval": interval,
@@ -174,74 +222,7 @@ def prometheus_config(
         "alerting": alerting_config(
             monitoring_namespace, alertmanager_auth, targets.alertmanager if targets else None
         ),
-        "scrape_configs": [
-            job(
-                "sidecars",
-                crawler_namespaces,
-                targets.sidecars if targets else None,
-                _keep_container("istio-proxy", SIDECAR_PORT),
-                metrics_path="/stats/prometheus",
-                metric_relabel_configs=sidecar_metric_relabel(histogram_sampling),
-                **({"convert_classic_histograms_to_nhcb": True} if native_histograms else {}),
-            ),
-            job(
-                "prometheus",
-                [monitoring_namespace],
-                targets.prometheus if targets else None,
-                _keep_labelled(
-                    {**pods_of(PROMETHEUS_APP), **selector(f"{PROMETHEUS_APP}|{SHARD_APP}")},
-                    PROMETHEUS_PORT,
-                ),
-                metric_relabel_configs=[_keep("__name__", any_of(PROMETHEUS_METRICS))],
-                **http_config(prometheus_auth),
-            ),
-            job(
-                "istiod",
-                [istio_namespace],
-                targets.istiod if targets else None,
-                _keep_container("discovery", ISTIOD_PORT),
-                metric_relabel_configs=[_keep("__name__", any_of(ISTIOD_METRICS))],
-            ),
-            job(
-                "load-generator",
-                crawler_namespaces,
-                targets.load_generator if targets else None,
-                _keep_labelled({COMPONENT: LOAD_GENERATOR_APP}, LOAD_GENERATOR_PORT),
-            ),
-            *(
-                [
-                    job(
-                        "simulated-vendors",
-                        [simulated_vendors_namespace],
-                        targets.simulated_vendors if targets else None,
-                        _keep_labelled(selector(SIMULATED_VENDOR_APP), SIMULATED_VENDOR_PORT),
-                        metric_relabel_configs=[_keep("__name__", SIMULATED_VENDOR_METRICS)],
-                    )
-                ]
-                if simulated_vendors_namespace
-                else []
-            ),
-            job(
-                "alertmanager",
-                [monitoring_namespace],
-                targets.alertmanager if targets else None,
-                _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
-                metric_relabel_configs=[_keep("__name__", any_of(ALERTMANAGER_METRICS))],
-                **http_config(alertmanager_auth),
-            ),
-            job(
-                "grafana",
-                [monitoring_namespace],
-                targets.grafana if targets else None,
-                _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
-                metric_relabel_configs=[_keep("__name__", any_of(GRAFANA_METRICS))],
-            ),
-            *(
-                _node_jobs(cluster, crawler_namespaces, monitoring_namespace)
-                if node_metrics
-                else ()
-            ),
-        ],
+        "scrape_configs": jobs,
         **({"storage": _storage(retention)} if retention else {}),
     }
 

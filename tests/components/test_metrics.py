@@ -148,9 +148,9 @@ def test_the_lab_differs_in_where_targets_come_from_only():
         "prometheus",
         "istiod",
         "load-generator",
-        "simulated-vendors",
         "alertmanager",
         "grafana",
+        "simulated-vendors",
     ]
     assert without_discovery(cluster) == without_discovery(lab)
 

@@ -31,13 +31,22 @@ TESTS = HERE / "alerts"
 KINDS = ("threshold", "comparison", "window", "label")
 MOST_SURVIVORS = 0.02
 
+_MATCHED = "the series it is matched with have that label"
 # (alert, change) that no series can tell from the original, and why.
 EQUIVALENT: dict[tuple[str, str], str] = {
     ("StorageFilling", "3: 0 -> 1"): "a byte",
     ("StorageFilling", "3: < -> <="): "a byte",
     ("SidecarMemoryNearLimit", "3: 0 -> 1"): "a byte",
+    ("IstiodConfigRejected", '4: job="istiod" -> nothing'): "a 0 for types of the first line",
     ("Watchdog", "1: 1 -> 1.25"): "nothing reads its value",
     ("Watchdog", "1: 1 -> 0.8"): "nothing reads its value",
+    **{("StorageFilling", f'{n}: job="kubelet" -> nothing'): _MATCHED for n in (1, 2, 3)},
+    **{("PrometheusRulesSlow", f'{n}: job="prometheus" -> nothing'): _MATCHED for n in (1, 2)},
+    **{
+        ("SidecarCpuNearLimit", f"{n}: {label} -> nothing"): _MATCHED
+        for n in (4, 5)
+        for label in ('job="cadvisor",', 'container="istio-proxy"')
+    },
 }
 
 _STRING = r'"(?:\\.|[^"\\])*"'
