@@ -86,12 +86,12 @@ def _alert(alert: BurnAlert) -> Json:
 _PERCENT = "value | humanizePercentage"
 
 
-def _template(record: str, shown: str, function: str = "{}") -> str:
+def _template(record: str, output: str, function: str = "{}") -> str:
     """Return the template that prints the vendor's value of a record."""
     query = function.format(f"{record}{{cluster=%q, proxy_vendor=%q}}")
     return (
         f'{{{{ with printf "{query}" $labels.cluster $labels.proxy_vendor | query }}}}'
-        f"{{{{ . | first | {shown} }}}}{{{{ end }}}}"
+        f"{{{{ . | first | {output} }}}}{{{{ end }}}}"
     )
 
 

@@ -107,7 +107,7 @@ def test_alertmanager_takes_its_configuration(amtool, alertmanager):
         (("alertname=Theirs", "severity=critical", "product=theirs"), NOBODY),
     ],
 )
-def test_an_alert_goes_where_its_severity_says(amtool, labels, receiver):
+def test_an_alert_goes_to_the_receiver_of_its_severity(amtool, labels, receiver):
     """An unknown severity is a warning; another team's alerts come to no receiver of this stack."""
     assert amtool(ALL, "config", "routes", "test", "--config.file=FILE", *labels) == receiver
 

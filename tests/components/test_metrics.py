@@ -190,17 +190,17 @@ def test_every_metric_of_a_simulated_vendor_is_kept():
 def test_what_the_audit_asks_for_is_scraped():
     """A name the scrape drops is a row of the audit that stays empty in one of the books."""
     jobs = {job["job_name"]: job for job in prometheus_config(**NAMES)["scrape_configs"]}
-    asked = {
+    names = {
         job: set(re.findall(rf'^(\w+){{job="{job}"', "\n".join(reading.selectors()), re.MULTILINE))
         for job in reading.JOBS
     }
-    assert asked[reading.SIDECARS] <= set(SCRAPED_METRICS)
+    assert names[reading.SIDECARS] <= set(SCRAPED_METRICS)
     page = metrics_page(CrawlerBooks(), 0, 0.0)
-    assert asked[reading.GENERATORS] <= set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
+    assert names[reading.GENERATORS] <= set(re.findall(r"^# TYPE (\S+)", page, re.MULTILINE))
     assert "metric_relabel_configs" not in jobs[reading.GENERATORS]
-    for name in {*asked[reading.VENDORS], reading.STARTED}:
+    for name in {*names[reading.VENDORS], reading.STARTED}:
         assert re.fullmatch(SIMULATED_VENDOR_METRICS, name)
-    assert all(asked.values())
+    assert all(names.values())
 
 
 @pytest.mark.parametrize("targets", [None, StaticTargets(sidecars=("a:1",), prometheus=("a:2",))])

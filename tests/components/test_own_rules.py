@@ -100,7 +100,7 @@ def test_a_bad_file_is_refused_by_name(project, change, words):
 
 
 def test_a_file_that_cannot_be_read(project):
-    """Missing, a link out, another encoding: each told as what it is."""
+    """Missing, a link out, another encoding: each has a message of its own."""
     (project / "my" / "out.yml").symlink_to("/etc/hostname")
     with pytest.raises(SettingsError) as error:
         read(project, "my/none.yml", "my/out.yml")

@@ -127,10 +127,10 @@ def test_boards_read_recorded_series_only(board: Json) -> None:
 def test_every_record_is_read() -> None:
     """A record that no board, rule or message reads costs an evaluation every interval."""
     read = {name for rule in rules() for name in metric_names(rule["expr"])}
-    asked = [expr for board in BOARDS.values() for _, expr in queries(board)]
-    read |= {name for expr in asked for name in metric_names(expr)}
-    told = " ".join(alert["annotations"]["description"] for alert in alerts())
-    read |= set(re.findall(r"[a-z_]+:\w+:\w+", told))
+    panels = [expr for board in BOARDS.values() for _, expr in queries(board)]
+    read |= {name for expr in panels for name in metric_names(expr)}
+    messages = " ".join(alert["annotations"]["description"] for alert in alerts())
+    read |= set(re.findall(r"[a-z_]+:\w+:\w+", messages))
     assert {rule["record"] for rule in records()} - read == set()
 
 

@@ -116,9 +116,7 @@ def test_every_record_has_a_test() -> None:
 
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
-def test_an_alert_fires_and_stays_silent_as_its_test_says(
-    promtool: Path, alert: dict[str, str]
-) -> None:
+def test_an_alert_fires_and_stays_silent_as_expected(promtool: Path, alert: dict[str, str]) -> None:
     """As mutants are tried, with the records alone that it rests on: all of them take a minute."""
     done = tried(promtool, alert)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -231,7 +229,7 @@ def test_failures_are_the_outcomes_a_vendor_can_be_blamed_for() -> None:
 
 @pytest.mark.parametrize("alert", alerts(), ids=lambda alert: alert["alert"])
 def test_an_alert_tells_what_to_do(alert: dict[str, dict[str, str]]) -> None:
-    """Whoever is woken gets a sentence, a number with causes, and a page that says what to do."""
+    """The person on call gets a sentence, a number with causes, and a page that says what to do."""
     name, notes = str(alert["alert"]), alert["annotations"]
     severities = {"info"} if name == "Watchdog" else {"critical", "warning"}
     assert alert["labels"]["severity"] in severities

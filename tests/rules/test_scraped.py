@@ -59,10 +59,10 @@ def jobs() -> list[dict[str, Any]]:
 def names_read() -> set[str]:
     """Every metric that a rule, a board, the audit or a runbook asks for by name."""
     own = [rule for group in native_histogram_rules([50])["groups"] for rule in group["rules"]]
-    asked = [rule["expr"] for rule in (*rules(), *own)]
-    asked += [query for text in boards().values() for _, query in queries(json.loads(text))]
-    asked += reading.selectors()
-    names = {name for query in asked for name in metric_names(query) if ":" not in name}
+    expressions = [rule["expr"] for rule in (*rules(), *own)]
+    expressions += [query for text in boards().values() for _, query in queries(json.loads(text))]
+    expressions += reading.selectors()
+    names = {name for query in expressions for name in metric_names(query) if ":" not in name}
     return {name for name in names | read_in_runbooks() if not name.startswith(OF_GROUND_TRUTH)}
 
 
