@@ -40,7 +40,7 @@ from components.prometheus.component import PrometheusServer, PrometheusServerAr
 from components.prometheus.config import BasicAuth, operator_jobs
 from components.prometheus.estimate import estimate
 from components.prometheus.own_rules import own_rule_files, promtool_here
-from components.prometheus.rules import rule_files
+from components.prometheus.rules import operator_rules, server_rules, shard_rules
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
 from dashboards.boards import boards
 from settings.loading import SettingsError, settings_of_config
@@ -55,7 +55,8 @@ try:
     simulated_namespace = SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
     expected = estimate(settings)  # refuses a stack with more series than it may have
     own_rules = own_rule_files(settings, ROOT)
-    rules = rule_files(settings, own_rules)
+    choose_rules = server_rules if settings.runs_prometheus else operator_rules
+    rules = choose_rules(settings, own_rules)
     # A global server's cluster has no crawlers, and so no mesh.
     crawlers_here = settings.prometheus.role == "leaf"
     # The scrape jobs for a Prometheus that is not the stack's own.
@@ -74,7 +75,7 @@ try:
     operator_objects = (
         (
             *monitors(jobs, LOGIN_SECRET),
-            *prometheus_rules(rules.server, settings.prometheus.scrape_interval),
+            *prometheus_rules(rules, settings.prometheus.scrape_interval),
         )
         if settings.prometheus.mode == "operator"
         else ()
@@ -197,6 +198,7 @@ if alertmanager and not isinstance(settings.prometheus, OperatorPrometheusSettin
             prometheus=settings.prometheus,
             telemetry=settings.telemetry,
             rules=rules,
+            shard_rules=shard_rules(settings),
             federation_passwords={
                 source.cluster: pulumi.StackReference(source.stack).get_output("prometheusPassword")
                 for source in settings.prometheus.federate_from

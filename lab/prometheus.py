@@ -11,7 +11,7 @@ import yaml
 from components.alertmanager.config import CREDENTIALS, alertmanager_config
 from components.attribution.standalone import STAT_SCOPE, WORKLOAD_TAGS
 from components.prometheus.config import LOAD_GENERATOR_APP, StaticTargets, prometheus_config
-from components.prometheus.rules import rule_files
+from components.prometheus.rules import server_rules
 from lab import receiver
 from lab.ports import Ports
 from lab.shortening import DEMO_FACTOR, shortened_alertmanager, shortened_rules, stand_in
@@ -81,7 +81,7 @@ def lab_prometheus_files(
         )
     rules = {
         f"rules/{name}": json.dumps(shortened_rules(yaml.safe_load(text), factor))
-        for name, text in rule_files(settings).server.items()
+        for name, text in server_rules(settings).items()
     }
     return {"prometheus.yml": json.dumps(config, indent=1), **rules}
 

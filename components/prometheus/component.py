@@ -65,7 +65,6 @@ from components.prometheus.config import (
     prometheus_config,
 )
 from components.prometheus.federation import Shard, Source, server_config, shard_config
-from components.prometheus.rules import RuleFiles
 from components.texts import yaml_text
 from settings.prometheus import OwnPrometheus
 from settings.telemetry import Telemetry
@@ -99,7 +98,8 @@ class PrometheusServerArgs:
     watched: Mapping[str, pulumi.Input[str]]
     prometheus: OwnPrometheus
     telemetry: Telemetry
-    rules: RuleFiles
+    rules: Mapping[str, str]
+    shard_rules: Mapping[str, str]
     federation_passwords: Mapping[str, pulumi.Input[str]]
     alertmanager_user: str
     alertmanager_auth: pulumi.Input[str]
@@ -259,7 +259,7 @@ class PrometheusServer(pulumi.ComponentResource):
             args,
             app=selector(PROMETHEUS_APP),
             config=server_config(config_file, sources, crawlers_here=prometheus.role == "leaf"),
-            rules=args.rules.server,
+            rules=args.rules,
             account=account,
             secrets={
                 **mounted,
@@ -274,7 +274,7 @@ class PrometheusServer(pulumi.ComponentResource):
                 args,
                 app={**selector(SHARD_APP), SHARD_LABEL: str(n)},
                 config=shard_config(config_file, Shard(number=n, of=prometheus.shards)),
-                rules=args.rules.shard,
+                rules=args.shard_rules,
                 account=account,
                 secrets=mounted,
             )

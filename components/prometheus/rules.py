@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -59,18 +58,8 @@ all shards' would be two series of one name, and a query would count both."""
 _NOT_FEDERATED = "workload_proxy_vendor_visibility_outcome_target:istio_requests:rate5m"
 
 
-@dataclass(frozen=True, kw_only=True)
-class RuleFiles:
-    """The text of each rule file by its name."""
-
-    server: dict[str, str]
-    """For the Prometheus that people query: the stack's own, or the operator's."""
-    shard: dict[str, str] = field(default_factory=dict)
-    """For each shard; empty without shards."""
-
-
-def rule_files(settings: StackSettings, own: Mapping[str, Json] | None = None) -> RuleFiles:
-    """Return the rule files of each Prometheus of a stack.
+def server_rules(settings: StackSettings, own: Mapping[str, Json] | None = None) -> dict[str, str]:
+    """Return the text of each rule file, by name, for the Prometheus that people query.
 
     Args:
         own: the files of `alerts.ruleFiles`, read and checked (own_rules.py).
@@ -80,24 +69,35 @@ def rule_files(settings: StackSettings, own: Mapping[str, Json] | None = None) -
             no server has all of them.
     """
     shards, role = settings.prometheus.shards, settings.prometheus.role
-    own = own or {}
     if shards > 1 or role == "global":
-        refuse_rules_on_sidecars(own)
-    files = shipped_rules(settings)
-
-    def chosen(server: str) -> Files:
-        return {name: file for name, file in files.items() if server in EVALUATED_BY[name]}
-
-    server = chosen(SERVER if settings.runs_prometheus else OPERATOR)
+        refuse_rules_on_sidecars(own or {})
+    files = _chosen(settings, SERVER)
     if role == "global":
-        del server["mesh_alerts.yml"]
-    if not settings.runs_alertmanager:
-        del server["alertmanager_alerts.yml"]
-    if shards > 1:
-        server = {"shards.yml": sums_of_shards(), **server}
-    return RuleFiles(
-        server=_texts({**server, **own}), shard=_texts(chosen(SHARD)) if shards > 1 else {}
+        del files["mesh_alerts.yml"]
+    return _texts(
+        {**({"shards.yml": sums_of_shards()} if shards > 1 else {}), **files, **(own or {})}
     )
+
+
+def operator_rules(
+    settings: StackSettings, own: Mapping[str, Json] | None = None
+) -> dict[str, str]:
+    """Return the same for a Prometheus that is not the stack's: it has other jobs and rules too."""
+    return _texts({**_chosen(settings, OPERATOR), **(own or {})})
+
+
+def shard_rules(settings: StackSettings) -> dict[str, str]:
+    """Return the same for a shard."""
+    return _texts(_chosen(settings, SHARD))
+
+
+def _chosen(settings: StackSettings, server: str) -> Files:
+    left_out = () if settings.runs_alertmanager else ("alertmanager_alerts.yml",)
+    return {
+        name: file
+        for name, file in shipped_rules(settings).items()
+        if server in EVALUATED_BY[name] and name not in left_out
+    }
 
 
 def shipped_rules(settings: StackSettings) -> Files:

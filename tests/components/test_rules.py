@@ -17,8 +17,10 @@ from components.prometheus.rules import (
     RULES,
     SHARD_PREFIX,
     federated_sums,
-    rule_files,
+    operator_rules,
     rules_of,
+    server_rules,
+    shard_rules,
     shipped_rules,
     sums_of_shards,
 )
@@ -77,22 +79,21 @@ def alerts(files: dict[str, str]) -> set[str]:
     return {rule["alert"] for rule in parsed(files) if "alert" in rule}
 
 
-ALL = alerts(rule_files(stack()).server)
+ALL = alerts(server_rules(stack()))
 
 
 @pytest.mark.parametrize(
-    ("settings", "left_out"),
+    ("rules", "left_out"),
     [
-        (stack(), set()),
-        (SHARDED, set()),
-        (stack(OPERATOR), ABOUT_PROMETHEUS | ABOUT_ALERTMANAGER),
-        (stack(OPERATOR, **RECEIVERS), ABOUT_PROMETHEUS),
+        (server_rules(SHARDED), set()),
+        (operator_rules(stack(OPERATOR)), ABOUT_PROMETHEUS | ABOUT_ALERTMANAGER),
+        (operator_rules(stack(OPERATOR, **RECEIVERS)), ABOUT_PROMETHEUS),
     ],
-    ids=["server", "shards", "operator", "operator with receivers"],
+    ids=["shards", "operator", "operator with receivers"],
 )
-def test_alerts_are_about_what_the_stack_runs(settings, left_out):
+def test_alerts_are_about_what_the_stack_runs(rules, left_out):
     """One about another team's Prometheus would fire for their reasons, or be absent for ever."""
-    assert ALL - alerts(rule_files(settings).server) == left_out
+    assert ALL - alerts(rules) == left_out
 
 
 def test_a_cluster_without_crawlers_has_no_alerts_on_a_mesh(monkeypatch):
@@ -100,20 +101,21 @@ def test_a_cluster_without_crawlers_has_no_alerts_on_a_mesh(monkeypatch):
     settings = stack()
     prometheus = settings.prometheus.model_copy(update={"role": "global"})
     settings = settings.model_copy(update={"prometheus": prometheus})
-    assert ALL - alerts(rule_files(settings).server) == ABOUT_THE_MESH
+    assert ALL - alerts(server_rules(settings)) == ABOUT_THE_MESH
 
 
 def test_each_prometheus_takes_its_files(promtool: Path, tmp_path: Path):
     """promtool is the judge, of the rules of every kind of server."""
-    for name, settings in {"sharded": NATIVE, "operator": stack(OPERATOR)}.items():
-        files = rule_files(settings)
-        for server, texts in {"server": files.server, "shard": files.shard}.items():
-            for file, text in texts.items():
-                path = tmp_path / name / server / file
-                path.parent.mkdir(parents=True, exist_ok=True)
-                path.write_text(text)
+    for server, texts in {
+        "server": server_rules(NATIVE),
+        "shard": shard_rules(NATIVE),
+        "operator": operator_rules(stack(OPERATOR)),
+    }.items():
+        (tmp_path / server).mkdir()
+        for file, text in texts.items():
+            (tmp_path / server / file).write_text(text)
     done = subprocess.run(
-        [promtool, "check", "rules", *sorted(tmp_path.glob("*/*/*"))],
+        [promtool, "check", "rules", *sorted(tmp_path.glob("*/*"))],
         capture_output=True,
         text=True,
         check=False,
@@ -124,7 +126,7 @@ def test_each_prometheus_takes_its_files(promtool: Path, tmp_path: Path):
 @pytest.mark.parametrize("settings", [SHARDED, NATIVE], ids=["classic", "native"])
 def test_a_shard_records_sums_alone(settings):
     """What may not be added up, an alert least of all, has no place on a part of the sidecars."""
-    shard = rule_files(settings).shard
+    shard = shard_rules(settings)
     assert alerts(shard) == set()
     assert records(shard) >= set(federated_sums())
     read = {name for rule in parsed(shard) for name in metric_names(rule["expr"])}
@@ -179,7 +181,7 @@ def test_shards_add_up_and_clusters_do_not(promtool: Path):
             expect("proxy_vendor:request_failures_per_requests:ratio_rate5m", 0.125, 1),
         ],
     }
-    server = rule_files(SHARDED).server
+    server = server_rules(SHARDED)
     wanted = ("shards.yml", "sums.yml", "vendor_records.yml")
     files = {name: yaml.safe_load(server[name]) for name in wanted}
     done = run_tests(promtool, {"tests": [test]}, files)
@@ -219,9 +221,7 @@ def test_what_another_job_scrapes_too_is_counted_once(promtool: Path):
             expect("job:up:count", '{cluster="dev", job="sidecars"}', 1),
         ],
     }
-    files = {
-        name: yaml.safe_load(text) for name, text in rule_files(stack(OPERATOR)).server.items()
-    }
+    files = {name: yaml.safe_load(text) for name, text in operator_rules(stack(OPERATOR)).items()}
     done = run_tests(promtool, {"tests": [test]}, files)
     assert done.returncode == 0, done.stdout + done.stderr
 
@@ -242,17 +242,16 @@ def own(expr: str) -> dict[str, Json]:
 def test_a_users_rule_on_sidecars_is_refused_with_shards(expr, selected):
     """The server that has alerts has no series of sidecars: it would fire for ever, or never."""
     with pytest.raises(SettingsError) as refused:
-        rule_files(SHARDED, own(expr))
+        server_rules(SHARDED, own(expr))
     (finding,) = refused.value.findings
     assert finding.startswith(f"alerts.ruleFiles[3]: 'ShopsSilent' selects {selected}, and this")
-    assert "own-3-shops.yml" in rule_files(stack(), own(expr)).server
+    assert "own-3-shops.yml" in server_rules(stack(), own(expr))
 
 
 def test_a_users_rule_on_records_stays_where_people_query():
     """On a shard it would see a part."""
-    made = rule_files(SHARDED, own("proxy_vendor:envoy_cluster_upstream_cx_active:sum == 0"))
-    assert "own-3-shops.yml" in made.server
-    assert "own-3-shops.yml" not in made.shard
+    shops = own("proxy_vendor:envoy_cluster_upstream_cx_active:sum == 0")
+    assert "own-3-shops.yml" in server_rules(SHARDED, shops)
 
 
 def test_every_file_in_rules_is_named(tmp_path, monkeypatch):

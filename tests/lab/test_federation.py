@@ -24,7 +24,7 @@ import pytest
 from components.prometheus.config import BasicAuth, StaticTargets, prometheus_config, web_config
 from components.prometheus.estimate import estimate
 from components.prometheus.federation import LEVELS, Shard, Source, server_config, shard_config
-from components.prometheus.rules import RuleFiles, federated_sums, rule_files
+from components.prometheus.rules import federated_sums, server_rules, shard_rules
 from components.texts import yaml_text
 from lab.processes import Children, children
 from settings.loading import parse_settings
@@ -82,10 +82,6 @@ def settings_of(cluster: str, shards: int = 1) -> Any:
     return parse_settings({**stack, "telemetry": {**telemetry, "seriesBudget": budget}})
 
 
-def rules_of(cluster: str, shards: int = 1) -> RuleFiles:
-    return rule_files(settings_of(cluster, shards))
-
-
 def shortened(text: str) -> str:
     """Both windows and averages of windows fill within seconds of the start."""
     text = re.sub(r"(\[|offset |[/<] )5m\b", rf"\g<1>{WINDOW_SECONDS}s", text)
@@ -139,7 +135,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
     (folder / "password").write_text(PASSWORD)
     auth = BasicAuth(username="prometheus", password_file=str(folder / "password"))
-    here, sharded, there = rules_of("lab"), rules_of("lab", SHARDS), rules_of("eu")
+    whole, sharded, leaf = settings_of("lab"), settings_of("lab", SHARDS), settings_of("eu")
     sources = [
         *(Source(url=f"http://{at[f'shard-{n}']}", auth=None, shard=n) for n in range(SHARDS)),
         Source(url=f"http://{at['leaf']}/", auth=auth, cluster="eu"),
@@ -150,14 +146,14 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
 
     with exposed(pages(), base), children() as family:
         for name, config, rules in (
-            ("single", one("single"), here.server),
+            ("single", one("single"), server_rules(whole)),
             *(
-                (name, shard_config(one(name), Shard(number=n, of=SHARDS)), sharded.shard)
+                (name, shard_config(one(name), Shard(number=n, of=SHARDS)), shard_rules(sharded))
                 for n in range(SHARDS)
                 for name in [f"shard-{n}"]
             ),
-            ("server", server_config(one("server"), sources), sharded.server),
-            ("leaf", config_of("eu", THERE, at["leaf"], base, auth), there.server),
+            ("server", server_config(one("server"), sources), server_rules(sharded)),
+            ("leaf", config_of("eu", THERE, at["leaf"], base, auth), server_rules(leaf)),
         ):
             _start(family, name, config, rules, at[name], folder / name)
         yield Servers(

@@ -21,7 +21,7 @@ from components.operator.objects import (
     required_prometheus_values,
 )
 from components.prometheus.config import BasicAuth, operator_jobs
-from components.prometheus.rules import rule_files
+from components.prometheus.rules import operator_rules
 from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
 from tests import binaries
@@ -82,7 +82,7 @@ def jobs() -> tuple[Json, ...]:
 
 
 def rule_texts() -> dict[str, str]:
-    return {**rule_files(SETTINGS).server, "own-0-My shops.yml": OWN_RULES}
+    return {**operator_rules(SETTINGS), "own-0-My shops.yml": OWN_RULES}
 
 
 def manifest(one: OperatorObject, labels: dict[str, str] | None = None) -> Json:
