@@ -30,7 +30,7 @@ Files = dict[str, Json]
 
 RULES = Path(__file__).parents[2] / "rules"
 PRODUCT = {"product": PROJECT}
-"""A label of every alert: Alertmanager delivers no alert without it."""
+"""A label of every alert; Alertmanager delivers no alert without it (alertmanager/config.py)."""
 
 SERVER, OPERATOR, SHARD = "server", "operator", "shard"
 EVALUATED_BY: dict[str, tuple[str, ...]] = {
@@ -54,7 +54,7 @@ SHARD_PREFIX = "shard_"
 """Prefix of a shard's record where it is federated. Without it shard 0's requests and the sum of
 all shards' would be two series of one name, and a query would count both."""
 
-# The labels of a sum's name are more than anybody queries: it is added up where it is recorded.
+# No board or alert needs so many labels at once: other sums are made of it where it is recorded.
 _NOT_FEDERATED = "workload_proxy_vendor_visibility_outcome_target:istio_requests:rate5m"
 
 
@@ -74,9 +74,9 @@ def server_rules(settings: StackSettings, own: Mapping[str, Json] | None = None)
     files = _chosen(settings, SERVER)
     if role == "global":
         del files["mesh_alerts.yml"]
-    return _texts(
-        {**({"shards.yml": sums_of_shards()} if shards > 1 else {}), **files, **(own or {})}
-    )
+    if shards > 1:
+        files = {"shards.yml": sums_of_shards(), **files}
+    return _texts({**files, **(own or {})})
 
 
 def operator_rules(
