@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +9,6 @@ import pytest
 
 from components.prometheus.native_histograms import BUCKETS, native_histogram_rules
 from tests.rules.promql import FILES, run_tests
-from tests.rules.test_rules import LEVELS
 
 BOUNDS = (100, 300, 1000)
 MINUTES = 20
@@ -118,23 +115,3 @@ def test_both_forms_give_the_same_records(promtool: Path, form: Any, one_in: int
     }
     done = run_tests(promtool, document, files)
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-def test_the_rules_are_named_by_rule_and_read_by_promtool(promtool: Path, tmp_path: Path) -> None:
-    """Like those in rules/, although nobody reads these as a file."""
-    document = native_histogram_rules(BOUNDS)
-    file = tmp_path / "native.yml"
-    file.write_text(json.dumps(document))
-    done = subprocess.run(
-        [str(promtool), "check", "rules", "--lint=all", "--lint-fatal", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    (group,) = document["groups"]
-    assert {rule["record"].split(":")[0] for rule in group["rules"]} <= set(LEVELS)
-    assert [rule["labels"]["le"] for rule in group["rules"][1:]] == [
-        *("100.0", "300.0", "1000.0", "+Inf")
-    ]
