@@ -54,42 +54,42 @@ def own_rule_files(settings: StackSettings, root: Path) -> Files:
     files: Files = {}
     taken = _shipped_names(settings)
     for index, name in enumerate(settings.alerts.rule_files):
-        problems: list[str] = []
-        document = _checked(root, name, taken, problems)
+        try:
+            text = _text(root, name)
+            document = _document(text)
+            problems = [*_problems(document, taken)] or [*_problems_by_promtool(text)]
+        except ValueError as error:
+            problems = [str(error)]
         findings += (f"alerts.ruleFiles[{index}]: {name}: {problem}" for problem in problems)
-        if document is not None and not problems:
+        if not problems:
             # A name of its own, whatever its folder and the shipped files' names are.
-            files[f"own-{index}-{PurePosixPath(name).name}"] = with_product(document)
+            own_name = f"own-{index}-{PurePosixPath(name).name}"
+            files[own_name] = with_product(_without_empty_values(document))
     if findings:
         raise SettingsError(findings)
     return files
 
 
-def _checked(root: Path, name: str, taken: Mapping[str, str], problems: list[str]) -> Any:
+def _text(root: Path, name: str) -> str:
     path = Path(os.path.realpath(root / name))
     if not path.is_relative_to(os.path.realpath(root)):
-        problems.append("is a link out of the project; put the file itself there")
-    elif not path.is_file():
-        problems.append("is no file; write the path from the project's root")
-    if problems:
-        return None
+        raise ValueError("is a link out of the project; put the file itself there")
+    if not path.is_file():
+        raise ValueError("is no file; write the path from the project's root")
     try:
-        text = path.read_text(encoding="utf-8")
-        document = yaml.load(text, StringLoader)
+        return path.read_text(encoding="utf-8")
     except UnicodeDecodeError:
-        problems.append("is not UTF-8 text; save it as UTF-8")
-        return None
+        raise ValueError("is not UTF-8 text; save it as UTF-8") from None
+
+
+def _document(text: str) -> Any:
+    try:
+        return yaml.load(text, StringLoader)
     except yaml.YAMLError as error:
         reason = str(getattr(error, "problem", None) or error).replace("\n", " ")
         mark = getattr(error, "problem_mark", None)
         line = f" in line {mark.line + 1}" if mark else ""
-        problems.append(f"is not YAML{line} ({reason}); correct it")
-        return None
-    problems += _problems(document, taken)
-    if not problems:
-        problems += _problems_by_promtool(text)
-        document = _written(document)
-    return document
+        raise ValueError(f"is not YAML{line} ({reason}); correct it") from None
 
 
 def _shipped_names(settings: StackSettings) -> dict[str, str]:
@@ -132,8 +132,8 @@ def _problems_of_rule(rule: Any, taken: Mapping[str, str]) -> Iterator[str]:
             )
 
 
-def _written(document: Any) -> Any:
-    """Leave out keys with an empty value, which Prometheus would read as a wrong type."""
+def _without_empty_values(document: Any) -> Any:
+    """Leave out keys with an empty value, which the operator would refuse."""
 
     def filled(values: Any) -> Any:
         return {key: value for key, value in values.items() if value is not None}
