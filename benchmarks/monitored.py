@@ -104,6 +104,7 @@ def files(vendors: Sequence[str]) -> dict[str, str]:
     lab_only = (f"envoy_{STAT_SCOPE}_(.+)", WORKLOAD_TAGS["source_workload"])
     shipped = [r for r in sidecars["metric_relabel_configs"] if r.get("regex") not in lab_only]
     sidecars["metric_relabel_configs"] = shipped
+    sidecars["relabel_configs"] = [{"target_label": "cluster", "replacement": "bench"}]
     sidecars["http_sd_configs"] = [{"url": f"{SIDECARS_URL}/targets", "refresh_interval": "1s"}]
     config["scrape_configs"] = [sidecars, jobs["prometheus"]]
     return found | {"prometheus.yml": json.dumps(config, indent=1)}

@@ -191,7 +191,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
             config["scrape_configs"][0]["static_configs"] = [
                 {
                     "targets": [f"127.77.0.{n + 1}:{port}"],
-                    "labels": {"namespace": "crawlers", "pod": f"crawler-{n}"},
+                    "labels": {"cluster": "lab", "namespace": "crawlers", "pod": f"crawler-{n}"},
                 }
                 for n in range(SIDECARS)
             ]
