@@ -1,8 +1,8 @@
 """What receives the lab's alerts: webhooks that print them, and one that expects a heartbeat.
 
-Alertmanager posts to one path for each receiver: /critical, /warning, /heartbeat. The last stands for a
-service outside the cluster: it is silent while Watchdog comes, and raises HEARTBEAT_LOST itself
-when Watchdog stops coming.
+Alertmanager posts to one path for each receiver: /critical, /warning, /heartbeat. The last stands
+for a service outside the cluster: it is silent while Watchdog comes, and raises HEARTBEAT_LOST
+itself when Watchdog stops coming.
 """
 
 from __future__ import annotations
