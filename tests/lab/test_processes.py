@@ -106,7 +106,7 @@ def test_a_lab_killed_outright_takes_its_children_along(demo, ports):
     until(lambda: nothing_left(ports), seconds=10)
 
 
-@pytest.mark.parametrize("module", ["demo", "check"])
+@pytest.mark.parametrize("module", ["demo", "demo_check"])
 def test_a_port_in_use_is_named_before_anything_starts(module, ports):
     """The line names port, address and the way out; exit code 2."""
     with socket.socket() as holder:
@@ -126,7 +126,7 @@ def test_a_missing_binary_is_one_line(ports, tmp_path):
     """No go, no network, no Prometheus: said in one line, and nothing was started."""
     (tmp_path / "python3").symlink_to(sys.executable)
     ended = run_lab(
-        "check",
+        "demo_check",
         *("--port-base", str(ports.base)),
         PATH=str(tmp_path),
         XDG_CACHE_HOME=str(tmp_path / "cache"),
