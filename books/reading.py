@@ -26,7 +26,6 @@ from books.counters import (
 SIDECARS, GENERATORS, VENDORS = "sidecars", "load-generator", "simulated-vendors"
 JOBS = (SIDECARS, GENERATORS, VENDORS)
 
-PASSTHROUGH = "PassthroughCluster"  # Istio's cluster for addresses in no vendor's range
 UP, SECONDS = "up", "scrape_duration_seconds"
 STARTED, IN_FLIGHT = "process_start_time_seconds", "crawler_in_flight"
 GONE_AFTER_SCRAPES = 3  # a process that missed as many has ended
@@ -89,14 +88,17 @@ METRICS: Mapping[str, Mapping[str, KeyOf]] = {
 }
 """The counters that are compared, by Prometheus job."""
 
-# Without a selector, Istio's other clusters would count too.
-_SELECTED = {"envoy_cluster_upstream_cx_total": f'cluster_name="{PASSTHROUGH}"'}
+# Outside every range connections alone are compared: the generator knows no bytes of them.
+_OUTSIDE_ONLY = ("envoy_cluster_upstream_cx_total",)
 
 
 def selector(job: str, metric: str) -> str:
     """Return the PromQL selector of one metric of METRICS."""
-    only = _SELECTED.get(metric, 'proxy_vendor!=""' if job == SIDECARS else "")
-    return f'{metric}{{job="{job}"{only and f",{only}"}}}'
+    only = ""
+    if job == SIDECARS:
+        outside = metric in _OUTSIDE_ONLY
+        only = f',proxy_vendor="{OUTSIDE}"' if outside else f',proxy_vendor!~"|{OUTSIDE}"'
+    return f'{metric}{{job="{job}"{only}}}'
 
 
 def selectors() -> list[str]:

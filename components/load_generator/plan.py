@@ -33,13 +33,13 @@ MOST_IN_FLIGHT = 10_000  # what the crawler takes
 CLEAR = ("http", "tunnel")  # what an HTTP proxy takes: others would fill its owner's error log
 
 MOST_DRAIN_SECONDS = 60  # a drained node must not wait for Scrapy's three minutes
-PATIENCE_MARGIN_SECONDS = 5
+TIMEOUT_MARGIN_SECONDS = 5
 GRACE_MARGIN_SECONDS = 10  # for Python and the kubelet; after it the pod is killed
 
 
 def drain_seconds(settings: StackSettings) -> int:
     """How long what is in flight may take to end, once the pod is told to."""
-    return min(MOST_DRAIN_SECONDS, settings.telemetry.timeout_after + PATIENCE_MARGIN_SECONDS)
+    return min(MOST_DRAIN_SECONDS, settings.telemetry.timeout_after + TIMEOUT_MARGIN_SECONDS)
 
 
 def linger_seconds(settings: StackSettings) -> int:

@@ -21,7 +21,7 @@ PROXY_PORT = 3128
 
 CUSTOMER = "crawler"
 PASSWORD_VARIABLE = "CUSTOMER_PASSWORD"
-SLOWER_THAN_PATIENCE_SECONDS = 2
+SLOWER_THAN_TIMEOUT_SECONDS = 2
 
 
 def vendor_plan(settings: StackSettings, vendor: str) -> Json:
@@ -45,7 +45,7 @@ def vendor_plan(settings: StackSettings, vendor: str) -> Json:
         "vendors": {vendor: behaviour},
         "control_host": "*",  # probes come to the pod's first address, of either family
         "control_port": SIMULATED_VENDOR_PORT,
-        "slow_seconds": settings.telemetry.timeout_after + SLOWER_THAN_PATIENCE_SECONDS,
+        "slow_seconds": settings.telemetry.timeout_after + SLOWER_THAN_TIMEOUT_SECONDS,
         "timeout_after_seconds": settings.telemetry.timeout_after,
         "seed": 1,
     }
