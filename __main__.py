@@ -175,6 +175,7 @@ alertmanager = (
 if alertmanager and not settings.alertmanager.receivers:
     pulumi.log.warn("alertmanager.receivers: there are none, so alerts reach nobody")
 
+prometheus: PrometheusServer | None = None
 if alertmanager and not isinstance(settings.prometheus, OperatorPrometheusSettings):
     prometheus = PrometheusServer(
         "prometheus",
@@ -255,7 +256,16 @@ simulated_vendors = (
             program=program_files("proxy"),
             prometheus_namespace=settings.prometheus.namespace,
         ),
-        everywhere,
+        pulumi.ResourceOptions(
+            providers={"kubernetes": cluster},
+            # Kubernetes gives a new Service any free address. Made before them, the simulated
+            # vendors' Service range would offer them the simulated vendors' addresses.
+            depends_on=[
+                grafana,
+                *([prometheus] if prometheus else []),
+                *([alertmanager] if alertmanager else []),
+            ],
+        ),
     )
     if namespaces.simulated_vendors
     else None
