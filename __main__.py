@@ -20,7 +20,6 @@ from components.alertmanager.component import USER as ALERTMANAGER_USER
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
-from components.contents import ROOT, program_files
 from components.external.files import LOGIN_FOLDER
 from components.grafana.component import GrafanaServer, GrafanaServerArgs, PrometheusLogin
 from components.labels import labels
@@ -41,6 +40,7 @@ from components.prometheus.config import BasicAuth, operator_jobs
 from components.prometheus.estimate import estimate
 from components.prometheus.own_rules import own_rule_files, promtool_here
 from components.prometheus.rules import operator_rules, server_rules, shard_rules
+from components.repository_files import ROOT, program_files
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
 from dashboards.boards import boards
 from settings.loading import SettingsError, settings_of_config

@@ -7,8 +7,8 @@ from pulumi_kubernetes.core.v1 import Secret
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 from pulumi_random import RandomPassword
 
+from components.file_text import yaml_text
 from components.prometheus.config import BasicAuth, http_config, web_config
-from components.texts import yaml_text
 
 WEB_FILE = "web.yml"
 HTTP_FILE = "http.yml"

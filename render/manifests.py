@@ -5,28 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import yaml
-
+from components.file_text import yaml_text
 from render.program import REDACTED, Resource
 
 CLUSTER_FOLDER = "_cluster"
 HELM_FOLDER = "helm"
 RELEASE_TYPE = "kubernetes:helm.sh/v3:Release"
-
-
-class _Manifest(yaml.CSafeDumper):  # in C: thousands of ranges take a second, not five
-    """Block style throughout, so that Lua and dashboards differ by line."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
-    style = "|" if "\n" in text else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Manifest.add_representer(str, _text)
 
 
 def manifests(resources: Iterable[Resource]) -> dict[str, str]:
@@ -42,7 +26,7 @@ def manifests(resources: Iterable[Resource]) -> dict[str, str]:
             continue
         if path in files:
             raise ValueError(f"{path}: two resources of the program are this one object")
-        files[path] = _yaml(_content(resource))
+        files[path] = yaml_text(_content(resource), sort_keys=True)
     return files
 
 
@@ -69,7 +53,3 @@ def _content(resource: Resource) -> dict[str, Any]:
         if key in resource.inputs
     }
     return {**resource.inputs, **hidden}
-
-
-def _yaml(content: dict[str, Any]) -> str:
-    return yaml.dump(content, Dumper=_Manifest, sort_keys=True, width=1000, allow_unicode=True)

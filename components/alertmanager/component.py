@@ -36,6 +36,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudget
 
 from components.alertmanager.config import CREDENTIALS, START_DELAY, alertmanager_config
 from components.basic_auth import PASSWORD_FILE, WEB_FILE, basic_auth_secret
+from components.file_text import yaml_text
 from components.labels import labels, pods_of, selector
 from components.pods import (
     NOBODY,
@@ -46,7 +47,6 @@ from components.pods import (
     pods_apart,
 )
 from components.prometheus.config import ALERTMANAGER_APP, ALERTMANAGER_PORT, BasicAuth
-from components.texts import yaml_text
 from settings.alertmanager import Alertmanager, SecretText
 
 GOSSIP_PORT = 9094

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.texts import yaml_blocks
+from components.file_text import yaml_text
 
 Json = dict[str, Any]
 
@@ -33,8 +33,8 @@ def configuration_files(
     if alerting:
         example["alerting"] = alerting
     return {
-        "prometheus.yml": yaml_blocks(example),
-        SCRAPE_FILE: yaml_blocks({"scrape_configs": [*jobs]}),
+        "prometheus.yml": yaml_text(example),
+        SCRAPE_FILE: yaml_text({"scrape_configs": [*jobs]}),
     }
 
 

@@ -30,6 +30,7 @@ from pulumi_kubernetes.core.v1 import (
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 from pulumi_random import RandomPassword
 
+from components.file_text import yaml_text
 from components.grafana.provisioning import (
     DASHBOARD_FOLDER,
     PASSWORD_VARIABLE,
@@ -45,7 +46,6 @@ from components.pods import (
     container_security,
     pod_security,
 )
-from components.texts import yaml_text
 from settings.grafana import Grafana
 
 APP = "grafana"

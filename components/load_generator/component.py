@@ -31,7 +31,7 @@ from pulumi_kubernetes.core.v1 import (
 )
 from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
 
-from components.contents import ProgramFiles
+from components.file_text import json_text
 from components.labels import COMPONENT, labels
 from components.load_generator.plan import (
     BUDGET_FOLDER,
@@ -51,7 +51,7 @@ from components.pods import (
     pod_security,
 )
 from components.prometheus.config import LOAD_GENERATOR_APP, LOAD_GENERATOR_PORT
-from components.texts import json_text
+from components.repository_files import ProgramFiles
 from settings.stack import StackSettings
 
 NAME = "load-generator"

@@ -11,9 +11,9 @@ import math
 from typing import Any
 
 from components.attribution.groups import groups
-from components.contents import ROOT
 from components.mesh.values import LAST_SCRAPE_MARGIN_SECONDS
 from components.prometheus.config import LOAD_GENERATOR_PORT
+from components.repository_files import ROOT
 from settings.catalogue import Catalogue
 from settings.load_generator import LoadGenerator, ProxyInDetail
 from settings.loading import SettingsError

@@ -46,6 +46,7 @@ from pulumi_kubernetes.rbac.v1 import (
 )
 
 from components.basic_auth import HTTP_FILE, PASSWORD_FILE, WEB_FILE, basic_auth_secret
+from components.file_text import yaml_text
 from components.labels import PROJECT, labels, pods_of, selector
 from components.pods import (
     NOBODY,
@@ -65,7 +66,6 @@ from components.prometheus.config import (
     prometheus_config,
 )
 from components.prometheus.federation import Shard, Source, server_config, shard_config
-from components.texts import yaml_text
 from settings.prometheus import OwnPrometheus
 from settings.telemetry import Telemetry
 

@@ -16,11 +16,11 @@ from typing import Any
 import yaml
 
 from components.attribution.stats import SCRAPED_METRICS
+from components.file_text import yaml_text
 from components.labels import PROJECT
 from components.prometheus.burn_rates import burn_rate_rules
 from components.prometheus.native_histograms import native_histogram_rules
 from components.prometheus.thresholds import threshold_rules
-from components.texts import yaml_blocks
 from settings.loading import SettingsError
 from settings.stack import StackSettings
 
@@ -200,4 +200,4 @@ def read_rules() -> Files:
 
 
 def _texts(files: Mapping[str, Json]) -> dict[str, str]:
-    return {name: yaml_blocks(file) for name, file in files.items()}
+    return {name: yaml_text(file) for name, file in files.items()}

@@ -45,7 +45,7 @@ from pulumi_kubernetes.networking.v1 import (
 )
 from pulumi_random import RandomPassword
 
-from components.contents import ProgramFiles
+from components.file_text import json_text
 from components.labels import labels, selector
 from components.pods import (
     NOBODY,
@@ -55,6 +55,7 @@ from components.pods import (
     pod_security,
 )
 from components.prometheus.config import SIMULATED_VENDOR_APP, SIMULATED_VENDOR_PORT
+from components.repository_files import ProgramFiles
 from components.simulated_vendors.plan import (
     CUSTOMER,
     PASSWORD_VARIABLE,
@@ -62,7 +63,6 @@ from components.simulated_vendors.plan import (
     name_of,
     vendor_plan,
 )
-from components.texts import json_text
 from settings.service_ranges import service_range, spare
 from settings.stack import StackSettings
 from settings.values import IPAddress, split_endpoint

@@ -15,7 +15,7 @@ from components.alertmanager.config import (
     START_DELAY,
     alertmanager_config,
 )
-from components.texts import yaml_text
+from components.file_text import yaml_text
 from settings.alertmanager import Alertmanager
 from settings.loading import settings_of_config
 from settings.stack import StackSettings

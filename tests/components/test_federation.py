@@ -5,6 +5,7 @@ import subprocess
 
 import pytest
 
+from components.file_text import yaml_text
 from components.prometheus.config import BasicAuth, StaticTargets, prometheus_config
 from components.prometheus.federation import (
     LEVELS,
@@ -15,7 +16,6 @@ from components.prometheus.federation import (
     shard_config,
 )
 from components.prometheus.rules import federated_sums
-from components.texts import yaml_text
 from tests.components.test_metrics import NAMES
 
 AUTH = BasicAuth(username="prometheus", password_file="/etc/prometheus/auth/password")

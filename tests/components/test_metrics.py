@@ -14,6 +14,7 @@ from components.attribution.stats import (
     SidecarSeries,
     expected_series,
 )
+from components.file_text import yaml_text
 from components.prometheus.config import (
     SIMULATED_VENDOR_METRICS,
     BasicAuth,
@@ -25,7 +26,6 @@ from components.prometheus.config import (
 )
 from components.prometheus.estimate import Estimate, estimate
 from components.prometheus.thresholds import samples_per_second_threshold, threshold_rules
-from components.texts import yaml_text
 from settings.catalogue import OUTSIDE
 from settings.loading import SettingsError, parse_settings
 from simulation.crawler.books import Books as CrawlerBooks

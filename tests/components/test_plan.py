@@ -5,7 +5,6 @@ from typing import get_args
 
 import pytest
 
-from components.contents import ROOT
 from components.load_generator.plan import (
     MOST_DRAIN_SECONDS,
     crawler_plan,
@@ -15,6 +14,7 @@ from components.load_generator.plan import (
     linger_seconds,
     replica_plan,
 )
+from components.repository_files import ROOT
 from settings.load_generator import RATELESS_PROFILES, LoadGenerator
 from settings.loading import SettingsError, parse_settings
 from simulation.crawler.reading import read_plan

@@ -21,11 +21,11 @@ from typing import Any
 
 import pytest
 
+from components.file_text import yaml_text
 from components.prometheus.config import BasicAuth, StaticTargets, prometheus_config, web_config
 from components.prometheus.estimate import estimate
 from components.prometheus.federation import LEVELS, Shard, Source, server_config, shard_config
 from components.prometheus.rules import federated_sums, server_rules, shard_rules
-from components.texts import yaml_text
 from lab.processes import Children, children
 from settings.loading import parse_settings
 from tests.lab.sidecars import BOUNDS, exposed, page

@@ -19,6 +19,7 @@ import pytest
 import yaml
 
 from components.alertmanager.config import alertmanager_config
+from components.file_text import yaml_text
 from components.prometheus.config import (
     BasicAuth,
     Retention,
@@ -28,7 +29,6 @@ from components.prometheus.config import (
     web_config,
 )
 from components.prometheus.rules import RULES
-from components.texts import yaml_text
 from lab.processes import Children, children
 from settings.alertmanager import Alertmanager
 from settings.prometheus import PrometheusServerSettings

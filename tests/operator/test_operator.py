@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
+from components.file_text import yaml_text
 from components.operator import objects as module
 from components.operator.objects import (
     API_VERSION,
@@ -22,7 +23,6 @@ from components.operator.objects import (
 )
 from components.prometheus.config import BasicAuth, operator_jobs
 from components.prometheus.rules import operator_rules
-from components.texts import yaml_text
 from settings.loading import SettingsError, parse_settings
 from tests import binaries
 from tests.operator.real import SELECTED, ask

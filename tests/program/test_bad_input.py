@@ -8,7 +8,7 @@ import shutil
 import pytest
 import yaml
 
-from components import contents
+from components import repository_files
 
 # Else it would be imported first while ROOT is another, and keep that one for all tests after.
 from components.load_generator import plan  # noqa: F401
@@ -106,7 +106,7 @@ WRONG = {
 def test_it_is_refused_by_key_and_nothing_is_rendered(edited, tmp_path, monkeypatch, what):
     """One line that names the key, and no manifest for anybody to apply."""
     said, rules, finding = WRONG[what]
-    monkeypatch.setattr(contents, "ROOT", tmp_path)
+    monkeypatch.setattr(repository_files, "ROOT", tmp_path)
     shutil.copytree(ROOT / "rules", tmp_path / "rules")
     (tmp_path / "shops.yml").write_text(rules)
 

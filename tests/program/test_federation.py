@@ -9,7 +9,7 @@ import subprocess
 import pytest
 import yaml
 
-from components import contents
+from components import repository_files
 from components.prometheus.rules import federated_sums
 from components.prometheus.thresholds import LEAST_SAMPLES_PER_SECOND
 from render.manifests import RELEASE_TYPE
@@ -173,9 +173,9 @@ def test_rules_of_the_stack_on_sidecars_are_refused_by_name(edited, tmp_path, mo
         with_federation(keys)
         keys["alerts"] = {"ruleFiles": ["shops.yml"]}
 
-    (tmp_path / "rules").symlink_to(contents.ROOT / "rules")
+    (tmp_path / "rules").symlink_to(repository_files.ROOT / "rules")
     (tmp_path / "shops.yml").write_text(text)
-    monkeypatch.setattr(contents, "ROOT", tmp_path)
+    monkeypatch.setattr(repository_files, "ROOT", tmp_path)
     with pytest.raises(SettingsError, match=r"alerts\.ruleFiles\[0\]: 'Shops' selects istio_req"):
         run_with("prod", edited("prod", edit))
 

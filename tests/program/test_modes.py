@@ -9,7 +9,7 @@ from collections import Counter
 import pytest
 import yaml
 
-from components import contents
+from components import repository_files
 from components.prometheus.rules import EVALUATED_BY
 from components.prometheus.rules import OPERATOR as OPERATORS_PROMETHEUS
 from render.__main__ import main as render
@@ -207,7 +207,7 @@ def test_rule_files_of_the_stack_s_own_go_along(run_of, prometheus, tmp_path, mo
     """As they are: whose series they mean, their writer knows."""
     rule = {"record": "shops:istio_requests:rate5m", "expr": "sum(rate(istio_requests_total[5m]))"}
     text = yaml.safe_dump({"groups": [{"name": "shops", "rules": [rule]}]})
-    monkeypatch.setattr(contents, "ROOT", tmp_path)
+    monkeypatch.setattr(repository_files, "ROOT", tmp_path)
     shutil.copytree(ROOT / "rules", tmp_path / "rules")
     (tmp_path / "shops.yml").write_text(text)
     run = run_of(prometheus, "prod", alerts={"ruleFiles": ["shops.yml"]})

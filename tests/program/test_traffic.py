@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from components.contents import ROOT
+from components.repository_files import ROOT
 from render.program import REDACTED, Run
 from render.program import run_program as run_with
 from settings.loading import load_stack_file

@@ -10,7 +10,7 @@ from typing import Literal
 
 import pytest
 
-from components.contents import program_files
+from components.repository_files import program_files
 
 CONFIG_MAP_KEY = re.compile(r"[-._a-zA-Z0-9]{1,253}")
 CONFIG_MAP_BYTES = 1024 * 1024

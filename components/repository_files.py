@@ -1,4 +1,4 @@
-"""The files of this repository that travel inside ConfigMaps, read once by the program."""
+"""Files of this repository that the program puts into ConfigMaps."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ PROFILES = "simulation/profiles/*.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgramFiles:
-    """A program of `simulation/` for a ConfigMap, whose keys have no '/'.
+    """A program of `simulation/` as a ConfigMap, whose keys may not contain "/".
 
-    `data` holds the texts by key, `items` the path of each key below the volume's mount. With the
-    mount as working directory `python -m simulation.<program>` starts it.
+    `data` maps each key to a file's text, `items` maps it to the file's path below the mount.
+    `python -m simulation.<program>` runs with the mount as working directory.
     """
 
     data: dict[str, str]
@@ -23,7 +23,7 @@ class ProgramFiles:
 
 
 def program_files(program: Literal["crawler", "proxy"]) -> ProgramFiles:
-    """Return what `python -m simulation.<program>` needs, its profiles among it."""
+    """Return every file that `python -m simulation.<program>` reads, its profiles included."""
     patterns = ["simulation/*.py", f"simulation/{program}/*.py", f"simulation/{program}/*.pem"]
     if program == "crawler":
         patterns.append(PROFILES)
