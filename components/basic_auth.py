@@ -1,4 +1,4 @@
-"""A user and a generated password: for the server, for its probes, and for who asks it."""
+"""A generated password, and the Secret from which servers and clients read it."""
 
 from __future__ import annotations
 
@@ -12,20 +12,26 @@ from components.prometheus.config import BasicAuth, http_config, web_config
 
 WEB_FILE = "web.yml"
 HTTP_FILE = "http.yml"
-PASSWORD_FILE = "password"
+USER_KEY = "username"
+PASSWORD_KEY = "password"  # as Secrets of type kubernetes.io/basic-auth name them
+
+
+def generated_password(name: str, opts: pulumi.ResourceOptions) -> RandomPassword:
+    return RandomPassword(name, length=32, special=False, opts=opts)
 
 
 def basic_auth_secret(
     name: str, metadata: ObjectMetaArgs, auth: BasicAuth, opts: pulumi.ResourceOptions
 ) -> tuple[Secret, pulumi.Output[str]]:
-    """Make a password and the Secret with all that knows it.
+    """Create a password and a Secret with the files and keys that use it.
 
-    The server gets its bcrypt hash (`web.yml`), its probes and its clients the password itself.
+    The server reads the bcrypt hash in `web.yml`, promtool reads `http.yml`, and clients read
+    `username` and `password`.
 
     Returns:
-        The Secret, and the password, which is secret.
+        The Secret and the password, which is a secret of Pulumi's.
     """
-    password = RandomPassword(f"{name}-password", length=32, special=False, opts=opts)
+    password = generated_password(f"{name}-password", opts)
     web = password.bcrypt_hash.apply(lambda hashed: yaml_text(web_config(auth.username, hashed)))
     secret = Secret(
         f"{name}-auth",
@@ -33,7 +39,8 @@ def basic_auth_secret(
         string_data={
             WEB_FILE: web,
             HTTP_FILE: yaml_text(http_config(auth)),
-            PASSWORD_FILE: password.result,
+            USER_KEY: auth.username,
+            PASSWORD_KEY: password.result,
         },
         opts=opts,
     )

@@ -1,32 +1,30 @@
-"""The labels every object carries, so that `kubectl get -l` finds them all."""
+"""The labels of every object, so that `kubectl get -l` finds all of them."""
 
 from __future__ import annotations
 
 PROJECT = "proxy-observability"
 COMPONENT = f"{PROJECT}/component"
-"""Label of pods whose other labels the stack file may set: no crawlers' selector has a reason
-to use it."""
+"""Selects pods whose other labels the stack file sets: no selector of crawlers needs this one."""
 
 
 def labels(name: str) -> dict[str, str]:
-    """Return the labels of an object that belongs to the application `name`."""
-    return {
-        **pods_of(name),
-        "app.kubernetes.io/managed-by": "pulumi",
-    }
+    """Return the labels of an object of the application `name`."""
+    return {**pods_of(name), "app.kubernetes.io/managed-by": "pulumi"}
 
 
 def pods_of(name: str) -> dict[str, str]:
-    """Return what our pods, and no others, are found by.
+    """Return labels that only this program's pods have.
 
-    kube-prometheus-stack's Grafana and Alertmanager have the names of ours, maybe in our namespace.
+    kube-prometheus-stack's Grafana and Alertmanager have the same names, and may run in the same
+    namespace.
     """
     return {**selector(name), "app.kubernetes.io/part-of": PROJECT}
 
 
 def selector(name: str) -> dict[str, str]:
-    """Return what a workload selects its pods by: never more, it is immutable.
+    """Return the labels by which a workload selects its pods.
 
-    That others' pods match too does no harm: each has an owner.
+    Kubernetes never lets them change. That other workloads' pods match them too is harmless: a
+    controller adopts no pod that has an owner.
     """
     return {"app.kubernetes.io/name": name}

@@ -12,11 +12,18 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from components.file_text import yaml_text
+from deployment import files_outside
 from render.manifests import manifests
-from render.program import run_program
+from render.program import Run, run_program
 from settings.loading import MissingStackFileError, SettingsError
 
 REPORT = "render.json"
+OUTSIDE_FOLDER = "prometheus"
+REQUIRED_VALUES = {
+    "requiredIstioValues": "required/istiod.yaml",
+    "requiredPrometheusValues": "required/kube-prometheus-stack.yaml",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -28,13 +35,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         run = run_program(options.stack)
-        files = manifests(run.resources)
+        files = {**manifests(run.resources), **_beside_manifests(run)}
     except SettingsError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)
         missing = isinstance(error, MissingStackFileError)
         report: dict[str, object] = {"status": 2 if missing else 1, "findings": [*error.findings]}
-        # Of a stack that is not there, no folder is made unasked.
+        # A misspelt stack should not leave a folder behind.
         return 2 if missing and not options.out else write(out, {}, report)
     except Exception as error:
         traceback.print_exc()
@@ -43,13 +50,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = {
         "status": 0,
         "stack": options.stack,
-        "expected": run.outputs["expected"],
+        "expected": run.outputs.get("expected", {}),
+        **{key: run.outputs[key] for key in REQUIRED_VALUES if key in run.outputs},
         "files": sorted(files),
     }
     status = write(out, files, report)
     if status == 0:
         print(f"{len(files)} files in {out}")
     return status
+
+
+def _beside_manifests(run: Run) -> dict[str, str]:
+    """Return files for other teams: a Prometheus outside the cluster, and values for charts."""
+    outside = files_outside(run.settings)
+    return {f"{OUTSIDE_FOLDER}/{path}": text for path, text in outside.items()} | {
+        path: yaml_text(run.outputs[key], sort_keys=True)
+        for key, path in REQUIRED_VALUES.items()
+        if key in run.outputs
+    }
 
 
 def write(out: Path, files: dict[str, str], report: dict[str, object]) -> int:
@@ -63,22 +81,24 @@ def write(out: Path, files: dict[str, str], report: dict[str, object]) -> int:
 
 
 def _write(out: Path, files: dict[str, str], report: dict[str, object]) -> None:
-    """What an earlier run wrote and this one did not is removed."""
+    """Remove what an earlier run wrote and this one does not, then write."""
     out.mkdir(parents=True, exist_ok=True)
     for name in sorted(earlier_files(out) - files.keys()):
         stale = out / name
         stale.unlink(missing_ok=True)
-        if stale.parent != out and stale.parent.is_dir() and not any(stale.parent.iterdir()):
-            stale.parent.rmdir()
+        for folder in stale.parents:
+            if folder == out or not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()
     for name, text in files.items():
         path = out / name
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text, encoding="utf-8")
-    (out / REPORT).write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+    (out / REPORT).write_text(json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def earlier_files(out: Path) -> set[str]:
-    """Return what the report there lists; only paths that a run could have written."""
+    """Return the files of the report in the folder, but only paths that a run can have written."""
     try:
         listed = json.loads((out / REPORT).read_text(encoding="utf-8"))["files"]
     except (OSError, ValueError, KeyError, TypeError):
@@ -87,8 +107,8 @@ def earlier_files(out: Path) -> set[str]:
         name
         for name in listed
         if isinstance(name, str)
-        and name.endswith(".yaml")
-        and len(PurePosixPath(name).parts) == 2
+        and name.endswith((".yaml", ".yml"))
+        and len(PurePosixPath(name).parts) in (2, 3)
         and ".." not in PurePosixPath(name).parts
         and not PurePosixPath(name).is_absolute()
     }

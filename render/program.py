@@ -6,6 +6,7 @@ import asyncio
 import contextvars
 import hashlib
 import json
+import os
 import runpy
 import threading
 from collections.abc import Mapping
@@ -16,11 +17,11 @@ from typing import Any
 import pulumi
 from google.protobuf import json_format  # type: ignore[import-untyped]
 from pulumi.runtime import mocks, rpc
-from pulumi.runtime.config import set_all_config
 from pulumi.runtime.settings import set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
 from settings.loading import PROJECT, ROOT, SettingsError, StackFile, load_stack, stack_file
+from settings.stack import StackSettings
 
 REDACTED = "REDACTED"
 STACK_TYPE = "pulumi:pulumi:Stack"
@@ -39,6 +40,8 @@ class Resource:
     inputs: dict[str, Any]
     custom: bool
     protect: bool
+    retained: bool
+    """Whether it stays in the cluster when the program no longer has it."""
     provider: str
     """URN and id of the provider instance, empty for a component."""
     dependencies: frozenset[str]
@@ -68,8 +71,11 @@ class Run:
     """What one run of the program registered, in order of URN."""
 
     stack: str
+    settings: StackSettings
     resources: tuple[Resource, ...]
     outputs: dict[str, Any] = field(default_factory=dict)
+    stacks: frozenset[str] = frozenset()
+    """Other stacks whose outputs it read."""
 
     def of_kind(self, kind: str) -> tuple[Resource, ...]:
         return tuple(resource for resource in self.resources if resource.kind == kind)
@@ -98,7 +104,7 @@ def run_program(stack: str, path: Path | None = None) -> Run:
     Raises:
         SettingsError: the stack file says something that can't be, or there is none.
     """
-    # Its errors know lines, the engine's map does not.
+    # Its findings name lines of the file, which the engine does not pass on.
     file = load_stack(path or stack_file(stack))
     recorder = _Recorder()
     # Pulumi keeps its state in context variables: a copy, so that no run sees another's.
@@ -108,17 +114,23 @@ def run_program(stack: str, path: Path | None = None) -> Run:
         raise SettingsError(str(error).splitlines()) from None
     return Run(
         stack=stack,
+        settings=file.settings,
         resources=tuple(sorted(recorder.recorded, key=lambda resource: resource.urn)),
         outputs=recorder.outputs,
+        stacks=frozenset(recorder.provider.stacks),
     )
 
 
 def _run(stack: str, file: StackFile, recorder: _Recorder) -> None:
-    # Not by PULUMI_CONFIG, as the engine does: the variable would outlive this run.
-    set_all_config(file.config, list(file.encrypted))
     # Futures belong to the current loop, and one that another run left is closed.
     loop = asyncio.new_event_loop()
     asyncio.set_event_loop(loop)
+    # As the engine passes the configuration, except that values stay encrypted.
+    variables = {
+        "PULUMI_CONFIG": json.dumps(file.config),
+        "PULUMI_CONFIG_SECRET_KEYS": json.dumps(file.encrypted),
+    }
+    os.environ |= variables
     try:
         mocks.set_mocks(
             recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder
@@ -126,6 +138,8 @@ def _run(stack: str, file: StackFile, recorder: _Recorder) -> None:
         set_root_resource(None)  # type: ignore[arg-type]  # that stack takes no more outputs
         loop.run_until_complete(run_in_stack(_program))
     finally:
+        for variable in variables:
+            del os.environ[variable]
         asyncio.set_event_loop(None)
         for used in (loop, *recorder.loops):
             used.close()
@@ -138,12 +152,18 @@ def _program() -> None:
 class _Provider(mocks.Mocks):
     """Stands in for the plugins: names what has no name, and makes passwords."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.stacks: set[str] = set()
+        """Other stacks whose outputs the program reads."""
+
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         state = dict(args.inputs)
         if args.typ == "random:index/randomPassword:RandomPassword":
             state["result"] = pulumi.Output.secret(MOCK_PASSWORD)
             state["bcryptHash"] = pulumi.Output.secret(f"hash of {MOCK_PASSWORD}")
         if args.typ == "pulumi:pulumi:StackReference":
+            self.stacks.add(args.inputs["name"])
             state["outputs"] = {"prometheusPassword": MOCK_PASSWORD}
             state["secretOutputNames"] = ["prometheusPassword"]
         if "metadata" in state:
@@ -170,7 +190,8 @@ class _Recorder(mocks.MockMonitor):
     """The engine's end of the wire. Pulumi's own mock forgets parents, order and duplicates."""
 
     def __init__(self) -> None:
-        super().__init__(_Provider())
+        self.provider = _Provider()
+        super().__init__(self.provider)
         self.recorded: list[Resource] = []
         self.outputs: dict[str, Any] = {}
         self.loops: list[asyncio.AbstractEventLoop] = []
@@ -208,6 +229,7 @@ class _Recorder(mocks.MockMonitor):
                 inputs=plain,
                 custom=request.custom,
                 protect=request.protect,
+                retained=request.retainOnDelete,
                 provider=request.provider,
                 dependencies=frozenset(request.dependencies),
                 secrets=frozenset(key for key, value in inputs.items() if _is_secret(value)),

@@ -6,7 +6,8 @@ Credentials are not in it: each receiver's is a file that the Secret mounts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 from components.labels import PROJECT
 from settings.alertmanager import Alertmanager, EmailReceiver, Receiver, SlackReceiver
@@ -14,7 +15,14 @@ from settings.values import format_duration
 
 Json = dict[str, Any]
 
+ALERTMANAGER_USER = "alertmanager"
+PODS_SERVICE = "alertmanager-pods"
 CREDENTIALS = "/etc/alertmanager/credentials"
+
+LOGIN_SECRET = "alertmanager-login"
+"""The Secret for a Prometheus that another team runs: a login, and where the Alertmanagers are."""
+ALERTMANAGERS_KEY = "alertmanagers.yml"
+
 NOBODY = "nobody"  # alerts are visible in Alertmanager, and go no further
 PRODUCT = f'product="{PROJECT}"'
 """Matches the alerts of this project. The operator's Prometheus sends other teams' alerts too, and
@@ -74,6 +82,16 @@ _TEXT = (
     "{{ .Labels.alertname }}, {{ .Labels.severity }}, since {{ .StartsAt }}: "
     "{{ .Annotations.runbook_url }}\n\n{{ end }}"
 )
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class AlertmanagerPlan:
+    """`with_login_secret`: another team's Prometheus sends alerts, and reads `LOGIN_SECRET`."""
+
+    alertmanager: Alertmanager
+    config: Json
+    with_login_secret: bool
 
 
 def alertmanager_config(alertmanager: Alertmanager) -> Json:
@@ -137,6 +155,15 @@ def alertmanager_config(alertmanager: Alertmanager) -> Json:
         ],
         "receivers": [{"name": NOBODY}, *receivers],
     }
+
+
+def alertmanagers(namespace: str, port: int, replicas: int, password: str) -> list[Json]:
+    """Return our Alertmanagers as an entry of another Prometheus' `alerting.alertmanagers`."""
+    host = f"{PODS_SERVICE}.{namespace}.svc"
+    # Every replica gets every alert; the replicas agree which of them notifies.
+    targets = [f"alertmanager-{replica}.{host}:{port}" for replica in range(replicas)]
+    login = {"username": ALERTMANAGER_USER, "password": password}
+    return [{"basic_auth": login, "static_configs": [{"targets": targets}]}]
 
 
 def _receiver(name: str, receivers: list[Receiver], *, resolved: bool) -> Json:

@@ -1,83 +1,84 @@
-"""VendorAttribution: the EnvoyFilters and the Sidecar resource of one crawlers' namespace."""
+"""VendorAttribution: the EnvoyFilters that name the proxy vendor of the crawlers' connections."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
 
 from components.attribution.order import filters_before
-from components.attribution.render import sidecar_spec
+from components.attribution.plan import AttributionPlan
+from components.labels import labels
+
+APP = "vendor-attribution"
 
 
 @dataclass(frozen=True, kw_only=True)
 class VendorAttributionArgs:
-    """What is deployed to a namespace.
+    """`namespaces` has the crawlers' namespaces by name."""
 
-    `filters` are the EnvoyFilters' specs by name, as `render.envoy_filters` returns them for this
-    `selector` (empty: every pod of `namespace`). `egress_hosts` are the services of other
-    namespaces that the crawlers' sidecars keep. `labels` are put on each object.
-    """
-
-    namespace: pulumi.Input[str]
-    filters: Mapping[str, dict[str, Any]]
-    egress_hosts: tuple[str, ...] = ()
-    selector: Mapping[str, str] = field(default_factory=dict)
-    labels: Mapping[str, str] = field(default_factory=dict)
+    namespaces: Mapping[str, pulumi.Input[str]]
+    plan: AttributionPlan
 
 
 class VendorAttribution(pulumi.ComponentResource):
-    """Labels the outbound connections of a namespace with their proxy vendor.
+    """Labels the outbound connections of crawlers with their proxy vendor.
 
     It fails open: if an Istio upgrade stops a patch from matching, crawlers keep working and only
     the labels are lost.
     """
 
-    filter_names: pulumi.Output[list[str]]
-    """Names of the EnvoyFilters in `namespace`."""
-
     def __init__(
         self, name: str, args: VendorAttributionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("proxyobs:attribution:VendorAttribution", name, None, opts)
-        # Without depends_on a child still waits at `up`, as its component does. But a destroy takes
-        # its order from the state, which holds the child's own dependencies alone.
-        child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on if opts else None)
+        self._args = args
+        # A child waits for what its component waits for. The state records only dependencies of the
+        # child itself, and `destroy` would remove istiod before the EnvoyFilters it validates.
+        self._child = pulumi.ResourceOptions(
+            parent=self, depends_on=opts.depends_on if opts else None
+        )
+        for namespace_name, namespace in args.namespaces.items():
+            self._sidecar(f"{name}-{namespace_name}", namespace)
+            self._filters(f"{name}-{namespace_name}", namespace)
+        self.register_outputs({})
 
+    def _sidecar(self, name: str, namespace: pulumi.Input[str]) -> None:
         CustomResource(
             f"{name}-sidecar",
             api_version="networking.istio.io/v1",
             kind="Sidecar",
-            metadata=ObjectMetaArgs(
-                name="proxy-observability", namespace=args.namespace, labels=dict(args.labels)
-            ),
-            spec=sidecar_spec(args.egress_hosts, args.selector),
-            opts=child,
+            metadata=_metadata("proxy-observability", namespace),
+            spec=self._args.plan.sidecar,
+            opts=self._child,
         )
-        before = filters_before(args.filters)
+
+    def _filters(self, name: str, namespace: pulumi.Input[str]) -> None:
+        """Create filters with clusters first, so that `destroy` deletes them last.
+
+        A chain without its cluster would answer 503.
+        """
+        filters = self._args.plan.filters
+        before = filters_before(filters)
         made: dict[str, CustomResource] = {}
-        # EnvoyFilters with clusters come first and are destroyed last: a chain without its cluster
-        # answers 503.
-        for filter_name in sorted(args.filters, key=lambda key: len(before[key])):
-            needed = [made[other] for other in before[filter_name]]
+        for filter_name in sorted(filters, key=lambda other: len(before[other])):
             made[filter_name] = CustomResource(
                 f"{name}-{filter_name}",
                 api_version="networking.istio.io/v1alpha3",
                 kind="EnvoyFilter",
-                # A fixed name, because runbooks use it. istiod merges EnvoyFilters by priority and
-                # age, so nothing may depend on their order.
-                metadata=ObjectMetaArgs(
-                    name=filter_name, namespace=args.namespace, labels=dict(args.labels)
-                ),
-                spec=args.filters[filter_name],
+                # The name is fixed: runbooks use it. istiod merges by priority and age, so no
+                # EnvoyFilter may depend on an order between them.
+                metadata=_metadata(filter_name, namespace),
+                spec=filters[filter_name],
                 opts=pulumi.ResourceOptions.merge(
-                    child,
-                    pulumi.ResourceOptions(depends_on=needed),
+                    self._child,
+                    pulumi.ResourceOptions(depends_on=[made[one] for one in before[filter_name]]),
                 ),
             )
-        self.filter_names = pulumi.Output.from_input(list(args.filters))
-        self.register_outputs({"filter_names": self.filter_names})
+
+
+def _metadata(object_name: str, namespace: pulumi.Input[str]) -> ObjectMetaArgs:
+    return ObjectMetaArgs(name=object_name, namespace=namespace, labels=labels(APP))

@@ -1,12 +1,16 @@
-"""What Grafana reads at its start: where the numbers are, and where the dashboards lie."""
+"""The files that Grafana reads at its start: data source, and folder of the dashboards."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
+from settings.grafana import Grafana
+
+PROVISIONING_FOLDER = "/etc/grafana/provisioning"
 DASHBOARD_FOLDER = "/etc/grafana/dashboards"
 DATASOURCE_UID = "prometheus"  # dashboards refer to it
-# Of the environment, from a Secret; Grafana puts their values in, for the file is in a ConfigMap.
+# Environment variables from a Secret. The data source is a ConfigMap: Grafana fills them in.
 USER_VARIABLE = "PROMETHEUS_USER"
 PASSWORD_VARIABLE = "PROMETHEUS_PASSWORD"
 
@@ -14,7 +18,7 @@ PASSWORD_VARIABLE = "PROMETHEUS_PASSWORD"
 SETTINGS = {
     "GF_AUTH_ANONYMOUS_ENABLED": "false",
     "GF_USERS_ALLOW_SIGN_UP": "false",
-    # Nothing calls home; nothing is fetched at start, which would fail behind a firewall.
+    # Grafana calls no server outside: behind a firewall its start would wait for each.
     "GF_ANALYTICS_REPORTING_ENABLED": "false",
     "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
     "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
@@ -22,22 +26,27 @@ SETTINGS = {
     "GF_SECURITY_DISABLE_GRAVATAR": "true",
     "GF_PLUGINS_PREINSTALL_DISABLED": "true",
     "GF_PLUGINS_PLUGIN_ADMIN_ENABLED": "false",
-    # To the pod's log: the root file system is read-only.
+    # To the pod's log: the root file system is read-only, and a file would be refused.
     "GF_LOG_MODE": "console",
 }
 
 
-def datasources(
-    prometheus_url: str, user: str | None, scrape_interval_seconds: int
-) -> dict[str, Any]:
-    """Return provisioning/datasources: one Prometheus, the default.
+@dataclass(frozen=True, kw_only=True)
+class GrafanaPlan:
+    """`dashboards` maps a file's name to its JSON."""
 
-    Args:
-        user: a name, or `$` and a variable's; None where nobody is asked who he is.
-    """
+    grafana: Grafana
+    scrape_interval_seconds: int
+    dashboards: dict[str, str]
+
+
+def datasources(
+    prometheus_url: str, scrape_interval_seconds: int, *, with_login: bool
+) -> dict[str, Any]:
+    """Return provisioning/datasources: one Prometheus, the default."""
     login = {
         "basicAuth": True,
-        "basicAuthUser": user,
+        "basicAuthUser": f"${USER_VARIABLE}",
         "secureJsonData": {"basicAuthPassword": f"${PASSWORD_VARIABLE}"},
     }
     return {
@@ -49,10 +58,10 @@ def datasources(
                 "uid": DATASOURCE_UID,
                 "url": prometheus_url,
                 "access": "proxy",
-                **(login if user else {}),
+                **(login if with_login else {}),
                 "isDefault": True,
                 "editable": False,
-                # Grafana's $__rate_interval follows from it; 15 s is assumed otherwise.
+                # Grafana computes $__rate_interval from it, else from 15 s.
                 "jsonData": {
                     "httpMethod": "POST",
                     "timeInterval": f"{scrape_interval_seconds}s",

@@ -1,21 +1,22 @@
-"""The crawlers' plan: which vendor is asked what, how often, and how a pod ends.
+"""The load generator's plan: which vendors it uses, how often, and how a pod ends; pure.
 
-Its format is that of `python -m simulation.crawler --help-plan`. Replicas have the same
-plan and seeds of their own.
+Its format is that of `python -m simulation.crawler --help-plan`. Replicas share the plan and differ
+in their seeds.
 """
 
 from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.groups import groups
 from components.mesh.values import LAST_SCRAPE_MARGIN_SECONDS
 from components.prometheus.config import LOAD_GENERATOR_PORT
-from components.repository_files import ROOT
+from components.repository_files import ROOT, ProgramFiles, program_files
 from settings.catalogue import Catalogue
-from settings.load_generator import LoadGenerator, ProxyInDetail
+from settings.load_generator import LoadGenerator, ProxyInDetail, SecretReference
 from settings.loading import SettingsError
 from settings.stack import StackSettings
 from settings.values import split_endpoint
@@ -25,35 +26,72 @@ from simulation.plans import PlanError
 
 Json = dict[str, Any]
 
+NAME = "load-generator"
 PLAN = "plan.json"
 BUDGET_FOLDER = "/var/run/budget"
 
-LEAST_REQUESTS_PER_SECOND = 0.01  # what the crawler takes
-MOST_IN_FLIGHT = 10_000  # what the crawler takes
-CLEAR = ("http", "tunnel")  # what an HTTP proxy takes: others would fill its owner's error log
+MIN_REQUESTS_PER_SECOND = 0.01  # the crawler's own bounds
+MAX_IN_FLIGHT = 10_000
+HTTP_PROXY_PROTOCOLS = ("http", "tunnel")  # others would fill an HTTP proxy's error log
 
-MOST_DRAIN_SECONDS = 60  # a drained node must not wait for Scrapy's three minutes
+MAX_DRAIN_SECONDS = 60  # a node that is drained must not wait for Scrapy's three minutes
 TIMEOUT_MARGIN_SECONDS = 5
 GRACE_MARGIN_SECONDS = 10  # for Python and the kubelet; after it the pod is killed
 
 
-def drain_seconds(settings: StackSettings) -> int:
-    """How long what is in flight may take to end, once the pod is told to."""
-    return min(MOST_DRAIN_SECONDS, settings.telemetry.timeout_after + TIMEOUT_MARGIN_SECONDS)
+@dataclass(frozen=True, kw_only=True)
+class GeneratorPlan:
+    """What the load generator's pods get.
 
+    `pod_labels` make a pod one of the crawlers that the attribution selects; they may be any, also
+    labels that this program's other objects carry.
 
-def linger_seconds(settings: StackSettings) -> int:
-    """How long the last numbers stay to be scraped, the generator's and its sidecar's."""
-    return settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS
-
-
-def grace_seconds(settings: StackSettings) -> int:
-    """The pod's `terminationGracePeriodSeconds`, which holds both.
-
-    A native sidecar begins to drain when the generator has ended, and is killed at its end: by then
-    the generator has lingered, so that nothing is left to be scraped.
+    `plans` are files by name: the shared plan and one for each replica. `credentials` names the
+    Secret with the login of each vendor that asks for one; None is a simulated vendor, whose login
+    the program generates. A pod ends within `drain_seconds` for open requests and `linger_seconds`
+    for the last scrape.
     """
-    return drain_seconds(settings) + linger_seconds(settings) + GRACE_MARGIN_SECONDS
+
+    generator: LoadGenerator
+    program: ProgramFiles
+    pod_labels: dict[str, str]
+    plans: dict[str, Json]
+    credentials: dict[str, SecretReference | None]
+    drain_seconds: int
+    linger_seconds: int
+
+    @property
+    def grace_seconds(self) -> int:
+        """The pod's `terminationGracePeriodSeconds`.
+
+        A native sidecar begins to drain when the generator has ended, and is killed at the end of
+        this time. By then Prometheus has scraped it: the generator has lingered.
+        """
+        return self.drain_seconds + self.linger_seconds + GRACE_MARGIN_SECONDS
+
+
+def generator_plan(settings: StackSettings) -> GeneratorPlan:
+    """Return the plan of a stack's load generator.
+
+    Raises:
+        SettingsError: the crawler would refuse it, in a pod that never starts.
+    """
+    shared = crawler_plan(settings)
+    replicas = range(settings.load_generator.replicas)
+    return GeneratorPlan(
+        generator=settings.load_generator,
+        program=program_files("crawler"),
+        pod_labels=dict(settings.crawlers.selector),
+        plans={PLAN: shared}
+        | {f"{NAME}-{replica}.json": replica_plan(replica) for replica in replicas},
+        credentials={
+            vendor: proxy.credentials_secret
+            for vendor, proxy in sorted(settings.load_generator.endpoints.items())
+            if has_login(settings, vendor)
+        },
+        drain_seconds=shared["drain_seconds"],
+        linger_seconds=shared["linger_seconds"],
+    )
 
 
 def credentials_variable(vendor: str) -> str:
@@ -61,15 +99,15 @@ def credentials_variable(vendor: str) -> str:
     return f"LOGIN_{vendor.upper().replace('-', '_')}"
 
 
-def asks_with_login(settings: StackSettings, vendor: str) -> bool:
-    """Whether the generator has credentials for a vendor: of a Secret, or of a simulated one's."""
+def has_login(settings: StackSettings, vendor: str) -> bool:
+    """Whether the generator logs in at a vendor: from a Secret, or at a simulated vendor."""
     if settings.load_generator.endpoints[vendor].credentials_secret:
         return True
     return settings.is_simulated(vendor) and settings.simulated_vendors.vendors[vendor].login
 
 
 def shows_requests(endpoint: str, vendors: tuple[Vendor, ...]) -> bool:
-    """Whether a sidecar looks into what goes to an address of a vendor's, or counts connections."""
+    """Return whether a sidecar parses HTTP to a vendor's address; else it counts connections."""
     address, port = split_endpoint(endpoint)
     assert port is not None  # settings.values.check_endpoint
     network = Catalogue.of(vendors).covering(address)[0].network
@@ -83,22 +121,22 @@ def shows_requests(endpoint: str, vendors: tuple[Vendor, ...]) -> bool:
 
 
 def crawler_plan(settings: StackSettings) -> Json:
-    """Return the plan of each replica as plain values: the profile, and what the stack says.
+    """Return the plan that replicas share: the profile, changed by the stack's settings.
 
     Raises:
         SettingsError: the crawler would refuse it, in a pod that never starts.
     """
-    generator = settings.load_generator
+    generator, telemetry = settings.load_generator, settings.telemetry
     profile = profile_of(generator)
     plan = {
         **profile,
-        **_rate(generator, profile, settings.telemetry.timeout_after),
-        "count": None,  # until it is told to stop
+        **_rate(generator, profile, telemetry.timeout_after),
+        "count": None,  # it runs until the pod ends
         "duration_seconds": None,
-        "timeout_after_seconds": settings.telemetry.timeout_after,
-        "drain_seconds": drain_seconds(settings),
-        "linger_seconds": linger_seconds(settings),
-        "metrics_host": "*",  # probes come to the pod's first address, of either family
+        "timeout_after_seconds": telemetry.timeout_after,
+        "drain_seconds": min(MAX_DRAIN_SECONDS, telemetry.timeout_after + TIMEOUT_MARGIN_SECONDS),
+        "linger_seconds": settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS,
+        "metrics_host": "*",  # probes come to the pod's first address, IPv4 or IPv6
         "metrics_port": LOAD_GENERATOR_PORT,
         "mix": dict(sorted((generator.mix or profile["mix"]).items())),
         "target": {"host_suffix": generator.host_suffix},
@@ -111,15 +149,15 @@ def crawler_plan(settings: StackSettings) -> Json:
         share = math.floor(generator.max_gb_per_day / generator.replicas * 1e9) / 1e9
         plan |= {
             "max_gb_per_day": share,
-            # Outside the container, whose restart would begin the day anew.
+            # Outside the container, whose restart would begin the budget of the day anew.
             "budget_file": f"{BUDGET_FOLDER}/budget.json",
         }
-    _refuse_what_no_crawler_takes(plan)
+    _refuse_unreadable(plan)
     return plan
 
 
 def replica_plan(replica: int) -> Json:
-    """Return the plan of one replica, counted from 0: the shared one with a seed of its own."""
+    """Return the plan of one replica, counted from 0: the shared plan with its own seed."""
     return {"profile": PLAN, "seed": replica + 1}
 
 
@@ -130,53 +168,57 @@ def profile_of(generator: LoadGenerator) -> Json:
 
 
 def _rate(generator: LoadGenerator, profile: Json, timeout_seconds: int) -> Json:
-    """Return a replica's share of the rate, and room for it; nothing where there is no rate."""
+    """Return a replica's share of the rate, and how many requests it may have in flight.
+
+    Empty for a profile without a rate.
+    """
     if profile["arrival"] == "closed":
         return {}
     whole = generator.requests_per_second or profile["requests_per_second"]
     rate = round(whole / generator.replicas, 3)
-    if rate < LEAST_REQUESTS_PER_SECOND:
+    if rate < MIN_REQUESTS_PER_SECOND:
         raise SettingsError(
             [
                 f"loadGenerator.replicas: {generator.replicas} is too many for {whole} requests a "
-                f"second, each would send less than {LEAST_REQUESTS_PER_SECOND}; write fewer"
+                f"second, each would send less than {MIN_REQUESTS_PER_SECOND}; write fewer"
             ]
         )
     peak = rate * max((factor for _, factor in profile.get("shape", [])), default=1)
-    # Enough to keep the rate while every vendor takes as long as `telemetry.timeoutAfter` allows.
+    # Enough to keep the rate while every vendor answers as late as the crawler waits.
     room = max(profile["in_flight_cap"], math.ceil(peak * timeout_seconds))
-    return {"requests_per_second": rate, "in_flight_cap": min(MOST_IN_FLIGHT, room)}
+    return {"requests_per_second": rate, "in_flight_cap": min(MAX_IN_FLIGHT, room)}
 
 
 def _vendor(settings: StackSettings, name: str, proxy: ProxyInDetail, usual_mix: Json) -> Json:
     address, port = split_endpoint(proxy.address)
     simulated = settings.is_simulated(name)
-    seen = shows_requests(proxy.address, settings.vendors)
     entry: Json = {
         "name": name,
         "address": str(address),
         "port": port,
         "weight": proxy.weight,
         "simulated": simulated,
-        "visible": "requests" if seen else "connections",
+        "visible": (
+            "requests" if shows_requests(proxy.address, settings.vendors) else "connections"
+        ),
     }
     if proxy.session:
         entry["session"] = proxy.session
-    if asks_with_login(settings, name):
+    if has_login(settings, name):
         entry |= {"password_env": credentials_variable(name), "socks5_auth": True}
     if not simulated and settings.load_generator.mix is None:
-        entry["mix"] = _in_clear(usual_mix)
+        entry["mix"] = _http_proxy_mix(usual_mix)
     return entry
 
 
-def _in_clear(mix: Json) -> Json:
-    """Return a mix without what is opaque, in the same proportions."""
-    known = {protocol: mix[protocol] for protocol in CLEAR if mix.get(protocol)}
+def _http_proxy_mix(mix: Json) -> Json:
+    """Return the part of a mix that an HTTP proxy takes, in the same proportions."""
+    known = {protocol: mix[protocol] for protocol in HTTP_PROXY_PROTOCOLS if mix.get(protocol)}
     total = sum(known.values())
     return {protocol: share / total for protocol, share in known.items()}
 
 
-def _refuse_what_no_crawler_takes(plan: Json) -> None:
+def _refuse_unreadable(plan: Json) -> None:
     logins = {
         entry["password_env"]: "user:password"
         for entry in plan["vendors"]

@@ -1,4 +1,4 @@
-"""Istio's charts: where each one is, and the values it gets.
+"""Istio's charts: where Helm finds each one, and its values.
 
 The names of the values were read in the charts of Istio 1.31 (manifests/charts). No value is text
 that YAML would read as a number or a boolean ("2", "y"): Helm renders some values without quotes,
@@ -8,7 +8,8 @@ and the error would come only when the release is half applied.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, final
 
 from components.attribution.stats import bucket_annotation, proxy_stats_matcher
 from settings.istio import Istio
@@ -29,6 +30,55 @@ FOLDERS = {
     "istiod": "istio-control/istio-discovery",
     "cni": "istio-cni",
 }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Chart:
+    """A chart to install; `release` is the name that Istio's documentation uses."""
+
+    release: str
+    name: str
+    location: str
+    """What Helm takes as the chart: a path, a registry's URL, or an entry of `repository`."""
+    repository: str | None
+    version: str | None
+    values: Json
+
+
+@final
+@dataclass(frozen=True, kw_only=True)
+class MeshPlan:
+    """The charts to install, each after the one before."""
+
+    charts: tuple[Chart, ...]
+
+
+def mesh_plan(istio: Istio, buckets: Sequence[int], last_scrape_seconds: int | None) -> MeshPlan:
+    """Return the charts, with the CNI agent before istiod.
+
+    A sidecar on a node without the agent could not redirect traffic.
+    """
+
+    def chart(release: str, name: str, values: Json) -> Chart:
+        source = istio.chart_source
+        return Chart(
+            release=release,
+            name=name,
+            location=chart_of(source, name),
+            repository=repository_of(source),
+            # A folder holds one version, and Helm would look for the version in a repository.
+            version=None if is_folder(source) else istio.version,
+            values=values,
+        )
+
+    cni = (chart("istio-cni", "cni", cni_values(istio)),) if istio.cni else ()
+    return MeshPlan(
+        charts=(
+            chart("istio-base", "base", base_values(istio)),
+            *cni,
+            chart("istiod", "istiod", istiod_values(istio, buckets, last_scrape_seconds)),
+        )
+    )
 
 
 def is_folder(source: str) -> bool:

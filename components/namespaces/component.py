@@ -9,109 +9,56 @@ from pulumi_kubernetes.core.v1 import Namespace, NamespacePatch
 from pulumi_kubernetes.meta.v1 import ObjectMetaArgs, ObjectMetaPatchArgs
 
 from components.labels import labels
-from components.namespaces.admission import (
-    NOT_INJECTED,
-    injection,
-    istio_level,
-    pod_security,
-)
+from components.namespaces.admission import NamespacePlan, Purpose
 
 
 @dataclass(frozen=True, kw_only=True)
 class NamespacesArgs:
-    """Which namespaces there are.
-
-    `istio_installed` says that istiod's is ours to make, `crawlers_created` that the crawlers'
-    are, `monitoring_created` that Grafana's is; `crawlers_pod_security` counts for those we make
-    only.
-    """
-
-    monitoring: str
-    monitoring_created: bool
-    crawlers: tuple[str, ...]
-    crawlers_created: bool
-    crawlers_pod_security: str
-    istio: str
-    istio_revision: str
-    istio_installed: bool
-    istio_cni: bool
-    simulated_vendors: str | None = None
-    """None where no vendor is simulated."""
+    plans: tuple[NamespacePlan, ...]
 
 
 class Namespaces(pulumi.ComponentResource):
-    """The monitoring namespace, the crawlers' with sidecar injection, istiod's, simulated vendors'.
+    """The namespaces of a stack: created, labelled, or used as they are."""
 
-    An Istio that was there before keeps its namespace as it is; crawlers' namespaces that were
-    there get the injection label and nothing else.
-    """
-
-    monitoring: pulumi.Output[str]
-    crawlers: dict[str, pulumi.Output[str]]
-    """The name as an output, by name: what uses it waits for the namespace."""
-    istio: pulumi.Output[str]
-    simulated_vendors: pulumi.Output[str] | None
+    names: dict[str, pulumi.Output[str]]
+    """Each name as an output: a resource that uses it waits for the namespace."""
 
     def __init__(
         self, name: str, args: NamespacesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("proxyobs:namespaces:Namespaces", name, None, opts)
+        self._name = name
+        make = {"create": self._create, "label": self._label, "use": self._use}
+        self._plans = args.plans
+        self.names = {plan.name: make[plan.action](plan) for plan in args.plans}
+        self.register_outputs({"names": list(self.names.values())})
 
-        def namespace(
-            namespace_name: str, admission: dict[str, str], *, protect: bool = False
-        ) -> pulumi.Output[str]:
-            resource = Namespace(
-                f"{name}-{namespace_name}",
-                metadata=ObjectMetaArgs(
-                    name=namespace_name, labels={**labels(namespace_name), **admission}
-                ),
-                opts=pulumi.ResourceOptions(parent=self, protect=protect),
-            )
-            return resource.metadata.name
+    def names_for(self, purpose: Purpose) -> dict[str, pulumi.Output[str]]:
+        return {plan.name: self.names[plan.name] for plan in self._plans if plan.purpose == purpose}
 
-        def patched(namespace_name: str, admission: dict[str, str]) -> pulumi.Output[str]:
-            # By server-side apply: we own this one label, and only it goes with the stack. Another
-            # value of somebody else's is a conflict that fails `up`; a name that isn't there is
-            # made, without protection.
-            patch = NamespacePatch(
-                f"{name}-{namespace_name}",
-                metadata=ObjectMetaPatchArgs(name=namespace_name, labels=admission),
-                opts=pulumi.ResourceOptions(parent=self),
-            )
-            return patch.metadata.name
+    def name_for(self, purpose: Purpose) -> pulumi.Output[str]:
+        (name,) = self.names_for(purpose).values()
+        return name
 
-        # Not injected: a sidecar would put Prometheus's own scrapes into the numbers.
-        self.monitoring = (
-            namespace(args.monitoring, pod_security("restricted"), protect=True)
-            if args.monitoring_created
-            else pulumi.Output.from_input(args.monitoring)
+    def _create(self, plan: NamespacePlan) -> pulumi.Output[str]:
+        namespace = Namespace(
+            f"{self._name}-{plan.name}",
+            metadata=ObjectMetaArgs(name=plan.name, labels={**labels(plan.name), **plan.labels}),
+            # Retained instead of protected: `destroy` works in one command, and the pods of other
+            # teams outlive it (docs/decisions/0015-namespaces-outlive-the-stack.md).
+            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=plan.retained),
         )
-        injected = injection(args.istio_revision)
-        self.crawlers = {
-            # Protected: the crawlers' own pods live there, and go with the namespace.
-            crawlers: namespace(
-                crawlers, pod_security(args.crawlers_pod_security) | injected, protect=True
-            )
-            if args.crawlers_created
-            else patched(crawlers, injected)
-            for crawlers in args.crawlers
-        }
-        self.istio = (
-            namespace(args.istio, pod_security(istio_level(cni=args.istio_cni)))
-            if args.istio_installed
-            else pulumi.Output.from_input(args.istio)
+        return namespace.metadata.name
+
+    def _label(self, plan: NamespacePlan) -> pulumi.Output[str]:
+        # Server-side apply owns these labels alone, and only they go with the stack. If another
+        # tool set another value `up` fails with a conflict. A namespace that is missing is created.
+        patch = NamespacePatch(
+            f"{self._name}-{plan.name}",
+            metadata=ObjectMetaPatchArgs(name=plan.name, labels=plan.labels),
+            opts=pulumi.ResourceOptions(parent=self),
         )
-        # Outside the mesh, as vendors are; in so many words, for a mesh that injects everywhere.
-        self.simulated_vendors = (
-            namespace(args.simulated_vendors, pod_security("restricted") | NOT_INJECTED)
-            if args.simulated_vendors
-            else None
-        )
-        self.register_outputs(
-            {
-                "monitoring": self.monitoring,
-                "crawlers": list(self.crawlers.values()),
-                "istio": self.istio,
-                "simulated_vendors": self.simulated_vendors,
-            }
-        )
+        return patch.metadata.name
+
+    def _use(self, plan: NamespacePlan) -> pulumi.Output[str]:
+        return pulumi.Output.from_input(plan.name)

@@ -98,7 +98,9 @@ LAST_SCRAPE = {
     # Istio's `received` is what the sidecar received from the crawler: what the crawler sent.
     "istio_tcp_received_bytes_total": [sample(10, proxy_vendor="a")],
     "envoy_cluster_upstream_cx_tx_bytes_total": [sample(10_000, proxy_vendor="a")],
-    "envoy_cluster_upstream_cx_total": [sample(7, cluster_name="PassthroughCluster", proxy_vendor="outside")],
+    "envoy_cluster_upstream_cx_total": [
+        sample(7, cluster_name="PassthroughCluster", proxy_vendor="outside")
+    ],
     "crawler_requests_total": [
         sample(5, vendor="a", visibility="http", outcome="success"),
         sample(2, vendor="a", visibility="http", outcome="connect_failed"),

@@ -6,12 +6,10 @@ from typing import get_args
 import pytest
 
 from components.load_generator.plan import (
-    MOST_DRAIN_SECONDS,
+    MAX_DRAIN_SECONDS,
     crawler_plan,
     credentials_variable,
-    drain_seconds,
-    grace_seconds,
-    linger_seconds,
+    generator_plan,
     replica_plan,
 )
 from components.repository_files import ROOT
@@ -169,16 +167,17 @@ def test_a_proxys_own_keys_reach_the_plan():
 
 @pytest.mark.parametrize(
     ("patience", "scrape", "drain", "linger"),
-    [("10s", "15s", 15, 20), ("1s", "5s", 6, 10), ("5m", "1m", MOST_DRAIN_SECONDS, 65)],
+    [("10s", "15s", 15, 20), ("1s", "5s", 6, 10), ("5m", "1m", MAX_DRAIN_SECONDS, 65)],
 )
 def test_the_end_of_a_pod_fits_its_grace_period(patience, scrape, drain, linger):
     """Killed sooner, what was in flight is counted by the sidecar and by nobody else."""
     settings = stack(telemetry={"timeoutAfter": patience}, prometheus={"scrapeInterval": scrape})
     raw = crawler_plan(settings)
     assert (raw["drain_seconds"], raw["linger_seconds"]) == (drain, linger)
-    assert (drain_seconds(settings), linger_seconds(settings)) == (drain, linger)
     assert linger > settings.prometheus.scrape_interval
-    assert grace_seconds(settings) >= drain + linger + 5
+    plan = generator_plan(settings)
+    assert (plan.drain_seconds, plan.linger_seconds) == (drain, linger)
+    assert plan.grace_seconds >= drain + linger + 5
 
 
 def test_what_the_crawler_refuses_is_refused_before():

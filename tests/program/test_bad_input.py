@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import shutil
 
 import pytest
 import yaml
 
-from components import repository_files
-
-# Else it would be imported first while ROOT is another, and keep that one for all tests after.
-from components.load_generator import plan  # noqa: F401
 from render.__main__ import main as render
-from settings.loading import ROOT
+from tests.program.conftest import ENCRYPTED, OPERATOR, RECEIVERS
 
-RECEIVER = {"receivers": [{"name": "oncall", "kind": "pagerduty"}], "critical": ["oncall"]}
-ENCRYPTED = {"secure": "v1:abcdefgh:0123456789"}
-ELSEWHERE = {"mode": "operator", "url": "http://prometheus.example", "operatorLabels": {}}
+RECEIVER = RECEIVERS["alertmanager"]
 
 
 def rule(**changes):
@@ -60,7 +53,7 @@ WRONG = {
         "prometheus.retentionSize: 60Gi is not below storage (50Gi)",
     ),
     "a volume of a Prometheus that is not ours": (
-        {"prometheus": {**ELSEWHERE, "storage": "50Gi"}, "alertmanager": {}},
+        {"prometheus": {**OPERATOR, "storage": "50Gi"}, "alertmanager": {}},
         "",
         "prometheus.storage: has no effect with mode: operator",
     ),
@@ -95,7 +88,7 @@ WRONG = {
         "alerts.ruleFiles[0]: shops.yml: 'ProxyVendorSilent' is the name of a shipped rule",
     ),
     "an alert of ours, where it is left out": (
-        {"prometheus": ELSEWHERE, "alertmanager": {}},
+        {"prometheus": OPERATOR, "alertmanager": {}},
         rule(alert="PrometheusDown"),
         "alerts.ruleFiles[0]: shops.yml: 'PrometheusDown' is the name of a shipped rule",
     ),
@@ -103,19 +96,14 @@ WRONG = {
 
 
 @pytest.mark.parametrize("what", WRONG)
-def test_it_is_refused_by_key_and_nothing_is_rendered(edited, tmp_path, monkeypatch, what):
+def test_it_is_refused_by_key_and_nothing_is_rendered(
+    edited, own_rules, tmp_path, monkeypatch, what
+):
     """One line that names the key, and no manifest for anybody to apply."""
-    said, rules, finding = WRONG[what]
-    monkeypatch.setattr(repository_files, "ROOT", tmp_path)
-    shutil.copytree(ROOT / "rules", tmp_path / "rules")
-    (tmp_path / "shops.yml").write_text(rules)
-
-    def edit(keys):
-        keys.update(said)
-        if rules:
-            keys["alerts"] = {"ruleFiles": ["shops.yml"]}
-
-    monkeypatch.setenv("STACK_FILE", str(edited("prod", edit)))
+    values, rules, finding = WRONG[what]
+    alerts = {"alerts": own_rules(rules)} if rules else {}
+    path = edited("prod", lambda keys: keys.update(values, **alerts))
+    monkeypatch.setenv("STACK_FILE", str(path))
     out = tmp_path / "out"
     assert render(["--stack", "prod", "--out", str(out)]) == 1
     report = json.loads((out / "render.json").read_text())

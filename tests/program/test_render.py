@@ -51,7 +51,10 @@ def test_one_process_renders_in_time(stack, tmp_path):
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     print(f"render {stack}: {seconds:.1f} s")
     assert done.returncode == 0, done.stderr
-    assert done.stderr in ("", "alertmanager.receivers: there are none, so alerts reach nobody\n")
+    assert done.stderr in (
+        "",
+        "alertmanager.receivers: there are none, so no alert reaches anybody\n",
+    )
     assert seconds <= SECONDS
     report = json.loads((tmp_path / "render.json").read_text())
     settings = load_stack_file(ROOT / f"Pulumi.{stack}.yaml")
@@ -76,7 +79,7 @@ def test_files_are_where_they_are_looked_for(tmp_path, monkeypatch):
     assert "crawlers/EnvoyFilter-proxy-vendor-vendor-a.yaml" in files
     for name, text in files.items():
         folder, _, file = name.partition("/")
-        if name == "render.json":
+        if name == "render.json" or folder in ("prometheus", "required"):
             continue
         content = yaml.safe_load(text)
         if folder == "helm":

@@ -15,14 +15,13 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-import yaml
 
 from components.repository_files import ROOT
 from render.program import REDACTED, Run
 from render.program import run_program as run_with
 from settings.loading import load_stack_file
 from settings.values import split_endpoint
-from tests.program.test_program import ancestors, config_maps_of
+from tests.program.conftest import config_maps_of, container_of, named, scrape_jobs, waited_for
 
 PORT_BASE = 15_200  # below what the kernel gives to outgoing connections
 DEADLINE_SECONDS = 30
@@ -44,11 +43,6 @@ def files_of(run: Run, workload) -> dict[str, str]:
 
 def generator_of(run: Run):
     return run.only("StatefulSet", "load-generator")
-
-
-def container_of(workload):
-    (container,) = workload["spec"]["template"]["spec"]["containers"]
-    return container
 
 
 def variables_of(container) -> dict[str, dict]:
@@ -214,8 +208,7 @@ def test_monitoring_has_its_addresses_before_the_simulated_ranges_exist(run_prog
     ranges = run.of_kind("ServiceCIDR")
     assert ranges
     for service_range in ranges:
-        waited_for = {urn for one in ancestors(run, service_range) for urn in one.dependencies}
-        assert monitoring <= waited_for
+        assert monitoring <= waited_for(run, service_range)
 
 
 def test_ranges_that_the_cluster_has_are_not_made(edited):
@@ -295,8 +288,7 @@ def test_only_crawlers_and_prometheus_reach_simulated_vendors(run_program):
 def test_prometheus_finds_simulated_vendors(run_program):
     """By label and port, as it finds the load generator."""
     run = run_program("dev")
-    config = yaml.safe_load(run.only("ConfigMap", "prometheus-config")["data"]["prometheus.yml"])
-    (job,) = [job for job in config["scrape_configs"] if job["job_name"] == "simulated-vendors"]
+    job = scrape_jobs(run)["simulated-vendors"]
     deployment = run.only("Deployment", "vendor-a")
     found = {
         f"__meta_kubernetes_pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', key)}": value
@@ -307,10 +299,7 @@ def test_prometheus_finds_simulated_vendors(run_program):
     assert keeps
     for rule in keeps:
         assert re.fullmatch(rule["regex"], found[rule["source_labels"][0]])
-    without = yaml.safe_load(
-        run_program("prod").only("ConfigMap", "prometheus-config")["data"]["prometheus.yml"]
-    )
-    assert "simulated-vendors" not in [job["job_name"] for job in without["scrape_configs"]]
+    assert "simulated-vendors" not in scrape_jobs(run_program("prod"))
 
 
 def test_a_made_password_is_known_to_both_sides_alone(run_program):
@@ -336,6 +325,29 @@ def test_the_generator_waits_for_simulated_vendors(run_program):
         r.urn for r in run.of_kind("Service") if r.namespace == "proxy-vendors"
     }
     assert vendors <= generator.dependencies
+
+
+def test_synthetic_traffic_only_where_it_is_wanted(run_program):
+    """It costs money at real vendors: prod has none unless its file says so."""
+    monitoring = {"prometheus", "alertmanager", "grafana"}
+    assert named(run_program("prod"), "StatefulSet") | named(run_program("prod"), "Deployment") == (
+        monitoring
+    )
+    dev = run_program("dev")
+    vendors = {"vendor-a", "vendor-b", "vendor-c"}
+    assert named(dev, "Deployment") == {"grafana", *vendors}
+    assert named(dev, "StatefulSet") == {"prometheus", "alertmanager", "load-generator"}
+    assert all(map(dev.settings.is_simulated, dev.settings.load_generator.endpoints))
+
+
+def test_the_generator_is_a_crawler_whatever_the_selector_says(variant):
+    """Synthetic traffic that the attribution does not select would be measured by nobody."""
+    wanted = {"app.kubernetes.io/name": "crawler"}
+    spec = generator_of(variant("dev", crawlers={"selector": wanted}))["spec"]
+    pod_labels = spec["template"]["metadata"]["labels"]
+    assert wanted.items() <= pod_labels.items()
+    assert spec["selector"]["matchLabels"].items() <= pod_labels.items()
+    assert spec["selector"]["matchLabels"].keys().isdisjoint(wanted)
 
 
 # --- the pods' own commands, on this machine ---------------------------------------------------

@@ -1,6 +1,6 @@
-"""The scrape jobs and rules as objects of the Prometheus operator.
+"""Scrape jobs and rules as objects of the Prometheus operator.
 
-A job becomes a monitor whose relabelings are the job's own, so that the series are the same.
+A job becomes a monitor with the job's own relabelling, so that both give the same series.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 
 import yaml
 
+from components.alertmanager.config import ALERTMANAGERS_KEY, LOGIN_SECRET
 from components.labels import PROJECT
-from components.prometheus.config import ALERTMANAGER_APP
 from settings.loading import SettingsError
 from settings.values import format_duration
 
@@ -22,21 +22,20 @@ Json = dict[str, Any]
 
 API_VERSION = "monitoring.coreos.com/v1"
 
-# The operator hands rules on in ConfigMaps and refuses an object above 512 KiB (its
-# pkg/operator/rules.go); as JSON it is the larger.
-MOST_RULE_BYTES = 400_000
+# The operator copies rules into ConfigMaps and refuses an object above 512 KiB (its
+# pkg/operator/rules.go). JSON is longer than the operator's YAML.
+MAX_RULE_BYTES = 400_000
 
-# What the operator writes into every target and ours have not: all series would differ.
+# Labels that the operator adds to every target. The scrape jobs have none of them.
 ADDED_TO_PODS = "container|endpoint"
 ADDED_TO_SERVICES = "container|endpoint|namespace|pod|service"
 
-# The Service that the operator keeps for the kubelets, as kube-prometheus-stack has it.
+# The Service that the operator keeps for the kubelets; the names are kube-prometheus-stack's.
 KUBELET_NAMESPACE = "kube-system"
 KUBELET_LABELS = {"app.kubernetes.io/name": "kubelet", "k8s-app": "kubelet"}
 KUBELET_PORT = "https-metrics"
 
-
-# How a job of nodes gets its label; of a Service's targets the operator writes it itself.
+# How a job of nodes gets its label; to targets of a Service the operator adds it itself.
 NODE_NAME = {"source_labels": ["__meta_kubernetes_node_name"], "target_label": "node"}
 
 
@@ -47,16 +46,25 @@ class OperatorObject:
     spec: Json
 
 
-def monitors(jobs: Sequence[Json], login_secret: str) -> tuple[OperatorObject, ...]:
-    """Return a PodMonitor for each job of pods, and a ServiceMonitor for one of nodes.
+@dataclass(frozen=True, kw_only=True)
+class OperatorPlan:
+    """The objects for the operator, and how Grafana reaches its Prometheus.
 
-    Args:
-        login_secret: beside the monitors; its `username` and `password` are asked for by targets
-            of a job with `basic_auth`.
+    The operator's Prometheus selects objects by `operator_labels`. The owner of
+    kube-prometheus-stack merges `required_values` into the chart's values.
     """
+
+    objects: tuple[OperatorObject, ...]
+    operator_labels: dict[str, str]
+    url: str
+    login_secret: str | None
+    required_values: Json
+
+
+def monitors(jobs: Sequence[Json]) -> tuple[OperatorObject, ...]:
+    """Return a PodMonitor for each job of pods and a ServiceMonitor for each job of nodes."""
     return tuple(
-        _pod_monitor(job, login_secret) if _role(job) == "pod" else _service_monitor(job)
-        for job in jobs
+        _pod_monitor(job) if _role(job) == "pod" else _service_monitor(job) for job in jobs
     )
 
 
@@ -64,12 +72,13 @@ def _role(job: Json) -> str:
     return str(job["kubernetes_sd_configs"][0]["role"])
 
 
-def _pod_monitor(job: Json, login_secret: str) -> OperatorObject:
+def _pod_monitor(job: Json) -> OperatorObject:
     (discovery,) = job["kubernetes_sd_configs"]
     endpoint = {
-        # Which container and port it is, the relabelings say.
+        # The relabelling selects container and port.
         **_endpoint(job, ADDED_TO_PODS),
-        **({"basicAuth": basic_auth(login_secret)} if "basic_auth" in job else {}),
+        # Alertmanager alone has a login; the operator reads the Secret beside the monitors.
+        **({"basicAuth": _basic_auth(LOGIN_SECRET)} if "basic_auth" in job else {}),
     }
     return OperatorObject(
         kind="PodMonitor",
@@ -89,7 +98,7 @@ def _pod_monitor(job: Json, login_secret: str) -> OperatorObject:
 
 
 def _service_monitor(job: Json) -> OperatorObject:
-    """Nodes are no pods; the operator keeps a Service of all their kubelets."""
+    """A monitor cannot discover nodes; the operator keeps a Service with every kubelet."""
     return OperatorObject(
         kind="ServiceMonitor",
         name=f"{PROJECT}-{job['job_name']}",
@@ -102,7 +111,7 @@ def _service_monitor(job: Json) -> OperatorObject:
                     "scheme": job["scheme"],
                     "bearerTokenFile": job["authorization"]["credentials_file"],
                     "tlsConfig": _camel(job["tls_config"]),
-                    # cAdvisor names the pods that it tells of by labels of its own.
+                    # cAdvisor's own labels name the pod that a series is about.
                     "honorLabels": True,
                     **_endpoint(job, ADDED_TO_SERVICES),
                 }
@@ -117,21 +126,21 @@ def _endpoint(job: Json, added: str) -> Json:
         "interval": job["scrape_interval"],
         "scrapeTimeout": job["scrape_timeout"],
         "relabelings": [
-            # Else it is "namespace/name of the monitor", and every rule would miss it.
+            # Else `job` is "namespace/name of the monitor", which no rule selects.
             {"targetLabel": "job", "replacement": job["job_name"]},
             {"action": "labeldrop", "regex": added},
-            *(_camel(r) for r in job["relabel_configs"] if r != NODE_NAME),
+            *(_camel(rule) for rule in job["relabel_configs"] if rule != NODE_NAME),
         ],
         **(
-            {"metricRelabelings": [_camel(r) for r in job["metric_relabel_configs"]]}
+            {"metricRelabelings": [_camel(rule) for rule in job["metric_relabel_configs"]]}
             if "metric_relabel_configs" in job
             else {}
         ),
     }
 
 
-def basic_auth(secret: str) -> Json:
-    """Return how the operator is told of a Secret of type kubernetes.io/basic-auth."""
+def _basic_auth(secret: str) -> Json:
+    """Return the operator's reference to a Secret of type kubernetes.io/basic-auth."""
     return {key: {"name": secret, "key": key} for key in ("username", "password")}
 
 
@@ -142,57 +151,46 @@ def _camel(values: Mapping[str, Any]) -> Json:
     }
 
 
-def required_prometheus_values(cluster: str, alertmanager: Json | None) -> Json:
-    """Return what the owner of kube-prometheus-stack merges into its values.
+def required_prometheus_values(cluster: str, *, runs_alertmanager: bool) -> Json:
+    """Return what the owner of kube-prometheus-stack merges into the chart's values.
 
-    Args:
-        alertmanager: our own, of `alerting_endpoint`; None where there is none. A chart that is
-            given endpoints sends alerts to them, and no longer to its own Alertmanager.
+    Prometheus then sends alerts to this program's Alertmanager as well as to the chart's own, which
+    keeps every alert it had. Ours drops alerts of other products.
     """
+    alertmanagers = {"name": LOGIN_SECRET, "key": ALERTMANAGERS_KEY}
     return {
         "prometheus": {
             "prometheusSpec": {
-                # Boards and messages name the cluster by it.
+                # Boards and messages name the cluster by this label.
                 "externalLabels": {"cluster": cluster},
-                **({"alertingEndpoints": [alertmanager]} if alertmanager else {}),
+                **(
+                    {"additionalAlertManagerConfigsSecret": alertmanagers}
+                    if runs_alertmanager
+                    else {}
+                ),
             }
         }
     }
 
 
-def alerting_endpoint(namespace: str, login_secret: str) -> Json:
-    """Return our Alertmanager as the operator's Prometheus is told of it: its Service's pods.
-
-    The Secret is looked for in that Prometheus' own namespace.
-    """
-    return {
-        "namespace": namespace,
-        "name": ALERTMANAGER_APP,
-        "port": "http",
-        "scheme": "http",
-        "apiVersion": "v2",
-        "basicAuth": basic_auth(login_secret),
-    }
-
-
 def prometheus_rules(files: Mapping[str, str], interval_seconds: int) -> tuple[OperatorObject, ...]:
-    """Return each rule file as an object, or as several where it would be too large for one.
+    """Return a PrometheusRule for each rule file, or several if the file is too large for one.
 
     Raises:
-        SettingsError: one group alone is too large.
+        SettingsError: a single group is too large.
     """
     findings: list[str] = []
     objects: list[OperatorObject] = []
     for file, text in files.items():
         groups = [
             {"interval": format_duration(interval_seconds), **group}
-            for group in _strings(yaml.load(text, Loader=_Strings)["groups"])
+            for group in yaml.load(text, yaml.CSafeLoader)["groups"]
         ]
         findings += (
             f"alerts.ruleFiles: group {group['name']!r} of {file} has {_size([group])} bytes, "
-            f"and the operator takes {MOST_RULE_BYTES}; make several of it"
+            f"and the operator takes {MAX_RULE_BYTES}; split the group"
             for group in groups
-            if _size([group]) > MOST_RULE_BYTES
+            if _size([group]) > MAX_RULE_BYTES
         )
         for number, part in enumerate(_parts(groups)):
             name = _object_name(file) + (f"-{number + 1}" if number else "")
@@ -205,7 +203,7 @@ def prometheus_rules(files: Mapping[str, str], interval_seconds: int) -> tuple[O
 def _parts(groups: list[Json]) -> Iterator[list[Json]]:
     part: list[Json] = []
     for group in groups:
-        if part and _size([*part, group]) > MOST_RULE_BYTES:
+        if part and _size([*part, group]) > MAX_RULE_BYTES:
             yield part
             part = []
         part.append(group)
@@ -218,32 +216,6 @@ def _size(groups: list[Json]) -> int:
 
 
 def _object_name(file: str) -> str:
-    """Return what Kubernetes takes for a name: "own-0-My rules.yml" is "…-own-0-my-rules"."""
+    """Return a name that Kubernetes takes: "own-0-My rules.yml" gives "…-own-0-my-rules"."""
     stem = re.sub(r"\.ya?ml$", "", file)
     return f"{PROJECT}-{re.sub('[^a-z0-9]+', '-', stem.lower())[:200].strip('-')}"
-
-
-class _Strings(yaml.SafeLoader):
-    """Reads every value as the text it is, as Prometheus does: a label's `on` or `1.0`, too."""
-
-    # Left are nothing at all, and `<<`.
-    yaml_implicit_resolvers = {  # noqa: RUF012 (PyYAML's own attribute)
-        first: [resolver for resolver in resolvers if resolver[0].endswith((":null", ":merge"))]
-        for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-    }
-
-
-def _strings(groups: list[Json]) -> list[Json]:
-    """Without keys that stand there empty; a number where the operator wants one."""
-
-    def written(values: Json) -> Json:
-        return {key: value for key, value in values.items() if value is not None}
-
-    return [
-        {
-            **written(group),
-            "rules": [written(rule) for rule in group["rules"]],
-            **({"limit": int(group["limit"])} if group.get("limit") else {}),
-        }
-        for group in groups
-    ]

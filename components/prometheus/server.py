@@ -1,0 +1,210 @@
+"""PrometheusServer: the Prometheus that this program runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import pulumi
+from pulumi_kubernetes.apps.v1 import StatefulSet
+from pulumi_kubernetes.core.v1 import (
+    ConfigMap,
+    Secret,
+    Service,
+    ServiceAccount,
+    ServicePortArgs,
+    ServiceSpecArgs,
+    VolumeArgs,
+)
+from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.rbac.v1 import (
+    ClusterRole,
+    ClusterRoleBinding,
+    Role,
+    RoleBinding,
+    RoleRefArgs,
+    SubjectArgs,
+)
+
+from components.basic_auth import basic_auth_secret
+from components.file_text import yaml_text
+from components.labels import labels, pods_of
+from components.pods import config_volume, disruption_budget, secret_volume, workload_options
+from components.prometheus.config import PROMETHEUS_APP, PROMETHEUS_PORT
+from components.prometheus.interface import Prometheus, PrometheusArgs
+from components.prometheus.pods import NODE_READER, POD_READER, rollout_timeout, server_spec
+from components.prometheus.servers import (
+    ALERTMANAGER_AUTH,
+    AUTH,
+    FEDERATION_AUTH,
+    OWN_LOGIN,
+    Server,
+    ServerPlan,
+)
+
+CLUSTER_ROLE = "proxy-observability-prometheus"
+
+
+class PrometheusServer(Prometheus):
+    """Prometheus with a password, its configuration, rules and volumes, and leave to list pods.
+
+    Each replica scrapes every target; the Service keeps a client with one of them. If a shard is
+    down its part is missing from every number (alert FederationSourceMissing); nothing else stops.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        args: PrometheusArgs,
+        plan: ServerPlan,
+        opts: pulumi.ResourceOptions | None = None,
+    ) -> None:
+        super().__init__("proxyobs:prometheus:PrometheusServer", name, None, opts)
+        self._name, self._args, self._plan = name, args, plan
+        self._child = pulumi.ResourceOptions(parent=self)
+        account = ServiceAccount(
+            f"{name}-account",
+            metadata=self._metadata("prometheus"),
+            automount_service_account_token=False,  # the pod asks for it
+            opts=self._child,
+        )
+        for watched, namespace in args.watched.items():
+            self._let_read_pods(watched, namespace)
+        if plan.prometheus.node_metrics:
+            self._let_read_nodes()
+        # Secrets without a name: a new password is a new Secret, which rolls the pods.
+        auth, password = basic_auth_secret(name, self._metadata(None), OWN_LOGIN, self._child)
+        own = {"auth": (AUTH, secret_volume("auth", auth.metadata.name))}
+        queried, *shards = plan.servers
+        service = self._server(name, queried, account, {**own, **self._logins_elsewhere()})
+        for server in shards:
+            self._server(f"{name}-shard-{server.shard}", server, account, own)
+
+        self.url = pulumi.Output.format(
+            "http://{0}.{1}.svc:{2}", service.metadata.name, args.namespace, PROMETHEUS_PORT
+        )
+        self.login_secret = auth.metadata.name
+        self.exports = {"prometheusUrl": self.url, "prometheusPassword": password}
+        self.register_outputs({"url": self.url, "password": password})
+
+    def _metadata(
+        self,
+        object_name: str | None,
+        namespace: pulumi.Input[str] | None = None,
+        app: Mapping[str, str] | None = None,
+    ) -> ObjectMetaArgs:
+        return ObjectMetaArgs(
+            name=object_name,
+            namespace=namespace or self._args.namespace,
+            labels={**labels(PROMETHEUS_APP), **(app or {})},
+        )
+
+    def _let_read_pods(self, namespace_name: str, namespace: pulumi.Input[str]) -> None:
+        metadata = self._metadata("prometheus", namespace)
+        resource_name = f"{self._name}-{namespace_name}-pods"
+        Role(resource_name, metadata=metadata, rules=POD_READER, opts=self._child)
+        RoleBinding(
+            resource_name,
+            metadata=metadata,
+            role_ref=_role("Role", "prometheus"),
+            subjects=[self._subject()],
+            opts=self._child,
+        )
+
+    def _let_read_nodes(self) -> None:
+        metadata = ObjectMetaArgs(name=CLUSTER_ROLE, labels=labels(PROMETHEUS_APP))
+        resource_name = f"{self._name}-nodes"
+        ClusterRole(resource_name, metadata=metadata, rules=NODE_READER, opts=self._child)
+        ClusterRoleBinding(
+            resource_name,
+            metadata=metadata,
+            role_ref=_role("ClusterRole", CLUSTER_ROLE),
+            subjects=[self._subject()],
+            opts=self._child,
+        )
+
+    def _subject(self) -> SubjectArgs:
+        return SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=self._args.namespace)
+
+    def _logins_elsewhere(self) -> dict[str, tuple[str, VolumeArgs]]:
+        """Return the volumes with the passwords of Alertmanager and of other clusters' servers."""
+        alertmanager_auth = self._args.alertmanager_auth
+        assert alertmanager_auth is not None  # this program's Prometheus has an Alertmanager
+        alertmanager = secret_volume("alertmanager", alertmanager_auth)
+        volumes = {"alertmanager": (ALERTMANAGER_AUTH, alertmanager)}
+        if self._plan.prometheus.federate_from:
+            secret = Secret(
+                f"{self._name}-federation",
+                metadata=self._metadata(None),
+                immutable=True,
+                string_data={
+                    source.cluster: pulumi.Output.secret(
+                        pulumi.StackReference(
+                            f"{self._name}-{source.cluster}", source.stack, self._child
+                        ).require_output("prometheusPassword")
+                    )
+                    for source in self._plan.prometheus.federate_from
+                },
+                opts=self._child,
+            )
+            volume = secret_volume("federation", secret.metadata.name)
+            volumes["federation"] = (FEDERATION_AUTH, volume)
+        return volumes
+
+    def _server(
+        self,
+        name: str,
+        server: Server,
+        account: ServiceAccount,
+        secrets: Mapping[str, tuple[str, VolumeArgs]],
+    ) -> Service:
+        """Create one Prometheus: files, Services, replicas, and a budget where there are two."""
+        prometheus, child = self._plan.prometheus, self._child
+        app_name = server.app["app.kubernetes.io/name"]
+        pods = {**pods_of(app_name), **server.app}
+
+        def metadata(object_name: str) -> ObjectMetaArgs:
+            return self._metadata(object_name, app=server.app)
+
+        def files(kind: str, data: Mapping[str, str]) -> tuple[str, VolumeArgs]:
+            # Fixed names, changed in place: Prometheus reloads both by itself, and a restart would
+            # cost minutes of replaying the write-ahead log.
+            config_map = ConfigMap(
+                f"{name}-{kind}",
+                metadata=metadata(f"{server.name}-{kind}"),
+                data=dict(data),
+                opts=child,
+            )
+            return f"/etc/prometheus/{kind}", config_volume(kind, config_map)
+
+        volumes = {
+            "config": files("config", {"prometheus.yml": yaml_text(server.config)}),
+            "rules": files("rules", server.rules),
+            **secrets,
+        }
+        port = ServicePortArgs(name="http", port=PROMETHEUS_PORT, target_port="http")
+        Service(
+            f"{name}-pods",
+            metadata=metadata(f"{server.name}-pods"),
+            spec=ServiceSpecArgs(cluster_ip="None", selector=pods, ports=[port]),
+            opts=child,
+        )
+        service = Service(
+            f"{name}-service",
+            metadata=metadata(server.name),
+            # Replicas scrape at different moments: graphs of a client that alternates would jump.
+            spec=ServiceSpecArgs(selector=pods, ports=[port], session_affinity="ClientIP"),
+            opts=child,
+        )
+        StatefulSet(
+            f"{name}-server",
+            metadata=metadata(server.name),
+            spec=server_spec(server, prometheus, account.metadata.name, volumes),
+            opts=workload_options(self, update_timeout=rollout_timeout(prometheus), claims=True),
+        )
+        if prometheus.replicas > 1:
+            disruption_budget(f"{name}-budget", metadata(server.name), pods, child)
+        return service
+
+
+def _role(kind: str, name: str) -> RoleRefArgs:
+    return RoleRefArgs(api_group="rbac.authorization.k8s.io", kind=kind, name=name)

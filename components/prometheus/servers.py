@@ -1,0 +1,125 @@
+"""The Prometheus servers of a stack and the files of each; pure.
+
+Usually one. With shards, one more for each, which scrapes a part of the sidecars; the first server
+scrapes everything else and federates from them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from components.alertmanager.config import ALERTMANAGER_USER
+from components.labels import PROJECT, selector
+from components.prometheus.config import (
+    PROMETHEUS_APP,
+    PROMETHEUS_PORT,
+    SHARD_APP,
+    BasicAuth,
+    Retention,
+    prometheus_config,
+)
+from components.prometheus.federation import Shard, Source, server_config, shard_config
+from components.prometheus.rules import Files, server_rules, shard_rules
+from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
+from settings.prometheus import OwnPrometheus
+from settings.stack import StackSettings
+
+Json = dict[str, Any]
+
+USER = "prometheus"
+SHARD_LABEL = f"{PROJECT}/shard"
+
+# Where Secrets are mounted.
+AUTH = "/etc/prometheus/auth"
+ALERTMANAGER_AUTH = "/etc/prometheus/alertmanager"
+FEDERATION_AUTH = "/etc/prometheus/federation"
+OWN_LOGIN = BasicAuth(username=USER, password_file=f"{AUTH}/password")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Server:
+    """One Prometheus: `name` is that of its StatefulSet and Service, `app` selects its pods."""
+
+    name: str
+    app: dict[str, str]
+    config: Json
+    rules: dict[str, str]
+    shard: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerPlan:
+    """The servers that this program runs: the one that Grafana queries, then its shards."""
+
+    prometheus: OwnPrometheus
+    servers: tuple[Server, ...]
+
+
+def server_plan(settings: StackSettings, prometheus: OwnPrometheus, own_rules: Files) -> ServerPlan:
+    """Return the servers of a stack with their configuration and rules.
+
+    Raises:
+        SettingsError: a rule of the user's, `own_rules`, selects series that no server has.
+    """
+    config = _single_server_config(settings, prometheus)
+    shards = range(prometheus.shards) if prometheus.shards > 1 else range(0)
+    queried = Server(
+        name=PROMETHEUS_APP,
+        app=selector(PROMETHEUS_APP),
+        config=server_config(
+            config,
+            [*map(_shard_source, shards), *_cluster_sources(prometheus)],
+            crawlers_here=settings.has_crawlers,
+        ),
+        rules=server_rules(settings, own_rules),
+    )
+    others = (
+        Server(
+            name=f"{SHARD_APP}-{number}",
+            app={**selector(SHARD_APP), SHARD_LABEL: str(number)},
+            config=shard_config(config, Shard(number=number, of=prometheus.shards)),
+            rules=shard_rules(settings),
+            shard=number,
+        )
+        for number in shards
+    )
+    return ServerPlan(prometheus=prometheus, servers=(queried, *others))
+
+
+def _single_server_config(settings: StackSettings, prometheus: OwnPrometheus) -> Json:
+    telemetry = settings.telemetry
+    return prometheus_config(
+        cluster=settings.cluster,
+        scrape_interval_seconds=prometheus.scrape_interval,
+        crawler_namespaces=settings.crawlers.namespaces,
+        monitoring_namespace=MONITORING_NAMESPACE,
+        istio_namespace=settings.istio.root_namespace,
+        simulated_vendors_namespace=(
+            SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
+        ),
+        retention=Retention(seconds=prometheus.retention, size_bytes=prometheus.retention_size),
+        prometheus_auth=OWN_LOGIN,
+        alertmanager_auth=BasicAuth(
+            username=ALERTMANAGER_USER, password_file=f"{ALERTMANAGER_AUTH}/password"
+        ),
+        node_metrics=prometheus.node_metrics,
+        native_histograms=telemetry.native_histograms,
+        histogram_sampling=telemetry.histogram_sampling,
+    )
+
+
+def _shard_source(number: int) -> Source:
+    host = f"{SHARD_APP}-{number}.{MONITORING_NAMESPACE}.svc"
+    return Source(url=f"http://{host}:{PROMETHEUS_PORT}", auth=OWN_LOGIN, shard=number)
+
+
+def _cluster_sources(prometheus: OwnPrometheus) -> tuple[Source, ...]:
+    return tuple(
+        Source(
+            url=source.url,
+            auth=BasicAuth(username=USER, password_file=f"{FEDERATION_AUTH}/{source.cluster}"),
+            cluster=source.cluster,
+        )
+        for source in prometheus.federate_from
+    )

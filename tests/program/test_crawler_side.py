@@ -1,0 +1,171 @@
+"""What a stack's crawlers get: mesh, namespaces, attribution, and what is refused before."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from components.attribution import guard
+from components.prometheus.estimate import estimate
+from render.manifests import RELEASE_TYPE
+from render.program import Run
+from render.program import run_program as run_with
+from settings.loading import SettingsError
+from tests.program.conftest import named, shipped
+
+SHOPS = [{"name": "shops", "hosts": ["shop.example"]}]
+
+
+def istiod_of(run: Run):
+    (istiod,) = [r for r in run.of_type(RELEASE_TYPE) if r.inputs["name"] == "istiod"]
+    return istiod.inputs
+
+
+def filters_of(run: Run):
+    return {f.inputs["metadata"]["name"]: f for f in run.of_kind("EnvoyFilter")}
+
+
+def waits_for(run: Run, resource) -> set[str]:
+    """The EnvoyFilters that must be there before this one."""
+    by_urn = {other.urn: name for name, other in filters_of(run).items()}
+    return {by_urn[urn] for urn in resource.dependencies if urn in by_urn}
+
+
+def test_an_istio_that_was_there_is_left_alone(variant):
+    """With `install: false` no release and no namespace is made; the rest is as ever."""
+    run = variant("prod", istio={"install": False, "cni": True})
+    assert run.of_type(RELEASE_TYPE) == ()
+    assert named(run, "Namespace") == {"monitoring", "crawlers"}
+    assert run.of_kind("EnvoyFilter")
+    assert {role.namespace for role in run.of_kind("Role")} >= {"istio-system"}
+    required = run.outputs["requiredIstioValues"]
+    assert required["meshConfig"]["defaultConfig"]["proxyStatsMatcher"]["inclusionRegexps"]
+    annotations = required["sidecarInjectorWebhook"]["injectedAnnotations"]
+    assert json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"])
+
+
+def test_crawlers_namespaces_that_were_there_get_one_label(variant):
+    """Their owner's labels, and their end, are none of the program's business."""
+    run = variant("prod", crawlers={"createNamespaces": False})
+    assert named(run, "Namespace") == {"monitoring", "istio-system"}
+    (patch,) = run.of_kind("NamespacePatch")
+    assert patch.inputs["kind"] == "Namespace"
+    assert patch.inputs["metadata"] == {
+        "name": "crawlers",
+        "labels": {"istio-injection": "enabled"},
+    }
+    # What is put there still waits for it.
+    (sidecar,) = run.of_kind("Sidecar")
+    assert sidecar.namespace == "crawlers"
+    assert patch.urn in sidecar.dependencies
+
+
+@pytest.mark.parametrize(
+    ("source", "chart", "repository"),
+    [
+        ("https://charts.example/istio", "istiod", {"repo": "https://charts.example/istio"}),
+        ("oci://charts.example/istio", "oci://charts.example/istio/istiod", None),
+        ("./charts", "./charts/istio-control/istio-discovery", None),
+    ],
+)
+def test_charts_come_from_where_the_stack_says(variant, source, chart, repository):
+    """A mirror of either kind, or a folder; a version is pinned wherever there can be several."""
+    run = variant("prod", istio={"chartSource": source})
+    istiod = istiod_of(run)
+    assert istiod["chart"] == chart
+    assert istiod.get("repositoryOpts") == repository
+    version = None if source.startswith(".") else run.settings.istio.version
+    assert istiod.get("version") == version
+
+
+def test_a_revision_injects_by_its_own_label(variant):
+    """`istio-injection` beside `istio.io/rev` would call the default revision."""
+    run = variant("prod", istio={"revision": "canary"})
+    labels = run.only("Namespace", "crawlers")["metadata"]["labels"]
+    assert labels["istio.io/rev"] == "canary"
+    assert "istio-injection" not in labels
+    assert istiod_of(run)["values"]["revision"] == "canary"
+
+
+def test_several_namespaces_of_crawlers(variant):
+    """Each gets attribution, sidecars, and Prometheus's leave to look."""
+    names = ["crawlers", "crawlers-eu"]
+    run = variant("prod", crawlers={"namespaces": names})
+    for name in names:
+        assert len([f for f in run.of_kind("EnvoyFilter") if f.namespace == name]) == 4
+        assert any(role.namespace == name for role in run.of_kind("Role"))
+    assert len({resource.urn for resource in run.resources}) == len(run.resources)
+
+
+def test_a_vendor_that_no_cluster_can_store_is_refused(monkeypatch):
+    """Refused before anything is deployed, not by etcd halfway through."""
+    monkeypatch.setattr(guard, "MAX_OBJECT_BYTES", 10_000)
+    with pytest.raises(SettingsError, match=r"^vendors: EnvoyFilter proxy-vendor-vendor-a is 0"):
+        run_with("prod", shipped("prod"))
+
+
+def test_what_envoy_refuses_is_not_deployed(monkeypatch):
+    """The guard stands in the program: a preview ends with its sentence, and no traceback."""
+    monkeypatch.setattr(guard, "_validated", lambda envoy, bootstrap: "no such field")
+    with pytest.raises(SettingsError) as refused:
+        run_with("prod", shipped("prod"))
+    assert refused.value.findings == (
+        "EnvoyFilters: Envoy refuses them (no such field); "
+        "this is a defect of the program, report it",
+    )
+
+
+def test_vendors_that_share_addresses_are_there_before_what_they_share(edited):
+    """Its chains lead to their clusters: without one a request would get 503."""
+
+    def share(keys):
+        keys["vendors"][0].update(cidrs=["10.1.0.0/16"], ports=[3128])
+        keys["vendors"][1].update(cidrs=["10.1.0.0/16"], ports=["4000-4999"])
+
+    run = run_with("prod", edited("prod", share))
+    waiting = {name: waits_for(run, one) for name, one in filters_of(run).items()}
+    assert {name: names for name, names in waiting.items() if names} == {
+        "proxy-shared-vendor-a.vendor-b": {"proxy-vendor-vendor-a", "proxy-vendor-vendor-b"}
+    }
+
+
+def test_a_vendor_of_ten_thousand_ranges_is_stored_in_parts(edited, in_file):
+    """Each far below what etcd takes; the one with the cluster comes first and leaves last."""
+    path = edited("prod", in_file([f"11.{n // 200}.{n % 200}.1" for n in range(10_000)]))
+    run = run_with("prod", path)
+    filters = filters_of(run)
+    parts = {f"proxy-vendor-vendor-a.chain-{number}" for number in range(8)}
+    assert filters.keys() == {
+        "proxy-observability",
+        *(f"proxy-vendor-{vendor.name}" for vendor in run.settings.vendors),
+        *parts,
+    }
+    assert max(len(json.dumps(one.inputs)) for one in filters.values()) < 1_000_000
+    assert {name for name, one in filters.items() if waits_for(run, one)} == parts
+    assert {name for part in parts for name in waits_for(run, filters[part])} == {
+        "proxy-vendor-vendor-a"
+    }
+
+
+def test_targets_of_the_stack_reach_envoy_and_the_estimate(variant, run_program):
+    """A group of sites is a label of every request, and multiplies the series."""
+    for name, one in filters_of(variant("prod", targets=SHOPS)).items():
+        assert ("proxy_target" in json.dumps(one.inputs)) is name.startswith("proxy-vendor-")
+    few = estimate(run_program("prod").settings).sidecar.total
+    variant("prod", telemetry={"seriesBudget": few})
+    with pytest.raises(SettingsError, match=rf"telemetry\.seriesBudget: {few} is less than"):
+        variant("prod", telemetry={"seriesBudget": few}, targets=SHOPS)
+
+
+def test_services_that_crawlers_call_stay_known(variant):
+    """Every namespace's Sidecar lets through what the stack file lists."""
+    spec = variant("prod", crawlers={"egressHosts": ["data/*"]}).only("Sidecar")["spec"]
+    assert spec["egress"] == [{"hosts": ["./*", "data/*"]}]
+
+
+def test_one_run_does_not_see_another(run_program):
+    """The recorded program is the same however often it ran in this process."""
+    first, again = run_program("dev"), run_with("dev", shipped("dev"))
+    assert again.resources == first.resources
+    assert again.outputs == first.outputs

@@ -1,0 +1,201 @@
+"""Prometheus, Alertmanager and Grafana as Kubernetes would receive them."""
+
+from __future__ import annotations
+
+import json
+from fractions import Fraction
+
+import yaml
+
+from components.prometheus.estimate import estimate
+from components.prometheus.rules import EVALUATED_BY, SERVER
+from render.program import REDACTED
+from render.program import run_program as run_with
+from settings.loading import ROOT
+from settings.values import cpu_millis, memory_bytes
+from tests.program.conftest import (
+    OPERATOR,
+    RECEIVERS,
+    config_map,
+    container_of,
+    named,
+    scrape_jobs,
+    workloads,
+)
+
+
+def server_of(run, name):
+    (found,) = [s for s in run.of_kind("StatefulSet") if s.inputs["metadata"]["name"] == name]
+    return found
+
+
+def rules_of(run):
+    return run.only("ConfigMap", "prometheus-rules")["data"]
+
+
+def test_monitoring_fits_the_brief(run_program):
+    """One Prometheus and Grafana stay within the brief's figures for the namespace."""
+    amounts = {"cpu": cpu_millis, "memory": memory_bytes}
+    brief = {  # "Resource Allocation" of the architecture document
+        "requests": {"cpu": 3000, "memory": 6 * 10**9},
+        "limits": {"cpu": 4000, "memory": 8 * 10**9},
+    }
+    for bound, quantities in brief.items():
+        for name, most in quantities.items():
+            total = sum(
+                Fraction(amounts[name](container_of(workload.inputs)["resources"][bound][name]))
+                for workload in workloads(run_program("prod"))
+                if workload.namespace == "monitoring"
+            )
+            assert total <= most, (bound, name)
+
+
+def test_every_rule_and_board_travels(run_program):
+    """A file in rules/ or a board that does not reach its ConfigMap alerts nobody."""
+    run = run_program("prod")
+    shipped = {name for name, servers in EVALUATED_BY.items() if SERVER in servers}
+    assert set(rules_of(run)) == shipped - {"native_histograms.yml"}
+    boards = config_map(run, "grafana-dashboards")
+    assert boards
+    for board in boards.values():
+        assert json.loads(board)["panels"]
+
+
+def test_nodes_are_read_and_no_more(run_program, variant):
+    """The one right beyond a namespace; a stack can do without it, and without the alerts on it."""
+    role = run_program("prod").only("ClusterRole")
+    assert {(tuple(r["resources"]), tuple(r["verbs"])) for r in role["rules"]} == {
+        (("nodes",), ("list", "watch")),
+        (("nodes/metrics",), ("get",)),
+    }
+    run = variant("prod", prometheus={"nodeMetrics": False})
+    assert run.of_kind("ClusterRole") == run.of_kind("ClusterRoleBinding") == ()
+    assert scrape_jobs(run).keys().isdisjoint({"kubelet", "cadvisor"})
+
+
+def test_grafana_asks_with_the_login_of_any_prometheus(run_program, variant):
+    """The data source is a ConfigMap; user and password come by the environment from a Secret."""
+    logins = {"prometheus": {**OPERATOR, "loginSecret": "prometheus-login"}, "alertmanager": None}
+    for run, secret in (
+        (run_program("prod"), "prometheus-auth-"),
+        (variant("dev", **logins), "prometheus-login"),
+    ):
+        text = config_map(run, "grafana-datasources")["prometheus.yaml"]
+        (source,) = yaml.safe_load(text)["datasources"]
+        container = container_of(run.only("Deployment", "grafana"))
+        variables = {env["name"]: env.get("valueFrom") for env in container["env"]}
+        for text, key in (
+            (source["basicAuthUser"], "username"),
+            (source["secureJsonData"]["basicAuthPassword"], "password"),
+        ):
+            reference = variables[text.removeprefix("$")]["secretKeyRef"]
+            assert reference["name"].startswith(secret)
+            assert reference["key"] == key
+
+
+def test_grafana_asks_a_prometheus_without_login(run_program):
+    """Nothing is sent where nobody asks for it."""
+    run = run_program("operator")
+    (source,) = yaml.safe_load(config_map(run, "grafana-datasources")["prometheus.yaml"])[
+        "datasources"
+    ]
+    assert source["url"] == OPERATOR["url"]
+    assert not source.keys() & {"basicAuth", "basicAuthUser", "secureJsonData"}
+
+
+def test_alertmanagers_find_each_other_and_their_credentials(variant):
+    """Each names all of them; a receiver's credential is a file of a Secret, and nowhere else."""
+    alertmanager = {**RECEIVERS["alertmanager"], "replicas": 3}
+    run = variant("prod", **{**RECEIVERS, "alertmanager": alertmanager})
+    spec = run.only("StatefulSet", "alertmanager")["spec"]
+    container = container_of({"spec": spec})
+    peers = [a for a in container["args"] if a.startswith("--cluster.peer=")]
+    assert peers == [f"--cluster.peer=alertmanager-{n}.alertmanager-pods:9094" for n in range(3)]
+    assert spec["serviceName"] == "alertmanager-pods"
+    assert run.only("Service", "alertmanager-pods")["spec"]["publishNotReadyAddresses"]
+    (credentials,) = [s for s in run.of_kind("Secret") if s.name == "alertmanager-credentials"]
+    assert credentials.inputs["stringData"] == {"oncall": REDACTED}
+    assert named(run, "PodDisruptionBudget") == {"alertmanager", "prometheus"}
+
+
+def test_the_limits_of_a_stack_reach_prometheus(edited):
+    """A vendor's own limit is recorded for it, the stack's for the others."""
+
+    def edit(keys):
+        keys["alerts"] = {"objective": "90%"}
+        keys["vendors"][0]["alerts"] = {"objective": "99%"}
+
+    run = run_with("prod", edited("prod", edit))
+    (group,) = yaml.safe_load(rules_of(run)["thresholds.yml"])["groups"]
+    recorded = {
+        rule["labels"]["proxy_vendor"]: rule["expr"]
+        for rule in group["rules"]
+        if rule["record"] == "proxy_vendor:slo:ratio"
+    }
+    assert recorded == {
+        "vendor-a": "vector(0.99)",
+        "vendor-b": "vector(0.9)",
+        "vendor-c": "vector(0.9)",
+    }
+
+
+def test_a_second_replica_is_kept_through_drains(run_program):
+    """With two replicas one may leave its node at a time; with one, a budget would block drains."""
+    for name in ("prometheus", "alertmanager"):
+        budget = run_program("prod").only("PodDisruptionBudget", name)
+        assert budget["spec"]["maxUnavailable"] == 1
+    assert run_program("dev").of_kind("PodDisruptionBudget") == ()
+
+
+def test_a_changed_volume_size_replaces_no_server(run_program):
+    """Pulumi would delete every replica, and the volumes would have the size they had."""
+    for name in ("prometheus", "alertmanager"):
+        assert server_of(run_program("prod"), name).ignored == {"spec.volumeClaimTemplates"}
+
+
+def test_a_roll_out_of_prometheus_is_waited_for(run_program):
+    """Replicas roll one by one, and each may need all of its start-up and its end."""
+    for stack in ("dev", "prod"):
+        server = server_of(run_program(stack), "prometheus")
+        pod = server.inputs["spec"]["template"]["spec"]
+        startup = pod["containers"][0]["startupProbe"]
+        seconds = startup["periodSeconds"] * startup["failureThreshold"]
+        seconds += pod["terminationGracePeriodSeconds"]
+        assert server.update_timeout == f"{server.inputs['spec']['replicas'] * seconds // 60}m"
+
+
+def test_a_kubeconfig_of_the_stack_is_used_and_stays_secret(tmp_path):
+    """A deployment machine has no ~/.kube/config; the file holds the cluster's credentials."""
+    path = tmp_path / "Pulumi.prod.yaml"
+    text = (ROOT / "Pulumi.prod.yaml").read_text()
+    path.write_text(text.replace("config:\n", "config:\n  kubernetes:kubeconfig: token\n", 1))
+    (provider,) = run_with("prod", path).of_type("pulumi:providers:kubernetes")
+    assert provider.inputs["kubeconfig"] == REDACTED
+    assert "kubeconfig" in provider.secrets
+
+
+def test_how_histograms_are_stored_reaches_prometheus(run_program, variant):
+    """Both halves or neither: converted without the rules that read it, p95 would be gone."""
+    plain = run_program("prod")
+    assert "convert_classic_histograms_to_nhcb" not in scrape_jobs(plain)["sidecars"]
+    assert "native_histograms.yml" not in rules_of(plain)
+
+    run = variant(
+        "prod",
+        crawlers={"expectedPods": 1000},
+        telemetry={"nativeHistograms": True, "histogramSampling": 10, "buckets": [70, 9000]},
+    )
+    job = scrape_jobs(run)["sidecars"]
+    assert job["convert_classic_histograms_to_nhcb"] is True
+    assert 10 in [rule.get("modulus") for rule in job["metric_relabel_configs"]]
+    (group,) = yaml.safe_load(rules_of(run)["native_histograms.yml"])["groups"]
+    assert [rule.get("labels") for rule in group["rules"]] == [
+        *(None, {"le": "70.0"}, {"le": "9000.0"}, {"le": "+Inf"})
+    ]
+    own = {
+        rule["record"]: rule["expr"]
+        for rule in yaml.safe_load(rules_of(run)["thresholds.yml"])["groups"][0]["rules"]
+    }
+    assert own["cluster:sidecars_per_histogram:ratio"] == "vector(10)"
+    classic = estimate(plain.settings).sidecar.total
+    assert run.outputs["expected"]["seriesPerSidecar"] < classic

@@ -1,0 +1,189 @@
+"""A stack whose Prometheus the cluster's operator runs, and files for one outside the cluster."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+
+import pytest
+import yaml
+
+from components.prometheus.rules import EVALUATED_BY
+from components.prometheus.rules import OPERATOR as OPERATED
+from render.__main__ import main as render
+from settings.namespaces import MONITORING_NAMESPACE
+from tests.program.conftest import OPERATOR, RECEIVERS, named, sections
+from tools.find import find
+
+RULE_FILES = {name for name, servers in EVALUATED_BY.items() if OPERATED in servers}
+RULE_FILES -= {"native_histograms.yml", "alertmanager_alerts.yml"}
+KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
+
+
+@pytest.mark.parametrize("shape", ["operator", "operator-slack"])
+def test_no_prometheus_is_run(run_program, shape):
+    """No server, volume, password or right of one: there is a Prometheus already."""
+    run = run_program(shape)
+    assert "prometheus" not in named(run, "StatefulSet") | named(run, "Service")
+    assert not any("prometheus" in one.name.split("-") for one in run.of_kind("Secret"))
+    for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"):
+        assert run.of_kind(kind) == ()
+    assert "prometheusPassword" not in run.outputs
+    assert run.outputs["prometheusUrl"] == OPERATOR["url"]
+
+
+@pytest.mark.parametrize(("shape", "ours"), [("operator", False), ("operator-slack", True)])
+def test_an_alertmanager_runs_where_it_has_receivers(run_program, shape, ours):
+    """Else alerts go where that Prometheus sends them, and another would send nothing."""
+    run = run_program(shape)
+    assert ("alertmanager" in named(run, "StatefulSet")) is ours
+    assert ("alertmanagerPassword" in run.outputs) is ours
+    logins = [one for one in run.of_kind("Secret") if one.name == "alertmanager-login"]
+    assert [one.inputs["type"] for one in logins] == ["kubernetes.io/basic-auth"] * ours
+    for one in logins:
+        assert one.inputs["stringData"].keys() == {"username", "password", "alertmanagers.yml"}
+
+
+def test_the_operator_gets_monitors_and_rules(run_program):
+    """With the labels it selects by, beside Grafana; every rule file is one of them."""
+    run = run_program("operator")
+    assert named(run, "PodMonitor") == {
+        f"proxy-observability-{job}"
+        for job in ("sidecars", "istiod", "load-generator", "simulated-vendors", "grafana")
+    }
+    assert named(run, "ServiceMonitor") == {"proxy-observability-cadvisor"}
+    assert named(run, "PrometheusRule") == {
+        f"proxy-observability-{file.removesuffix('.yml').replace('_', '-')}" for file in RULE_FILES
+    }
+    for kind in KINDS:
+        for one in run.of_kind(kind):
+            assert one.inputs["apiVersion"] == "monitoring.coreos.com/v1"
+            assert one.namespace == "monitoring"
+            assert one.inputs["metadata"]["labels"]["release"] == "kube-prometheus-stack"
+            assert len(json.dumps(one.inputs)) < 400_000
+
+
+def test_the_operator_without_nodes(variant):
+    """Where no kubelet may be asked nothing is asked of it."""
+    run = variant("dev", prometheus={**OPERATOR, "nodeMetrics": False}, alertmanager=None)
+    assert run.of_kind("ServiceMonitor") == ()
+
+
+def test_another_team_keeps_its_alertmanager(run_program):
+    """`alertingEndpoints` replaced it for every alert; now ours is one more."""
+    values = run_program("operator").outputs["requiredPrometheusValues"]
+    assert values == {"prometheus": {"prometheusSpec": {"externalLabels": {"cluster": "dev"}}}}
+    run = run_program("operator-slack")
+    spec = run.outputs["requiredPrometheusValues"]["prometheus"]["prometheusSpec"]
+    assert spec.keys() == {"externalLabels", "additionalAlertManagerConfigsSecret"}
+    reference = spec["additionalAlertManagerConfigsSecret"]
+    secret = run.only("Secret", reference["name"])
+    assert reference["key"] in secret["stringData"]
+
+
+@pytest.mark.parametrize("create", [True, False])
+def test_a_monitoring_namespace_that_is_there_stays_as_it_is(variant, create):
+    """kube-prometheus-stack often lives there, and `up` would stop at it."""
+    run = variant("dev", prometheus={**OPERATOR, "createNamespace": create}, alertmanager=None)
+    assert ("monitoring" in named(run, "Namespace")) is create
+    assert run.only("Deployment", "grafana")["metadata"]["namespace"] == "monitoring"
+
+
+@pytest.mark.parametrize(
+    ("namespace", "prometheus"),
+    [
+        ("observability", {**OPERATOR, "namespace": "observability"}),
+        (MONITORING_NAMESPACE, OPERATOR),
+        (MONITORING_NAMESPACE, {"scrapeInterval": "15s"}),
+    ],
+)
+def test_simulated_vendors_let_that_prometheus_in(variant, namespace, prometheus):
+    """Their counts are scraped from wherever it runs."""
+    run = variant("dev", prometheus=prometheus, alertmanager=None)
+    ingress = run.only("NetworkPolicy", "simulated-vendors")["spec"]["ingress"]
+    allowed = [
+        expression["values"]
+        for rule in ingress
+        for peer in rule["from"]
+        for expression in peer["namespaceSelector"]["matchExpressions"]
+    ]
+    assert [namespace] in allowed
+
+
+OWN_RULES = {
+    "groups": [
+        {
+            "name": "shops",
+            "rules": [
+                {"record": "shops:requests:rate5m", "expr": "sum(rate(istio_requests_total[5m]))"},
+                {"alert": "ShopsSilent", "expr": "up == 0", "labels": {"severity": "warning"}},
+            ],
+        }
+    ]
+}
+
+
+@pytest.mark.parametrize(
+    "prometheus", [OPERATOR, {"scrapeInterval": "15s"}], ids=["operator", "server"]
+)
+def test_rule_files_of_the_user_go_along(variant, own_rules, prometheus):
+    """With the label without which Alertmanager would take their alerts for another team's."""
+    alerts = own_rules(yaml.safe_dump(OWN_RULES))
+    run = variant("prod", prometheus=prometheus, alerts=alerts, alertmanager=None)
+    if prometheus is OPERATOR:
+        rule_object = run.only("PrometheusRule", "proxy-observability-own-0-shops")
+        (group,) = rule_object["spec"]["groups"]
+        assert group.pop("interval") == "15s"
+    else:
+        text = run.only("ConfigMap", "prometheus-rules")["data"]["own-0-shops.yml"]
+        (group,) = yaml.safe_load(text)["groups"]
+    record, alert = OWN_RULES["groups"][0]["rules"]
+    labels = {"product": "proxy-observability", "severity": "warning"}
+    assert group == {"name": "shops", "rules": [record, {**alert, "labels": labels}]}
+
+
+@pytest.mark.parametrize(
+    ("stack", "edit"),
+    [
+        ("dev", sections()),
+        ("prod", sections()),
+        ("prod", sections(prometheus=OPERATOR, **RECEIVERS)),
+    ],
+    ids=["dev", "prod", "operator"],
+)
+def test_every_rendering_has_files_for_a_prometheus_outside(
+    edited, tmp_path, monkeypatch, stack, edit
+):
+    """promtool takes them as they lie there; nothing but Kubernetes' own files is missing."""
+    monkeypatch.setenv("STACK_FILE", str(edited(stack, edit)))
+    assert render(["--stack", stack, "--out", str(tmp_path / "out")]) == 0
+    folder = tmp_path / "out" / "prometheus"
+    rules = {path.name for path in (folder / "rules").iterdir()}
+    assert rules - {"alertmanager_alerts.yml"} == RULE_FILES
+    (tmp_path / "password").touch()
+    for path in (folder / "prometheus.yml", folder / "scrape_configs.yml"):
+        text = re.sub(r"(file: )/\S+", rf"\1{tmp_path}/password", path.read_text())
+        path.write_text(text)
+    done = subprocess.run(
+        [find("promtool"), "check", "config", folder / "prometheus.yml"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rules found" in done.stdout
+
+
+def test_values_for_charts_of_others_are_rendered(edited, tmp_path, monkeypatch):
+    """The Istio team and the owner of kube-prometheus-stack can read them before any `up`."""
+    edit = sections(prometheus=OPERATOR, istio={"install": False, "cni": True}, **RECEIVERS)
+    monkeypatch.setenv("STACK_FILE", str(edited("prod", edit)))
+    assert render(["--stack", "prod", "--out", str(tmp_path)]) == 0
+    report = json.loads((tmp_path / "render.json").read_text())
+    for key, file in (
+        ("requiredIstioValues", "required/istiod.yaml"),
+        ("requiredPrometheusValues", "required/kube-prometheus-stack.yaml"),
+    ):
+        assert report[key] == yaml.safe_load((tmp_path / file).read_text())
+        assert file in report["files"]
