@@ -50,6 +50,15 @@ def test_monitoring_fits_the_brief(run_program):
             assert total <= most, (bound, name)
 
 
+def test_the_development_stack_fits_a_laptop(run_program):
+    """kind on four cores runs its own pods too: the first `up` waited 318 s for a node."""
+    run = run_program("dev")
+    requests = [container_of(w.inputs)["resources"]["requests"] for w in workloads(run)]
+    assert sum(Fraction(cpu_millis(request["cpu"])) for request in requests) <= 1500
+    assert sum(Fraction(memory_bytes(request["memory"])) for request in requests) <= 2.5 * 10**9
+    assert run.settings.prometheus.storage + run.settings.alertmanager.storage <= 10 * 10**9
+
+
 def test_every_rule_and_board_travels(run_program):
     """A file in rules/ or a board that does not reach its ConfigMap alerts nobody."""
     run = run_program("prod")
