@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import pulumi
-from pulumi_kubernetes.core.v1 import Secret
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 from pulumi_random import RandomPassword
 
 from components.file_text import yaml_text
@@ -21,8 +21,8 @@ def generated_password(name: str, opts: pulumi.ResourceOptions) -> RandomPasswor
 
 
 def basic_auth_secret(
-    name: str, metadata: ObjectMetaArgs, auth: BasicAuth, opts: pulumi.ResourceOptions
-) -> tuple[Secret, pulumi.Output[str]]:
+    name: str, metadata: meta.ObjectMetaArgs, auth: BasicAuth, opts: pulumi.ResourceOptions
+) -> tuple[core.Secret, pulumi.Output[str]]:
     """Create a password and a Secret with the files and keys that use it.
 
     The server reads the bcrypt hash in `web.yml`, promtool reads `http.yml`, and clients read
@@ -33,7 +33,7 @@ def basic_auth_secret(
     """
     password = generated_password(f"{name}-password", opts)
     web = password.bcrypt_hash.apply(lambda hashed: yaml_text(web_config(auth.username, hashed)))
-    secret = Secret(
+    secret = core.Secret(
         f"{name}-auth",
         metadata=metadata,
         string_data={

@@ -6,34 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes.core.v1 import (
-    CapabilitiesArgs,
-    ConfigMap,
-    ConfigMapVolumeSourceArgs,
-    ContainerArgs,
-    EmptyDirVolumeSourceArgs,
-    EnvVarArgs,
-    EnvVarSourceArgs,
-    ObjectFieldSelectorArgs,
-    PersistentVolumeClaimArgs,
-    PersistentVolumeClaimSpecArgs,
-    PodAffinityTermArgs,
-    PodAntiAffinityArgs,
-    PodSecurityContextArgs,
-    PodSpecArgs,
-    PodTemplateSpecArgs,
-    ResourceRequirementsArgs,
-    SeccompProfileArgs,
-    SecretKeySelectorArgs,
-    SecretVolumeSourceArgs,
-    SecurityContextArgs,
-    VolumeArgs,
-    VolumeMountArgs,
-    VolumeResourceRequirementsArgs,
-    WeightedPodAffinityTermArgs,
-)
-from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, ObjectMetaArgs
-from pulumi_kubernetes.policy.v1 import PodDisruptionBudget, PodDisruptionBudgetSpecArgs
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
+from pulumi_kubernetes.policy import v1 as policy
 
 from components.labels import selector
 from settings.section import Quantities, Resources
@@ -48,30 +23,30 @@ def pod_template(
     *,
     user: int,
     labels: Mapping[str, str],
-    container: ContainerArgs,
-    volumes: Sequence[VolumeArgs],
+    container: core.ContainerArgs,
+    volumes: Sequence[core.VolumeArgs],
     annotations: Mapping[str, str] | None = None,
     **spec: Any,
-) -> PodTemplateSpecArgs:
+) -> core.PodTemplateSpecArgs:
     """Return a pod of one container that a namespace of level `restricted` admits.
 
     Args:
         user: runs the container; its group owns the pod's volumes.
         spec: more of the pod's fields.
     """
-    return PodTemplateSpecArgs(
-        metadata=ObjectMetaArgs(
+    return core.PodTemplateSpecArgs(
+        metadata=meta.ObjectMetaArgs(
             labels=dict(labels), annotations=dict(annotations) if annotations else None
         ),
-        spec=PodSpecArgs(
-            security_context=PodSecurityContextArgs(
+        spec=core.PodSpecArgs(
+            security_context=core.PodSecurityContextArgs(
                 run_as_non_root=True,
                 run_as_user=user,
                 run_as_group=user,
                 fs_group=user,
                 # Else the first mount of a large volume changes the owner of every file on it.
                 fs_group_change_policy="OnRootMismatch",
-                seccomp_profile=SeccompProfileArgs(type="RuntimeDefault"),
+                seccomp_profile=core.SeccompProfileArgs(type="RuntimeDefault"),
             ),
             containers=[container],
             volumes=list(volumes),
@@ -80,58 +55,83 @@ def pod_template(
     )
 
 
-def container_security() -> SecurityContextArgs:
-    return SecurityContextArgs(
-        allow_privilege_escalation=False,
-        capabilities=CapabilitiesArgs(drop=["ALL"]),
-        read_only_root_filesystem=True,
+def container(
+    name: str, resources: Resources, paths: Mapping[str, str], ports: Mapping[str, int], **more: Any
+) -> core.ContainerArgs:
+    """Return a container without privileges.
+
+    Args:
+        paths: where each volume is mounted. Whole volumes: a file mounted by `subPath` would never
+            see a change.
+        more: more of the container's fields.
+    """
+    return core.ContainerArgs(
+        name=name,
+        ports=[
+            core.ContainerPortArgs(name=key, container_port=port) for key, port in ports.items()
+        ],
+        resources=core.ResourceRequirementsArgs(
+            requests=_amounts(resources.requests), limits=_amounts(resources.limits)
+        ),
+        security_context=core.SecurityContextArgs(
+            allow_privilege_escalation=False,
+            capabilities=core.CapabilitiesArgs(drop=["ALL"]),
+            read_only_root_filesystem=True,
+        ),
+        volume_mounts=[
+            core.VolumeMountArgs(name=key, mount_path=path) for key, path in paths.items()
+        ],
+        **more,
     )
 
 
-def container_resources(resources: Resources) -> ResourceRequirementsArgs:
-    return ResourceRequirementsArgs(
-        requests=_amounts(resources.requests), limits=_amounts(resources.limits)
+def http_probes(path: str, port: str, *, startup_seconds: int) -> dict[str, core.ProbeArgs]:
+    """Return the three probes of a container that answers HTTP without a login."""
+    get = core.HTTPGetActionArgs(path=path, port=port)
+    return {
+        "startup_probe": core.ProbeArgs(
+            http_get=get, period_seconds=2, failure_threshold=startup_seconds // 2
+        ),
+        "readiness_probe": core.ProbeArgs(http_get=get, period_seconds=5, timeout_seconds=3),
+        "liveness_probe": core.ProbeArgs(http_get=get, period_seconds=20, timeout_seconds=10),
+    }
+
+
+def config_volume(name: str, config_map: core.ConfigMap) -> core.VolumeArgs:
+    return core.VolumeArgs(
+        name=name, config_map=core.ConfigMapVolumeSourceArgs(name=config_map.metadata.name)
     )
 
 
-def mounts(paths: Mapping[str, str]) -> list[VolumeMountArgs]:
-    """Mount volumes by name, whole: a file mounted by `subPath` would never see a change."""
-    return [VolumeMountArgs(name=name, mount_path=path) for name, path in paths.items()]
+def secret_volume(name: str, secret: pulumi.Input[str]) -> core.VolumeArgs:
+    return core.VolumeArgs(name=name, secret=core.SecretVolumeSourceArgs(secret_name=secret))
 
 
-def config_volume(name: str, config_map: ConfigMap) -> VolumeArgs:
-    return VolumeArgs(
-        name=name, config_map=ConfigMapVolumeSourceArgs(name=config_map.metadata.name)
+def empty_volume(name: str, size_limit: str | None = None) -> core.VolumeArgs:
+    return core.VolumeArgs(
+        name=name, empty_dir=core.EmptyDirVolumeSourceArgs(size_limit=size_limit)
     )
 
 
-def secret_volume(name: str, secret: pulumi.Input[str]) -> VolumeArgs:
-    return VolumeArgs(name=name, secret=SecretVolumeSourceArgs(secret_name=secret))
-
-
-def empty_volume(name: str, size_limit: str | None = None) -> VolumeArgs:
-    return VolumeArgs(name=name, empty_dir=EmptyDirVolumeSourceArgs(size_limit=size_limit))
-
-
-def field_variable(name: str, field: str) -> EnvVarArgs:
+def field_variable(name: str, field: str) -> core.EnvVarArgs:
     """Return an environment variable with a field of the pod itself, as `metadata.name`."""
-    source = EnvVarSourceArgs(field_ref=ObjectFieldSelectorArgs(field_path=field))
-    return EnvVarArgs(name=name, value_from=source)
+    source = core.EnvVarSourceArgs(field_ref=core.ObjectFieldSelectorArgs(field_path=field))
+    return core.EnvVarArgs(name=name, value_from=source)
 
 
-def secret_variable(name: str, secret: pulumi.Input[str], key: str) -> EnvVarArgs:
+def secret_variable(name: str, secret: pulumi.Input[str], key: str) -> core.EnvVarArgs:
     """Return an environment variable with a Secret's value; the pod's spec has its name alone."""
-    source = EnvVarSourceArgs(secret_key_ref=SecretKeySelectorArgs(name=secret, key=key))
-    return EnvVarArgs(name=name, value_from=source)
+    source = core.EnvVarSourceArgs(secret_key_ref=core.SecretKeySelectorArgs(name=secret, key=key))
+    return core.EnvVarArgs(name=name, value_from=source)
 
 
-def volume_claim(labels: Mapping[str, str], size: str) -> PersistentVolumeClaimArgs:
+def volume_claim(labels: Mapping[str, str], size: str) -> core.PersistentVolumeClaimArgs:
     """Return the claim for volume `data` of each replica of a StatefulSet."""
-    return PersistentVolumeClaimArgs(
-        metadata=ObjectMetaArgs(name="data", labels=dict(labels)),
-        spec=PersistentVolumeClaimSpecArgs(
+    return core.PersistentVolumeClaimArgs(
+        metadata=meta.ObjectMetaArgs(name="data", labels=dict(labels)),
+        spec=core.PersistentVolumeClaimSpecArgs(
             access_modes=["ReadWriteOnce"],
-            resources=VolumeResourceRequirementsArgs(requests={"storage": size}),
+            resources=core.VolumeResourceRequirementsArgs(requests={"storage": size}),
         ),
     )
 
@@ -154,14 +154,14 @@ def workload_options(
     )
 
 
-def pods_apart(app: str) -> PodAntiAffinityArgs:
+def pods_apart(app: str) -> core.PodAntiAffinityArgs:
     """Prefer a node for each replica; on a cluster of one node all of them still run."""
-    return PodAntiAffinityArgs(
+    return core.PodAntiAffinityArgs(
         preferred_during_scheduling_ignored_during_execution=[
-            WeightedPodAffinityTermArgs(
+            core.WeightedPodAffinityTermArgs(
                 weight=100,
-                pod_affinity_term=PodAffinityTermArgs(
-                    label_selector=LabelSelectorArgs(match_labels=selector(app)),
+                pod_affinity_term=core.PodAffinityTermArgs(
+                    label_selector=meta.LabelSelectorArgs(match_labels=selector(app)),
                     topology_key="kubernetes.io/hostname",
                 ),
             )
@@ -170,14 +170,14 @@ def pods_apart(app: str) -> PodAntiAffinityArgs:
 
 
 def disruption_budget(
-    name: str, metadata: ObjectMetaArgs, pods: Mapping[str, str], opts: pulumi.ResourceOptions
-) -> PodDisruptionBudget:
+    name: str, metadata: meta.ObjectMetaArgs, pods: Mapping[str, str], opts: pulumi.ResourceOptions
+) -> policy.PodDisruptionBudget:
     """Let one replica at a time leave its node. With a single replica this would block drains."""
-    return PodDisruptionBudget(
+    return policy.PodDisruptionBudget(
         name,
         metadata=metadata,
-        spec=PodDisruptionBudgetSpecArgs(
-            max_unavailable=1, selector=LabelSelectorArgs(match_labels=dict(pods))
+        spec=policy.PodDisruptionBudgetSpecArgs(
+            max_unavailable=1, selector=meta.LabelSelectorArgs(match_labels=dict(pods))
         ),
         opts=opts,
     )

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes.apps.v1 import StatefulSet
-from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service, ServicePortArgs, ServiceSpecArgs
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.alertmanager.config import (
     ALERTMANAGER_USER,
@@ -60,10 +60,10 @@ class AlertmanagerCluster(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         # ConfigMap and Secrets without names, immutable: a change is a new object, whose name in
         # the pod template rolls the pods.
-        unnamed = ObjectMetaArgs(namespace=args.namespace, labels=labels(ALERTMANAGER_APP))
+        unnamed = meta.ObjectMetaArgs(namespace=args.namespace, labels=labels(ALERTMANAGER_APP))
         login = BasicAuth(username=ALERTMANAGER_USER, password_file=f"{AUTH}/{PASSWORD_KEY}")
         auth, self.password = basic_auth_secret(name, unnamed, login, child)
-        config = ConfigMap(
+        config = core.ConfigMap(
             f"{name}-config",
             metadata=unnamed,
             immutable=True,
@@ -75,7 +75,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
             "auth": (AUTH, secret_volume("auth", auth.metadata.name)),
         }
         if args.plan.alertmanager.receivers:
-            secret = Secret(
+            secret = core.Secret(
                 f"{name}-credentials",
                 metadata=unnamed,
                 immutable=True,
@@ -102,7 +102,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
                 alertmanagers(MONITORING_NAMESPACE, ALERTMANAGER_PORT, replicas, password)
             )
         )
-        Secret(
+        core.Secret(
             f"{name}-login",
             metadata=_metadata(args, LOGIN_SECRET),
             type="kubernetes.io/basic-auth",
@@ -118,12 +118,12 @@ class AlertmanagerCluster(pulumi.ComponentResource):
         self, name: str, args: AlertmanagerClusterArgs, child: pulumi.ResourceOptions
     ) -> pulumi.Output[str]:
         """Create the Services for clients and for the replicas' gossip; return the clients' URL."""
-        http = ServicePortArgs(name="http", port=ALERTMANAGER_PORT, target_port="http")
-        gossip = ServicePortArgs(name="gossip", port=GOSSIP_PORT, target_port="gossip")
-        Service(
+        http = core.ServicePortArgs(name="http", port=ALERTMANAGER_PORT, target_port="http")
+        gossip = core.ServicePortArgs(name="gossip", port=GOSSIP_PORT, target_port="gossip")
+        core.Service(
             f"{name}-pods",
             metadata=_metadata(args, PODS_SERVICE),
-            spec=ServiceSpecArgs(
+            spec=core.ServiceSpecArgs(
                 cluster_ip="None",
                 selector=pods_of(ALERTMANAGER_APP),
                 ports=[http, gossip],
@@ -132,10 +132,10 @@ class AlertmanagerCluster(pulumi.ComponentResource):
             ),
             opts=child,
         )
-        service = Service(
+        service = core.Service(
             f"{name}-service",
             metadata=_metadata(args, "alertmanager"),
-            spec=ServiceSpecArgs(selector=pods_of(ALERTMANAGER_APP), ports=[http]),
+            spec=core.ServiceSpecArgs(selector=pods_of(ALERTMANAGER_APP), ports=[http]),
             opts=child,
         )
         return pulumi.Output.format(
@@ -150,7 +150,7 @@ class AlertmanagerCluster(pulumi.ComponentResource):
         child: pulumi.ResourceOptions,
     ) -> None:
         metadata = _metadata(args, "alertmanager")
-        StatefulSet(
+        apps.StatefulSet(
             f"{name}-server",
             metadata=metadata,
             spec=alertmanager_spec(args.plan.alertmanager, volumes),
@@ -165,7 +165,7 @@ def _texts(credentials: Mapping[str, Any]) -> dict[str, str]:
     return {name: text if isinstance(text, str) else "" for name, text in credentials.items()}
 
 
-def _metadata(args: AlertmanagerClusterArgs, object_name: str) -> ObjectMetaArgs:
-    return ObjectMetaArgs(
+def _metadata(args: AlertmanagerClusterArgs, object_name: str) -> meta.ObjectMetaArgs:
+    return meta.ObjectMetaArgs(
         name=object_name, namespace=args.namespace, labels=labels(ALERTMANAGER_APP)
     )

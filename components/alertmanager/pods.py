@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from pulumi_kubernetes.apps.v1 import StatefulSetSpecArgs
-from pulumi_kubernetes.core.v1 import (
-    AffinityArgs,
-    ContainerArgs,
-    ContainerPortArgs,
-    ProbeArgs,
-    TCPSocketActionArgs,
-    VolumeArgs,
-)
-from pulumi_kubernetes.meta.v1 import LabelSelectorArgs
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.alertmanager.config import PODS_SERVICE, START_DELAY
 from components.basic_auth import WEB_FILE
 from components.labels import labels, selector
 from components.pods import (
     NOBODY,
-    container_resources,
-    container_security,
+    container,
     field_variable,
-    mounts,
     pod_template,
     pods_apart,
     volume_claim,
@@ -36,47 +27,43 @@ AUTH = "/etc/alertmanager/auth"
 
 
 def alertmanager_spec(
-    alertmanager: Alertmanager, volumes: Mapping[str, tuple[str, VolumeArgs]]
-) -> StatefulSetSpecArgs:
+    alertmanager: Alertmanager, volumes: Mapping[str, tuple[str, core.VolumeArgs]]
+) -> apps.StatefulSetSpecArgs:
     """Return the StatefulSet; `volumes` has the path of each mounted volume."""
     app = labels(ALERTMANAGER_APP)
     paths = {volume: path for volume, (path, _) in volumes.items()} | {"data": "/alertmanager"}
-    return StatefulSetSpecArgs(
+    return apps.StatefulSetSpecArgs(
         replicas=alertmanager.replicas,
         service_name=PODS_SERVICE,
         pod_management_policy="Parallel",
-        selector=LabelSelectorArgs(match_labels=selector(ALERTMANAGER_APP)),
+        selector=meta.LabelSelectorArgs(match_labels=selector(ALERTMANAGER_APP)),
         template=pod_template(
             user=NOBODY,
             labels=app,
             container=_container(alertmanager, paths),
             volumes=[volume for _, volume in volumes.values()],
-            affinity=AffinityArgs(pod_anti_affinity=pods_apart(ALERTMANAGER_APP)),
+            affinity=core.AffinityArgs(pod_anti_affinity=pods_apart(ALERTMANAGER_APP)),
         ),
         volume_claim_templates=[volume_claim(app, str(alertmanager.storage))],
     )
 
 
-def _container(alertmanager: Alertmanager, paths: Mapping[str, str]) -> ContainerArgs:
+def _container(alertmanager: Alertmanager, paths: Mapping[str, str]) -> core.ContainerArgs:
     # Alertmanager answers HTTP probes with 401, and a login in the probe would stand in the pod's
     # spec.
-    listens = TCPSocketActionArgs(port="http")
-    return ContainerArgs(
-        name="alertmanager",
+    listens = core.TCPSocketActionArgs(port="http")
+    return container(
+        "alertmanager",
+        alertmanager.resources,
+        paths,
+        {"http": ALERTMANAGER_PORT, "gossip": GOSSIP_PORT},
         image=alertmanager.image,
         args=arguments(alertmanager),
         # Else Alertmanager looks for a private address, and some clusters' pods have none.
         env=[field_variable("POD_IP", "status.podIP")],
-        ports=[
-            ContainerPortArgs(name="http", container_port=ALERTMANAGER_PORT),
-            ContainerPortArgs(name="gossip", container_port=GOSSIP_PORT),
-        ],
-        startup_probe=ProbeArgs(tcp_socket=listens, period_seconds=2, failure_threshold=60),
-        readiness_probe=ProbeArgs(tcp_socket=listens, period_seconds=5, timeout_seconds=3),
-        liveness_probe=ProbeArgs(tcp_socket=listens, period_seconds=10, timeout_seconds=5),
-        resources=container_resources(alertmanager.resources),
-        security_context=container_security(),
-        volume_mounts=mounts(paths),
+        startup_probe=core.ProbeArgs(tcp_socket=listens, period_seconds=2, failure_threshold=60),
+        readiness_probe=core.ProbeArgs(tcp_socket=listens, period_seconds=5, timeout_seconds=3),
+        liveness_probe=core.ProbeArgs(tcp_socket=listens, period_seconds=10, timeout_seconds=5),
     )
 
 

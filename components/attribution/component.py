@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.attribution.order import filters_before
 from components.attribution.plan import AttributionPlan
@@ -80,5 +80,5 @@ class VendorAttribution(pulumi.ComponentResource):
             )
 
 
-def _metadata(object_name: str, namespace: pulumi.Input[str]) -> ObjectMetaArgs:
-    return ObjectMetaArgs(name=object_name, namespace=namespace, labels=labels(APP))
+def _metadata(object_name: str, namespace: pulumi.Input[str]) -> meta.ObjectMetaArgs:
+    return meta.ObjectMetaArgs(name=object_name, namespace=namespace, labels=labels(APP))

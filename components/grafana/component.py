@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import pulumi
-from pulumi_kubernetes.apps.v1 import Deployment
-from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service, ServicePortArgs, ServiceSpecArgs
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.basic_auth import PASSWORD_KEY, USER_KEY, generated_password
 from components.file_text import yaml_text
@@ -54,12 +54,12 @@ class GrafanaServer(pulumi.ComponentResource):
     ) -> None:
         super().__init__("proxyobs:grafana:GrafanaServer", name, None, opts)
         child = pulumi.ResourceOptions(parent=self)
-        metadata = ObjectMetaArgs(name=APP, namespace=args.namespace, labels=labels(APP))
+        metadata = meta.ObjectMetaArgs(name=APP, namespace=args.namespace, labels=labels(APP))
         # Objects without names, immutable: a change is a new object, whose name in the pod template
         # rolls the Deployment. The old pods keep the old object until they are gone.
-        unnamed = ObjectMetaArgs(namespace=args.namespace, labels=labels(APP))
+        unnamed = meta.ObjectMetaArgs(namespace=args.namespace, labels=labels(APP))
         self.admin_password = generated_password(f"{name}-admin", child).result
-        admin = Secret(
+        admin = core.Secret(
             f"{name}-admin",
             metadata=unnamed,
             string_data={"password": self.admin_password},
@@ -77,24 +77,24 @@ class GrafanaServer(pulumi.ComponentResource):
                 path,
                 config_volume(
                     volume,
-                    ConfigMap(
+                    core.ConfigMap(
                         f"{name}-{volume}", metadata=unnamed, immutable=True, data=data, opts=child
                     ),
                 ),
             )
             for volume, (path, data) in _files(args).items()
         }
-        Deployment(
+        apps.Deployment(
             f"{name}-server",
             metadata=metadata,
             spec=grafana_spec(args.plan.grafana, variables, volumes),
             opts=workload_options(self),
         )
-        port = ServicePortArgs(name="http", port=80, target_port="http")
-        service = Service(
+        port = core.ServicePortArgs(name="http", port=80, target_port="http")
+        service = core.Service(
             f"{name}-service",
             metadata=metadata,
-            spec=ServiceSpecArgs(selector=pods_of(APP), ports=[port]),
+            spec=core.ServiceSpecArgs(selector=pods_of(APP), ports=[port]),
             opts=child,
         )
         self.url = pulumi.Output.format("http://{0}.{1}.svc", service.metadata.name, args.namespace)

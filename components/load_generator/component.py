@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_kubernetes.apps.v1 import StatefulSet
-from pulumi_kubernetes.core.v1 import ConfigMap, EnvVarArgs, Secret
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.file_text import json_text
 from components.labels import labels
@@ -45,9 +45,9 @@ class LoadGenerator(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         app = labels(LOAD_GENERATOR_APP)
         # Without names, immutable: another plan or login is another object, which rolls the pods.
-        unnamed = ObjectMetaArgs(namespace=args.namespace, labels=app)
+        unnamed = meta.ObjectMetaArgs(namespace=args.namespace, labels=app)
         plans = {file: json_text(plan) for file, plan in args.plan.plans.items()}
-        files = ConfigMap(
+        files = core.ConfigMap(
             f"{name}-files",
             metadata=unnamed,
             immutable=True,
@@ -60,7 +60,7 @@ class LoadGenerator(pulumi.ComponentResource):
             if secret is None
         }
         logins = (
-            Secret(
+            core.Secret(
                 f"{name}-logins",
                 metadata=unnamed,
                 string_data=generated,
@@ -70,9 +70,9 @@ class LoadGenerator(pulumi.ComponentResource):
             if generated
             else None
         )
-        StatefulSet(
+        apps.StatefulSet(
             f"{name}-crawlers",
-            metadata=ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=app),
+            metadata=meta.ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=app),
             spec=generator_spec(
                 args.plan,
                 (files, args.plan.program.items | {file: file for file in plans}),
@@ -83,7 +83,7 @@ class LoadGenerator(pulumi.ComponentResource):
         self.register_outputs({})
 
 
-def _login_variables(plan: GeneratorPlan, logins: Secret | None) -> list[EnvVarArgs]:
+def _login_variables(plan: GeneratorPlan, logins: core.Secret | None) -> list[core.EnvVarArgs]:
     """Return a variable for each vendor with a login, by reference to a Secret's key."""
     variables = []
     for vendor, given in plan.credentials.items():

@@ -5,31 +5,19 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
-from pulumi_kubernetes.apps.v1 import StatefulSetSpecArgs
-from pulumi_kubernetes.core.v1 import (
-    ConfigMap,
-    ConfigMapVolumeSourceArgs,
-    ContainerArgs,
-    ContainerPortArgs,
-    EnvVarArgs,
-    HTTPGetActionArgs,
-    KeyToPathArgs,
-    ProbeArgs,
-    TopologySpreadConstraintArgs,
-    VolumeArgs,
-)
-from pulumi_kubernetes.meta.v1 import LabelSelectorArgs
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.labels import COMPONENT, labels
 from components.load_generator.plan import BUDGET_FOLDER, NAME, GeneratorPlan
 from components.pods import (
     NOBODY,
     ROLLOUT_TIMEOUT,
-    container_resources,
-    container_security,
+    container,
     empty_volume,
     field_variable,
-    mounts,
+    http_probes,
     pod_template,
 )
 from components.prometheus.config import LOAD_GENERATOR_APP, LOAD_GENERATOR_PORT
@@ -44,9 +32,9 @@ OWN_LABELS = {COMPONENT: LOAD_GENERATOR_APP}
 
 def generator_spec(
     plan: GeneratorPlan,
-    files: tuple[ConfigMap, Mapping[str, str]],
-    logins: Sequence[EnvVarArgs],
-) -> StatefulSetSpecArgs:
+    files: tuple[core.ConfigMap, Mapping[str, str]],
+    logins: Sequence[core.EnvVarArgs],
+) -> apps.StatefulSetSpecArgs:
     """Return the StatefulSet.
 
     Args:
@@ -56,11 +44,11 @@ def generator_spec(
     generator = plan.generator
     config_map, items = files
     volumes = [
-        VolumeArgs(
+        core.VolumeArgs(
             name="program",
-            config_map=ConfigMapVolumeSourceArgs(
+            config_map=core.ConfigMapVolumeSourceArgs(
                 name=config_map.metadata.name,
-                items=[KeyToPathArgs(key=key, path=path) for key, path in items.items()],
+                items=[core.KeyToPathArgs(key=key, path=path) for key, path in items.items()],
             ),
         )
     ]
@@ -68,8 +56,8 @@ def generator_spec(
     if generator.max_gb_per_day is not None:
         volumes.append(empty_volume("budget", "1Mi"))
         paths["budget"] = BUDGET_FOLDER
-    same_pods = LabelSelectorArgs(match_labels=OWN_LABELS)
-    return StatefulSetSpecArgs(
+    same_pods = meta.LabelSelectorArgs(match_labels=OWN_LABELS)
+    return apps.StatefulSetSpecArgs(
         replicas=generator.replicas,
         service_name=NAME,  # a name alone: no client looks for a crawler
         pod_management_policy="Parallel",
@@ -82,7 +70,7 @@ def generator_spec(
             volumes=volumes,
             termination_grace_period_seconds=plan.grace_seconds,
             topology_spread_constraints=[
-                TopologySpreadConstraintArgs(
+                core.TopologySpreadConstraintArgs(
                     max_skew=1,
                     topology_key="kubernetes.io/hostname",
                     when_unsatisfiable="ScheduleAnyway",
@@ -94,11 +82,13 @@ def generator_spec(
 
 
 def _container(
-    generator: LoadGenerator, paths: Mapping[str, str], logins: Sequence[EnvVarArgs]
-) -> ContainerArgs:
-    page = HTTPGetActionArgs(path="/metrics", port="metrics")
-    return ContainerArgs(
-        name="crawler",
+    generator: LoadGenerator, paths: Mapping[str, str], logins: Sequence[core.EnvVarArgs]
+) -> core.ContainerArgs:
+    return container(
+        "crawler",
+        generator.resources,
+        paths,
+        {"metrics": LOAD_GENERATOR_PORT},
         image=generator.image,
         # Kubernetes fills in the variable.
         command=["python", "-m", "simulation.crawler", "--plan", "$(POD_NAME).json"],
@@ -106,18 +96,10 @@ def _container(
         env=[
             field_variable("POD_NAME", "metadata.name"),
             # Else Python writes progress to the log only when a buffer is full.
-            EnvVarArgs(name="PYTHONUNBUFFERED", value="1"),
+            core.EnvVarArgs(name="PYTHONUNBUFFERED", value="1"),
             *logins,
         ],
-        ports=[ContainerPortArgs(name="metrics", container_port=LOAD_GENERATOR_PORT)],
-        startup_probe=ProbeArgs(
-            http_get=page, period_seconds=2, failure_threshold=STARTUP_SECONDS // 2
-        ),
-        readiness_probe=ProbeArgs(http_get=page, period_seconds=5, timeout_seconds=3),
-        liveness_probe=ProbeArgs(http_get=page, period_seconds=20, timeout_seconds=10),
-        resources=container_resources(generator.resources),
-        security_context=container_security(),
-        volume_mounts=mounts(paths),
+        **http_probes("/metrics", "metrics", startup_seconds=STARTUP_SECONDS),
     )
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_kubernetes.core.v1 import Namespace, NamespacePatch
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs, ObjectMetaPatchArgs
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.labels import labels
 from components.namespaces.admission import NamespacePlan, Purpose
@@ -41,9 +41,11 @@ class Namespaces(pulumi.ComponentResource):
         return name
 
     def _create(self, plan: NamespacePlan) -> pulumi.Output[str]:
-        namespace = Namespace(
+        namespace = core.Namespace(
             f"{self._name}-{plan.name}",
-            metadata=ObjectMetaArgs(name=plan.name, labels={**labels(plan.name), **plan.labels}),
+            metadata=meta.ObjectMetaArgs(
+                name=plan.name, labels={**labels(plan.name), **plan.labels}
+            ),
             # Retained instead of protected: `destroy` works in one command, and the pods of other
             # teams outlive it (docs/decisions/0015-namespaces-outlive-the-stack.md).
             opts=pulumi.ResourceOptions(parent=self, retain_on_delete=plan.retained),
@@ -53,9 +55,9 @@ class Namespaces(pulumi.ComponentResource):
     def _label(self, plan: NamespacePlan) -> pulumi.Output[str]:
         # Server-side apply owns these labels alone, and only they go with the stack. If another
         # tool set another value `up` fails with a conflict. A namespace that is missing is created.
-        patch = NamespacePatch(
+        patch = core.NamespacePatch(
             f"{self._name}-{plan.name}",
-            metadata=ObjectMetaPatchArgs(name=plan.name, labels=plan.labels),
+            metadata=meta.ObjectMetaPatchArgs(name=plan.name, labels=plan.labels),
             opts=pulumi.ResourceOptions(parent=self),
         )
         return patch.metadata.name

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.labels import labels
 from components.prometheus.interface import Prometheus, PrometheusArgs
@@ -33,7 +33,7 @@ class OperatedPrometheus(Prometheus):
                 f"{name}-{entry.kind.lower()}-{entry.name}",
                 api_version=API_VERSION,
                 kind=entry.kind,
-                metadata=ObjectMetaArgs(
+                metadata=meta.ObjectMetaArgs(
                     name=entry.name,
                     namespace=args.namespace,
                     labels={**labels(APP), **plan.operator_labels},

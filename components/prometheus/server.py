@@ -5,25 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import pulumi
-from pulumi_kubernetes.apps.v1 import StatefulSet
-from pulumi_kubernetes.core.v1 import (
-    ConfigMap,
-    Secret,
-    Service,
-    ServiceAccount,
-    ServicePortArgs,
-    ServiceSpecArgs,
-    VolumeArgs,
-)
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
-from pulumi_kubernetes.rbac.v1 import (
-    ClusterRole,
-    ClusterRoleBinding,
-    Role,
-    RoleBinding,
-    RoleRefArgs,
-    SubjectArgs,
-)
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
+from pulumi_kubernetes.rbac import v1 as rbac
 
 from components.basic_auth import basic_auth_secret
 from components.file_text import yaml_text
@@ -61,7 +46,7 @@ class PrometheusServer(Prometheus):
         super().__init__("proxyobs:prometheus:PrometheusServer", name, None, opts)
         self._name, self._args, self._plan = name, args, plan
         self._child = pulumi.ResourceOptions(parent=self)
-        account = ServiceAccount(
+        account = core.ServiceAccount(
             f"{name}-account",
             metadata=self._metadata("prometheus"),
             automount_service_account_token=False,  # the pod asks for it
@@ -91,8 +76,8 @@ class PrometheusServer(Prometheus):
         object_name: str | None,
         namespace: pulumi.Input[str] | None = None,
         app: Mapping[str, str] | None = None,
-    ) -> ObjectMetaArgs:
-        return ObjectMetaArgs(
+    ) -> meta.ObjectMetaArgs:
+        return meta.ObjectMetaArgs(
             name=object_name,
             namespace=namespace or self._args.namespace,
             labels={**labels(PROMETHEUS_APP), **(app or {})},
@@ -101,8 +86,8 @@ class PrometheusServer(Prometheus):
     def _let_read_pods(self, namespace_name: str, namespace: pulumi.Input[str]) -> None:
         metadata = self._metadata("prometheus", namespace)
         resource_name = f"{self._name}-{namespace_name}-pods"
-        Role(resource_name, metadata=metadata, rules=POD_READER, opts=self._child)
-        RoleBinding(
+        rbac.Role(resource_name, metadata=metadata, rules=POD_READER, opts=self._child)
+        rbac.RoleBinding(
             resource_name,
             metadata=metadata,
             role_ref=_role("Role", "prometheus"),
@@ -111,10 +96,10 @@ class PrometheusServer(Prometheus):
         )
 
     def _let_read_nodes(self) -> None:
-        metadata = ObjectMetaArgs(name=CLUSTER_ROLE, labels=labels(PROMETHEUS_APP))
+        metadata = meta.ObjectMetaArgs(name=CLUSTER_ROLE, labels=labels(PROMETHEUS_APP))
         resource_name = f"{self._name}-nodes"
-        ClusterRole(resource_name, metadata=metadata, rules=NODE_READER, opts=self._child)
-        ClusterRoleBinding(
+        rbac.ClusterRole(resource_name, metadata=metadata, rules=NODE_READER, opts=self._child)
+        rbac.ClusterRoleBinding(
             resource_name,
             metadata=metadata,
             role_ref=_role("ClusterRole", CLUSTER_ROLE),
@@ -122,17 +107,18 @@ class PrometheusServer(Prometheus):
             opts=self._child,
         )
 
-    def _subject(self) -> SubjectArgs:
-        return SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=self._args.namespace)
+    def _subject(self) -> rbac.SubjectArgs:
+        namespace = self._args.namespace
+        return rbac.SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=namespace)
 
-    def _logins_elsewhere(self) -> dict[str, tuple[str, VolumeArgs]]:
+    def _logins_elsewhere(self) -> dict[str, tuple[str, core.VolumeArgs]]:
         """Return the volumes with the passwords of Alertmanager and of other clusters' servers."""
         alertmanager_auth = self._args.alertmanager_auth
         assert alertmanager_auth is not None  # this program's Prometheus has an Alertmanager
         alertmanager = secret_volume("alertmanager", alertmanager_auth)
         volumes = {"alertmanager": (ALERTMANAGER_AUTH, alertmanager)}
         if self._plan.prometheus.federate_from:
-            secret = Secret(
+            secret = core.Secret(
                 f"{self._name}-federation",
                 metadata=self._metadata(None),
                 immutable=True,
@@ -154,21 +140,21 @@ class PrometheusServer(Prometheus):
         self,
         name: str,
         server: Server,
-        account: ServiceAccount,
-        secrets: Mapping[str, tuple[str, VolumeArgs]],
-    ) -> Service:
+        account: core.ServiceAccount,
+        secrets: Mapping[str, tuple[str, core.VolumeArgs]],
+    ) -> core.Service:
         """Create one Prometheus: files, Services, replicas, and a budget where there are two."""
         prometheus, child = self._plan.prometheus, self._child
         app_name = server.app["app.kubernetes.io/name"]
         pods = {**pods_of(app_name), **server.app}
 
-        def metadata(object_name: str) -> ObjectMetaArgs:
+        def metadata(object_name: str) -> meta.ObjectMetaArgs:
             return self._metadata(object_name, app=server.app)
 
-        def files(kind: str, data: Mapping[str, str]) -> tuple[str, VolumeArgs]:
+        def files(kind: str, data: Mapping[str, str]) -> tuple[str, core.VolumeArgs]:
             # Fixed names, changed in place: Prometheus reloads both by itself, and a restart would
             # cost minutes of replaying the write-ahead log.
-            config_map = ConfigMap(
+            config_map = core.ConfigMap(
                 f"{name}-{kind}",
                 metadata=metadata(f"{server.name}-{kind}"),
                 data=dict(data),
@@ -181,21 +167,21 @@ class PrometheusServer(Prometheus):
             "rules": files("rules", server.rules),
             **secrets,
         }
-        port = ServicePortArgs(name="http", port=PROMETHEUS_PORT, target_port="http")
-        Service(
+        port = core.ServicePortArgs(name="http", port=PROMETHEUS_PORT, target_port="http")
+        core.Service(
             f"{name}-pods",
             metadata=metadata(f"{server.name}-pods"),
-            spec=ServiceSpecArgs(cluster_ip="None", selector=pods, ports=[port]),
+            spec=core.ServiceSpecArgs(cluster_ip="None", selector=pods, ports=[port]),
             opts=child,
         )
-        service = Service(
+        service = core.Service(
             f"{name}-service",
             metadata=metadata(server.name),
             # Replicas scrape at different moments: graphs of a client that alternates would jump.
-            spec=ServiceSpecArgs(selector=pods, ports=[port], session_affinity="ClientIP"),
+            spec=core.ServiceSpecArgs(selector=pods, ports=[port], session_affinity="ClientIP"),
             opts=child,
         )
-        StatefulSet(
+        apps.StatefulSet(
             f"{name}-server",
             metadata=metadata(server.name),
             spec=server_spec(server, prometheus, account.metadata.name, volumes),
@@ -206,5 +192,5 @@ class PrometheusServer(Prometheus):
         return service
 
 
-def _role(kind: str, name: str) -> RoleRefArgs:
-    return RoleRefArgs(api_group="rbac.authorization.k8s.io", kind=kind, name=name)
+def _role(kind: str, name: str) -> rbac.RoleRefArgs:
+    return rbac.RoleRefArgs(api_group="rbac.authorization.k8s.io", kind=kind, name=name)

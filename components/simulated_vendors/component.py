@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_kubernetes.apps.v1 import Deployment
-from pulumi_kubernetes.core.v1 import ConfigMap, Secret, Service, ServicePortArgs, ServiceSpecArgs
-from pulumi_kubernetes.meta.v1 import ObjectMetaArgs
-from pulumi_kubernetes.networking.v1 import NetworkPolicy, ServiceCIDR, ServiceCIDRSpecArgs
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
+from pulumi_kubernetes.networking import v1 as networking
 
 from components.basic_auth import generated_password
 from components.file_text import json_text
@@ -60,14 +60,14 @@ class SimulatedVendors(pulumi.ComponentResource):
         self._app = labels(SIMULATED_VENDOR_APP)
         self._child = pulumi.ResourceOptions(parent=self)
         # Immutable and without a name: another program is another object, which rolls the pods.
-        program = ConfigMap(
+        program = core.ConfigMap(
             f"{name}-program",
             metadata=self._metadata(None),
             immutable=True,
             data=args.plan.program.data,
             opts=self._child,
         )
-        NetworkPolicy(
+        networking.NetworkPolicy(
             f"{name}-policy",
             metadata=self._metadata("simulated-vendors"),
             spec=policy_spec(args.plan.crawler_namespaces, args.plan.prometheus_namespace),
@@ -83,16 +83,16 @@ class SimulatedVendors(pulumi.ComponentResource):
             self._deployment(vendor, program)
         self.register_outputs({})
 
-    def _metadata(self, object_name: str | None, vendor: str | None = None) -> ObjectMetaArgs:
+    def _metadata(self, object_name: str | None, vendor: str | None = None) -> meta.ObjectMetaArgs:
         instance = {INSTANCE: vendor} if vendor else {}
-        return ObjectMetaArgs(
+        return meta.ObjectMetaArgs(
             name=object_name, namespace=self._args.namespace, labels={**self._app, **instance}
         )
 
-    def _range(self, network: IPNetwork) -> ServiceCIDR:
-        return ServiceCIDR(
+    def _range(self, network: IPNetwork) -> networking.ServiceCIDR:
+        return networking.ServiceCIDR(
             f"{self._name}-{name_of(network)}",
-            metadata=ObjectMetaArgs(
+            metadata=meta.ObjectMetaArgs(
                 # The range is in the name, because it cannot be changed and a Service can only move
                 # to a range that exists.
                 name=f"simulated-vendors-{name_of(network)}",
@@ -100,12 +100,16 @@ class SimulatedVendors(pulumi.ComponentResource):
                 # Until then the API server refuses the range's addresses.
                 annotations={"pulumi.com/waitFor": "condition=Ready"},
             ),
-            spec=ServiceCIDRSpecArgs(cidrs=[str(network)]),
+            spec=networking.ServiceCIDRSpecArgs(cidrs=[str(network)]),
             opts=self._child,
         )
 
     def _service(
-        self, address: IPAddress, port: int, ranges: dict[IPNetwork, ServiceCIDR], vendor: str
+        self,
+        address: IPAddress,
+        port: int,
+        ranges: dict[IPNetwork, networking.ServiceCIDR],
+        vendor: str,
     ) -> None:
         """Hold an address for a vendor, or for no vendor.
 
@@ -116,30 +120,30 @@ class SimulatedVendors(pulumi.ComponentResource):
         service_cidr = ranges.get(service_range(address))
         # Pulumi would wait for pods that never come.
         skip = {"pulumi.com/skipAwait": "true"} if vendor == NO_VENDOR else {}
-        Service(
+        core.Service(
             f"{self._name}-{name_of(address)}",
-            metadata=ObjectMetaArgs(
+            metadata=meta.ObjectMetaArgs(
                 name=f"at-{name_of(address)}",
                 namespace=self._args.namespace,
                 labels={**self._app, INSTANCE: vendor},
                 annotations={**HIDDEN_FROM_THE_MESH, **skip},
             ),
-            spec=ServiceSpecArgs(
+            spec=core.ServiceSpecArgs(
                 cluster_ip=str(address),
                 ip_families=[f"IPv{address.version}"],
                 ip_family_policy="SingleStack",
                 # Also where it selects no pod: a Service that loses its selector keeps the pods it
                 # had.
                 selector={**selector(SIMULATED_VENDOR_APP), INSTANCE: vendor},
-                ports=[ServicePortArgs(name="proxy", port=port, target_port="proxy")],
+                ports=[core.ServicePortArgs(name="proxy", port=port, target_port="proxy")],
             ),
             opts=pulumi.ResourceOptions(
                 parent=self, depends_on=[service_cidr] if service_cidr else None
             ),
         )
 
-    def _deployment(self, vendor: VendorPlan, program: ConfigMap) -> None:
-        plan = ConfigMap(
+    def _deployment(self, vendor: VendorPlan, program: core.ConfigMap) -> None:
+        plan = core.ConfigMap(
             f"{self._name}-{vendor.name}-plan",
             metadata=self._metadata(None),
             immutable=True,
@@ -148,18 +152,18 @@ class SimulatedVendors(pulumi.ComponentResource):
         )
         files = [(program, self._args.plan.program.items), (plan, {PLAN: PLAN})]
         customers = self._customers(vendor.name) if vendor.has_login else None
-        Deployment(
+        apps.Deployment(
             f"{self._name}-{vendor.name}",
             metadata=self._metadata(vendor.name, vendor.name),
             spec=vendor_spec(self._args.plan.simulated, vendor.name, files, customers),
             opts=workload_options(self),
         )
 
-    def _customers(self, vendor: str) -> Secret:
+    def _customers(self, vendor: str) -> core.Secret:
         """Create the password that a vendor asks for, and the Secret that its pod reads."""
         password = generated_password(f"{self._name}-{vendor}", self._child).result
         self.logins[vendor] = pulumi.Output.concat(CUSTOMER, ":", password)
-        return Secret(
+        return core.Secret(
             f"{self._name}-{vendor}-customers",
             metadata=self._metadata(None),
             string_data={CUSTOMER: password},

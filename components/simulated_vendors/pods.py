@@ -4,35 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from pulumi_kubernetes.apps.v1 import DeploymentSpecArgs, DeploymentStrategyArgs
-from pulumi_kubernetes.core.v1 import (
-    ConfigMap,
-    ConfigMapProjectionArgs,
-    ContainerArgs,
-    ContainerPortArgs,
-    EnvVarArgs,
-    HTTPGetActionArgs,
-    KeyToPathArgs,
-    ProbeArgs,
-    ProjectedVolumeSourceArgs,
-    Secret,
-    VolumeArgs,
-    VolumeProjectionArgs,
-)
-from pulumi_kubernetes.meta.v1 import LabelSelectorArgs, LabelSelectorRequirementArgs
-from pulumi_kubernetes.networking.v1 import (
-    NetworkPolicyIngressRuleArgs,
-    NetworkPolicyPeerArgs,
-    NetworkPolicyPortArgs,
-    NetworkPolicySpecArgs,
-)
+from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
+from pulumi_kubernetes.networking import v1 as networking
 
 from components.labels import labels, selector
 from components.pods import (
     NOBODY,
-    container_resources,
-    container_security,
-    mounts,
+    container,
+    http_probes,
     pod_template,
     secret_variable,
 )
@@ -49,20 +30,20 @@ STARTUP_SECONDS = 60
 def vendor_spec(
     simulated: SimulatedVendors,
     vendor: str,
-    files: Sequence[tuple[ConfigMap, Mapping[str, str]]],
-    customers: Secret | None,
-) -> DeploymentSpecArgs:
+    files: Sequence[tuple[core.ConfigMap, Mapping[str, str]]],
+    customers: core.Secret | None,
+) -> apps.DeploymentSpecArgs:
     """Return a vendor's Deployment.
 
     Args:
         files: ConfigMaps for the pod's working directory, and the path of each key.
         customers: holds the password that the vendor asks for, if it asks for one.
     """
-    return DeploymentSpecArgs(
+    return apps.DeploymentSpecArgs(
         replicas=1,
         # Two pods behind one address would each have half the limits and count half the requests.
-        strategy=DeploymentStrategyArgs(type="Recreate"),
-        selector=LabelSelectorArgs(
+        strategy=apps.DeploymentStrategyArgs(type="Recreate"),
+        selector=meta.LabelSelectorArgs(
             match_labels={**selector(SIMULATED_VENDOR_APP), INSTANCE: vendor}
         ),
         template=pod_template(
@@ -70,9 +51,9 @@ def vendor_spec(
             labels={**labels(SIMULATED_VENDOR_APP), INSTANCE: vendor},
             container=_container(simulated, customers),
             volumes=[
-                VolumeArgs(
+                core.VolumeArgs(
                     name="program",
-                    projected=ProjectedVolumeSourceArgs(
+                    projected=core.ProjectedVolumeSourceArgs(
                         sources=[_projection(config_map, items) for config_map, items in files]
                     ),
                 )
@@ -82,45 +63,38 @@ def vendor_spec(
     )
 
 
-def _container(simulated: SimulatedVendors, customers: Secret | None) -> ContainerArgs:
-    healthy = HTTPGetActionArgs(path="/healthz", port="control")
+def _container(simulated: SimulatedVendors, customers: core.Secret | None) -> core.ContainerArgs:
     login = (
         [secret_variable(PASSWORD_VARIABLE, customers.metadata.name, CUSTOMER)] if customers else []
     )
-    return ContainerArgs(
-        name="vendor",
+    return container(
+        "vendor",
+        simulated.resources,
+        {"program": PROGRAM_FOLDER},
+        {"proxy": PROXY_PORT, "control": SIMULATED_VENDOR_PORT},
         image=simulated.image,
         command=["python", "-m", "simulation.proxy", "--plan", PLAN],
         working_dir=PROGRAM_FOLDER,
-        env=[EnvVarArgs(name="PYTHONUNBUFFERED", value="1"), *login],
-        ports=[
-            ContainerPortArgs(name="proxy", container_port=PROXY_PORT),
-            ContainerPortArgs(name="control", container_port=SIMULATED_VENDOR_PORT),
-        ],
-        startup_probe=ProbeArgs(
-            http_get=healthy, period_seconds=2, failure_threshold=STARTUP_SECONDS // 2
-        ),
-        readiness_probe=ProbeArgs(http_get=healthy, period_seconds=5, timeout_seconds=3),
-        liveness_probe=ProbeArgs(http_get=healthy, period_seconds=20, timeout_seconds=10),
-        resources=container_resources(simulated.resources),
-        security_context=container_security(),
-        volume_mounts=mounts({"program": PROGRAM_FOLDER}),
+        env=[core.EnvVarArgs(name="PYTHONUNBUFFERED", value="1"), *login],
+        **http_probes("/healthz", "control", startup_seconds=STARTUP_SECONDS),
     )
 
 
-def _projection(config_map: ConfigMap, items: Mapping[str, str]) -> VolumeProjectionArgs:
-    return VolumeProjectionArgs(
-        config_map=ConfigMapProjectionArgs(
+def _projection(config_map: core.ConfigMap, items: Mapping[str, str]) -> core.VolumeProjectionArgs:
+    return core.VolumeProjectionArgs(
+        config_map=core.ConfigMapProjectionArgs(
             name=config_map.metadata.name,
-            items=[KeyToPathArgs(key=key, path=path) for key, path in items.items()],
+            items=[core.KeyToPathArgs(key=key, path=path) for key, path in items.items()],
         )
     )
 
 
-def policy_spec(crawler_namespaces: Sequence[str], prometheus: str) -> NetworkPolicySpecArgs:
+def policy_spec(
+    crawler_namespaces: Sequence[str], prometheus: str
+) -> networking.NetworkPolicySpecArgs:
     """Let crawlers reach the proxy and Prometheus the metrics; the pods call nobody."""
-    return NetworkPolicySpecArgs(
-        pod_selector=LabelSelectorArgs(match_labels=selector(SIMULATED_VENDOR_APP)),
+    return networking.NetworkPolicySpecArgs(
+        pod_selector=meta.LabelSelectorArgs(match_labels=selector(SIMULATED_VENDOR_APP)),
         policy_types=["Ingress", "Egress"],
         ingress=[
             _allow(crawler_namespaces, PROXY_PORT),
@@ -129,17 +103,19 @@ def policy_spec(crawler_namespaces: Sequence[str], prometheus: str) -> NetworkPo
     )
 
 
-def _allow(namespaces: Sequence[str], port: int) -> NetworkPolicyIngressRuleArgs:
+def _allow(namespaces: Sequence[str], port: int) -> networking.NetworkPolicyIngressRuleArgs:
     """Let the pods of these namespaces connect to one port."""
-    named = LabelSelectorRequirementArgs(
+    named = meta.LabelSelectorRequirementArgs(
         # Kubernetes itself puts this label on every namespace.
         key="kubernetes.io/metadata.name",
         operator="In",
         values=list(namespaces),
     )
-    return NetworkPolicyIngressRuleArgs(
+    return networking.NetworkPolicyIngressRuleArgs(
         from_=[
-            NetworkPolicyPeerArgs(namespace_selector=LabelSelectorArgs(match_expressions=[named]))
+            networking.NetworkPolicyPeerArgs(
+                namespace_selector=meta.LabelSelectorArgs(match_expressions=[named])
+            )
         ],
-        ports=[NetworkPolicyPortArgs(protocol="TCP", port=port)],
+        ports=[networking.NetworkPolicyPortArgs(protocol="TCP", port=port)],
     )
