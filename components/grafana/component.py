@@ -8,9 +8,8 @@ from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
-from pulumi_kubernetes.core import v1 as core
-from pulumi_kubernetes.meta import v1 as meta
 
+from components.base import ClusterComponent
 from components.basic_auth import PASSWORD_KEY, USER_KEY, generated_password
 from components.file_text import yaml_text
 from components.grafana.pods import APP, grafana_spec
@@ -23,7 +22,7 @@ from components.grafana.provisioning import (
     dashboard_providers,
     datasources,
 )
-from components.labels import labels, pods_of
+from components.labels import pods_of
 from components.pods import config_volume, secret_variable, workload_options
 from components.prometheus.interface import Prometheus
 
@@ -35,7 +34,7 @@ class GrafanaServerArgs:
     prometheus: Prometheus
 
 
-class GrafanaServer(pulumi.ComponentResource):
+class GrafanaServer(ClusterComponent):
     """Grafana without a volume: what it shows comes from the stack and from Git.
 
     A changed configuration or dashboard starts a new pod beside the old one. Edits made in the
@@ -52,19 +51,9 @@ class GrafanaServer(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: GrafanaServerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("proxyobs:grafana:GrafanaServer", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        metadata = meta.ObjectMetaArgs(name=APP, namespace=args.namespace, labels=labels(APP))
-        # Objects without names, immutable: a change is a new object, whose name in the pod template
-        # rolls the Deployment. The old pods keep the old object until they are gone.
-        unnamed = meta.ObjectMetaArgs(namespace=args.namespace, labels=labels(APP))
-        self.admin_password = generated_password(f"{name}-admin", child).result
-        admin = core.Secret(
-            f"{name}-admin",
-            metadata=unnamed,
-            string_data={"password": self.admin_password},
-            opts=child,
-        )
+        super().__init__("proxyobs:grafana:GrafanaServer", name, APP, args.namespace, opts)
+        self.admin_password = generated_password(f"{name}-admin", self.child).result
+        admin = self.secret("admin", {"password": self.admin_password})
         variables = [secret_variable("GF_SECURITY_ADMIN_PASSWORD", admin.metadata.name, "password")]
         login = args.prometheus.login_secret
         if login is not None:
@@ -73,30 +62,16 @@ class GrafanaServer(pulumi.ComponentResource):
                 secret_variable(PASSWORD_VARIABLE, login, PASSWORD_KEY),
             ]
         volumes = {
-            volume: (
-                path,
-                config_volume(
-                    volume,
-                    core.ConfigMap(
-                        f"{name}-{volume}", metadata=unnamed, immutable=True, data=data, opts=child
-                    ),
-                ),
-            )
+            volume: (path, config_volume(volume, self.config_map(volume, data)))
             for volume, (path, data) in _files(args).items()
         }
         apps.Deployment(
             f"{name}-server",
-            metadata=metadata,
+            metadata=self.metadata(APP),
             spec=grafana_spec(args.plan.grafana, variables, volumes),
             opts=workload_options(self),
         )
-        port = core.ServicePortArgs(name="http", port=80, target_port="http")
-        service = core.Service(
-            f"{name}-service",
-            metadata=metadata,
-            spec=core.ServiceSpecArgs(selector=pods_of(APP), ports=[port]),
-            opts=child,
-        )
+        service = self.service("service", APP, pods_of(APP), {"http": 80})
         self.url = pulumi.Output.format("http://{0}.{1}.svc", service.metadata.name, args.namespace)
         self.exports = {"grafanaUrl": self.url, "grafanaAdminPassword": self.admin_password}
         self.register_outputs({"url": self.url, "admin_password": self.admin_password})

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
 from pulumi_kubernetes.core import v1 as core
-from pulumi_kubernetes.meta import v1 as meta
 
+from components.base import ClusterComponent
 from components.file_text import json_text
-from components.labels import labels
 from components.load_generator.plan import NAME, GeneratorPlan, credentials_variable
 from components.load_generator.pods import generator_spec, rollout_timeout
 from components.pods import secret_variable, workload_options
@@ -27,7 +26,7 @@ class LoadGeneratorArgs:
     simulated_logins: Mapping[str, pulumi.Input[str]]
 
 
-class LoadGenerator(pulumi.ComponentResource):
+class LoadGenerator(ClusterComponent):
     """Crawlers that send requests to each vendor's endpoint through their sidecars.
 
     A StatefulSet, because each replica reads a plan by its pod's name: seeds differ, and the same
@@ -41,38 +40,19 @@ class LoadGenerator(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: LoadGeneratorArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("proxyobs:load_generator:LoadGenerator", name, None, opts)
-        child = pulumi.ResourceOptions(parent=self)
-        app = labels(LOAD_GENERATOR_APP)
-        # Without names, immutable: another plan or login is another object, which rolls the pods.
-        unnamed = meta.ObjectMetaArgs(namespace=args.namespace, labels=app)
+        token = "proxyobs:load_generator:LoadGenerator"
+        super().__init__(token, name, LOAD_GENERATOR_APP, args.namespace, opts)
         plans = {file: json_text(plan) for file, plan in args.plan.plans.items()}
-        files = core.ConfigMap(
-            f"{name}-files",
-            metadata=unnamed,
-            immutable=True,
-            data={**args.plan.program.data, **plans},
-            opts=child,
-        )
+        files = self.config_map("files", {**args.plan.program.data, **plans})
         generated = {
             vendor: args.simulated_logins[vendor]
             for vendor, secret in args.plan.credentials.items()
             if secret is None
         }
-        logins = (
-            core.Secret(
-                f"{name}-logins",
-                metadata=unnamed,
-                string_data=generated,
-                immutable=True,
-                opts=child,
-            )
-            if generated
-            else None
-        )
+        logins = self.secret("logins", generated) if generated else None
         apps.StatefulSet(
             f"{name}-crawlers",
-            metadata=meta.ObjectMetaArgs(name=NAME, namespace=args.namespace, labels=app),
+            metadata=self.metadata(NAME),
             spec=generator_spec(
                 args.plan,
                 (files, args.plan.program.items | {file: file for file in plans}),

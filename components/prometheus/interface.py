@@ -8,6 +8,7 @@ from typing import Any
 
 import pulumi
 
+from components.base import ClusterComponent
 from components.prometheus.operator_objects import OperatorPlan
 from components.prometheus.servers import ServerPlan
 
@@ -25,7 +26,7 @@ class PrometheusArgs:
     alertmanager_auth: pulumi.Input[str] | None
 
 
-class Prometheus(pulumi.ComponentResource):
+class Prometheus(ClusterComponent):
     """A Prometheus that Grafana can query."""
 
     url: pulumi.Input[str]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
-from pulumi_kubernetes.meta import v1 as meta
 
-from components.labels import labels
 from components.prometheus.interface import Prometheus, PrometheusArgs
 from components.prometheus.operator_objects import API_VERSION, OperatorPlan
 
@@ -27,19 +25,16 @@ class OperatedPrometheus(Prometheus):
         plan: OperatorPlan,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("proxyobs:prometheus:OperatedPrometheus", name, None, opts)
+        token = "proxyobs:prometheus:OperatedPrometheus"
+        super().__init__(token, name, APP, args.namespace, opts)
         for entry in plan.objects:
             CustomResource(
                 f"{name}-{entry.kind.lower()}-{entry.name}",
                 api_version=API_VERSION,
                 kind=entry.kind,
-                metadata=meta.ObjectMetaArgs(
-                    name=entry.name,
-                    namespace=args.namespace,
-                    labels={**labels(APP), **plan.operator_labels},
-                ),
+                metadata=self.metadata(entry.name, plan.operator_labels),
                 spec=entry.spec,
-                opts=pulumi.ResourceOptions(parent=self),
+                opts=self.child,
             )
         self.url, self.login_secret = plan.url, plan.login_secret
         self.exports = {

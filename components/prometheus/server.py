@@ -12,7 +12,7 @@ from pulumi_kubernetes.rbac import v1 as rbac
 
 from components.basic_auth import basic_auth_secret
 from components.file_text import yaml_text
-from components.labels import labels, pods_of
+from components.labels import pods_of
 from components.pods import config_volume, disruption_budget, secret_volume, workload_options
 from components.prometheus.config import PROMETHEUS_APP, PROMETHEUS_PORT
 from components.prometheus.interface import Prometheus, PrometheusArgs
@@ -43,21 +43,21 @@ class PrometheusServer(Prometheus):
         plan: ServerPlan,
         opts: pulumi.ResourceOptions | None = None,
     ) -> None:
-        super().__init__("proxyobs:prometheus:PrometheusServer", name, None, opts)
-        self._name, self._args, self._plan = name, args, plan
-        self._child = pulumi.ResourceOptions(parent=self)
+        token = "proxyobs:prometheus:PrometheusServer"
+        super().__init__(token, name, PROMETHEUS_APP, args.namespace, opts)
+        self._args, self._plan = args, plan
         account = core.ServiceAccount(
             f"{name}-account",
-            metadata=self._metadata("prometheus"),
+            metadata=self.metadata("prometheus"),
             automount_service_account_token=False,  # the pod asks for it
-            opts=self._child,
+            opts=self.child,
         )
         for watched, namespace in args.watched.items():
             self._let_read_pods(watched, namespace)
         if plan.prometheus.node_metrics:
             self._let_read_nodes()
         # Secrets without a name: a new password is a new Secret, which rolls the pods.
-        auth, password = basic_auth_secret(name, self._metadata(None), OWN_LOGIN, self._child)
+        auth, password = basic_auth_secret(name, self.metadata(), OWN_LOGIN, self.child)
         own = {"auth": (AUTH, secret_volume("auth", auth.metadata.name))}
         queried, *shards = plan.servers
         service = self._server(name, queried, account, {**own, **self._logins_elsewhere()})
@@ -71,40 +71,28 @@ class PrometheusServer(Prometheus):
         self.exports = {"prometheusUrl": self.url, "prometheusPassword": password}
         self.register_outputs({"url": self.url, "password": password})
 
-    def _metadata(
-        self,
-        object_name: str | None,
-        namespace: pulumi.Input[str] | None = None,
-        app: Mapping[str, str] | None = None,
-    ) -> meta.ObjectMetaArgs:
-        return meta.ObjectMetaArgs(
-            name=object_name,
-            namespace=namespace or self._args.namespace,
-            labels={**labels(PROMETHEUS_APP), **(app or {})},
-        )
-
     def _let_read_pods(self, namespace_name: str, namespace: pulumi.Input[str]) -> None:
-        metadata = self._metadata("prometheus", namespace)
-        resource_name = f"{self._name}-{namespace_name}-pods"
-        rbac.Role(resource_name, metadata=metadata, rules=POD_READER, opts=self._child)
+        metadata = meta.ObjectMetaArgs(name="prometheus", namespace=namespace, labels=self.labels)
+        resource_name = f"{self.prefix}-{namespace_name}-pods"
+        rbac.Role(resource_name, metadata=metadata, rules=POD_READER, opts=self.child)
         rbac.RoleBinding(
             resource_name,
             metadata=metadata,
             role_ref=_role("Role", "prometheus"),
             subjects=[self._subject()],
-            opts=self._child,
+            opts=self.child,
         )
 
     def _let_read_nodes(self) -> None:
-        metadata = meta.ObjectMetaArgs(name=CLUSTER_ROLE, labels=labels(PROMETHEUS_APP))
-        resource_name = f"{self._name}-nodes"
-        rbac.ClusterRole(resource_name, metadata=metadata, rules=NODE_READER, opts=self._child)
+        metadata = meta.ObjectMetaArgs(name=CLUSTER_ROLE, labels=self.labels)
+        resource_name = f"{self.prefix}-nodes"
+        rbac.ClusterRole(resource_name, metadata=metadata, rules=NODE_READER, opts=self.child)
         rbac.ClusterRoleBinding(
             resource_name,
             metadata=metadata,
             role_ref=_role("ClusterRole", CLUSTER_ROLE),
             subjects=[self._subject()],
-            opts=self._child,
+            opts=self.child,
         )
 
     def _subject(self) -> rbac.SubjectArgs:
@@ -118,20 +106,15 @@ class PrometheusServer(Prometheus):
         alertmanager = secret_volume("alertmanager", alertmanager_auth)
         volumes = {"alertmanager": (ALERTMANAGER_AUTH, alertmanager)}
         if self._plan.prometheus.federate_from:
-            secret = core.Secret(
-                f"{self._name}-federation",
-                metadata=self._metadata(None),
-                immutable=True,
-                string_data={
-                    source.cluster: pulumi.Output.secret(
-                        pulumi.StackReference(
-                            f"{self._name}-{source.cluster}", source.stack, self._child
-                        ).require_output("prometheusPassword")
-                    )
-                    for source in self._plan.prometheus.federate_from
-                },
-                opts=self._child,
-            )
+            passwords = {
+                source.cluster: pulumi.Output.secret(
+                    pulumi.StackReference(
+                        f"{self.prefix}-{source.cluster}", source.stack, self.child
+                    ).require_output("prometheusPassword")
+                )
+                for source in self._plan.prometheus.federate_from
+            }
+            secret = self.secret("federation", passwords)
             volume = secret_volume("federation", secret.metadata.name)
             volumes["federation"] = (FEDERATION_AUTH, volume)
         return volumes
@@ -144,12 +127,12 @@ class PrometheusServer(Prometheus):
         secrets: Mapping[str, tuple[str, core.VolumeArgs]],
     ) -> core.Service:
         """Create one Prometheus: files, Services, replicas, and a budget where there are two."""
-        prometheus, child = self._plan.prometheus, self._child
+        prometheus, child = self._plan.prometheus, self.child
         app_name = server.app["app.kubernetes.io/name"]
         pods = {**pods_of(app_name), **server.app}
 
         def metadata(object_name: str) -> meta.ObjectMetaArgs:
-            return self._metadata(object_name, app=server.app)
+            return self.metadata(object_name, server.app)
 
         def files(kind: str, data: Mapping[str, str]) -> tuple[str, core.VolumeArgs]:
             # Fixed names, changed in place: Prometheus reloads both by itself, and a restart would

@@ -10,9 +10,10 @@ from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.networking import v1 as networking
 
+from components.base import ClusterComponent
 from components.basic_auth import generated_password
 from components.file_text import json_text
-from components.labels import labels, selector
+from components.labels import selector
 from components.pods import workload_options
 from components.prometheus.config import SIMULATED_VENDOR_APP
 from components.simulated_vendors.plan import (
@@ -39,7 +40,7 @@ class SimulatedVendorsArgs:
     plan: SimulationPlan
 
 
-class SimulatedVendors(pulumi.ComponentResource):
+class SimulatedVendors(ClusterComponent):
     """A Deployment for each vendor behind a Service whose cluster IP is in the vendor's own ranges.
 
     Traffic takes the same way as to a real vendor: through the sidecar to an address outside the
@@ -55,23 +56,15 @@ class SimulatedVendors(pulumi.ComponentResource):
     def __init__(
         self, name: str, args: SimulatedVendorsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("proxyobs:simulated_vendors:SimulatedVendors", name, None, opts)
-        self._name, self._args = name, args
-        self._app = labels(SIMULATED_VENDOR_APP)
-        self._child = pulumi.ResourceOptions(parent=self)
-        # Immutable and without a name: another program is another object, which rolls the pods.
-        program = core.ConfigMap(
-            f"{name}-program",
-            metadata=self._metadata(None),
-            immutable=True,
-            data=args.plan.program.data,
-            opts=self._child,
-        )
+        token = "proxyobs:simulated_vendors:SimulatedVendors"
+        super().__init__(token, name, SIMULATED_VENDOR_APP, args.namespace, opts)
+        self._program, self._simulated = args.plan.program, args.plan.simulated
+        program = self.config_map("program", self._program.data)
         networking.NetworkPolicy(
             f"{name}-policy",
-            metadata=self._metadata("simulated-vendors"),
+            metadata=self.metadata("simulated-vendors"),
             spec=policy_spec(args.plan.crawler_namespaces, args.plan.prometheus_namespace),
-            opts=self._child,
+            opts=self.child,
         )
         ranges = {network: self._range(network) for network in args.plan.ranges}
         for address in args.plan.spare_addresses:
@@ -83,25 +76,19 @@ class SimulatedVendors(pulumi.ComponentResource):
             self._deployment(vendor, program)
         self.register_outputs({})
 
-    def _metadata(self, object_name: str | None, vendor: str | None = None) -> meta.ObjectMetaArgs:
-        instance = {INSTANCE: vendor} if vendor else {}
-        return meta.ObjectMetaArgs(
-            name=object_name, namespace=self._args.namespace, labels={**self._app, **instance}
-        )
-
     def _range(self, network: IPNetwork) -> networking.ServiceCIDR:
         return networking.ServiceCIDR(
-            f"{self._name}-{name_of(network)}",
+            f"{self.prefix}-{name_of(network)}",
             metadata=meta.ObjectMetaArgs(
                 # The range is in the name, because it cannot be changed and a Service can only move
                 # to a range that exists.
                 name=f"simulated-vendors-{name_of(network)}",
-                labels=self._app,
+                labels=self.labels,
                 # Until then the API server refuses the range's addresses.
                 annotations={"pulumi.com/waitFor": "condition=Ready"},
             ),
             spec=networking.ServiceCIDRSpecArgs(cidrs=[str(network)]),
-            opts=self._child,
+            opts=self.child,
         )
 
     def _service(
@@ -121,11 +108,11 @@ class SimulatedVendors(pulumi.ComponentResource):
         # Pulumi would wait for pods that never come.
         skip = {"pulumi.com/skipAwait": "true"} if vendor == NO_VENDOR else {}
         core.Service(
-            f"{self._name}-{name_of(address)}",
+            f"{self.prefix}-{name_of(address)}",
             metadata=meta.ObjectMetaArgs(
                 name=f"at-{name_of(address)}",
-                namespace=self._args.namespace,
-                labels={**self._app, INSTANCE: vendor},
+                namespace=self.namespace,
+                labels={**self.labels, INSTANCE: vendor},
                 annotations={**HIDDEN_FROM_THE_MESH, **skip},
             ),
             spec=core.ServiceSpecArgs(
@@ -143,30 +130,18 @@ class SimulatedVendors(pulumi.ComponentResource):
         )
 
     def _deployment(self, vendor: VendorPlan, program: core.ConfigMap) -> None:
-        plan = core.ConfigMap(
-            f"{self._name}-{vendor.name}-plan",
-            metadata=self._metadata(None),
-            immutable=True,
-            data={PLAN: json_text(vendor.plan)},
-            opts=self._child,
-        )
-        files = [(program, self._args.plan.program.items), (plan, {PLAN: PLAN})]
+        plan = self.config_map(f"{vendor.name}-plan", {PLAN: json_text(vendor.plan)})
+        files = [(program, self._program.items), (plan, {PLAN: PLAN})]
         customers = self._customers(vendor.name) if vendor.has_login else None
         apps.Deployment(
-            f"{self._name}-{vendor.name}",
-            metadata=self._metadata(vendor.name, vendor.name),
-            spec=vendor_spec(self._args.plan.simulated, vendor.name, files, customers),
+            f"{self.prefix}-{vendor.name}",
+            metadata=self.metadata(vendor.name, {INSTANCE: vendor.name}),
+            spec=vendor_spec(self._simulated, vendor.name, files, customers),
             opts=workload_options(self),
         )
 
     def _customers(self, vendor: str) -> core.Secret:
         """Create the password that a vendor asks for, and the Secret that its pod reads."""
-        password = generated_password(f"{self._name}-{vendor}", self._child).result
+        password = generated_password(f"{self.prefix}-{vendor}", self.child).result
         self.logins[vendor] = pulumi.Output.concat(CUSTOMER, ":", password)
-        return core.Secret(
-            f"{self._name}-{vendor}-customers",
-            metadata=self._metadata(None),
-            string_data={CUSTOMER: password},
-            immutable=True,
-            opts=self._child,
-        )
+        return self.secret(f"{vendor}-customers", {CUSTOMER: password})
