@@ -12,6 +12,7 @@ import traceback
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from components.attribution.guard import envoy_here
 from components.file_text import yaml_text
 from deployment import files_outside
 from render.manifests import manifests
@@ -50,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = {
         "status": 0,
         "stack": options.stack,
+        "validatedByEnvoy": envoy_here() is not None,
         "expected": run.outputs.get("expected", {}),
         **{key: run.outputs[key] for key in REQUIRED_VALUES if key in run.outputs},
         "files": sorted(files),

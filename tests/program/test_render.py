@@ -60,6 +60,7 @@ def test_one_process_renders_in_time(stack, tmp_path):
     settings = load_stack_file(ROOT / f"Pulumi.{stack}.yaml")
     assert report["status"] == 0
     assert report["stack"] == stack
+    assert report["validatedByEnvoy"] is (guard.envoy_here() is not None)
     assert report["expected"] == estimate(settings).as_output()
     assert report["files"] == sorted(set(tree(tmp_path)) - {"render.json"})
 
