@@ -170,7 +170,7 @@ def test_a_proxys_own_keys_reach_the_plan():
     [("10s", "15s", 15, 20), ("1s", "5s", 6, 10), ("5m", "1m", MAX_DRAIN_SECONDS, 65)],
 )
 def test_the_end_of_a_pod_fits_its_grace_period(patience, scrape, drain, linger):
-    """Killed sooner, what was in flight is counted by the sidecar and by nobody else."""
+    """If the pod were killed sooner, only the sidecar would count its open requests."""
     settings = stack(telemetry={"timeoutAfter": patience}, prometheus={"scrapeInterval": scrape})
     raw = crawler_plan(settings)
     assert (raw["drain_seconds"], raw["linger_seconds"]) == (drain, linger)
@@ -181,7 +181,7 @@ def test_the_end_of_a_pod_fits_its_grace_period(patience, scrape, drain, linger)
 
 
 def test_what_the_crawler_refuses_is_refused_before():
-    """A pod that never starts says why in a log that nobody reads."""
+    """Else the pod would never start, and only its log would say why."""
     with pytest.raises(SettingsError) as refused:
         crawler_plan(stack(telemetry={"timeoutAfter": "2h"}))
     (finding,) = refused.value.findings

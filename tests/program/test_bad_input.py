@@ -1,4 +1,4 @@
-"""What monitoring can be told wrongly is refused before anything is deployed, by its key."""
+"""A wrong value for monitoring is refused by its key before anything is deployed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ WRONG = {
         "",
         "alertmanagerSecrets.oncall: is missing",
     ),
-    "a credential is nobody's": (
+    "a credential has no receiver": (
         {"alertmanagerSecrets": {"on-call": ENCRYPTED}},
         "",
         "alertmanagerSecrets.on-call: belongs to none of alertmanager.receivers",
@@ -39,7 +39,7 @@ WRONG = {
         "",
         "alertmanagerSecrets.oncall: is in clear text",
     ),
-    "nobody has the name of a receiver": (
+    "a route names no receiver": (
         {
             "alertmanager": {**RECEIVER, "warning": ["team"]},
             "alertmanagerSecrets": {"oncall": ENCRYPTED},

@@ -67,16 +67,16 @@ def test_a_shard_has_sums_of_its_sidecars_and_no_more(run):
         assert {volume["name"] for volume in volumes} == {"config", "rules", "auth"}
 
 
-def test_one_replica_of_a_shard_is_asked(run):
+def test_one_replica_of_a_shard_is_shard_jobs(run):
     """The Service chooses one that is ready: both together would count everything twice."""
     jobs = scrape_jobs(run)
-    asked = [job for name, job in jobs.items() if name.startswith("federation-shard-")]
-    assert [job["static_configs"][0]["targets"] for job in asked] == [
+    shard_jobs = [job for name, job in jobs.items() if name.startswith("federation-shard-")]
+    assert [job["static_configs"][0]["targets"] for job in shard_jobs] == [
         [f"{shard}.monitoring.svc:9090"] for shard in SHARDS
     ]
     container = container_of(run.only("StatefulSet", "prometheus"))
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}
-    for job in (*asked, jobs["federation-cluster-eu"]):
+    for job in (*shard_jobs, jobs["federation-cluster-eu"]):
         folder, _, key = job["basic_auth"]["password_file"].rpartition("/")
         assert folder in mounted
         assert key in ("password", "eu")

@@ -60,7 +60,7 @@ def test_the_development_stack_fits_a_laptop(run_program):
 
 
 def test_every_rule_and_board_travels(run_program):
-    """A file in rules/ or a board that does not reach its ConfigMap alerts nobody."""
+    """Every file in rules/ and every board is in a ConfigMap."""
     run = run_program("prod")
     shipped = {name for name, servers in EVALUATED_BY.items() if SERVER in servers}
     assert set(rules_of(run)) == shipped - {"native_histograms.yml"}
@@ -71,7 +71,7 @@ def test_every_rule_and_board_travels(run_program):
 
 
 def test_nodes_are_read_and_no_more(run_program, variant):
-    """The one right beyond a namespace; a stack can do without it, and without the alerts on it."""
+    """The only right beyond a namespace is to read nodes, and a stack can do without it."""
     role = run_program("prod").only("ClusterRole")
     assert {(tuple(r["resources"]), tuple(r["verbs"])) for r in role["rules"]} == {
         (("nodes",), ("list", "watch")),
@@ -83,7 +83,7 @@ def test_nodes_are_read_and_no_more(run_program, variant):
 
 
 def test_grafana_asks_with_the_login_of_any_prometheus(run_program, variant):
-    """The data source is a ConfigMap; user and password come by the environment from a Secret."""
+    """The data source is a ConfigMap; Grafana fills in user and password from a Secret."""
     logins = {"prometheus": {**OPERATOR, "loginSecret": "prometheus-login"}, "alertmanager": None}
     for run, secret in (
         (run_program("prod"), "prometheus-auth-"),
@@ -103,7 +103,7 @@ def test_grafana_asks_with_the_login_of_any_prometheus(run_program, variant):
 
 
 def test_grafana_asks_a_prometheus_without_login(run_program):
-    """Nothing is sent where nobody asks for it."""
+    """Grafana sends no login to a Prometheus that needs none."""
     run = run_program("operator")
     (source,) = yaml.safe_load(config_map(run, "grafana-datasources")["prometheus.yaml"])[
         "datasources"
@@ -184,7 +184,7 @@ def test_a_kubeconfig_of_the_stack_is_used_and_stays_secret(tmp_path):
 
 
 def test_how_histograms_are_stored_reaches_prometheus(run_program, variant):
-    """Both halves or neither: converted without the rules that read it, p95 would be gone."""
+    """Scrape job and rules change together; else p95 would have no data."""
     plain = run_program("prod")
     assert "convert_classic_histograms_to_nhcb" not in scrape_jobs(plain)["sidecars"]
     assert "native_histograms.yml" not in rules_of(plain)

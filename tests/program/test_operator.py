@@ -35,7 +35,7 @@ def test_no_prometheus_is_run(run_program, shape):
 
 @pytest.mark.parametrize(("shape", "ours"), [("operator", False), ("operator-slack", True)])
 def test_an_alertmanager_runs_where_it_has_receivers(run_program, shape, ours):
-    """Else alerts go where that Prometheus sends them, and another would send nothing."""
+    """Without receivers alerts go where that Prometheus sends them."""
     run = run_program(shape)
     assert ("alertmanager" in named(run, "StatefulSet")) is ours
     assert ("alertmanagerPassword" in run.outputs) is ours
@@ -65,7 +65,7 @@ def test_the_operator_gets_monitors_and_rules(run_program):
 
 
 def test_the_operator_without_nodes(variant):
-    """Where no kubelet may be asked nothing is asked of it."""
+    """`nodeMetrics: false`: Prometheus scrapes no kubelet."""
     run = variant("dev", prometheus={**OPERATOR, "nodeMetrics": False}, alertmanager=None)
     assert run.of_kind("ServiceMonitor") == ()
 
@@ -84,7 +84,7 @@ def test_another_team_keeps_its_alertmanager(run_program):
 
 @pytest.mark.parametrize("create", [True, False])
 def test_a_monitoring_namespace_that_is_there_stays_as_it_is(variant, create):
-    """kube-prometheus-stack often lives there, and `up` would stop at it."""
+    """kube-prometheus-stack often runs there, and `up` would fail with "already exists"."""
     run = variant("dev", prometheus={**OPERATOR, "createNamespace": create}, alertmanager=None)
     assert ("monitoring" in named(run, "Namespace")) is create
     assert run.only("Deployment", "grafana")["metadata"]["namespace"] == "monitoring"

@@ -66,7 +66,7 @@ def test_one_process_renders_in_time(stack, tmp_path):
 
 
 def test_the_same_stack_is_the_same_bytes(tmp_path, monkeypatch):
-    """Otherwise every diff of two renderings shows what nobody changed."""
+    """Else a diff of two renderings would show changes that nobody made."""
     stack_file = ROOT / "Pulumi.dev.yaml"
     first = render(tmp_path / "one", stack_file, monkeypatch, "dev")
     assert first == render(tmp_path / "two", stack_file, monkeypatch, "dev")
@@ -138,19 +138,19 @@ def test_an_added_range_changes_its_chain_only(edited, tmp_path, monkeypatch):
 
 
 def test_a_stack_of_thousands_of_ranges_is_validated_too(edited, in_file, tmp_path, monkeypatch):
-    """Envoy was not asked about them: Linux starts no program beside a variable of 128 KiB."""
-    asked = []
+    """Envoy was not run: Linux starts no program with an environment variable of 128 KiB."""
+    validations = []
 
     def validated(envoy, bootstrap):
         done = subprocess.run([envoy, "--version"], check=True, capture_output=True)
-        asked.append((len(bootstrap), done.returncode))
+        validations.append((len(bootstrap), done.returncode))
         return ""
 
     monkeypatch.setattr(guard, "_validated", validated)
     ranges = [f"11.{n // 200}.{n % 200}.1/32" for n in range(8_000)]
     path = edited("prod", in_file(ranges))
     render(tmp_path / "out", path, monkeypatch)
-    ((size, code),) = asked
+    ((size, code),) = validations
     assert size > 1_000_000
     assert code == 0
 

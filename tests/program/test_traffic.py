@@ -155,7 +155,7 @@ def test_nobody_is_simulated_unless_the_stack_says_so(edited):
 
 
 def services_of(run, vendor):
-    """The Services that lead to a simulated vendor, or to nobody ("none")."""
+    """The Services of a simulated vendor, or of spare addresses ("none")."""
     return [
         service
         for service in run.of_kind("Service")
@@ -260,7 +260,7 @@ def test_simulated_vendors_are_outside_the_mesh(run_program):
 
 
 def test_only_crawlers_and_prometheus_reach_simulated_vendors(run_program):
-    """Their control endpoint changes what they do; and a simulation needs to call nobody."""
+    """The control endpoint changes what a vendor does, and a simulated vendor calls nobody."""
     run = run_program("dev")
     spec = run.only("NetworkPolicy", "simulated-vendors")["spec"]
     ports = {
@@ -305,9 +305,9 @@ def test_prometheus_finds_simulated_vendors(run_program):
 def test_a_made_password_is_known_to_both_sides_alone(run_program):
     """The vendor's and the generator's Secrets hold it, each in its own namespace."""
     run = run_program("dev")
-    asked = variables_of(container_of(run.only("Deployment", "vendor-a")))["CUSTOMER_PASSWORD"]
+    expected = variables_of(container_of(run.only("Deployment", "vendor-a")))["CUSTOMER_PASSWORD"]
     given = variables_of(container_of(generator_of(run)))["LOGIN_VENDOR_A"]
-    for variable, namespace in ((asked, "proxy-vendors"), (given, "crawlers")):
+    for variable, namespace in ((expected, "proxy-vendors"), (given, "crawlers")):
         reference = variable["valueFrom"]["secretKeyRef"]
         (secret,) = [
             s
@@ -341,7 +341,7 @@ def test_synthetic_traffic_only_where_it_is_wanted(run_program):
 
 
 def test_the_generator_is_a_crawler_whatever_the_selector_says(variant):
-    """Synthetic traffic that the attribution does not select would be measured by nobody."""
+    """The attribution would not count synthetic traffic that it does not select."""
     wanted = {"app.kubernetes.io/name": "crawler"}
     spec = generator_of(variant("dev", crawlers={"selector": wanted}))["spec"]
     pod_labels = spec["template"]["metadata"]["labels"]
