@@ -67,7 +67,7 @@ def test_a_shard_has_sums_of_its_sidecars_and_no_more(run):
         assert {volume["name"] for volume in volumes} == {"config", "rules", "auth"}
 
 
-def test_one_replica_of_a_shard_is_shard_jobs(run):
+def test_one_replica_of_a_shard_is_scraped(run):
     """The Service chooses one that is ready: both together would count everything twice."""
     jobs = scrape_jobs(run)
     shard_jobs = [job for name, job in jobs.items() if name.startswith("federation-shard-")]
