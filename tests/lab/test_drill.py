@@ -27,7 +27,7 @@ def test_an_alert_arrives_and_ends_and_nothing_else_does(ports, tmp_path):
     assert not drill["doubts"] or drill["slowest_scrape_seconds"] > BUSY_SECONDS
     assert drill["delivered_by"] == drill["severity"] == "warning"
     assert drill["labels"]["proxy_vendor"] == "vendor-b"
-    assert "% of its requests are refused for want of quota" in drill["description"]
+    assert "% of its requests are refused for lack of quota" in drill["description"]
     # Ten minutes of a cluster, half of them the window of the rates, half the rule's wait.
     assert 5 < drill["fired_seconds"] < 60
     assert 0 < drill["resolved_seconds"] < 60

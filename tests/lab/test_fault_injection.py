@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
+from components.prometheus.rules import RULES
 from lab import fault_injection as inject
 from lab import plan
 from lab.pages import Page, served
 from lab.ports import Ports
-from lab.prometheus import RULES, THRESHOLDS, lab_prometheus_files
+from lab.prometheus import THRESHOLDS, lab_prometheus_files
 from lab.system import load_settings
 from tests.ports import free_ports
 
