@@ -36,7 +36,6 @@ from components.prometheus.servers import ServerPlan, server_plan
 from components.repository_files import ROOT
 from components.simulated_vendors.plan import SimulationPlan, simulation_plan
 from dashboards.boards import boards
-from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 
@@ -110,10 +109,10 @@ def files_outside(settings: StackSettings) -> dict[str, str]:
     """
     if not settings.has_crawlers:
         return {}
-    alerting = alerting_config(MONITORING_NAMESPACE, ALERTMANAGER_LOGIN)
+    alerting = alerting_config(ALERTMANAGER_LOGIN)
     return outside_files(
         settings.cluster,
-        _operator_jobs(settings),
+        operator_jobs(settings, ALERTMANAGER_LOGIN),
         alerting if settings.runs_alertmanager else None,
         operator_rules(settings, own_rule_files(settings, ROOT)),
     )
@@ -163,7 +162,7 @@ def _operator_plan(
     rules = operator_rules(settings, own_rules)
     return OperatorPlan(
         objects=(
-            *monitors(_operator_jobs(settings)),
+            *monitors(operator_jobs(settings, ALERTMANAGER_LOGIN)),
             *prometheus_rules(rules, prometheus.scrape_interval),
         ),
         operator_labels=prometheus.operator_labels,
@@ -172,18 +171,6 @@ def _operator_plan(
         required_values=required_prometheus_values(
             settings.cluster, runs_alertmanager=settings.runs_alertmanager
         ),
-    )
-
-
-def _operator_jobs(settings: StackSettings) -> tuple[Json, ...]:
-    """Return the scrape jobs for a Prometheus that has others as well."""
-    return operator_jobs(
-        settings,
-        monitoring_namespace=MONITORING_NAMESPACE,
-        simulated_vendors_namespace=(
-            SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
-        ),
-        alertmanager_auth=ALERTMANAGER_LOGIN,
     )
 
 

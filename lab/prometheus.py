@@ -16,7 +16,6 @@ from lab import receiver
 from lab.ports import Ports
 from lab.shortening import DEMO_FACTOR, shortened_alertmanager, shortened_rules, stand_in
 from settings.alertmanager import Alertmanager, WebhookReceiver
-from settings.namespaces import SIMULATED_NAMESPACE
 from settings.stack import StackSettings
 
 RATE_WINDOW_SECONDS = 300 // DEMO_FACTOR
@@ -47,16 +46,9 @@ def lab_prometheus_files(
         stand_ins: with pages in the place of istiod, Grafana and Alertmanager.
     """
     config = prometheus_config(
-        cluster=settings.cluster,
-        scrape_interval_seconds=settings.prometheus.scrape_interval,
-        crawler_namespaces=settings.crawlers.namespaces,
-        monitoring_namespace="monitoring",
-        istio_namespace=settings.istio.root_namespace,
-        simulated_vendors_namespace=SIMULATED_NAMESPACE,
+        settings,
         targets=_targets(ports, watched=watched, stand_ins=stand_ins),
         rule_files=("rules/*.yml",),
-        native_histograms=settings.telemetry.native_histograms,
-        histogram_sampling=settings.telemetry.histogram_sampling,
     )
     sidecars = next(job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
     # Before all shipped relabelling: the lab's istio.stats has a prefix of its own, and Istio would

@@ -19,6 +19,8 @@ from components.attribution.groups import CLUSTER_PREFIX
 from components.attribution.stats import OUTSIDE_CLUSTERS, SCRAPED_METRICS, SETUP_METRIC
 from components.labels import COMPONENT, pods_of, selector
 from settings.catalogue import OUTSIDE
+from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
+from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
 from settings.values import format_duration
 
@@ -109,45 +111,24 @@ class BasicAuth:
     password_file: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class Retention:
-    """How much history is kept: whichever bound is reached first."""
-
-    seconds: int
-    size_bytes: int
-
-
 def prometheus_config(
+    settings: StackSettings,
     *,
-    cluster: str,
-    scrape_interval_seconds: int,
-    crawler_namespaces: Sequence[str],
-    monitoring_namespace: str,
-    istio_namespace: str,
-    simulated_vendors_namespace: str | None = None,
     targets: StaticTargets | None = None,
     rule_files: Sequence[str] = RULE_FILES,
-    retention: Retention | None = None,
     prometheus_auth: BasicAuth | None = None,
     alertmanager_auth: BasicAuth | None = None,
-    node_metrics: bool = False,
-    native_histograms: bool = False,
-    histogram_sampling: int = 1,
 ) -> Json:
     """Return prometheus.yml as plain values.
 
     Args:
-        simulated_vendors_namespace: None where no vendor is simulated.
-        targets: scrape these instead of asking Kubernetes; nothing else differs.
-        retention: None keeps Prometheus's default of 15 days.
+        targets: scrape these instead of asking Kubernetes, which alone knows where kubelets are.
         prometheus_auth: the login of this Prometheus and its other replica.
         alertmanager_auth: the login of Alertmanager.
-        node_metrics: scrape the kubelets too; only Kubernetes knows where they are.
-        native_histograms: store set-up times as native histograms.
-        histogram_sampling: store the set-up times of one sidecar in so many.
     """
-    interval = format_duration(scrape_interval_seconds)
-    monitoring = [monitoring_namespace]
+    prometheus, cluster = settings.prometheus, settings.cluster
+    crawlers, monitoring = settings.crawlers.namespaces, [MONITORING_NAMESPACE]
+    interval = format_duration(prometheus.scrape_interval)
 
     def job(
         name: str,
@@ -166,16 +147,16 @@ def prometheus_config(
             **more,
         }
 
-    native: Json = {"convert_classic_histograms_to_nhcb": True} if native_histograms else {}
+    native: Json = {"convert_classic_histograms_to_nhcb": True}
     prometheus_pods = {**pods_of(PROMETHEUS_APP), **selector(f"{PROMETHEUS_APP}|{SHARD_APP}")}
     jobs = [
         job(
             "sidecars",
-            crawler_namespaces,
+            crawlers,
             _keep_container("istio-proxy", SIDECAR_PORT),
             metrics_path="/stats/prometheus",
-            metric_relabel_configs=sidecar_metric_relabel(histogram_sampling),
-            **native,
+            metric_relabel_configs=sidecar_metric_relabel(settings.telemetry.histogram_sampling),
+            **(native if settings.telemetry.native_histograms else {}),
         ),
         job(
             "prometheus",
@@ -184,10 +165,15 @@ def prometheus_config(
             PROMETHEUS_METRICS,
             **http_config(prometheus_auth),
         ),
-        job("istiod", [istio_namespace], _keep_container("discovery", ISTIOD_PORT), ISTIOD_METRICS),
+        job(
+            "istiod",
+            [settings.istio.root_namespace],
+            _keep_container("discovery", ISTIOD_PORT),
+            ISTIOD_METRICS,
+        ),
         job(
             "load-generator",
-            crawler_namespaces,
+            crawlers,
             _keep_labelled({COMPONENT: LOAD_GENERATOR_APP}, LOAD_GENERATOR_PORT),
         ),
         job(
@@ -204,65 +190,48 @@ def prometheus_config(
             GRAFANA_METRICS,
         ),
     ]
-    if simulated_vendors_namespace:
+    if targets or settings.simulated_vendors.enabled:
         keep = _keep_labelled(selector(SIMULATED_VENDOR_APP), SIMULATED_VENDOR_PORT)
         names = [_keep("__name__", SIMULATED_VENDOR_METRICS)]
-        vendors = [simulated_vendors_namespace]
+        vendors = [SIMULATED_NAMESPACE]
         jobs.append(job("simulated-vendors", vendors, keep, metric_relabel_configs=names))
-    if node_metrics:
-        jobs += _node_jobs(cluster, crawler_namespaces, monitoring_namespace)
+    if prometheus.node_metrics and targets is None:
+        jobs += _node_jobs(cluster, crawlers)
     return {
         "global": {
             "scrape_interval": interval,
-            "scrape_timeout": format_duration(min(10, scrape_interval_seconds)),
+            "scrape_timeout": format_duration(min(10, prometheus.scrape_interval)),
             "evaluation_interval": interval,
             "external_labels": {"cluster": cluster, "prometheus_replica": "${POD_NAME}"},
         },
         "rule_files": [*rule_files],
-        "alerting": alerting_config(
-            monitoring_namespace, alertmanager_auth, targets.alertmanager if targets else None
-        ),
+        "alerting": alerting_config(alertmanager_auth, targets.alertmanager if targets else None),
         "scrape_configs": jobs,
-        **({"storage": _storage(retention)} if retention else {}),
+        **({"storage": _storage(prometheus)} if prometheus.mode == "server" else {}),
     }
 
 
-def alerting_config(
-    namespace: str, auth: BasicAuth | None, addresses: Sequence[str] | None = None
-) -> Json:
+def alerting_config(auth: BasicAuth | None, addresses: Sequence[str] | None = None) -> Json:
     """Return the `alerting` part of prometheus.yml: the stack's Alertmanagers."""
-    keep = _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT)
+    found = _targets(
+        [MONITORING_NAMESPACE],
+        addresses,
+        _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
+    )
     return {
         # Without it, Alertmanager would take the two replicas' alerts for different ones.
         "alert_relabel_configs": [{"action": "labeldrop", "regex": "prometheus_replica"}],
-        "alertmanagers": [{**_targets([namespace], addresses, keep), **http_config(auth)}],
+        "alertmanagers": [{**found, **http_config(auth)}],
     }
 
 
-def operator_jobs(
-    settings: StackSettings,
-    *,
-    monitoring_namespace: str,
-    simulated_vendors_namespace: str | None,
-    alertmanager_auth: BasicAuth,
-) -> tuple[Json, ...]:
+def operator_jobs(settings: StackSettings, alertmanager_auth: BasicAuth) -> tuple[Json, ...]:
     """Return the scrape jobs for the Prometheus operator's Prometheus.
 
     As in prometheus.yml, each with its interval: that Prometheus has another one. Left out are
     jobs about a Prometheus or an Alertmanager that is not the stack's.
     """
-    config = prometheus_config(
-        cluster=settings.cluster,
-        scrape_interval_seconds=settings.prometheus.scrape_interval,
-        crawler_namespaces=settings.crawlers.namespaces,
-        monitoring_namespace=monitoring_namespace,
-        istio_namespace=settings.istio.root_namespace,
-        simulated_vendors_namespace=simulated_vendors_namespace,
-        alertmanager_auth=alertmanager_auth,
-        node_metrics=settings.prometheus.node_metrics,
-        native_histograms=settings.telemetry.native_histograms,
-        histogram_sampling=settings.telemetry.histogram_sampling,
-    )
+    config = prometheus_config(settings, alertmanager_auth=alertmanager_auth)
     left_out = {*NOT_FOR_THE_OPERATOR, *(() if settings.runs_alertmanager else ("alertmanager",))}
     pace = {key: config["global"][key] for key in ("scrape_interval", "scrape_timeout")}
     return tuple(
@@ -365,9 +334,7 @@ def _cluster_label(cluster: str) -> Json:
     return {"target_label": "cluster", "replacement": cluster}
 
 
-def _node_jobs(
-    cluster: str, crawler_namespaces: Sequence[str], monitoring_namespace: str
-) -> list[Json]:
+def _node_jobs(cluster: str, crawler_namespaces: Sequence[str]) -> list[Json]:
     """Return the jobs that scrape each node's kubelet, for the few containers of this product."""
 
     def job(name: str, path: str, keep: list[Json]) -> Json:
@@ -393,7 +360,7 @@ def _node_jobs(
             "/metrics",
             [
                 _keep("__name__", any_of(KUBELET_METRICS)),
-                _keep("namespace", re.escape(monitoring_namespace)),
+                _keep("namespace", MONITORING_NAMESPACE),
             ],
         ),
         job(
@@ -425,13 +392,13 @@ def any_of(names: Iterable[str]) -> str:
     return f"({'|'.join(sorted(names))})"
 
 
-def _storage(retention: Retention) -> Json:
+def _storage(prometheus: OwnPrometheus) -> Json:
     # Bytes spelt out: Prometheus's GB is 2^30, the stack file's 10^9.
     return {
         "tsdb": {
             "retention": {
-                "time": format_duration(retention.seconds),
-                "size": f"{retention.size_bytes}B",
+                "time": format_duration(prometheus.retention),
+                "size": f"{prometheus.retention_size}B",
             }
         }
     }

@@ -16,12 +16,11 @@ from components.prometheus.config import (
     PROMETHEUS_PORT,
     SHARD_APP,
     BasicAuth,
-    Retention,
     prometheus_config,
 )
 from components.prometheus.federation import Shard, Source, server_config, shard_config
 from components.prometheus.rules import Files, server_rules, shard_rules
-from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
+from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
 
@@ -35,6 +34,9 @@ AUTH = "/etc/prometheus/auth"
 ALERTMANAGER_AUTH = "/etc/prometheus/alertmanager"
 FEDERATION_AUTH = "/etc/prometheus/federation"
 OWN_LOGIN = BasicAuth(username=USER, password_file=f"{AUTH}/password")
+ALERTMANAGER_LOGIN = BasicAuth(
+    username=ALERTMANAGER_USER, password_file=f"{ALERTMANAGER_AUTH}/password"
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,9 @@ def server_plan(settings: StackSettings, prometheus: OwnPrometheus, own_rules: F
     Raises:
         SettingsError: a rule of the user's, `own_rules`, selects series that no server has.
     """
-    config = _single_server_config(settings, prometheus)
+    config = prometheus_config(
+        settings, prometheus_auth=OWN_LOGIN, alertmanager_auth=ALERTMANAGER_LOGIN
+    )
     shards = range(prometheus.shards) if prometheus.shards > 1 else range(0)
     queried = Server(
         name=PROMETHEUS_APP,
@@ -85,28 +89,6 @@ def server_plan(settings: StackSettings, prometheus: OwnPrometheus, own_rules: F
         for number in shards
     )
     return ServerPlan(prometheus=prometheus, servers=(queried, *others))
-
-
-def _single_server_config(settings: StackSettings, prometheus: OwnPrometheus) -> Json:
-    telemetry = settings.telemetry
-    return prometheus_config(
-        cluster=settings.cluster,
-        scrape_interval_seconds=prometheus.scrape_interval,
-        crawler_namespaces=settings.crawlers.namespaces,
-        monitoring_namespace=MONITORING_NAMESPACE,
-        istio_namespace=settings.istio.root_namespace,
-        simulated_vendors_namespace=(
-            SIMULATED_NAMESPACE if settings.simulated_vendors.enabled else None
-        ),
-        retention=Retention(seconds=prometheus.retention, size_bytes=prometheus.retention_size),
-        prometheus_auth=OWN_LOGIN,
-        alertmanager_auth=BasicAuth(
-            username=ALERTMANAGER_USER, password_file=f"{ALERTMANAGER_AUTH}/password"
-        ),
-        node_metrics=prometheus.node_metrics,
-        native_histograms=telemetry.native_histograms,
-        histogram_sampling=telemetry.histogram_sampling,
-    )
 
 
 def _shard_source(number: int) -> Source:

@@ -18,7 +18,6 @@ from components.file_text import yaml_text
 from components.prometheus.config import (
     SIMULATED_VENDOR_METRICS,
     BasicAuth,
-    Retention,
     StaticTargets,
     operator_jobs,
     prometheus_config,
@@ -32,15 +31,23 @@ from simulation.crawler.books import Books as CrawlerBooks
 from simulation.crawler.metrics import metrics_page
 from simulation.proxy.books import Books
 
-NAMES = {
-    "cluster": "prod",
-    "scrape_interval_seconds": 15,
-    "crawler_namespaces": ("crawlers", "crawlers-eu"),
-    "monitoring_namespace": "monitoring",
-    "istio_namespace": "istio-system",
-    "simulated_vendors_namespace": "proxy-vendors",
-}
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
+STATIC = StaticTargets(sidecars=("127.0.0.1:1",), prometheus=("127.0.0.1:2",))
+
+
+def stack(**sections):
+    return parse_settings({"cluster": "prod", "vendors": VENDORS, **sections})
+
+
+SETTINGS = stack(
+    crawlers={"namespaces": ["crawlers", "crawlers-eu"]},
+    simulatedVendors={"enabled": True, "vendors": {"vendor-a": {"endpoint": "10.1.0.10:3128"}}},
+)
+
+
+def jobs_of(settings=SETTINGS, **more):
+    config = prometheus_config(settings, **more)
+    return {job["job_name"]: job for job in config["scrape_configs"]}
 
 
 def scraped(name, one_in=1, **labels):
@@ -128,56 +135,25 @@ def test_set_up_times_are_stored_of_one_sidecar_in_so_many(suffix):
 
 def test_the_lab_differs_in_where_targets_come_from_only():
     """What the laptop shows is what the cluster will: same jobs, paths and relabelling."""
-    targets = StaticTargets(
-        sidecars=("127.0.0.1:15090",),
-        prometheus=("127.0.0.1:9090",),
-        load_generator=("127.0.0.1:9464",),
-        simulated_vendors=("127.0.0.1:9465",),
-    )
-    discovery = ("kubernetes_sd_configs", "relabel_configs", "static_configs")
-
-    def without_discovery(config):
+    cluster, lab = prometheus_config(SETTINGS), prometheus_config(SETTINGS, targets=STATIC)
+    for config in (cluster, lab):
         for job in [*config["scrape_configs"], *config["alerting"]["alertmanagers"]]:
-            for key in discovery:
+            for key in ("kubernetes_sd_configs", "relabel_configs", "static_configs"):
                 job.pop(key, None)
-        return config
-
-    cluster, lab = prometheus_config(**NAMES), prometheus_config(**NAMES, targets=targets)
-    assert [job["job_name"] for job in lab["scrape_configs"]] == [
-        "sidecars",
-        "prometheus",
-        "istiod",
-        "load-generator",
-        "alertmanager",
-        "grafana",
-        "simulated-vendors",
-    ]
-    assert without_discovery(cluster) == without_discovery(lab)
+    assert [job["job_name"] for job in cluster["scrape_configs"][-2:]] == ["kubelet", "cadvisor"]
+    del cluster["scrape_configs"][-2:]  # no laptop has one
+    assert cluster == lab
 
 
 def test_the_generator_is_found_by_its_own_label():
     """Its app.kubernetes.io/name may be the crawlers' selector's."""
-    jobs = {job["job_name"]: job for job in prometheus_config(**NAMES)["scrape_configs"]}
+    jobs = jobs_of()
     label = "__meta_kubernetes_pod_label_proxy_observability_component"
     keep = {"action": "keep", "source_labels": [label], "regex": "load-generator"}
     assert keep in jobs["load-generator"]["relabel_configs"]
     label = "__meta_kubernetes_pod_label_app_kubernetes_io_name"
     keep = {"action": "keep", "source_labels": [label], "regex": "prometheus|prometheus-shard"}
     assert keep in jobs["prometheus"]["relabel_configs"]
-
-
-def test_simulated_vendors_are_looked_for_where_there_are_some():
-    """A job of a namespace that nobody made would be an error in the log at every look."""
-    without = prometheus_config(**{**NAMES, "simulated_vendors_namespace": None})
-    assert "proxy-vendors" not in str(without)
-    (job,) = (
-        job
-        for job in prometheus_config(**NAMES)["scrape_configs"]
-        if job["job_name"] == "simulated-vendors"
-    )
-    assert job["kubernetes_sd_configs"] == [
-        {"role": "pod", "namespaces": {"names": ["proxy-vendors"]}}
-    ]
 
 
 def test_every_metric_of_a_simulated_vendor_is_kept():
@@ -189,7 +165,7 @@ def test_every_metric_of_a_simulated_vendor_is_kept():
 
 def test_what_the_audit_asks_for_is_scraped():
     """A name the scrape drops is a row of the audit that stays empty in one of the books."""
-    jobs = {job["job_name"]: job for job in prometheus_config(**NAMES)["scrape_configs"]}
+    jobs = jobs_of()
     names = {
         job: set(re.findall(rf'^(\w+){{job="{job}"', "\n".join(reading.selectors()), re.MULTILINE))
         for job in reading.JOBS
@@ -203,17 +179,16 @@ def test_what_the_audit_asks_for_is_scraped():
     assert all(names.values())
 
 
-@pytest.mark.parametrize("targets", [None, StaticTargets(sidecars=("a:1",), prometheus=("a:2",))])
+@pytest.mark.parametrize("targets", [None, STATIC])
 def test_every_series_has_the_label_cluster(targets):
     """Records of this cluster and federated ones of another would be told apart differently."""
-    config = prometheus_config(**NAMES, targets=targets, node_metrics=True)
-    for job in config["scrape_configs"]:
+    for name, job in jobs_of(targets=targets).items():
         if "static_configs" in job:
-            labels = [one["labels"] for one in job["static_configs"]]
-            assert all(own["cluster"] == "prod" for own in labels), job["job_name"]
+            assert all(one["labels"]["cluster"] == "prod" for one in job["static_configs"]), name
         else:
-            relabelling = {"target_label": "cluster", "replacement": "prod"}
-            assert relabelling in job["relabel_configs"], job["job_name"]
+            assert {"target_label": "cluster", "replacement": "prod"} in job["relabel_configs"], (
+                name
+            )
 
 
 RECEIVERS = {
@@ -242,37 +217,26 @@ def test_the_operators_prometheus_scrapes_what_the_stack_runs(more, node_metrics
         "operatorLabels": {"release": "monitoring"},
         "nodeMetrics": node_metrics,
     }
-    jobs = operator_jobs(
-        parse_settings({"cluster": "dev", "vendors": VENDORS, "prometheus": prometheus, **more}),
-        monitoring_namespace="monitoring",
-        simulated_vendors_namespace=None,
-        alertmanager_auth=BasicAuth(username="alertmanager", password_file="/password"),
-    )
+    login = BasicAuth(username="alertmanager", password_file="/password")
+    jobs = operator_jobs(stack(prometheus=prometheus, **more), login)
     assert sorted(job["job_name"] for job in jobs) == sorted(expected)
     assert {job["scrape_interval"] for job in jobs} == {"15s"}
 
 
 def test_a_short_interval_keeps_its_time_out_below():
     """Prometheus refuses a time-out longer than the interval."""
-    config = prometheus_config(**{**NAMES, "scrape_interval_seconds": 5})
+    config = prometheus_config(stack(prometheus={"scrapeInterval": "5s"}))
     assert config["global"]["scrape_timeout"] == "5s"
 
 
-@pytest.mark.parametrize(
-    "targets", [None, StaticTargets(sidecars=("127.0.0.1:1",), prometheus=("127.0.0.1:2",))]
-)
+@pytest.mark.parametrize("targets", [None, STATIC])
 def test_prometheus_takes_its_configuration(tmp_path, promtool, targets):
     """promtool is the judge: fields, regular expressions, units."""
     rules = tmp_path / "thresholds.yml"
-    rules.write_text(
-        yaml_text(threshold_rules(parse_settings({"cluster": "dev", "vendors": VENDORS})))
-    )
-    config = prometheus_config(
-        **NAMES,
-        targets=targets,
-        rule_files=(str(rules),),
-        retention=Retention(seconds=7 * 86400, size_bytes=40 * 10**9),
-    )
+    rules.write_text(yaml_text(threshold_rules(SETTINGS)))
+    # Without the kubelets' job, whose files are in pods alone.
+    settings = SETTINGS if targets else stack(prometheus={"nodeMetrics": False})
+    config = prometheus_config(settings, targets=targets, rule_files=(str(rules),))
     path = tmp_path / "prometheus.yml"
     path.write_text(yaml_text(config))
     done = subprocess.run([promtool, "check", "config", path], capture_output=True, text=True)
@@ -290,8 +254,7 @@ def test_limits_are_the_vendors_own_or_the_stacks():
     """Each alert compares with the limit of its vendor, or with the one of all."""
     vendors = [*VENDORS, {**VENDORS[0], "name": "vendor-b", "cidrs": ["10.2.0.0/16"]}]
     vendors[1]["alerts"] = {"bannedShare": "40%", "minimumRequestsPerHour": 36}
-    stack = {"cluster": "dev", "vendors": vendors, "alerts": {"bannedShare": "30%"}}
-    (group,) = threshold_rules(parse_settings(stack))["groups"]
+    (group,) = threshold_rules(stack(vendors=vendors, alerts={"bannedShare": "30%"}))["groups"]
     found = {
         (rule["record"], rule["labels"].get("proxy_vendor")): rule["expr"]
         for rule in group["rules"]
@@ -302,7 +265,7 @@ def test_limits_are_the_vendors_own_or_the_stacks():
     assert found["proxy_vendor:istio_requests:threshold", "vendor-b"] == "vector(0.01)"
     assert found["proxy_vendor:slo:ratio", "vendor-a"] == "vector(0.95)"
     assert found["cluster:sidecar_series:threshold", None] == "vector(1000)"
-    assert all(rule["labels"]["cluster"] == "dev" for rule in group["rules"])
+    assert all(rule["labels"]["cluster"] == "prod" for rule in group["rules"])
 
 
 def test_the_estimate_of_the_fleet_is_its_mean_sidecar():
@@ -324,22 +287,20 @@ def test_the_estimate_of_the_fleet_is_its_mean_sidecar():
 
 def test_a_stack_beyond_its_budget_is_refused_by_key():
     """The finding names the key, what is expected, and what would help."""
-    raw = {"cluster": "dev", "vendors": VENDORS}
-    settings = parse_settings(raw)
+    settings = stack()
     parts = expected_series(settings.vendors, settings.telemetry.buckets)
     assert estimate(settings).sidecar == parts
-    exact = {**raw, "telemetry": {"seriesBudget": parts.total}}
-    assert estimate(parse_settings(exact)).sidecar == parts
+    assert estimate(stack(telemetry={"seriesBudget": parts.total})).sidecar == parts
     targets = [{"name": "shops", "hosts": ["shop.example"]}]
-    assert estimate(parse_settings({**raw, "targets": targets})).sidecar.total > parts.total
-    less = {**raw, "telemetry": {"seriesBudget": parts.total - 1}}
+    assert estimate(stack(targets=targets)).sidecar.total > parts.total
+    less = {"seriesBudget": parts.total - 1}
     with pytest.raises(SettingsError) as refused:
-        estimate(parse_settings(less))
+        estimate(stack(telemetry=less))
     assert refused.value.findings == (
         f"telemetry.seriesBudget: {parts.total - 1} is less than the {parts.total} series expected "
         f"of a sidecar ({parts.requests} of requests, {parts.setup_times} of set-up times, "
         f"{parts.connections} of connections); raise it, or have fewer vendors, pools, targets or "
         "telemetry.buckets, or set telemetry.nativeHistograms",
     )
-    native = {**raw, "telemetry": {"seriesBudget": parts.total - 1, "nativeHistograms": True}}
-    assert estimate(parse_settings(native)).sidecar.total < parts.total - 1
+    native = stack(telemetry={**less, "nativeHistograms": True})
+    assert estimate(native).sidecar.total < parts.total - 1

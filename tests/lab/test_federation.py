@@ -75,7 +75,7 @@ def settings_of(cluster: str, shards: int = 1) -> Any:
         "vendors": vendors,
         "telemetry": telemetry,
         "alerts": {"setupMilliseconds": BOUNDS[-2]},
-        "prometheus": {"shards": shards},
+        "prometheus": {"shards": shards, "scrapeInterval": "1s"},
     }
     # The least it may be, so that a sidecar of many series is over it.
     budget = estimate(parse_settings(stack)).sidecar.total
@@ -92,11 +92,7 @@ def config_of(
     cluster: str, sidecars: list[str], prometheus: str, port: int, auth: BasicAuth | None = None
 ) -> dict[str, Any]:
     return prometheus_config(
-        cluster=cluster,
-        scrape_interval_seconds=1,
-        crawler_namespaces=("crawlers",),
-        monitoring_namespace="monitoring",
-        istio_namespace="istio-system",
+        settings_of(cluster),
         targets=StaticTargets(
             sidecars=tuple(f"{address}:{port}" for address in sidecars),
             prometheus=(prometheus,),
@@ -104,7 +100,6 @@ def config_of(
         ),
         rule_files=("rules/*.yml",),
         prometheus_auth=auth,
-        native_histograms=settings_of(cluster).telemetry.native_histograms,
     )
 
 

@@ -22,7 +22,6 @@ from components.alertmanager.config import alertmanager_config
 from components.file_text import yaml_text
 from components.prometheus.config import (
     BasicAuth,
-    Retention,
     StaticTargets,
     http_config,
     prometheus_config,
@@ -31,7 +30,7 @@ from components.prometheus.config import (
 from components.prometheus.rules import RULES
 from lab.processes import Children, children
 from settings.alertmanager import Alertmanager
-from settings.prometheus import PrometheusServerSettings
+from settings.loading import parse_settings
 from tests.ports import free_ports
 from tests.rules.exposed import ALERTMANAGER, PROMETHEUS, missing
 from tools.find import find
@@ -42,8 +41,14 @@ PASSWORD = "correct-horse"
 # bcrypt of it, at the least cost: each request of a test would take a while.
 HASH = "$2b$04$abcdefghijklmnopqrstuuPoaPXzWjiVz4HaNq2LJXksWbO79E.S6"
 # Of a stack that says nothing of it, to the byte.
-STACK = PrometheusServerSettings()
-RETENTION = Retention(seconds=STACK.retention, size_bytes=STACK.retention_size)
+STACK = parse_settings(
+    {
+        "cluster": "lab",
+        "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}],
+        "prometheus": {"scrapeInterval": "1s"},
+    }
+)
+KEPT = STACK.prometheus
 SECONDS = 30.0
 
 
@@ -69,18 +74,13 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         (folder / user / "web.yml").write_text(yaml_text(web_config(user, HASH)))
         (folder / user / "http.yml").write_text(yaml_text(http_config(logins[user])))
     config = prometheus_config(
-        cluster="lab",
-        scrape_interval_seconds=1,
-        crawler_namespaces=("crawlers",),
-        monitoring_namespace="monitoring",
-        istio_namespace="istio-system",
+        STACK,
         targets=StaticTargets(
             sidecars=(),
             prometheus=(addresses["prometheus"],),
             alertmanager=(addresses["alertmanager"],),
         ),
         rule_files=(str(RULES / "*.yml"),),
-        retention=RETENTION,
         prometheus_auth=logins["prometheus"],
         alertmanager_auth=logins["alertmanager"],
     )
@@ -194,14 +194,14 @@ def test_the_running_server_keeps_what_the_stack_says(pair: Pair) -> None:
     """Retention by time and by size: in its metrics, and what it goes by in its own words."""
     _, page = get(f"{pair.prometheus}/metrics", f"prometheus:{PASSWORD}")
     own = dict(re.findall(r"^(prometheus_tsdb_retention_limit_\w+) (\S+)$", page, re.MULTILINE))
-    assert float(own["prometheus_tsdb_retention_limit_seconds"]) == RETENTION.seconds
-    assert float(own["prometheus_tsdb_retention_limit_bytes"]) == RETENTION.size_bytes
+    assert float(own["prometheus_tsdb_retention_limit_seconds"]) == KEPT.retention
+    assert float(own["prometheus_tsdb_retention_limit_bytes"]) == KEPT.retention_size
     _, runtime = get(f"{pair.prometheus}/api/v1/status/runtimeinfo", f"prometheus:{PASSWORD}")
     by_time, by_size = json.loads(runtime)["data"]["storageRetention"].split(" or ")
-    assert (by_time, RETENTION.seconds) == ("1w", 7 * 86400)
+    assert (by_time, KEPT.retention) == ("1w", 7 * 86400)
     # "37GiB258MiB996KiB"
     parts = re.findall(r"(\d+)([KMGT]?)i?B", by_size)
-    assert sum(int(n) * 1024 ** " KMGT".index(u or " ") for n, u in parts) == RETENTION.size_bytes
+    assert sum(int(n) * 1024 ** " KMGT".index(u or " ") for n, u in parts) == KEPT.retention_size
 
 
 @pytest.mark.parametrize(

@@ -46,6 +46,10 @@ SETTINGS = parse_settings(
             "url": "http://prometheus-operated.monitoring.svc:9090",
             "operatorLabels": SELECTED["matchLabels"],
         },
+        "simulatedVendors": {
+            "enabled": True,
+            "vendors": {"vendor-a": {"endpoint": "10.1.0.10:3128"}},
+        },
         # What each sidecar's histograms cost: both ways to store less of them.
         "telemetry": {"nativeHistograms": True, "histogramSampling": 10},
         "alerts": {"ruleFiles": ["My shops.yml"]},
@@ -77,12 +81,7 @@ groups:
 
 
 def jobs() -> tuple[Json, ...]:
-    return operator_jobs(
-        SETTINGS,
-        monitoring_namespace="monitoring",
-        simulated_vendors_namespace="proxy-vendors",
-        alertmanager_auth=BasicAuth(username="alertmanager", password_file="/password"),
-    )
+    return operator_jobs(SETTINGS, BasicAuth(username="alertmanager", password_file="/password"))
 
 
 @cache

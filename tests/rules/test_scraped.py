@@ -22,7 +22,8 @@ from components.prometheus.config import (
 )
 from components.prometheus.native_histograms import native_histogram_rules
 from dashboards.boards import boards, queries
-from tests.rules.promql import metric_names, rules
+from settings.loading import parse_settings
+from tests.rules.promql import STACK, metric_names, rules
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
 
@@ -43,15 +44,8 @@ OF_EVERY_SCRAPE = {"up", "scrape_duration_seconds", "scrape_samples_post_metric_
 
 
 def jobs() -> list[dict[str, Any]]:
-    config = prometheus_config(
-        cluster="prod",
-        scrape_interval_seconds=15,
-        crawler_namespaces=("crawlers",),
-        monitoring_namespace="monitoring",
-        istio_namespace="istio-system",
-        simulated_vendors_namespace="proxy-vendors",
-        node_metrics=True,
-    )
+    simulated = {"enabled": True, "vendors": {"vendor-a": {"endpoint": "10.1.0.10:3128"}}}
+    config = prometheus_config(parse_settings({**STACK, "simulatedVendors": simulated}))
     found: list[dict[str, Any]] = config["scrape_configs"]
     return found
 
