@@ -8,16 +8,17 @@ from __future__ import annotations
 import pulumi
 from pulumi.runtime import get_config_env, get_config_secret_keys_env
 
-from components.alertmanager.component import AlertmanagerCluster, AlertmanagerClusterArgs
-from components.attribution.component import VendorAttribution, VendorAttributionArgs
+from components.alertmanager.component import AlertmanagerCluster
+from components.attribution.component import VendorAttribution
 from components.cluster import after, in_cluster
-from components.grafana.component import GrafanaServer, GrafanaServerArgs
-from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
-from components.mesh.component import IstioInstall, IstioInstallArgs
-from components.namespaces.component import Namespaces, NamespacesArgs
-from components.prometheus.component import prometheus_of
-from components.prometheus.interface import PrometheusArgs
-from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
+from components.grafana.component import GrafanaServer
+from components.load_generator.component import LoadGenerator
+from components.mesh.component import IstioInstall
+from components.namespaces.component import Namespaces
+from components.prometheus.operator import OperatedPrometheus
+from components.prometheus.operator_objects import OperatorPlan
+from components.prometheus.server import PrometheusServer
+from components.simulated_vendors.component import SimulatedVendors
 from deployment import deployment_of
 from settings.loading import SettingsError, settings_of_config
 
@@ -32,32 +33,39 @@ for warning in deployment.warnings:
     pulumi.log.warn(warning)
 
 here = in_cluster(pulumi.Config("kubernetes"))
-namespaces = Namespaces("namespaces", NamespacesArgs(plans=deployment.namespaces), here)
+namespaces = Namespaces("namespaces", deployment.namespaces, here)
 monitoring = namespaces.name_for("monitoring")
 
-alertmanager = deployment.alertmanager and AlertmanagerCluster(
-    "alertmanager",
-    AlertmanagerClusterArgs(
+alertmanager = None
+if settings.runs_alertmanager:
+    alertmanager = AlertmanagerCluster(
+        "alertmanager",
+        settings.alertmanager,
+        here,
         namespace=monitoring,
-        plan=deployment.alertmanager,
         credentials=pulumi.Config().get_secret_object("alertmanagerSecrets", {}),
-    ),
-    here,
-)
-prometheus = prometheus_of(
-    "prometheus",
-    PrometheusArgs(
+        with_login_secret=not settings.runs_prometheus,
+    )
+prometheus: PrometheusServer | OperatedPrometheus
+if isinstance(deployment.prometheus, OperatorPlan):
+    prometheus = OperatedPrometheus("prometheus", deployment.prometheus, here, namespace=monitoring)
+else:
+    assert alertmanager  # this program's Prometheus has one
+    prometheus = PrometheusServer(
+        "prometheus",
+        deployment.prometheus,
+        here,
         namespace=monitoring,
-        plan=deployment.prometheus,
         watched=namespaces.names,
-        alertmanager_auth=alertmanager.auth_secret if alertmanager else None,
-    ),
-    here,
-)
+        alertmanager_auth=alertmanager.auth_secret,
+    )
 grafana = GrafanaServer(
     "grafana",
-    GrafanaServerArgs(namespace=monitoring, plan=deployment.grafana, prometheus=prometheus),
+    settings,
     here,
+    namespace=monitoring,
+    prometheus_url=prometheus.url,
+    prometheus_login=prometheus.login_secret,
 )
 servers = [server for server in (alertmanager, prometheus, grafana) if server]
 for server in servers:
@@ -65,35 +73,31 @@ for server in servers:
         pulumi.export(output, value)
 
 if crawlers := deployment.crawlers:
-    mesh = crawlers.mesh and IstioInstall(
-        "mesh",
-        IstioInstallArgs(namespace=namespaces.name_for("istio"), plan=crawlers.mesh),
-        here,
-    )
+    mesh = None
+    if crawlers.charts:
+        istio = namespaces.name_for("istio")
+        mesh = IstioInstall("mesh", crawlers.charts, here, namespace=istio)
     attribution = VendorAttribution(
         "attribution",
-        VendorAttributionArgs(
-            namespaces=namespaces.names_for("crawlers"), plan=crawlers.attribution
-        ),
         after(here, mesh),  # istiod validates EnvoyFilters
+        namespaces=namespaces.names_for("crawlers"),
+        filters=crawlers.filters,
+        sidecar=crawlers.sidecar,
     )
     simulated_vendors = crawlers.simulation and SimulatedVendors(
         "simulated-vendors",
-        SimulatedVendorsArgs(
-            namespace=namespaces.name_for("simulated vendors"), plan=crawlers.simulation
-        ),
+        crawlers.simulation,
         # Kubernetes gives a Service any free address: theirs come before the vendors' ranges.
         after(here, *servers),
+        namespace=namespaces.name_for("simulated vendors"),
     )
     if crawlers.load_generator:
         LoadGenerator(
             "load-generator",
-            LoadGeneratorArgs(
-                namespace=next(iter(namespaces.names_for("crawlers").values())),
-                plan=crawlers.load_generator,
-                simulated_logins=simulated_vendors.logins if simulated_vendors else {},
-            ),
+            crawlers.load_generator,
             after(here, mesh, attribution, simulated_vendors),
+            namespace=next(iter(namespaces.names_for("crawlers").values())),
+            simulated_logins=simulated_vendors.logins if simulated_vendors else {},
         )
     pulumi.export("expected", crawlers.expected)
     pulumi.export("requiredIstioValues", crawlers.required_istio_values)

@@ -9,17 +9,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from components.alertmanager.config import (
-    ALERTMANAGER_USER,
-    AlertmanagerPlan,
-    alertmanager_config,
-)
+from components.alertmanager.config import ALERTMANAGER_USER
 from components.attribution.guard import envoy_here, refuse_undeployable
-from components.attribution.plan import AttributionPlan
 from components.attribution.render import envoy_filters, sidecar_spec
-from components.grafana.provisioning import GrafanaPlan
+from components.file_text import yaml_text
 from components.load_generator.plan import GeneratorPlan, generator_plan
-from components.mesh.values import MeshPlan, last_scrape_seconds, mesh_plan, required_values
+from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.prometheus.config import BasicAuth, alerting_config, operator_jobs
 from components.prometheus.estimate import estimate
@@ -29,29 +24,35 @@ from components.prometheus.operator_objects import (
     prometheus_rules,
     required_prometheus_values,
 )
-from components.prometheus.outside_files import LOGIN_FOLDER, outside_files
 from components.prometheus.own_rules import own_rule_files, promtool_here
-from components.prometheus.rules import Files, operator_rules
+from components.prometheus.rules import operator_rules
 from components.prometheus.servers import ServerPlan, server_plan
 from components.repository_files import ROOT
 from components.simulated_vendors.plan import SimulationPlan, simulation_plan
-from dashboards.boards import boards
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 
 Json = dict[str, Any]
 
-ALERTMANAGER_LOGIN = BasicAuth(username=ALERTMANAGER_USER, password_file=f"{LOGIN_FOLDER}/password")
-"""For a Prometheus outside the cluster; the operator reads the Secret itself."""
+ALERTMANAGER_LOGIN = BasicAuth(
+    username=ALERTMANAGER_USER, password_file="/etc/prometheus/secrets/alertmanager-login/password"
+)
+"""For a Prometheus outside the cluster, from its chart's folder for Secrets.
+
+The operator reads the Secret itself.
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
 class CrawlerSide:
     """What a cluster with crawlers gets beside monitoring."""
 
-    attribution: AttributionPlan
-    mesh: MeshPlan | None
-    """None where another team runs Istio."""
+    filters: dict[str, Json]
+    """Specs of the EnvoyFilters, by name."""
+    sidecar: Json
+    """Spec of the Sidecar."""
+    charts: tuple[Chart, ...]
+    """Istio's; none where another team runs Istio."""
     required_istio_values: Json
     """What that team merges into Istio's values."""
     simulation: SimulationPlan | None
@@ -62,17 +63,14 @@ class CrawlerSide:
 
 @dataclass(frozen=True, kw_only=True)
 class Deployment:
-    """Everything that is rendered from one stack's settings, a plan for each component.
+    """Everything that is rendered from one stack's settings but what no stack can get wrong.
 
-    `crawlers` is None for a `global` stack, `alertmanager` where no Alertmanager runs. Prometheus
-    is the program's own or the operator's.
+    `crawlers` is None for a `global` stack. Prometheus is the program's own or the operator's.
     """
 
     namespaces: tuple[NamespacePlan, ...]
     crawlers: CrawlerSide | None
     prometheus: ServerPlan | OperatorPlan
-    alertmanager: AlertmanagerPlan | None
-    grafana: GrafanaPlan
     warnings: tuple[str, ...]
 
 
@@ -83,20 +81,13 @@ def deployment_of(settings: StackSettings) -> Deployment:
         SettingsError: the stack would fail in the cluster: too many series, an object that etcd
             refuses, a rule file that Prometheus refuses, a plan that the crawler refuses.
     """
-    own_rules = own_rule_files(settings, ROOT)
     return Deployment(
         namespaces=namespaces_of(settings),
         crawlers=_crawler_side(settings) if settings.has_crawlers else None,
         prometheus=(
-            _operator_plan(settings, settings.prometheus, own_rules)
+            _operator_plan(settings, settings.prometheus)
             if isinstance(settings.prometheus, OperatorPrometheusSettings)
-            else server_plan(settings, settings.prometheus, own_rules)
-        ),
-        alertmanager=_alertmanager_plan(settings) if settings.runs_alertmanager else None,
-        grafana=GrafanaPlan(
-            grafana=settings.grafana,
-            scrape_interval_seconds=settings.prometheus.scrape_interval,
-            dashboards=boards(),
+            else server_plan(settings, settings.prometheus, own_rule_files(settings, ROOT))
         ),
         warnings=_warnings(settings),
     )
@@ -105,17 +96,27 @@ def deployment_of(settings: StackSettings) -> Deployment:
 def files_outside(settings: StackSettings) -> dict[str, str]:
     """Return the files for a Prometheus outside the cluster by path, for `make render`.
 
-    Empty for a `global` stack, which has no sidecars to scrape.
+    The program deploys none of them. There are none for a `global` stack, which has no sidecars to
+    scrape. The scrape jobs are for `scrape_config_files`, which Prometheus has since 2.43.
     """
     if not settings.has_crawlers:
         return {}
-    alerting = alerting_config(ALERTMANAGER_LOGIN)
-    return outside_files(
-        settings.cluster,
-        operator_jobs(settings, ALERTMANAGER_LOGIN),
-        alerting if settings.runs_alertmanager else None,
-        operator_rules(settings, own_rule_files(settings, ROOT)),
-    )
+    alerting = {"alerting": alerting_config(ALERTMANAGER_LOGIN)}
+    prometheus = {
+        # Boards and messages name the cluster by this label. With two replicas, give each a label
+        # prometheus_replica as well: the relabelling below takes it off alerts.
+        "global": {"external_labels": {"cluster": settings.cluster}},
+        "scrape_config_files": ["scrape_configs.yml"],
+        "rule_files": ["rules/*.yml"],
+        **(alerting if settings.runs_alertmanager else {}),
+    }
+    jobs = operator_jobs(settings, ALERTMANAGER_LOGIN)
+    rules = operator_rules(settings, own_rule_files(settings, ROOT))
+    return {
+        "prometheus.yml": yaml_text(prometheus),
+        "scrape_configs.yml": yaml_text({"scrape_configs": [*jobs]}),
+        **{f"rules/{name}": text for name, text in rules.items()},
+    }
 
 
 def _crawler_side(settings: StackSettings) -> CrawlerSide:
@@ -136,11 +137,9 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
     buckets, last_scrape = settings.telemetry.buckets, last_scrape_seconds(settings)
     istio = settings.istio
     return CrawlerSide(
-        attribution=AttributionPlan(
-            filters=filters,
-            sidecar=sidecar_spec(settings.crawlers.egress_hosts, settings.crawlers.selector),
-        ),
-        mesh=mesh_plan(istio, buckets, last_scrape) if istio.install else None,
+        filters=filters,
+        sidecar=sidecar_spec(settings.crawlers.egress_hosts, settings.crawlers.selector),
+        charts=charts_of(istio, buckets, last_scrape) if istio.install else (),
         required_istio_values=required_values(buckets, last_scrape),
         simulation=simulation_plan(settings) if settings.simulated_vendors.enabled else None,
         load_generator=generator_plan(settings) if settings.load_generator.enabled else None,
@@ -148,26 +147,14 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
     )
 
 
-def _alertmanager_plan(settings: StackSettings) -> AlertmanagerPlan:
-    return AlertmanagerPlan(
-        alertmanager=settings.alertmanager,
-        config=alertmanager_config(settings.alertmanager),
-        with_login_secret=not settings.runs_prometheus,
-    )
-
-
-def _operator_plan(
-    settings: StackSettings, prometheus: OperatorPrometheusSettings, own_rules: Files
-) -> OperatorPlan:
-    rules = operator_rules(settings, own_rules)
+def _operator_plan(settings: StackSettings, prometheus: OperatorPrometheusSettings) -> OperatorPlan:
+    rules = operator_rules(settings, own_rule_files(settings, ROOT))
     return OperatorPlan(
+        prometheus=prometheus,
         objects=(
             *monitors(operator_jobs(settings, ALERTMANAGER_LOGIN)),
             *prometheus_rules(rules, prometheus.scrape_interval),
         ),
-        operator_labels=prometheus.operator_labels,
-        url=prometheus.url,
-        login_secret=prometheus.login_secret,
         required_values=required_prometheus_values(
             settings.cluster, runs_alertmanager=settings.runs_alertmanager
         ),

@@ -8,8 +8,10 @@ from typing import Any
 import pulumi
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
+from pulumi_kubernetes.policy import v1 as policy
 
 from components.labels import labels
+from components.pods import ROLLOUT_TIMEOUT
 
 
 class ClusterComponent(pulumi.ComponentResource):
@@ -18,26 +20,29 @@ class ClusterComponent(pulumi.ComponentResource):
     Resources are named after the component; `child` are the options of each.
     """
 
+    exports: Mapping[str, pulumi.Input[Any]]
+    """Outputs of the stack, by name; of a server that people use."""
+
     def __init__(
         self,
         type_token: str,
         name: str,
         app: str,
         namespace: pulumi.Input[str],
-        opts: pulumi.ResourceOptions | None,
+        opts: pulumi.ResourceOptions,
     ) -> None:
         super().__init__(type_token, name, None, opts)
         self.prefix, self.namespace, self.labels = name, namespace, labels(app)
         self.child = pulumi.ResourceOptions(parent=self)
 
     def metadata(
-        self, object_name: str | None = None, extra_labels: Mapping[str, str] | None = None
+        self, object_name: str | None = None, more_labels: Mapping[str, str] | None = None
     ) -> meta.ObjectMetaArgs:
         """Return an object's metadata; without a name Pulumi adds a random suffix to one."""
         return meta.ObjectMetaArgs(
             name=object_name,
             namespace=self.namespace,
-            labels={**self.labels, **(extra_labels or {})},
+            labels={**self.labels, **(more_labels or {})},
         )
 
     def config_map(self, suffix: str, data: pulumi.Input[Mapping[str, Any]]) -> core.ConfigMap:
@@ -67,7 +72,7 @@ class ClusterComponent(pulumi.ComponentResource):
     def service(
         self,
         suffix: str,
-        object_name: str,
+        metadata: meta.ObjectMetaArgs,
         pods: Mapping[str, str],
         ports: Mapping[str, int],
         **spec: Any,
@@ -75,9 +80,9 @@ class ClusterComponent(pulumi.ComponentResource):
         """Create a Service for the pods with these labels, whose ports have the same names."""
         return core.Service(
             f"{self.prefix}-{suffix}",
-            metadata=self.metadata(object_name),
+            metadata=metadata,
             spec=core.ServiceSpecArgs(
-                selector=dict(pods),
+                selector=pods,
                 ports=[
                     core.ServicePortArgs(name=name, port=port, target_port=name)
                     for name, port in ports.items()
@@ -86,3 +91,43 @@ class ClusterComponent(pulumi.ComponentResource):
             ),
             opts=self.child,
         )
+
+    def address(self, service: core.Service, port: int = 80) -> pulumi.Output[str]:
+        """Return the URL of a Service inside the cluster."""
+        return pulumi.Output.format(
+            "http://{0}.{1}.svc{2}",
+            service.metadata.name,
+            self.namespace,
+            "" if port == 80 else f":{port}",
+        )
+
+    def workload_options(
+        self, *, update_timeout: str = ROLLOUT_TIMEOUT, claims: bool = False
+    ) -> pulumi.ResourceOptions:
+        """Return the options of a Deployment or StatefulSet.
+
+        Args:
+            update_timeout: how long Pulumi waits for a roll-out.
+            claims: whether it is a StatefulSet with volume claims. Kubernetes cannot change those,
+                so Pulumi would replace the StatefulSet: every replica down at once, and the
+                volumes as small as before.
+        """
+        return pulumi.ResourceOptions(
+            parent=self,
+            ignore_changes=["spec.volumeClaimTemplates"] if claims else None,
+            custom_timeouts=pulumi.CustomTimeouts(create=ROLLOUT_TIMEOUT, update=update_timeout),
+        )
+
+    def disruption_budget(
+        self, suffix: str, metadata: meta.ObjectMetaArgs, pods: Mapping[str, str], replicas: int
+    ) -> None:
+        """Let one replica at a time leave its node. A single replica's would block drains."""
+        if replicas > 1:
+            policy.PodDisruptionBudget(
+                f"{self.prefix}-{suffix}",
+                metadata=metadata,
+                spec=policy.PodDisruptionBudgetSpecArgs(
+                    max_unavailable=1, selector=meta.LabelSelectorArgs(match_labels=pods)
+                ),
+                opts=self.child,
+            )

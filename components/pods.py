@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import pulumi
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
-from pulumi_kubernetes.policy import v1 as policy
 
 from components.labels import selector
 from settings.section import Quantities, Resources
@@ -18,26 +17,43 @@ NOBODY = 65534  # the user of Prometheus' image; the other images run under any 
 # Pulumi would wait 10 minutes for a pod that can never start; its error names the pod's reason.
 ROLLOUT_TIMEOUT = "5m"
 
+Mounts = Mapping[str, tuple[str, Mapping[str, Any] | None]]
+"""By volume: where it is mounted, and its source as a field of VolumeArgs; None is a claim.
+
+Whole volumes are mounted: a file mounted by `subPath` would never see a change.
+"""
+
+
+class Section(Protocol):
+    """A section of the stack file about something that runs."""
+
+    @property
+    def image(self) -> str: ...
+    @property
+    def resources(self) -> Resources: ...
+
 
 def pod_template(
+    name: str,
+    section: Section,
     *,
-    user: int,
     labels: Mapping[str, str],
-    container: core.ContainerArgs,
-    volumes: Sequence[core.VolumeArgs],
+    mounts: Mounts,
+    ports: Mapping[str, int],
+    user: int = NOBODY,
     annotations: Mapping[str, str] | None = None,
-    **spec: Any,
+    pod: Mapping[str, Any] | None = None,
+    **container: Any,
 ) -> core.PodTemplateSpecArgs:
     """Return a pod of one container that a namespace of level `restricted` admits.
 
     Args:
         user: runs the container; its group owns the pod's volumes.
-        spec: more of the pod's fields.
+        pod: more of the pod's fields.
+        container: more of the container's fields.
     """
     return core.PodTemplateSpecArgs(
-        metadata=meta.ObjectMetaArgs(
-            labels=dict(labels), annotations=dict(annotations) if annotations else None
-        ),
+        metadata=meta.ObjectMetaArgs(labels=labels, annotations=annotations),
         spec=core.PodSpecArgs(
             security_context=core.PodSecurityContextArgs(
                 run_as_non_root=True,
@@ -48,44 +64,41 @@ def pod_template(
                 fs_group_change_policy="OnRootMismatch",
                 seccomp_profile=core.SeccompProfileArgs(type="RuntimeDefault"),
             ),
-            containers=[container],
-            volumes=list(volumes),
-            **{"automount_service_account_token": False, **spec},
+            containers=[
+                core.ContainerArgs(
+                    name=name,
+                    image=section.image,
+                    ports=[
+                        core.ContainerPortArgs(name=key, container_port=port)
+                        for key, port in ports.items()
+                    ],
+                    resources=core.ResourceRequirementsArgs(
+                        requests=_amounts(section.resources.requests),
+                        limits=_amounts(section.resources.limits),
+                    ),
+                    security_context=core.SecurityContextArgs(
+                        allow_privilege_escalation=False,
+                        capabilities=core.CapabilitiesArgs(drop=["ALL"]),
+                        read_only_root_filesystem=True,
+                    ),
+                    volume_mounts=[
+                        core.VolumeMountArgs(name=key, mount_path=path)
+                        for key, (path, _) in mounts.items()
+                    ],
+                    **container,
+                )
+            ],
+            volumes=[
+                core.VolumeArgs(name=key, **source)
+                for key, (_, source) in mounts.items()
+                if source is not None
+            ],
+            **{"automount_service_account_token": False, **(pod or {})},
         ),
     )
 
 
-def container(
-    name: str, resources: Resources, paths: Mapping[str, str], ports: Mapping[str, int], **more: Any
-) -> core.ContainerArgs:
-    """Return a container without privileges.
-
-    Args:
-        paths: where each volume is mounted. Whole volumes: a file mounted by `subPath` would never
-            see a change.
-        more: more of the container's fields.
-    """
-    return core.ContainerArgs(
-        name=name,
-        ports=[
-            core.ContainerPortArgs(name=key, container_port=port) for key, port in ports.items()
-        ],
-        resources=core.ResourceRequirementsArgs(
-            requests=_amounts(resources.requests), limits=_amounts(resources.limits)
-        ),
-        security_context=core.SecurityContextArgs(
-            allow_privilege_escalation=False,
-            capabilities=core.CapabilitiesArgs(drop=["ALL"]),
-            read_only_root_filesystem=True,
-        ),
-        volume_mounts=[
-            core.VolumeMountArgs(name=key, mount_path=path) for key, path in paths.items()
-        ],
-        **more,
-    )
-
-
-def http_probes(path: str, port: str, *, startup_seconds: int) -> dict[str, core.ProbeArgs]:
+def http_probes(path: str, port: str, *, startup_seconds: int) -> dict[str, Any]:
     """Return the three probes of a container that answers HTTP without a login."""
     get = core.HTTPGetActionArgs(path=path, port=port)
     return {
@@ -97,20 +110,25 @@ def http_probes(path: str, port: str, *, startup_seconds: int) -> dict[str, core
     }
 
 
-def config_volume(name: str, config_map: core.ConfigMap) -> core.VolumeArgs:
-    return core.VolumeArgs(
-        name=name, config_map=core.ConfigMapVolumeSourceArgs(name=config_map.metadata.name)
-    )
+def config_source(config_map: core.ConfigMap, items: Mapping[str, str] | None = None) -> Any:
+    """Return a volume of a ConfigMap; `items` has the path of each key that is no path itself."""
+    return {
+        "config_map": core.ConfigMapVolumeSourceArgs(
+            name=config_map.metadata.name, items=key_paths(items) if items else None
+        )
+    }
 
 
-def secret_volume(name: str, secret: pulumi.Input[str]) -> core.VolumeArgs:
-    return core.VolumeArgs(name=name, secret=core.SecretVolumeSourceArgs(secret_name=secret))
+def key_paths(items: Mapping[str, str]) -> list[core.KeyToPathArgs]:
+    return [core.KeyToPathArgs(key=key, path=path) for key, path in items.items()]
 
 
-def empty_volume(name: str, size_limit: str | None = None) -> core.VolumeArgs:
-    return core.VolumeArgs(
-        name=name, empty_dir=core.EmptyDirVolumeSourceArgs(size_limit=size_limit)
-    )
+def secret_source(secret: pulumi.Input[str]) -> Any:
+    return {"secret": core.SecretVolumeSourceArgs(secret_name=secret)}
+
+
+def empty_source(size_limit: str | None = None) -> Any:
+    return {"empty_dir": core.EmptyDirVolumeSourceArgs(size_limit=size_limit)}
 
 
 def field_variable(name: str, field: str) -> core.EnvVarArgs:
@@ -128,7 +146,7 @@ def secret_variable(name: str, secret: pulumi.Input[str], key: str) -> core.EnvV
 def volume_claim(labels: Mapping[str, str], size: str) -> core.PersistentVolumeClaimArgs:
     """Return the claim for volume `data` of each replica of a StatefulSet."""
     return core.PersistentVolumeClaimArgs(
-        metadata=meta.ObjectMetaArgs(name="data", labels=dict(labels)),
+        metadata=meta.ObjectMetaArgs(name="data", labels=labels),
         spec=core.PersistentVolumeClaimSpecArgs(
             access_modes=["ReadWriteOnce"],
             resources=core.VolumeResourceRequirementsArgs(requests={"storage": size}),
@@ -136,50 +154,17 @@ def volume_claim(labels: Mapping[str, str], size: str) -> core.PersistentVolumeC
     )
 
 
-def workload_options(
-    parent: pulumi.Resource, *, update_timeout: str = ROLLOUT_TIMEOUT, claims: bool = False
-) -> pulumi.ResourceOptions:
-    """Return the options of a Deployment or StatefulSet.
-
-    Args:
-        update_timeout: how long Pulumi waits for a roll-out.
-        claims: whether it is a StatefulSet with volume claims. Kubernetes cannot change those, so
-            Pulumi would replace the StatefulSet: every replica down at once, and the volumes as
-            small as before.
-    """
-    return pulumi.ResourceOptions(
-        parent=parent,
-        ignore_changes=["spec.volumeClaimTemplates"] if claims else None,
-        custom_timeouts=pulumi.CustomTimeouts(create=ROLLOUT_TIMEOUT, update=update_timeout),
-    )
-
-
-def pods_apart(app: str) -> core.PodAntiAffinityArgs:
+def pods_apart(app: str) -> core.AffinityArgs:
     """Prefer a node for each replica; on a cluster of one node all of them still run."""
-    return core.PodAntiAffinityArgs(
-        preferred_during_scheduling_ignored_during_execution=[
-            core.WeightedPodAffinityTermArgs(
-                weight=100,
-                pod_affinity_term=core.PodAffinityTermArgs(
-                    label_selector=meta.LabelSelectorArgs(match_labels=selector(app)),
-                    topology_key="kubernetes.io/hostname",
-                ),
-            )
-        ]
+    term = core.PodAffinityTermArgs(
+        label_selector=meta.LabelSelectorArgs(match_labels=selector(app)),
+        topology_key="kubernetes.io/hostname",
     )
-
-
-def disruption_budget(
-    name: str, metadata: meta.ObjectMetaArgs, pods: Mapping[str, str], opts: pulumi.ResourceOptions
-) -> policy.PodDisruptionBudget:
-    """Let one replica at a time leave its node. With a single replica this would block drains."""
-    return policy.PodDisruptionBudget(
-        name,
-        metadata=metadata,
-        spec=policy.PodDisruptionBudgetSpecArgs(
-            max_unavailable=1, selector=meta.LabelSelectorArgs(match_labels=dict(pods))
-        ),
-        opts=opts,
+    preferred = core.WeightedPodAffinityTermArgs(weight=100, pod_affinity_term=term)
+    return core.AffinityArgs(
+        pod_anti_affinity=core.PodAntiAffinityArgs(
+            preferred_during_scheduling_ignored_during_execution=[preferred]
+        )
     )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
 from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.alertmanager.config import (
     ALERTMANAGER_USER,
@@ -16,26 +16,31 @@ from components.alertmanager.config import (
     CREDENTIALS,
     LOGIN_SECRET,
     PODS_SERVICE,
-    AlertmanagerPlan,
+    START_DELAY,
+    alertmanager_config,
     alertmanagers,
 )
-from components.alertmanager.pods import AUTH, GOSSIP_PORT, alertmanager_spec
 from components.base import ClusterComponent
-from components.basic_auth import PASSWORD_KEY, USER_KEY, basic_auth_secret
+from components.basic_auth import PASSWORD_KEY, USER_KEY, WEB_FILE, basic_auth_secret
 from components.file_text import yaml_text
-from components.labels import pods_of
-from components.pods import config_volume, disruption_budget, secret_volume, workload_options
-from components.prometheus.config import ALERTMANAGER_APP, ALERTMANAGER_PORT, BasicAuth
+from components.labels import labels, pods_of, selector
+from components.pods import (
+    Mounts,
+    config_source,
+    field_variable,
+    pod_template,
+    pods_apart,
+    secret_source,
+    volume_claim,
+)
+from components.prometheus.config import ALERTMANAGER_APP as APP
+from components.prometheus.config import ALERTMANAGER_PORT as PORT
+from components.prometheus.config import BasicAuth
+from settings.alertmanager import Alertmanager
 from settings.namespaces import MONITORING_NAMESPACE
 
-
-@dataclass(frozen=True, kw_only=True)
-class AlertmanagerClusterArgs:
-    """`credentials` is a secret output with each receiver's credential by its name."""
-
-    namespace: pulumi.Input[str]
-    plan: AlertmanagerPlan
-    credentials: pulumi.Output[Mapping[str, Any]]
+GOSSIP_PORT = 9094
+AUTH = "/etc/alertmanager/auth"
 
 
 class AlertmanagerCluster(ClusterComponent):
@@ -46,62 +51,62 @@ class AlertmanagerCluster(ClusterComponent):
 
     auth_secret: pulumi.Output[str]
     """Name of the Secret with the password, for the Prometheus that sends alerts."""
-    url: pulumi.Output[str]
-    """Address inside the cluster."""
-    password: pulumi.Output[str]
-    """A secret output. The user is `alertmanager`."""
-    exports: Mapping[str, pulumi.Input[Any]]
-    """Outputs of the stack, by name."""
 
     def __init__(
-        self, name: str, args: AlertmanagerClusterArgs, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        alertmanager: Alertmanager,
+        opts: pulumi.ResourceOptions,
+        *,
+        namespace: pulumi.Input[str],
+        credentials: pulumi.Output[Mapping[str, Any]],
+        with_login_secret: bool,
     ) -> None:
-        token = "proxyobs:alertmanager:AlertmanagerCluster"
-        super().__init__(token, name, ALERTMANAGER_APP, args.namespace, opts)
-        alertmanager, pods = args.plan.alertmanager, pods_of(ALERTMANAGER_APP)
+        """Create it.
+
+        Args:
+            credentials: a secret output with each receiver's credential by its name.
+            with_login_secret: another team's Prometheus sends alerts, and reads `LOGIN_SECRET`.
+        """
+        super().__init__("proxyobs:alertmanager:AlertmanagerCluster", name, APP, namespace, opts)
         login = BasicAuth(username=ALERTMANAGER_USER, password_file=f"{AUTH}/{PASSWORD_KEY}")
-        auth, self.password = basic_auth_secret(name, self.metadata(), login, self.child)
-        config = self.config_map("config", {"alertmanager.yml": yaml_text(args.plan.config)})
-        volumes = {
-            "config": ("/etc/alertmanager/config", config_volume("config", config)),
-            "auth": (AUTH, secret_volume("auth", auth.metadata.name)),
+        auth, password = basic_auth_secret(name, self.metadata(), login, self.child)
+        text = yaml_text(alertmanager_config(alertmanager))
+        config = self.config_map("config", {"alertmanager.yml": text})
+        mounts = {
+            "config": ("/etc/alertmanager/config", config_source(config)),
+            "auth": (AUTH, secret_source(auth.metadata.name)),
         }
         if alertmanager.receivers:
-            secret = self.secret("credentials", args.credentials.apply(_texts))
-            credentials = secret_volume("credentials", secret.metadata.name)
-            volumes["credentials"] = (CREDENTIALS, credentials)
-        if args.plan.with_login_secret:
-            self._login_secret(alertmanager.replicas)
+            secret = self.secret("credentials", credentials.apply(_texts))
+            mounts["credentials"] = (CREDENTIALS, secret_source(secret.metadata.name))
+        if with_login_secret:
+            self._login_secret(alertmanager.replicas, password)
         self.service(
             "pods",
-            PODS_SERVICE,
-            pods,
-            {"http": ALERTMANAGER_PORT, "gossip": GOSSIP_PORT},
+            self.metadata(PODS_SERVICE),
+            pods_of(APP),
+            {"http": PORT, "gossip": GOSSIP_PORT},
             cluster_ip="None",
             publish_not_ready_addresses=True,  # replicas look for each other before they are ready
         )
-        service = self.service("service", "alertmanager", pods, {"http": ALERTMANAGER_PORT})
+        metadata = self.metadata("alertmanager")
+        service = self.service("service", metadata, pods_of(APP), {"http": PORT})
         apps.StatefulSet(
             f"{name}-server",
-            metadata=self.metadata("alertmanager"),
-            spec=alertmanager_spec(alertmanager, volumes),
-            opts=workload_options(self, claims=True),
+            metadata=metadata,
+            spec=_stateful_set(alertmanager, mounts),
+            opts=self.workload_options(claims=True),
         )
-        if alertmanager.replicas > 1:
-            disruption_budget(f"{name}-budget", self.metadata("alertmanager"), pods, self.child)
-
+        self.disruption_budget("budget", metadata, pods_of(APP), alertmanager.replicas)
         self.auth_secret = auth.metadata.name
-        self.url = pulumi.Output.format(
-            "http://{0}.{1}.svc:{2}", service.metadata.name, args.namespace, ALERTMANAGER_PORT
-        )
-        self.exports = {"alertmanagerUrl": self.url, "alertmanagerPassword": self.password}
-        self.register_outputs({"url": self.url, "password": self.password})
+        url = self.address(service, PORT)
+        self.exports = {"alertmanagerUrl": url, "alertmanagerPassword": password}
+        self.register_outputs(dict(self.exports))
 
-    def _login_secret(self, replicas: int) -> None:
-        entries = self.password.apply(
-            lambda password: yaml_text(
-                alertmanagers(MONITORING_NAMESPACE, ALERTMANAGER_PORT, replicas, password)
-            )
+    def _login_secret(self, replicas: int, password: pulumi.Output[str]) -> None:
+        entries = password.apply(
+            lambda text: yaml_text(alertmanagers(MONITORING_NAMESPACE, PORT, replicas, text))
         )
         core.Secret(
             f"{self.prefix}-login",
@@ -109,7 +114,7 @@ class AlertmanagerCluster(ClusterComponent):
             type="kubernetes.io/basic-auth",
             string_data={
                 USER_KEY: ALERTMANAGER_USER,
-                PASSWORD_KEY: self.password,
+                PASSWORD_KEY: password,
                 ALERTMANAGERS_KEY: entries,
             },
             opts=self.child,
@@ -119,3 +124,53 @@ class AlertmanagerCluster(ClusterComponent):
 def _texts(credentials: Mapping[str, Any]) -> dict[str, str]:
     """Return the credentials; the engine has decrypted them, `make render` cannot."""
     return {name: text if isinstance(text, str) else "" for name, text in credentials.items()}
+
+
+def _stateful_set(alertmanager: Alertmanager, mounts: Mounts) -> apps.StatefulSetSpecArgs:
+    # Alertmanager answers HTTP probes with 401, and a login in the probe would stand in the pod's
+    # spec.
+    listens = core.TCPSocketActionArgs(port="http")
+    return apps.StatefulSetSpecArgs(
+        replicas=alertmanager.replicas,
+        service_name=PODS_SERVICE,
+        pod_management_policy="Parallel",
+        selector=meta.LabelSelectorArgs(match_labels=selector(APP)),
+        template=pod_template(
+            "alertmanager",
+            alertmanager,
+            labels=labels(APP),
+            mounts={**mounts, "data": ("/alertmanager", None)},
+            ports={"http": PORT, "gossip": GOSSIP_PORT},
+            pod={"affinity": pods_apart(APP)},
+            args=arguments(alertmanager),
+            # Else Alertmanager looks for a private address, and some clusters' pods have none.
+            env=[field_variable("POD_IP", "status.podIP")],
+            startup_probe=core.ProbeArgs(
+                tcp_socket=listens, period_seconds=2, failure_threshold=60
+            ),
+            readiness_probe=core.ProbeArgs(tcp_socket=listens, period_seconds=5, timeout_seconds=3),
+            liveness_probe=core.ProbeArgs(tcp_socket=listens, period_seconds=10, timeout_seconds=5),
+        ),
+        volume_claim_templates=[volume_claim(labels(APP), str(alertmanager.storage))],
+    )
+
+
+def arguments(alertmanager: Alertmanager) -> list[str]:
+    """Return the command line; a single replica does not wait for peers at its start."""
+    alone = alertmanager.replicas == 1
+    peers = [f"alertmanager-{n}.{PODS_SERVICE}:{GOSSIP_PORT}" for n in range(alertmanager.replicas)]
+    return [
+        "--config.file=/etc/alertmanager/config/alertmanager.yml",
+        f"--web.config.file={AUTH}/{WEB_FILE}",
+        "--storage.path=/alertmanager",
+        f"--data.retention={_go_duration(alertmanager.retention)}",
+        f"--dispatch.start-delay={START_DELAY}",
+        f"--cluster.listen-address={'' if alone else f'0.0.0.0:{GOSSIP_PORT}'}",
+        *(() if alone else (f"--cluster.advertise-address=$(POD_IP):{GOSSIP_PORT}",)),
+        *(() if alone else (f"--cluster.peer={peer}" for peer in peers)),
+    ]
+
+
+def _go_duration(seconds: int) -> str:
+    """Return hours or seconds: Go's durations have no days."""
+    return f"{seconds // 3600}h" if seconds % 3600 == 0 else f"{seconds}s"

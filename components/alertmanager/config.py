@@ -6,8 +6,7 @@ Credentials are not in it: each receiver's is a file that the Secret mounts.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 from components.labels import PROJECT
 from settings.alertmanager import Alertmanager, EmailReceiver, Receiver, SlackReceiver
@@ -82,16 +81,6 @@ _TEXT = (
     "{{ .Labels.alertname }}, {{ .Labels.severity }}, since {{ .StartsAt }}: "
     "{{ .Annotations.runbook_url }}\n\n{{ end }}"
 )
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class AlertmanagerPlan:
-    """`with_login_secret`: another team's Prometheus sends alerts, and reads `LOGIN_SECRET`."""
-
-    alertmanager: Alertmanager
-    config: Json
-    with_login_secret: bool
 
 
 def alertmanager_config(alertmanager: Alertmanager) -> Json:

@@ -3,25 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta import v1 as meta
 
+from components.attribution.envoy import Json
 from components.attribution.order import filters_before
-from components.attribution.plan import AttributionPlan
 from components.labels import labels
 
 APP = "vendor-attribution"
-
-
-@dataclass(frozen=True, kw_only=True)
-class VendorAttributionArgs:
-    """`namespaces` has the crawlers' namespaces by name."""
-
-    namespaces: Mapping[str, pulumi.Input[str]]
-    plan: AttributionPlan
 
 
 class VendorAttribution(pulumi.ComponentResource):
@@ -32,36 +23,44 @@ class VendorAttribution(pulumi.ComponentResource):
     """
 
     def __init__(
-        self, name: str, args: VendorAttributionArgs, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        opts: pulumi.ResourceOptions,
+        *,
+        namespaces: Mapping[str, pulumi.Input[str]],
+        filters: Mapping[str, Json],
+        sidecar: Json,
     ) -> None:
+        """Create both in each namespace of crawlers.
+
+        Args:
+            namespaces: by name.
+            filters: specs of the EnvoyFilters by name, from `render.envoy_filters`.
+            sidecar: spec of the Sidecar.
+        """
         super().__init__("proxyobs:attribution:VendorAttribution", name, None, opts)
-        self._args = args
         # A child waits for what its component waits for. The state records only dependencies of the
         # child itself, and `destroy` would remove istiod before the EnvoyFilters it validates.
-        self._child = pulumi.ResourceOptions(
-            parent=self, depends_on=opts.depends_on if opts else None
-        )
-        for namespace_name, namespace in args.namespaces.items():
-            self._sidecar(f"{name}-{namespace_name}", namespace)
-            self._filters(f"{name}-{namespace_name}", namespace)
+        self._child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on)
+        for namespace_name, namespace in namespaces.items():
+            CustomResource(
+                f"{name}-{namespace_name}-sidecar",
+                api_version="networking.istio.io/v1",
+                kind="Sidecar",
+                metadata=_metadata("proxy-observability", namespace),
+                spec=sidecar,
+                opts=self._child,
+            )
+            self._filters(f"{name}-{namespace_name}", namespace, filters)
         self.register_outputs({})
 
-    def _sidecar(self, name: str, namespace: pulumi.Input[str]) -> None:
-        CustomResource(
-            f"{name}-sidecar",
-            api_version="networking.istio.io/v1",
-            kind="Sidecar",
-            metadata=_metadata("proxy-observability", namespace),
-            spec=self._args.plan.sidecar,
-            opts=self._child,
-        )
-
-    def _filters(self, name: str, namespace: pulumi.Input[str]) -> None:
+    def _filters(
+        self, name: str, namespace: pulumi.Input[str], filters: Mapping[str, Json]
+    ) -> None:
         """Create filters with clusters first, so that `destroy` deletes them last.
 
         A chain without its cluster would answer 503.
         """
-        filters = self._args.plan.filters
         before = filters_before(filters)
         made: dict[str, CustomResource] = {}
         for filter_name in sorted(filters, key=lambda other: len(before[other])):

@@ -3,35 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
+from pulumi_kubernetes.core import v1 as core
+from pulumi_kubernetes.meta import v1 as meta
 
 from components.base import ClusterComponent
 from components.basic_auth import PASSWORD_KEY, USER_KEY, generated_password
 from components.file_text import yaml_text
-from components.grafana.pods import APP, grafana_spec
 from components.grafana.provisioning import (
     DASHBOARD_FOLDER,
     PASSWORD_VARIABLE,
     PROVISIONING_FOLDER,
+    SETTINGS,
     USER_VARIABLE,
-    GrafanaPlan,
     dashboard_providers,
     datasources,
 )
-from components.labels import pods_of
-from components.pods import config_volume, secret_variable, workload_options
-from components.prometheus.interface import Prometheus
+from components.labels import labels, pods_of, selector
+from components.pods import config_source, empty_source, http_probes, pod_template, secret_variable
+from components.prometheus.config import GRAFANA_APP as APP
+from components.prometheus.config import GRAFANA_PORT
+from dashboards.boards import boards
+from settings.stack import StackSettings
 
-
-@dataclass(frozen=True, kw_only=True)
-class GrafanaServerArgs:
-    namespace: pulumi.Input[str]
-    plan: GrafanaPlan
-    prometheus: Prometheus
+USER = 472  # the image's own
 
 
 class GrafanaServer(ClusterComponent):
@@ -41,55 +38,82 @@ class GrafanaServer(ClusterComponent):
     browser are lost with the pod.
     """
 
-    url: pulumi.Output[str]
-    """Address inside the cluster."""
-    admin_password: pulumi.Output[str]
-    """A secret output. The user is `admin`."""
-    exports: Mapping[str, pulumi.Input[Any]]
-    """Outputs of the stack, by name."""
-
     def __init__(
-        self, name: str, args: GrafanaServerArgs, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        settings: StackSettings,
+        opts: pulumi.ResourceOptions,
+        *,
+        namespace: pulumi.Input[str],
+        prometheus_url: pulumi.Input[str],
+        prometheus_login: pulumi.Input[str] | None,
     ) -> None:
-        super().__init__("proxyobs:grafana:GrafanaServer", name, APP, args.namespace, opts)
-        self.admin_password = generated_password(f"{name}-admin", self.child).result
-        admin = self.secret("admin", {"password": self.admin_password})
-        variables = [secret_variable("GF_SECURITY_ADMIN_PASSWORD", admin.metadata.name, "password")]
-        login = args.prometheus.login_secret
-        if login is not None:
-            variables += [
-                secret_variable(USER_VARIABLE, login, USER_KEY),
-                secret_variable(PASSWORD_VARIABLE, login, PASSWORD_KEY),
-            ]
-        volumes = {
-            volume: (path, config_volume(volume, self.config_map(volume, data)))
-            for volume, (path, data) in _files(args).items()
+        """Create it.
+
+        Args:
+            prometheus_login: Secret with `username` and `password`; None where Prometheus asks
+                for no login.
+        """
+        super().__init__("proxyobs:grafana:GrafanaServer", name, APP, namespace, opts)
+        password = generated_password(f"{name}-admin", self.child).result
+        admin = self.secret("admin", {"password": password})
+        secrets = {"GF_SECURITY_ADMIN_PASSWORD": (admin.metadata.name, "password")}
+        if prometheus_login is not None:
+            login = pulumi.Output.from_input(prometheus_login)
+            secrets |= {
+                USER_VARIABLE: (login, USER_KEY),
+                PASSWORD_VARIABLE: (login, PASSWORD_KEY),
+            }
+        datasource_text = pulumi.Output.from_input(prometheus_url).apply(
+            lambda url: yaml_text(
+                datasources(
+                    url,
+                    settings.prometheus.scrape_interval,
+                    with_login=prometheus_login is not None,
+                )
+            )
+        )
+        provider_text = yaml_text(dashboard_providers())
+        files: dict[str, tuple[str, Mapping[str, pulumi.Input[str]]]] = {
+            "datasources": (
+                f"{PROVISIONING_FOLDER}/datasources",
+                {"prometheus.yaml": datasource_text},
+            ),
+            "providers": (f"{PROVISIONING_FOLDER}/dashboards", {"provider.yaml": provider_text}),
+            "dashboards": (DASHBOARD_FOLDER, boards()),
         }
+        pod = pod_template(
+            "grafana",
+            settings.grafana,
+            user=USER,
+            labels=labels(APP),
+            mounts={
+                # Grafana writes to these two; the rest of its file system is read-only.
+                "data": ("/var/lib/grafana", empty_source()),
+                "scratch": ("/tmp", empty_source()),
+                **{
+                    volume: (path, config_source(self.config_map(volume, data)))
+                    for volume, (path, data) in files.items()
+                },
+            },
+            ports={"http": GRAFANA_PORT},
+            env=[
+                *(core.EnvVarArgs(name=key, value=text) for key, text in sorted(SETTINGS.items())),
+                *(secret_variable(key, secret, part) for key, (secret, part) in secrets.items()),
+            ],
+            # The first start fills the database, which takes a slow disk a minute.
+            **http_probes("/api/health", "http", startup_seconds=180),
+        )
         apps.Deployment(
             f"{name}-server",
             metadata=self.metadata(APP),
-            spec=grafana_spec(args.plan.grafana, variables, volumes),
-            opts=workload_options(self),
+            spec=apps.DeploymentSpecArgs(
+                replicas=1,
+                selector=meta.LabelSelectorArgs(match_labels=selector(APP)),
+                template=pod,
+            ),
+            opts=self.workload_options(),
         )
-        service = self.service("service", APP, pods_of(APP), {"http": 80})
-        self.url = pulumi.Output.format("http://{0}.{1}.svc", service.metadata.name, args.namespace)
-        self.exports = {"grafanaUrl": self.url, "grafanaAdminPassword": self.admin_password}
-        self.register_outputs({"url": self.url, "admin_password": self.admin_password})
-
-
-def _files(args: GrafanaServerArgs) -> dict[str, tuple[str, Mapping[str, pulumi.Input[str]]]]:
-    """Return the path and the files of each volume."""
-    has_login = args.prometheus.login_secret is not None
-    datasource_text = pulumi.Output.from_input(args.prometheus.url).apply(
-        lambda url: yaml_text(
-            datasources(url, args.plan.scrape_interval_seconds, with_login=has_login)
-        )
-    )
-    return {
-        "datasources": (f"{PROVISIONING_FOLDER}/datasources", {"prometheus.yaml": datasource_text}),
-        "providers": (
-            f"{PROVISIONING_FOLDER}/dashboards",
-            {"provider.yaml": yaml_text(dashboard_providers())},
-        ),
-        "dashboards": (DASHBOARD_FOLDER, args.plan.dashboards),
-    }
+        service = self.service("service", self.metadata(APP), pods_of(APP), {"http": 80})
+        self.exports = {"grafanaUrl": self.address(service), "grafanaAdminPassword": password}
+        self.register_outputs(dict(self.exports))

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
-
-from settings.grafana import Grafana
 
 PROVISIONING_FOLDER = "/etc/grafana/provisioning"
 DASHBOARD_FOLDER = "/etc/grafana/dashboards"
@@ -29,15 +26,6 @@ SETTINGS = {
     # To the pod's log: the root file system is read-only, and a file would be refused.
     "GF_LOG_MODE": "console",
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class GrafanaPlan:
-    """`dashboards` maps a file's name to its JSON."""
-
-    grafana: Grafana
-    scrape_interval_seconds: int
-    dashboards: dict[str, str]
 
 
 def datasources(

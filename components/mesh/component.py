@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pulumi
 from pulumi_kubernetes.helm.v3 import Release, RepositoryOptsArgs
 
-from components.mesh.values import MeshPlan
+from components.mesh.values import Chart
 
 TIMEOUT_SECONDS = 600  # images are large, and the CNI agent waits for every node
-
-
-@dataclass(frozen=True, kw_only=True)
-class IstioInstallArgs:
-    namespace: pulumi.Input[str]
-    plan: MeshPlan
 
 
 class IstioInstall(pulumi.ComponentResource):
@@ -26,15 +20,20 @@ class IstioInstall(pulumi.ComponentResource):
     """
 
     def __init__(
-        self, name: str, args: IstioInstallArgs, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        charts: Sequence[Chart],
+        opts: pulumi.ResourceOptions,
+        *,
+        namespace: pulumi.Input[str],
     ) -> None:
         super().__init__("proxyobs:mesh:IstioInstall", name, None, opts)
         releases: list[Release] = []
-        for chart in args.plan.charts:
+        for chart in charts:
             release = Release(
                 f"{name}-{chart.name}",
                 name=chart.release,
-                namespace=args.namespace,
+                namespace=namespace,
                 chart=chart.location,
                 version=chart.version,
                 repository_opts=(

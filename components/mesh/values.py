@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, final
+from typing import Any
 
 from components.attribution.stats import bucket_annotation, proxy_stats_matcher
 from settings.istio import Istio
@@ -45,16 +45,10 @@ class Chart:
     values: Json
 
 
-@final
-@dataclass(frozen=True, kw_only=True)
-class MeshPlan:
-    """The charts to install, each after the one before."""
-
-    charts: tuple[Chart, ...]
-
-
-def mesh_plan(istio: Istio, buckets: Sequence[int], last_scrape_seconds: int | None) -> MeshPlan:
-    """Return the charts, with the CNI agent before istiod.
+def charts_of(
+    istio: Istio, buckets: Sequence[int], last_scrape_seconds: int | None
+) -> tuple[Chart, ...]:
+    """Return the charts in the order of their installation, the CNI agent before istiod.
 
     A sidecar on a node without the agent could not redirect traffic.
     """
@@ -72,12 +66,10 @@ def mesh_plan(istio: Istio, buckets: Sequence[int], last_scrape_seconds: int | N
         )
 
     cni = (chart("istio-cni", "cni", cni_values(istio)),) if istio.cni else ()
-    return MeshPlan(
-        charts=(
-            chart("istio-base", "base", base_values(istio)),
-            *cni,
-            chart("istiod", "istiod", istiod_values(istio, buckets, last_scrape_seconds)),
-        )
+    return (
+        chart("istio-base", "base", base_values(istio)),
+        *cni,
+        chart("istiod", "istiod", istiod_values(istio, buckets, last_scrape_seconds)),
     )
 
 

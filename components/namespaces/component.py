@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pulumi
 from pulumi_kubernetes.core import v1 as core
@@ -12,11 +12,6 @@ from components.labels import labels
 from components.namespaces.admission import NamespacePlan, Purpose
 
 
-@dataclass(frozen=True, kw_only=True)
-class NamespacesArgs:
-    plans: tuple[NamespacePlan, ...]
-
-
 class Namespaces(pulumi.ComponentResource):
     """The namespaces of a stack: created, labelled, or used as they are."""
 
@@ -24,13 +19,13 @@ class Namespaces(pulumi.ComponentResource):
     """Each name as an output: a resource that uses it waits for the namespace."""
 
     def __init__(
-        self, name: str, args: NamespacesArgs, opts: pulumi.ResourceOptions | None = None
+        self, name: str, plans: Sequence[NamespacePlan], opts: pulumi.ResourceOptions
     ) -> None:
         super().__init__("proxyobs:namespaces:Namespaces", name, None, opts)
         self._name = name
         make = {"create": self._create, "label": self._label, "use": self._use}
-        self._plans = args.plans
-        self.names = {plan.name: make[plan.action](plan) for plan in args.plans}
+        self._plans = plans
+        self.names = {plan.name: make[plan.action](plan) for plan in plans}
         self.register_outputs({"names": list(self.names.values())})
 
     def names_for(self, purpose: Purpose) -> dict[str, pulumi.Output[str]]:

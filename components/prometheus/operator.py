@@ -5,13 +5,13 @@ from __future__ import annotations
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 
-from components.prometheus.interface import Prometheus, PrometheusArgs
+from components.base import ClusterComponent
 from components.prometheus.operator_objects import API_VERSION, OperatorPlan
 
 APP = "prometheus-objects"
 
 
-class OperatedPrometheus(Prometheus):
+class OperatedPrometheus(ClusterComponent):
     """Monitors and rules, from which the operator writes its Prometheus' configuration.
 
     Without the operator's CRDs `up` fails. With labels that no Prometheus selects `up` succeeds and
@@ -21,24 +21,24 @@ class OperatedPrometheus(Prometheus):
     def __init__(
         self,
         name: str,
-        args: PrometheusArgs,
         plan: OperatorPlan,
-        opts: pulumi.ResourceOptions | None = None,
+        opts: pulumi.ResourceOptions,
+        *,
+        namespace: pulumi.Input[str],
     ) -> None:
-        token = "proxyobs:prometheus:OperatedPrometheus"
-        super().__init__(token, name, APP, args.namespace, opts)
+        super().__init__("proxyobs:prometheus:OperatedPrometheus", name, APP, namespace, opts)
         for entry in plan.objects:
             CustomResource(
                 f"{name}-{entry.kind.lower()}-{entry.name}",
                 api_version=API_VERSION,
                 kind=entry.kind,
-                metadata=self.metadata(entry.name, plan.operator_labels),
+                metadata=self.metadata(entry.name, plan.prometheus.operator_labels),
                 spec=entry.spec,
                 opts=self.child,
             )
-        self.url, self.login_secret = plan.url, plan.login_secret
+        self.url, self.login_secret = plan.prometheus.url, plan.prometheus.login_secret
         self.exports = {
-            "prometheusUrl": plan.url,
+            "prometheusUrl": self.url,
             "requiredPrometheusValues": plan.required_values,
         }
-        self.register_outputs({"url": self.url})
+        self.register_outputs(dict(self.exports))

@@ -16,6 +16,7 @@ import yaml
 from components.alertmanager.config import ALERTMANAGERS_KEY, LOGIN_SECRET
 from components.labels import PROJECT
 from settings.loading import SettingsError
+from settings.prometheus import OperatorPrometheusSettings
 from settings.values import format_duration
 
 Json = dict[str, Any]
@@ -48,16 +49,13 @@ class OperatorObject:
 
 @dataclass(frozen=True, kw_only=True)
 class OperatorPlan:
-    """The objects for the operator, and how Grafana reaches its Prometheus.
+    """The objects for the operator.
 
-    The operator's Prometheus selects objects by `operator_labels`. The owner of
-    kube-prometheus-stack merges `required_values` into the chart's values.
+    The owner of kube-prometheus-stack merges `required_values` into the chart's values.
     """
 
+    prometheus: OperatorPrometheusSettings
     objects: tuple[OperatorObject, ...]
-    operator_labels: dict[str, str]
-    url: str
-    login_secret: str | None
     required_values: Json
 
 

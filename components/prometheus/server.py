@@ -10,13 +10,20 @@ from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.rbac import v1 as rbac
 
-from components.basic_auth import basic_auth_secret
+from components.base import ClusterComponent
+from components.basic_auth import HTTP_FILE, WEB_FILE, basic_auth_secret
 from components.file_text import yaml_text
-from components.labels import pods_of
-from components.pods import config_volume, disruption_budget, secret_volume, workload_options
+from components.labels import labels, pods_of
+from components.pods import (
+    Mounts,
+    config_source,
+    field_variable,
+    pod_template,
+    pods_apart,
+    secret_source,
+    volume_claim,
+)
 from components.prometheus.config import PROMETHEUS_APP, PROMETHEUS_PORT
-from components.prometheus.interface import Prometheus, PrometheusArgs
-from components.prometheus.pods import NODE_READER, POD_READER, rollout_timeout, server_spec
 from components.prometheus.servers import (
     ALERTMANAGER_AUTH,
     AUTH,
@@ -25,11 +32,24 @@ from components.prometheus.servers import (
     Server,
     ServerPlan,
 )
+from settings.prometheus import OwnPrometheus
 
 CLUSTER_ROLE = "proxy-observability-prometheus"
 
+STARTUP_MINUTES = 15  # Prometheus first replays the write-ahead log of up to three hours
+TERMINATION_MINUTES = 5  # it writes what is in memory; a killed replica replays that instead
+PROBE_SECONDS = 10
 
-class PrometheusServer(Prometheus):
+POD_READER = [rbac.PolicyRuleArgs(api_groups=[""], resources=["pods"], verbs=["list", "watch"])]
+
+# Nodes are in no namespace. With `nodes/proxy` Prometheus could run commands in every pod.
+NODE_READER = [
+    rbac.PolicyRuleArgs(api_groups=[""], resources=["nodes"], verbs=["list", "watch"]),
+    rbac.PolicyRuleArgs(api_groups=[""], resources=["nodes/metrics"], verbs=["get"]),
+]
+
+
+class PrometheusServer(ClusterComponent):
     """Prometheus with a password, its configuration, rules and volumes, and leave to list pods.
 
     Each replica scrapes every target; the Service keeps a client with one of them. If a shard is
@@ -39,37 +59,48 @@ class PrometheusServer(Prometheus):
     def __init__(
         self,
         name: str,
-        args: PrometheusArgs,
         plan: ServerPlan,
-        opts: pulumi.ResourceOptions | None = None,
+        opts: pulumi.ResourceOptions,
+        *,
+        namespace: pulumi.Input[str],
+        watched: Mapping[str, pulumi.Input[str]],
+        alertmanager_auth: pulumi.Input[str],
     ) -> None:
-        token = "proxyobs:prometheus:PrometheusServer"
-        super().__init__(token, name, PROMETHEUS_APP, args.namespace, opts)
-        self._args, self._plan = args, plan
+        """Create it.
+
+        Args:
+            watched: the namespaces with targets, by name.
+            alertmanager_auth: the Secret with Alertmanager's password.
+        """
+        super().__init__(
+            "proxyobs:prometheus:PrometheusServer", name, PROMETHEUS_APP, namespace, opts
+        )
         account = core.ServiceAccount(
             f"{name}-account",
             metadata=self.metadata("prometheus"),
             automount_service_account_token=False,  # the pod asks for it
             opts=self.child,
         )
-        for watched, namespace in args.watched.items():
-            self._let_read_pods(watched, namespace)
+        for watched_name, watched_namespace in watched.items():
+            self._let_read_pods(watched_name, watched_namespace)
         if plan.prometheus.node_metrics:
             self._let_read_nodes()
         # Secrets without a name: a new password is a new Secret, which rolls the pods.
         auth, password = basic_auth_secret(name, self.metadata(), OWN_LOGIN, self.child)
-        own = {"auth": (AUTH, secret_volume("auth", auth.metadata.name))}
+        own = {"auth": (AUTH, secret_source(auth.metadata.name))}
+        others = {"alertmanager": (ALERTMANAGER_AUTH, secret_source(alertmanager_auth))}
+        if plan.prometheus.federate_from:
+            passwords = self._federation_passwords(plan.prometheus)
+            others["federation"] = (FEDERATION_AUTH, secret_source(passwords.metadata.name))
         queried, *shards = plan.servers
-        service = self._server(name, queried, account, {**own, **self._logins_elsewhere()})
+        service = self._server(queried, plan.prometheus, account, {**own, **others})
         for server in shards:
-            self._server(f"{name}-shard-{server.shard}", server, account, own)
+            self._server(server, plan.prometheus, account, own)
 
-        self.url = pulumi.Output.format(
-            "http://{0}.{1}.svc:{2}", service.metadata.name, args.namespace, PROMETHEUS_PORT
-        )
+        self.url = self.address(service, PROMETHEUS_PORT)
         self.login_secret = auth.metadata.name
         self.exports = {"prometheusUrl": self.url, "prometheusPassword": password}
-        self.register_outputs({"url": self.url, "password": password})
+        self.register_outputs(dict(self.exports))
 
     def _let_read_pods(self, namespace_name: str, namespace: pulumi.Input[str]) -> None:
         metadata = meta.ObjectMetaArgs(name="prometheus", namespace=namespace, labels=self.labels)
@@ -96,84 +127,129 @@ class PrometheusServer(Prometheus):
         )
 
     def _subject(self) -> rbac.SubjectArgs:
-        namespace = self._args.namespace
-        return rbac.SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=namespace)
+        return rbac.SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=self.namespace)
 
-    def _logins_elsewhere(self) -> dict[str, tuple[str, core.VolumeArgs]]:
-        """Return the volumes with the passwords of Alertmanager and of other clusters' servers."""
-        alertmanager_auth = self._args.alertmanager_auth
-        assert alertmanager_auth is not None  # this program's Prometheus has an Alertmanager
-        alertmanager = secret_volume("alertmanager", alertmanager_auth)
-        volumes = {"alertmanager": (ALERTMANAGER_AUTH, alertmanager)}
-        if self._plan.prometheus.federate_from:
-            passwords = {
-                source.cluster: pulumi.Output.secret(
-                    pulumi.StackReference(
-                        f"{self.prefix}-{source.cluster}", source.stack, self.child
-                    ).require_output("prometheusPassword")
-                )
-                for source in self._plan.prometheus.federate_from
-            }
-            secret = self.secret("federation", passwords)
-            volume = secret_volume("federation", secret.metadata.name)
-            volumes["federation"] = (FEDERATION_AUTH, volume)
-        return volumes
+    def _federation_passwords(self, prometheus: OwnPrometheus) -> core.Secret:
+        """Create the Secret with the passwords of other clusters' servers, by cluster."""
+        references = {
+            source.cluster: pulumi.StackReference(
+                f"{self.prefix}-{source.cluster}", source.stack, self.child
+            )
+            for source in prometheus.federate_from
+        }
+        return self.secret(
+            "federation",
+            {
+                cluster: pulumi.Output.secret(reference.require_output("prometheusPassword"))
+                for cluster, reference in references.items()
+            },
+        )
 
     def _server(
         self,
-        name: str,
         server: Server,
+        prometheus: OwnPrometheus,
         account: core.ServiceAccount,
-        secrets: Mapping[str, tuple[str, core.VolumeArgs]],
+        secrets: Mounts,
     ) -> core.Service:
         """Create one Prometheus: files, Services, replicas, and a budget where there are two."""
-        prometheus, child = self._plan.prometheus, self.child
-        app_name = server.app["app.kubernetes.io/name"]
-        pods = {**pods_of(app_name), **server.app}
-
-        def metadata(object_name: str) -> meta.ObjectMetaArgs:
-            return self.metadata(object_name, server.app)
-
-        def files(kind: str, data: Mapping[str, str]) -> tuple[str, core.VolumeArgs]:
-            # Fixed names, changed in place: Prometheus reloads both by itself, and a restart would
-            # cost minutes of replaying the write-ahead log.
-            config_map = core.ConfigMap(
-                f"{name}-{kind}",
-                metadata=metadata(f"{server.name}-{kind}"),
-                data=dict(data),
-                opts=child,
+        part = "" if server.shard is None else f"shard-{server.shard}-"
+        pods = {**pods_of(server.app["app.kubernetes.io/name"]), **server.app}
+        files = {"config": {"prometheus.yml": yaml_text(server.config)}, "rules": server.rules}
+        # Fixed names, changed in place: Prometheus reloads both by itself, and a restart would cost
+        # minutes of replaying the write-ahead log.
+        mounts = {
+            kind: (
+                f"/etc/prometheus/{kind}",
+                config_source(
+                    core.ConfigMap(
+                        f"{self.prefix}-{part}{kind}",
+                        metadata=self.metadata(f"{server.name}-{kind}", server.app),
+                        data=data,
+                        opts=self.child,
+                    )
+                ),
             )
-            return f"/etc/prometheus/{kind}", config_volume(kind, config_map)
-
-        volumes = {
-            "config": files("config", {"prometheus.yml": yaml_text(server.config)}),
-            "rules": files("rules", server.rules),
-            **secrets,
+            for kind, data in files.items()
         }
-        port = core.ServicePortArgs(name="http", port=PROMETHEUS_PORT, target_port="http")
-        core.Service(
-            f"{name}-pods",
-            metadata=metadata(f"{server.name}-pods"),
-            spec=core.ServiceSpecArgs(cluster_ip="None", selector=pods, ports=[port]),
-            opts=child,
-        )
-        service = core.Service(
-            f"{name}-service",
-            metadata=metadata(server.name),
-            # Replicas scrape at different moments: graphs of a client that alternates would jump.
-            spec=core.ServiceSpecArgs(selector=pods, ports=[port], session_affinity="ClientIP"),
-            opts=child,
-        )
+        metadata = self.metadata(server.name, server.app)
+        ports = {"http": PROMETHEUS_PORT}
+        headless = self.metadata(f"{server.name}-pods", server.app)
+        self.service(f"{part}pods", headless, pods, ports, cluster_ip="None")
+        # Replicas scrape at different moments: graphs of a client that alternates would jump.
+        affinity = "ClientIP"
+        service = self.service(f"{part}service", metadata, pods, ports, session_affinity=affinity)
+        # Replicas end and start one after the other.
+        minutes = prometheus.replicas * (STARTUP_MINUTES + TERMINATION_MINUTES)
         apps.StatefulSet(
-            f"{name}-server",
-            metadata=metadata(server.name),
-            spec=server_spec(server, prometheus, account.metadata.name, volumes),
-            opts=workload_options(self, update_timeout=rollout_timeout(prometheus), claims=True),
+            f"{self.prefix}-{part}server",
+            metadata=metadata,
+            spec=_stateful_set(server, prometheus, account.metadata.name, {**mounts, **secrets}),
+            opts=self.workload_options(update_timeout=f"{minutes}m", claims=True),
         )
-        if prometheus.replicas > 1:
-            disruption_budget(f"{name}-budget", metadata(server.name), pods, child)
+        self.disruption_budget(f"{part}budget", metadata, pods, prometheus.replicas)
         return service
 
 
 def _role(kind: str, name: str) -> rbac.RoleRefArgs:
     return rbac.RoleRefArgs(api_group="rbac.authorization.k8s.io", kind=kind, name=name)
+
+
+def _stateful_set(
+    server: Server, prometheus: OwnPrometheus, account: pulumi.Input[str], mounts: Mounts
+) -> apps.StatefulSetSpecArgs:
+    app = server.app["app.kubernetes.io/name"]
+    pod_labels = {**labels(app), **server.app}
+    # Prometheus answers HTTP probes with 401, and a login in the probe would stand in the pod's
+    # spec. promtool reads the login from a file. The liveness probe needs none: promtool would
+    # cost a process every 10 s.
+    ready = core.ExecActionArgs(
+        command=[
+            *("promtool", "check", "ready"),
+            f"--http.config.file={AUTH}/{HTTP_FILE}",
+            f"--url=http://127.0.0.1:{PROMETHEUS_PORT}",
+        ]
+    )
+    template = pod_template(
+        "prometheus",
+        prometheus,
+        labels=pod_labels,
+        mounts={**mounts, "data": ("/prometheus", None)},
+        ports={"http": PROMETHEUS_PORT},
+        pod={
+            "service_account_name": account,
+            "automount_service_account_token": True,
+            "affinity": pods_apart(app),
+            "termination_grace_period_seconds": TERMINATION_MINUTES * 60,
+        },
+        args=[
+            "--config.file=/etc/prometheus/config/prometheus.yml",
+            "--config.auto-reload",
+            f"--web.config.file={AUTH}/{WEB_FILE}",
+            "--storage.tsdb.path=/prometheus",
+        ],
+        env=[field_variable("POD_NAME", "metadata.name")],  # for label prometheus_replica
+        # Without it the liveness probe would end the replay.
+        startup_probe=core.ProbeArgs(
+            exec_=ready,
+            period_seconds=PROBE_SECONDS,
+            timeout_seconds=5,
+            failure_threshold=STARTUP_MINUTES * 60 // PROBE_SECONDS,
+        ),
+        readiness_probe=core.ProbeArgs(
+            exec_=ready, period_seconds=PROBE_SECONDS, timeout_seconds=5
+        ),
+        liveness_probe=core.ProbeArgs(
+            tcp_socket=core.TCPSocketActionArgs(port="http"), period_seconds=10, timeout_seconds=5
+        ),
+    )
+    return apps.StatefulSetSpecArgs(
+        replicas=prometheus.replicas,
+        # A name, no reference: Pulumi would wait for the Service's pods before it makes them.
+        service_name=f"{server.name}-pods",
+        # A replica that cannot start must not keep the other from starting.
+        pod_management_policy="Parallel",
+        selector=meta.LabelSelectorArgs(match_labels=server.app),
+        template=template,
+        volume_claim_templates=[volume_claim(pod_labels, str(prometheus.storage))],
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -13,31 +13,30 @@ from pulumi_kubernetes.networking import v1 as networking
 from components.base import ClusterComponent
 from components.basic_auth import generated_password
 from components.file_text import json_text
-from components.labels import selector
-from components.pods import workload_options
-from components.prometheus.config import SIMULATED_VENDOR_APP
+from components.labels import labels, selector
+from components.pods import http_probes, key_paths, pod_template, secret_variable
+from components.prometheus.config import SIMULATED_VENDOR_APP as APP
+from components.prometheus.config import SIMULATED_VENDOR_PORT as CONTROL_PORT
 from components.simulated_vendors.plan import (
     CUSTOMER,
+    PASSWORD_VARIABLE,
     PROXY_PORT,
     SimulationPlan,
     VendorPlan,
     name_of,
 )
-from components.simulated_vendors.pods import INSTANCE, PLAN, policy_spec, vendor_spec
 from settings.service_ranges import service_range
 from settings.values import IPAddress, IPNetwork
 
+INSTANCE = "app.kubernetes.io/instance"
+PROGRAM_FOLDER = "/program"
+PLAN = "plan.json"
+STARTUP_SECONDS = 60
 NO_VENDOR = "none"  # settings.vendors.RESERVED_NAMES
 
 # To Istio these are no Services: a listener for one would take the vendor's port away from the
 # attribution in every namespace that sees it.
 HIDDEN_FROM_THE_MESH = {"networking.istio.io/exportTo": "~"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class SimulatedVendorsArgs:
-    namespace: pulumi.Input[str]
-    plan: SimulationPlan
 
 
 class SimulatedVendors(ClusterComponent):
@@ -54,26 +53,37 @@ class SimulatedVendors(ClusterComponent):
     """`user:password` by vendor, of the vendors that ask for a login."""
 
     def __init__(
-        self, name: str, args: SimulatedVendorsArgs, opts: pulumi.ResourceOptions | None = None
+        self,
+        name: str,
+        plan: SimulationPlan,
+        opts: pulumi.ResourceOptions,
+        *,
+        namespace: pulumi.Input[str],
     ) -> None:
-        token = "proxyobs:simulated_vendors:SimulatedVendors"
-        super().__init__(token, name, SIMULATED_VENDOR_APP, args.namespace, opts)
-        self._program, self._simulated = args.plan.program, args.plan.simulated
-        program = self.config_map("program", self._program.data)
+        super().__init__("proxyobs:simulated_vendors:SimulatedVendors", name, APP, namespace, opts)
+        program = self.config_map("program", plan.program.data)
         networking.NetworkPolicy(
             f"{name}-policy",
             metadata=self.metadata("simulated-vendors"),
-            spec=policy_spec(args.plan.crawler_namespaces, args.plan.prometheus_namespace),
+            # Crawlers reach the proxy and Prometheus the metrics; the pods call nobody.
+            spec=networking.NetworkPolicySpecArgs(
+                pod_selector=meta.LabelSelectorArgs(match_labels=selector(APP)),
+                policy_types=["Ingress", "Egress"],
+                ingress=[
+                    _allow(plan.crawler_namespaces, PROXY_PORT),
+                    _allow([plan.prometheus_namespace], CONTROL_PORT),
+                ],
+            ),
             opts=self.child,
         )
-        ranges = {network: self._range(network) for network in args.plan.ranges}
-        for address in args.plan.spare_addresses:
+        ranges = {network: self._range(network) for network in plan.ranges}
+        for address in plan.spare_addresses:
             # No pod answers there. Without it the next new Service could get the address.
-            self._service(address, PROXY_PORT, ranges, NO_VENDOR)
+            self._hold(address, PROXY_PORT, ranges, NO_VENDOR)
         self.logins = {}
-        for vendor in args.plan.vendors:
-            self._service(vendor.address, vendor.port, ranges, vendor.name)
-            self._deployment(vendor, program)
+        for vendor in plan.vendors:
+            self._hold(vendor.address, vendor.port, ranges, vendor.name)
+            self._deployment(plan, vendor, program)
         self.register_outputs({})
 
     def _range(self, network: IPNetwork) -> networking.ServiceCIDR:
@@ -91,7 +101,7 @@ class SimulatedVendors(ClusterComponent):
             opts=self.child,
         )
 
-    def _service(
+    def _hold(
         self,
         address: IPAddress,
         port: int,
@@ -121,7 +131,7 @@ class SimulatedVendors(ClusterComponent):
                 ip_family_policy="SingleStack",
                 # Also where it selects no pod: a Service that loses its selector keeps the pods it
                 # had.
-                selector={**selector(SIMULATED_VENDOR_APP), INSTANCE: vendor},
+                selector={**selector(APP), INSTANCE: vendor},
                 ports=[core.ServicePortArgs(name="proxy", port=port, target_port="proxy")],
             ),
             opts=pulumi.ResourceOptions(
@@ -129,19 +139,70 @@ class SimulatedVendors(ClusterComponent):
             ),
         )
 
-    def _deployment(self, vendor: VendorPlan, program: core.ConfigMap) -> None:
-        plan = self.config_map(f"{vendor.name}-plan", {PLAN: json_text(vendor.plan)})
-        files = [(program, self._program.items), (plan, {PLAN: PLAN})]
-        customers = self._customers(vendor.name) if vendor.has_login else None
+    def _deployment(
+        self, plan: SimulationPlan, vendor: VendorPlan, program: core.ConfigMap
+    ) -> None:
+        own_plan = self.config_map(f"{vendor.name}-plan", {PLAN: json_text(vendor.plan)})
+        sources = [
+            core.VolumeProjectionArgs(
+                config_map=core.ConfigMapProjectionArgs(
+                    name=config_map.metadata.name, items=key_paths(items)
+                )
+            )
+            for config_map, items in ((program, plan.program.items), (own_plan, {PLAN: PLAN}))
+        ]
+        files = {"projected": core.ProjectedVolumeSourceArgs(sources=sources)}
+        instance = {INSTANCE: vendor.name}
+        template = pod_template(
+            "vendor",
+            plan.simulated,
+            labels={**labels(APP), **instance},
+            mounts={"program": (PROGRAM_FOLDER, files)},
+            ports={"proxy": PROXY_PORT, "control": CONTROL_PORT},
+            pod={"enable_service_links": False},
+            command=["python", "-m", "simulation.proxy", "--plan", PLAN],
+            working_dir=PROGRAM_FOLDER,
+            env=[
+                core.EnvVarArgs(name="PYTHONUNBUFFERED", value="1"),
+                *(self._login(vendor.name) if vendor.has_login else ()),
+            ],
+            **http_probes("/healthz", "control", startup_seconds=STARTUP_SECONDS),
+        )
         apps.Deployment(
             f"{self.prefix}-{vendor.name}",
-            metadata=self.metadata(vendor.name, {INSTANCE: vendor.name}),
-            spec=vendor_spec(self._simulated, vendor.name, files, customers),
-            opts=workload_options(self),
+            metadata=self.metadata(vendor.name, instance),
+            spec=apps.DeploymentSpecArgs(
+                replicas=1,
+                # Two pods behind one address would each have half the limits and count half the
+                # requests.
+                strategy=apps.DeploymentStrategyArgs(type="Recreate"),
+                selector=meta.LabelSelectorArgs(match_labels={**selector(APP), **instance}),
+                template=template,
+            ),
+            opts=self.workload_options(),
         )
 
-    def _customers(self, vendor: str) -> core.Secret:
-        """Create the password that a vendor asks for, and the Secret that its pod reads."""
+    def _login(self, vendor: str) -> list[core.EnvVarArgs]:
+        """Create the password that a vendor asks for, and return the variable with it."""
         password = generated_password(f"{self.prefix}-{vendor}", self.child).result
         self.logins[vendor] = pulumi.Output.concat(CUSTOMER, ":", password)
-        return self.secret(f"{vendor}-customers", {CUSTOMER: password})
+        customers = self.secret(f"{vendor}-customers", {CUSTOMER: password})
+        return [secret_variable(PASSWORD_VARIABLE, customers.metadata.name, CUSTOMER)]
+
+
+def _allow(namespaces: Sequence[str], port: int) -> networking.NetworkPolicyIngressRuleArgs:
+    """Let the pods of these namespaces connect to one port."""
+    named = meta.LabelSelectorRequirementArgs(
+        # Kubernetes itself puts this label on every namespace.
+        key="kubernetes.io/metadata.name",
+        operator="In",
+        values=list(namespaces),
+    )
+    return networking.NetworkPolicyIngressRuleArgs(
+        from_=[
+            networking.NetworkPolicyPeerArgs(
+                namespace_selector=meta.LabelSelectorArgs(match_expressions=[named])
+            )
+        ],
+        ports=[networking.NetworkPolicyPortArgs(protocol="TCP", port=port)],
+    )

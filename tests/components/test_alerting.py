@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from components.alertmanager.component import arguments
 from components.alertmanager.config import (
     CREDENTIALS,
     INHIBITIONS,
@@ -14,7 +15,6 @@ from components.alertmanager.config import (
     START_DELAY,
     alertmanager_config,
 )
-from components.alertmanager.pods import arguments
 from components.file_text import yaml_text
 from settings.alertmanager import Alertmanager
 from settings.loading import settings_of_config
