@@ -1,11 +1,7 @@
 from __future__ import annotations
 
-import re
-import subprocess
-
 import pytest
 
-from components.file_text import yaml_text
 from components.prometheus.config import BasicAuth, prometheus_config
 from components.prometheus.federation import (
     LEVELS,
@@ -16,7 +12,8 @@ from components.prometheus.federation import (
     shard_config,
 )
 from components.prometheus.rules import federated_sums
-from tests.components.test_metrics import SETTINGS, STATIC
+from tests.components.test_metrics import SETTINGS
+from tests.relabel import relabel
 
 AUTH = BasicAuth(username="prometheus", password_file="/etc/prometheus/auth/password")
 SHARDS = [Source(url=f"http://prometheus-shard-{n}:9090", auth=AUTH, shard=n) for n in (0, 1)]
@@ -26,31 +23,18 @@ CLUSTERS = [
 ]
 
 
-def base(targets=None):
-    return prometheus_config(SETTINGS, targets=targets, rule_files=())
+def base():
+    return prometheus_config(SETTINGS)
 
 
 def jobs(config):
     return {job["job_name"]: job for job in config["scrape_configs"]}
 
 
-def taken(source, /, **labels):
-    """Return what is stored of a federated series: metric relabelling, as far as it is used."""
-    series = {**labels}
-    for label in source["static_configs"][0]["labels"].items():
-        series.setdefault(*label)  # honor_labels
-    for rule in source["metric_relabel_configs"]:
-        regex = re.compile(rule["regex"])
-        action = rule.get("action", "replace")
-        if action == "labeldrop":
-            series = {name: text for name, text in series.items() if not regex.fullmatch(name)}
-            continue
-        found = regex.fullmatch(";".join(series.get(label, "") for label in rule["source_labels"]))
-        if action == "keep" and not found:
-            return None
-        if action == "replace" and found:
-            series[rule["target_label"]] = found.expand(rule["replacement"].replace("$", "\\"))
-    return {label: value for label, value in series.items() if value}
+def taken(source, /, **series):
+    """What is stored of a federated series, whose own labels are honoured."""
+    labels = source["static_configs"][0]["labels"] | series
+    return relabel(source["metric_relabel_configs"], labels)
 
 
 def test_each_sidecar_belongs_to_one_shard():
@@ -84,20 +68,11 @@ def test_the_server_scrapes_the_rest():
     assert sorted([*server, *shard]) == sorted(
         [*jobs(base()), "federation-shard-0", "federation-shard-1"]
     )
-
-
-def test_other_clusters_are_added_to_the_own():
-    """Without shards it goes on scraping its sidecars."""
     assert list(jobs(server_config(base(), CLUSTERS))) == [
         *jobs(base()),
         "federation-cluster-eu",
         "federation-cluster-us",
     ]
-
-
-def test_without_sources_nothing_changes():
-    """A stack that names none has the very configuration it had."""
-    assert server_config(base(), []) == base()
 
 
 def test_the_query_to_a_source():
@@ -158,21 +133,3 @@ def test_what_is_not_taken(source, series):
     """Each would be a second series of one that is here, or one under a wrong cluster's name."""
     job = jobs(server_config(base(), [*SHARDS, *CLUSTERS]))[f"federation-{source}"]
     assert taken(job, **{"cluster": "eu", **series}) is None
-
-
-@pytest.mark.parametrize("static", [True, False])
-@pytest.mark.parametrize("role", ["shard", "server", "clusters", "both"])
-def test_prometheus_takes_every_configuration(tmp_path, promtool, role, static):
-    """promtool is the judge, in the cluster's form and in the lab's."""
-    whole = base(STATIC if static else None)
-    whole["scrape_configs"] = [job for job in whole["scrape_configs"] if "tls_config" not in job]
-    config = {
-        "shard": lambda: shard_config(whole, Shard(number=0, of=2)),
-        "server": lambda: server_config(whole, SHARDS),
-        "clusters": lambda: server_config(whole, CLUSTERS),
-        "both": lambda: server_config(whole, [*SHARDS, *CLUSTERS]),
-    }[role]()
-    path = tmp_path / "prometheus.yml"
-    path.write_text(yaml_text(config).replace("/etc/prometheus/auth/password", str(path)))
-    done = subprocess.run([promtool, "check", "config", path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr

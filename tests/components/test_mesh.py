@@ -7,11 +7,9 @@ import yaml
 
 from components.mesh.values import (
     base_values,
-    chart_of,
     cni_values,
     istiod_values,
     last_scrape_seconds,
-    repository_of,
     required_values,
 )
 from settings.istio import Istio
@@ -57,22 +55,6 @@ def test_charts_from_a_folder_name_their_images():
     assert cni_values(Istio(chart_source="./charts"))["global"] == {
         key: folder[key] for key in ("hub", "tag")
     }
-
-
-def test_a_folder_has_istios_own_layout():
-    """A clone of Istio's repository can be installed from as it is."""
-    assert chart_of("./charts/", "istiod") == "./charts/istio-control/istio-discovery"
-
-
-@pytest.mark.parametrize("source", [REPOSITORY, "oci://gcr.io/istio-release/charts/", "/charts"])
-def test_helm_is_told_a_repository_or_a_whole_address(source):
-    """An OCI registry has no index: Helm takes the chart's URL, and refuses a repository."""
-    repository, chart = repository_of(source), chart_of(source, "base")
-    assert (repository, chart) in (
-        (source, "base"),
-        (None, "oci://gcr.io/istio-release/charts/base"),
-        (None, "/charts/base"),
-    )
 
 
 def test_sidecars_count_what_the_product_needs():

@@ -1,11 +1,8 @@
 from __future__ import annotations
 
-import hashlib
 import re
-import subprocess
 
 import pytest
-import yaml
 
 from books import reading
 from components.attribution.stats import (
@@ -14,12 +11,9 @@ from components.attribution.stats import (
     SidecarSeries,
     expected_series,
 )
-from components.file_text import yaml_text
 from components.prometheus.config import (
     SIMULATED_VENDOR_METRICS,
-    BasicAuth,
     StaticTargets,
-    operator_jobs,
     prometheus_config,
     sidecar_metric_relabel,
 )
@@ -30,6 +24,7 @@ from settings.loading import SettingsError, parse_settings
 from simulation.crawler.books import Books as CrawlerBooks
 from simulation.crawler.metrics import metrics_page
 from simulation.proxy.books import Books
+from tests.relabel import relabel
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
 STATIC = StaticTargets(sidecars=("127.0.0.1:1",), prometheus=("127.0.0.1:2",))
@@ -51,24 +46,8 @@ def jobs_of(settings=SETTINGS, **more):
 
 
 def scraped(name, one_in=1, **labels):
-    """What is stored of a series: Prometheus's metric relabelling, as far as it is used."""
-    series = {"__name__": name, **labels}
-    for rule in sidecar_metric_relabel(one_in):
-        action = rule.get("action", "replace")
-        if action == "labeldrop":
-            series = {k: v for k, v in series.items() if not re.fullmatch(rule["regex"], k)}
-            continue
-        text = ";".join(series.get(label, "") for label in rule["source_labels"])
-        if action == "hashmod":
-            number = int.from_bytes(hashlib.md5(text.encode()).digest()[8:])
-            series[rule["target_label"]] = str(number % rule["modulus"])
-            continue
-        found = re.fullmatch(rule["regex"], text)
-        if (action == "keep" and not found) or (action == "drop" and found):
-            return None
-        if action == "replace" and found:
-            series[rule["target_label"]] = found.expand(rule["replacement"].replace("$", "\\"))
-    return {label: value for label, value in series.items() if value}
+    """What is stored of a series."""
+    return relabel(sidecar_metric_relabel(one_in), {"__name__": name, **labels})
 
 
 def test_a_vendors_connections_carry_its_name():
@@ -189,59 +168,6 @@ def test_every_series_has_the_label_cluster(targets):
             assert {"target_label": "cluster", "replacement": "prod"} in job["relabel_configs"], (
                 name
             )
-
-
-RECEIVERS = {
-    "alertmanager": {
-        "receivers": [{"name": "oncall", "kind": "pagerduty"}],
-        "critical": ["oncall"],
-    },
-    "alertmanagerSecrets": {"oncall": "0123456789abcdef0123456789abcdef"},
-}
-ALWAYS = ["sidecars", "istiod", "load-generator", "grafana"]
-
-
-@pytest.mark.parametrize(
-    ("more", "node_metrics", "expected"),
-    [
-        ({}, False, ALWAYS),
-        ({}, True, [*ALWAYS, "cadvisor"]),
-        (RECEIVERS, False, [*ALWAYS, "alertmanager"]),
-    ],
-)
-def test_the_operators_prometheus_scrapes_what_the_stack_runs(more, node_metrics, expected):
-    """Prometheus and the cluster's volumes are watched by those who run them."""
-    prometheus = {
-        "mode": "operator",
-        "url": "http://prometheus.example",
-        "operatorLabels": {"release": "monitoring"},
-        "nodeMetrics": node_metrics,
-    }
-    login = BasicAuth(username="alertmanager", password_file="/password")
-    jobs = operator_jobs(stack(prometheus=prometheus, **more), login)
-    assert sorted(job["job_name"] for job in jobs) == sorted(expected)
-    assert {job["scrape_interval"] for job in jobs} == {"15s"}
-
-
-def test_a_short_interval_keeps_its_time_out_below():
-    """Prometheus refuses a time-out longer than the interval."""
-    config = prometheus_config(stack(prometheus={"scrapeInterval": "5s"}))
-    assert config["global"]["scrape_timeout"] == "5s"
-
-
-@pytest.mark.parametrize("targets", [None, STATIC])
-def test_prometheus_takes_its_configuration(tmp_path, promtool, targets):
-    """promtool is the judge: fields, regular expressions, units."""
-    rules = tmp_path / "thresholds.yml"
-    rules.write_text(yaml_text(threshold_rules(SETTINGS)))
-    # Without the kubelets' job, whose files are in pods alone.
-    settings = SETTINGS if targets else stack(prometheus={"nodeMetrics": False})
-    config = prometheus_config(settings, targets=targets, rule_files=(str(rules),))
-    path = tmp_path / "prometheus.yml"
-    path.write_text(yaml_text(config))
-    done = subprocess.run([promtool, "check", "config", path], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    assert yaml.safe_load(path.read_text()) == config
 
 
 def test_the_threshold_follows_the_size_of_the_stack():

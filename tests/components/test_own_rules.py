@@ -30,7 +30,10 @@ def project(tmp_path: Path) -> Path:
 
 def read(project: Path, *names: str) -> Any:
     vendors = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
-    stack = {"cluster": "dev", "vendors": vendors, "alerts": {"ruleFiles": [*names]}}
+    # Its Prometheus has no alerts on the stack's own; their names are taken all the same.
+    operator = {"mode": "operator", "url": "http://prometheus.example", "operatorLabels": {}}
+    alerts = {"ruleFiles": [*names]}
+    stack = {"cluster": "dev", "vendors": vendors, "prometheus": operator, "alerts": alerts}
     return own_rule_files(parse_settings(stack), project)
 
 
@@ -40,29 +43,6 @@ def refused(project: Path, text: str | bytes) -> tuple[str, ...]:
     with pytest.raises(SettingsError) as error:
         read(project, "my/shops.yml")
     return error.value.findings
-
-
-def test_a_good_file_gets_a_name_of_its_own(project):
-    """Its name takes no place of a shipped file, and its alerts reach this stack's receivers."""
-    (project / "my" / "sums.yml").write_text(GOOD)
-    ((name, file),) = read(project, "my/sums.yml").items()
-    assert name == "own-0-sums.yml"
-    record, alert = file["groups"][0]["rules"]
-    assert record["record"] == "shops:istio_requests:rate5m"
-    assert alert["labels"] == {"severity": "warning", "product": "proxy-observability"}
-
-
-def test_values_stay_as_they_are_written(project):
-    """Prometheus reads `on` and `1.0` as text, and PyYAML as True and a number."""
-    labels = "{severity: warning, always: on, tier: 1.0}"
-    text = GOOD.replace("{severity: warning}", labels).replace(
-        "name: shops", "name: s\n    limit: 9"
-    )
-    (project / "my" / "shops.yml").write_text(text)
-    (group,) = read(project, "my/shops.yml")["own-0-shops.yml"]["groups"]
-    assert group["limit"] == 9
-    assert group["rules"][1]["labels"]["always"] == "on"
-    assert group["rules"][1]["labels"]["tier"] == "1.0"
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,6 @@ from components.load_generator.plan import (
     crawler_plan,
     credentials_variable,
     generator_plan,
-    replica_plan,
 )
 from components.repository_files import ROOT
 from settings.load_generator import RATELESS_PROFILES, LoadGenerator
@@ -85,11 +84,6 @@ def test_without_a_rate_it_is_the_profiles():
     """A stack that names a profile gets that profile, shared out."""
     assert read(crawler_plan(stack({"replicas": 4}))).requests_per_second == 25
     assert read(crawler_plan(stack({"profile": "scrapy"}))).requests_per_second is None
-
-
-def test_each_replica_asks_in_an_order_of_its_own():
-    """With one seed a thousand pods would ask the same at the same moment."""
-    assert len({replica_plan(replica)["seed"] for replica in range(1000)}) == 1000
 
 
 @pytest.mark.parametrize(("replicas", "most"), [(1, 2), (3, 0.666666666), (1000, 0.002)])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -102,25 +101,6 @@ def test_a_cluster_without_crawlers_has_no_alerts_on_a_mesh(monkeypatch):
     prometheus = settings.prometheus.model_copy(update={"role": "global"})
     settings = settings.model_copy(update={"prometheus": prometheus})
     assert ALL - alerts(server_rules(settings)) == ABOUT_THE_MESH
-
-
-def test_each_prometheus_takes_its_files(promtool: Path, tmp_path: Path):
-    """promtool is the judge, of the rules of every kind of server."""
-    for server, texts in {
-        "server": server_rules(NATIVE),
-        "shard": shard_rules(NATIVE),
-        "operator": operator_rules(stack(OPERATOR)),
-    }.items():
-        (tmp_path / server).mkdir()
-        for file, text in texts.items():
-            (tmp_path / server / file).write_text(text)
-    done = subprocess.run(
-        [promtool, "check", "rules", *sorted(tmp_path.glob("*/*"))],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("settings", [SHARDED, NATIVE], ids=["classic", "native"])

@@ -29,9 +29,9 @@ from components.prometheus.rules import operator_rules
 from settings.loading import SettingsError, parse_settings
 from tests import binaries
 from tests.operator.real import SELECTED, ask
-from tests.operator.relabel import labels_of_target
 from tests.operator.structural import faults_of_object
 from tests.operator.targets import BY_ROLE
+from tests.relabel import relabel
 from tools.find import find
 
 Json = dict[str, Any]
@@ -202,6 +202,22 @@ def targets_of(job: Json) -> list[dict[str, str]]:
         for target in BY_ROLE[discovery["role"]]
         if names is None or target["__meta_kubernetes_namespace"] in names
     ]
+
+
+def labels_of_target(job: Json, target: dict[str, str]) -> dict[str, str] | None:
+    """Return the labels that a discovered target's series get; None if it is not scraped."""
+    found = {
+        "job": str(job["job_name"]),
+        "__metrics_path__": str(job.get("metrics_path", "/metrics")),
+        "__scheme__": str(job.get("scheme", "http")),
+        **target,
+    }
+    relabelled = relabel(job.get("relabel_configs", ()), found)
+    if relabelled is None:
+        return None
+    relabelled.setdefault("instance", relabelled["__address__"])
+    where = {key: relabelled[key] for key in ("__address__", "__metrics_path__", "__scheme__")}
+    return where | {key: text for key, text in relabelled.items() if not key.startswith("__")}
 
 
 def scraped_by(job: Json) -> list[dict[str, str]]:

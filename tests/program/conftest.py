@@ -58,6 +58,10 @@ def with_federation(**prometheus: Any) -> Edit:
 SHAPES: dict[str, tuple[str, Edit]] = {
     "dev": ("dev", sections()),
     "prod": ("prod", sections()),
+    "native": (
+        "prod",
+        sections(telemetry={"nativeHistograms": True}, prometheus={"scrapeInterval": "5s"}),
+    ),
     "shards": ("prod", with_federation(shards=2)),
     "global": ("prod", with_federation(role="global")),
     "operator": ("dev", sections(prometheus=OPERATOR, alertmanager=None)),

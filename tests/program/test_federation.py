@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import re
-import subprocess
-
 import pytest
 import yaml
 
@@ -12,17 +9,13 @@ from components.prometheus.rules import federated_sums
 from components.prometheus.thresholds import LEAST_SAMPLES_PER_SECOND
 from render.manifests import RELEASE_TYPE
 from render.program import REDACTED
-from render.program import run_program as run_with
-from settings.loading import SettingsError
 from tests.program.conftest import (
     config_map,
     container_of,
     named,
     objects,
     scrape_jobs,
-    with_federation,
 )
-from tools.find import find
 
 SHARDS = ("prometheus-shard-0", "prometheus-shard-1")
 SERVERS = ("prometheus", *SHARDS)
@@ -133,21 +126,6 @@ def test_the_limit_of_samples_is_a_shards(variant):
     assert limit(2) == pytest.approx(whole / 2, abs=1)
 
 
-def test_rules_of_the_stack_on_sidecars_are_refused_by_name(edited, own_rules):
-    """Before anything is deployed: they would be silent for ever."""
-    alerts = own_rules(
-        "groups: [{name: shops, rules: [{alert: Shops, labels: {severity: warning},"
-        ' expr: "sum(rate(istio_requests_total[5m])) == 0"}]}]'
-    )
-
-    def edit(keys):
-        with_federation(shards=2)(keys)
-        keys["alerts"] = alerts
-
-    with pytest.raises(SettingsError, match=r"alerts\.ruleFiles\[0\]: 'Shops' selects istio_req"):
-        run_with("prod", edited("prod", edit))
-
-
 def test_a_global_stack_is_monitoring_alone(watching):
     """No mesh, no filters, no namespace but its own: there are no crawlers to attribute."""
     assert {resource.namespace for resource in objects(watching)} == {"", "monitoring"}
@@ -162,25 +140,3 @@ def test_a_global_stack_is_monitoring_alone(watching):
         "kubelet",
         "federation-cluster-eu",
     ]
-
-
-def test_promtool_takes_what_every_server_is_given(run, watching, tmp_path):
-    """Configuration and rules together, as they are mounted; a shard's and a global one's too."""
-    promtool = find("promtool")
-    for made, servers in ((run, SERVERS), (watching, ("prometheus",))):
-        for server in servers:
-            root = tmp_path / f"{len(servers)}-{server}"
-            text = made.only("ConfigMap", f"{server}-config")["data"]["prometheus.yml"]
-            for file in re.findall(r"file: (/\S+)", text):
-                (root / file[1:]).parent.mkdir(parents=True, exist_ok=True)
-                (root / file[1:]).touch()
-            (root / "etc/prometheus/rules").mkdir(parents=True, exist_ok=True)
-            for name, rules in made.only("ConfigMap", f"{server}-rules")["data"].items():
-                (root / "etc/prometheus/rules" / name).write_text(rules)
-            config = root / "prometheus.yml"
-            config.write_text(re.sub(r"(- |file: )/", rf"\1{root}/", text))
-            done = subprocess.run(
-                [promtool, "check", "config", config], capture_output=True, text=True
-            )
-            assert done.returncode == 0, done.stdout + done.stderr
-            assert "rules found" in done.stdout

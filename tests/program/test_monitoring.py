@@ -80,6 +80,8 @@ def test_nodes_are_read_and_no_more(run_program, variant):
     run = variant("prod", prometheus={"nodeMetrics": False})
     assert run.of_kind("ClusterRole") == run.of_kind("ClusterRoleBinding") == ()
     assert scrape_jobs(run).keys().isdisjoint({"kubelet", "cadvisor"})
+    operated = {**OPERATOR, "nodeMetrics": False}
+    assert variant("dev", prometheus=operated, alertmanager=None).of_kind("ServiceMonitor") == ()
 
 
 def test_grafana_asks_with_the_login_of_any_prometheus(run_program, variant):
@@ -125,27 +127,6 @@ def test_alertmanagers_find_each_other_and_their_credentials(variant):
     (credentials,) = [s for s in run.of_kind("Secret") if s.name == "alertmanager-credentials"]
     assert credentials.inputs["stringData"] == {"oncall": REDACTED}
     assert named(run, "PodDisruptionBudget") == {"alertmanager", "prometheus"}
-
-
-def test_the_limits_of_a_stack_reach_prometheus(edited):
-    """A vendor's own limit is recorded for it, the stack's for the others."""
-
-    def edit(keys):
-        keys["alerts"] = {"objective": "90%"}
-        keys["vendors"][0]["alerts"] = {"objective": "99%"}
-
-    run = run_with("prod", edited("prod", edit))
-    (group,) = yaml.safe_load(rules_of(run)["thresholds.yml"])["groups"]
-    recorded = {
-        rule["labels"]["proxy_vendor"]: rule["expr"]
-        for rule in group["rules"]
-        if rule["record"] == "proxy_vendor:slo:ratio"
-    }
-    assert recorded == {
-        "vendor-a": "vector(0.99)",
-        "vendor-b": "vector(0.9)",
-        "vendor-c": "vector(0.9)",
-    }
 
 
 def test_a_second_replica_is_kept_through_drains(run_program):

@@ -39,6 +39,7 @@ def test_an_alertmanager_runs_where_it_has_receivers(run_program, shape, ours):
     run = run_program(shape)
     assert ("alertmanager" in named(run, "StatefulSet")) is ours
     assert ("alertmanagerPassword" in run.outputs) is ours
+    assert ("proxy-observability-alertmanager" in named(run, "PodMonitor")) is ours
     logins = [one for one in run.of_kind("Secret") if one.name == "alertmanager-login"]
     assert [one.inputs["type"] for one in logins] == ["kubernetes.io/basic-auth"] * ours
     for one in logins:
@@ -62,12 +63,6 @@ def test_the_operator_gets_monitors_and_rules(run_program):
             assert one.namespace == "monitoring"
             assert one.inputs["metadata"]["labels"]["release"] == "kube-prometheus-stack"
             assert len(json.dumps(one.inputs)) < 400_000
-
-
-def test_the_operator_without_nodes(variant):
-    """`nodeMetrics: false`: Prometheus scrapes no kubelet."""
-    run = variant("dev", prometheus={**OPERATOR, "nodeMetrics": False}, alertmanager=None)
-    assert run.of_kind("ServiceMonitor") == ()
 
 
 def test_another_team_keeps_its_alertmanager(run_program):

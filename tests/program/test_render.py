@@ -108,16 +108,6 @@ def test_the_script_reads_as_a_script(tmp_path, monkeypatch):
     assert [line.strip() for line in lines if "10.2.0.0/16" in line] == ["10.2.0.0/16 vendor-b -"]
 
 
-def test_an_edited_range_changes_its_vendors_filter_only(edited, tmp_path, monkeypatch):
-    """A review of a range shows the one object that changes in the cluster."""
-    before = render(tmp_path / "one", ROOT / "Pulumi.prod.yaml", monkeypatch)
-    path = edited("prod", lambda keys: keys["vendors"][1].update(cidrs=["10.2.0.0/17"]))
-    after = render(tmp_path / "two", path, monkeypatch)
-    assert {
-        name for name in before.keys() | after.keys() if before.get(name) != after.get(name)
-    } == {"crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml"}
-
-
 def test_an_added_range_changes_its_chain_only(edited, tmp_path, monkeypatch):
     """What a reviewer reads is what ends connections: two lists of ranges and a line of Lua."""
     first = edited("prod", lambda keys: keys["vendors"][1].update(cidrs=TWO_CHAINS))
@@ -232,6 +222,17 @@ def test_a_bad_file_renders_nothing(edited, tmp_path, monkeypatch, capsys):
     assert any(finding.startswith("vendors[0].cidrs[0]: '10.1.0.0/33'") for finding in findings)
     assert tree(out).keys() == {"render.json"}
     assert json.loads((out / "render.json").read_text()) == {"status": 1, "findings": findings}
+
+
+def test_what_the_program_refuses_renders_nothing(edited, own_rules, tmp_path, monkeypatch):
+    """Not only settings: also what follows from them, here a rule file."""
+    alerts = own_rules("groups: [")
+    path = edited("prod", lambda keys: keys.update(alerts=alerts))
+    monkeypatch.setenv("STACK_FILE", str(path))
+    assert main(["--stack", "prod", "--out", str(tmp_path / "out")]) == 1
+    assert tree(tmp_path / "out").keys() == {"render.json"}
+    (finding,) = json.loads((tmp_path / "out" / "render.json").read_text())["findings"]
+    assert finding.startswith("alerts.ruleFiles[0]: shops.yml: is not YAML in line")
 
 
 def test_a_missing_file_is_no_defect_of_a_stack(tmp_path, monkeypatch, capsys):
