@@ -10,7 +10,7 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -52,12 +52,11 @@ def own_rule_files(settings: StackSettings, root: Path) -> Files:
     """
     findings: list[str] = []
     files: Files = {}
-    taken = _shipped_names(settings)
     for index, name in enumerate(settings.alerts.rule_files):
         try:
             text = _text(root, name)
             document = _document(text)
-            problems = [*_problems(document, taken)] or [*_problems_by_promtool(text)]
+            problems = [*_problems(document, settings)] or [*_problems_by_promtool(text)]
         except ValueError as error:
             problems = [str(error)]
         findings += (f"alerts.ruleFiles[{index}]: {name}: {problem}" for problem in problems)
@@ -86,50 +85,34 @@ def _document(text: str) -> Any:
     try:
         return yaml.load(text, StringLoader)
     except yaml.YAMLError as error:
-        reason = str(getattr(error, "problem", None) or error).replace("\n", " ")
-        mark = getattr(error, "problem_mark", None)
-        line = f" in line {mark.line + 1}" if mark else ""
-        raise ValueError(f"is not YAML{line} ({reason}); correct it") from None
+        raise ValueError(f"is not YAML ({' '.join(str(error).split())}); correct it") from None
 
 
-def _shipped_names(settings: StackSettings) -> dict[str, str]:
-    """Return the shipped groups and rules by name, and which of the two each is."""
-    files = shipped_rules(settings).values()
-    groups = [group["name"] for file in files for group in file["groups"]]
-    rules = [rule.get("alert") or rule["record"] for file in files for rule in rules_of(file)]
-    return {**dict.fromkeys(rules, "rule"), **dict.fromkeys(groups, "group")}
-
-
-def _problems(document: Any, taken: Mapping[str, str]) -> Iterator[str]:
-    groups = document.get("groups") if isinstance(document, dict) else None
-    if not isinstance(groups, list):
-        yield "has no groups; write them as Prometheus' documentation shows"
-        return
-    for group in groups:
-        if not isinstance(group, dict) or not isinstance(group.get("rules"), list):
-            yield "has a group without rules; write name and rules of each"
-            continue
-        if taken.get(group.get("name", "")) == "group":
-            yield f"group {group['name']!r} is shipped; give it another name"
-        for rule in group["rules"]:
-            yield from _problems_of_rule(rule, taken)
-
-
-def _problems_of_rule(rule: Any, taken: Mapping[str, str]) -> Iterator[str]:
-    name = rule.get("alert") or rule.get("record") if isinstance(rule, dict) else None
-    if name is None:
-        yield "has a rule that is neither record nor alert; name it"
-        return
-    # Two records of one name would be one series with two values, and neither right.
-    if taken.get(name) == "rule" or name.startswith(SHARD_PREFIX):
-        yield f"{name!r} is the name of a shipped rule; give it another one"
-    if "alert" in rule:
-        severity = (rule.get("labels") or {}).get("severity")
-        if severity not in SEVERITIES:
-            yield (
-                f"alert {name!r} has severity {severity!r}, which no route knows; "
-                f"write one of {', '.join(SEVERITIES)}"
-            )
+def _problems(document: Any, settings: StackSettings) -> Iterator[str]:
+    """Yield clashes with shipped names, and alerts that no route delivers."""
+    shipped = shipped_rules(settings).values()
+    groups = {group["name"] for file in shipped for group in file["groups"]}
+    rules = {rule.get("alert") or rule["record"] for file in shipped for rule in rules_of(file)}
+    try:
+        for group in document["groups"]:
+            if group["name"] in groups:
+                yield f"group {group['name']!r} is shipped; give it another name"
+            for rule in group["rules"]:
+                name = rule.get("alert") or rule["record"]
+                # Two records of one name would be one series with two values, and neither right.
+                if name in rules or name.startswith(SHARD_PREFIX):
+                    yield f"{name!r} is the name of a shipped rule; give it another one"
+                severity = (rule.get("labels") or {}).get("severity")
+                if "alert" in rule and severity not in SEVERITIES:
+                    yield (
+                        f"alert {name!r} has severity {severity!r}, which no route knows; "
+                        f"write one of {', '.join(SEVERITIES)}"
+                    )
+    except (AttributeError, KeyError, TypeError):
+        yield (
+            "has no groups of rules, each with a name and each rule an alert or a record; "
+            "write them as Prometheus' documentation shows"
+        )
 
 
 def _without_empty_values(document: Any) -> Any:

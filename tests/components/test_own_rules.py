@@ -64,10 +64,10 @@ def refused(project: Path, text: str | bytes) -> tuple[str, ...]:
         (("warning", "page"), "severity 'page', which no route knows; write one of critical,"),
         (("{severity: warning}", "{}"), "severity None, which no route knows; write one of"),
         (("[5m]", "[5x]"), "is refused by promtool ("),
-        (("groups:", "groups: ["), "is not YAML in line "),
-        (("groups:", "rules:"), "has no groups; write them"),
-        (("    rules:", "    rule:"), "has a group without rules; write name and rules"),
-        (("- alert:", "- alerts:"), "has a rule that is neither record nor alert; name it"),
+        (("groups:", "groups: ["), "is not YAML ("),
+        (("groups:", "rules:"), "has no groups of rules, each"),
+        (("    rules:", "    rule:"), "has no groups of rules, each"),
+        (("- alert:", "- alerts:"), "has no groups of rules, each"),
     ],
 )
 def test_a_bad_file_is_refused_by_name(project, change, words):
