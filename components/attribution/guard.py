@@ -11,10 +11,9 @@ from functools import lru_cache
 from pathlib import Path
 
 from components.attribution.dry_run import script_faults
-from components.attribution.envoy import Json
+from components.attribution.envoy import ISTIO_RELEASES, SIDECAR_VERSIONS, Json
 from components.attribution.groups import Group, groups
 from components.attribution.order import clusters_held, clusters_needed
-from components.attribution.patches import ISTIO_RELEASES, SIDECAR_VERSIONS
 from components.attribution.standalone import scripts_by_name, validation_bootstrap
 from settings.catalogue import Catalogue
 from settings.loading import SettingsError

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from components.attribution.envoy import Json, extension
-from components.attribution.patches import patch_listener
+from components.attribution.envoy import Json, extension, patch_listener
 from settings.values import PortRange
 from settings.vendors import Vendor, inspected_ports
 

@@ -18,11 +18,10 @@ from collections.abc import Mapping, Sequence
 
 from components.attribution.chains import http_chain, opaque_chain
 from components.attribution.clusters import unowned_cluster, vendor_cluster
-from components.attribution.envoy import Json
+from components.attribution.envoy import Json, add, patch_listener
 from components.attribution.groups import Chain, Group, groups
 from components.attribution.listener import listener_patches
 from components.attribution.lua import lua_extension
-from components.attribution.patches import add, patch_listener
 from settings.vendors import Target, Vendor
 
 LISTENER_FILTER_NAME = "proxy-observability"
