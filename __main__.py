@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import pulumi
 from pulumi.runtime import get_config_env, get_config_secret_keys_env
+from pulumi_kubernetes import Provider
 
 from components.alertmanager.component import AlertmanagerCluster
 from components.attribution.component import VendorAttribution
-from components.cluster import after, in_cluster
 from components.grafana.component import GrafanaServer
 from components.load_generator.component import LoadGenerator
 from components.mesh.component import IstioInstall
@@ -32,7 +32,23 @@ except SettingsError as error:
 for warning in deployment.warnings:
     pulumi.log.warn(warning)
 
-here = in_cluster(pulumi.Config("kubernetes"))
+kubernetes = pulumi.Config("kubernetes")
+provider = Provider(
+    "cluster",
+    kubeconfig=kubernetes.get_secret("kubeconfig"),
+    context=kubernetes.get("context"),
+    # Prometheus reloads its files in place; ConfigMaps marked immutable are still replaced.
+    enable_config_map_mutable=True,
+)
+here = pulumi.ResourceOptions(providers={"kubernetes": provider})
+
+
+def after(*resources: pulumi.Resource | None) -> pulumi.ResourceOptions:
+    """Return `here` with dependencies; None is a component that the stack does not have."""
+    existing = [resource for resource in resources if resource is not None]
+    return pulumi.ResourceOptions.merge(here, pulumi.ResourceOptions(depends_on=existing))
+
+
 namespaces = Namespaces("namespaces", deployment.namespaces, here)
 monitoring = namespaces.name_for("monitoring")
 
@@ -79,7 +95,7 @@ if crawlers := deployment.crawlers:
         mesh = IstioInstall("mesh", crawlers.charts, here, namespace=istio)
     attribution = VendorAttribution(
         "attribution",
-        after(here, mesh),  # istiod validates EnvoyFilters
+        after(mesh),  # istiod validates EnvoyFilters
         namespaces=namespaces.names_for("crawlers"),
         filters=crawlers.filters,
         sidecar=crawlers.sidecar,
@@ -88,14 +104,14 @@ if crawlers := deployment.crawlers:
         "simulated-vendors",
         crawlers.simulation,
         # Kubernetes gives a Service any free address: theirs come before the vendors' ranges.
-        after(here, *servers),
+        after(*servers),
         namespace=namespaces.name_for("simulated vendors"),
     )
     if crawlers.load_generator:
         LoadGenerator(
             "load-generator",
             crawlers.load_generator,
-            after(here, mesh, attribution, simulated_vendors),
+            after(mesh, attribution, simulated_vendors),
             namespace=next(iter(namespaces.names_for("crawlers").values())),
             simulated_logins=simulated_vendors.logins if simulated_vendors else {},
         )

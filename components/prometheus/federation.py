@@ -40,14 +40,6 @@ MATCH = f'{{__name__=~"({"|".join(LEVELS)}):.*"}}'
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shard:
-    """One of the servers that share a cluster's sidecars; numbers begin at 0."""
-
-    number: int
-    of: int
-
-
-@dataclass(frozen=True, kw_only=True)
 class Source:
     """A server whose records are taken: a shard by its number, or another cluster by its name.
 
@@ -60,17 +52,22 @@ class Source:
     cluster: str | None = None
 
 
-def shard_config(config: Json, shard: Shard) -> Json:
-    """Return a shard's configuration: it scrapes its sidecars and has no Alertmanager."""
+def shard_config(config: Json, shard: int, shards: int) -> Json:
+    """Return the configuration of a shard, counted from 0.
+
+    It scrapes its sidecars and has no Alertmanager.
+    """
     external = config["global"]["external_labels"]
     return {
         "global": {
             **config["global"],
-            "external_labels": {**external, "shard": str(shard.number)},
+            "external_labels": {**external, "shard": str(shard)},
         },
         **{key: value for key, value in config.items() if key not in ("global", "alerting")},
         "scrape_configs": [
-            _part(job, shard) for job in config["scrape_configs"] if job["job_name"] == SIDECARS
+            _part(job, shard, shards)
+            for job in config["scrape_configs"]
+            if job["job_name"] == SIDECARS
         ],
     }
 
@@ -92,7 +89,7 @@ def server_config(config: Json, sources: Sequence[Source], *, crawlers_here: boo
     }
 
 
-def _part(job: Json, shard: Shard) -> Json:
+def _part(job: Json, shard: int, shards: int) -> Json:
     # A pod's uid: its address may be another pod's in a minute. The name of a StatefulSet's pod
     # stays, but would hash to one shard for good.
     label = "__address__" if "static_configs" in job else "__meta_kubernetes_pod_uid"
@@ -103,10 +100,10 @@ def _part(job: Json, shard: Shard) -> Json:
             {
                 "action": "hashmod",
                 "source_labels": [label],
-                "modulus": shard.of,
+                "modulus": shards,
                 "target_label": TMP_LABEL,
             },
-            {"action": "keep", "source_labels": [TMP_LABEL], "regex": str(shard.number)},
+            {"action": "keep", "source_labels": [TMP_LABEL], "regex": str(shard)},
         ],
     }
 

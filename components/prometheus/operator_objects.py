@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -172,45 +172,28 @@ def required_prometheus_values(cluster: str, *, runs_alertmanager: bool) -> Json
 
 
 def prometheus_rules(files: Mapping[str, str], interval_seconds: int) -> tuple[OperatorObject, ...]:
-    """Return a PrometheusRule for each rule file, or several if the file is too large for one.
+    """Return a PrometheusRule for each rule file.
 
     Raises:
-        SettingsError: a single group is too large.
+        SettingsError: a file is larger than the operator takes.
     """
-    findings: list[str] = []
-    objects: list[OperatorObject] = []
+    objects = []
     for file, text in files.items():
         groups = [
             {"interval": format_duration(interval_seconds), **group}
             for group in yaml.load(text, yaml.CSafeLoader)["groups"]
         ]
-        findings += (
-            f"alerts.ruleFiles: group {group['name']!r} of {file} has {_size([group])} bytes, "
-            f"and the operator takes {MAX_RULE_BYTES}; split the group"
-            for group in groups
-            if _size([group]) > MAX_RULE_BYTES
-        )
-        for number, part in enumerate(_parts(groups)):
-            name = _object_name(file) + (f"-{number + 1}" if number else "")
-            objects.append(OperatorObject(kind="PrometheusRule", name=name, spec={"groups": part}))
-    if findings:
-        raise SettingsError(findings)
+        size = len(json.dumps(groups))
+        if size > MAX_RULE_BYTES:
+            raise SettingsError(
+                [
+                    f"alerts.ruleFiles: {file} has {size} bytes, and the operator takes "
+                    f"{MAX_RULE_BYTES}; split the file"
+                ]
+            )
+        spec = {"groups": groups}
+        objects.append(OperatorObject(kind="PrometheusRule", name=_object_name(file), spec=spec))
     return tuple(objects)
-
-
-def _parts(groups: list[Json]) -> Iterator[list[Json]]:
-    part: list[Json] = []
-    for group in groups:
-        if part and _size([*part, group]) > MAX_RULE_BYTES:
-            yield part
-            part = []
-        part.append(group)
-    if part:
-        yield part
-
-
-def _size(groups: list[Json]) -> int:
-    return len(json.dumps(groups))
 
 
 def _object_name(file: str) -> str:

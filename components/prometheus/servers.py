@@ -18,7 +18,7 @@ from components.prometheus.config import (
     BasicAuth,
     prometheus_config,
 )
-from components.prometheus.federation import Shard, Source, server_config, shard_config
+from components.prometheus.federation import Source, server_config, shard_config
 from components.prometheus.rules import Files, server_rules, shard_rules
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OwnPrometheus
@@ -82,7 +82,7 @@ def server_plan(settings: StackSettings, prometheus: OwnPrometheus, own_rules: F
         Server(
             name=f"{SHARD_APP}-{number}",
             app={**selector(SHARD_APP), SHARD_LABEL: str(number)},
-            config=shard_config(config, Shard(number=number, of=prometheus.shards)),
+            config=shard_config(config, number, prometheus.shards),
             rules=shard_rules(settings),
             shard=number,
         )

@@ -6,7 +6,6 @@ from components.prometheus.config import BasicAuth, prometheus_config
 from components.prometheus.federation import (
     LEVELS,
     MATCH,
-    Shard,
     Source,
     server_config,
     shard_config,
@@ -39,7 +38,7 @@ def taken(source, /, **series):
 
 def test_each_sidecar_belongs_to_one_shard():
     """Scraped by two it would count twice, by none not at all."""
-    shards = [jobs(shard_config(base(), Shard(number=n, of=3))) for n in range(3)]
+    shards = [jobs(shard_config(base(), n, 3)) for n in range(3)]
     assert all(list(one) == ["sidecars"] for one in shards)
     tails = [one["sidecars"]["relabel_configs"][-2:] for one in shards]
     assert all(hashed == tails[0][0] for hashed, _ in tails)
@@ -53,7 +52,7 @@ def test_each_sidecar_belongs_to_one_shard():
 
 def test_shards_have_the_labels_of_the_contract():
     """cluster, shard and prometheus_replica name the source; a single server's labels stay."""
-    assert shard_config(base(), Shard(number=1, of=2))["global"]["external_labels"] == {
+    assert shard_config(base(), 1, 2)["global"]["external_labels"] == {
         "cluster": "prod",
         "prometheus_replica": "${POD_NAME}",
         "shard": "1",
@@ -64,7 +63,7 @@ def test_shards_have_the_labels_of_the_contract():
 def test_the_server_scrapes_the_rest():
     """Every job is scraped, and no sidecar twice."""
     server = jobs(server_config(base(), SHARDS))
-    shard = jobs(shard_config(base(), Shard(number=0, of=2)))
+    shard = jobs(shard_config(base(), 0, 2))
     assert sorted([*server, *shard]) == sorted(
         [*jobs(base()), "federation-shard-0", "federation-shard-1"]
     )

@@ -24,7 +24,7 @@ import pytest
 from components.file_text import yaml_text
 from components.prometheus.config import BasicAuth, StaticTargets, prometheus_config, web_config
 from components.prometheus.estimate import estimate
-from components.prometheus.federation import LEVELS, Shard, Source, server_config, shard_config
+from components.prometheus.federation import LEVELS, Source, server_config, shard_config
 from components.prometheus.rules import federated_sums, server_rules, shard_rules
 from lab.processes import Children, children
 from settings.loading import parse_settings
@@ -143,7 +143,7 @@ def servers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Servers]:
         for name, config, rules in (
             ("single", one("single"), server_rules(whole)),
             *(
-                (name, shard_config(one(name), Shard(number=n, of=SHARDS)), shard_rules(sharded))
+                (name, shard_config(one(name), n, SHARDS), shard_rules(sharded))
                 for n in range(SHARDS)
                 for name in [f"shard-{n}"]
             ),

@@ -15,7 +15,6 @@ import yaml
 
 from components.alertmanager.config import alertmanagers
 from components.file_text import yaml_text
-from components.prometheus import operator_objects as module
 from components.prometheus.config import BasicAuth, operator_jobs
 from components.prometheus.operator_objects import (
     API_VERSION,
@@ -311,28 +310,9 @@ def test_a_rule_of_the_stack_s_own_keeps_its_text():
     ]
 
 
-def many_groups(count: int) -> dict[str, str]:
-    rule = {"record": "shops:up:sum", "expr": f"sum(up) # {'x' * 1000}"}
-    groups = [{"name": f"group-{number}", "rules": [rule] * 10} for number in range(count)]
-    return {"own-0-shops.yml": yaml_text({"groups": groups})}
-
-
-def test_a_large_file_becomes_several_objects():
-    """The operator refuses what does not fit into half a ConfigMap."""
-    found = prometheus_rules(many_groups(100), 15)
-    assert [one.name for one in found] == [
-        f"proxy-observability-own-0-shops{end}" for end in ("", "-2", "-3")
-    ]
-    assert max(len(json.dumps(one.spec)) for one in found) < module.MAX_RULE_BYTES + 100
-    names = [group["name"] for one in found for group in one.spec["groups"]]
-    assert names == [f"group-{number}" for number in range(100)]
-
-
-def test_a_group_too_large_for_any_object_is_refused(monkeypatch):
-    """Refused before anything is deployed, by key, file and group."""
-    monkeypatch.setattr(module, "MAX_RULE_BYTES", 5_000)
-    with pytest.raises(SettingsError) as error:
-        prometheus_rules(many_groups(1), 15)
-    (finding,) = error.value.findings
-    assert finding.startswith("alerts.ruleFiles: group 'group-0' of own-0-shops.yml has 1")
-    assert finding.endswith("; split the group")
+def test_a_file_too_large_for_an_object_is_refused():
+    """Refused before anything is deployed: the operator would leave it out."""
+    rules = [{"record": "shops:up:sum", "expr": f"sum(up) # {'x' * 1000}"}] * 500
+    text = yaml_text({"groups": [{"name": "shops", "rules": rules}]})
+    with pytest.raises(SettingsError, match=r"^alerts\.ruleFiles: own-0-shops\.yml has 5\d{5} "):
+        prometheus_rules({"own-0-shops.yml": text}, 15)
