@@ -100,18 +100,21 @@ if crawlers := deployment.crawlers:
         filters=crawlers.filters,
         sidecar=crawlers.sidecar,
     )
-    simulated_vendors = crawlers.simulation and SimulatedVendors(
-        "simulated-vendors",
-        crawlers.simulation,
-        # Kubernetes gives a Service any free address: theirs come before the vendors' ranges.
-        after(*servers),
-        namespace=namespaces.name_for("simulated vendors"),
-    )
-    if crawlers.load_generator:
+    simulated_vendors = None
+    if settings.simulated_vendors.enabled:
+        simulated_vendors = SimulatedVendors(
+            "simulated-vendors",
+            settings,
+            # Kubernetes gives a Service any free address: theirs come before the vendors' ranges.
+            after(*servers),
+            namespace=namespaces.name_for("simulated vendors"),
+        )
+    if crawlers.crawler_plan:
         LoadGenerator(
             "load-generator",
-            crawlers.load_generator,
+            settings,
             after(mesh, attribution, simulated_vendors),
+            plan=crawlers.crawler_plan,
             namespace=next(iter(namespaces.names_for("crawlers").values())),
             simulated_logins=simulated_vendors.logins if simulated_vendors else {},
         )

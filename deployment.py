@@ -13,7 +13,7 @@ from components.alertmanager.config import ALERTMANAGER_USER
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters, sidecar_spec
 from components.file_text import yaml_text
-from components.load_generator.plan import GeneratorPlan, generator_plan
+from components.load_generator.plan import crawler_plan
 from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.prometheus.config import BasicAuth, alerting_config, operator_jobs
@@ -28,7 +28,6 @@ from components.prometheus.own_rules import own_rule_files, promtool_here
 from components.prometheus.rules import operator_rules
 from components.prometheus.servers import ServerPlan, server_plan
 from components.repository_files import ROOT
-from components.simulated_vendors.plan import SimulationPlan, simulation_plan
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 
@@ -55,8 +54,8 @@ class CrawlerSide:
     """Istio's; none where another team runs Istio."""
     required_istio_values: Json
     """What that team merges into Istio's values."""
-    simulation: SimulationPlan | None
-    load_generator: GeneratorPlan | None
+    crawler_plan: Json | None
+    """Of the load generator, where one runs."""
     expected: dict[str, int]
     """Series and samples that Prometheus will store."""
 
@@ -141,8 +140,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         sidecar=sidecar_spec(settings.crawlers.egress_hosts, settings.crawlers.selector),
         charts=charts_of(istio, buckets, last_scrape) if istio.install else (),
         required_istio_values=required_values(buckets, last_scrape),
-        simulation=simulation_plan(settings) if settings.simulated_vendors.enabled else None,
-        load_generator=generator_plan(settings) if settings.load_generator.enabled else None,
+        crawler_plan=crawler_plan(settings) if settings.load_generator.enabled else None,
         expected=expected.as_output(),
     )
 

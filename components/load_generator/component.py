@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -16,12 +16,14 @@ from components.labels import COMPONENT, labels
 from components.load_generator.plan import (
     BUDGET_FOLDER,
     NAME,
-    GeneratorPlan,
+    PLAN,
+    Json,
     credentials_variable,
+    has_login,
+    replica_plan,
 )
 from components.pods import (
     ROLLOUT_TIMEOUT,
-    Mounts,
     config_source,
     empty_source,
     field_variable,
@@ -31,12 +33,22 @@ from components.pods import (
 )
 from components.prometheus.config import LOAD_GENERATOR_APP as APP
 from components.prometheus.config import LOAD_GENERATOR_PORT as PORT
+from components.repository_files import program_files
+from settings.stack import StackSettings
 
 PROGRAM_FOLDER = "/program"
+GRACE_MARGIN_SECONDS = 10  # for Python and the kubelet; after it the pod is killed
 STARTUP_SECONDS = 60  # a busy node takes so long to start Python
 
 # Selects the pods: the stack file may set app.kubernetes.io/name.
 OWN_LABELS = {COMPONENT: APP}
+SAME_PODS = meta.LabelSelectorArgs(match_labels=OWN_LABELS)
+SPREAD = core.TopologySpreadConstraintArgs(
+    max_skew=1,
+    topology_key="kubernetes.io/hostname",
+    when_unsatisfiable="ScheduleAnyway",
+    label_selector=SAME_PODS,
+)
 
 
 class LoadGenerator(ClusterComponent):
@@ -53,74 +65,44 @@ class LoadGenerator(ClusterComponent):
     def __init__(
         self,
         name: str,
-        plan: GeneratorPlan,
+        settings: StackSettings,
         opts: pulumi.ResourceOptions,
         *,
+        plan: Json,
         namespace: pulumi.Input[str],
         simulated_logins: Mapping[str, pulumi.Input[str]],
     ) -> None:
         """Create it.
 
         Args:
+            plan: the replicas' own, from `crawler_plan`.
             simulated_logins: the simulated vendors' `user:password`, by vendor.
         """
         super().__init__("proxyobs:load_generator:LoadGenerator", name, APP, namespace, opts)
-        plans = {file: json_text(content) for file, content in plan.plans.items()}
-        files = self.config_map("files", {**plan.program.data, **plans})
-        items = plan.program.items | {file: file for file in plans}
+        generator = settings.load_generator
+        plans = {f"{NAME}-{n}.json": replica_plan(n) for n in range(generator.replicas)}
+        texts = {file: json_text(content) for file, content in {PLAN: plan, **plans}.items()}
+        program = program_files("crawler")
+        files = self.config_map("files", {**program.data, **texts})
+        items = program.items | {file: file for file in texts}
         mounts = {"program": (PROGRAM_FOLDER, config_source(files, items))}
-        if plan.generator.max_gb_per_day is not None:
+        if generator.max_gb_per_day is not None:
             mounts["budget"] = (BUDGET_FOLDER, empty_source("1Mi"))
-        apps.StatefulSet(
-            f"{name}-crawlers",
-            metadata=self.metadata(NAME),
-            spec=_stateful_set(plan, mounts, self._login_variables(plan, simulated_logins)),
-            opts=self.workload_options(update_timeout=_rollout_timeout(plan)),
-        )
-        self.register_outputs({})
-
-    def _login_variables(
-        self, plan: GeneratorPlan, simulated_logins: Mapping[str, pulumi.Input[str]]
-    ) -> list[core.EnvVarArgs]:
-        """Return a variable for each vendor with a login, by reference to a Secret's key."""
-        given = plan.credentials.items()
-        keys: dict[str, tuple[pulumi.Input[str], str]] = {
-            vendor: (secret.name, secret.key) for vendor, secret in given if secret
-        }
-        if generated := {vendor: simulated_logins[vendor] for vendor, own in given if own is None}:
-            logins = self.secret("logins", generated)
-            keys |= {vendor: (logins.metadata.name, vendor) for vendor in generated}
-        return [
-            secret_variable(credentials_variable(vendor), *keys[vendor])
-            for vendor in plan.credentials
-        ]
-
-
-def _stateful_set(
-    plan: GeneratorPlan, mounts: Mounts, logins: Sequence[core.EnvVarArgs]
-) -> apps.StatefulSetSpecArgs:
-    same_pods = meta.LabelSelectorArgs(match_labels=OWN_LABELS)
-    spread = core.TopologySpreadConstraintArgs(
-        max_skew=1,
-        topology_key="kubernetes.io/hostname",
-        when_unsatisfiable="ScheduleAnyway",
-        label_selector=same_pods,
-    )
-    return apps.StatefulSetSpecArgs(
-        replicas=plan.generator.replicas,
-        service_name=NAME,  # a name alone: no client looks for a crawler
-        pod_management_policy="Parallel",
-        selector=same_pods,
-        template=pod_template(
+        # A native sidecar begins to drain when the generator has ended, and is killed at the end of
+        # the grace period. By then Prometheus has scraped it: the generator has lingered.
+        drain_seconds = plan["drain_seconds"] + plan["linger_seconds"]
+        grace_seconds = drain_seconds + GRACE_MARGIN_SECONDS
+        template = pod_template(
             "crawler",
-            plan.generator,
-            labels={**labels(APP), **plan.pod_labels, **OWN_LABELS},
-            annotations=_sidecar_annotations(plan),
+            generator,
+            # May be any labels, also some that this program's other objects carry.
+            labels={**labels(APP), **settings.crawlers.selector, **OWN_LABELS},
+            annotations=_sidecar_annotations(drain_seconds),
             mounts=mounts,
             ports={"metrics": PORT},
             pod={
-                "termination_grace_period_seconds": plan.grace_seconds,
-                "topology_spread_constraints": [spread],
+                "termination_grace_period_seconds": grace_seconds,
+                "topology_spread_constraints": [SPREAD],
             },
             # Kubernetes fills in the variable.
             command=["python", "-m", "simulation.crawler", "--plan", "$(POD_NAME).json"],
@@ -129,28 +111,63 @@ def _stateful_set(
                 field_variable("POD_NAME", "metadata.name"),
                 # Else Python writes progress to the log only when a buffer is full.
                 core.EnvVarArgs(name="PYTHONUNBUFFERED", value="1"),
-                *logins,
+                *self._login_variables(settings, simulated_logins),
             ],
             **http_probes("/metrics", "metrics", startup_seconds=STARTUP_SECONDS),
-        ),
-    )
+        )
+        # Replicas end and start one after the other.
+        seconds = generator.replicas * (grace_seconds + STARTUP_SECONDS)
+        minutes = max(int(ROLLOUT_TIMEOUT.removesuffix("m")), -(-seconds // 60))
+        apps.StatefulSet(
+            f"{name}-crawlers",
+            metadata=self.metadata(NAME),
+            spec=apps.StatefulSetSpecArgs(
+                replicas=generator.replicas,
+                service_name=NAME,  # a name alone: no client looks for a crawler
+                pod_management_policy="Parallel",
+                selector=SAME_PODS,
+                template=template,
+            ),
+            opts=self.workload_options(update_timeout=f"{minutes}m"),
+        )
+        self.register_outputs({})
+
+    def _login_variables(
+        self, settings: StackSettings, simulated_logins: Mapping[str, pulumi.Input[str]]
+    ) -> list[core.EnvVarArgs]:
+        """Return a variable for each vendor with a login, by reference to a Secret's key.
+
+        A vendor without a Secret of its own is a simulated one, whose login the program generates.
+        """
+        endpoints = sorted(settings.load_generator.endpoints.items())
+        given = {vendor: proxy.credentials_secret for vendor, proxy in endpoints}
+        generated = {
+            vendor: simulated_logins[vendor]
+            for vendor, secret in given.items()
+            if secret is None and has_login(settings, vendor)
+        }
+        logins = self.secret("logins", generated) if generated else None
+        variables = []
+        for vendor, secret in given.items():
+            if secret:
+                place: tuple[pulumi.Input[str], str] = (secret.name, secret.key)
+            elif logins and vendor in generated:
+                place = (logins.metadata.name, vendor)
+            else:
+                continue
+            variables.append(secret_variable(credentials_variable(vendor), *place))
+        return variables
 
 
-def _sidecar_annotations(plan: GeneratorPlan) -> dict[str, str]:
+def _sidecar_annotations(drain_seconds: int) -> dict[str, str]:
     proxy_config = {
         # On nodes without native sidecars: else the first requests pass no sidecar, ...
         "holdApplicationUntilProxyStarts": True,
         # ... and the sidecar ends before open requests do and before its last scrape.
-        "terminationDrainDuration": f"{plan.drain_seconds + plan.linger_seconds}s",
+        "terminationDrainDuration": f"{drain_seconds}s",
     }
     return {
         "proxy.istio.io/config": json.dumps(proxy_config),
         # Prometheus scrapes in clear, also where the mesh insists on mTLS.
         "traffic.sidecar.istio.io/excludeInboundPorts": str(PORT),
     }
-
-
-def _rollout_timeout(plan: GeneratorPlan) -> str:
-    """Return how long a roll-out may take: replicas end and start one after the other."""
-    seconds = plan.generator.replicas * (plan.grace_seconds + STARTUP_SECONDS)
-    return f"{max(int(ROLLOUT_TIMEOUT.removesuffix('m')), -(-seconds // 60))}m"

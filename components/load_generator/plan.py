@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.groups import groups
 from components.mesh.values import LAST_SCRAPE_MARGIN_SECONDS
 from components.prometheus.config import LOAD_GENERATOR_PORT
-from components.repository_files import ROOT, ProgramFiles, program_files
+from components.repository_files import ROOT
 from settings.catalogue import Catalogue
-from settings.load_generator import LoadGenerator, ProxyInDetail, SecretReference
+from settings.load_generator import LoadGenerator, ProxyInDetail
 from settings.loading import SettingsError
 from settings.stack import StackSettings
 from settings.values import split_endpoint
@@ -36,62 +35,6 @@ HTTP_PROXY_PROTOCOLS = ("http", "tunnel")  # others would fill an HTTP proxy's e
 
 MAX_DRAIN_SECONDS = 60  # a node that is drained must not wait for Scrapy's three minutes
 TIMEOUT_MARGIN_SECONDS = 5
-GRACE_MARGIN_SECONDS = 10  # for Python and the kubelet; after it the pod is killed
-
-
-@dataclass(frozen=True, kw_only=True)
-class GeneratorPlan:
-    """What the load generator's pods get.
-
-    `pod_labels` make a pod one of the crawlers that the attribution selects; they may be any, also
-    labels that this program's other objects carry.
-
-    `plans` are files by name: the shared plan and one for each replica. `credentials` names the
-    Secret with the login of each vendor that asks for one; None is a simulated vendor, whose login
-    the program generates. A pod ends within `drain_seconds` for open requests and `linger_seconds`
-    for the last scrape.
-    """
-
-    generator: LoadGenerator
-    program: ProgramFiles
-    pod_labels: dict[str, str]
-    plans: dict[str, Json]
-    credentials: dict[str, SecretReference | None]
-    drain_seconds: int
-    linger_seconds: int
-
-    @property
-    def grace_seconds(self) -> int:
-        """The pod's `terminationGracePeriodSeconds`.
-
-        A native sidecar begins to drain when the generator has ended, and is killed at the end of
-        this time. By then Prometheus has scraped it: the generator has lingered.
-        """
-        return self.drain_seconds + self.linger_seconds + GRACE_MARGIN_SECONDS
-
-
-def generator_plan(settings: StackSettings) -> GeneratorPlan:
-    """Return the plan of a stack's load generator.
-
-    Raises:
-        SettingsError: the crawler would refuse it, in a pod that never starts.
-    """
-    shared = crawler_plan(settings)
-    replicas = range(settings.load_generator.replicas)
-    return GeneratorPlan(
-        generator=settings.load_generator,
-        program=program_files("crawler"),
-        pod_labels=dict(settings.crawlers.selector),
-        plans={PLAN: shared}
-        | {f"{NAME}-{replica}.json": replica_plan(replica) for replica in replicas},
-        credentials={
-            vendor: proxy.credentials_secret
-            for vendor, proxy in sorted(settings.load_generator.endpoints.items())
-            if has_login(settings, vendor)
-        },
-        drain_seconds=shared["drain_seconds"],
-        linger_seconds=shared["linger_seconds"],
-    )
 
 
 def credentials_variable(vendor: str) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -17,16 +17,18 @@ from components.labels import labels, selector
 from components.pods import http_probes, key_paths, pod_template, secret_variable
 from components.prometheus.config import SIMULATED_VENDOR_APP as APP
 from components.prometheus.config import SIMULATED_VENDOR_PORT as CONTROL_PORT
+from components.repository_files import program_files
 from components.simulated_vendors.plan import (
     CUSTOMER,
     PASSWORD_VARIABLE,
     PROXY_PORT,
-    SimulationPlan,
-    VendorPlan,
     name_of,
+    service_ranges,
+    vendor_plan,
 )
 from settings.service_ranges import service_range
-from settings.values import IPAddress, IPNetwork
+from settings.stack import StackSettings
+from settings.values import IPAddress, IPNetwork, split_endpoint
 
 INSTANCE = "app.kubernetes.io/instance"
 PROGRAM_FOLDER = "/program"
@@ -55,13 +57,14 @@ class SimulatedVendors(ClusterComponent):
     def __init__(
         self,
         name: str,
-        plan: SimulationPlan,
+        settings: StackSettings,
         opts: pulumi.ResourceOptions,
         *,
         namespace: pulumi.Input[str],
     ) -> None:
         super().__init__("proxyobs:simulated_vendors:SimulatedVendors", name, APP, namespace, opts)
-        program = self.config_map("program", plan.program.data)
+        files = program_files("proxy")
+        program = self.config_map("program", files.data)
         networking.NetworkPolicy(
             f"{name}-policy",
             metadata=self.metadata("simulated-vendors"),
@@ -70,20 +73,23 @@ class SimulatedVendors(ClusterComponent):
                 pod_selector=meta.LabelSelectorArgs(match_labels=selector(APP)),
                 policy_types=["Ingress", "Egress"],
                 ingress=[
-                    _allow(plan.crawler_namespaces, PROXY_PORT),
-                    _allow([plan.prometheus_namespace], CONTROL_PORT),
+                    _allow(settings.crawlers.namespaces, PROXY_PORT),
+                    _allow([settings.prometheus.namespace], CONTROL_PORT),
                 ],
             ),
             opts=self.child,
         )
-        ranges = {network: self._range(network) for network in plan.ranges}
-        for address in plan.spare_addresses:
+        networks, spare_addresses = service_ranges(settings)
+        ranges = {network: self._range(network) for network in networks}
+        for address in spare_addresses:
             # No pod answers there. Without it the next new Service could get the address.
             self._hold(address, PROXY_PORT, ranges, NO_VENDOR)
         self.logins = {}
-        for vendor in plan.vendors:
-            self._hold(vendor.address, vendor.port, ranges, vendor.name)
-            self._deployment(plan, vendor, program)
+        for vendor, simulated in sorted(settings.simulated_vendors.vendors.items()):
+            address, port = split_endpoint(simulated.endpoint)
+            assert port is not None  # settings.values.check_endpoint
+            self._hold(address, port, ranges, vendor)
+            self._deployment(settings, vendor, [(program, files.items)])
         self.register_outputs({})
 
     def _range(self, network: IPNetwork) -> networking.ServiceCIDR:
@@ -140,22 +146,27 @@ class SimulatedVendors(ClusterComponent):
         )
 
     def _deployment(
-        self, plan: SimulationPlan, vendor: VendorPlan, program: core.ConfigMap
+        self,
+        settings: StackSettings,
+        vendor: str,
+        program: Sequence[tuple[core.ConfigMap, Mapping[str, str]]],
     ) -> None:
-        own_plan = self.config_map(f"{vendor.name}-plan", {PLAN: json_text(vendor.plan)})
+        text = json_text(vendor_plan(settings, vendor))
+        plan = self.config_map(f"{vendor}-plan", {PLAN: text})
         sources = [
             core.VolumeProjectionArgs(
                 config_map=core.ConfigMapProjectionArgs(
                     name=config_map.metadata.name, items=key_paths(items)
                 )
             )
-            for config_map, items in ((program, plan.program.items), (own_plan, {PLAN: PLAN}))
+            for config_map, items in (*program, (plan, {PLAN: PLAN}))
         ]
         files = {"projected": core.ProjectedVolumeSourceArgs(sources=sources)}
-        instance = {INSTANCE: vendor.name}
+        instance = {INSTANCE: vendor}
+        asks = settings.simulated_vendors.vendors[vendor].login
         template = pod_template(
             "vendor",
-            plan.simulated,
+            settings.simulated_vendors,
             labels={**labels(APP), **instance},
             mounts={"program": (PROGRAM_FOLDER, files)},
             ports={"proxy": PROXY_PORT, "control": CONTROL_PORT},
@@ -164,13 +175,13 @@ class SimulatedVendors(ClusterComponent):
             working_dir=PROGRAM_FOLDER,
             env=[
                 core.EnvVarArgs(name="PYTHONUNBUFFERED", value="1"),
-                *(self._login(vendor.name) if vendor.has_login else ()),
+                *(self._login(vendor) if asks else ()),
             ],
             **http_probes("/healthz", "control", startup_seconds=STARTUP_SECONDS),
         )
         apps.Deployment(
-            f"{self.prefix}-{vendor.name}",
-            metadata=self.metadata(vendor.name, instance),
+            f"{self.prefix}-{vendor}",
+            metadata=self.metadata(vendor, instance),
             spec=apps.DeploymentSpecArgs(
                 replicas=1,
                 # Two pods behind one address would each have half the limits and count half the

@@ -6,15 +6,12 @@ The plan's format is that of `python -m simulation.proxy --help-plan`.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
 from ipaddress import IPv6Address
-from typing import Any, final
+from typing import Any
 
 from components.load_generator.plan import shows_requests
 from components.prometheus.config import SIMULATED_VENDOR_PORT
-from components.repository_files import ProgramFiles, program_files
 from settings.service_ranges import service_range, spare
-from settings.simulated_vendors import SimulatedVendors
 from settings.stack import StackSettings
 from settings.values import IPAddress, IPNetwork, split_endpoint
 
@@ -28,62 +25,17 @@ PASSWORD_VARIABLE = "CUSTOMER_PASSWORD"
 SLOWER_THAN_TIMEOUT_SECONDS = 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class VendorPlan:
-    """One simulated vendor: `plan` is its pod's, crawlers connect to `address` and `port`."""
+def service_ranges(settings: StackSettings) -> tuple[list[IPNetwork], tuple[IPAddress, ...]]:
+    """Return the Service ranges around the vendors' addresses, and those that no vendor uses.
 
-    name: str
-    address: IPAddress
-    port: int
-    has_login: bool
-    plan: Json
-
-
-@final
-@dataclass(frozen=True, kw_only=True)
-class SimulationPlan:
-    """The simulated vendors, and the Service ranges around their addresses.
-
-    `ranges` is empty where the cluster has them already. No vendor uses the ranges'
-    `spare_addresses`. Crawlers connect from `crawler_namespaces`, Prometheus from its own.
+    Both are empty where the cluster has the ranges already.
     """
-
-    simulated: SimulatedVendors
-    program: ProgramFiles
-    crawler_namespaces: tuple[str, ...]
-    prometheus_namespace: str
-    vendors: tuple[VendorPlan, ...]
-    ranges: tuple[IPNetwork, ...]
-    spare_addresses: tuple[IPAddress, ...]
-
-
-def simulation_plan(settings: StackSettings) -> SimulationPlan:
-    """Return what the stack simulates."""
     simulated = settings.simulated_vendors
-    vendors = tuple(_vendor(settings, name) for name in sorted(simulated.vendors))
-    addresses = [vendor.address for vendor in vendors] if simulated.service_cidr == "create" else []
-    return SimulationPlan(
-        simulated=simulated,
-        program=program_files("proxy"),
-        crawler_namespaces=settings.crawlers.namespaces,
-        prometheus_namespace=settings.prometheus.namespace,
-        vendors=vendors,
-        ranges=tuple(sorted({service_range(address) for address in addresses}, key=str)),
-        spare_addresses=spare(addresses),
-    )
-
-
-def _vendor(settings: StackSettings, name: str) -> VendorPlan:
-    simulated = settings.simulated_vendors.vendors[name]
-    address, port = split_endpoint(simulated.endpoint)
-    assert port is not None  # settings.values.check_endpoint
-    return VendorPlan(
-        name=name,
-        address=address,
-        port=port,
-        has_login=simulated.login,
-        plan=vendor_plan(settings, name),
-    )
+    if simulated.service_cidr != "create":
+        return [], ()
+    vendors = sorted(simulated.vendors.items())
+    addresses = [split_endpoint(vendor.endpoint)[0] for _, vendor in vendors]
+    return sorted({service_range(address) for address in addresses}, key=str), spare(addresses)
 
 
 def vendor_plan(settings: StackSettings, vendor: str) -> Json:

@@ -9,7 +9,6 @@ from components.load_generator.plan import (
     MAX_DRAIN_SECONDS,
     crawler_plan,
     credentials_variable,
-    generator_plan,
 )
 from components.repository_files import ROOT
 from settings.load_generator import RATELESS_PROFILES, LoadGenerator
@@ -169,9 +168,6 @@ def test_the_end_of_a_pod_fits_its_grace_period(patience, scrape, drain, linger)
     raw = crawler_plan(settings)
     assert (raw["drain_seconds"], raw["linger_seconds"]) == (drain, linger)
     assert linger > settings.prometheus.scrape_interval
-    plan = generator_plan(settings)
-    assert (plan.drain_seconds, plan.linger_seconds) == (drain, linger)
-    assert plan.grace_seconds >= drain + linger + 5
 
 
 def test_what_the_crawler_refuses_is_refused_before():
