@@ -34,7 +34,7 @@ class Group:
 
     @property
     def name(self) -> str:
-        return group_name(self.vendors)
+        return _joined(self.vendors)
 
     @property
     def parses_http(self) -> bool:
@@ -97,7 +97,8 @@ def _chains(
         chains.append(
             Chain(
                 number=number,
-                name=chain_name(vendors, number),
+                # The beginning of the names of its pair of filter chains and of its Lua.
+                name=f"{CLUSTER_PREFIX}{_joined(vendors)}_{number}",
                 networks=chain_networks,
                 routes=tuple(sorted(routes, key=lambda r: (*by_address(r.network), r.vendor))),
             )
@@ -105,14 +106,9 @@ def _chains(
     return tuple(chains)
 
 
-def group_name(vendors: Sequence[Vendor]) -> str:
+def _joined(vendors: Sequence[Vendor]) -> str:
     """Return the vendors' names joined by dots, which a vendor's name cannot contain."""
     return ".".join(vendor.name for vendor in vendors)
-
-
-def chain_name(vendors: Sequence[Vendor], number: int) -> str:
-    """Return the beginning of the names of a chain's pair of filter chains and of its Lua."""
-    return f"{CLUSTER_PREFIX}{group_name(vendors)}_{number}"
 
 
 def chain_number(network: IPNetwork) -> int:

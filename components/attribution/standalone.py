@@ -12,11 +12,9 @@ import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
+from components.attribution.envoy import Json, extension
 from components.attribution.stats import PASSTHROUGH
-
-Json = dict[str, Any]
 
 STAT_SCOPE = "lab"
 """Prefix of the statistics that replace istio.stats'; Envoy exports them as `envoy_lab_…`."""
@@ -26,8 +24,6 @@ WORKLOAD_TAGS = {"source_workload": "crawler", "source_workload_namespace": "cra
 
 STANDS_FOR = "1.31.4"
 """Istio's version of the sidecar that is imitated; the patches' `proxyVersion` must match it."""
-
-_TYPE = "type.googleapis.com/envoy"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,14 +116,12 @@ def base_listener(sockets: Sequence[tuple[str, int]]) -> Json:
             {
                 "name": "virtualOutbound-catchall-tcp",
                 "filters": [
-                    {
-                        "name": "envoy.filters.network.tcp_proxy",
-                        "typed_config": {
-                            "@type": f"{_TYPE}.extensions.filters.network.tcp_proxy.v3.TcpProxy",
-                            "stat_prefix": PASSTHROUGH,
-                            "cluster": PASSTHROUGH,
-                        },
-                    }
+                    extension(
+                        "envoy.filters.network.tcp_proxy",
+                        "filters.network.tcp_proxy.v3.TcpProxy",
+                        stat_prefix=PASSTHROUGH,
+                        cluster=PASSTHROUGH,
+                    )
                 ],
             }
         ],
@@ -177,14 +171,12 @@ def _take(filters: list[Json], name: str) -> Json | None:
 
 
 def _stats_logger(statistics: Json) -> Json:
-    return {
-        "name": "envoy.access_loggers.stats",
-        "typed_config": {
-            "@type": f"{_TYPE}.extensions.access_loggers.stats.v3.Config",
-            "stats_scope": {"prefix": STAT_SCOPE},
-            **statistics,
-        },
-    }
+    return extension(
+        "envoy.access_loggers.stats",
+        "access_loggers.stats.v3.Config",
+        stats_scope={"prefix": STAT_SCOPE},
+        **statistics,
+    )
 
 
 def _dimensions(plugin: Json, metric: str) -> dict[str, str]:
@@ -231,14 +223,10 @@ def _tcp_statistics(plugin: Json) -> Json:
         "tcp_sent_bytes_total": {"value_format": "%BYTES_SENT%"},
         "tcp_received_bytes_total": {"value_format": "%BYTES_RECEIVED%"},
     }
-    counters = [
-        {
-            "stat": {
-                "name": f"istio_{name}",
-                "tags": _tags(_dimensions(plugin, name), WORKLOAD_TAGS),
-            },
-            **value,
-        }
-        for name, value in values.items()
-    ]
-    return {"counters": counters}
+    tags = {name: _tags(_dimensions(plugin, name), WORKLOAD_TAGS) for name in values}
+    return {
+        "counters": [
+            {"stat": {"name": f"istio_{name}", "tags": tags[name]}, **value}
+            for name, value in values.items()
+        ]
+    }

@@ -53,13 +53,17 @@ def charts_of(
     A sidecar on a node without the agent could not redirect traffic.
     """
 
+    source = istio.chart_source
+    # Helm finds the charts of a folder and of an OCI registry by themselves, others in an index.
+    indexed = not is_folder(source) and not source.startswith("oci://")
+
     def chart(release: str, name: str, values: Json) -> Chart:
-        source = istio.chart_source
+        path = FOLDERS[name] if is_folder(source) else name
         return Chart(
             release=release,
             name=name,
-            location=chart_of(source, name),
-            repository=repository_of(source),
+            location=name if indexed else f"{source.rstrip('/')}/{path}",
+            repository=source if indexed else None,
             # A folder holds one version, and Helm would look for the version in a repository.
             version=None if is_folder(source) else istio.version,
             values=values,
@@ -76,18 +80,6 @@ def charts_of(
 def is_folder(source: str) -> bool:
     """Whether a chart source is a local folder rather than a URL."""
     return source.startswith(("/", "."))
-
-
-def chart_of(source: str, chart: str) -> str:
-    """Return Helm's name for a chart: a path in a folder, a registry's URL, or an index's entry."""
-    if is_folder(source):
-        return f"{source.rstrip('/')}/{FOLDERS[chart]}"
-    return chart if repository_of(source) else f"{source.rstrip('/')}/{chart}"
-
-
-def repository_of(source: str) -> str | None:
-    """Return the Helm repository of a chart source; folders and OCI registries are none."""
-    return None if is_folder(source) or source.startswith("oci://") else source
 
 
 def base_values(istio: Istio) -> Json:

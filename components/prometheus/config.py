@@ -133,7 +133,7 @@ def prometheus_config(
     def job(
         name: str,
         namespaces: Sequence[str],
-        keep: list[Json],
+        chosen: list[Json],
         metrics: Iterable[str] = (),
         **more: Any,
     ) -> Json:
@@ -142,8 +142,8 @@ def prometheus_config(
             "job_name": name,
             # Envoy's answer once had no version in its type, which Prometheus 3 refuses.
             "fallback_scrape_protocol": "PrometheusText0.0.4",
-            **_targets(namespaces, addresses, keep, cluster),
-            **({"metric_relabel_configs": [_keep("__name__", any_of(metrics))]} if metrics else {}),
+            **_targets(namespaces, addresses, chosen, cluster),
+            **({"metric_relabel_configs": [keep("__name__", any_of(metrics))]} if metrics else {}),
             **more,
         }
 
@@ -191,10 +191,10 @@ def prometheus_config(
         ),
     ]
     if targets or settings.simulated_vendors.enabled:
-        keep = _keep_labelled(selector(SIMULATED_VENDOR_APP), SIMULATED_VENDOR_PORT)
-        names = [_keep("__name__", SIMULATED_VENDOR_METRICS)]
+        chosen = _keep_labelled(selector(SIMULATED_VENDOR_APP), SIMULATED_VENDOR_PORT)
+        names = [keep("__name__", SIMULATED_VENDOR_METRICS)]
         vendors = [SIMULATED_NAMESPACE]
-        jobs.append(job("simulated-vendors", vendors, keep, metric_relabel_configs=names))
+        jobs.append(job("simulated-vendors", vendors, chosen, metric_relabel_configs=names))
     if prometheus.node_metrics and targets is None:
         jobs += _node_jobs(cluster, crawlers)
     return {
@@ -307,7 +307,7 @@ def _sampled(one_in: int) -> list[Json]:
 def _targets(
     namespaces: Sequence[str],
     addresses: Sequence[str] | None,
-    keep: list[Json],
+    chosen: list[Json],
     cluster: str | None = None,
 ) -> Json:
     """Return how targets are found: by Kubernetes, or at these addresses.
@@ -319,7 +319,7 @@ def _targets(
         named = [_cluster_label(cluster)] if cluster else []
         return {
             "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [*namespaces]}}],
-            "relabel_configs": [*keep, *_pod_labels(), *named],
+            "relabel_configs": [*chosen, *_pod_labels(), *named],
         }
     labels = {"cluster": cluster} if cluster else {}
     return {
@@ -337,7 +337,7 @@ def _cluster_label(cluster: str) -> Json:
 def _node_jobs(cluster: str, crawler_namespaces: Sequence[str]) -> list[Json]:
     """Return the jobs that scrape each node's kubelet, for the few containers of this product."""
 
-    def job(name: str, path: str, keep: list[Json]) -> Json:
+    def job(name: str, path: str, kept: list[Json]) -> Json:
         return {
             "job_name": name,
             "scheme": "https",
@@ -351,7 +351,7 @@ def _node_jobs(cluster: str, crawler_namespaces: Sequence[str]) -> list[Json]:
                 {"source_labels": ["__meta_kubernetes_node_name"], "target_label": "node"},
                 _cluster_label(cluster),
             ],
-            "metric_relabel_configs": keep,
+            "metric_relabel_configs": kept,
         }
 
     return [
@@ -359,17 +359,17 @@ def _node_jobs(cluster: str, crawler_namespaces: Sequence[str]) -> list[Json]:
             "kubelet",
             "/metrics",
             [
-                _keep("__name__", any_of(KUBELET_METRICS)),
-                _keep("namespace", MONITORING_NAMESPACE),
+                keep("__name__", any_of(KUBELET_METRICS)),
+                keep("namespace", MONITORING_NAMESPACE),
             ],
         ),
         job(
             "cadvisor",
             "/metrics/cadvisor",
             [
-                _keep("__name__", any_of(CADVISOR_METRICS)),
-                _keep("namespace", any_of(crawler_namespaces)),
-                _keep("container", "istio-proxy"),
+                keep("__name__", any_of(CADVISOR_METRICS)),
+                keep("namespace", any_of(crawler_namespaces)),
+                keep("container", "istio-proxy"),
             ],
         ),
     ]
@@ -406,21 +406,21 @@ def _storage(prometheus: OwnPrometheus) -> Json:
 
 def _keep_container(container: str, port: int) -> list[Json]:
     """Keep one port of one container; native sidecars are init containers, and are found too."""
-    return [_keep("__meta_kubernetes_pod_container_name", container), *_keep_running(port)]
+    return [keep("__meta_kubernetes_pod_container_name", container), *_keep_running(port)]
 
 
 def _keep_labelled(labels: Mapping[str, str], port: int) -> list[Json]:
     """Keep one port of the pods with these labels."""
-    keep = [
-        _keep(f"__meta_kubernetes_pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', key)}", value)
+    chosen = [
+        keep(f"__meta_kubernetes_pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', key)}", value)
         for key, value in labels.items()
     ]
-    return [*keep, *_keep_running(port)]
+    return [*chosen, *_keep_running(port)]
 
 
 def _keep_running(port: int) -> list[Json]:
     return [
-        _keep("__meta_kubernetes_pod_container_port_number", str(port)),
+        keep("__meta_kubernetes_pod_container_port_number", str(port)),
         # A finished pod's address may already belong to another pod.
         {
             "action": "drop",
@@ -430,7 +430,7 @@ def _keep_running(port: int) -> list[Json]:
     ]
 
 
-def _keep(label: str, value: str) -> Json:
+def keep(label: str, value: str) -> Json:
     return {"action": "keep", "source_labels": [label], "regex": value}
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.prometheus.config import BasicAuth, any_of, http_config
+from components.prometheus.config import BasicAuth, any_of, http_config, keep
 from components.prometheus.rules import SHARD_PREFIX, federated_from_clusters, federated_sums
 
 Json = dict[str, Any]
@@ -113,7 +113,9 @@ def _federation(source: Source, own_cluster: str) -> Json:
     labels = {"job": JOB, "cluster": source.cluster or own_cluster}
     if source.cluster is None:
         name, labels = f"{JOB}-shard-{source.shard}", {**labels, "shard": str(source.shard)}
-        records, renamed = federated_sums(), [_prefixed(any_of(federated_sums()))]
+        records = federated_sums()
+        prefix = {"regex": any_of(records), "replacement": f"{SHARD_PREFIX}$1"}
+        renamed = [{"source_labels": ["__name__"], "target_label": "__name__", **prefix}]
     else:
         name, records, renamed = f"{JOB}-cluster-{source.cluster}", federated_from_clusters(), []
     return {
@@ -133,8 +135,8 @@ def _federation(source: Source, own_cluster: str) -> Json:
         "static_configs": [{"targets": [url.netloc], "labels": labels}],
         "metric_relabel_configs": [
             # A server that is not the one its address was given for, and what that one federates.
-            _keep("cluster", re.escape(labels["cluster"])),
-            _keep("__name__", any_of(records)),
+            keep("cluster", re.escape(labels["cluster"])),
+            keep("__name__", any_of(records)),
             # One of two replicas answers, now this one, now that: both are one series.
             {"action": "labeldrop", "regex": "prometheus_replica"},
             # The scrape's own `job`, which no record has but those of level `job`.
@@ -147,17 +149,4 @@ def _federation(source: Source, own_cluster: str) -> Json:
             *renamed,
         ],
         **http_config(source.auth),
-    }
-
-
-def _keep(label: str, regex: str) -> Json:
-    return {"action": "keep", "source_labels": [label], "regex": regex}
-
-
-def _prefixed(regex: str) -> Json:
-    return {
-        "source_labels": ["__name__"],
-        "regex": regex,
-        "target_label": "__name__",
-        "replacement": f"{SHARD_PREFIX}$1",
     }

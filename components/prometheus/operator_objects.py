@@ -62,22 +62,20 @@ class OperatorPlan:
 def monitors(jobs: Sequence[Json]) -> tuple[OperatorObject, ...]:
     """Return a PodMonitor for each job of pods and a ServiceMonitor for each job of nodes."""
     return tuple(
-        _pod_monitor(job) if _role(job) == "pod" else _service_monitor(job) for job in jobs
+        _pod_monitor(job)
+        if job["kubernetes_sd_configs"][0]["role"] == "pod"
+        else _service_monitor(job)
+        for job in jobs
     )
-
-
-def _role(job: Json) -> str:
-    return str(job["kubernetes_sd_configs"][0]["role"])
 
 
 def _pod_monitor(job: Json) -> OperatorObject:
     (discovery,) = job["kubernetes_sd_configs"]
-    endpoint = {
-        # The relabelling selects container and port.
-        **_endpoint(job, ADDED_TO_PODS),
+    endpoint = _endpoint(job, ADDED_TO_PODS)  # whose relabelling selects container and port
+    if "basic_auth" in job:
         # Alertmanager alone has a login; the operator reads the Secret beside the monitors.
-        **({"basicAuth": _basic_auth(LOGIN_SECRET)} if "basic_auth" in job else {}),
-    }
+        login = {key: {"name": LOGIN_SECRET, "key": key} for key in ("username", "password")}
+        endpoint["basicAuth"] = login
     return OperatorObject(
         kind="PodMonitor",
         name=f"{PROJECT}-{job['job_name']}",
@@ -135,11 +133,6 @@ def _endpoint(job: Json, added: str) -> Json:
             else {}
         ),
     }
-
-
-def _basic_auth(secret: str) -> Json:
-    """Return the operator's reference to a Secret of type kubernetes.io/basic-auth."""
-    return {key: {"name": secret, "key": key} for key in ("username", "password")}
 
 
 def _camel(values: Mapping[str, Any]) -> Json:

@@ -14,6 +14,7 @@ from settings.vendors import Vendor
 LEAST_SAMPLES_PER_SECOND = 10_000  # the architecture document's HighMetricIngestionRate
 HEADROOM = 1.5  # a bad hour has more outcomes than the estimate counts
 
+_OUTCOME = "proxy_vendor_outcome:istio_requests_per_requests:threshold"
 # Records of a vendor: name, the setting of its limit, further labels.
 _VENDOR_LIMITS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("proxy_vendor:slo:ratio", "objective", {}),
@@ -21,18 +22,9 @@ _VENDOR_LIMITS: tuple[tuple[str, str, dict[str, str]], ...] = (
     ("proxy_vendor:connect_failures_per_connections:threshold", "connect_failure_share", {}),
     ("proxy_vendor:istio_proxy_setup_milliseconds:threshold", "setup_milliseconds", {}),
     ("proxy_vendor_target:requests_blocked_per_requests:threshold", "banned_share", {}),
-    *(
-        (
-            "proxy_vendor_outcome:istio_requests_per_requests:threshold",
-            setting,
-            {"proxy_outcome": outcome},
-        )
-        for outcome, setting in (
-            ("auth_failed", "auth_failure_share"),
-            ("quota_exhausted", "quota_exhausted_share"),
-            ("rate_limited", "rate_limited_share"),
-        )
-    ),
+    (_OUTCOME, "auth_failure_share", {"proxy_outcome": "auth_failed"}),
+    (_OUTCOME, "quota_exhausted_share", {"proxy_outcome": "quota_exhausted"}),
+    (_OUTCOME, "rate_limited_share", {"proxy_outcome": "rate_limited"}),
 )
 
 
