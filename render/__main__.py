@@ -73,30 +73,32 @@ def _beside_manifests(run: Run) -> dict[str, str]:
 
 
 def write(out: Path, files: dict[str, str], report: dict[str, object]) -> int:
-    """Write files and the report; return its status, or 2 where the disk refuses."""
+    """Write files and the report, and remove what an earlier run wrote and this one does not.
+
+    Returns:
+        The report's status, or 2 where the disk refuses.
+    """
+    text = json.dumps(report, indent=2, sort_keys=True) + "\n"
     try:
-        _write(out, files, report)
+        for name in sorted(earlier_files(out) - files.keys()):
+            _remove(out, out / name)
+        for name, content in {**files, REPORT: text}.items():
+            path = out / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(content, encoding="utf-8")
     except OSError as error:
         print(f"OUT: cannot be written: {error}", file=sys.stderr)
         return 2
     return int(str(report["status"]))
 
 
-def _write(out: Path, files: dict[str, str], report: dict[str, object]) -> None:
-    """Remove what an earlier run wrote and this one does not, then write."""
-    out.mkdir(parents=True, exist_ok=True)
-    for name in sorted(earlier_files(out) - files.keys()):
-        stale = out / name
-        stale.unlink(missing_ok=True)
-        for folder in stale.parents:
-            if folder == out or not folder.is_dir() or any(folder.iterdir()):
-                break
-            folder.rmdir()
-    for name, text in files.items():
-        path = out / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(text, encoding="utf-8")
-    (out / REPORT).write_text(json.dumps(report, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+def _remove(out: Path, stale: Path) -> None:
+    """Remove a file, and the folders below `out` that it leaves empty."""
+    stale.unlink(missing_ok=True)
+    for folder in stale.parents:
+        if folder == out or not folder.is_dir() or any(folder.iterdir()):
+            break
+        folder.rmdir()
 
 
 def earlier_files(out: Path) -> set[str]:

@@ -10,8 +10,7 @@ import pytest
 
 from components.attribution.order import clusters_held, clusters_needed, filters_before
 from components.attribution.outcome import RESPONSE_CODES, VENDOR_KEY, response_code
-from components.attribution.render import SPLIT_ABOVE_BYTES, envoy_filters, sidecar_spec
-from components.attribution.standalone import scripts_by_name
+from components.attribution.render import envoy_filters, sidecar_spec
 from components.attribution.stats import (
     OUTSIDE_CLUSTERS,
     SCRAPED_METRICS,
@@ -123,29 +122,6 @@ def test_http_is_looked_for_on_the_vendors_ports_only(ports, ranges):
     rules = [{"destination_port_range": {"start": start, "end": end}} for start, end in ranges]
     predicate = rules[0] if len(rules) == 1 else {"or_match": {"rules": rules}}
     assert inspector["filter_disabled"] == {"not_match": predicate}
-
-
-def test_the_edit_of_one_range_is_one_line_of_lua_and_one_range_of_the_chains():
-    """What a reviewer sees in a preview is what was edited."""
-    more = vendor("vendor-b", "10.2.0.0/16", "10.1.8.0/24", "10.2.9.0/24")
-    before, after = (
-        render(A, B, vendor("vendor-c", "10.3.0.0/16")),
-        render(A, more, vendor("vendor-c", "10.3.0.0/16")),
-    )
-    assert before.keys() == after.keys()
-    assert [name for name in before if before[name] != after[name]] == ["proxy-vendor-vendor-b"]
-    assert {cidr for _, cidr in ranges_of(before) ^ ranges_of(after)} == {"10.2.9.0/24"}
-    old, new = (by_name(filters, "FILTER_CHAIN") for filters in (before, after))
-    assert {name for name in old if old[name] != new[name]} == {
-        "proxy-vendor_vendor-b_3_http",
-        "proxy-vendor_vendor-b_3_opaque",
-    }
-    old, new = scripts_by_name(before), scripts_by_name(after)
-    assert [name for name in old if old[name] != new[name]] == ["proxy-vendor_vendor-b_3_lua"]
-    lines = set(new["proxy-vendor_vendor-b_3_lua"].splitlines())
-    assert lines ^ set(old["proxy-vendor_vendor-b_3_lua"].splitlines()) == {
-        "10.2.9.0/24 vendor-b -"
-    }
 
 
 def test_what_a_rule_changes_no_chain_has():
@@ -283,19 +259,6 @@ def test_every_cluster_a_chain_leads_to_is_there_before_it(vendors):
 
 def ten_thousand(name: str, **more: Any) -> Vendor:
     return vendor(name, *(f"10.{n // 200}.{n % 200}.1/32" for n in range(10_000)), **more)
-
-
-def test_ten_thousand_ranges_are_objects_that_a_cluster_stores():
-    """etcd takes 1.5 MiB; the clusters stay in the first object, which the others wait for."""
-    filters = render(ten_thousand("vendor-a"))
-    parts = [f"proxy-vendor-vendor-a.chain-{number}" for number in range(8)]
-    assert list(filters) == ["proxy-observability", "proxy-vendor-vendor-a", *parts]
-    assert max(len(json.dumps(spec)) for spec in filters.values()) < SPLIT_ABOVE_BYTES
-    assert set(by_name(filters, "CLUSTER")) == clusters_held(filters["proxy-vendor-vendor-a"])
-    before = filters_before(filters)
-    assert {name for name in filters if before[name]} == set(parts)
-    assert {before[name] for name in parts} == {("proxy-vendor-vendor-a",)}
-    assert len(ranges_of(filters)) == 20_000
 
 
 def test_ten_thousand_shared_ranges_leave_no_object_without_content():

@@ -70,19 +70,15 @@ def test_a_plan_of_every_profile_is_one_the_crawler_takes(profile):
 
 
 @pytest.mark.parametrize(
-    ("replicas", "rate", "each"), [(1, 10, 10), (3, 10, 3.333), (100, 1, 0.01), (1, 5000, 5000)]
+    ("replicas", "rate", "each"),
+    [(1, 10, 10), (3, 10, 3.333), (100, 1, 0.01), (1, 5000, 5000), (4, None, 25)],
 )
 def test_replicas_share_the_rate(replicas, rate, each):
-    """The stack's rate is that of all replicas together, at any size."""
-    plan = read(crawler_plan(stack({"replicas": replicas, "requestsPerSecond": rate})))
+    """The stack's rate, or else the profile's, is that of all replicas together, at any size."""
+    own = {} if rate is None else {"requestsPerSecond": rate}
+    plan = read(crawler_plan(stack({"replicas": replicas, **own})))
     assert plan.requests_per_second == each
     assert plan.most_in_flight() >= min(10_000, each * plan.timeout_after_seconds)
-
-
-def test_without_a_rate_it_is_the_profiles():
-    """A stack that names a profile gets that profile, shared out."""
-    assert read(crawler_plan(stack({"replicas": 4}))).requests_per_second == 25
-    assert read(crawler_plan(stack({"profile": "scrapy"}))).requests_per_second is None
 
 
 @pytest.mark.parametrize(("replicas", "most"), [(1, 2), (3, 0.666666666), (1000, 0.002)])
@@ -101,21 +97,15 @@ def test_what_costs_nothing_needs_no_bound():
     assert "budget_file" not in raw
 
 
-def test_real_vendors_are_told_from_simulated_ones():
-    """A real vendor's answers have no mark of the simulation, and are not all unexpected."""
-    plan = read(crawler_plan(stack()))
-    assert {vendor.name: vendor.simulated for vendor in plan.vendors} == {
-        "vendor-a": False,
-        "vendor-b": True,
-    }
-
-
 def test_a_real_http_proxy_gets_http_alone():
-    """SOCKS5 sent there would only show in its owner's error log."""
-    plan = read(crawler_plan(stack()))
-    mixes = {vendor.name: vendor.mix for vendor in plan.vendors}
-    assert mixes["vendor-a"] == pytest.approx({"http": 1 / 3, "tunnel": 2 / 3})
-    assert mixes["vendor-b"] == {"http": 0.3, "tunnel": 0.6, "socks5": 0.1}
+    """SOCKS5 sent there would only show in its owner's error log.
+
+    A real vendor's answers have no mark of the simulation, and are not all unexpected.
+    """
+    real, simulated = read(crawler_plan(stack())).vendors
+    assert (real.simulated, simulated.simulated) == (False, True)
+    assert real.mix == pytest.approx({"http": 1 / 3, "tunnel": 2 / 3})
+    assert simulated.mix == {"http": 0.3, "tunnel": 0.6, "socks5": 0.1}
     wanted = {"socks5": 1.0}
     plan = read(crawler_plan(stack({"mix": wanted})))
     assert all(vendor.mix == wanted for vendor in plan.vendors)

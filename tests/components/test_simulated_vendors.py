@@ -3,8 +3,6 @@ from __future__ import annotations
 import json
 from ipaddress import ip_address, ip_network
 
-import pytest
-
 from components.simulated_vendors.plan import (
     CUSTOMER,
     PASSWORD_VARIABLE,
@@ -52,16 +50,10 @@ def test_a_vendor_nobody_looks_into_books_connections():
     assert plan.vendors["vendor-b"].credentials == {}
 
 
-@pytest.mark.parametrize(
-    ("place", "name"),
-    [
-        (ip_address("10.1.0.9"), "10-1-0-9"),
-        (ip_network("10.1.0.8/30"), "10-1-0-8-30"),
-        (ip_address("2001:db8::"), "2001-0db8-0000-0000-0000-0000-0000-0000"),
-    ],
-)
-def test_an_address_can_stand_in_a_name(place, name):
-    assert name_of(place) == name
+def test_an_address_can_stand_in_a_name():
+    """Kubernetes takes neither a name with a colon nor one that begins with it."""
+    assert name_of(ip_network("10.1.0.8/30")) == "10-1-0-8-30"
+    assert name_of(ip_address("2001:db8::")) == "2001-0db8-0000-0000-0000-0000-0000-0000"
 
 
 def test_the_order_of_a_stack_files_keys_rolls_no_pod():

@@ -7,6 +7,7 @@ import json
 import pytest
 
 from components.attribution import guard
+from components.attribution.render import SPLIT_ABOVE_BYTES
 from components.prometheus.estimate import estimate
 from render.manifests import RELEASE_TYPE
 from render.program import Run
@@ -134,7 +135,9 @@ def test_a_vendor_of_ten_thousand_ranges_is_stored_in_parts(edited, in_file):
         *(f"proxy-vendor-{vendor.name}" for vendor in run.settings.vendors),
         *parts,
     }
-    assert max(len(json.dumps(one.inputs)) for one in filters.values()) < 1_000_000
+    assert (
+        max(len(json.dumps(one.inputs)) for one in filters.values()) < SPLIT_ABOVE_BYTES + 1000
+    )  # with metadata
     assert {name for name, one in filters.items() if waits_for(run, one)} == parts
     assert {name for part in parts for name in waits_for(run, filters[part])} == {
         "proxy-vendor-vendor-a"
