@@ -114,8 +114,13 @@ def _federation(source: Source, own_cluster: str) -> Json:
     if source.cluster is None:
         name, labels = f"{JOB}-shard-{source.shard}", {**labels, "shard": str(source.shard)}
         records = federated_sums()
-        prefix = {"regex": any_of(records), "replacement": f"{SHARD_PREFIX}$1"}
-        renamed = [{"source_labels": ["__name__"], "target_label": "__name__", **prefix}]
+        prefixed = {
+            "source_labels": ["__name__"],
+            "regex": any_of(records),
+            "target_label": "__name__",
+            "replacement": f"{SHARD_PREFIX}$1",
+        }
+        renamed = [prefixed]
     else:
         name, records, renamed = f"{JOB}-cluster-{source.cluster}", federated_from_clusters(), []
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -34,6 +35,7 @@ from components.prometheus.servers import (
 )
 from settings.prometheus import OwnPrometheus
 
+ROLE = "prometheus"
 CLUSTER_ROLE = "proxy-observability-prometheus"
 
 STARTUP_MINUTES = 15  # Prometheus first replays the write-ahead log of up to three hours
@@ -82,9 +84,9 @@ class PrometheusServer(ClusterComponent):
             opts=self.child,
         )
         for watched_name, watched_namespace in watched.items():
-            self._let_read_pods(watched_name, watched_namespace)
+            self._grant(f"{watched_name}-pods", "Role", ROLE, POD_READER, watched_namespace)
         if plan.prometheus.node_metrics:
-            self._let_read_nodes()
+            self._grant("nodes", "ClusterRole", CLUSTER_ROLE, NODE_READER, None)
         # Secrets without a name: a new password is a new Secret, which rolls the pods.
         auth, password = basic_auth_secret(name, self.metadata(), OWN_LOGIN, self.child)
         own = {"auth": (AUTH, secret_source(auth.metadata.name))}
@@ -102,32 +104,22 @@ class PrometheusServer(ClusterComponent):
         self.exports = {"prometheusUrl": self.url, "prometheusPassword": password}
         self.register_outputs(dict(self.exports))
 
-    def _let_read_pods(self, namespace_name: str, namespace: pulumi.Input[str]) -> None:
-        metadata = meta.ObjectMetaArgs(name="prometheus", namespace=namespace, labels=self.labels)
-        resource_name = f"{self.prefix}-{namespace_name}-pods"
-        rbac.Role(resource_name, metadata=metadata, rules=POD_READER, opts=self.child)
-        rbac.RoleBinding(
+    def _grant(
+        self, suffix: str, kind: str, name: str, rules: Any, namespace: pulumi.Input[str] | None
+    ) -> None:
+        """Create a Role or a ClusterRole, and bind Prometheus' account to it."""
+        resource_name = f"{self.prefix}-{suffix}"
+        metadata = meta.ObjectMetaArgs(name=name, namespace=namespace, labels=self.labels)
+        getattr(rbac, kind)(resource_name, metadata=metadata, rules=rules, opts=self.child)
+        getattr(rbac, f"{kind}Binding")(
             resource_name,
             metadata=metadata,
-            role_ref=_role("Role", "prometheus"),
-            subjects=[self._subject()],
+            role_ref=rbac.RoleRefArgs(api_group="rbac.authorization.k8s.io", kind=kind, name=name),
+            subjects=[
+                rbac.SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=self.namespace)
+            ],
             opts=self.child,
         )
-
-    def _let_read_nodes(self) -> None:
-        metadata = meta.ObjectMetaArgs(name=CLUSTER_ROLE, labels=self.labels)
-        resource_name = f"{self.prefix}-nodes"
-        rbac.ClusterRole(resource_name, metadata=metadata, rules=NODE_READER, opts=self.child)
-        rbac.ClusterRoleBinding(
-            resource_name,
-            metadata=metadata,
-            role_ref=_role("ClusterRole", CLUSTER_ROLE),
-            subjects=[self._subject()],
-            opts=self.child,
-        )
-
-    def _subject(self) -> rbac.SubjectArgs:
-        return rbac.SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=self.namespace)
 
     def _federation_passwords(self, prometheus: OwnPrometheus) -> core.Secret:
         """Create the Secret with the passwords of other clusters' servers, by cluster."""
@@ -189,10 +181,6 @@ class PrometheusServer(ClusterComponent):
         )
         self.disruption_budget(f"{part}budget", metadata, pods, prometheus.replicas)
         return service
-
-
-def _role(kind: str, name: str) -> rbac.RoleRefArgs:
-    return rbac.RoleRefArgs(api_group="rbac.authorization.k8s.io", kind=kind, name=name)
 
 
 def _stateful_set(
