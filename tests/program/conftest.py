@@ -60,7 +60,11 @@ SHAPES: dict[str, tuple[str, Edit]] = {
     "prod": ("prod", sections()),
     "native": (
         "prod",
-        sections(telemetry={"nativeHistograms": True}, prometheus={"scrapeInterval": "5s"}),
+        sections(
+            crawlers={"expectedPods": 1000},
+            telemetry={"nativeHistograms": True, "histogramSampling": 10, "buckets": [70, 9000]},
+            prometheus={"scrapeInterval": "5s"},
+        ),
     ),
     "shards": ("prod", with_federation(shards=2)),
     "global": ("prod", with_federation(role="global")),

@@ -164,17 +164,12 @@ def test_a_kubeconfig_of_the_stack_is_used_and_stays_secret(tmp_path):
     assert "kubeconfig" in provider.secrets
 
 
-def test_how_histograms_are_stored_reaches_prometheus(run_program, variant):
+def test_how_histograms_are_stored_reaches_prometheus(run_program):
     """Scrape job and rules change together; else p95 would have no data."""
-    plain = run_program("prod")
+    plain, run = run_program("prod"), run_program("native")
     assert "convert_classic_histograms_to_nhcb" not in scrape_jobs(plain)["sidecars"]
     assert "native_histograms.yml" not in rules_of(plain)
 
-    run = variant(
-        "prod",
-        crawlers={"expectedPods": 1000},
-        telemetry={"nativeHistograms": True, "histogramSampling": 10, "buckets": [70, 9000]},
-    )
     job = scrape_jobs(run)["sidecars"]
     assert job["convert_classic_histograms_to_nhcb"] is True
     assert 10 in [rule.get("modulus") for rule in job["metric_relabel_configs"]]
