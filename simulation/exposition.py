@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TypeVar
 
-Key = TypeVar("Key", str, tuple[str, ...], tuple[str, str], tuple[str, str, str])
+Key = TypeVar("Key", str, tuple[()], tuple[str, str], tuple[str, str, str])
 Samples = Sequence[tuple[str, float]]  # labels with their braces, or nothing; and a value
 Family = tuple[str, str, str, Samples]  # name, kind, meaning
 
@@ -21,19 +21,33 @@ def rows(names: Sequence[str], counts: Mapping[Key, int]) -> list[dict[str, obje
 def labelled(names: Sequence[str], counts: Mapping[Key, float]) -> Samples:
     """Return a sample for each key, whose parts are the labels' values: none needs escaping."""
     return [
-        ("{" + ",".join(f'{n}="{v}"' for n, v in zip(names, _parts(key), strict=True)) + "}", count)
+        (_braces(zip(names, _parts(key), strict=True)), count)
         for key, count in sorted(counts.items())
     ]
+
+
+def _braces(labels: Iterable[tuple[str, str]]) -> str:
+    found = ",".join(f'{name}="{value}"' for name, value in labels)
+    return found and "{" + found + "}"
 
 
 def _parts(key: Key) -> tuple[str, ...]:
     return (key,) if isinstance(key, str) else key
 
 
+def counter(name: str, meaning: str, names: Sequence[str], counts: Mapping[Key, float]) -> Family:
+    """Return a counter with labels of these names; no names give a sample without labels."""
+    return f"{name}_total", "counter", meaning, labelled(names, counts)
+
+
+def gauge(name: str, meaning: str, value: float) -> Family:
+    return name, "gauge", meaning, [("", value)]
+
+
 def start_time_family(seconds: float) -> Family:
     """Return the metric by which Prometheus tells a new process from one that stands still."""
     meaning = "Start of the process, in seconds since 1970."
-    return "process_start_time_seconds", "gauge", meaning, [("", seconds)]
+    return gauge("process_start_time_seconds", meaning, seconds)
 
 
 def exposition(families: Sequence[Family]) -> str:

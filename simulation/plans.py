@@ -17,7 +17,7 @@ EVERY_ADDRESS = "*"
 # What stands between a user and an address; an unknown key, or a variable's name that is none, is
 # often a password in the wrong place.
 PASSWORD = re.compile(r'([^\s":/@]+):(?!//)[^\s"]+@')
-SECRET_KEY = re.compile(r"pass|secret|token|credential|login|auth|proxy|url", re.IGNORECASE)
+SECRET_KEY = re.compile(r"user|pass|secret|token|credential|login|auth|proxy|url", re.IGNORECASE)
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MOST_CHARACTERS = 400
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,199}")
@@ -154,10 +154,6 @@ def number(low: float, high: float) -> Callable[[object], float]:
         return float(cast(float, value))
 
     return check
-
-
-def or_null(check: Callable[[object], T]) -> Callable[[object], T | None]:
-    return lambda value: None if value is None else check(value)
 
 
 def text(value: object) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 from simulation.plans import PlanError
@@ -65,6 +68,20 @@ def write_json(path: Path, content: object) -> None:
     except OSError:
         temporary.unlink(missing_ok=True)
         raise
+
+
+@contextlib.contextmanager
+def named_bind(host: str, port: int) -> Iterator[None]:
+    """Turn the error of a bind into a PlanError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        reason = {
+            errno.EADDRINUSE: "is in use: stop what listens there, or change it in the plan",
+            errno.EADDRNOTAVAIL: "is no address of this machine: add it, or change it in the plan",
+            errno.EACCES: "is not allowed to this user: take a port from 1024 up",
+        }.get(error.errno or 0, f"cannot be listened on: {error.strerror}")
+        raise PlanError([f"{place(host, port)} {reason}"]) from None
 
 
 def place(host: str, port: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections import Counter, deque
 from collections.abc import Coroutine, Iterator
 from typing import cast
 
@@ -64,35 +63,3 @@ def tracked(tasks: set[asyncio.Task[None]]) -> Iterator[None]:
         yield
     finally:
         tasks.discard(task)
-
-
-class HostLimit:
-    """Lets at most `limit` requests to a host run at a time; others wait in their order."""
-
-    def __init__(self, limit: int) -> None:
-        self._limit = limit
-        self._busy: Counter[int] = Counter()
-        self._waiting: dict[int, deque[asyncio.Future[None]]] = {}
-
-    def take(self, host: int) -> asyncio.Future[None] | None:
-        """Take a slot at once, or return a future that ends when there is one."""
-        if self._busy[host] < self._limit:
-            self._busy[host] += 1
-            return None
-        turn = asyncio.get_running_loop().create_future()
-        self._waiting.setdefault(host, deque()).append(turn)
-        return turn
-
-    def give(self, host: int) -> None:
-        """Give the slot to the next request that waits, if there is one."""
-        waiting = self._waiting.get(host)
-        while waiting:
-            turn = waiting.popleft()
-            if not waiting:
-                del self._waiting[host]
-            if not turn.done():
-                turn.set_result(None)
-                return
-        self._busy[host] -= 1
-        if not self._busy[host]:
-            del self._busy[host]  # hosts are many, busy ones few

@@ -111,7 +111,7 @@ class Books:
         if self.unreachable:
             found.insert(0, f"no vendor could be reached: ended after {self.total():,} counts")
         found += [
-            f"{vendor}: refuses the credentials, {count:,} times: check user and password_env"
+            f"{vendor}: refuses the credentials, {count:,} times: check password_env"
             for (vendor, reason), count in sorted(self.reasons.items())
             if reason == "credentials"
         ]

@@ -41,11 +41,10 @@ plan (JSON; defaults in brackets, null = none):
   vendors   [{name (may repeat), address, port, opaque_port [port],
             dead_address, weight [1], socks5_auth [false], simulated [true],
             visible [requests] or connections, faults {name: share}, and, else
-            the plan's: mix, session, ban_codes, user, password_env}]
-  user, password_env   the variable with user:password, or with user's password
-  session   rotating, sticky, or {mode, sessions [1], requests [null],
-            seconds [600], user ["{user}-session-{id}"]}; a ban ends one too
-  ban_codes [[]]   beside ban pages with 200
+            the plan's: mix, session, password_env}]
+  password_env   the variable with user:password
+  session   [rotating], or sticky: user-session-<id> for ten minutes, or until
+            a ban page
   mix       {http [0.44], tunnel [0.42], socks5 [0.14], tls [0]}
   hosts     {count, zipf_exponent [1]} [null: a hundred, by page size]
   target    {host_suffix ["sim.test"], sizes_bytes [[quantile, bytes], ...]}
@@ -56,11 +55,9 @@ plan (JSON; defaults in brackets, null = none):
   requests_per_second, in_flight_cap [concurrency] of the others
   shape     [[second, factor], ...] of the rate, straight in between, anew
             after shape_period_seconds [null = never]
-  think_seconds after a count, tunnel_hold_seconds after a tunnel's answer
-            [null]: seconds, {"uniform": [low, high]} or {"exponential": mean}
   connection_reuse [20]
-  retries   [null] {codes [500 502 503 504 522 524 408 429], maximum [2],
-            switch_vendor [false], errors [true]}
+  retries   [null] {codes [500 502 503 504 522 524 408 429], maximum [2]}; bans
+            and requests without an answer are sent again too
   timeout_after_seconds [10] of the sidecar, timeout_seconds [0.5 more] of the
             crawler
   metrics_port [null], metrics_host [127.0.0.1; * = any]: /metrics, /books
@@ -151,7 +148,7 @@ def raw_plan(options: argparse.Namespace) -> tuple[object, Path]:
     raw |= {key: value for key, value in given.items() if value is not None}
     if options.rate is not None and raw.get("arrival") == "closed":
         # The option overrides a profile that has no rate.
-        raw |= {"arrival": "constant", "think_seconds": None}
+        raw["arrival"] = "constant"
     return raw, folder
 
 

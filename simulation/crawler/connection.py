@@ -12,15 +12,6 @@ from simulation.crawler.outcomes import Seen
 from simulation.crawler.tls import Tls
 
 
-class NoReply:
-    """No reply at all, which is what a tunnel that is held open gets."""
-
-    __slots__ = ()
-
-    def feed(self, data: memoryview) -> bool:
-        return False
-
-
 class Reply(Protocol):
     def feed(self, data: memoryview) -> bool: ...
 
@@ -80,7 +71,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._reply is not None and self._loop.time() < self._deadline:
             self._timer = self._loop.call_at(self._deadline, self._on_timer)
         else:
-            self.leave()
+            self._end("left")
 
     def close(self) -> None:
         self.lost = True

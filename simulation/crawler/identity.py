@@ -5,10 +5,11 @@ from __future__ import annotations
 import base64
 import math
 import random
-from collections import deque
 from typing import Final, NamedTuple
 
-from simulation.crawler.plan import Session, Vendor
+from simulation.crawler.plan import Vendor
+
+SESSION_SECONDS = 600.0  # vendors keep a sticky exit this long by default
 
 
 class Login(NamedTuple):
@@ -27,46 +28,27 @@ class Login(NamedTuple):
 NOBODY: Final = Login("", "", "")  # for addresses of no vendor
 
 
-class ActiveSession:
-    """One sticky session, until its time or its requests are used up, or its exit is banned."""
-
-    __slots__ = ("ends", "left", "login")
-
-    def __init__(self, login: Login, left: float, ends: float) -> None:
-        self.login, self.left, self.ends = login, left, ends
-
-
 class Identity:
-    """Chooses the login of each request to one vendor."""
+    """Chooses the login of each request to one vendor.
+
+    A sticky session has an id in its user name. It ends with its time, or when its exit is banned.
+    """
 
     def __init__(self, vendor: Vendor, chance: random.Random) -> None:
         self._user, _, self._password = vendor.credentials.partition(":")
-        self._sticky, self._chance = vendor.session, chance
-        self._rotating = Login.basic(self._user, self._password)
-        self._sessions: deque[ActiveSession] = deque()
+        self._sticky, self._chance = vendor.session == "sticky", chance
+        self._login = Login.basic(self._user, self._password)
+        self._ends = -math.inf if self._sticky else math.inf
 
     def login(self, now: float) -> Login:
         """Return the login of the next request; `now` is a clock's seconds."""
-        if self._sticky is None:
-            return self._rotating
-        if len(self._sessions) < self._sticky.sessions:
-            session = self._new(self._sticky, now)
-        else:
-            session = self._sessions.popleft()
-            if session.left <= 0 or now >= session.ends:
-                session = self._new(self._sticky, now)
-        session.left -= 1
-        self._sessions.append(session)
-        return session.login
+        if now >= self._ends:
+            user = f"{self._user}-session-{self._chance.getrandbits(32):08x}"
+            self._login = Login.basic(user, self._password)
+            self._ends = now + SESSION_SECONDS
+        return self._login
 
     def renew(self, banned: Login) -> None:
-        """Stop using a login whose exit is banned."""
-        for session in self._sessions:
-            if session.login is banned:
-                session.left = 0
-
-    def _new(self, sticky: Session, now: float) -> ActiveSession:
-        user = sticky.user.replace("{id}", f"{self._chance.getrandbits(32):08x}")
-        login = Login.basic(user.replace("{user}", self._user), self._password)
-        requests, seconds = sticky.requests or math.inf, sticky.seconds or math.inf
-        return ActiveSession(login, requests, now + seconds)
+        """Stop using a session whose exit is banned."""
+        if self._sticky and banned is self._login:
+            self._ends = -math.inf

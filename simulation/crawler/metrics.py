@@ -3,58 +3,55 @@
 from __future__ import annotations
 
 from simulation.crawler.books import Books
-from simulation.crawler.budget import Budget
 from simulation.crawler.durations import histogram
-from simulation.exposition import Family, exposition, labelled, start_time_family
+from simulation.exposition import Family, counter, exposition, gauge, start_time_family
+
+VENDOR, PROTOCOL = ("vendor",), ("vendor", "protocol")
+OUTCOME, WIRE = ("vendor", "visibility", "outcome"), (*PROTOCOL, "direction")
 
 
 def metrics_page(books: Books, in_flight: int, lag_seconds: float) -> str:
     families = [*_counters(books), *_gauges(books, in_flight, lag_seconds), *_histograms(books)]
-    if books.budget:
-        families += _budget(books.budget)
     named = [(f"crawler_{family[0]}", *family[1:]) for family in families]
     return exposition([*named, start_time_family(books.started_seconds)])
 
 
 def _counters(books: Books) -> list[Family]:
-    by_outcome, by_protocol = ("vendor", "visibility", "outcome"), ("vendor", "protocol")
-    directed, wires = ("vendor", "direction"), ("vendor", "protocol", "direction")
-    wire = {
-        (*key, direction): size
-        for key, each in books.wire.items()
-        for direction, size in (("sent", each.sent), ("received", each.received))
-    }
     sockets = {key: each.connections for key, each in books.wire.items()}
-    truth = labelled(("vendor", "outcome"), books.truth)
-    reasons = labelled(("vendor", "reason"), books.reasons)
+    wire = {(*key, "sent"): each.sent for key, each in books.wire.items()}
+    wire |= {(*key, "received"): each.received for key, each in books.wire.items()}
+    directed, truth, reason = (*VENDOR, "direction"), (*VENDOR, "outcome"), (*VENDOR, "reason")
     found = [
-        ("requests", "Requests by the outcome a sidecar sees.", labelled(by_outcome, books.counts)),
-        ("connections", "Opaque connections.", labelled(("vendor",), books.connections)),
-        ("bytes", "Socket bytes of opaque connections.", labelled(directed, books.bytes)),
-        ("counts", "Counts that have ended, by protocol.", labelled(by_protocol, books.protocols)),
-        ("planned_requests", "Requests of the plan begun.", [("", books.requests)]),
-        ("true_outcomes", "Visible successes as they were.", truth),
-        ("unexpected", "Counts that were not as intended.", reasons),
-        ("retries", "Counts that repeat a request.", labelled(by_protocol, books.retries)),
-        ("bans", "Counts that were bans to the crawler.", labelled(("vendor",), books.bans)),
-        ("wire_connections", "Sockets of all connections.", labelled(by_protocol, sockets)),
-        ("wire_bytes", "Socket bytes of all connections.", labelled(wires, wire)),
+        counter("requests", "Requests by the outcome a sidecar sees.", OUTCOME, books.counts),
+        counter("connections", "Opaque connections.", VENDOR, books.connections),
+        counter("bytes", "Socket bytes of opaque connections.", directed, books.bytes),
+        counter("counts", "Counts that have ended, by protocol.", PROTOCOL, books.protocols),
+        counter("planned_requests", "Requests of the plan begun.", (), {(): books.requests}),
+        counter("true_outcomes", "Visible successes as they were.", truth, books.truth),
+        counter("unexpected", "Counts that were not as intended.", reason, books.reasons),
+        counter("retries", "Counts that repeat a request.", PROTOCOL, books.retries),
+        counter("bans", "Counts that were bans to the crawler.", VENDOR, books.bans),
+        counter("wire_connections", "Sockets of all connections.", PROTOCOL, sockets),
+        counter("wire_bytes", "Socket bytes of all connections.", WIRE, wire),
     ]
-    return [(f"{name}_total", "counter", meaning, samples) for name, meaning, samples in found]
+    if books.budget:
+        stops = {(): books.budget.stops}
+        found.append(counter("budget_stops", "Times a day's bytes were used up.", (), stops))
+    return found
 
 
 def _gauges(books: Books, in_flight: int, lag_seconds: float) -> list[Family]:
+    ended = books.ended_seconds is not None
     found = [
-        ("in_flight", "Counts under way.", in_flight),
-        ("in_flight_most", "The most counts that were under way at a time.", books.in_flight_most),
-        ("start_lag_seconds", "Delay of the latest paced start.", lag_seconds),
-        (
-            "ended",
-            "1 once no number changes any more.",
-            int(books.ended_seconds is not None),
-        ),
+        gauge("in_flight", "Counts under way.", in_flight),
+        gauge("in_flight_most", "The most counts under way at a time.", books.in_flight_most),
+        gauge("start_lag_seconds", "Delay of the latest paced start.", lag_seconds),
+        gauge("ended", "1 once no number changes any more.", int(ended)),
     ]
-    return [(name, "gauge", meaning, [("", value)]) for name, meaning, value in found]
+    if budget := books.budget:
+        found.append(gauge("budget_bytes", "Bytes a UTC day may cost.", budget.limit_bytes))
+        found.append(gauge("budget_used_bytes", "Bytes of today.", budget.used_bytes()))
+    return found
 
 
 def _histograms(books: Books) -> list[Family]:
@@ -67,13 +64,4 @@ def _histograms(books: Books) -> list[Family]:
     return [
         ("arrival_lag_seconds", "histogram", "Delays of all paced starts.", lags),
         ("latency_seconds", "histogram", "Start to end of answered counts.", latency),
-    ]
-
-
-def _budget(budget: Budget) -> list[Family]:
-    stops = [("", budget.stops)]
-    return [
-        ("budget_bytes", "gauge", "Bytes a UTC day may cost.", [("", budget.limit_bytes)]),
-        ("budget_used_bytes", "gauge", "Bytes of today.", [("", budget.used_bytes())]),
-        ("budget_stops_total", "counter", "Times a day's bytes were used up.", stops),
     ]

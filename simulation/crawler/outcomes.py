@@ -23,7 +23,6 @@ class Seen(NamedTuple):
     end: str
     answer: Answer
     seconds: float = 0.0
-    held_seconds: float = 0.0  # how long a tunnel stayed open behind its answer
 
 
 def status_outcome(status: int, error: bytes | None, *, connect: bool, authorized: bool) -> str:
@@ -95,24 +94,16 @@ def true_outcome(seen: Seen) -> str:
     return "true_target_error" if seen.answer.status >= 400 else "true_success"
 
 
-def is_ban(seen: Seen, ban_codes: frozenset[int]) -> bool:
-    """Return whether the answer is a ban: such a page with 200, or a status known for it."""
-    return seen.answer.banned or seen.answer.status in ban_codes
-
-
-def asks_for_retry(
-    planned: PlannedRequest, seen: Seen, retries: Retries, ban_codes: frozenset[int]
-) -> bool:
+def asks_for_retry(planned: PlannedRequest, seen: Seen, retries: Retries) -> bool:
     """Return whether a crawler sends the request again, as Scrapy decides it."""
     status = seen.answer.status
     if planned.vendor < 0 or (planned.fault == "stall" and seen.end == "left"):
         return False  # outside every vendor, or the crawler's own decision
-    if status in retries.codes or is_ban(seen, ban_codes):
+    if status in retries.codes or seen.answer.banned:
         return True
     # Scrapy's RETRY_EXCEPTIONS: connections refused, lost or timed out, and tunnels not opened.
     unanswered = not status and seen.end != "answered"
-    broken = unanswered or seen.end in ("lost", "left", "garbage") or seen.answer.refused()
-    return retries.errors and broken
+    return unanswered or seen.end in ("lost", "left", "garbage") or seen.answer.refused()
 
 
 # Why a count was unexpected: values of a metric's label.

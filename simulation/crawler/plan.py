@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import random
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,16 +12,13 @@ from simulation.crawler.faults import FAULTS, MIX
 from simulation.pages import MAX_BODY_BYTES
 from simulation.plans import (
     address_or_all,
-    encodable,
     flag,
     ip_address,
     key,
     nested,
     number,
     one_of,
-    or_null,
     plain_name,
-    read,
     several,
     shares,
     text,
@@ -42,46 +38,8 @@ PAGE_SIZES: Final = ((0.1, 6000), (0.25, 13000), (0.5, 32000), (0.75, 71000), (0
 RETRY_CODES: Final = frozenset({500, 502, 503, 504, 522, 524, 408, 429})
 RETRY_MAXIMUM = 2
 DRAIN_SECONDS = 2.4  # with what leaving takes, 3 s in all
-SESSION_SECONDS = 600.0  # what vendors keep a sticky exit for, by default
-SESSION_USER = "{user}-session-{id}"
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Spread:
-    """A duration by chance: `low` is the shortest of a uniform one, the mean of an exponential."""
-
-    kind: str  # uniform or exponential
-    low: float
-    high: float = 0.0
-
-    def draw(self, chance: random.Random) -> float:
-        if self.kind == "uniform":
-            return chance.uniform(self.low, self.high)
-        return chance.expovariate(1 / self.low) if self.low else 0.0
-
-    def mean(self) -> float:
-        return (self.low + self.high) / 2 if self.kind == "uniform" else self.low
-
-
-def spread(value: object) -> Spread:
-    """A check for a duration: a number, {"uniform": [low, high]} or {"exponential": mean}."""
-    seconds = number(0, 86_400)
-    try:
-        if not isinstance(value, dict):
-            return Spread(kind="uniform", low=seconds(value), high=seconds(value))
-        [(kind, given)] = value.items()
-        if kind == "uniform" and isinstance(given, list):
-            low, high = map(seconds, given)
-            if low <= high:
-                return Spread(kind=kind, low=low, high=high)
-        elif kind == "exponential":
-            return Spread(kind=kind, low=seconds(given))
-    except ValueError:
-        pass
-    raise ValueError(
-        'is no duration: give seconds up to 86400, {"uniform": [low, high]} or'
-        ' {"exponential": mean}'
-    )
+# Sticky sessions keep their exit: an id stands in the proxy's user name.
+SESSIONS: Final = ("rotating", "sticky")
 
 
 def status_codes(value: object) -> frozenset[int]:
@@ -125,38 +83,12 @@ def _pairs(value: object, most_left: float, most_right: float) -> list[tuple[flo
     return cast("list[tuple[float, float]]", pairs if good else [])
 
 
-def user_pattern(value: object) -> str:
-    good = isinstance(value, str) and "{user}" in value and "{id}" in value
-    if not isinstance(value, str) or not good or not encodable(value):
-        raise ValueError(f'is no pattern: give one with {{user}} and {{id}}, as "{SESSION_USER}"')
-    return value
-
-
 def full_mix(value: object) -> Mapping[str, float]:
     """A check for the shares of the protocols, which make up all counts."""
     found = shares(tuple(MIX))(value)
     if abs(sum(found.values()) - 1) > 1e-6:
         raise ValueError("does not sum to 1: the shares make up all counts")
     return found
-
-
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Session:
-    """Sticky sessions keep their exit: the id stands in the proxy's user name.
-
-    `sessions` are used in turn; each ends after `requests` counts or `seconds`, None for never.
-    """
-
-    mode: str = key(one_of(("rotating", "sticky")))
-    sessions: int = key(whole(1, 10_000), 1)
-    requests: int | None = key(whole(1, 1_000_000), None)
-    seconds: float | None = key(or_null(number(0.1, 1e6)), SESSION_SECONDS)
-    user: str = key(user_pattern, SESSION_USER)
-
-
-def session_of(value: object) -> Session:
-    """A check for a session: a word, or an object with that word as its mode."""
-    return read(Session, {"mode": value} if isinstance(value, str) else value)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -178,10 +110,8 @@ class Vendor:
     mix: Mapping[str, float] = key(full_mix, None)
     visible: str = key(one_of(VISIBLE), "requests")
     faults: Mapping[str, float] = key(shares(tuple(FAULTS)), {})
-    user: str | None = key(text, None)
-    password_env: str | None = key(variable, None)
-    session: Session | None = key(session_of, None)
-    ban_codes: frozenset[int] = key(status_codes, None)
+    password_env: str | None = key(variable, None)  # names the one with user:password
+    session: str = key(one_of(SESSIONS), None)
     socks5_auth: bool = key(flag, False)
     simulated: bool = key(flag, True)
     credentials: str = field(default="", repr=False)  # user:password, of the environment
@@ -207,12 +137,10 @@ class Hosts:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Retries:
-    """When a request is sent again; `errors` says whether also where no answer came."""
+    """When a request is sent again: after these statuses, a ban page, or no answer."""
 
     codes: frozenset[int] = key(status_codes, RETRY_CODES)
     maximum: int = key(whole(0, 100), RETRY_MAXIMUM)
-    switch_vendor: bool = key(flag, False)
-    errors: bool = key(flag, True)
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -244,20 +172,16 @@ class Plan:
     concurrency: int = key(whole(1, 10_000), 16)  # Scrapy's CONCURRENT_REQUESTS default
     in_flight_cap: int | None = key(whole(1, 10_000), None)
     per_host_concurrency: int | None = key(whole(1, 10_000), None)
-    think_seconds: Spread | None = key(spread, None)
     connection_reuse: int = key(whole(1, 1_000_000), 20)
-    tunnel_hold_seconds: Spread | None = key(spread, None)
     timeout_seconds: float | None = key(number(0.2, 3600), None)
-    timeout_after_seconds: float = key(
-        number(0.2, 3600), 10.0
-    )  # the default of telemetry.timeoutAfter
+    # The default of telemetry.timeoutAfter.
+    timeout_after_seconds: float = key(number(0.2, 3600), 10.0)
     retries: Retries | None = key(nested(Retries), None)
     hosts: Hosts | None = key(nested(Hosts), None)
     vendors: tuple[Vendor, ...] = key(several(Vendor, "give at least one entry", least=1))
     outside: tuple[Outside, ...] = key(several(Outside, "give [{...}], or leave it out"), ())
     mix: Mapping[str, float] = key(full_mix, MIX)
-    session: Session | None = key(session_of, None)
-    ban_codes: frozenset[int] = key(status_codes, frozenset())
+    session: str = key(one_of(SESSIONS), "rotating")
     target: Target = key(nested(Target), Target())
     metrics_host: str = key(address_or_all, "127.0.0.1")
     metrics_port: int | None = key(whole(1, 65535), None)
@@ -265,7 +189,6 @@ class Plan:
     linger_seconds: float = key(number(0, 3600), 0.0)
     max_gb_per_day: float | None = key(number(1e-6, 1e6), None)
     budget_file: Path | None = key(lambda value: Path(text(value)), None)
-    user: str | None = key(text, None)
     password_env: str | None = key(variable, None)
 
     def most_in_flight(self) -> int:

@@ -80,13 +80,11 @@ def _completed(
     vendors = []
     for index, vendor in enumerate(plan.vendors):
         own = _credentials(vendor, f"vendors[{index}].", environment, findings)
-        session = vendor.session or plan.session
         completed = dataclasses.replace(
             vendor,
             opaque_port=vendor.opaque_port or vendor.port,
             mix=plan.mix if vendor.mix is None else vendor.mix,
-            session=session if session and session.mode == "sticky" else None,
-            ban_codes=plan.ban_codes if vendor.ban_codes is None else vendor.ban_codes,
+            session=vendor.session or plan.session,
             credentials=own or usual,
         )
         findings += [f"vendors[{index}].{line}" for line in _vendor_clashes(completed)]
@@ -102,16 +100,9 @@ def _completed(
 def _credentials(
     entry: Plan | Vendor, path: str, environment: Mapping[str, str], findings: list[str]
 ) -> str | None:
-    """Return `user:password`: whole out of the variable, or `user` and the variable's password."""
-    user, named = entry.user, entry.password_env
-    if user and ":" in user:
-        # RFC 7617: the first colon ends the user.
-        hidden = user.partition(":")[0] + ":***"
-        findings.append(finding(f"{path}user", hidden, "has a colon: give the user alone"))
+    """Return `user:password` out of the variable that the entry names."""
+    named = entry.password_env
     if named is None:
-        if user:
-            reason = "has no password_env: name the variable with the password"
-            findings.append(finding(f"{path}user", user, reason))
         return None
     value = environment.get(named, "")
     reason = ""
@@ -119,11 +110,11 @@ def _credentials(
         reason = "is no set variable: export it"
     elif not encodable(value):
         reason = "holds no text in UTF-8: set it anew"
-    elif not user and ":" not in value:
-        reason = "holds no user:password: set it so, or give user"
+    elif ":" not in value:
+        reason = "holds no user:password: set it so"
     if reason:
         findings.append(finding(f"{path}password_env", named, reason))
-    return f"{user}:{value}" if user else value
+    return value
 
 
 def _vendor_clashes(vendor: Vendor) -> Iterator[str]:
@@ -152,7 +143,7 @@ def _clashes(plan: Plan, raw: Json) -> Iterator[str]:
     parts = [place.share for place in plan.outside]
     if sum(parts) > 1 + 1e-9:
         yield finding("outside", parts, "are shares above 1 together: give less")
-    yield from _arrival_clashes(plan, raw)
+    yield from _arrival_clashes(plan)
     if plan.per_host_concurrency and not plan.hosts:
         limit = plan.per_host_concurrency
         yield finding("per_host_concurrency", limit, "has no hosts: add hosts")
@@ -169,7 +160,7 @@ def _clashes(plan: Plan, raw: Json) -> Iterator[str]:
     yield from _cap_clashes(plan, raw)
 
 
-def _arrival_clashes(plan: Plan, raw: Json) -> Iterator[str]:
+def _arrival_clashes(plan: Plan) -> Iterator[str]:
     closed, rate = plan.arrival == "closed", plan.requests_per_second
     if closed and rate:
         reason = "has no meaning in arrival closed: leave out one"
@@ -178,9 +169,6 @@ def _arrival_clashes(plan: Plan, raw: Json) -> Iterator[str]:
         yield finding("arrival", plan.arrival, "has no rate: add requests_per_second")
     if closed and plan.shape:
         yield finding("shape", plan.shape, "shapes a rate, arrival closed has none: leave it out")
-    if not closed and plan.think_seconds:
-        thinking = raw["think_seconds"]
-        yield finding("think_seconds", thinking, "is for arrival closed: leave it out")
     period = plan.shape_period_seconds
     if period and not plan.shape:
         yield finding("shape_period_seconds", period, "has no shape to repeat: add shape")
@@ -207,12 +195,9 @@ def _cap_clashes(plan: Plan, raw: Json) -> Iterator[str]:
         yield finding("concurrency", plan.concurrency, f"is above in_flight_cap {cap}: lower it")
     if closed or not sum(vendor.weight for vendor in plan.vendors):
         return
-    hold = plan.tunnel_hold_seconds.mean() if plan.tunnel_hold_seconds else 0.0
     # What every count lasts at least, on average: by Little's law more would only queue.
-    least = sum(
-        share * (plan.limit_seconds() * (fault == "slow") + hold * (kind == "tunnel" and not fault))
-        for _, kind, fault, share in request_kinds(plan)
-    )
+    slow = sum(share for _, _, fault, share in request_kinds(plan) if fault == "slow")
+    least = slow * plan.limit_seconds()
     peak = (plan.requests_per_second or 0) * max((f for _, f in plan.shape or ()), default=1)
     if least * peak > cap:
         reason = f"is below the {math.ceil(least * peak)} that the rate keeps in flight"

@@ -10,13 +10,14 @@ import math
 import os
 import random
 import time
+from collections import defaultdict
 from typing import Final
 
-from simulation.crawler.admission import HostLimit, RefusalPause, first_of, tracked
+from simulation.crawler.admission import RefusalPause, first_of, tracked
 from simulation.crawler.arrival import start_times
 from simulation.crawler.books import Books, Wire
 from simulation.crawler.budget import GB, Budget
-from simulation.crawler.connection import Connection, NoReply
+from simulation.crawler.connection import Connection
 from simulation.crawler.durations import Durations
 from simulation.crawler.faults import OPAQUE, OWN_CONNECTION
 from simulation.crawler.http1 import Answer, plain_get
@@ -25,13 +26,11 @@ from simulation.crawler.outcomes import (
     Seen,
     asks_for_retry,
     intended_outcome,
-    is_ban,
     opaque_end,
     true_outcome,
     unexpected_reason,
     visible_outcome,
 )
-from simulation.crawler.pace import Pace
 from simulation.crawler.plan import Plan
 from simulation.crawler.sequence import PlannedRequest, host_of, planned_requests, retry_of
 from simulation.crawler.socks5 import socks_steps
@@ -72,18 +71,17 @@ class Crawler:
         if self._start_times:
             self.books.start_lag = Durations()
         self._tls = Tls()
-        # Each has random numbers of its own, so that none changes the planned requests.
-        self._think_chance = random.Random(f"{plan.seed} thinking")
-        self._hold_chance = random.Random(f"{plan.seed} holding")
+        # Retries and sessions have random numbers of their own: they change no planned request.
         self._retry_chance = random.Random(f"{plan.seed} retries")
         sessions = random.Random(f"{plan.seed} sessions")
         self._identities = [Identity(vendor, sessions) for vendor in plan.vendors]
-        self._slots = HostLimit(plan.per_host_concurrency) if plan.per_host_concurrency else None
+        self._slots: defaultdict[int, asyncio.Semaphore] | None = None  # by host
+        if slots := plan.per_host_concurrency:
+            self._slots = defaultdict(lambda: asyncio.Semaphore(slots))
         self._limit_seconds = plan.limit_seconds()
         self._stall_seconds = min(STALL_SECONDS, STALL_SHARE * plan.timeout_after_seconds)
         self._idle: list[list[Connection]] = [[] for _ in plan.vendors]
         self._busy: set[Connection] = set()
-        self._held: set[Connection] = set()  # tunnels that stay open after their answer
         self._sleeping: set[asyncio.Task[None]] = set()  # workers that wait for a start
         self._connecting: set[asyncio.Task[None]] = set()  # nothing is sent or counted yet
         self._refusals = RefusalPause(max(plan.concurrency, LEAST_REFUSALS))
@@ -97,7 +95,6 @@ class Crawler:
         Requests in flight may then end for `drain_seconds`, less if `at_once` is set.
         """
         self._loop = asyncio.get_running_loop()
-        self._pace = Pace(self._loop)
         # The first request takes long to plan, so it is planned before the clock starts.
         self._requests = itertools.chain([next(self._requests)], self._requests)
         self._first_start = self._loop.time()
@@ -107,12 +104,7 @@ class Crawler:
         await first_of(asyncio.wait(workers), stop.wait())
         stopped = not all(worker.done() for worker in workers)
         timed_out = self._loop.time() >= self._end
-        self._stopping = True
-        self._pace.stop()
-        for task in self._sleeping:
-            task.cancel()
-        for connection in self._held:
-            connection.leave()
+        self._stop_starting()
         await first_of(asyncio.wait(workers), at_once.wait(), seconds=self.plan.drain_seconds)
         for task in self._connecting:
             task.cancel()
@@ -130,17 +122,17 @@ class Crawler:
                 worker.result()  # raises where this program has a defect
 
     async def _work(self) -> None:
-        loop, pace, slots = self._loop, self._pace, self._slots
-        think = self.plan.think_seconds
+        loop = self._loop
         for planned in self._requests:
             due = next(self._start_times, None) if self._start_times else 0.0
             if due is None:
                 return
-            if self._start_times and (at := self._first_start + due) > loop.time():
-                await pace.until(at)
-            if slots and (turn := slots.take(planned.host)):
+            if self._start_times:
+                await self._sleep(self._first_start + due - loop.time())
+            slot = self._slots[planned.host] if self._slots is not None else None
+            if slot:
                 with tracked(self._sleeping):
-                    await turn
+                    await slot.acquire()
             if self._budget and self._budget.spent():
                 due = await self._next_day(due)
             if not self._start_times:
@@ -156,13 +148,17 @@ class Crawler:
                     self.lag_seconds = max(0.0, now - self._first_start - due)
                     self.books.start_lag.add(self.lag_seconds)
                 await self._send_with_retries(planned)
-            if slots:
-                slots.give(planned.host)
+            if slot:
+                slot.release()
             if self._stopping or late or self.books.unreachable:
                 return
-            if think:
-                seconds = think.draw(self._think_chance)
-                await self._sleep(min(seconds, self._end - loop.time()))
+
+    def _stop_starting(self) -> None:
+        """Cancel every worker that waits for a start: none has begun, so none is lost."""
+        self._stopping = True
+        for task in self._sleeping:
+            if task is not asyncio.current_task():
+                task.cancel()
 
     async def _pause_while_refused(self) -> None:
         """Pause while every connection is refused; end a bounded run that never had one."""
@@ -177,7 +173,7 @@ class Crawler:
         passed = self._loop.time() - self._first_start
         if self._bounded and not self._refusals.ever_connected and passed > UNREACHABLE_SECONDS:
             self.books.unreachable = True
-            self._pace.stop()
+            self._stop_starting()
 
     async def _next_day(self, due: float) -> float | None:
         """Wait for the next day's budget; return the next due start, or None if the run ends first.
@@ -214,11 +210,10 @@ class Crawler:
         seen = await self._attempt(planned)
         retries = self.plan.retries
         for _ in range(retries.maximum if retries else 0):
-            bans = self.plan.vendors[planned.vendor].ban_codes
             assert retries
             if self._budget and self._budget.spent():
                 break
-            if self._stopping or not asks_for_retry(planned, seen, retries, bans):
+            if self._stopping or not asks_for_retry(planned, seen, retries):
                 break
             planned = retry_of(self.plan, planned, self._retry_chance)
             self.books.retries[self.plan.vendors[planned.vendor].name, planned.protocol] += 1
@@ -240,9 +235,8 @@ class Crawler:
             seen = await self._tunnel(planned, login)
         self.books.protocols[vendor.name, planned.protocol] += 1
         if seen.end == "answered":
-            seconds = self._loop.time() - started - seen.held_seconds
-            self.books.latency[planned.protocol].add(seconds)
-        if is_ban(seen, vendor.ban_codes):
+            self.books.latency[planned.protocol].add(self._loop.time() - started)
+        if seen.answer.banned:
             self.books.bans[vendor.name] += 1
             identity.renew(login)
         return seen
@@ -366,24 +360,10 @@ class Crawler:
             return connection
         self._busy.add(connection)
         seen, truth = await self._ask_tunnel(connection, planned, login)
-        if truth and truth.end == "answered":
-            truth = await self._hold(connection, truth)
         self._busy.discard(connection)
         self._book(planned, seen, truth)
         connection.close()
         return truth or seen
-
-    async def _hold(self, connection: Connection, truth: Seen) -> Seen:
-        """Keep a tunnel open as long as the plan says; return its end if it is lost meanwhile."""
-        if not self.plan.tunnel_hold_seconds or self._stopping:
-            return truth
-        seconds = self.plan.tunnel_hold_seconds.draw(self._hold_chance)
-        since = self._loop.time()
-        self._held.add(connection)
-        end = await connection.ask(b"", NoReply(), seconds)
-        self._held.discard(connection)
-        truth = truth._replace(held_seconds=self._loop.time() - since)
-        return truth if end == "left" else truth._replace(end=end)
 
     async def _ask_tunnel(
         self, connection: Connection, planned: PlannedRequest, login: Login
@@ -436,8 +416,6 @@ class Crawler:
         elif planned.protocol == "tunnel":
             outer, truth = await self._ask_tunnel(connection, planned, login)
             seen = truth or outer
-            if truth and truth.end == "answered":
-                seen = await self._hold(connection, truth)
         else:
             name = f"proxy.{self.plan.target.host_suffix}"
             inside = Answer(), self._limit_seconds

@@ -129,20 +129,11 @@ def _size(at: float, quantiles: list[float], points: tuple[tuple[float, int], ..
 
 
 def retry_of(plan: Plan, planned: PlannedRequest, chance: random.Random) -> PlannedRequest:
-    """Draw a fault anew for a retry, which goes to another vendor if the plan says so."""
-    vendor = planned.vendor
-    if plan.retries and plan.retries.switch_vendor:
-        others = {
-            index: each.weight
-            for index, each in enumerate(plan.vendors)
-            if each.name != plan.vendors[vendor].name and each.mix.get(planned.protocol)
-        }
-        if sum(others.values()):
-            [vendor] = chance.choices(list(others), list(others.values()))
-    faults = faults_of(plan.vendors[vendor], planned.protocol)
+    """Draw a fault anew for a retry."""
+    faults = faults_of(plan.vendors[planned.vendor], planned.protocol)
     names = ["", *faults]
     [fault] = chance.choices(names, [max(0.0, 1 - sum(faults.values())), *faults.values()])
-    return planned._replace(vendor=vendor, fault=fault)
+    return planned._replace(fault=fault)
 
 
 def host_of(planned: PlannedRequest, suffix: str) -> str:

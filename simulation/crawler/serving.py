@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import json
-import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,34 +15,21 @@ from simulation.crawler.budget import Budget
 from simulation.crawler.metrics import metrics_page
 from simulation.crawler.plan import Plan
 from simulation.crawler.run import Crawler
-from simulation.plans import PlanError, host_to_bind
+from simulation.endpoint import METRICS_KIND, Page, Pages, listen
 
 BUDGET_SECONDS = 5.0  # how often the day's use is written
 
 
-async def serve_page(
-    crawler: Crawler, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
-) -> None:
-    with contextlib.suppress(
-        *(OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError),
-        # At the program's end Python 3.11 would print a traceback of a cancelled handler.
-        asyncio.CancelledError,
-    ):
-        async with asyncio.timeout(5):
-            line = (await reader.readuntil(b"\r\n\r\n")).split(b" ", 2)
-        path = line[1] if len(line) > 1 else b""
-        status, kind, body = "200 OK", "application/json", ""
-        if path == b"/books":
-            body = json.dumps(crawler.books.as_json())
-        elif path == b"/metrics":
-            kind = "text/plain; version=0.0.4"
-            body = metrics_page(crawler.books, crawler.in_flight, crawler.lag_seconds)
-        else:
-            status, kind, body = "404 Not Found", "text/plain", "GET /metrics or /books\n"
-        head = f"HTTP/1.1 {status}\r\nContent-Type: {kind}\r\nContent-Length: {len(body)}\r\n"
-        writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
-        await writer.drain()
-    writer.close()
+def pages_of(crawler: Crawler) -> Pages:
+    def pages(method: str, path: str, body: bytes) -> Page:
+        if path == "/books":
+            return Page(json.dumps(crawler.books.as_json()))
+        if path == "/metrics":
+            page = metrics_page(crawler.books, crawler.in_flight, crawler.lag_seconds)
+            return Page(page, METRICS_KIND)
+        return Page("GET /metrics or /books\n", "text/plain", "404 Not Found")
+
+    return pages
 
 
 class Signals:
@@ -86,7 +71,7 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
     crawler = Crawler(plan)
     async with contextlib.AsyncExitStack() as open_until_the_end:
         if plan.metrics_port is not None:
-            server = await _metrics_server(crawler, plan.metrics_host, plan.metrics_port)
+            server = await listen(pages_of(crawler), plan.metrics_host, plan.metrics_port)
             open_until_the_end.callback(server.close)
         async with contextlib.AsyncExitStack() as open_while_it_runs:
             if budget := crawler.books.budget:
@@ -100,14 +85,3 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
         if plan.linger_seconds and not signals.at_once.is_set():
             await first_of(signals.another(), seconds=plan.linger_seconds)
     return crawler.books
-
-
-async def _metrics_server(crawler: Crawler, host: str, port: int) -> asyncio.Server:
-    try:
-        return await asyncio.start_server(
-            functools.partial(serve_page, crawler), host_to_bind(host), port
-        )
-    except OSError as error:
-        where = f"{host} ({os.strerror(error.errno or 0)})"
-        line = f"metrics_port: {port} cannot be had on {where}: take another"
-        raise PlanError([line]) from None

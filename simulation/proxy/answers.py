@@ -6,7 +6,7 @@ import re
 from typing import Final, NamedTuple
 
 from simulation.pages import BAN_MARK, CAPTCHA_MARK, MAX_BODY_BYTES
-from simulation.proxy.requests import Request, fault_of
+from simulation.proxy.requests import Request
 
 PAGE = memoryview(b"<!doctype html>" + b"x" * MAX_BODY_BYTES)
 BAN_PAGE = BAN_MARK + b"<p>Unusual traffic from your network.</p>"
@@ -106,11 +106,6 @@ def target_answer(fault: str, request: Request, missing: bool) -> Action:
     if request.method == b"HEAD" and fault in CUT_SHORT:  # there is no body to cut
         fault = ""
     return page_answer(fault, request.path, missing)
-
-
-def action_for(request: Request, missing: bool) -> Action:
-    """Return what the vendor does with a request whose host may ask for a fault."""
-    return action_of(fault_of(request.host), request, missing)
 
 
 def action_of(fault: str, request: Request, missing: bool) -> Action:

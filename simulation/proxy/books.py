@@ -6,7 +6,14 @@ import time
 from collections import Counter, defaultdict
 from typing import Final, Protocol
 
-from simulation.exposition import exposition, labelled, rows, start_time_family
+from simulation.exposition import (
+    counter,
+    exposition,
+    gauge,
+    labelled,
+    rows,
+    start_time_family,
+)
 
 WIRE_COLUMNS: Final = ("connections", "bytes_sent", "bytes_received")
 
@@ -86,53 +93,20 @@ class Books:
             for key, n in wire.items()
             if key[2] != "connections"
         }
-        by_vendor, directed = ("vendor",), ("vendor", "direction")
-        used = {vendor: len(exits) for vendor, exits in self.exits.items()}
-        counters = [
-            (
-                "requests",
-                "Requests by what the vendor did with them.",
-                labelled(("vendor", "visibility", "outcome"), self.counts),
-            ),
-            ("connections", "Connections accepted.", labelled(by_vendor, self.connections)),
-            (
-                "opaque_connections",
-                "Closed connections that show no requests.",
-                labelled(by_vendor, self.opaque),
-            ),
-            (
-                "opaque_bytes",
-                "Socket bytes of closed opaque connections.",
-                labelled(directed, self.bytes),
-            ),
-            (
-                "wire_connections",
-                "Sockets by what came first, the open ones too.",
-                labelled(("vendor", "protocol"), sockets),
-            ),
-            (
-                "wire_bytes",
-                "Socket bytes by what came first, of the open ones up to now.",
-                labelled(("vendor", "protocol", "direction"), wire_bytes),
-            ),
-            (
-                "refusals",
-                "Refusals of the vendor's own, seen or not, by status.",
-                labelled(("vendor", "code"), self.refusals),
-            ),
-            ("sessions", "Sessions begun.", labelled(by_vendor, self.sessions)),
+        by_vendor, protocol = ("vendor",), ("vendor", "protocol")
+        outcome, directed = ("vendor", "visibility", "outcome"), ("vendor", "direction")
+        used = labelled(by_vendor, {vendor: len(exits) for vendor, exits in self.exits.items()})
+        families = [
+            counter("requests", "Requests by what was done with them.", outcome, self.counts),
+            counter("connections", "Connections accepted.", by_vendor, self.connections),
+            counter("opaque_connections", "Closed opaque connections.", by_vendor, self.opaque),
+            counter("opaque_bytes", "Their socket bytes.", directed, self.bytes),
+            counter("wire_connections", "All sockets by what came first.", protocol, sockets),
+            counter("wire_bytes", "Their bytes up to now.", (*protocol, "direction"), wire_bytes),
+            counter("refusals", "The vendor's refusals.", ("vendor", "code"), self.refusals),
+            counter("sessions", "Sessions begun.", by_vendor, self.sessions),
+            ("exits_used", "gauge", "Exit addresses used until now.", used),
+            gauge("open_connections", "Connections open now.", len(self.open)),
         ]
-        gauges = [
-            ("exits_used", "Exit addresses used until now.", labelled(by_vendor, used)),
-            ("open_connections", "Connections open now.", [("", len(self.open))]),
-        ]
-        return exposition(
-            [
-                *(
-                    (f"vendor_{name}_total", "counter", what, found)
-                    for name, what, found in counters
-                ),
-                *((f"vendor_{name}", "gauge", what, found) for name, what, found in gauges),
-                start_time_family(self.started_seconds),
-            ]
-        )
+        named = [(f"vendor_{family[0]}", *family[1:]) for family in families]
+        return exposition([*named, start_time_family(self.started_seconds)])

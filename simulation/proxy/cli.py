@@ -26,7 +26,7 @@ from simulation.proxy.serving import serve
 HELP = """\
 keys of the plan (JSON; --help-plan explains them): listen vendors seed key
   control_host control_port slow_seconds timeout_after_seconds certificate
-control: GET /books, /metrics, /healthz; GET, PUT, POST, DELETE /vendors/NAME
+control: GET /books, /metrics, /healthz; GET, POST, DELETE /vendors/NAME
 faults are asked for by host name, fault-<name>.anything, or drawn by chance
 exit codes: 0 ended by a signal, 1 books not written, 2 could not start
 """
@@ -56,9 +56,8 @@ behaviour of a vendor, each key as you like:
                names may go on: user-country-de-session-abc1
   exits        {{count, session_seconds [600]}}: told in X-Sim-Exit, by SOCKS5 as
                the bound address; a session keeps one, others get any
-  limits       {{requests_per_second, session_requests_per_second, connections:
-               429 above; quota_bytes: then 402}}; a rate lets a second's worth
-               through at once; the session's is for user names with a session
+  limits       {{requests_per_second: 429 above; quota_bytes: then 402}}; a rate
+               lets a second's worth through at once
   latency_seconds  0.2, or {{"p50": 0.2, "p95": 0.9}} (log-normal); refusals by
                credentials and limits come at once
   dialect      {{fault: wording}}:
@@ -68,10 +67,10 @@ behaviour of a vendor, each key as you like:
 faults:
 {_listed([" ".join(FAULTS)], 2)}
 
-control endpoint: GET /books, /metrics, /healthz; /vendors/NAME takes PUT (the
-whole behaviour), POST (the keys that change; null takes one away), DELETE (as
-planned) and GET. Good for the next request; findings change nothing. Limits
-that are given start anew: so a quota is topped up.
+control endpoint: GET /books, /metrics, /healthz; /vendors/NAME takes POST (the
+keys that change; null takes one away), DELETE (as planned) and GET. Good for
+the next request; findings change nothing. Limits that are given start anew: so
+a quota is topped up.
 """
 
 

@@ -63,7 +63,6 @@ class Connection(Stream):
         self._asked: Request | None = None  # whose body is still to come
         self._asked_at = 0.0
         self._body: Body
-        self._full = False  # one connection more than the vendor allows
         self._customer: Customer | None = None  # of SOCKS5
         self._payload = (0, 0)  # SOCKS5: bytes still to come, bytes to answer
         self._inner_fault = ""
@@ -74,12 +73,9 @@ class Connection(Stream):
         self._transport = cast(asyncio.Transport, transport)
         self._books.connections[self._vendor.name] += 1
         self._books.open.add(self)
-        self._full = self._vendor.full()
-        self._vendor.open += not self._full
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._books.open.discard(self)
-        self._vendor.open -= not self._full
         self.add_to(self._books.wire)
         if self._timer:
             self._timer.cancel()
@@ -136,7 +132,7 @@ class Connection(Stream):
     # The vendor's behaviour
 
     def _decide(self, request: Request, *, missing: bool = False) -> tuple[Action, float]:
-        return self._vendor.decide(request, self._customer, full=self._full, missing=missing)
+        return self._vendor.decide(request, self._customer, missing=missing)
 
     def _after(self, seconds: float, visibility: str, then: Callable[[], None]) -> None:
         """Do `then` later; a client that leaves before is counted as leaving."""
@@ -214,8 +210,6 @@ class Connection(Stream):
             visibility = visibility_of(request)
             if not self._decided:
                 self._protocol, self._decided = visibility, True
-            if self._full:
-                request = request._replace(close=True)
             if seconds:
                 self._after(
                     seconds, visibility, functools.partial(self._act, action, request, visibility)
@@ -261,8 +255,6 @@ class Connection(Stream):
             more += b"X-Sim-Received-Bytes: %d\r\n" % request.body_bytes
         if request.close:
             more += b"Connection: close\r\n"
-        elif request.old:
-            more += b"Connection: keep-alive\r\n"
         head = b"HTTP/1.1 %b\r\n%b%bContent-Type: text/html\r\nContent-Length: %d\r\n\r\n" % (
             action.status,
             self._vendor.signature,

@@ -107,8 +107,6 @@ class Limits:
     """What a customer may take; None is without limit. A rate's bucket holds a second's worth."""
 
     requests_per_second: float | None = key(number(0.01, 1e6), None)
-    session_requests_per_second: float | None = key(number(0.01, 1e6), None)
-    connections: int | None = key(whole(0, 1_000_000), None)
     quota_bytes: int | None = key(whole(0, 2**60), None)
 
 

@@ -18,7 +18,6 @@ class Request(NamedTuple):
     body_bytes: int  # CHUNKED until the body has come
     close: bool
     authorization: bytes = b""  # that header's value
-    old: bool = False  # HTTP/1.0
     expects: bool = False  # 100 Continue before it sends its body
 
 
@@ -48,9 +47,8 @@ def parse_request(head: bytes) -> Request | None:
         path,
         at >= 0,
         length,
-        _closes(fields, old),
+        old or _closes(fields),
         rest[at + 20 :].partition(b"\r\n")[0].strip() if at >= 0 else b"",
-        old,
         length != 0 and not old and b"\r\nexpect: 100-continue\r\n" in fields,
     )
 
@@ -79,13 +77,12 @@ def body_length(fields: bytes) -> int | None:
     return int(digits) if known else None
 
 
-def _closes(fields: bytes, old: bool) -> bool:
-    """Return whether the connection ends after the answer."""
-    if not old and b"\r\nconnection:" not in fields:
+def _closes(fields: bytes) -> bool:
+    """Return whether the client wants the connection to end after the answer."""
+    if b"\r\nconnection:" not in fields:
         return False
-    said = re.findall(rb"\r\n(?:proxy-)?connection:([^\r]*)", fields)
-    options = {option.strip() for value in said for option in value.split(b",")}
-    return b"close" in options or (old and b"keep-alive" not in options)
+    said = re.findall(rb"\r\nconnection:([^\r]*)", fields)
+    return b"close" in {option.strip() for value in said for option in value.split(b",")}
 
 
 def visibility_of(request: Request) -> str:

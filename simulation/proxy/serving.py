@@ -4,39 +4,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import functools
 import json
 import random
 import signal
 import sys
-from collections.abc import Iterator
 
-from simulation.plans import PlanError, host_to_bind
-from simulation.process import place
+from simulation.endpoint import listen
+from simulation.plans import PlanError
+from simulation.process import named_bind, place
 from simulation.proxy.books import Books
 from simulation.proxy.connection import Connection, Shared
-from simulation.proxy.control import serve_control
+from simulation.proxy.control import control_page
 from simulation.proxy.plan import Plan
 from simulation.proxy.tls import tls_context
 from simulation.proxy.vendor import Vendor
 
 LISTEN_BACKLOG = 4096
 CLOSING_SECONDS = 0.5
-
-
-@contextlib.contextmanager
-def _named(host: str, port: int) -> Iterator[None]:
-    """Turn the error of a bind into one line that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        reason = {
-            errno.EADDRINUSE: "is in use: stop what listens there, or change it in the plan",
-            errno.EADDRNOTAVAIL: "is no address of this machine: add it, or change it in the plan",
-            errno.EACCES: "is not allowed to this user: take a port from 1024 up",
-        }.get(error.errno or 0, f"cannot be listened on: {error.strerror}")
-        raise PlanError([f"{place(host, port)} {reason}"]) from None
 
 
 async def serve(plan: Plan) -> Books:
@@ -67,18 +52,14 @@ async def serve(plan: Plan) -> Books:
             factory = functools.partial(
                 Connection, shared, shared.vendors[item.vendor], item.opaque
             )
-            with _named(item.address, item.port):
+            with named_bind(item.address, item.port):
                 # With a shorter backlog a burst of crawlers would wait 1 s for each SYN retry.
                 server = await loop.create_server(
                     factory, item.address, item.port, backlog=LISTEN_BACKLOG
                 )
             servers.callback(server.close)
-        with _named(plan.control_host, plan.control_port):
-            control = await asyncio.start_server(
-                functools.partial(serve_control, shared),
-                host_to_bind(plan.control_host),
-                plan.control_port,
-            )
+        pages = functools.partial(control_page, shared)
+        control = await listen(pages, plan.control_host, plan.control_port)
         servers.callback(control.close)
         where = f"http://{place(plan.control_host, plan.control_port)}/books"
         places = "1 address" if len(plan.listen) == 1 else f"{len(plan.listen)} addresses"

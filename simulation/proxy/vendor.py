@@ -13,7 +13,6 @@ from simulation.plans import keys_of
 from simulation.proxy.answers import SILENT, THROUGH_EXIT, Action, action_of
 from simulation.proxy.books import Books
 from simulation.proxy.customers import Customer, read_login
-from simulation.proxy.limits import Bucket
 from simulation.proxy.plan import SESSION_SECONDS, Behaviour, Plan
 from simulation.proxy.requests import Request, fault_of
 
@@ -21,10 +20,28 @@ EXITS = ipaddress.ip_network("198.18.0.0/16")  # kept for tests by RFC 2544
 MAX_SESSIONS = 65_536  # of a vendor; the oldest ends when there is another
 
 
+class Bucket:
+    """A token bucket: `rate` tokens a second come back, up to a second's worth and at least one."""
+
+    __slots__ = ("_at", "_rate", "_room", "_tokens")
+
+    def __init__(self, rate: float, now: float) -> None:
+        self._rate, self._at = rate, now
+        self._tokens = self._room = max(1.0, rate)
+
+    def wait(self, now: float) -> float:
+        """Return the seconds until there is a token; 0 if there is one."""
+        self._tokens = min(self._room, self._tokens + (now - self._at) * self._rate)
+        self._at = now
+        return max(0.0, (1 - self._tokens) / self._rate)
+
+    def take(self) -> None:
+        self._tokens -= 1
+
+
 class Session(NamedTuple):
     exit: int
     until: float
-    bucket: Bucket | None
 
 
 class Vendor:
@@ -33,7 +50,6 @@ class Vendor:
     def __init__(self, name: str, plan: Plan, books: Books) -> None:
         self.name, self.planned = name, plan.vendors.get(name)
         self.signature = b"X-Sim-Vendor: %b\r\n" % name.encode()
-        self.open = 0  # connections, without those above the limit
         self.bytes = 0  # of all its sockets
         self._books, self._slow_seconds = books, plan.slow_seconds
         # Each has random numbers of its own, so that none changes what another draws.
@@ -49,30 +65,25 @@ class Vendor:
             rate = behaviour.limits.requests_per_second if behaviour else None
             self._bucket = Bucket(rate, time.monotonic()) if rate else None
             self._bytes_before_quota = self.bytes
-        if "limits" in touched or "exits" in touched:
+        if "exits" in touched:
             self._sessions: dict[tuple[str, str], Session] = {}
 
     def raw(self) -> Mapping[str, object]:
         return self.behaviour.raw if self.behaviour else {}
 
-    def full(self) -> bool:
-        most = self.behaviour.limits.connections if self.behaviour else None
-        return most is not None and self.open >= most
-
     def decide(
-        self, request: Request, customer: Customer | None, *, full: bool, missing: bool
+        self, request: Request, customer: Customer | None, *, missing: bool
     ) -> tuple[Action, float]:
         """Return what is done with a request, and after how many seconds.
 
-        `customer` is None unless SOCKS5 has named one; `full` says that the connection is one more
-        than the vendor allows.
+        `customer` is None unless SOCKS5 has named one.
         """
         behaviour, fault = self.behaviour, fault_of(request.host)
         if behaviour:
             customer = customer or read_login(behaviour, request.authorization)
             now = time.monotonic()
             session = self._session(behaviour, customer, now)
-            if refusal := self._refusal(behaviour, request, customer, session, full, now):
+            if refusal := self._refusal(behaviour, request, customer, now):
                 return refusal, 0.0
             fault = fault or self._draw_fault(behaviour)
             fault = behaviour.dialect.get(fault, fault)
@@ -90,26 +101,18 @@ class Vendor:
         return action, seconds
 
     def _refusal(
-        self,
-        behaviour: Behaviour,
-        request: Request,
-        customer: Customer,
-        session: Session | None,
-        full: bool,
-        now: float,
+        self, behaviour: Behaviour, request: Request, customer: Customer, now: float
     ) -> Action | None:
         if customer.refusal:
             return action_of(customer.refusal, request, False)
-        buckets = [each for each in (session and session.bucket, self._bucket) if each]
-        wait = max([bucket.wait(now) for bucket in buckets], default=0.0)
-        if full or wait:
+        if self._bucket and (wait := self._bucket.wait(now)):
             action = action_of("rate-limited", request, False)
             return action._replace(headers=b"Retry-After: %d\r\n" % max(1, math.ceil(wait)))
         quota = behaviour.limits.quota_bytes
         if quota is not None and self.bytes - self._bytes_before_quota >= quota:
             return action_of(behaviour.dialect.get("quota", "quota"), request, False)
-        for bucket in buckets:
-            bucket.take()
+        if self._bucket:
+            self._bucket.take()
         return None
 
     def _session(self, behaviour: Behaviour, customer: Customer, now: float) -> Session | None:
@@ -123,13 +126,12 @@ class Vendor:
         self._sessions.pop(key, None)
         if len(self._sessions) >= MAX_SESSIONS:
             del self._sessions[next(iter(self._sessions))]
-        exits, rate = behaviour.exits, behaviour.limits.session_requests_per_second
+        exits = behaviour.exits
         count = exits.count if exits else 1
         chosen = self._exit_chance.randrange(count - 1 if held and count > 1 else count)
         session = Session(
             exit=chosen + 1 if held and count > 1 and chosen >= held.exit else chosen,
             until=now + (exits.session_seconds if exits else SESSION_SECONDS),
-            bucket=Bucket(rate, now) if rate else None,
         )
         self._sessions[key] = session
         self._books.sessions[self.name] += 1

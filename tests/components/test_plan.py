@@ -140,8 +140,8 @@ def test_a_proxys_own_keys_reach_the_plan():
     }
     raw = crawler_plan(stack({"endpoints": endpoints, "hostSuffix": "shop.example"}))
     one, other = read(raw).vendors
-    assert (one.weight, one.credentials, one.session is None) == (2.5, "crawler:secret", False)
-    assert (other.weight, other.session) == (0, None)
+    assert (one.weight, one.credentials, one.session) == (2.5, "crawler:secret", "sticky")
+    assert (other.weight, other.session) == (0, "rotating")
     assert read(raw).target.host_suffix == "shop.example"
     # The name of the variable, and nothing of the Secret.
     assert raw["vendors"][0]["password_env"] == credentials_variable("vendor-a") == "LOGIN_VENDOR_A"

@@ -1,4 +1,4 @@
-"""A simulated vendor as its own process on loopback addresses of its own, and a crawler."""
+"""Simulated vendors as their own process on loopback addresses of their own, and a crawler."""
 
 from __future__ import annotations
 
@@ -11,9 +11,10 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_AFTER_SECONDS = 0.6
+OK = b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n\r\n"
 
 
 def free_ports(addresses: list[str]) -> list[int]:
@@ -36,16 +38,32 @@ def free_ports(addresses: list[str]) -> list[int]:
         return ports
 
 
-def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run one of the two programs as a pod does: from the folder that holds the package."""
-    return subprocess.run(
+def start(program: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
+    """Start one of the two programs as a pod does: from the folder that holds the package."""
+    return subprocess.Popen(
         [sys.executable, "-m", f"simulation.{program}", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=15,
         cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
         env={**os.environ, **environment},
     )
+
+
+def run(program: str, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    process = start(program, *arguments, **environment)
+    try:
+        said, complaints = process.communicate(timeout=15)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(arguments, process.returncode, said, complaints)
+
+
+def crawl(plan: Path, **environment: str) -> dict[str, Any]:
+    """Return the crawler's books of a whole run, which must be a quiet one."""
+    done = run("crawler", "--json", "--plan", str(plan), **environment)
+    assert (done.returncode, done.stderr) == (0, "")
+    return dict(json.loads(done.stdout))
 
 
 def page_with(url: str, wanted: str) -> str:
@@ -59,80 +77,85 @@ def page_with(url: str, wanted: str) -> str:
     return found
 
 
-@dataclass
-class Vendors:
-    """Two vendors, one that shows its connections alone, and an address outside: one process."""
+@dataclass(kw_only=True)
+class Serving:
+    """The vendors' process and its control endpoint."""
 
     folder: Path
     process: subprocess.Popen[str]
     control_port: int
-    vendors: list[dict[str, Any]]
-    hidden: dict[str, Any]
-    outside: dict[str, Any]
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def get(self, path: str) -> str:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.control_port}{path}") as answer:
-            body: str = answer.read().decode()
-            return body
+            return str(answer.read().decode())
 
     def settled_books(self) -> dict[str, Any]:
-        """The vendor's books once it has seen the last connection end."""
+        """Return the vendors' books once they have seen the last connection end."""
         deadline = time.monotonic() + 3
         while (books := json.loads(self.get("/books")))["open"] and time.monotonic() < deadline:
             time.sleep(0.02)
         return dict(books)
-
-    def wait_for_connections(self, wanted: int) -> None:
-        """Until so many have been accepted; a slow answer is still to come then."""
-        deadline, found = time.monotonic() + 5, 0
-        while found < wanted and time.monotonic() < deadline:
-            time.sleep(0.02)
-            rows = json.loads(self.get("/books"))["connections"]
-            found = sum(row["count"] for row in rows)
-        assert found >= wanted
-
-    def plan(self, **changes: Any) -> dict[str, Any]:
-        plan = {"seed": 3, "count": 100, "vendors": self.vendors, "concurrency": 32}
-        return {**plan, "timeout_after_seconds": TIMEOUT_AFTER_SECONDS, **changes}
 
     def write(self, plan: object) -> Path:
         path = self.folder / f"plan-{next(self.numbers)}.json"
         path.write_text(json.dumps(plan))
         return path
 
+
+@contextlib.contextmanager
+def serving(plan: Mapping[str, Any], folder: Path, **environment: str) -> Iterator[Serving]:
+    """Start the vendors of a plan; they must end without having complained."""
+    path = folder / "vendor.json"
+    path.write_text(
+        json.dumps({"timeout_after_seconds": TIMEOUT_AFTER_SECONDS, "slow_seconds": 5, **plan})
+    )
+    process = start("proxy", "--plan", str(path), "--books", "-", **environment)
+    assert process.stderr
+    try:
+        count = len(plan["listen"])
+        said = f"vendor: {count} address{'' if count == 1 else 'es'}, books at "
+        assert process.stderr.readline().startswith(said), "the vendors are not up"
+        yield Serving(folder=folder, process=process, control_port=plan["control_port"])
+        process.send_signal(signal.SIGTERM)
+        books, complaints = process.communicate(timeout=3)
+        assert (process.returncode, complaints) == (0, ""), "the vendors did not end quietly"
+        assert json.loads(books)["counts"] is not None
+    finally:
+        process.kill()
+        process.communicate()
+
+
+@dataclass(kw_only=True)
+class Vendors(Serving):
+    """Two vendors, one that shows its connections alone, and an address outside: one process."""
+
+    vendors: list[dict[str, Any]]
+    hidden: dict[str, Any]
+    outside: dict[str, Any]
+
+    def wait_for(self, wanted: int, rows: str = "connections") -> None:
+        """Wait until so many have been accepted or counted; a slow answer is still to come then."""
+        deadline, found = time.monotonic() + 5, 0
+        while found < wanted and time.monotonic() < deadline:
+            time.sleep(0.02)
+            found = sum(row["count"] for row in json.loads(self.get("/books"))[rows])
+        assert found >= wanted
+
+    def plan(self, **changes: Any) -> dict[str, Any]:
+        plan = {"seed": 3, "count": 100, "vendors": self.vendors, "concurrency": 32}
+        return {**plan, "timeout_after_seconds": TIMEOUT_AFTER_SECONDS, **changes}
+
     def start_crawler(self, plan: object, *arguments: str) -> subprocess.Popen[str]:
-        return subprocess.Popen(
-            [
-                sys.executable,
-                "-m",
-                "simulation.crawler",
-                "--plan",
-                str(self.write(plan)),
-                *arguments,
-            ],
-            cwd=ROOT,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        return start("crawler", "--plan", str(self.write(plan)), *arguments)
 
     def crawl(self, **changes: Any) -> dict[str, Any]:
-        """The crawler's books of a whole run, which must be a quiet one."""
-        done = run("crawler", "--json", "--plan", str(self.write(self.plan(**changes))))
-        assert (done.returncode, done.stderr) == (0, "")
-        return dict(json.loads(done.stdout))
+        return crawl(self.write(self.plan(**changes)))
 
 
 @pytest.fixture
 def run_program() -> Callable[..., subprocess.CompletedProcess[str]]:
     return run
-
-
-@pytest.fixture
-def plan_changes() -> dict[str, Any]:
-    """Keys that a test module adds to the vendors' plan."""
-    return {}
 
 
 @pytest.fixture
@@ -144,9 +167,7 @@ def addresses() -> list[str]:
 
 
 @pytest.fixture
-def vendors(
-    tmp_path: Path, addresses: list[str], plan_changes: dict[str, Any]
-) -> Iterator[Vendors]:
+def vendors(tmp_path: Path, addresses: list[str]) -> Iterator[Vendors]:
     *own, outside_address, dead = addresses
     places = [address for address in own for _ in range(2)]
     *ports, outside_port, control_port = free_ports([*places, outside_address, "127.0.0.1"])
@@ -174,30 +195,45 @@ def vendors(
         for key in ("port", "opaque_port")
     ]
     hidden = {**described.pop(), "visible": "connections"}
-    plan = {
-        "listen": [*listen, {"vendor": "outside", **outside}],
-        "control_port": control_port,
-        "timeout_after_seconds": TIMEOUT_AFTER_SECONDS,
-        "slow_seconds": 5,
-        **plan_changes,
-    }
-    path = tmp_path / "vendor.json"
-    path.write_text(json.dumps(plan))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "simulation.proxy", "--plan", str(path), "--books", "-"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stderr
-    try:
-        assert process.stderr.readline().startswith("vendor: 7 addresses"), "the vendor is not up"
-        yield Vendors(tmp_path, process, control_port, described, hidden, outside)
-        process.send_signal(signal.SIGTERM)
-        books, complaints = process.communicate(timeout=3)
-        assert (process.returncode, complaints) == (0, ""), "the vendor did not end quietly"
-        assert json.loads(books)["counts"] is not None
-    finally:
-        process.kill()
-        process.communicate()
+    plan = {"listen": [*listen, {"vendor": "outside", **outside}], "control_port": control_port}
+    with serving(plan, tmp_path) as found:
+        yield Vendors(**vars(found), vendors=described, hidden=hidden, outside=outside)
+
+
+Treat = Callable[[socket.socket], None]
+
+
+def saying(said: bytes) -> Treat:
+    """Answer the first bytes of a connection with the given ones, and close it."""
+
+    def treat(connection: socket.socket) -> None:
+        connection.recv(65536)
+        connection.sendall(said)
+
+    return treat
+
+
+@contextlib.contextmanager
+def answering(treat: Treat, place: tuple[str, int] = ("127.0.0.1", 0)) -> Iterator[dict[str, Any]]:
+    """Listen as a vendor that treats each connection so, in a thread of its own."""
+
+    def one(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(ConnectionError):
+            treat(connection)
+
+    def serve() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threading.Thread(target=one, args=[connection], daemon=True).start()
+
+    with socket.create_server(place) as listener:
+        threading.Thread(target=serve, daemon=True).start()
+        yield {"name": "peer", "address": "127.0.0.1", "port": listener.getsockname()[1]}
+
+
+@pytest.fixture
+def peer() -> Iterator[Callable[[Treat], dict[str, Any]]]:
+    """Start vendors that treat each connection as the given function does."""
+    with contextlib.ExitStack() as started:
+        yield lambda treat: started.enter_context(answering(treat))

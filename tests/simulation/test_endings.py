@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import resource
 import socket
 import subprocess
-import threading
 import time
 import urllib.request
 from typing import Any
@@ -15,7 +13,7 @@ from typing import Any
 import pytest
 
 from simulation.crawler.admission import RefusalPause
-from tests.simulation.conftest import page_with
+from tests.simulation.conftest import OK, answering, page_with, saying
 
 
 def counts(books: dict[str, Any]) -> dict[str, int]:
@@ -34,7 +32,7 @@ def slow(vendors: Any) -> dict[str, Any]:
 def test_drain_is_as_long_as_the_plan_says(vendors: Any, slow: Any) -> None:
     """Counts that are left then are the crawler's cancellations."""
     crawler = vendors.start_crawler({**slow, "drain_seconds": 0.2}, "--json")
-    vendors.wait_for_connections(4)
+    vendors.wait_for(4)
     since = time.monotonic()
     crawler.terminate()
     books = json.loads(crawler.communicate(timeout=5)[0])
@@ -46,7 +44,7 @@ def test_drain_is_as_long_as_the_plan_says(vendors: Any, slow: Any) -> None:
 def test_second_signal_ends_the_drain(vendors: Any, slow: Any) -> None:
     """A second Ctrl-C ends the run at once, with the result so far."""
     crawler = vendors.start_crawler({**slow, "drain_seconds": 60}, "--json")
-    vendors.wait_for_connections(4)
+    vendors.wait_for(4)
     crawler.terminate()
     with pytest.raises(subprocess.TimeoutExpired):
         crawler.wait(timeout=0.3)
@@ -107,19 +105,6 @@ def test_starts_pause_while_all_are_refused() -> None:
     assert [pause.wait(now) for _ in range(3)] == [0, 0, 0]
 
 
-def answer_everybody(listener: socket.socket) -> None:
-    """Answer one request on each connection until the listener is closed."""
-    with contextlib.suppress(OSError):
-        while True:
-            connection, _ = listener.accept()
-            with connection:
-                connection.recv(4096)
-                connection.sendall(
-                    b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n"
-                    b"Connection: close\r\n\r\n"
-                )
-
-
 def test_sidecar_that_is_gone_is_not_hammered_and_found_again(vendors: Any) -> None:
     """The crawler tries once a second instead of thousands of times, and goes on by itself."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -133,8 +118,8 @@ def test_sidecar_that_is_gone_is_not_hammered_and_found_again(vendors: Any) -> N
         "--json",
     )
     page_with(f"http://127.0.0.1:{port}/metrics", 'reason="refused"} 1')  # or 10, or 11
-    with socket.create_server(place) as listener:
-        threading.Thread(target=answer_everybody, args=[listener], daemon=True).start()
+    closing = OK[:-2] + b"Connection: close\r\n\r\n"
+    with answering(saying(closing), place):
         page_with(f"http://127.0.0.1:{port}/metrics", 'outcome="success"}')
         crawler.terminate()
         books = json.loads(crawler.communicate(timeout=5)[0])
@@ -149,7 +134,7 @@ def test_files_that_run_out_are_told_with_what_helps(vendors: Any) -> None:
     """The note says that this machine is out of files, and blames no vendor."""
     plan = vendors.plan(count=None, requests_per_second=100, mix={"tunnel": 1})
     crawler = vendors.start_crawler(plan, "--json")
-    vendors.wait_for_connections(4)
+    vendors.wait_for(4)
     resource.prlimit(crawler.pid, resource.RLIMIT_NOFILE, (3, 3))
     time.sleep(0.3)
     crawler.terminate()

@@ -9,7 +9,7 @@ from simulation.crawler.http1 import Answer
 from simulation.crawler.outcomes import Seen, visible_outcome
 from simulation.crawler.sequence import PlannedRequest
 from simulation.pages import BAN_MARK
-from simulation.proxy.answers import BAN_PAGE, action_for
+from simulation.proxy.answers import BAN_PAGE, action_of
 from simulation.proxy.connection import GARBAGE
 from simulation.proxy.requests import Request, parse_request
 
@@ -132,7 +132,7 @@ def test_the_two_programs_agree_on_faults_and_bans() -> None:
     """The programs do not import each other, so a test compares their faults."""
     for fault in FAULTS.keys() - {"dead", "rejected"}:  # they reach no vendor
         request = Request(b"GET", f"fault-{fault}.sim.test", b"/p/9", True, 0, False)
-        assert b"400" not in action_for(request, missing=True).status
+        assert b"400" not in action_of(fault, request, missing=True).status
     assert BAN_PAGE.startswith(BAN_MARK)
 
 

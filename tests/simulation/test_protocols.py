@@ -8,13 +8,13 @@ import json
 import random
 import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
 
 from simulation.crawler.tls import tls_context
+from tests.simulation.conftest import saying
 
 MIX = {"http": 0.3, "tunnel": 0.3, "tls": 0.2, "socks5": 0.2}
 Line = tuple[int, int, int]
@@ -96,31 +96,12 @@ def test_opaque_connection_that_goes_wrong_is_unexpected(vendors: Any) -> None:
     assert (books["opaque"][0]["connections"], books["wire"]) == (20, [])
 
 
-@pytest.fixture
-def peer() -> Iterator[Callable[[bytes], dict[str, Any]]]:
-    """A vendor that answers the first bytes of each connection with the given ones, and closes."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-
-        def serve(said: bytes) -> None:
-            while True:
-                try:
-                    connection, _ = listener.accept()
-                except OSError:
-                    return
-                with connection:
-                    connection.recv(65536)
-                    connection.sendall(said)
-
-        def start(said: bytes) -> dict[str, Any]:
-            threading.Thread(target=serve, args=[said], daemon=True).start()
-            return {"name": "peer", "address": "127.0.0.1", "port": listener.getsockname()[1]}
-
-        yield start
-
-
 def test_answer_of_anybody_is_no_success_of_an_opaque_protocol(vendors: Any, peer: Any) -> None:
     """The crawler notices in every protocol that something else than the vendor answers."""
-    entry = {**peer(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), "visible": "connections"}
+    entry = {
+        **peer(saying(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")),
+        "visible": "connections",
+    }
     books = vendors.crawl(count=20, mix=dict.fromkeys(MIX, 0.25), vendors=[entry])
     assert {(row["intended"], row["seen"], row["count"]) for row in books["unexpected"]} == {
         ("http", "refused", 5),
@@ -132,7 +113,7 @@ def test_answer_of_anybody_is_no_success_of_an_opaque_protocol(vendors: Any, pee
 
 def test_rejected_request_never_reaches_the_vendor(vendors: Any, peer: Any) -> None:
     """A sidecar's 400 is as intended, and a vendor's answer is not."""
-    sidecar = peer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
+    sidecar = peer(saying(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"))
     plan = {"count": 6, "mix": {"http": 1}}
     books = vendors.crawl(**plan, vendors=[{**sidecar, "faults": {"rejected": 1}}])
     assert counts(books) == {("peer", "http", "rejected"): 6}

@@ -67,14 +67,6 @@ def test_vendor_may_have_a_mix_of_its_own() -> None:
     }
 
 
-def test_default_mix_is_of_three_protocols() -> None:
-    """The default mix has no TLS to the proxy."""
-    found: Counter[str] = Counter()
-    for (_, protocol, _), count in kinds_of(plan()).items():
-        found[protocol] += count
-    assert found == {"http": 440, "tunnel": 420, "socks5": 140}
-
-
 def test_rejected_belongs_to_plain_requests_alone() -> None:
     """Tunnels that would be rejected have no fault instead."""
     vendors = [{**VENDORS[1], "faults": {"rejected": 0.1, "reset": 0.2}}]
@@ -103,17 +95,3 @@ def test_endless_run_has_exact_blocks_again_and_again() -> None:
     second = [planned[:3] for planned in itertools.islice(requests, 10_000)]
     assert Counter(first) == Counter(second)
     assert first != second
-
-
-def test_page_sizes_follow_the_quantiles() -> None:
-    """Half of the pages are at most the median, and none is beyond the ends."""
-    points = [[0, 100], [0.5, 1000], [1, 5000]]
-    sizes = [
-        planned.size_bytes
-        for planned in planned_requests(
-            plan(count=4000, mix={"http": 1}, target={"sizes_bytes": points})
-        )
-    ]
-    assert min(sizes) >= 100
-    assert max(sizes) <= 5000
-    assert 0.45 < sum(size <= 1000 for size in sizes) / len(sizes) < 0.55

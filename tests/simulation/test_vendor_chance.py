@@ -85,7 +85,7 @@ def test_same_seed_draws_the_same(tmp_path: Path, vendors: VendorProcess) -> Non
 
 def test_crawler_and_vendor_agree_on_what_was_said(vendors: VendorProcess, tmp_path: Path) -> None:
     """Refusals and target errors by chance, which the crawler did not intend: equal counts."""
-    mine = vendors.crawl(tmp_path, "said", count=800, concurrency=16, mix={"http": 1})
+    mine = vendors.crawl("said", count=800, concurrency=16, mix={"http": 1})
     rows = {row["outcome"]: row["count"] for row in mine["counts"]}
     theirs = {outcome: count for (_, outcome), count in vendors.counts("said").items()}
     assert rows == theirs

@@ -181,7 +181,7 @@ def test_refusals_and_bad_requests_use_no_exit(vendors: VendorProcess) -> None:
 
 def test_crawler_and_vendor_agree_on_credentials(vendors: VendorProcess, tmp_path: Path) -> None:
     """With a login and a session, both books agree on plain requests and tunnels."""
-    mine = vendors.crawl(tmp_path, "agreeing")
+    mine = vendors.crawl("agreeing")
     rows = {(row["visibility"], row["outcome"]): row["count"] for row in mine["counts"]}
     assert (
         rows == vendors.counts("agreeing") == {("http", "success"): 120, ("tunnel", "success"): 80}

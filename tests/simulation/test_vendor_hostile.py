@@ -16,11 +16,7 @@ from tests.simulation.vendor_process import Client, VendorProcess, vendor_proces
 EVERY = {
     "credentials": {"crawler": "PASSWORD_A"},
     "exits": {"count": 4, "session_seconds": 0.01},
-    "limits": {
-        "requests_per_second": 50,
-        "session_requests_per_second": 5,
-        "connections": 40,
-    },
+    "limits": {"requests_per_second": 50},
     "latency_seconds": 0.001,
     "faults": {"reset": 0.1, "stall": 0.1, "garbage": 0.1, "reset-inside": 0.1},
 }

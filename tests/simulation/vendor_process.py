@@ -8,20 +8,22 @@ import http.client
 import json
 import math
 import os
-import signal
 import socket
-import subprocess
-import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from simulation.crawler.tls import tls_context
-from tests.simulation.conftest import ROOT, free_ports
+from tests.simulation.conftest import (
+    TIMEOUT_AFTER_SECONDS,
+    Serving,
+    crawl,
+    free_ports,
+    serving,
+)
 
 PASSWORDS = {"PASSWORD_A": "hush", "PASSWORD_B": "quiet"}
-TIMEOUT_AFTER_SECONDS = 0.5
 RIGHT = "crawler:hush"
 NORMAL_QUANTILE = 3.0902  # of the standard normal distribution, at 0.999
 
@@ -109,11 +111,11 @@ class Client:
         return self.receive(10)
 
 
-class VendorProcess:
+@dataclass(kw_only=True)
+class VendorProcess(Serving):
     """The vendors' process; `control` calls its control endpoint."""
 
-    def __init__(self, process: subprocess.Popen[str], ports: dict[str, int], control: int) -> None:
-        self.process, self.ports, self.control_port = process, ports, control
+    ports: dict[str, int]
 
     def client(self, vendor: str, *, tls: bool = False) -> Client:
         return Client(self.ports[vendor], tls=tls)
@@ -139,12 +141,7 @@ class VendorProcess:
 
     def books(self, vendor: str, *, settled: bool = True) -> dict[str, Any]:
         """This vendor's rows, once all its connections have ended."""
-        deadline = time.monotonic() + 3
-        while True:
-            books: dict[str, Any] = self.control("GET", "/books")[1]
-            if not (settled and books["open"]) or time.monotonic() > deadline:
-                break
-            time.sleep(0.01)
+        books = self.settled_books() if settled else json.loads(self.get("/books"))
         del books["open"]
         return {
             what: [
@@ -166,7 +163,7 @@ class VendorProcess:
         pages = int(Path(f"/proc/{self.process.pid}/statm").read_text().split()[1])
         return pages * os.sysconf("SC_PAGE_SIZE")
 
-    def crawl(self, folder: Path, vendor: str, **changes: Any) -> dict[str, Any]:
+    def crawl(self, vendor: str, **changes: Any) -> dict[str, Any]:
         """The crawler's books of a run against one vendor."""
         place = {"name": vendor, "address": "127.0.0.1", "port": self.ports[vendor]}
         plan = {
@@ -179,18 +176,7 @@ class VendorProcess:
             "vendors": [place],
             **changes,
         }
-        path = folder / "crawler.json"
-        path.write_text(json.dumps(plan))
-        done = subprocess.run(
-            [sys.executable, "-m", "simulation.crawler", "--json", "--plan", str(path)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=15,
-            env={**os.environ, "CRAWLER_LOGIN": "crawler-session-c1:hush"},
-        )
-        assert (done.returncode, done.stderr) == (0, "")
-        return dict(json.loads(done.stdout))
+        return crawl(self.write(plan), CRAWLER_LOGIN="crawler-session-c1:hush")
 
 
 @contextlib.contextmanager
@@ -206,31 +192,12 @@ def vendor_process(
         ],
         "vendors": {vendor: behaviour for vendor, behaviour in behaviours.items() if behaviour},
         "control_port": control,
-        "timeout_after_seconds": TIMEOUT_AFTER_SECONDS,
         "slow_seconds": 0.2,
         "seed": 17,
         **keys,
     }
-    path = folder / "vendor.json"
-    path.write_text(json.dumps(plan))
-    process = subprocess.Popen(
-        [sys.executable, "-m", "simulation.proxy", "--plan", str(path), "--books", "-"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, **PASSWORDS},
-    )
-    assert process.stderr
-    try:
-        assert process.stderr.readline().startswith("vendor: "), "the vendors are not up"
-        yield VendorProcess(process, dict(zip(behaviours, ports, strict=True)), control)
-        process.send_signal(signal.SIGTERM)
-        _, complaints = process.communicate(timeout=3)
-        assert (process.returncode, complaints) == (0, ""), "the vendors did not end quietly"
-    finally:
-        process.kill()
-        process.communicate()
+    with serving(plan, folder, **PASSWORDS) as found:
+        yield VendorProcess(**vars(found), ports=dict(zip(behaviours, ports, strict=True)))
 
 
 def is_likely(seen: Sequence[float], expected: Sequence[float]) -> bool:
