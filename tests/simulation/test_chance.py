@@ -17,7 +17,6 @@ from typing import Any
 import pytest
 
 from simulation.crawler.arrival import start_times
-from simulation.crawler.faults import MIX
 from simulation.crawler.plan import PAGE_SIZES, Plan
 from simulation.crawler.reading import read_plan
 from simulation.crawler.sequence import PlannedRequest, planned_requests, request_kinds, retry_of
@@ -57,16 +56,6 @@ def test_poisson_gaps_are_exponential() -> None:
     times = take(4000, start_times(open_plan()))
     gaps = [b - a for a, b in itertools.pairwise([0.0, *times])]
     assert is_distributed(gaps, lambda gap: 1 - math.exp(-50 * gap))
-
-
-def test_poisson_gaps_do_not_depend_on_each_other() -> None:
-    """Chi-square over quarters of neighbouring gaps: a long one says nothing about the next."""
-    times = take(8001, start_times(open_plan(seed=12)))
-    quarters = [
-        min(3, int(4 * (1 - math.exp(-50 * (b - a))))) for a, b in itertools.pairwise(times)
-    ]
-    pairs = Counter(zip(quarters[::2], quarters[1::2], strict=True))
-    assert is_likely([pairs[a, b] for a in range(4) for b in range(4)], [250.0] * 16)
 
 
 def area(points: list[tuple[float, float]], start: float, end: float) -> float:
@@ -157,17 +146,6 @@ def test_any_stretch_of_a_run_has_the_mix() -> None:
     seen = Counter(planned[:3] for planned in itertools.islice(planned_requests(mixed), 2000))
     table = [(cell[:3], 2000 * cell[3]) for cell in request_kinds(mixed)]
     assert is_likely([seen[key] for key, _ in table], [expected for _, expected in table])
-
-
-def test_a_count_says_nothing_about_the_next() -> None:
-    """Chi-square over pairs of neighbouring protocols: no runs, no rotation."""
-    requests = list(planned_requests(plan(count=10_000, seed=4)))
-    pairs = Counter(
-        (a.protocol, b.protocol) for a, b in zip(requests[::2], requests[1::2], strict=True)
-    )
-    spoken = [protocol for protocol, share in MIX.items() if share]
-    expected = {(a, b): 5000 * MIX[a] * MIX[b] for a in spoken for b in spoken}
-    assert is_likely([pairs[pair] for pair in expected], list(expected.values()))
 
 
 def test_retries_meet_faults_by_chance() -> None:

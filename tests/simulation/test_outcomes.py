@@ -13,8 +13,6 @@ from simulation.proxy.answers import BAN_PAGE, action_of
 from simulation.proxy.connection import GARBAGE
 from simulation.proxy.requests import Request, parse_request
 
-UNAVAILABLE = b"HTTP/1.1 503 Service Unavailable\r\ncontent-length: 3\r\n\r\nno!"
-
 
 def answer(raw: bytes, *, connect: bool = False, step: int = 0) -> Answer:
     found = Answer(connect=connect)
@@ -27,51 +25,41 @@ def planned(fault: str, protocol: str = "http") -> PlannedRequest:
     return PlannedRequest(0, protocol, fault, 100, 0)
 
 
+UNAVAILABLE = Seen("answered", answer(b"HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nno!"))
+REFUSAL = Seen("answered", answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"))
+
+
 @pytest.mark.parametrize("protocol", ["http", "tunnel"])
 @pytest.mark.parametrize(
-    ("fault", "outcome"),
+    ("fault", "seen", "outcome"),
     [
-        ("reset", "reset"),
-        ("close", "reset"),
-        ("garbage", "reset"),
-        ("dead", "connect_failed"),
-        ("", "unexpected"),
-        ("slow", "unexpected"),
-        ("rate-limited", "unexpected"),
+        # An answer without X-Sim-Vendor is the sidecar's: the request's intent decides.
+        ("reset", UNAVAILABLE, "reset"),
+        ("close", UNAVAILABLE, "reset"),
+        ("garbage", UNAVAILABLE, "reset"),
+        ("dead", UNAVAILABLE, "connect_failed"),
+        ("", UNAVAILABLE, "unexpected"),
+        ("slow", UNAVAILABLE, "unexpected"),
+        ("rate-limited", UNAVAILABLE, "unexpected"),
+        ("rejected", UNAVAILABLE, "unexpected"),
+        ("rejected", REFUSAL, "rejected"),
+        ("rate-limited", REFUSAL, "unexpected"),
+        ("", REFUSAL, "unexpected"),
+        # What the crawler itself does needs no intent; it leaves before or after the sidecar.
+        ("", Seen("left", Answer(), 0.05), "client_cancelled"),
+        ("", Seen("left", Answer(), 1.2), "timeout"),
+        ("", Seen("refused", Answer()), "connect_failed"),
+        # A connection that its peer closed while idle is no failure of the vendor.
+        ("", Seen("lost", Answer()), "unexpected"),
+        ("reset", Seen("lost", Answer()), "reset"),
+        # Nor is a machine that has no more ports.
+        ("dead", Seen("local", Answer()), "unexpected"),
     ],
 )
-def test_answer_of_the_sidecar_is_read_by_the_intent(
-    fault: str, outcome: str, protocol: str
+def test_outcome_of_what_no_vendor_answered(
+    fault: str, seen: Seen, outcome: str, protocol: str
 ) -> None:
-    """A 503 without X-Sim-Vendor is the sidecar's; the request's intent decides its outcome."""
-    seen = Seen("answered", answer(UNAVAILABLE, connect=protocol == "tunnel"))
     assert visible_outcome(planned(fault, protocol), seen, 1) == outcome
-
-
-@pytest.mark.parametrize(
-    ("end", "seconds", "outcome"),
-    [
-        ("left", 0.05, "client_cancelled"),
-        ("left", 1.2, "timeout"),
-        ("refused", 0, "connect_failed"),
-    ],
-)
-def test_what_the_crawler_itself_does_needs_no_intent(
-    end: str, seconds: float, outcome: str
-) -> None:
-    """Leaving is a time-out once the sidecar has given up, whatever the request was for."""
-    assert visible_outcome(planned(""), Seen(end, Answer(), seconds), 1) == outcome
-
-
-def test_connection_lost_before_any_byte_is_no_failure_of_the_vendor() -> None:
-    """A kept-alive connection that its peer closed while idle is unexpected, not a reset."""
-    assert visible_outcome(planned(""), Seen("lost", Answer()), 1) == "unexpected"
-    assert visible_outcome(planned("reset"), Seen("lost", Answer()), 1) == "reset"
-
-
-def test_shortage_of_ports_is_never_blamed_on_the_vendor() -> None:
-    """This machine's own limits make a count unexpected even where a failure was intended."""
-    assert visible_outcome(planned("dead"), Seen("local", Answer()), 1) == "unexpected"
 
 
 @pytest.mark.parametrize("step", [0, 1, 7])
@@ -111,17 +99,6 @@ def test_chunk_without_a_size_is_garbage() -> None:
     assert answer(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n-1\r\n").garbage
 
 
-@pytest.mark.parametrize("fault", ["", "rejected", "rate-limited"])
-def test_rejected_is_the_sidecars_own_refusal_where_it_was_intended(fault: str) -> None:
-    """A 400 without X-Sim-Vendor is `rejected` if that was intended, and unexpected otherwise."""
-    refusal = answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n")
-    outcome = "rejected" if fault == "rejected" else "unexpected"
-    assert visible_outcome(planned(fault), Seen("answered", refusal), 1) == outcome
-    assert (
-        visible_outcome(planned("rejected"), Seen("answered", answer(UNAVAILABLE)), 1) != "rejected"
-    )
-
-
 @pytest.mark.parametrize("raw", [GARBAGE, b"\x15\x03\x01", b"HTTP/1.1 abc\r\n\r\n", b"SSH-2"])
 def test_bytes_that_are_no_http_are_garbage(raw: bytes) -> None:
     """Garbage is recognised at once instead of by a time-out."""
@@ -152,9 +129,3 @@ def test_vendor_reads_the_host_it_is_asked_for(head: bytes, host: str, path: byt
     request = parse_request(head)
     assert request
     assert (request.host, request.path) == (host, path)
-
-
-@pytest.mark.parametrize("head", [b"", b"GET /", b"\x16\x03\x01 a b", b"GET / SPDY/3"])
-def test_vendor_refuses_what_is_no_http(head: bytes) -> None:
-    """Whatever arrives raises no exception."""
-    assert parse_request(head) is None

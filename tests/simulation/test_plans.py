@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -92,144 +93,88 @@ def test_crawler_names_every_clash_of_good_keys(refused: Any) -> None:
         ([], "plan: [] is not an object: give {"),
         ({}, "vendors: is missing: add it"),
         ({"vendors": []}, "vendors: [] is not a list of objects: give at least one entry"),
-        (
-            {"vendors": [GOOD], "password_env": "NO_SUCH_VARIABLE"},
-            'password_env: "NO_SUCH_VARIABLE" is no set variable: export it',
-        ),
-        (
-            {"vendors": [GOOD], "password_env": "HOME"},
-            'password_env: "HOME" holds no user:password: set it so',
-        ),
-        (
-            {"vendors": [GOOD], "mix": {"opaque": 1}},
-            'mix: {"opaque": 1} names opaque: use http, tunnel, tls, socks5',
-        ),
-        (
-            {"vendors": [{**GOOD, "mix": {"tls": 0.5}}]},
-            'vendors[0].mix: {"tls": 0.5} does not sum to 1: the shares make up all counts',
-        ),
-        (
-            {"vendors": [{**GOOD, "visible": "nothing"}]},
-            'vendors[0].visible: "nothing" is unknown: use requests or connections',
-        ),
-        (
-            {"vendors": [{**GOOD, "visible": "connections", "faults": {"reset": 0.1}}]},
-            'vendors[0].faults: {"reset": 0.1} show in no connection: leave them out',
-        ),
-        (
-            {"vendors": [GOOD], "outside": {"address": "::1", "port": 1, "share": 0.1}},
-            'outside: {"address": "::1", "port": 1, "share": 0.1} is not a list of objects:'
-            " give [{...}], or leave it out",
-        ),
-        (
-            {"vendors": [GOOD], "outside": [{"address": "::1", "port": 1, "share": 0.6}] * 2},
-            "outside: [0.6, 0.6] are shares above 1 together: give less",
-        ),
-        (
-            {"vendors": [GOOD], "arrival": "poisson"},
-            'arrival: "poisson" has no rate: add requests_per_second',
-        ),
-        (
-            {"vendors": [GOOD], "arrival": "closed", "requests_per_second": 5},
-            "requests_per_second: 5.0 has no meaning in arrival closed: leave out one",
-        ),
-        (
-            {"vendors": [GOOD], "shape": [[0, 1], [9, 2]]},
-            "shape: [[0.0, 1.0], [9.0, 2.0]] shapes a rate, arrival closed has none: leave it out",
-        ),
-        (
-            {"vendors": [GOOD], "requests_per_second": 5, "shape": [[9, 1], [9, 2]]},
-            "shape: [[9, 1], [9, 2]] is no course: give [[seconds, factor], ...], seconds rising",
-        ),
-        (
-            {"vendors": [GOOD], "requests_per_second": 5, "shape": [[0, 0]]},
-            "shape: [[0, 0]] is 0 throughout: give a factor above 0",
-        ),
-        (
-            {
-                "vendors": [GOOD],
-                "requests_per_second": 5,
-                "shape": [[0, 1], [90, 2]],
-                "shape_period_seconds": 60,
-            },
-            "shape_period_seconds: 60.0 ends before the shape does: give more",
-        ),
-        (
-            {"vendors": [GOOD], "shape_period_seconds": 60},
-            "shape_period_seconds: 60.0 has no shape to repeat: add shape",
-        ),
-        ({"vendors": [GOOD], "hosts": {}}, "hosts.count: is missing: add it"),
-        (
-            {"vendors": [GOOD], "retries": {"codes": [200]}},
-            "retries.codes: [200] is no list of status codes: give [403, 429], each from 400 to",
-        ),
-        (
-            {"vendors": [{**GOOD, "session": "stick"}]},
-            'vendors[0].session: "stick" is unknown: use rotating or sticky',
-        ),
-        (
-            {"vendors": [{**GOOD, "password_env": "NO_SUCH_VARIABLE"}]},
-            'vendors[0].password_env: "NO_SUCH_VARIABLE" is no set variable: export it',
-        ),
-        (
-            {
-                "vendors": [{**GOOD, "simulated": False, "faults": {"reset": 0.1}}],
-                "max_gb_per_day": 1,
-            },
-            'vendors[0].faults: {"reset": 0.1} are for simulated vendors: leave them out',
-        ),
-        (
-            {"vendors": [{**GOOD, "simulated": False}]},
-            "max_gb_per_day: null bounds no cost, but traffic of vendor-a is paid for: add",
-        ),
-        (
-            {"vendors": [GOOD], "max_gb_per_day": 0},
-            "max_gb_per_day: 0 is out of range: give a number from 1e-06 to 1e+06",
-        ),
-        (
-            {"vendors": [GOOD], "budget_file": "/tmp/used"},
-            'budget_file: "/tmp/used" has no budget to keep: add max_gb_per_day',
-        ),
-        (
-            {"vendors": [GOOD], "linger_seconds": 5},
-            "linger_seconds: 5.0 shows nothing: add metrics_port",
-        ),
-        (
-            {"vendors": [GOOD], "timeout_seconds": 10},
-            "timeout_seconds: 10.0 is so near timeout_after_seconds 10 that both sides may differ:",
-        ),
-        (
-            {"vendors": [{**GOOD, "faults": {"slow": 0.1}}], "timeout_seconds": 5},
-            "timeout_seconds: 5.0 is too short for the fault slow: exceed timeout_after",
-        ),
-        (
-            {"vendors": [GOOD], "profile": "scrapy", "in_flight_cap": 8},
-            "concurrency: 16 is above in_flight_cap 8: lower it",
-        ),
-        (
-            {
-                "requests_per_second": 100,
-                "in_flight_cap": 500,
-                "shape": [[0, 1], [60, 2]],
-                "timeout_seconds": 30,
-                "mix": {"tunnel": 1},
-                "vendors": [{**GOOD, "faults": {"slow": 1}}],
-            },
-            "in_flight_cap: 500 is below the 6000 that the rate keeps in flight: raise it, or",
-        ),
-        (
-            {"vendors": [GOOD], "profile": "scrap"},
-            'profile: "scrap" is unknown: use one of burst, diurnal, ramp, scrapy, steady, or the',
-        ),
-        ({"vendors": [GOOD], "profile": 7}, "profile: 7 is no name: give one of burst, diurnal,"),
-        (
-            {"vendors": [GOOD], "profile": "./gone.json"},
-            'profile: "./gone.json" cannot be read as JSON: ',
-        ),
     ],
 )
-def test_crawler_refuses(refused: Any, plan: object, finding: str) -> None:
+def test_crawler_refuses_half_a_plan(refused: Any, plan: object, finding: str) -> None:
     """An empty or half-made plan starts nothing."""
+    assert refused("crawler", plan)[0].startswith(finding)
+
+
+REFUSED = """
+{"password_env": "NO_SUCH_VARIABLE"}
+→ password_env: "NO_SUCH_VARIABLE" is no set variable: export it
+{"password_env": "HOME"}
+→ password_env: "HOME" holds no user:password: set it so
+{"mix": {"opaque": 1}}
+→ mix: {"opaque": 1} names opaque: use http, tunnel, tls, socks5
+{"vendor": {"mix": {"tls": 0.5}}}
+→ vendors[0].mix: {"tls": 0.5} does not sum to 1: the shares make up all counts
+{"vendor": {"visible": "nothing"}}
+→ vendors[0].visible: "nothing" is unknown: use requests or connections
+{"vendor": {"visible": "connections", "faults": {"reset": 0.1}}}
+→ vendors[0].faults: {"reset": 0.1} show in no connection: leave them out
+{"outside": {"address": "::1", "port": 1, "share": 0.1}}
+→ outside: {"address": "::1", "port": 1, "share": 0.1} is not a list of objects: give [{...}], or
+{"outside": [{"address": "::1", "port": 1, "share": 0.6}, {"address": "::1", "port": 1,
+"share": 0.6}]}
+→ outside: [0.6, 0.6] are shares above 1 together: give less
+{"arrival": "poisson"}
+→ arrival: "poisson" has no rate: add requests_per_second
+{"arrival": "closed", "requests_per_second": 5}
+→ requests_per_second: 5.0 has no meaning in arrival closed: leave out one
+{"shape": [[0, 1], [9, 2]]}
+→ shape: [[0.0, 1.0], [9.0, 2.0]] shapes a rate, arrival closed has none: leave it out
+{"requests_per_second": 5, "shape": [[9, 1], [9, 2]]}
+→ shape: [[9, 1], [9, 2]] is no course: give [[seconds, factor], ...], seconds rising
+{"requests_per_second": 5, "shape": [[0, 0]]}
+→ shape: [[0, 0]] is 0 throughout: give a factor above 0
+{"requests_per_second": 5, "shape": [[0, 1], [90, 2]], "shape_period_seconds": 60}
+→ shape_period_seconds: 60.0 ends before the shape does: give more
+{"shape_period_seconds": 60}
+→ shape_period_seconds: 60.0 has no shape to repeat: add shape
+{"hosts": {}}
+→ hosts.count: is missing: add it
+{"retries": {"codes": [200]}}
+→ retries.codes: [200] is no list of status codes: give [403, 429], each from 400 to
+{"vendor": {"session": "stick"}}
+→ vendors[0].session: "stick" is unknown: use rotating or sticky
+{"vendor": {"password_env": "NO_SUCH_VARIABLE"}}
+→ vendors[0].password_env: "NO_SUCH_VARIABLE" is no set variable: export it
+{"max_gb_per_day": 1, "vendor": {"simulated": false, "faults": {"reset": 0.1}}}
+→ vendors[0].faults: {"reset": 0.1} are for simulated vendors: leave them out
+{"vendor": {"simulated": false}}
+→ max_gb_per_day: null bounds no cost, but traffic of vendor-a is paid for: add
+{"max_gb_per_day": 0}
+→ max_gb_per_day: 0 is out of range: give a number from 1e-06 to 1e+06
+{"budget_file": "/tmp/used"}
+→ budget_file: "/tmp/used" has no budget to keep: add max_gb_per_day
+{"linger_seconds": 5}
+→ linger_seconds: 5.0 shows nothing: add metrics_port
+{"timeout_seconds": 10}
+→ timeout_seconds: 10.0 is so near timeout_after_seconds 10 that both sides may differ:
+{"timeout_seconds": 5, "vendor": {"faults": {"slow": 0.1}}}
+→ timeout_seconds: 5.0 is too short for the fault slow: exceed timeout_after
+{"profile": "scrapy", "in_flight_cap": 8}
+→ concurrency: 16 is above in_flight_cap 8: lower it
+{"requests_per_second": 100, "in_flight_cap": 500, "shape": [[0, 1], [60, 2]],
+"timeout_seconds": 30, "mix": {"tunnel": 1}, "vendor": {"faults": {"slow": 1}}}
+→ in_flight_cap: 500 is below the 6000 that the rate keeps in flight: raise it, or
+{"profile": "scrap"}
+→ profile: "scrap" is unknown: use one of burst, diurnal, ramp, scrapy, steady, or the
+{"profile": 7}
+→ profile: 7 is no name: give one of burst, diurnal,
+{"profile": "./gone.json"}
+→ profile: "./gone.json" cannot be read as JSON:
+"""  # keys of a good plan, those of its `vendor` within, and how the finding begins
+
+
+@pytest.mark.parametrize(
+    ("keys", "finding"), re.findall(r"^(\{(?:.|\n)*?)\n→ (.*)$", REFUSED, re.MULTILINE)
+)
+def test_crawler_refuses(refused: Any, keys: str, finding: str) -> None:
+    """A good plan with one wrong key, or with keys that clash, starts nothing."""
+    plan = json.loads(keys)
+    plan["vendors"] = [{**GOOD, **plan.pop("vendor", {})}]
     assert refused("crawler", plan)[0].startswith(finding)
 
 

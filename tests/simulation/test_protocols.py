@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import json
-import random
 import socket
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -201,63 +199,3 @@ def test_tunnel_within_tls_to_the_proxy(vendors: Any) -> None:
     books = vendors.settled_books()
     assert (books["counts"], [row["connections"] for row in books["opaque"]]) == ([], [1])
     assert [row["protocol"] for row in books["wire"]] == ["tls"]
-
-
-def client_hello() -> bytes:
-    outgoing = ssl.MemoryBIO()
-    session = tls_context().wrap_bio(ssl.MemoryBIO(), outgoing)
-    with pytest.raises(ssl.SSLWantReadError):
-        session.do_handshake()
-    return outgoing.read()
-
-
-def hostile_bytes() -> Iterator[bytes]:
-    """Good beginnings of each protocol with wrong bytes behind, within or in the place of them."""
-    chance = random.Random(7)
-    noise = chance.randbytes
-    hello, get = client_hello(), b"GET http://site.sim.test/p/9 HTTP/1.1\r\n\r\n"
-    connect = b"CONNECT site.sim.test:443 HTTP/1.1\r\n\r\n"
-    yield from (
-        b"",
-        b"P",
-        b"\x16",
-        b"\x05",
-        b"\x05\xff",
-        b"\x00" * 70_000,
-        b"PRI * HTTP/3.0\r\n\r\n",
-    )
-    yield from (hello[:40], hello + hello, hello + noise(500), b"\x16\x03\x01\xff\xff" + noise(900))
-    yield from (
-        connect + noise(300),
-        connect + hello[:60],
-        connect + hello + noise(40),
-        connect * 2,
-    )
-    for _ in range(25):
-        bad = bytearray(chance.choice((hello, get, connect + hello)))
-        for _ in range(chance.randint(1, 6)):
-            bad[chance.randrange(1, len(bad))] = chance.randrange(256)
-        yield bytes(bad)
-        yield b"\x16" + noise(200)
-
-
-def test_hostile_bytes_neither_raise_nor_stay(vendors: Any) -> None:
-    """Garbage of every kind is answered or dropped; the next crawler finds all as it was.
-
-    The fixture asserts that the vendor has written no traceback.
-    """
-    thrown = list(hostile_bytes())
-    for data in thrown:
-        for place in (vendors.vendors[0], vendors.hidden):
-            with connect(vendors, place) as sock, contextlib.suppress(ConnectionError):
-                sock.sendall(data)
-                sock.shutdown(socket.SHUT_WR)
-                while sock.recv(65536):
-                    pass
-    books = vendors.settled_books()
-    assert books["open"] == 0
-    total = {row["vendor"]: 0 for row in books["wire"]}
-    for row in books["wire"]:
-        total[row["vendor"]] += row["connections"]
-    assert total == {"vendor-a": len(thrown), "hidden": len(thrown)}
-    assert vendors.crawl(count=50, mix=MIX)["unexpected"] == []

@@ -56,26 +56,6 @@ def test_host_met_before_resumes_its_session(context: ssl.SSLContext, step: int)
     assert reused == [False, True, False, True, True]
 
 
-def test_unknown_session_is_no_obstacle(context: ssl.SSLContext) -> None:
-    """A vendor that was started anew, or another one, takes the whole handshake."""
-    client = CrawlerTls()
-    shake_hands(client, context, "a.test")
-    other = tls_context(read_plan(PLAN))
-    assert not shake_hands(client, other, "a.test")[0].session_reused
-    assert shake_hands(client, other, "a.test")[0].session_reused
-
-
-@pytest.mark.parametrize(
-    "data", [b"\x16\x03\x01\x00\x04" + b"\xff" * 4, b"GET / HTTP/1.1\r\n\r\n", b"\0" * 99]
-)
-def test_what_is_no_tls_ends_the_session(context: ssl.SSLContext, data: bytes) -> None:
-    """Bytes that are no TLS give no bytes and raise nothing."""
-    session = VendorTls(context)
-    assert (session.open(data), session.ended) == (b"", True)
-    assert session.open(data) == b""
-    session.seal(b"late")
-
-
 def test_sessions_are_kept_of_few_hosts_and_looked_at_seldom(
     context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import random
 import re
-import select
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +16,9 @@ from simulation.proxy.answers import FAULTS as VENDOR_FAULTS
 from tests.simulation.vendor_process import Client, VendorProcess, is_likely, vendor_process
 
 SILENT = {"reset": 0.15, "close": 0.1, "garbage": 0.1, "reset-inside": 0.15, "close-inside": 0.1}
-SAID = {"target-error": 0.1, "rate-limited": 0.1, "blocked": 0.05, "auth-failed": 0.05}
 BEHAVIOURS: dict[str, Any] = {
     "silent": {"faults": SILENT},
     "again": {"faults": SILENT},
-    "said": {"faults": {**SAID, "vendor-error-525": 0.1, "captcha-page": 0.1}},
-    "waits": {"faults": {"stall": 0.5, "slow": 0.5}},
     **{f"only-{fault}": {"faults": {fault: 1}} for fault in VENDOR_FAULTS},
 }
 REQUEST = b"GET http://site.sim.test/p/900 HTTP/1.1\r\nProxy-Authorization: Basic eDp5\r\n\r\n"
@@ -81,40 +76,6 @@ def test_same_seed_draws_the_same(tmp_path: Path, vendors: VendorProcess) -> Non
     assert mine == theirs
     with vendor_process(tmp_path, {"again": BEHAVIOURS["again"]}, seed=18) as third:
         assert silent_run(third, "again", 30) != mine
-
-
-def test_crawler_and_vendor_agree_on_what_was_said(vendors: VendorProcess, tmp_path: Path) -> None:
-    """Refusals and target errors by chance, which the crawler did not intend: equal counts."""
-    mine = vendors.crawl("said", count=800, concurrency=16, mix={"http": 1})
-    rows = {row["outcome"]: row["count"] for row in mine["counts"]}
-    theirs = {outcome: count for (_, outcome), count in vendors.counts("said").items()}
-    assert rows == theirs
-    shares = {
-        **{"target_error": 0.1, "rate_limited": 0.1, "blocked": 0.05, "auth_failed": 0.05},
-        **{"vendor_error": 0.1, "success": 0.6},
-    }
-    assert rows.keys() == shares.keys()
-    assert is_likely([rows[key] for key in shares], [800 * share for share in shares.values()])
-
-
-def test_stalls_and_slow_answers_by_chance(vendors: VendorProcess) -> None:
-    """A client that leaves before the time-out has cancelled."""
-    chance = random.Random("17 waits fault")
-    slow = sum(chance.random() >= 0.5 for _ in range(10))
-    with contextlib.ExitStack() as stack:
-        clients = [stack.enter_context(vendors.client("waits")) for _ in range(10)]
-        for client in clients:
-            client.send(REQUEST)
-        waiting = {client.socket: client for client in clients}
-        while len(waiting) > 10 - slow:
-            answered, _, _ = select.select([*waiting], [], [], 5)
-            assert answered
-            assert all(len(waiting.pop(each).receive(900)) == 900 for each in answered)
-    assert 0 < slow < 10
-    assert vendors.counts("waits") == {
-        ("http", "success"): slow,
-        ("http", "client_cancelled"): 10 - slow,
-    }
 
 
 @pytest.mark.parametrize("fault", VENDOR_FAULTS)

@@ -7,7 +7,6 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -17,7 +16,7 @@ from tests.simulation.vendor_process import RIGHT, Client, VendorProcess, is_lik
 LOGIN = {"credentials": {"crawler": "PASSWORD_A", "crawler-b": "PASSWORD_B"}}
 EXITS = {**LOGIN, "exits": {"count": 8}}
 BEHAVIOURS = {
-    **dict.fromkeys(("http", "tunnel", "tls", "socks5", "names", "agreeing"), LOGIN),
+    **dict.fromkeys(("http", "tunnel", "tls", "socks5", "names"), LOGIN),
     **dict.fromkeys(("rotating", "sticky", "socks5-exit", "books"), EXITS),
     "ending": {"exits": {"count": 2, "session_seconds": 0.15}},
 }
@@ -177,13 +176,3 @@ def test_refusals_and_bad_requests_use_no_exit(vendors: VendorProcess) -> None:
     assert '\nvendor_refusals_total{vendor="books",code="407"} 1\n' in exposition
     assert "198.18" not in exposition
     assert "hush" not in exposition
-
-
-def test_crawler_and_vendor_agree_on_credentials(vendors: VendorProcess, tmp_path: Path) -> None:
-    """With a login and a session, both books agree on plain requests and tunnels."""
-    mine = vendors.crawl("agreeing")
-    rows = {(row["visibility"], row["outcome"]): row["count"] for row in mine["counts"]}
-    assert (
-        rows == vendors.counts("agreeing") == {("http", "success"): 120, ("tunnel", "success"): 80}
-    )
-    assert mine["unexpected"] == []

@@ -5,12 +5,14 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
+import ssl
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
+from simulation.crawler.tls import tls_context
 from tests.simulation.vendor_process import Client, VendorProcess, vendor_process
 
 EVERY = {
@@ -146,6 +148,14 @@ def test_requests_behind_one_that_waits_are_not_hoarded(vendors: VendorProcess) 
         assert vendors.resident_bytes() - before < 16 * 1024 * 1024
 
 
+def client_hello() -> bytes:
+    outgoing = ssl.MemoryBIO()
+    session = tls_context().wrap_bio(ssl.MemoryBIO(), outgoing)
+    with pytest.raises(ssl.SSLWantReadError):
+        session.do_handshake()
+    return outgoing.read()
+
+
 def starts() -> list[bytes]:
     login = b"Proxy-Authorization: Basic Y3Jhd2xlci1zZXNzaW9uLXg6aHVzaA==\r\n"
     get = b"GET http://site.sim.test/p/3000 HTTP/1.1\r\n" + login + b"\r\n"
@@ -154,6 +164,7 @@ def starts() -> list[bytes]:
     socks = b"\x05\x01\x02\x01\x07crawler\x04hush\x05\x01\x00\x03\x09site.test\x00\x50"
     return [
         *(get * 3, tunnel + b"GET /p/9 HTTP/1.1\r\n\r\n"),
+        *(client_hello(), tunnel + client_hello(), b"PRI * HTTP/3.0\r\n\r\n", b"\0" * 70_000),
         *(chunks + login + b"\r\n5\r\nhello\r\n0\r\n\r\n" + get, socks + get),
     ]
 
@@ -174,7 +185,7 @@ def test_noise_neither_raises_nor_stays(vendors: VendorProcess, name: str) -> No
             else:
                 bad[at:at] = bad[at : at + chance.randint(1, 40)]
             bad = bad or bytearray(b"x")
-        with vendors.client(name) as client, contextlib.suppress(ConnectionError):
+        with vendors.client(name) as client, contextlib.suppress(OSError):
             client.send(bytes(bad))
             if number % 2:
                 client.socket.shutdown(socket.SHUT_WR)
