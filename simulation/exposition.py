@@ -18,6 +18,17 @@ def rows(names: Sequence[str], counts: Mapping[Key, int]) -> list[dict[str, obje
     ]
 
 
+WIRE_COLUMNS = ("connections", "bytes_sent", "bytes_received")
+
+
+def wire_rows(names: Sequence[str], lines: Mapping[Key, Sequence[int]]) -> list[dict[str, object]]:
+    """Return an object for each key, with its connections, bytes sent and bytes received."""
+    columns, found = [*names, *WIRE_COLUMNS], list[dict[str, object]]()
+    for key, line in sorted(lines.items()):
+        found.append(dict(zip(columns, _parts(key) + tuple(line), strict=True)))
+    return found
+
+
 def labelled(names: Sequence[str], counts: Mapping[Key, float]) -> Samples:
     """Return a sample for each key, whose parts are the labels' values: none needs escaping."""
     return [

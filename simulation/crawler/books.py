@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from simulation.crawler.budget import Budget
 from simulation.crawler.durations import Durations
-from simulation.exposition import rows
+from simulation.exposition import WIRE_COLUMNS, rows, wire_rows
 
 
 @dataclass(slots=True)
@@ -36,7 +36,7 @@ class Books:
         self.wire: defaultdict[tuple[str, str], Wire] = defaultdict(Wire)
         self.truth: Counter[tuple[str, str]] = Counter()
         self.unexpected: Counter[tuple[str, str, str]] = Counter()
-        self.reasons: Counter[tuple[str, str]] = Counter()  # vendor, of REASONS; of unexpected
+        self.reasons: Counter[tuple[str, str]] = Counter()  # vendor, why; of unexpected
         self.requests = 0
         self.retries: Counter[tuple[str, str]] = Counter()  # vendor, protocol
         self.bans: Counter[str] = Counter()  # vendor
@@ -54,34 +54,22 @@ class Books:
     def total(self) -> int:
         return self.counts.total() + self.connections.total()
 
-    def _line(self, who: str) -> dict[str, int]:
-        return {
-            "connections": self.connections[who],
-            "bytes_sent": self.bytes[who, "sent"],
-            "bytes_received": self.bytes[who, "received"],
-        }
+    def _line(self, who: str) -> tuple[int, int, int]:
+        return self.connections[who], self.bytes[who, "sent"], self.bytes[who, "received"]
 
     def as_json(self) -> dict[str, object]:
+        opaque = self.connections.keys() - {"outside"}
+        wire = {
+            key: (each.connections, each.sent, each.received)
+            for key, each in self.wire.items()
+            if each.connections
+        }
         return {
             "counts": rows(("vendor", "visibility", "outcome"), self.counts),
-            "opaque": [
-                {"vendor": who, **self._line(who)}
-                for who in sorted(self.connections)
-                if who != "outside"
-            ],
-            "outside": self._line("outside"),
+            "opaque": wire_rows(("vendor",), {who: self._line(who) for who in opaque}),
+            "outside": dict(zip(WIRE_COLUMNS, self._line("outside"), strict=True)),
             "protocols": rows(("vendor", "protocol"), self.protocols),
-            "wire": [
-                {
-                    "vendor": vendor,
-                    "protocol": protocol,
-                    "connections": wire.connections,
-                    "bytes_sent": wire.sent,
-                    "bytes_received": wire.received,
-                }
-                for (vendor, protocol), wire in sorted(self.wire.items())
-                if wire.connections
-            ],
+            "wire": wire_rows(("vendor", "protocol"), wire),
             "true": rows(("vendor", "outcome"), self.truth),
             "unexpected": rows(("vendor", "intended", "seen"), self.unexpected),
             "unexpected_reasons": rows(("vendor", "reason"), self.reasons),

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
+import sys
 import time
 from collections.abc import Callable
 from datetime import UTC, date, datetime
@@ -43,7 +43,7 @@ class Budget:
         self._day = self._today()
         self._before = total()  # of earlier days
         self._carried = 0  # of this day, by an earlier process
-        self._stopped = False
+        self._stopped = self._reported = False
         self._kept = 0  # of this day, in the file
         if file:
             self._read(file)
@@ -59,8 +59,12 @@ class Budget:
         stopped = used >= self.limit_bytes
         # Early enough for the file to hold what is in flight as well.
         if self._file and min(used + self._ahead // 2, self.limit_bytes) > self._kept:
-            with contextlib.suppress(OSError):  # the next call of `keep` reports it
+            try:
                 self.keep()
+            except OSError as error:  # a full disk is reported once, and ends no run
+                if not self._reported:
+                    print(f"crawler: budget_file: cannot be written: {error}", file=sys.stderr)
+                self._reported = True
         if stopped and not self._stopped:
             self.stops += 1
         self._stopped = stopped

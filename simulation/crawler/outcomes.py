@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from simulation.crawler.faults import FAULTS, INSIDE
 from simulation.crawler.http1 import Answer
@@ -106,15 +106,8 @@ def asks_for_retry(planned: PlannedRequest, seen: Seen, retries: Retries) -> boo
     return unanswered or seen.end in ("lost", "left", "garbage") or seen.answer.refused()
 
 
-# Why a count was unexpected: values of a metric's label.
-REASONS: Final = (
-    *("refused", "timeout", "reset", "garbage", "local", "credentials"),
-    *("own-answer", "other-answer"),
-)
-
-
 def unexpected_reason(seen: Seen, *, connected: bool = True) -> str:
-    """Return one of REASONS; the sidecar gave an "own-answer", the vendor an "other-answer"."""
+    """Return why: the sidecar gave an "own-answer", the vendor an "other-answer"."""
     ends = {"left": "timeout", "lost": "reset", "garbage": "garbage", "local": "local"}
     if seen.end in ends:
         return ends[seen.end]

@@ -6,18 +6,14 @@ import asyncio
 import contextlib
 import json
 import signal
-import sys
 from collections.abc import Callable
 
 from simulation.crawler.admission import first_of
 from simulation.crawler.books import Books
-from simulation.crawler.budget import Budget
 from simulation.crawler.metrics import metrics_page
 from simulation.crawler.plan import Plan
 from simulation.crawler.run import Crawler
 from simulation.endpoint import METRICS_KIND, Page, Pages, listen
-
-BUDGET_SECONDS = 5.0  # how often the day's use is written
 
 
 def pages_of(crawler: Crawler) -> Pages:
@@ -47,20 +43,6 @@ class Signals:
         await (self.at_once if self.stop.is_set() else self.stop).wait()
 
 
-async def keep_budget(budget: Budget) -> None:
-    """Write the day's use every few seconds; a full disk is reported and ends no run."""
-    reported = False
-    while True:
-        await asyncio.sleep(BUDGET_SECONDS)
-        try:
-            budget.keep()
-            reported = False
-        except OSError as error:
-            if not reported:
-                print(f"crawler: budget_file: cannot be written: {error}", file=sys.stderr)
-            reported = True
-
-
 async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
     """Run the plan to its end or to a signal, call `ended`, then keep the pages for a while.
 
@@ -73,12 +55,8 @@ async def crawl(plan: Plan, ended: Callable[[Books], None]) -> Books:
         if plan.metrics_port is not None:
             server = await listen(pages_of(crawler), plan.metrics_host, plan.metrics_port)
             open_until_the_end.callback(server.close)
-        async with contextlib.AsyncExitStack() as open_while_it_runs:
-            if budget := crawler.books.budget:
-                keeper = asyncio.create_task(keep_budget(budget))
-                open_while_it_runs.callback(keeper.cancel)
-            await crawler.run(signals.stop, signals.at_once)
-        if budget:
+        await crawler.run(signals.stop, signals.at_once)
+        if budget := crawler.books.budget:
             with contextlib.suppress(OSError):  # reported already
                 budget.keep(at_the_end=True)
         ended(crawler.books)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from simulation.crawler.identity import Login
 from simulation.crawler.sequence import PlannedRequest
@@ -42,17 +42,11 @@ class SocksReply:
         return len(self.start) >= 6 + sizes.get(self.start[3], 4)
 
 
-class SocksReplies(Protocol):
-    start: bytes
-
-    def feed(self, data: memoryview) -> bool: ...
-
-
 class SocksStep(NamedTuple):
     """Bytes to send; the connection ends as `otherwise` if the reply has another `start`."""
 
     said: bytes
-    reply: SocksReplies
+    reply: SizedReply | SocksReply
     start: bytes = b""
     otherwise: str = "refused"
 

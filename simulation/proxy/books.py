@@ -4,25 +4,24 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from typing import Final, Protocol
+from typing import Protocol
 
 from simulation.exposition import (
+    WIRE_COLUMNS,
     counter,
     exposition,
     gauge,
     labelled,
     rows,
     start_time_family,
+    wire_rows,
 )
-
-WIRE_COLUMNS: Final = ("connections", "bytes_sent", "bytes_received")
 
 
 class OnWire(Protocol):
     """An open connection, which knows its own bytes up to now."""
 
-    @property
-    def decided(self) -> bool: ...
+    decided: bool  # whether its protocol can no longer change
 
     def add_to(self, wire: Counter[tuple[str, str, str]]) -> None: ...
 
@@ -52,26 +51,16 @@ class Books:
 
     def as_json(self) -> dict[str, object]:
         wire = self._wire_now(all_open=True)
+        sockets = {key[:2]: [wire[*key[:2], what] for what in WIRE_COLUMNS] for key in wire}
+        opaque = {
+            who: (n, self.bytes[who, "sent"], self.bytes[who, "received"])
+            for who, n in self.opaque.items()
+        }
         return {
             "counts": rows(("vendor", "visibility", "outcome"), self.counts),
-            "opaque": [
-                {
-                    "vendor": vendor,
-                    "connections": count,
-                    "bytes_sent": self.bytes[vendor, "sent"],
-                    "bytes_received": self.bytes[vendor, "received"],
-                }
-                for vendor, count in sorted(self.opaque.items())
-            ],
+            "opaque": wire_rows(("vendor",), opaque),
             "connections": rows(("vendor",), self.connections),
-            "wire": [
-                {
-                    "vendor": vendor,
-                    "protocol": protocol,
-                    **{what: wire[vendor, protocol, what] for what in WIRE_COLUMNS},
-                }
-                for vendor, protocol in sorted({key[:2] for key in wire})
-            ],
+            "wire": wire_rows(("vendor", "protocol"), sockets),
             "exits": [
                 {
                     "vendor": vendor,

@@ -13,9 +13,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, cast
 
+from simulation.exposition import WIRE_COLUMNS
 from simulation.pages import MAX_BODY_BYTES
 from simulation.proxy.answers import PAGE, SILENT, THROUGH_EXIT, Action, target_answer
-from simulation.proxy.books import WIRE_COLUMNS, Books
+from simulation.proxy.books import Books
 from simulation.proxy.customers import Customer, check_login
 from simulation.proxy.plan import Plan
 from simulation.proxy.requests import (
@@ -58,7 +59,7 @@ class Connection(Stream):
         self._take = self._detect
         self._opaque = opaque
         self._protocol = "none"
-        self._decided = False  # whether the protocol can no longer change in the books
+        self.decided = False  # whether the protocol can no longer change in the books
         self._waiting: tuple[str, float] | None = None  # visibility and start of a late request
         self._asked: Request | None = None  # whose body is still to come
         self._asked_at = 0.0
@@ -103,10 +104,6 @@ class Connection(Stream):
         for what, size in zip(WIRE_COLUMNS, (1, self._sent, self._received), strict=True):
             wire[self._vendor.name, self._protocol, what] += size
 
-    @property
-    def decided(self) -> bool:
-        return self._decided
-
     def _count(self, visibility: str, outcome: str) -> None:
         if not self._opaque:
             self._books.counts[self._vendor.name, visibility, outcome] += 1
@@ -119,20 +116,17 @@ class Connection(Stream):
     def _detect(self) -> None:
         if self._buffer[0] == TLS_HANDSHAKE:
             self._protocol, self._opaque, self._take = "tls", True, self._http
-            self._decided = True
+            self.decided = True
             self._open_session()
             return
         if self._buffer[0] == SOCKS_VERSION:
             self._protocol, self._opaque, self._take = "socks5", True, self._socks_greeting
-            self._decided = True
+            self.decided = True
         else:
             self._protocol, self._take = "http", self._http
         self._take()
 
     # The vendor's behaviour
-
-    def _decide(self, request: Request, *, missing: bool = False) -> tuple[Action, float]:
-        return self._vendor.decide(request, self._customer, missing=missing)
 
     def _after(self, seconds: float, visibility: str, then: Callable[[], None]) -> None:
         """Do `then` later; a client that leaves before is counted as leaving."""
@@ -206,10 +200,11 @@ class Connection(Stream):
 
     def _http(self) -> None:
         while self._take == self._http and (request := self._next_request()):
-            action, seconds = self._decide(request, missing=self._shared.chance.random() < 0.5)
+            missing = self._shared.chance.random() < 0.5
+            action, seconds = self._vendor.decide(request, self._customer, missing=missing)
             visibility = visibility_of(request)
-            if not self._decided:
-                self._protocol, self._decided = visibility, True
+            if not self.decided:
+                self._protocol, self.decided = visibility, True
             if seconds:
                 self._after(
                     seconds, visibility, functools.partial(self._act, action, request, visibility)
@@ -344,7 +339,7 @@ class Connection(Stream):
         request = Request(b"CONNECT", host, b"", self._customer is not None, 0, False)
         if not self._customer:
             self._customer = Customer("", "", "")
-        action, seconds = self._decide(request)
+        action, seconds = self._vendor.decide(request, self._customer, missing=False)
         act = functools.partial(self._socks_act, action, host)
         if seconds:
             self._after(seconds, "", act)
