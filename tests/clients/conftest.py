@@ -44,6 +44,10 @@ AUTHORITY = "CA of the tests"
 STRAIGHT = "straight-to-"
 STRAIGHT_PORT_OFFSET = 3  # from the port of a vendor that Envoy listens on
 
+KEY_USES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+    *("key_agreement", "encipher_only", "decipher_only"),
+)
 OPAQUE = ("tls", "socks5")  # protocols that show no requests
 H2C_ADDRESS = "127.4.0.77"  # of vendor-e; a test puts a server for HTTP/2 behind Envoy there
 
@@ -184,18 +188,18 @@ def _certificates(folder: Path, addresses: list[str]) -> None:
     Those are good for *.sim.test and as the proxies at `addresses`.
     """
     ca_key, other_key, site_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
-    authority, other = (_authority(key).sign(key, hashes.SHA256()) for key in (ca_key, other_key))
-    names = [
-        x509.DNSName("*.sim.test"),
-        *(x509.IPAddress(ipaddress.ip_address(one)) for one in addresses),
-    ]
-    site = (
-        _certificate("sim.test", site_key, ca_key)
-        .add_extension(x509.BasicConstraints(ca=False, path_length=None), True)
-        .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
-        .add_extension(x509.SubjectAlternativeName(names), False)
-        .sign(ca_key, hashes.SHA256())
-    )
+    signs = x509.KeyUsage(
+        **dict.fromkeys(KEY_USES, False), **dict.fromkeys(("key_cert_sign", "crl_sign"), True)
+    )  # Python 3.13 takes no CA without
+    is_ca = {x509.BasicConstraints(ca=True, path_length=0): True, signs: True}
+    authority, other = (_signed(AUTHORITY, key, key, is_ca) for key in (ca_key, other_key))
+    names = [x509.IPAddress(ipaddress.ip_address(one)) for one in addresses]
+    is_site = {
+        x509.BasicConstraints(ca=False, path_length=None): True,
+        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]): False,
+        x509.SubjectAlternativeName([x509.DNSName("*.sim.test"), *names]): False,
+    }
+    site = _signed("sim.test", site_key, ca_key, is_site)
     pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
     for name, chain in (("ca", [authority]), ("other", [other]), ("site", [site, authority])):
         content = b"".join(certificate.public_bytes(pem) for certificate in chain)
@@ -204,30 +208,15 @@ def _certificates(folder: Path, addresses: list[str]) -> None:
     (folder / "site.key").write_bytes(key)
 
 
-def _authority(key: ec.EllipticCurvePrivateKey) -> x509.CertificateBuilder:
-    usage = dict.fromkeys(
-        (
-            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
-            *("key_agreement", "encipher_only", "decipher_only"),
-        ),
-        False,
-    )
-    return (
-        _certificate(AUTHORITY, key, key)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=0), True)
-        # Python 3.13 takes no CA without.
-        .add_extension(x509.KeyUsage(**usage, key_cert_sign=True, crl_sign=True), True)
-    )
-
-
-def _certificate(
-    name: str, key: ec.EllipticCurvePrivateKey, signer: ec.EllipticCurvePrivateKey
-) -> x509.CertificateBuilder:
-    """Begin a certificate that is valid from yesterday until tomorrow."""
+def _signed(
+    name: str,
+    key: ec.EllipticCurvePrivateKey,
+    signer: ec.EllipticCurvePrivateKey,
+    extensions: dict[x509.ExtensionType, bool],
+) -> x509.Certificate:
+    """Return a certificate that is valid from yesterday until tomorrow."""
     now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-    own = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key())
-    return (
+    builder = (
         x509.CertificateBuilder()
         .subject_name(_named(name))
         .issuer_name(_named(AUTHORITY))
@@ -235,9 +224,14 @@ def _certificate(
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - day)
         .not_valid_after(now + day)
-        .add_extension(own, False)
-        .add_extension(issuer, False)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
+        .add_extension(
+            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
+        )
     )
+    for extension, is_critical in extensions.items():
+        builder = builder.add_extension(extension, is_critical)
+    return builder.sign(signer, hashes.SHA256())
 
 
 def _named(name: str) -> x509.Name:

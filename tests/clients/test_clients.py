@@ -238,12 +238,7 @@ def test_who_trusts_another_ca_refuses_the_target(scene: Scene, client: Known) -
 
 @pytest.mark.parametrize(
     "client",
-    [
-        Known(name="curl", program="curl", fetch=curl, vendor="vendor-a"),
-        Known(name="requests", fetch=with_requests, vendor="vendor-b"),
-        Known(name="httpx", fetch=with_httpx, vendor="vendor-c"),
-        Known(name="node", program="node", fetch=node, vendor="vendor-f"),
-    ],
+    [client for client in CLIENTS if client.name in ("curl", "requests", "httpx", "node")],
     ids=lambda client: client.name,
 )
 def test_socks5_with_every_login(scene: Scene, client: Known) -> None:

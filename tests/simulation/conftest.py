@@ -66,6 +66,12 @@ def crawl(plan: Path, **environment: str) -> dict[str, Any]:
     return dict(json.loads(done.stdout))
 
 
+def counts(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
+    return {
+        (row["vendor"], row["visibility"], row["outcome"]): row["count"] for row in books["counts"]
+    }
+
+
 def page_with(url: str, wanted: str) -> str:
     """Return the page once `wanted` is on it, within 5 seconds."""
     deadline, found = time.monotonic() + 5, ""
@@ -211,6 +217,13 @@ def saying(said: bytes) -> Treat:
         connection.sendall(said)
 
     return treat
+
+
+def answer_all(connection: socket.socket, after_seconds: float = 0.0) -> None:
+    """Answer every request of a connection with an empty page."""
+    while connection.recv(65536):
+        time.sleep(after_seconds)
+        connection.sendall(OK)
 
 
 @contextlib.contextmanager

@@ -13,17 +13,11 @@ from typing import Any
 import pytest
 
 from simulation.crawler.faults import FAULTS, INSIDE
-from tests.simulation.conftest import OK, page_with
+from tests.simulation.conftest import OK, counts, page_with
 
 # Nobody but Envoy rejects, and no Envoy stands in between here.
 TO_VENDORS = {fault: outcome for fault, outcome in FAULTS.items() if fault != "rejected"}
 EVERY_FAULT = dict.fromkeys(TO_VENDORS, 0.04)
-
-
-def by_key(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
-    return {
-        (row["vendor"], row["visibility"], row["outcome"]): row["count"] for row in books["counts"]
-    }
 
 
 def test_both_books_agree_in_every_row_the_vendor_can_know(vendors: Any) -> None:
@@ -33,8 +27,8 @@ def test_both_books_agree_in_every_row_the_vendor_can_know(vendors: Any) -> None
         count=1500, vendors=faulty, concurrency=64, outside=[{**vendors.outside, "share": 0.05}]
     )
     vendors_books = vendors.settled_books()
-    known = {key: n for key, n in by_key(mine).items() if key[2] != "connect_failed"}
-    assert known == by_key(vendors_books)
+    known = {key: n for key, n in counts(mine).items() if key[2] != "connect_failed"}
+    assert known == counts(vendors_books)
     assert mine["unexpected"] == []
     opaque = [*mine["opaque"], {"vendor": "outside", **mine["outside"]}]
     assert {
@@ -52,7 +46,7 @@ def test_both_books_agree_in_every_row_the_vendor_can_know(vendors: Any) -> None
         for row in vendors_books["wire"]
         if row["vendor"] != "outside"
     ]
-    total = sum(by_key(mine).values()) + sum(row["connections"] for row in opaque)
+    total = sum(counts(mine).values()) + sum(row["connections"] for row in opaque)
     assert total == 1500
 
 
@@ -83,7 +77,7 @@ def test_several_addresses_of_a_vendor_share_its_rows(vendors: Any) -> None:
     """Two entries of one name are one vendor in the books."""
     second = {**vendors.vendors[1], "name": "vendor-a"}
     books = vendors.crawl(count=20, vendors=[vendors.vendors[0], second], mix={"http": 1})
-    assert by_key(books) == {("vendor-a", "http", "success"): 20}
+    assert counts(books) == {("vendor-a", "http", "success"): 20}
 
 
 def test_connections_are_reused_as_often_as_asked(vendors: Any) -> None:
@@ -106,7 +100,7 @@ def test_connection_closed_while_idle_costs_no_count(vendors: Any, peer: Any) ->
     books = vendors.crawl(
         count=2, requests_per_second=2, concurrency=1, mix={"http": 1}, vendors=[place]
     )
-    assert by_key(books) == {("a", "http", "success"): 2}
+    assert counts(books) == {("a", "http", "success"): 2}
     assert books["unexpected"] == []
 
 
@@ -125,7 +119,7 @@ def test_sigterm_ends_an_endless_run_with_books(vendors: Any, tmp_path: Path) ->
     assert table.startswith("vendor    visibility  outcome")
     books = json.loads(path.read_text())
     assert books["ended_seconds"] > books["started_seconds"]
-    assert by_key(books) == by_key(vendors.settled_books())
+    assert counts(books) == counts(vendors.settled_books())
     assert list(tmp_path.glob("books.json*")) == [path]
 
 

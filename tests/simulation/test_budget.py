@@ -15,7 +15,7 @@ from simulation.crawler.books import Books
 from simulation.crawler.budget import DAY_SECONDS, Budget
 from simulation.crawler.reading import read_plan
 from simulation.plans import PlanError
-from tests.simulation.conftest import page_with
+from tests.simulation.conftest import answer_all, page_with
 
 
 class World:
@@ -146,34 +146,30 @@ class ClosedAtFirst:
         return self._opens - time.monotonic()
 
 
-def test_starts_missed_meanwhile_are_not_made_up_for(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_starts_missed_meanwhile_are_not_made_up_for(
+    monkeypatch: pytest.MonkeyPatch, peer: Any
+) -> None:
     """A new day begins at the plan's rate, not with a burst of all that was due before."""
     monkeypatch.setattr(run, "Budget", ClosedAtFirst)
 
-    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while await reader.readline():
-            await reader.readuntil(b"\r\n\r\n")
-            writer.write(b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n\r\n")
-        writer.close()
+    place = {**peer(answer_all), "name": "a"}
 
     async def crawl() -> Books:
-        async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-            port = server.sockets[0].getsockname()[1]
-            crawler = run.Crawler(
-                read_plan(
-                    {
-                        "vendors": [{"name": "a", "address": "127.0.0.1", "port": port}],
-                        "mix": {"http": 1},
-                        "requests_per_second": 100,
-                        "in_flight_cap": 20,
-                        "duration_seconds": 1,
-                        "max_gb_per_day": 1,
-                    },
-                    {},
-                )
+        crawler = run.Crawler(
+            read_plan(
+                {
+                    "vendors": [place],
+                    "mix": {"http": 1},
+                    "requests_per_second": 100,
+                    "in_flight_cap": 20,
+                    "duration_seconds": 1,
+                    "max_gb_per_day": 1,
+                },
+                {},
             )
-            await crawler.run(asyncio.Event(), asyncio.Event())
-            return crawler.books
+        )
+        await crawler.run(asyncio.Event(), asyncio.Event())
+        return crawler.books
 
     books = asyncio.run(crawl())
     # Of 100 those of the first 0.4 s are gone, and what was taken by workers that waited.

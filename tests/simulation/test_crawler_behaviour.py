@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import itertools
 import json
 import random
@@ -21,7 +22,7 @@ from simulation.crawler.outcomes import Seen, asks_for_retry
 from simulation.crawler.plan import Retries, Vendor
 from simulation.crawler.reading import read_plan
 from simulation.crawler.sequence import PlannedRequest
-from tests.simulation.conftest import crawl, page_with
+from tests.simulation.conftest import OK, answer_all, counts, crawl, page_with
 
 RETRIES = Retries(codes=frozenset({429, 503}), maximum=2)
 PLAIN = PlannedRequest(0, "http", "", 100, 0)
@@ -66,18 +67,12 @@ def test_some_counts_are_never_repeated() -> None:
     assert not asks_for_retry(PLAIN._replace(vendor=-1), lost, RETRIES)
 
 
-def rows(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
-    return {
-        (row["vendor"], row["visibility"], row["outcome"]): row["count"] for row in books["counts"]
-    }
-
-
 def test_every_retry_is_a_count_of_its_own(vendors: Any) -> None:
     """A request that is always refused is made three times, and both books have all of them."""
     bad = [{**vendors.vendors[0], "faults": {"rate-limited": 1}}]
     mine = vendors.crawl(count=20, vendors=bad, mix={"http": 0.5, "tunnel": 0.5}, retries={})
-    assert rows(mine) == rows(vendors.settled_books())
-    assert rows(mine) == {
+    assert counts(mine) == counts(vendors.settled_books())
+    assert counts(mine) == {
         ("vendor-a", "http", "rate_limited"): 30,
         ("vendor-a", "tunnel", "rate_limited"): 30,
     }
@@ -147,8 +142,7 @@ def test_host_slots_hold_on_the_wire(vendors: Any, peer: Any) -> None:
             time.sleep(0.01)
             with lock:
                 now[0] -= 1
-            answer = b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n\r\n"
-            connection.sendall(answer)
+            connection.sendall(OK)
 
     books = vendors.crawl(
         count=30,
@@ -211,7 +205,7 @@ def test_each_vendor_gets_its_own_credentials(vendors: Any, peer: Any) -> None:
             found = re.search(rb"Proxy-Authorization: Basic (\S+)", data)
             assert found
             seen[base64.b64decode(found[1]).decode()] += 1
-            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n\r\n")
+            connection.sendall(OK)
 
     place = peer(treat)
     several = [
@@ -238,18 +232,15 @@ def test_vendor_that_is_not_simulated_speaks_for_itself(vendors: Any, peer: Any)
     books = vendors.crawl(
         count=8, vendors=[real], mix={"http": 0.5, "tunnel": 0.5}, max_gb_per_day=1
     )
-    assert rows(books) == {("peer", "http", "auth_failed"): 4, ("peer", "tunnel", "auth_failed"): 4}
+    assert counts(books) == {
+        ("peer", "http", "auth_failed"): 4,
+        ("peer", "tunnel", "auth_failed"): 4,
+    }
 
 
 def test_open_arrival_keeps_its_pace_whatever_is_answered(vendors: Any, peer: Any) -> None:
     """A vendor that takes 0.2 s still gets 60 requests a second."""
-
-    def treat(connection: socket.socket) -> None:
-        while connection.recv(4096):
-            time.sleep(0.2)
-            connection.sendall(b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n\r\n")
-
-    late = peer(treat)
+    late = peer(functools.partial(answer_all, after_seconds=0.2))
     books = vendors.crawl(
         count=None,
         vendors=[late],

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from simulation.crawler.tls import tls_context
-from tests.simulation.conftest import saying
+from tests.simulation.conftest import counts, saying
 
 MIX = {"http": 0.3, "tunnel": 0.3, "tls": 0.2, "socks5": 0.2}
 Line = tuple[int, int, int]
@@ -26,12 +26,6 @@ def lines(rows: list[dict[str, Any]], *, mirrored: bool = False) -> dict[tuple[s
     return {
         (row["vendor"], row.get("protocol", "")): (row["connections"], row[first], row[second])
         for row in rows
-    }
-
-
-def counts(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
-    return {
-        (row["vendor"], row["visibility"], row["outcome"]): row["count"] for row in books["counts"]
     }
 
 
