@@ -30,8 +30,8 @@ class Connection(asyncio.BufferedProtocol):
         self._transport: asyncio.Transport
         self._reply: Reply | None = None
         self._ended: asyncio.Future[str]
-        self._timer: asyncio.TimerHandle | None = None
-        self._asked_at = self._deadline = 0.0
+        self._timer: asyncio.TimerHandle  # ends the wait for a reply
+        self._asked_at = 0.0
         self._tls: ssl.SSLObject | None = None
         self.lost = False
         self.sent = self.received = 0
@@ -59,19 +59,10 @@ class Connection(asyncio.BufferedProtocol):
         self.lost = True
         complete = isinstance(self._reply, Answer) and self._reply.endless
         self._end("answered" if complete else "lost")
-        if self._timer:
-            self._timer.cancel()
 
     def leave(self) -> None:
         """Give up waiting."""
         self._end("left")
-
-    def _on_timer(self) -> None:
-        self._timer = None
-        if self._reply is not None and self._loop.time() < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._on_timer)
-        else:
-            self._end("left")
 
     def close(self) -> None:
         self.lost = True
@@ -80,18 +71,14 @@ class Connection(asyncio.BufferedProtocol):
     def _end(self, how: str) -> None:
         if self._reply is not None:
             self._reply = None
+            self._timer.cancel()
             self._ended.set_result(how)
 
     def _expect(self, reply: Reply, seconds: float) -> None:
         self._reply = reply
         self._ended = self._loop.create_future()
         self._asked_at = self._loop.time()
-        self._deadline = self._asked_at + seconds
-        # One timer serves many requests: when it fires early it finds the later deadline.
-        if self._timer is None or self._timer.when() > self._deadline:
-            if self._timer:
-                self._timer.cancel()
-            self._timer = self._loop.call_at(self._deadline, self._on_timer)
+        self._timer = self._loop.call_later(seconds, self._end, "left")
 
     def write(self, data: bytes) -> None:
         self.sent += len(data)
