@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from tests.binaries.debian import Machine, this_machine
@@ -28,33 +27,20 @@ PACKAGES: Mapping[str, str] = {
 """Program -> the Debian package that has it."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class SetUp:
-    """Where and on which machine the clients are installed; tests make both up."""
-
-    folder: Path
-    machine: Machine
-
-    def clients(self) -> None:
-        """Install what is missing; say what cannot be installed."""
-        self.machine.install(PACKAGES, "clients", "their tests are skipped")
-        if "npm" not in self.machine.missing(PACKAGES):
-            self._node_packages()
-
-    def _node_packages(self) -> None:
-        """Install what package-lock.json says, unless that was done before."""
-        say = self.machine.say
-        stamp = self.folder / "node_modules" / ".installed-from"
-        wanted = hashlib.sha256((self.folder / "package-lock.json").read_bytes()).hexdigest()
-        if stamp.exists() and stamp.read_text() == wanted:
-            return
-        say("clients: Node's proxy agents into tests/clients/node_modules")
-        command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
-        if trouble := self.machine.run(command, self.folder):
-            say(f"clients: {' '.join(command)}: {trouble}; the tests of Node are skipped")
-            return
-        stamp.write_text(wanted)
+def install(folder: Path, machine: Machine) -> None:
+    """Install what is missing, Node's packages by package-lock.json; say what cannot be had."""
+    machine.install(PACKAGES, "clients", "their tests are skipped")
+    stamp = folder / "node_modules" / ".installed-from"
+    wanted = hashlib.sha256((folder / "package-lock.json").read_bytes()).hexdigest()
+    if "npm" in machine.missing(PACKAGES) or (stamp.exists() and stamp.read_text() == wanted):
+        return
+    machine.say("clients: Node's proxy agents into tests/clients/node_modules")
+    command = ("npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund")
+    if trouble := machine.run(command, folder):
+        machine.say(f"clients: {' '.join(command)}: {trouble}; the tests of Node are skipped")
+        return
+    stamp.write_text(wanted)
 
 
 if __name__ == "__main__":
-    SetUp(folder=FOLDER, machine=this_machine()).clients()
+    install(FOLDER, this_machine())

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.binaries import debian
-from tests.clients.install import FOLDER, PACKAGES, SetUp
+from tests.clients.install import FOLDER, PACKAGES, install
 
 
 @dataclass
@@ -29,15 +29,11 @@ class Machine:
         self.ran.clear()
         self.said.clear()
         self._have(*self.programs)
-        SetUp(
-            folder=self.folder,
-            machine=debian.Machine(
-                path=str(self.folder / "bin"),
-                is_root=self.is_root,
-                run=self._run,
-                say=self.said.append,
-            ),
-        ).clients()
+        path = str(self.folder / "bin")
+        machine = debian.Machine(
+            path=path, is_root=self.is_root, run=self._run, say=self.said.append
+        )
+        install(self.folder, machine)
 
     def _have(self, *programs: str) -> None:
         (self.folder / "bin").mkdir(exist_ok=True)

@@ -72,6 +72,19 @@ def counts(books: dict[str, Any]) -> dict[tuple[str, str, str], int]:
     }
 
 
+def lines(
+    rows: list[dict[str, Any]], *, mirrored: bool = False
+) -> dict[tuple[str, str], tuple[int, int, int]]:
+    """Connections, bytes sent and received by vendor and protocol; a peer's if `mirrored`."""
+    first, second = "bytes_sent", "bytes_received"
+    if mirrored:
+        first, second = second, first
+    return {
+        (row["vendor"], row.get("protocol", "")): (row["connections"], row[first], row[second])
+        for row in rows
+    }
+
+
 def page_with(url: str, wanted: str) -> str:
     """Return the page once `wanted` is on it, within 5 seconds."""
     deadline, found = time.monotonic() + 5, ""

@@ -20,7 +20,7 @@ from simulation.crawler.arrival import start_times
 from simulation.crawler.plan import PAGE_SIZES, Plan
 from simulation.crawler.reading import read_plan
 from simulation.crawler.sequence import PlannedRequest, planned_requests, request_kinds, retry_of
-from tests.simulation.vendor_process import NORMAL_QUANTILE, is_likely
+from tests.simulation.vendor_process import is_likely
 
 LEVEL = 0.001
 VENDORS = [
@@ -56,32 +56,6 @@ def test_poisson_gaps_are_exponential() -> None:
     times = take(4000, start_times(open_plan()))
     gaps = [b - a for a, b in itertools.pairwise([0.0, *times])]
     assert is_distributed(gaps, lambda gap: 1 - math.exp(-50 * gap))
-
-
-def area(points: list[tuple[float, float]], start: float, end: float) -> float:
-    """Return the area under the lines through the points, by a fine sum."""
-
-    def height(at: float) -> float:
-        for (x, low), (to, high) in itertools.pairwise(points):
-            if x <= at <= to:
-                return low + (high - low) * (at - x) / (to - x)
-        raise AssertionError(at)
-
-    step = (end - start) / 200
-    return sum(height(start + (i + 0.5) * step) * step for i in range(200))
-
-
-def test_shape_is_the_course_of_the_rate() -> None:
-    """Chi-square over tenths of two periods: chance follows the lines between the points."""
-    points = [(0.0, 0.5), (30.0, 2.0), (60.0, 0.2), (80.0, 0.5)]
-    shaped = open_plan(shape=[list(p) for p in points[:3]], shape_period_seconds=80, seed=5)
-    times = list(itertools.takewhile(lambda due: due < 160, start_times(shaped)))
-    bins = Counter(int(due % 80 / 8) for due in times)
-    parts = [area(points, 8 * i, 8 * i + 8) for i in range(10)]
-    expected = [len(times) * part / sum(parts) for part in parts]
-    assert is_likely([bins[i] for i in range(10)], expected)
-    mean = 2 * 50 * sum(parts)
-    assert abs(len(times) - mean) < NORMAL_QUANTILE * math.sqrt(mean)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from simulation.crawler.admission import RefusalPause
 from tests.simulation.conftest import OK, answering, page_with, saying
 
 
@@ -86,23 +85,6 @@ def test_linger_ends_by_itself(vendors: Any) -> None:
     assert crawler.returncode == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
-
-
-def test_starts_pause_while_all_are_refused() -> None:
-    """Pauses grow from 50 ms to a second, and the first connection ends them."""
-    pause, now, tries = RefusalPause(3), 100.0, []
-    for _ in range(3):
-        assert pause.wait(now) == 0
-        pause.refused()
-    while now < 105:
-        if seconds := pause.wait(now):
-            now += seconds
-        else:
-            tries.append(now - 100)
-            pause.refused()
-    assert tries == pytest.approx([0, 0.05, 0.15, 0.35, 0.75, 1.55, 2.55, 3.55, 4.55])
-    pause.connected()
-    assert [pause.wait(now) for _ in range(3)] == [0, 0, 0]
 
 
 def test_sidecar_that_is_gone_is_not_hammered_and_found_again(vendors: Any) -> None:

@@ -12,21 +12,9 @@ from typing import Any
 import pytest
 
 from simulation.crawler.tls import tls_context
-from tests.simulation.conftest import counts, saying
+from tests.simulation.conftest import counts, lines, saying
 
 MIX = {"http": 0.3, "tunnel": 0.3, "tls": 0.2, "socks5": 0.2}
-Line = tuple[int, int, int]
-
-
-def lines(rows: list[dict[str, Any]], *, mirrored: bool = False) -> dict[tuple[str, str], Line]:
-    """Connections, bytes sent and received by vendor and protocol; a peer's if `mirrored`."""
-    first, second = "bytes_sent", "bytes_received"
-    if mirrored:
-        first, second = second, first
-    return {
-        (row["vendor"], row.get("protocol", "")): (row["connections"], row[first], row[second])
-        for row in rows
-    }
 
 
 @pytest.mark.parametrize(
