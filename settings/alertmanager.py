@@ -12,7 +12,6 @@ from pydantic.functional_validators import PlainValidator
 
 from settings.prometheus import recent_enough
 from settings.section import Problem, Resources, Section, repeated, resources
-from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel, Image
 from settings.values.quantities import Bytes, Duration
 from settings.values.texts import MailAddress, MailServer, SlackChannel
@@ -136,7 +135,7 @@ def recent_alertmanager(image: str) -> str:
     return recent_enough(image, (0, 30))  # the first to know `--dispatch.start-delay`
 
 
-AlertmanagerImage = Annotated[Image, AfterValidator(recent_alertmanager), titled("image")]
+AlertmanagerImage = Annotated[Image, AfterValidator(recent_alertmanager)]
 
 
 class Alertmanager(Section):

@@ -7,7 +7,6 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, StrictInt
 
 from settings.section import Section
-from settings.values.checked_text import titled
 from settings.values.quantities import Share
 from settings.values.texts import BaseUrl, PathInRoot
 
@@ -25,7 +24,7 @@ def reachable_objective(share: float) -> float:
     return share
 
 
-Objective = Annotated[Share, AfterValidator(reachable_objective), titled("percentage")]
+Objective = Annotated[Share, AfterValidator(reachable_objective)]
 Milliseconds = Annotated[StrictInt, Field(ge=1)]
 RequestsPerHour = Annotated[StrictInt, Field(ge=1)]
 

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Section, repeated
-from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel, EgressHost, LabelKey, LabelValue
 
 
@@ -24,7 +23,7 @@ def usable_namespace(namespace: str) -> str:
     return namespace
 
 
-CrawlerNamespace = Annotated[DnsLabel, AfterValidator(usable_namespace), titled("DNS label")]
+CrawlerNamespace = Annotated[DnsLabel, AfterValidator(usable_namespace)]
 
 
 class Crawlers(Section):

@@ -9,7 +9,6 @@ from pydantic import AfterValidator, StrictBool
 
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, resources
-from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel
 from settings.values.texts import ChartSource, Version
 
@@ -22,7 +21,7 @@ def not_monitoring(namespace: str) -> str:
     return namespace
 
 
-RootNamespace = Annotated[DnsLabel, AfterValidator(not_monitoring), titled("DNS label")]
+RootNamespace = Annotated[DnsLabel, AfterValidator(not_monitoring)]
 
 
 class Istio(Section):

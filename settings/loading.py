@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, NamedTuple
 
 import yaml
 from pydantic import ValidationError
@@ -24,7 +24,7 @@ from settings.messages import encrypted, printed, problems_of
 from settings.range_files import capped, read_ranges
 from settings.section import path_text
 from settings.stack import StackSettings
-from settings.values.texts import check_path_in_root
+from settings.vendors import AddressRange
 
 PROJECT = "proxy-observability"
 ROOT = Path(__file__).resolve().parent.parent
@@ -35,6 +35,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MOST_CONFIG_BYTES = 129_000
 
 SECRETS = "alertmanagerSecrets"  # the section whose values are encrypted
+SET_SECRET = f"pulumi config set --secret --path {PROJECT}:{SECRETS}"
+IN_CLEAR = "is in clear text; revoke it where it was issued, and set the new one with"
 
 # What Pulumi itself keeps in a stack file, beside `config`.
 PULUMI_KEYS = ("config", "environment", "encryptedkey", "encryptionsalt", "secretsprovider")
@@ -94,21 +96,16 @@ def load_stack(path: Path) -> StackFile:
         MissingStackFileError: there is no file at `path`.
         SettingsError: a value in it is wrong.
     """
-    document, findings = read_yaml_file(path)
-    config = config_of(document, path.name)
-    values, misplaced = own_values(document, config, path.name)
-    findings += misplaced
+    config, findings = read_config(path)
+    values = own_values(config, path.name, findings)
     secrets = values.get(SECRETS)
     if encrypted(secrets):
         del values[SECRETS]
-        findings.append(
-            f"{SECRETS}: is encrypted as a whole, so its names cannot be checked; set each with "
-            f"`pulumi config set --secret --path {PROJECT}:{SECRETS}.NAME`"
-        )
+        reason = "is encrypted as a whole, so its names cannot be checked"
+        findings.append(f"{SECRETS}: {reason}; set each with `{SET_SECRET}.NAME`")
     elif isinstance(secrets, dict):
         findings += (
-            f"{SECRETS}.{name}: is in clear text; revoke it where it was issued, and set the new "
-            f"one with `pulumi config set --secret --path {PROJECT}:{SECRETS}.{name}`"
+            f"{SECRETS}.{name}: {IN_CLEAR} `{SET_SECRET}.{name}`"
             for name, value in secrets.items()
             if isinstance(value, str)
         )
@@ -150,10 +147,7 @@ def settings_of_config(values: Mapping[str, object], encrypted: Collection[str])
             with suppress(ValueError):  # not JSON: the model refuses the text
                 own[name] = json.loads(value)
     if own.get(SECRETS) and f"{PROJECT}:{SECRETS}" not in encrypted:
-        findings.append(
-            f"{SECRETS}: is in clear text; revoke these credentials where they were issued, and "
-            f"set new ones with `pulumi config set --secret --path {PROJECT}:{SECRETS}.NAME`"
-        )
+        findings.append(f"{SECRETS}: {IN_CLEAR} `{SET_SECRET}.NAME`")
     return parsed(own, findings)
 
 
@@ -169,17 +163,16 @@ def parse_settings(values: Mapping[str, object]) -> StackSettings:
 def parsed(values: Mapping[str, object], findings: Iterable[str]) -> StackSettings:
     """Return settings, or raise with `findings` and everything that is wrong with `values`."""
     findings = [*findings]
-    values, of_files = with_ranges_of_files(values)
-    findings += of_files
+    values = with_ranges_of_files(values, findings)
     try:
         settings = StackSettings.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
         findings += (f"{path_text(at)}: {text}" for at, text, _ in problems_of(error))
-        raise SettingsError(findings) from None
+        raise SettingsError(dict.fromkeys(findings)) from None
     if not findings:
         findings += cross_checked(settings)
     if findings:
-        raise SettingsError(findings)
+        raise SettingsError(dict.fromkeys(findings))
     return settings
 
 
@@ -194,33 +187,24 @@ def cross_checked(settings: StackSettings) -> Iterator[str]:
         yield from capped(file, findings) if file else findings
 
 
-def with_ranges_of_files(values: Mapping[str, object]) -> tuple[dict[str, Any], list[str]]:
-    """Return the values with each vendor's `cidrsFile` read into its `cidrs`, and findings."""
-    findings: list[str] = []
+def with_ranges_of_files(values: Mapping[str, object], findings: list[str]) -> dict[str, Any]:
+    """Return the values with each vendor's `cidrsFile` read into its `cidrs`."""
     vendors = values.get("vendors")
     if not isinstance(vendors, list | tuple):
-        return dict(values), []
-    read: list[object] = []
+        return dict(values)
+    read = list(vendors)
     for index, vendor in enumerate(vendors):
-        read.append(vendor)
-        if not isinstance(vendor, dict) or not is_path(file := vendor.get("cidrsFile")):
+        if not isinstance(vendor, dict) or not isinstance(file := vendor.get("cidrsFile"), str):
             continue
+        ranges: list[AddressRange] = []
         try:
             ranges, wrong = read_ranges(file, ROOT)
+            findings += wrong
         except ValueError as error:
-            wrong, ranges = [f"vendors[{index}].cidrsFile: {printed(file)} {error}"], []
-        findings += (finding for finding in wrong if finding not in findings)  # of another vendor
+            findings.append(f"vendors[{index}].cidrsFile: {printed(file)} {error}")
         if isinstance(cidrs := vendor.get("cidrs", []), list):
             read[index] = {**vendor, "cidrs": [*cidrs, *ranges]}
-    return {**values, "vendors": read}, findings
-
-
-def is_path(value: object) -> TypeGuard[str]:
-    """Whether a value names a file; if not, the model refuses it."""
-    try:
-        return isinstance(value, str) and bool(check_path_in_root(value))
-    except ValueError:
-        return False
+    return {**values, "vendors": read}
 
 
 class _Reader(yaml.SafeLoader):
@@ -243,83 +227,64 @@ class _Reader(yaml.SafeLoader):
         }
 
 
-def read_yaml_file(path: Path) -> tuple[object, list[str]]:
-    """Return the document, and a finding for each key that stands twice."""
+def read_config(path: Path) -> tuple[dict[str, object], list[str]]:
+    """Return a stack file's `config`, and findings about keys that stand twice or elsewhere."""
+    file = path.name
     try:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
-        stacks = sorted(file.name for file in path.parent.glob("Pulumi.*.yaml"))
+        stacks = sorted(other.name for other in path.parent.glob("Pulumi.*.yaml"))
         others = f"there are {', '.join(stacks)}" if stacks else "write it first"
-        raise MissingStackFileError([f"{path.name}: there is no such file; {others}"]) from None
+        raise MissingStackFileError([f"{file}: there is no such file; {others}"]) from None
     except UnicodeDecodeError:
-        raise SettingsError([f"{path.name}: is not UTF-8 text; save it as UTF-8"]) from None
+        raise SettingsError([f"{file}: is not UTF-8 text; save it as UTF-8"]) from None
     except OSError as error:
-        raise MissingStackFileError(
-            [f"{path.name}: can't be read ({error.strerror}); name a readable file"]
-        ) from None
-    reader = None
+        reason = f"can't be read ({error.strerror}); name a readable file"
+        raise MissingStackFileError([f"{file}: {reason}"]) from None
     try:
         reader = _Reader(text)
         document = reader.get_single_data()
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        reason = getattr(error, "problem", None) or "it cannot be read"
-        raise SettingsError(
-            [
-                f"{path.name}{line}: is not YAML, {' '.join(reason.split())}; "
-                "correct this line or the one above"
-            ]
-        ) from None
-    return document, [
-        f"{path.name}:{line}: key {printed(name)} stands twice in one mapping; keep one"
-        for line, name in reader.repeated
-    ]
-
-
-def config_of(document: object, file: str) -> dict[str, object]:
+        reason = " ".join((getattr(error, "problem", None) or "it cannot be read").split())
+        remedy = "correct this line or the one above"
+        raise SettingsError([f"{file}{line}: is not YAML, {reason}; {remedy}"]) from None
     if not isinstance(document, dict):
-        raise SettingsError(
-            [f"{file}: is not a mapping; begin it with 'config:' and indent the rest"]
-        )
+        remedy = "begin it with 'config:' and indent the rest"
+        raise SettingsError([f"{file}: is not a mapping; {remedy}"])
     config = document.get("config")
     if not isinstance(config, dict):
-        raise SettingsError(
-            [
-                f"{file}: config is not a mapping; "
-                f"write 'config:' and under it '{PROJECT}:cluster: …'"
-            ]
-        )
-    return config
-
-
-def own_values(
-    document: object, config: Mapping[str, object], file: str
-) -> tuple[dict[str, object], list[str]]:
-    """Return the project's own keys without their prefix, and findings about misplaced keys."""
-    assert isinstance(document, dict)
-    values: dict[str, object] = {}
+        remedy = f"write 'config:' and under it '{PROJECT}:cluster: …'"
+        raise SettingsError([f"{file}: config is not a mapping; {remedy}"])
     findings = [
+        f"{file}:{line}: key {printed(name)} stands twice in one mapping; keep one"
+        for line, name in reader.repeated
+    ]
+    findings += (
         f"{file}: {printed(name)} is no key of Pulumi's; a setting goes under config, as "
         + printed(f"{PROJECT}:{name.removeprefix(f'{PROJECT}:')}")
         for name in document
         if name not in PULUMI_KEYS
-    ]
+    )
+    return config, findings
+
+
+def own_values(config: Mapping[str, object], file: str, findings: list[str]) -> dict[str, object]:
+    """Return the project's own keys without their prefix; another project's may be misspelt."""
+    values: dict[str, object] = {}
     for full_name, value in config.items():
         namespace, colon, name = full_name.partition(":")
+        key = f"{file}: key {printed(full_name)} of config"
         if namespace == PROJECT and colon:
             values[name] = value
         elif not colon:
-            findings.append(
-                f"{file}: key {printed(full_name)} of config names no project; "
-                f"write it as {printed(f'{PROJECT}:{full_name}')}"
-            )
+            meant = printed(f"{PROJECT}:{full_name}")
+            findings.append(f"{key} names no project; write it as {meant}")
         elif get_close_matches(namespace, [PROJECT], cutoff=0.8):
-            findings.append(
-                f"{file}: key {printed(full_name)} of config is another project's; "
-                f"did you mean {printed(f'{PROJECT}:{name}')}?"
-            )
-    return values, findings
+            meant = printed(f"{PROJECT}:{name}")
+            findings.append(f"{key} is another project's; did you mean {meant}?")
+    return values
 
 
 def holds_encrypted(value: object) -> bool:
@@ -337,9 +302,8 @@ def too_large(config: Mapping[str, str]) -> Iterator[str]:
     size = len(as_json(config).encode("utf-8", "surrogatepass"))
     if size > MOST_CONFIG_BYTES:
         largest = max(config, key=lambda name: len(config[name])).removeprefix(f"{PROJECT}:")
-        shorten = "shorten it"
-        if largest == "vendors":
-            shorten = "put long lists of ranges into files (vendors[].cidrsFile)"
+        files = "put long lists of ranges into files (vendors[].cidrsFile)"
+        shorten = files if largest == "vendors" else "shorten it"
         yield (
             f"{largest}: the stack file's configuration is {-(-size // 1000)} kB, and Pulumi hands "
             "it to the program in one environment variable, which holds "

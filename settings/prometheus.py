@@ -13,7 +13,6 @@ from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt
 
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, repeated, resources
-from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel, Image, LabelKey, LabelValue, ObjectName
 from settings.values.quantities import Bytes, Duration, format_bytes
 from settings.values.texts import ServerUrl, StackName
@@ -43,8 +42,8 @@ def recent_prometheus(image: str) -> str:
     return recent_enough(image, (3, 16))
 
 
-ScrapeInterval = Annotated[Duration, AfterValidator(often_enough), titled("duration")]
-PrometheusImage = Annotated[Image, AfterValidator(recent_prometheus), titled("image")]
+ScrapeInterval = Annotated[Duration, AfterValidator(often_enough)]
+PrometheusImage = Annotated[Image, AfterValidator(recent_prometheus)]
 
 
 class FederationSource(Section):

@@ -15,7 +15,8 @@ from pathlib import Path
 
 from settings.messages import printed
 from settings.values.addresses import parse_vendor_network
-from settings.values.kubernetes import check_dns_label
+from settings.values.kubernetes import DNS_LABEL
+from settings.values.texts import PATH_IN_ROOT
 from settings.vendors import AddressRange
 
 MOST_FINDINGS = 20  # of one file: a generated one has the same mistake in every line
@@ -24,12 +25,10 @@ MOST_FINDINGS = 20  # of one file: a generated one has the same mistake in every
 def read_ranges(file: str, root: Path) -> tuple[list[AddressRange], list[str]]:
     """The good ranges of a file, and a finding for each line that is wrong.
 
-    Args:
-        file: path below `root`, as `settings.values.texts.check_path_in_root` takes it.
-
     Raises:
-        ValueError: it can't be read, or holds no range.
+        ValueError: `file` is no path below `root`, can't be read, or holds no range.
     """
+    PATH_IN_ROOT.check(file)
     ranges: list[AddressRange] = []
     findings: list[str] = []
     for number, line in enumerate(lines_of(root / file), start=1):
@@ -69,7 +68,7 @@ def range_of(words: Sequence[str], where: str) -> AddressRange:
             "like 10.1.8.0/24 residential"
         )
     try:
-        return AddressRange(network, check_dns_label(words[1]) if len(words) == 2 else "", where)
+        return AddressRange(network, DNS_LABEL.check(words[1]) if len(words) == 2 else "", where)
     except ValueError as error:
         raise ValueError(f"the pool behind {address} {error}") from None
 

@@ -18,7 +18,6 @@ from settings.values.addresses import (
     VendorNetwork,
     parse_vendor_network,
 )
-from settings.values.checked_text import titled
 from settings.values.kubernetes import DnsLabel
 from settings.values.quantities import Duration
 from settings.values.texts import HeaderName, HostPattern, PathInRoot, PrintableText
@@ -45,7 +44,7 @@ def not_reserved(name: str) -> str:
     return name
 
 
-VendorName = Annotated[DnsLabel, AfterValidator(not_reserved), titled("DNS label")]
+VendorName = Annotated[DnsLabel, AfterValidator(not_reserved)]
 TargetName = VendorName
 
 # Customary ports of HTTP proxies.

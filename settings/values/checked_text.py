@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
 
+from annotated_types import GroupedMetadata
 from pydantic import AfterValidator, WithJsonSchema
 
 
-def matching(pattern: str, refusal: str) -> AfterValidator:
-    """Refuse text that does not match as a whole, with "reason; remedy"."""
+def titled(title: str, kind: str = "string") -> WithJsonSchema:
+    """Describe a value in the JSON schema, in an operator's words."""
+    return WithJsonSchema({"type": kind, "title": title})
 
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise ValueError(refusal)
+
+@dataclass(frozen=True)
+class Text(GroupedMetadata):
+    """Refuse text that does not match as a whole."""
+
+    title: str
+    pattern: str
+    refusal: str
+    """"reason; remedy"."""
+
+    def __iter__(self) -> Iterator[Any]:
+        return iter((AfterValidator(self.check), titled(self.title)))
+
+    def check(self, text: str) -> str:
+        if not re.fullmatch(self.pattern, text, re.DOTALL):
+            raise ValueError(self.refusal)
         return text
-
-    return AfterValidator(check)
-
-
-def titled(title: str) -> WithJsonSchema:
-    """Describe a value that is written as text, in an operator's words."""
-    return WithJsonSchema({"type": "string", "title": title})
-
-
-def number_titled(title: str) -> WithJsonSchema:
-    return WithJsonSchema({"type": "number", "title": title})
 
 
 def text(value: object, example: str) -> str:

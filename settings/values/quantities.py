@@ -9,13 +9,12 @@ import re
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, StrictStr
 from pydantic.functional_validators import PlainValidator
 
-from settings.values.checked_text import number_titled, text, titled
+from settings.values.checked_text import Text, text, titled
 
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
-
 
 # Kubernetes' suffixes, and the same with a B as disk vendors write them.
 BYTES = {
@@ -31,11 +30,6 @@ BYTES = {
         )
     },
 }
-
-
-# A bare number, or `m` (thousandths), is a legal quantity of memory and always a mistake.
-MEMORY_SUFFIXES = ("k", "M", "G", "T", "Ki", "Mi", "Gi", "Ti")
-
 
 LONGEST_DURATION = 10 * 365 * 86400  # ten years: beyond it is a slip of the keyboard
 
@@ -103,35 +97,11 @@ def format_share(share: float) -> str:
     return f"{share * 100:.3f}".rstrip("0").rstrip(".") + "%"
 
 
-def parse_cpu(value: object) -> str:
-    """A quantity of CPU as Kubernetes reads it; text, for YAML would read 0.10 as 0.1."""
-    written = text(value, '"2" or "100m"')
-    if not re.fullmatch(r"[0-9]{1,6}m|[0-9]{1,4}(\.[0-9]{1,3})?", written):
-        raise ValueError('is not an amount of CPU; write cores or thousandths, like "2" or "100m"')
-    if cpu_millis(written) < 1:
-        raise ValueError('is no CPU at all; write 1m or more, like "100m"')
-    return written
-
-
 def cpu_millis(quantity: str) -> int:
     """Thousandths of a core: "100m" is 100, "2" is 2000."""
     if quantity.endswith("m"):
         return int(quantity[:-1])
     return int(Fraction(quantity) * 1000)
-
-
-def parse_memory(value: object) -> str:
-    """A quantity of memory as Kubernetes reads it, never without a unit."""
-    written = text(value, "256M or 4Gi")
-    match = re.fullmatch(r"([0-9]{1,12})([A-Za-z]{1,2})", written)
-    if not match or match[2] not in MEMORY_SUFFIXES:
-        raise ValueError(
-            "is not an amount of memory; write a whole number and one of "
-            f"{', '.join(MEMORY_SUFFIXES)}, like 256M"
-        )
-    if int(match[1]) < 1:
-        raise ValueError("is no memory at all; write 1M or more, like 256M")
-    return written
 
 
 def memory_bytes(quantity: str) -> int:
@@ -155,9 +125,25 @@ def above_zero(amount: float) -> float:
 Duration = Annotated[int, PlainValidator(parse_duration), titled("duration")]
 Bytes = Annotated[int, PlainValidator(parse_bytes), titled("size")]
 Share = Annotated[float, PlainValidator(parse_share), titled("percentage")]
-CpuQuantity = Annotated[str, PlainValidator(parse_cpu), titled("CPU")]
-MemoryQuantity = Annotated[str, PlainValidator(parse_memory), titled("memory")]
-Amount = Annotated[float, PlainValidator(parse_amount), number_titled("number")]
+CpuQuantity = Annotated[
+    StrictStr,
+    Text(
+        "CPU",
+        r"(?=.*[1-9])([0-9]{1,6}m|[0-9]{1,4}(\.[0-9]{1,3})?)",
+        'is not an amount of CPU above 0; write cores or thousandths, like "2" or "100m"',
+    ),
+]
+# A bare number, or `m` (thousandths), is a legal quantity of memory and always a mistake.
+MemoryQuantity = Annotated[
+    StrictStr,
+    Text(
+        "memory",
+        r"[1-9][0-9]{0,11}([kMGT]|[KMGT]i)",
+        "is not an amount of memory above 0; write a whole number and one of "
+        "k, M, G, T, Ki, Mi, Gi, Ti, like 256M",
+    ),
+]
+Amount = Annotated[float, PlainValidator(parse_amount), titled("number", "number")]
 Gigabytes = Annotated[
-    float, PlainValidator(parse_amount), AfterValidator(above_zero), number_titled("number")
+    float, PlainValidator(parse_amount), AfterValidator(above_zero), titled("number", "number")
 ]

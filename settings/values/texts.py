@@ -1,149 +1,134 @@
-"""Hosts, URLs, paths and other texts.
-
-Every check raises `ValueError` with "reason; remedy".
-"""
+"""Hosts, URLs, paths and other texts."""
 
 from __future__ import annotations
 
-import re
-from pathlib import PurePosixPath
 from typing import Annotated
 
 from pydantic import AfterValidator, StrictStr
 
-from settings.values.checked_text import matching, titled
+from settings.values.checked_text import Text
+
+HOST_LABEL = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
+PORT = r"0*([1-9][0-9]{0,3}|[1-5][0-9]{4}|6[0-4][0-9]{3}|65[0-4][0-9]{2}|655[0-2][0-9]|6553[0-5])"
 
 
-def check_not_blank(text: str) -> str:
-    if not text.strip():
-        raise ValueError("is empty; write the value, or remove the key for its default")
-    if text != text.strip():
-        raise ValueError("begins or ends with a space; remove it")
-    return text
+def without_slash(url: str) -> str:
+    return url.rstrip("/")
 
 
-def check_chart_source(text: str) -> str:
-    if not re.fullmatch(r"(https?|oci)://[^\s/]\S*|\.{0,2}/.*", text):
-        raise ValueError(
-            "is neither a repository nor a folder of charts; write https://…, http://… or "
-            "oci://…, or a path that begins with /, ./ or ../"
-        )
-    if "://" in text and "@" in text.split("/")[2]:
-        raise ValueError(
-            "holds credentials, which manifests would show in clear; use a repository that needs "
-            "none, or a local folder of charts"
-        )
-    return text
-
-
-def check_server_url(text: str) -> str:
-    match = re.fullmatch(r"https?://[0-9A-Za-z.-]+(?::([0-9]{1,5}))?(/[^\s?#@]*)?", text)
-    if match is None or not 1 <= int(match[1] or 1) <= 65535:
-        raise ValueError(
-            "is not the address of a server; write it without login and query, like "
-            "http://prometheus.monitoring.svc:9090"
-        )
-    return text.rstrip("/")
-
-
-def check_host_pattern(text: str) -> str:
-    """A host of the crawled sites: "shop.example", or "*.shop.example" for those below it."""
-    label = r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9_])?"
-    if not re.fullmatch(rf"(?=.{{1,253}}$)(\*\.)?{label}(\.{label})*", text):
-        raise ValueError(
-            "does not name a site; write a host in lower case without port, like shop.example, "
-            "or *.shop.example for every host below it"
-        )
-    return text
-
-
-def check_host_name(text: str) -> str:
-    if text.startswith("*") or not re.fullmatch(r"[a-z0-9.-]+", check_host_pattern(text)):
-        raise ValueError("is not a domain; write letters, digits, '-' and '.', like shop.example")
-    return text
-
-
-def check_path_in_root(text: str) -> str:
-    """The path of a file below the project's root: "ranges/vendor-a.txt"."""
-    path = PurePosixPath(text)
-    if path.is_absolute() or ".." in path.parts:
-        raise ValueError(
-            "leads out of the project; write the path from its root, like ranges/vendor-a.txt"
-        )
-    if not re.fullmatch(r"[\w.-]([\w./ -]*[\w.-])?", text):
-        raise ValueError(
-            "is not the path of a file; use letters, digits, '-', '_', '.', '/' and spaces inside, "
-            "like ranges/vendor-a.txt"
-        )
-    return text
-
-
-def check_mail_server(text: str) -> str:
-    host, _, port = text.rpartition(":")
-    if not re.fullmatch(r"[0-9A-Za-z.-]+", host) or not re.fullmatch(r"[0-9]{1,5}", port):
-        raise ValueError("is not a mail server; write host and port, like smtp.example.com:587")
-    return text
-
-
-NotBlank = Annotated[StrictStr, AfterValidator(check_not_blank), titled("text")]
+NotBlank = Annotated[
+    StrictStr,
+    Text("text", r".*\S.*", "is empty; write the value, or remove the key for its default"),
+    Text("text", r"\S(.*\S)?", "begins or ends with a space; remove it"),
+]
 HeaderName = Annotated[
     NotBlank,
-    matching(
+    Text(
+        "header name",
         r"[!#$%&'*+.^_`|~0-9A-Za-z-]+",
         "is not the name of a header; use letters, digits and !#$%&'*+-.^_`|~ only, "
         "like x-example-error",
     ),
-    titled("header name"),
 ]
 PrintableText = Annotated[
     NotBlank,
-    matching(
+    Text(
+        "text",
         r"[ -~]+",
         "becomes text of a Lua script, which holds printable ASCII alone; "
         "write a part of the value without other characters",
     ),
-    titled("text"),
 ]
-ChartSource = Annotated[NotBlank, AfterValidator(check_chart_source), titled("URL or path")]
-ServerUrl = Annotated[StrictStr, AfterValidator(check_server_url), titled("URL")]
+ChartSource = Annotated[
+    NotBlank,
+    Text(
+        "URL or path",
+        r"(https?|oci)://[^\s/]\S*|\.{0,2}/.*",
+        "is neither a repository nor a folder of charts; write https://…, http://… or "
+        "oci://…, or a path that begins with /, ./ or ../",
+    ),
+    Text(
+        "URL or path",
+        r"(?!\w+://[^/]*@).*",
+        "holds credentials, which manifests would show in clear; use a repository that needs "
+        "none, or a local folder of charts",
+    ),
+]
+ServerUrl = Annotated[
+    StrictStr,
+    Text(
+        "URL",
+        rf"https?://[0-9A-Za-z.-]+(:{PORT})?(/[^\s?#@]*)?",
+        "is not the address of a server; write it without login and query, like "
+        "http://prometheus.monitoring.svc:9090",
+    ),
+    AfterValidator(without_slash),
+]
 BaseUrl = Annotated[
     StrictStr,
-    matching(
+    Text(
+        "URL",
         r"https?://[0-9A-Za-z.:-]+/([^\s?#@]*/)?",
         "is not the URL of a folder; write it with / at the end, like https://example.com/docs/",
     ),
-    titled("URL"),
 ]
 Version = Annotated[
     StrictStr,
-    matching(
+    Text(
+        "version",
         r"[0-9]+\.[0-9]+\.[0-9]+(-[0-9A-Za-z.-]+)?",
         "is not a release; write all three numbers, like 1.31.4",
     ),
-    titled("version"),
 ]
-HostPattern = Annotated[StrictStr, AfterValidator(check_host_pattern), titled("host")]
-HostName = Annotated[StrictStr, AfterValidator(check_host_name), titled("host")]
-PathInRoot = Annotated[StrictStr, AfterValidator(check_path_in_root), titled("path")]
+HOST_PATTERN = Text(
+    "host",
+    rf"(?=.{{1,253}}$)(\*\.)?{HOST_LABEL}(\.{HOST_LABEL})*",
+    "does not name a site; write a host in lower case without port, like shop.example, "
+    "or *.shop.example for every host below it",
+)
+HostPattern = Annotated[StrictStr, HOST_PATTERN]
+HostName = Annotated[
+    HostPattern,
+    Text(
+        "host",
+        r"[a-z0-9.-]+",
+        "is not a domain; write letters, digits, '-' and '.', like shop.example",
+    ),
+]
+PATH_IN_ROOT = Text(
+    "path",
+    r"(?!(.*/)?\.\.(/|$))[\w.-]([\w./ -]*[\w.-])?",
+    "is not the path of a file in the project; write it from the project's root with letters, "
+    "digits, '-', '_', '.', '/' and spaces inside, like ranges/vendor-a.txt",
+)
+PathInRoot = Annotated[StrictStr, PATH_IN_ROOT]
 MailAddress = Annotated[
     StrictStr,
-    matching(
+    Text(
+        "mail address",
         r"[!#$%&'*+/=?^_`{|}~0-9A-Za-z.-]+@[0-9A-Za-z.-]+",
         "is not a mail address; write one, like team@example.com",
     ),
-    titled("mail address"),
 ]
-MailServer = Annotated[StrictStr, AfterValidator(check_mail_server), titled("host:port")]
+MailServer = Annotated[
+    StrictStr,
+    Text(
+        "host:port",
+        r"[0-9A-Za-z.-]+:[0-9]{1,5}",
+        "is not a mail server; write host and port, like smtp.example.com:587",
+    ),
+]
 StackName = Annotated[
     StrictStr,
-    matching(
+    Text(
+        "stack",
         r"[\w.-]{1,100}(/[\w.-]{1,100}){0,2}",
         "is not the name of a Pulumi stack; write prod-eu, or organization/project/stack",
     ),
-    titled("stack"),
 ]
 SlackChannel = Annotated[
     StrictStr,
-    matching(r"[#@]?[\w.-]{1,80}", "is not a channel of Slack; write its name, like #proxies"),
-    titled("channel"),
+    Text(
+        "channel", r"[#@]?[\w.-]{1,80}", "is not a channel of Slack; write its name, like #proxies"
+    ),
 ]

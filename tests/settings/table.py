@@ -14,6 +14,7 @@ from settings.loading import SettingsError, parse_settings
 
 TABLE = Path(__file__).parent / "wrong_values.txt"
 LEFT_OUT = "(left out)"
+TIMES = re.compile(r"\(the first, ([0-9]+) times\)")
 
 COMPLETE = (Path(__file__).parent / "complete_stack.yaml").read_text()
 
@@ -67,6 +68,8 @@ def changed(base: str, changes: Mapping[str, Any]) -> dict[str, Any]:
             holder = holder[part]
         if value == LEFT_OUT:
             del holder[last]
+        elif times := TIMES.fullmatch(str(value)):
+            holder[last] = holder[last][:1] * int(times[1])
         else:
             holder[last] = value
     return stack

@@ -24,7 +24,7 @@ from settings.values.quantities import (
     parse_bytes,
     parse_duration,
 )
-from settings.values.texts import check_host_pattern
+from settings.values.texts import HOST_PATTERN
 from settings.vendors import AddressRange
 
 
@@ -127,7 +127,7 @@ def test_port_ranges_are_sets_of_ports(one, other):
 )  # fmt: skip
 def test_hosts_of_a_target(text):
     """Every host a crawler may ask for, as its authority spells it."""
-    assert check_host_pattern(text) == text
+    assert HOST_PATTERN.check(text) == text
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_hosts_of_a_target(text):
 def test_what_is_no_host_of_a_target(text):
     """No such text reaches the Lua script."""
     with pytest.raises(ValueError, match="; write a host"):
-        check_host_pattern(text)
+        HOST_PATTERN.check(text)
 
 
 @pytest.mark.parametrize(
