@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from books.prometheus import Prometheus, PrometheusError
 from books.reading import NothingToCompareError
 from books.report import Report, audit_report
-from settings.values import parse_duration
+from settings.values.quantities import parse_duration
 from tools.reports import add_out, could_not_run, finish
 
 URL = "PROMETHEUS_URL"

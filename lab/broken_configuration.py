@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from settings.stack import StackSettings
-from settings.values import parse_network
+from settings.values.addresses import parse_network
 from settings.vendors import AddressRange, Vendor
 
 

@@ -11,7 +11,7 @@ from components.attribution.clusters import cluster_name
 from lab.ports import Ports
 from settings.catalogue import Catalogue
 from settings.stack import StackSettings
-from settings.values import PortRange
+from settings.values.addresses import PortRange
 from settings.vendors import AddressRange, Vendor
 
 Json = dict[str, Any]

@@ -10,7 +10,7 @@ from typing import Any
 
 from components.labels import PROJECT
 from settings.alertmanager import Alertmanager, EmailReceiver, Receiver, SlackReceiver
-from settings.values import format_duration
+from settings.values.quantities import format_duration
 
 Json = dict[str, Any]
 

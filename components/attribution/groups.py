@@ -14,7 +14,7 @@ from hashlib import blake2b
 from itertools import groupby
 
 from settings.catalogue import Catalogue, Route
-from settings.values import IPNetwork
+from settings.values.addresses import IPNetwork
 from settings.vendors import Vendor
 
 CLUSTER_PREFIX = "proxy-vendor_"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from components.attribution.envoy import Json, extension, patch_listener
-from settings.values import PortRange
+from settings.values.addresses import PortRange
 from settings.vendors import Vendor, inspected_ports
 
 

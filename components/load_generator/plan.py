@@ -18,7 +18,7 @@ from settings.catalogue import Catalogue
 from settings.load_generator import LoadGenerator, ProxyInDetail
 from settings.loading import SettingsError
 from settings.stack import StackSettings
-from settings.values import split_endpoint
+from settings.values.addresses import split_endpoint
 from settings.vendors import Vendor, inspected_ports
 from simulation.crawler.reading import read_plan
 from simulation.plans import PlanError

@@ -15,7 +15,7 @@ from components.attribution.stats import bucket_annotation, proxy_stats_matcher
 from settings.istio import Istio
 from settings.section import Quantities
 from settings.stack import StackSettings
-from settings.values import cpu_millis
+from settings.values.quantities import cpu_millis
 
 Json = dict[str, Any]
 

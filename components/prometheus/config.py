@@ -22,7 +22,7 @@ from settings.catalogue import OUTSIDE
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
-from settings.values import format_duration
+from settings.values.quantities import format_duration
 
 Json = dict[str, Any]
 

@@ -17,7 +17,7 @@ from components.alertmanager.config import ALERTMANAGERS_KEY, LOGIN_SECRET
 from components.labels import PROJECT
 from settings.loading import SettingsError
 from settings.prometheus import OperatorPrometheusSettings
-from settings.values import format_duration
+from settings.values.quantities import format_duration
 
 Json = dict[str, Any]
 

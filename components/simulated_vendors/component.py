@@ -28,7 +28,7 @@ from components.simulated_vendors.plan import (
 )
 from settings.service_ranges import service_range
 from settings.stack import StackSettings
-from settings.values import IPAddress, IPNetwork, split_endpoint
+from settings.values.addresses import IPAddress, IPNetwork, split_endpoint
 
 INSTANCE = "app.kubernetes.io/instance"
 PROGRAM_FOLDER = "/program"

@@ -13,7 +13,7 @@ from components.load_generator.plan import shows_requests
 from components.prometheus.config import SIMULATED_VENDOR_PORT
 from settings.service_ranges import service_range, spare
 from settings.stack import StackSettings
-from settings.values import IPAddress, IPNetwork, split_endpoint
+from settings.values.addresses import IPAddress, IPNetwork, split_endpoint
 
 Json = dict[str, Any]
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from components.attribution.groups import CHAINS, chain_number, groups
 from settings.catalogue import OUTSIDE, Catalogue
-from settings.values import parse_network
+from settings.values.addresses import parse_network
 from settings.vendors import AddressRange, Vendor
 
 PORTS = {"vendor-a": (3128, "4000-4999"), "vendor-b": ("5000-5999",), "vendor-c": ("6000-6999",)}

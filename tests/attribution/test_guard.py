@@ -17,7 +17,7 @@ from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
 from components.attribution.standalone import validation_bootstrap
 from settings.loading import ROOT, SettingsError, load_stack_file
-from settings.values import parse_network
+from settings.values.addresses import parse_network
 from settings.vendors import AddressRange, Target, Vendor
 from tests.attribution.filters import values
 from tools.find import NotFoundError, find

@@ -12,7 +12,7 @@ from components.attribution.dry_run import Script
 from components.attribution.groups import Chain, groups
 from components.attribution.lua import SCRIPT, attribution_script, quoted
 from settings.catalogue import Catalogue
-from settings.values import parse_network
+from settings.values.addresses import parse_network
 from settings.vendors import AddressRange, OutcomeRule, Target, Vendor
 
 

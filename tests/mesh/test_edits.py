@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from components.attribution.groups import chain_number
-from settings.values import parse_network
+from settings.values.addresses import parse_network
 from tests.mesh import load as loads
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod

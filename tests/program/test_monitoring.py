@@ -12,7 +12,7 @@ from components.prometheus.rules import EVALUATED_BY, SERVER
 from render.program import REDACTED
 from render.program import run_program as run_with
 from settings.loading import ROOT
-from settings.values import cpu_millis, memory_bytes
+from settings.values.quantities import cpu_millis, memory_bytes
 from tests.program.conftest import (
     OPERATOR,
     RECEIVERS,

@@ -18,7 +18,7 @@ import pytest
 
 from render.program import REDACTED, Run
 from render.program import run_program as run_with
-from settings.values import split_endpoint
+from settings.values.addresses import split_endpoint
 from tests.program.conftest import (
     config_maps_of,
     container_of,
