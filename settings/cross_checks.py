@@ -6,7 +6,9 @@ Each check reads settings whose every key is good by itself, and yields problems
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import product
 
+from settings.alerts import Alerts, VendorAlerts
 from settings.catalogue import Catalogue
 from settings.namespaces import SIMULATED_NAMESPACE
 from settings.section import Location, Problem, path_text, repeated
@@ -103,25 +105,22 @@ def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]
 
 
 def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Problem]:
-    own = {
-        "podCidrs": settings.network.pod_cidrs,
-        "serviceCidrs": settings.network.service_cidrs,
-    }
+    network = settings.network
+    pods = [(("network", "podCidrs", n), one) for n, one in enumerate(network.pod_cidrs)]
+    services = [
+        (("network", "serviceCidrs", n), one) for n, one in enumerate(network.service_cidrs)
+    ]
     for index, vendor in enumerate(settings.vendors):
-        for name, networks in own.items():
-            # A simulated vendor's addresses are cluster IPs.
-            if name == "serviceCidrs" and settings.is_simulated(vendor.name):
-                continue
-            for number, block in enumerate(vendor.cidrs):
-                for position, network in enumerate(networks):
-                    if overlap(block.network, network):
-                        inside = path_text(("network", name, position))
-                        yield Problem(
-                            ("vendors", index, "cidrs", number),
-                            f"'{block.network}' overlaps {inside} ({network}), so traffic inside "
-                            "the cluster would count as the vendor's; correct one of them",
-                            block.where,
-                        )
+        # A simulated vendor's addresses are cluster IPs.
+        own = pods if settings.is_simulated(vendor.name) else [*pods, *services]
+        for (number, block), (at, taken) in product(enumerate(vendor.cidrs), own):
+            if overlap(block.network, taken):
+                yield Problem(
+                    ("vendors", index, "cidrs", number),
+                    f"'{block.network}' overlaps {path_text(at)} ({taken}), so traffic inside "
+                    "the cluster would count as the vendor's; correct one of them",
+                    block.where,
+                )
 
 
 def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Problem]:
@@ -141,14 +140,13 @@ def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Problem]:
         address, port = split_endpoint(endpoint)
         route = catalogue.find(address, port)
         if vendor not in names:
-            yield Problem(
-                at,
-                f"{endpoint!r} belongs to no vendor of this stack; "
-                f"the vendors are {', '.join(names)}",
-            )
+            remedy = f"the vendors are {', '.join(names)}"
+            yield Problem(at, f"{endpoint!r} belongs to no vendor of this stack; {remedy}")
         elif route is None or route.vendor != vendor:
-            where = f"in {route.network} of {route.vendor}" if route else "outside every range"
-            if not route and catalogue.covering(address):
+            where = "outside every range"
+            if route:
+                where = f"in {route.network} of {route.vendor}"
+            elif catalogue.covering(address):
                 where = "at a port that no vendor has there"
             yield Problem(
                 at,
@@ -205,41 +203,30 @@ def simulated_addresses_are_service_ips(settings: StackSettings) -> Iterator[Pro
             )
 
 
-def simulated_vendors_have_their_own_namespace(settings: StackSettings) -> Iterator[Problem]:
-    if not settings.simulated_vendors.enabled:
-        return
-    for index, namespace in enumerate(settings.crawlers.namespaces):
-        if namespace == SIMULATED_NAMESPACE:
+def namespaces_have_one_purpose(settings: StackSettings) -> Iterator[Problem]:
+    crawlers, root = settings.crawlers, settings.istio.root_namespace
+    taken = {root: "is istio.rootNamespace, whose settings reach the whole mesh"}
+    if settings.simulated_vendors.enabled:
+        simulated = "is where simulated vendors run without sidecars"
+        taken[SIMULATED_NAMESPACE] = simulated
+        if root == SIMULATED_NAMESPACE:
+            remedy = "write istiod's own namespace, like istio-system"
+            yield Problem(("istio", "rootNamespace"), f"{root!r} {simulated}; {remedy}")
+        for index, host in enumerate(crawlers.egress_hosts):
+            if host.startswith(f"{SIMULATED_NAMESPACE}/"):
+                yield Problem(
+                    ("crawlers", "egressHosts", index),
+                    f"{host!r} are the simulated vendors, which the mesh must take for addresses "
+                    "outside; remove it",
+                )
+    for index, namespace in enumerate(crawlers.namespaces):
+        if namespace in taken:
             yield Problem(
                 ("crawlers", "namespaces", index),
-                f"{namespace!r} is where simulated vendors run without sidecars; "
-                "put the crawlers in another namespace",
-            )
-    if settings.istio.root_namespace == SIMULATED_NAMESPACE:
-        yield Problem(
-            ("istio", "rootNamespace"),
-            f"{SIMULATED_NAMESPACE!r} is where simulated vendors run; "
-            "write istiod's own namespace, like istio-system",
-        )
-    for index, host in enumerate(settings.crawlers.egress_hosts):
-        if host.startswith(f"{SIMULATED_NAMESPACE}/"):
-            yield Problem(
-                ("crawlers", "egressHosts", index),
-                f"{host!r} are the simulated vendors, which the mesh must take for addresses "
-                "outside; remove it",
-            )
-
-
-def namespaces_of_crawlers_are_theirs(settings: StackSettings) -> Iterator[Problem]:
-    for index, namespace in enumerate(settings.crawlers.namespaces):
-        if namespace == settings.istio.root_namespace:
-            yield Problem(
-                ("crawlers", "namespaces", index),
-                f"{namespace!r} is istio.rootNamespace, whose settings reach the whole mesh; "
-                "put the crawlers in another namespace",
+                f"{namespace!r} {taken[namespace]}; put the crawlers in another namespace",
             )
     # What may scrape simulated vendors may read their books, and crawlers may not.
-    if settings.prometheus.namespace in settings.crawlers.namespaces:
+    if settings.prometheus.namespace in crawlers.namespaces:
         yield Problem(
             ("prometheus", "namespace"),
             f"{settings.prometheus.namespace!r} is one of crawlers.namespaces; write the namespace "
@@ -270,17 +257,13 @@ def pod_security_allows_injection(settings: StackSettings) -> Iterator[Problem]:
 def slowness_can_be_seen(settings: StackSettings) -> Iterator[Problem]:
     """A quantile is at most the highest bucket's bound, so a limit above it is never reached."""
     highest = settings.telemetry.buckets[-1]
-    limits: dict[Location, int | None] = {
-        ("alerts", "setupMilliseconds"): settings.alerts.setup_milliseconds,
-        **{
-            ("vendors", index, "alerts", "setupMilliseconds"): vendor.alerts.setup_milliseconds
-            for index, vendor in enumerate(settings.vendors)
-        },
-    }
-    for at, limit in limits.items():
+    places: list[tuple[Location, VendorAlerts | Alerts]] = [(("alerts",), settings.alerts)]
+    places += ((("vendors", n, "alerts"), one.alerts) for n, one in enumerate(settings.vendors))
+    for at, alerts in places:
+        limit = alerts.setup_milliseconds
         if limit is not None and limit >= highest:
             yield Problem(
-                at,
+                (*at, "setupMilliseconds"),
                 f"{limit} is not below the highest of telemetry.buckets ({highest}), so no "
                 "alert could fire; lower it, or add a bucket above it",
             )
@@ -322,23 +305,23 @@ def receivers_have_credentials(settings: StackSettings) -> Iterator[Problem]:
     receivers = settings.alertmanager.receivers
     for index, receiver in enumerate(receivers):
         at: Location = ("alertmanagerSecrets", receiver.name)
+        key = f"proxy-observability:{path_text(at)}"
         secret = secrets.get(receiver.name)
         if secret is None:
             yield Problem(
                 at,
                 f"is missing, alertmanager.receivers[{index}] cannot be reached without it; run "
-                f"`pulumi config set --secret --path proxy-observability:{path_text(at)}`, or to "
-                f"render only write {receiver.name}: {{secure: placeholder}}",
+                f"`pulumi config set --secret --path {key}`, or to render only write "
+                f"{receiver.name}: {{secure: placeholder}}",
             )
         elif secret.text is not None and (reason := receiver.why_not_a_credential(secret.text)):
             yield Problem(at, reason)
-    for name in secrets:
-        if name not in {receiver.name for receiver in receivers}:
-            yield Problem(
-                ("alertmanagerSecrets", name),
-                "belongs to none of alertmanager.receivers; add that receiver, or run "
-                f"`pulumi config rm --path proxy-observability:alertmanagerSecrets.{name}`",
-            )
+    for name in sorted(secrets.keys() - {receiver.name for receiver in receivers}):
+        remove = f"`pulumi config rm --path proxy-observability:alertmanagerSecrets.{name}`"
+        yield Problem(
+            ("alertmanagerSecrets", name),
+            f"belongs to none of alertmanager.receivers; add that receiver, or run {remove}",
+        )
 
 
 def federated_clusters_are_others(settings: StackSettings) -> Iterator[Problem]:
@@ -375,8 +358,7 @@ CHECKS: tuple[Callable[[StackSettings], Iterator[Problem]], ...] = (
     simulated_proxies_exist,
     real_traffic_is_bounded,
     simulated_addresses_are_service_ips,
-    simulated_vendors_have_their_own_namespace,
-    namespaces_of_crawlers_are_theirs,
+    namespaces_have_one_purpose,
     pod_security_allows_injection,
     slowness_can_be_seen,
     some_histograms_are_kept,
