@@ -71,29 +71,27 @@ def parse_network(value: object) -> IPNetwork:
     return network
 
 
-def refuse_a_proxy(text: str) -> None:
-    """Refuse what a vendor sells where a range is wanted; each mistake has its own remedy."""
-    match kind_of_proxy(text):
-        case "login":
-            raise ValueError(
-                "is a proxy with its login; write the address alone, for a range file run "
-                "`cut -d: -f1`, and change the password if others can read this file"
-            )
-        case "host name":
-            raise ValueError(
-                "is a host name, but a connection carries only an address; write the ranges that "
-                "the vendor names for it, or the addresses that `getent ahosts` lists"
-            )
-        case "address and port":
-            raise ValueError(
-                "is an address with a port; write the address alone, the port is for httpPorts"
-            )
+# What vendors sell, written where a range is wanted.
+NO_RANGE = {
+    "login": "is a proxy with its login; write the address alone, for a range file run "
+    "`cut -d: -f1`, and change the password if others can read this file",
+    "host name": "is a host name, but a connection carries only an address; write the ranges that "
+    "the vendor names for it, or the addresses that `getent ahosts` lists",
+    "address and port": "is an address with a port; write the address alone, the port is for "
+    "httpPorts",
+}
+NO_ENDPOINT = {
+    "login": "is a proxy with its login; write address and port alone, like 10.1.0.10:3128, "
+    "and put the login into a Secret (loadGenerator.endpoints.*.credentialsSecret)",
+    "host name": "is a host name, but a connection carries only an address; write one of those "
+    "that `getent ahosts` lists, like 10.1.0.10:3128",
+}
 
 
 def parse_vendor_network(value: object) -> IPNetwork:
     """A network that can be a vendor's: somewhere a crawler can connect to."""
-    if isinstance(value, str):
-        refuse_a_proxy(value)
+    if isinstance(value, str) and (refusal := NO_RANGE.get(kind_of_proxy(value))):
+        raise ValueError(refusal)
     network = parse_network(value)
     if network.prefixlen == 0:
         raise ValueError("is the default route; list the ranges the vendor gave you")
@@ -158,39 +156,22 @@ def split_endpoint(text: str) -> tuple[IPAddress, int | None]:
 
     "10.2.9.1", "10.2.9.1:3128", "2001:db8::1" and "[2001:db8::1]:3128".
     """
-    match = re.fullmatch(r"\[([^\]]*)\](?::(.*))?|([^:]*)(?::([^:]*))?|(.*)", text, re.DOTALL)
-    assert match  # the last alternative takes everything
-    host = next(group for group in (match[1], match[3], match[5]) if group is not None)
-    port = match[2] if match[1] is not None else match[4]
-    bracketed = match[1] is not None
+    match = re.fullmatch(r"\[([^\]]*:[^\]]*)\](?::(.*))?|([^:]*)(?::([^:]*))?", text, re.DOTALL)
+    host, port = text, None
+    if match:
+        host, port = match[1] or match[3], match[4] if match[2] is None else match[2]
     try:
         address = ip_address(host)
         if isinstance(address, IPv6Address) and address.scope_id:
             raise ValueError
-        if bracketed and not isinstance(address, IPv6Address):
-            raise ValueError
     except ValueError:
-        raise ValueError(why_not_an_endpoint(text)) from None
+        no_address = "is not an address; write 10.1.0.10, 10.1.0.10:3128 or [2001:db8::1]:3128"
+        raise ValueError(NO_ENDPOINT.get(kind_of_proxy(text), no_address)) from None
     if port is None:
         return address, None
     if not re.fullmatch(r"[0-9]{1,5}", port) or not 1 <= int(port) <= 65535:
         raise ValueError("has a port that is not a number from 1 to 65535; write it like :3128")
     return address, int(port)
-
-
-def why_not_an_endpoint(text: str) -> str:
-    match kind_of_proxy(text):
-        case "login":
-            return (
-                "is a proxy with its login; write address and port alone, like 10.1.0.10:3128, "
-                "and put the login into a Secret (loadGenerator.endpoints.*.credentialsSecret)"
-            )
-        case "host name":
-            return (
-                "is a host name, but a connection carries only an address; write one of those that "
-                "`getent ahosts` lists, like 10.1.0.10:3128"
-            )
-    return "is not an address; write 10.1.0.10, 10.1.0.10:3128 or [2001:db8::1]:3128"
 
 
 def check_endpoint(text: str) -> str:

@@ -60,20 +60,3 @@ def test_no_place_for_an_address_prints_a_login(text, tmp_path, monkeypatch, cap
     assert "ADDRESS: " in printed
     for word in ("someuser", "SECRET", "P@SS"):
         assert word not in printed
-
-
-@pytest.mark.parametrize(
-    ("text", "remedy"),
-    [
-        ("203.0.113.5:8080:someuser:SECRETPASS", "`cut -d: -f1`"),
-        ("203.0.113.5:8080", "the port is for httpPorts"),
-        ("brd.superproxy.io", "`getent ahosts`"),
-        ("brd.superproxy.io:33335", "`getent ahosts`"),
-    ],
-)
-def test_each_mistake_has_its_own_remedy(text, remedy):
-    """Vendors sell proxies in these forms; a stack file takes addresses alone."""
-    with pytest.raises(SettingsError) as refused:
-        parse_settings({"cluster": "dev", "vendors": [{"name": "vendor-a", "cidrs": [text]}]})
-    (finding,) = refused.value.findings
-    assert remedy in finding

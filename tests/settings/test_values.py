@@ -155,6 +155,13 @@ def test_endpoints(text, address, port):
     assert split_endpoint(text) == (ip_address(address), port)
 
 
+@pytest.mark.parametrize("text", ["10.2.9.1:", "[::1]:", "[10.2.9.1]:80", "::1:x", "[::1]80", ""])
+def test_what_is_no_endpoint(text):
+    """A port that was forgotten is not "every port"."""
+    with pytest.raises(ValueError, match="; write"):
+        split_endpoint(text)
+
+
 @given(st.text(max_size=20))
 def test_any_text_is_an_endpoint_or_refused_with_a_fix(text):
     """No text brings another error than the sentence."""
