@@ -10,14 +10,10 @@ import json
 import math
 import random
 import re
-import socketserver
-import threading
-import time
 import urllib.parse
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
-from http.server import BaseHTTPRequestHandler
+from functools import partial
 from itertools import accumulate
 from typing import Any
 
@@ -31,7 +27,8 @@ from lab.prometheus import lab_prometheus_files
 from settings.loading import parse_settings
 from tests.lab.conftest import free_ports, until
 from tests.lab.server import start_prometheus, value
-from tests.ports import free_ports as free_numbers
+from tests.lab.sidecars import AHEAD, exposed
+from tests.ports import free_block
 
 pytestmark = pytest.mark.long
 
@@ -63,89 +60,52 @@ BELOW = "proxy_vendor_le:istio_proxy_setup_milliseconds_bucket:rate5m"
 REQUESTS = "proxy_vendor:istio_requests:rate5m"
 
 
-class Fleet(socketserver.ThreadingTCPServer):
-    """Sidecars by their loopback address, from 127.77.0.1 on."""
+def drawn_answers() -> list[list[int]]:
+    """Return for each sidecar how many of a second's answers are below each bucket's bound."""
+    draw = random.Random(7)
+    found = []
+    for _ in range(SIDECARS):
+        own = MEDIAN_MILLISECONDS * math.exp(draw.gauss(0, SIGMA_OF_PODS))
+        counts = [0] * (len(BUCKETS) + 1)
+        for _ in range(ANSWERS):
+            milliseconds = own * math.exp(draw.gauss(0, SIGMA))
+            counts[bisect.bisect_left(BUCKETS, milliseconds)] += 1
+        found.append(list(accumulate(counts)))
+    return found
 
-    allow_reuse_address = True
-    daemon_threads = True
-    request_queue_size = 512
 
-    def __init__(self, port: int) -> None:
-        draw = random.Random(7)
-        self.began = time.monotonic()
-        self.answers: list[list[int]] = []
-        for _ in range(SIDECARS):
-            own = MEDIAN_MILLISECONDS * math.exp(draw.gauss(0, SIGMA_OF_PODS))
-            counts = [0] * (len(BUCKETS) + 1)
-            for _ in range(ANSWERS):
-                milliseconds = own * math.exp(draw.gauss(0, SIGMA))
-                counts[bisect.bisect_left(BUCKETS, milliseconds)] += 1
-            self.answers.append(list(accumulate(counts)))
-        super().__init__(("0.0.0.0", port), _Sidecar)
+def page(below: Sequence[int], seconds: float) -> str:
+    """Return what a sidecar of one vendor exposes, as Envoy writes it."""
+    lines = []
 
-    def page(self, number: int) -> str:
-        """Return what a sidecar of one vendor exposes, as Envoy writes it."""
-        seconds = time.monotonic() - self.began
-        lines = []
+    def add(name: str, labels: str, count: float) -> None:
+        lines.append(f"{name}{{{labels}}} {int(count)}")
 
-        def add(name: str, labels: str, count: float) -> None:
-            lines.append(f"{name}{{{labels}}} {int(count)}")
-
-        lines.append("# TYPE istio_proxy_setup_milliseconds histogram")
-        for visibility in ("http", "tunnel"):
+    lines.append("# TYPE istio_proxy_setup_milliseconds histogram")
+    for visibility in ("http", "tunnel"):
+        own = f'proxy_vendor="vendor-a",proxy_visibility="{visibility}"'
+        name = "istio_proxy_setup_milliseconds"
+        for bound, count in zip((*BUCKETS, "+Inf"), below, strict=True):
+            add(f"{name}_bucket", f'{own},le="{bound}"', count * seconds)
+        add(f"{name}_sum", own, below[-1] * MEDIAN_MILLISECONDS * seconds)
+        add(f"{name}_count", own, below[-1] * seconds)
+    lines.append("# TYPE istio_requests_total counter")
+    for visibility in ("http", "tunnel"):
+        for outcome, status in OUTCOMES.items():
             own = f'proxy_vendor="vendor-a",proxy_visibility="{visibility}"'
-            name = "istio_proxy_setup_milliseconds"
-            below = self.answers[number]
-            for bound, count in zip((*BUCKETS, "+Inf"), below, strict=True):
-                add(f"{name}_bucket", f'{own},le="{bound}"', count * seconds)
-            add(f"{name}_sum", own, below[-1] * MEDIAN_MILLISECONDS * seconds)
-            add(f"{name}_count", own, below[-1] * seconds)
-        lines.append("# TYPE istio_requests_total counter")
-        for visibility in ("http", "tunnel"):
-            for outcome, status in OUTCOMES.items():
-                own = f'proxy_vendor="vendor-a",proxy_visibility="{visibility}"'
-                own += f',proxy_outcome="{outcome}",response_code="{status}",proxy_pool=""'
-                add("istio_requests_total", own, ANSWERS * seconds / len(OUTCOMES))
-        for name in ("connections_opened", "received_bytes", "sent_bytes"):
-            lines.append(f"# TYPE istio_tcp_{name}_total counter")
-            own = 'proxy_vendor="vendor-a",proxy_visibility="opaque"'
-            add(f"istio_tcp_{name}_total", own, seconds)
-        for name in UPSTREAM_STATS:
-            lines.append(f"# TYPE envoy_cluster_{name} counter")
-            for cluster in ("proxy-vendor_vendor-a", "PassthroughCluster", "xds-grpc"):
-                add(f"envoy_cluster_{name}", f'cluster_name="{cluster}"', seconds)
-        lines.append("# TYPE envoy_http_lua_errors counter")
-        lines.append("envoy_http_lua_errors 0")
-        return "\n".join(lines) + "\n"
-
-
-class _Sidecar(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    server: Fleet
-
-    def do_GET(self) -> None:
-        number = int(self.connection.getsockname()[0].split(".")[3]) - 1
-        body = self.server.page(number).encode()
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *_: object) -> None:
-        pass
-
-
-@contextmanager
-def fleet() -> Iterator[int]:
-    (port,) = free_numbers(["127.0.0.1"])
-    server = Fleet(port)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        yield port
-    finally:
-        server.shutdown()
-        server.server_close()
+            own += f',proxy_outcome="{outcome}",response_code="{status}",proxy_pool=""'
+            add("istio_requests_total", own, ANSWERS * seconds / len(OUTCOMES))
+    for name in ("connections_opened", "received_bytes", "sent_bytes"):
+        lines.append(f"# TYPE istio_tcp_{name}_total counter")
+        own = 'proxy_vendor="vendor-a",proxy_visibility="opaque"'
+        add(f"istio_tcp_{name}_total", own, seconds)
+    for name in UPSTREAM_STATS:
+        lines.append(f"# TYPE envoy_cluster_{name} counter")
+        for cluster in ("proxy-vendor_vendor-a", "PassthroughCluster", "xds-grpc"):
+            add(f"envoy_cluster_{name}", f'cluster_name="{cluster}"', seconds)
+    lines.append("# TYPE envoy_http_lua_errors counter")
+    lines.append("envoy_http_lua_errors 0")
+    return "\n".join(lines) + "\n"
 
 
 @dataclass(frozen=True)
@@ -168,7 +128,11 @@ class Seen:
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
     folder = tmp_path_factory.mktemp("sampling")
-    with fleet() as port, children() as family:
+    pages = {
+        f"127.77.0.{n}": partial(page, below) for n, below in enumerate(drawn_answers(), start=1)
+    }
+    port = free_block(["127.0.0.1", "127.77.0.1"])
+    with exposed(pages, port), children() as family:
         started = {}
         for name, telemetry in FORMS.items():
             raw = {
@@ -190,10 +154,10 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Seen]:
             # By names that are the same in every run: whose turn it is follows from them.
             config["scrape_configs"][0]["static_configs"] = [
                 {
-                    "targets": [f"127.77.0.{n + 1}:{port}"],
+                    "targets": [f"{address}:{port}"],
                     "labels": {"cluster": "lab", "namespace": "crawlers", "pod": f"crawler-{n}"},
                 }
-                for n in range(SIDECARS)
+                for n, address in enumerate(pages)
             ]
             url = start_prometheus(family, own, config, ports.prometheus)
             started[name] = (url, estimate(settings))
@@ -204,7 +168,7 @@ def _seen(url: str, expected: Estimate) -> Seen:
     def complete() -> bool:
         rounds = value(url, f"min(sum_over_time(up[1m])) * {SCRAPE_SECONDS}")
         everyone = value(url, "count(up)") == SIDECARS
-        return everyone and (rounds or 0) >= WINDOW_SECONDS + 2 * SCRAPE_SECONDS
+        return everyone and (rounds or 0) >= WINDOW_SECONDS + AHEAD + 2 * SCRAPE_SECONDS
 
     until(complete, seconds=60)
 
