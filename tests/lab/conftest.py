@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from lab.envoy import LabEnvoy
 from lab.loopback import get_text
 from lab.ports import Ports
 from lab.processes import children
@@ -25,6 +26,7 @@ from lab.system import (
     start_envoy,
     wait_until_ready,
 )
+from settings.stack import StackSettings
 from tests.ports import free_block
 
 
@@ -90,29 +92,39 @@ class Sidecar:
 @pytest.fixture
 def sidecar(tmp_path: Path) -> Iterator[Sidecar]:
     """An Envoy of the test's own, its counters at zero."""
-    with _running_sidecar(tmp_path) as own:
+    with running_sidecar(tmp_path) as own:
         yield own
 
 
 @pytest.fixture(scope="module")
 def shared_sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     """One Envoy for a module's many cases."""
-    with _running_sidecar(tmp_path_factory.mktemp("sidecar")) as shared:
+    with running_sidecar(tmp_path_factory.mktemp("sidecar")) as shared:
         yield shared
 
 
+ADDRESSES = (
+    *("127.1.0.10", "127.1.0.99", "127.2.0.10", "127.9.0.10"),
+    *("127.6.0.10", "127.7.0.10", "::1"),
+)
+
+
 @contextmanager
-def _running_sidecar(tmp_path: Path) -> Iterator[Sidecar]:
+def running_sidecar(
+    folder: Path,
+    change: Callable[[LabEnvoy], LabEnvoy] = lambda rendered: rendered,
+    *,
+    change_settings: Callable[[StackSettings], StackSettings] = lambda settings: settings,
+    addresses: Sequence[str] = ADDRESSES,
+) -> Iterator[Sidecar]:
+    """Run an Envoy with the rendered chains, as `change` returned them, until the block ends."""
     ports = free_ports()
-    addresses = [
-        *("127.1.0.10", "127.1.0.99", "127.2.0.10", "127.9.0.10"),
-        *("127.6.0.10", "127.7.0.10", "::1"),
-    ]
-    rendered = rendered_envoy(load_settings(ports), addresses, ports, tmp_path)
+    settings = change_settings(load_settings(ports))
+    rendered = change(rendered_envoy(settings, addresses, ports, folder))
     with children() as family:
-        start_envoy(family, rendered, tmp_path)
+        start_envoy(family, rendered, folder)
         wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
-        yield Sidecar(ports, tmp_path / EXTENSIONS)
+        yield Sidecar(ports, folder / EXTENSIONS)
 
 
 def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:

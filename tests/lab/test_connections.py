@@ -14,9 +14,8 @@ import time
 import pytest
 
 from components.attribution.clusters import CONNECT_TIMEOUT
-from lab.processes import children
-from lab.system import ROOT, load_settings, rendered_envoy, start_envoy, wait_until_ready
-from tests.lab.conftest import free_ports
+from lab.system import ROOT
+from tests.lab.conftest import running_sidecar
 from tests.lab.parties import (
     ADDRESS,
     ASK,
@@ -46,15 +45,13 @@ from tests.lab.parties import (
 )
 
 
-def rendered(ports, folder):
-    """Return the lab's Envoy with the time-outs that a test can wait for."""
-    settings = load_settings(ports)
-    vendors = tuple(
-        vendor.model_copy(update={"idle_timeout": IDLE_SECONDS}) for vendor in settings.vendors
-    )
-    envoy = rendered_envoy(
-        settings.model_copy(update={"vendors": vendors}), [ADDRESS], ports, folder
-    )
+def with_short_idle_timeout(settings):
+    update = {"idle_timeout": IDLE_SECONDS}
+    vendors = tuple(vendor.model_copy(update=update) for vendor in settings.vendors)
+    return settings.model_copy(update={"vendors": vendors})
+
+
+def with_short_connect_timeout(envoy):
     for cluster in envoy.bootstrap["static_resources"]["clusters"]:
         assert cluster["connect_timeout"] == CONNECT_TIMEOUT
         cluster["connect_timeout"] = f"{CONNECT_SECONDS}s"
@@ -63,11 +60,14 @@ def rendered(ports, folder):
 
 @pytest.fixture(scope="module")
 def quick_sidecar(tmp_path_factory):
-    folder, ports = tmp_path_factory.mktemp("connections"), free_ports()
-    with children() as family:
-        start_envoy(family, rendered(ports, folder), folder)
-        wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
-        yield ports
+    """The ports of a sidecar with time-outs that a test can wait for."""
+    with running_sidecar(
+        tmp_path_factory.mktemp("connections"),
+        with_short_connect_timeout,
+        change_settings=with_short_idle_timeout,
+        addresses=[ADDRESS],
+    ) as sidecar:
+        yield sidecar.ports
 
 
 @pytest.fixture
