@@ -12,7 +12,10 @@ GOOD = "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
 class ScriptedVendor:
-    """Reads a request's head and sends `answer`; `seen` is what it read."""
+    """Reads a request's head and sends `answer`, a text or what makes one of the head.
+
+    `seen` is what it read. It hangs up behind an answer without a Content-Length.
+    """
 
     def __init__(self, answer):
         self.answer = answer
@@ -21,8 +24,9 @@ class ScriptedVendor:
     def serve(self, reader, writer):
         while head := self._head(reader):
             self.seen.append(head)
-            writer.write(self.answer.encode("latin-1"))
-            if "Content-Length" not in self.answer:
+            answer = self.answer(head) if callable(self.answer) else self.answer
+            writer.write(answer.encode("latin-1"))
+            if "Content-Length" not in answer:
                 return
 
     @staticmethod

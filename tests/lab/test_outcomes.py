@@ -100,12 +100,3 @@ def test_a_vendor_that_nobody_answers_for_is_connect_failed(sidecar):
     assert sidecar.requests() == {("vendor-a", "http", "connect_failed", "503"): 1}
     # Envoy adds histograms to its output once they were flushed; look for the label set alone.
     assert 'proxy_setup_milliseconds_count{proxy_vendor="vendor-a"' not in sidecar.stats()
-
-
-def test_what_envoy_refuses_itself_is_not_the_vendors_fault(sidecar):
-    """A request that Envoy answers with 400 never reached the vendor: `rejected`."""
-    ports = sidecar.ports
-    request = "GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\nContent-Length: x\r\n\r\n"
-    assert " 400 " in ask("127.1.0.10", ports.vendor, request)
-    ((vendor_name, _, outcome, _),) = sidecar.requests()
-    assert (vendor_name, outcome) == ("vendor-a", "rejected")

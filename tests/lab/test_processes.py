@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -27,17 +28,15 @@ def listening(port: int) -> bool:
     return any(f[1].endswith(wanted) and f[3] == "0A" for f in (line.split() for line in lines))
 
 
-def processes_of(base: int) -> list[str]:
-    """Command lines that mention the run's folder or ports."""
-    found = []
+def processes_of(base: int) -> dict[int, str]:
+    """Return the command lines, by process, that mention the run's folder."""
+    found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
-            try:
+            with contextlib.suppress(OSError):
                 command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:
-                continue
-            if f"demo-{base}/" in command or f"check-{base}/" in command:
-                found.append(command)
+                if f"demo-{base}/" in command or f"check-{base}/" in command:
+                    found[int(entry.name)] = command
     return found
 
 
@@ -90,8 +89,12 @@ def test_a_signal_ends_the_demo_within_ten_seconds(demo, ports, number):
 
 def test_a_killed_envoy_ends_the_demo_with_one_line(demo, ports):
     """The lab does not go on showing numbers of a mesh that is gone."""
-    pid = _pid_of("envoy", ports.base)
-    os.kill(pid, signal.SIGKILL)
+    (envoy,) = (
+        pid
+        for pid, command in processes_of(ports.base).items()
+        if Path(command.split(" ")[0]).name == "envoy"
+    )
+    os.kill(envoy, signal.SIGKILL)
     _, errors = demo.communicate(timeout=15)
     assert demo.returncode == 2
     (line,) = errors.splitlines()
@@ -137,18 +140,6 @@ def test_a_missing_binary_is_one_line(ports, tmp_path):
     assert "prometheus" in last
     assert "Traceback" not in ended.stderr
     assert nothing_left(ports)
-
-
-def _pid_of(program: str, base: int) -> int:
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                words = (entry / "cmdline").read_bytes().split(b"\0")
-            except OSError:
-                continue
-            if Path(words[0].decode()).name == program and f"demo-{base}/" in str(words):
-                return int(entry.name)
-    raise AssertionError(f"{program} does not run")
 
 
 def test_a_child_may_end_well_while_it_is_looked_at(tmp_path, monkeypatch):

@@ -5,8 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import socketserver
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +22,7 @@ from lab.system import rendered_envoy, start_envoy, wait_until_ready
 from settings.loading import parse_settings
 from settings.stack import StackSettings
 from tests.lab.conftest import Sidecar, free_ports, until
-from tests.lab.scripted import ask
+from tests.lab.scripted import ask, vendor
 from tests.lab.server import start_prometheus, value
 from tests.rules.exposed import ENVOY, missing
 
@@ -59,58 +57,40 @@ VARIED = {
 }
 
 
-class _Vendor(socketserver.StreamRequestHandler):
-    """Answers with the status the crawler names, as a vendor would; ends a tunnel at once."""
-
-    def handle(self) -> None:
-        line = self.rfile.readline()
-        if line.startswith(b"\x05"):
-            return
-        head = line + b"".join(iter(self.rfile.readline, b"\r\n"))
-        found = re.search(rb"x-status: (\d+)", head, re.IGNORECASE)
-        assert found is not None
-        body = b"" if line.startswith(b"CONNECT") and found[1] == b"200" else b"ok"
-        length = b"Content-Length: 2\r\n" if body else b""
-        self.wfile.write(
-            b"HTTP/1.1 %s Any\r\nProxy-Status: vendor\r\n%s\r\n%s" % (found[1], length, body)
-        )
-
-
-class _Vendors(socketserver.ThreadingTCPServer):
-    allow_reuse_address = True
-    daemon_threads = True
+def named_status(head: bytes) -> str:
+    """Answer with the status that the crawler names; end a tunnel at once."""
+    found = re.search(r"x-status: (\d+)", head.decode("latin-1"), re.IGNORECASE)
+    if found is None:  # no HTTP
+        return ""
+    status = f"HTTP/1.1 {found[1]} Any\r\nProxy-Status: vendor\r\n"
+    granted = head.startswith(b"CONNECT") and found[1] == "200"
+    return status + ("\r\n" if granted else "Content-Length: 2\r\n\r\nok")
 
 
 @contextmanager
 def busy_sidecar(raw: dict[str, Any], folder: Path) -> Iterator[tuple[StackSettings, Sidecar]]:
     """Run an Envoy of the stack that has met every vendor, pool, target, outcome and protocol."""
     ports = free_ports()
-    vendors = [{**vendor, "httpPorts": [3128], "idleTimeout": "1s"} for vendor in raw["vendors"]]
+    vendors = [{**own, "httpPorts": [3128], "idleTimeout": "1s"} for own in raw["vendors"]]
     raw = {**raw, "vendors": vendors, "prometheus": {"scrapeInterval": "1s"}}
     settings = lab_settings(parse_settings(raw), ports)
     places = endpoints(settings.vendors, ports)
     rendered = rendered_envoy(settings, [place.address for place in places], ports, folder)
-    server = _Vendors(("0.0.0.0", ports.vendor_upstream), _Vendor)
-    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
-    try:
-        with children() as family:
-            start_envoy(family, rendered, folder)
-            wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
-            sidecar = Sidecar(ports, folder)
-            for place in places:
-                call_all(place.address, settings, ports)
-            inspected = [vendor.name for vendor in settings.vendors if vendor.inspect == "http"]
-            expected = {
-                (vendor, visibility, outcome, str(status))
-                for vendor, visibility in itertools.product(inspected, ("http", "tunnel"))
-                for status, outcome in STATUSES.items()
-            }
-            # Tunnels are counted when they have ended.
-            until(lambda: set(sidecar.requests()) >= expected)
-            yield settings, sidecar
-    finally:
-        server.shutdown()
-        server.server_close()
+    with vendor("0.0.0.0", ports.vendor_upstream, named_status), children() as family:
+        start_envoy(family, rendered, folder)
+        wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
+        sidecar = Sidecar(ports, folder)
+        for place in places:
+            call_all(place.address, settings, ports)
+        inspected = [own.name for own in settings.vendors if own.inspect == "http"]
+        expected = {
+            (name, visibility, outcome, str(status))
+            for name, visibility in itertools.product(inspected, ("http", "tunnel"))
+            for status, outcome in STATUSES.items()
+        }
+        # Tunnels are counted when they have ended.
+        until(lambda: set(sidecar.requests()) >= expected)
+        yield settings, sidecar
 
 
 def call_all(address: str, settings: StackSettings, ports: Ports) -> None:
@@ -120,7 +100,7 @@ def call_all(address: str, settings: StackSettings, ports: Ports) -> None:
         for first in (f"GET http://{host}/ HTTP/1.1", f"CONNECT {host}:443 HTTP/1.1"):
             request = f"{first}\r\nHost: {host}\r\n{more}\r\n"
             assert f" {status} " in ask(address, ports.vendor, request)
-    ask(address, ports.vendor, "\x05\x01\x00\r\n")
+    ask(address, ports.vendor, "\x05\x01\x00\r\n\r\n")
 
 
 def counted(settings: StackSettings, sidecar: Sidecar, folder: Path) -> dict[str, int]:

@@ -20,6 +20,7 @@ import pytest
 from lab.processes import children
 from lab.system import EXTENSIONS, load_settings, rendered_envoy, start_envoy, wait_until_ready
 from tests.lab.conftest import Sidecar, free_ports, until
+from tests.lab.parties import receive
 
 VENDOR, OUTSIDE = "127.1.0.10", "127.9.0.10"
 LATE = "127.2.0.10"  # vendor-b: of one test alone, which counts its connections
@@ -140,19 +141,9 @@ def late_request(address, port, first, rest):
     """Send `first`, and `rest` once the look is over, which the banner tells; return the echo."""
     with socket.create_connection((address, port), timeout=10) as connection:
         connection.sendall(first)
-        received(connection, BANNER)
+        receive(connection, BANNER)
         connection.sendall(rest)
-        received(connection, first + rest)
-
-
-def received(connection, expected):
-    """Assert that exactly `expected` comes next."""
-    got = b""
-    while len(got) < len(expected):
-        more = connection.recv(len(expected) - len(got))
-        assert more, got
-        got += more
-    assert got == expected
+        receive(connection, first + rest)
 
 
 def test_a_crawler_that_speaks_late_gets_through_as_opaque(sides):
