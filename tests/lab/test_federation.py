@@ -7,13 +7,11 @@ password.
 
 from __future__ import annotations
 
-import base64
 import json
 import math
 import re
 import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,8 +26,9 @@ from components.prometheus.federation import LEVELS, Source, server_config, shar
 from components.prometheus.rules import federated_sums, server_rules, shard_rules
 from lab.processes import Children, children
 from settings.loading import parse_settings
+from tests.lab.conftest import until
 from tests.lab.sidecars import BOUNDS, exposed, page
-from tests.lab.test_password import HASH, PASSWORD
+from tests.lab.test_password import HASH, PASSWORD, get
 from tests.ports import free_block
 from tests.rules.promql import limits, records
 from tools.find import find
@@ -188,16 +187,12 @@ def _start(
 
 
 def asked(server: str, path: str, **parameters: str) -> Any:
-    token = base64.b64encode(f"prometheus:{PASSWORD}".encode()).decode()
-    request = urllib.request.Request(
-        f"{server}{path}?{urllib.parse.urlencode(parameters)}",
-        headers={"Authorization": f"Basic {token}"},
-    )
+    url = f"{server}{path}?{urllib.parse.urlencode(parameters)}"
     try:
-        with urllib.request.urlopen(request, timeout=SECONDS) as answer:
-            return json.load(answer)["data"]["result"]
+        _, text = get(url, f"prometheus:{PASSWORD}")
     except OSError:  # not up yet
         return []
+    return json.loads(text)["data"]["result"] if text else []
 
 
 def recorded(server: str, selector: str = '{__name__=~".+:.+:.+"}') -> Series:
@@ -275,13 +270,6 @@ def near(one: float, other: float) -> bool:
     return math.isclose(one, other, rel_tol=NEAR, abs_tol=1e-9)
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.2)
-
-
 EXPECTED = {rule["record"] for rule in records() if is_compared(rule["record"])}
 EXPECTED -= FROM_NODES | OF_ITSELF
 
@@ -325,7 +313,7 @@ def test_clusters_with_the_same_vendors_stay_apart(servers: Servers) -> None:
 def test_shards_record_sums_and_nothing_else(servers: Servers) -> None:
     """A shard's ratio would look like the cluster's."""
     for shard in servers.shards:
-        wait_for(lambda shard=shard: recorded(shard))  # type: ignore[misc]
+        until(lambda shard=shard: recorded(shard), SECONDS)
         names = {name_of(labels) for labels in recorded(shard)}
         derived = re.compile("ratio|p50|p95|burn|_per_")
         assert not [name for name in names - limits() if derived.search(name)]
@@ -334,7 +322,7 @@ def test_shards_record_sums_and_nothing_else(servers: Servers) -> None:
 
 def test_no_query_counts_a_shards_part_beside_the_sum(servers: Servers) -> None:
     """A shard's records have a prefix, and keep no label of the replica that answered."""
-    wait_for(lambda: not complete(comparable(recorded(servers.server), "lab")))
+    until(lambda: not complete(comparable(recorded(servers.server), "lab")), SECONDS)
     found = recorded(servers.server)
     assert all(("shard" in dict(k)) <= name_of(k).startswith("shard_") for k in found)
     extra = {"prometheus_replica", "instance"}

@@ -7,7 +7,6 @@ import json
 import re
 import socket
 import subprocess
-import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -31,6 +30,7 @@ from components.prometheus.rules import RULES
 from lab.processes import Children, children
 from settings.alertmanager import Alertmanager
 from settings.loading import parse_settings
+from tests.lab.conftest import until
 from tests.ports import free_ports
 from tests.rules.exposed import ALERTMANAGER, PROMETHEUS, missing
 from tools.find import find
@@ -93,7 +93,8 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
         ):
             _start(family, name, data, addresses[name], gossip, folder)
         for address in addresses.values():
-            _wait_until_it_listens(family, address)
+            until(lambda address=address: _listens(address), SECONDS)
+        family.check()
         yield Pair(*(f"http://{address}" for address in addresses.values()), folder)
 
 
@@ -110,16 +111,10 @@ def _start(family: Children, name: str, data: str, address: str, gossip: int, fo
     family.start(name, command, log=folder / f"{name}.log", environment={"POD_NAME": "one"})
 
 
-def _wait_until_it_listens(family: Children, address: str) -> None:
+def _listens(address: str) -> bool:
     host, _, port = address.partition(":")
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end:
-        family.check()
-        with socket.socket() as probe:
-            if probe.connect_ex((host, int(port))) == 0:
-                return
-        time.sleep(0.05)
-    raise AssertionError(f"{address}: nobody listens after {SECONDS:.0f} s")
+    with socket.socket() as probe:
+        return probe.connect_ex((host, int(port))) == 0
 
 
 def get(url: str, login: str = "") -> tuple[int, str]:
@@ -146,10 +141,8 @@ def test_without_the_password_there_is_nothing(pair: Pair, server: str, path: st
     assert status(url) == 401
     assert status(url, f"{server}:wrong") == 401
     assert status(url, f"admin:{PASSWORD}") == 401
-    deadline = time.monotonic() + SECONDS  # ready after its first steps
-    while (last := status(url, f"{server}:{PASSWORD}")) == 503 and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert last == 200
+    # 503 until it is ready.
+    until(lambda: status(url, f"{server}:{PASSWORD}") == 200, SECONDS)
 
 
 def _query(pair: Pair, expression: str) -> list[dict[str, Any]]:
@@ -172,22 +165,20 @@ def test_the_probe_of_the_pod_passes(pair: Pair) -> None:
     """The very command of the StatefulSet, with its file; without it the pod would never start."""
     command = [str(find("promtool")), "check", "ready", f"--url={pair.prometheus}"]
     config = f"--http.config.file={pair.folder / 'prometheus' / 'http.yml'}"
-    end = time.monotonic() + SECONDS
-    while subprocess.run([*command, config], capture_output=True).returncode != 0:
-        assert time.monotonic() < end
+    until(lambda: subprocess.run([*command, config], capture_output=True).returncode == 0, SECONDS)
     assert subprocess.run(command, capture_output=True).returncode != 0
 
 
 def test_scraping_and_alerting_go_on(pair: Pair) -> None:
     """Prometheus logs in at itself and at Alertmanager, whose alerts it hands over."""
-    expected = {"prometheus": "1", "alertmanager": "1"}
-    end = time.monotonic() + SECONDS
-    while True:
-        up = {s["metric"]["job"]: s["value"][1] for s in _query(pair, "up")}
+
+    def scraped_and_known() -> bool:
+        up = {found["metric"]["job"]: found["value"][1] for found in _query(pair, "up")}
         known = _query(pair, "prometheus_notifications_alertmanagers_discovered")
-        if up == expected and known and known[0]["value"][1] == "1":
-            break
-        assert time.monotonic() < end, (up, known)
+        counts = [found["value"][1] for found in known]
+        return up == {"prometheus": "1", "alertmanager": "1"} and counts == ["1"]
+
+    until(scraped_and_known, SECONDS)
 
 
 def test_the_running_server_keeps_what_the_stack_says(pair: Pair) -> None:
@@ -212,16 +203,10 @@ def test_what_is_recorded_of_a_server_is_what_it_exposes(
 ) -> None:
     """Rules are checked against the recording: a name that a new version dropped must not stay."""
 
-    end = time.monotonic() + SECONDS
-
     def page_of(name: str) -> str:
         return get(f"{getattr(pair, name)}/metrics", f"{name}:{PASSWORD}")[1]
 
-    # Some names come with the first alert that was told.
-    told = r"^prometheus_notifications_sent_total{.*} [1-9]"
-    while not re.search(told, page_of("prometheus"), re.MULTILINE):
-        assert time.monotonic() < end
-        time.sleep(0.2)
-    while found := missing(file, page_of(server), f"{server}_.+"):
-        assert time.monotonic() < end, found
-        time.sleep(0.2)
+    # Some names come with the first alert that was sent.
+    sent = r"^prometheus_notifications_sent_total{.*} [1-9]"
+    until(lambda: re.search(sent, page_of("prometheus"), re.MULTILINE), SECONDS)
+    until(lambda: not missing(file, page_of(server), f"{server}_.+"), SECONDS)
