@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,6 +42,9 @@ def ports() -> Ports:
     return free_ports()
 
 
+LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+
+
 @dataclass(frozen=True)
 class Sidecar:
     """Envoy with the rendered chains of the lab's stack; the test itself is the vendor."""
@@ -50,43 +55,25 @@ class Sidecar:
     def stats(self) -> str:
         return get_text(f"http://127.0.0.1:{self.ports.envoy_admin}/stats/prometheus")
 
-    def requests(self) -> dict[tuple[str, str, str, str], int]:
-        """(vendor, visibility, outcome, response code) -> count, empty ones left out."""
-        counts: dict[tuple[str, str, str, str], int] = {}
-        for line in self.stats().splitlines():
-            if line.startswith("envoy_lab_istio_requests_total{"):
-                head, value = line.rsplit(" ", 1)
-                labels = dict(
-                    part.split("=", 1) for part in head[head.index("{") + 1 : -1].split(",")
-                )
-                key = tuple(
-                    labels[name].strip('"')
-                    for name in (
-                        "proxy_vendor",
-                        "proxy_visibility",
-                        "proxy_outcome",
-                        "response_code",
-                    )
-                )
-                counts[key] = counts.get(key, 0) + int(value)  # type: ignore[index,arg-type]
+    def samples(self, name: str) -> Iterator[tuple[dict[str, str], int]]:
+        """Yield the labels and the value of each of a metric's series."""
+        for found in re.finditer(rf"^{name}(?:{{(.*)}})? (\d+)$", self.stats(), re.MULTILINE):
+            yield dict(LABEL.findall(found[1] or "")), int(found[2])
+
+    def counter(self, name: str, **labels: str) -> int:
+        """Return the sum of a metric's series with these labels, 0 if there is none."""
+        return sum(n for own, n in self.samples(name) if labels.items() <= own.items())
+
+    def requests(self) -> Counter[tuple[str, ...]]:
+        """Return counts by (vendor, visibility, outcome, response code)."""
+        names = ("proxy_vendor", "proxy_visibility", "proxy_outcome", "response_code")
+        counts: Counter[tuple[str, ...]] = Counter()
+        for labels, value in self.samples("envoy_lab_istio_requests_total"):
+            counts[tuple(labels[name] for name in names)] += value
         return counts
 
-    def counter(self, name: str) -> int:
-        """Return the sum of a metric's series, 0 if there is none."""
-        values = [
-            int(line.rsplit(" ", 1)[1])
-            for line in self.stats().splitlines()
-            if line.split("{")[0].split(" ")[0] == name
-        ]
-        return sum(values)
-
-    def counter_of(self, name: str, vendor: str) -> int:
-        """Return the sum of a metric's series of one vendor."""
-        return sum(
-            int(line.rsplit(" ", 1)[1])
-            for line in self.stats().splitlines()
-            if line.startswith(f"{name}{{") and f'proxy_vendor="{vendor}"' in line
-        )
+    def opaque_connections(self, vendor: str) -> int:
+        return self.counter("envoy_lab_istio_tcp_connections_opened_total", proxy_vendor=vendor)
 
 
 @pytest.fixture

@@ -55,7 +55,7 @@ def test_set_up_times_do_not_need_the_script(sidecar):
         for _ in range(3):
             assert ask("127.1.0.10", ports.vendor).endswith("ok")
     count = "envoy_lab_istio_proxy_setup_milliseconds_count"
-    until(lambda: sidecar.counter_of(count, "vendor-a") == 3)
+    until(lambda: sidecar.counter(count, proxy_vendor="vendor-a") == 3)
 
 
 def nested(node, key):
@@ -133,13 +133,6 @@ def push(sidecar, source):
     return updates(sidecar)[0] > before[0]
 
 
-def new_requests(sidecar, before):
-    """Return what was counted since `before`, by what."""
-    counted = sidecar.requests()
-    grown = {key: count - before.get(key, 0) for key, count in counted.items()}
-    return {key: count for key, count in grown.items() if count}
-
-
 def tunnel(address, port):
     """Open a tunnel, send a word through it; return what comes back."""
     with socket.create_connection((address, port), timeout=10) as connection:
@@ -172,7 +165,7 @@ def test_wherever_the_script_raises_requests_and_tunnels_pass(pushed, script):
     ):
         assert tunnel("127.1.0.10", ports.vendor).startswith(b"HTTP/1.1 200 OK")
         until(lambda: sum(pushed.requests().values()) == sum(before.values()) + 2)
-    assert new_requests(pushed, before) == {
+    assert pushed.requests() - before == {
         ("vendor-a", "http", "success", "200"): 1,
         ("vendor-a", "tunnel", "success", "200"): 1,
     }
@@ -249,7 +242,7 @@ def test_a_broken_table_costs_detail_only(pushed, table):
     with vendor("127.1.0.10", ports.vendor_upstream) as scripted:
         assert ask("127.1.0.10", ports.vendor, PLAIN).endswith("ok")
         assert scripted.seen == [PLAIN.encode()]
-    assert new_requests(pushed, before) == {("vendor-a", "http", "success", "200"): 1}
+    assert pushed.requests() - before == {("vendor-a", "http", "success", "200"): 1}
     if table in TOLD_BROKEN:
         assert not taken or pushed.counter("envoy_http_lua_errors") > errors
 

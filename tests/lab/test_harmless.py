@@ -19,7 +19,7 @@ from lab.loopback import answers
 from lab.system import load_settings
 from settings.vendors import VendorOutcome
 from tests.lab import exchange, hostile
-from tests.lab.conftest import until
+from tests.lab.conftest import LABEL, until
 from tests.lab.test_fail_open import write_lua
 
 pytestmark = pytest.mark.long
@@ -34,7 +34,6 @@ OUTCOMES = {
 }
 CODES = {*map(str, RESPONSE_CODES), "0", "1xx", "2xx", "3xx", "4xx", "5xx", "other"}
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} \S+$", re.MULTILINE)
-LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
 @pytest.fixture(scope="module")

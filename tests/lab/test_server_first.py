@@ -157,9 +157,5 @@ def test_a_crawler_that_speaks_late_gets_through_as_opaque(sides):
         ]
     for each in late:
         each.result()
-    until(lambda: opaque_connections(ours) == len(firsts))
+    until(lambda: ours.opaque_connections("vendor-b") == len(firsts))
     assert ours.requests() == {}
-
-
-def opaque_connections(sidecar):
-    return sidecar.counter_of("envoy_lab_istio_tcp_connections_opened_total", "vendor-b")

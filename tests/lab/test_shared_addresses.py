@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections import Counter
 
 import pytest
 
@@ -34,17 +35,16 @@ def passes(address, port, upstream, sent, answer=OK) -> bytes:
 
 
 def passthrough_connections(sidecar) -> int:
-    (line,) = [
-        line
-        for line in sidecar.stats().splitlines()
-        if line.startswith("envoy_cluster_upstream_cx_total{") and "PassthroughCluster" in line
-    ]
-    return int(line.rsplit(" ", 1)[1])
+    return sidecar.counter("envoy_cluster_upstream_cx_total", cluster_name="PassthroughCluster")
 
 
 def test_the_port_decides_between_vendors_on_one_address(shared_sidecar):
     """Two vendors behind one gateway: each gets its own requests, on its own cluster."""
     ports, before = shared_sidecar.ports, shared_sidecar.requests()
+
+    def counted_since(before):
+        return shared_sidecar.requests() - before
+
     for name, port in (("vendor-f", ports.vendor), ("vendor-g", ports.moved(3140))):
         answer = f"HTTP/1.1 200 OK\r\nContent-Length: 8\r\n\r\n{name}"
         with vendor(GATEWAY, ports.upstream_of(port), answer):
@@ -52,28 +52,20 @@ def test_the_port_decides_between_vendors_on_one_address(shared_sidecar):
             tunnel = "CONNECT shop.test:443 HTTP/1.1\r\nHost: shop.test:443\r\n\r\n"
             assert ask(GATEWAY, port, tunnel).startswith("HTTP/1.1 200 ")
 
-        def counted(name=name):
-            return {
-                key: count - before.get(key, 0)
-                for key, count in shared_sidecar.requests().items()
-                if key[0] == name
-            } == {(name, "http", "success", "200"): 1, (name, "tunnel", "success", "200"): 1}
-
-        until(counted)
+        expected = {(name, "http", "success", "200"): 1, (name, "tunnel", "success", "200"): 1}
+        until(lambda before=before, expected=expected: counted_since(before) == expected)
+        before = shared_sidecar.requests()
 
 
 def test_the_port_decides_for_what_is_not_parsed_too(shared_sidecar):
     """SOCKS5 and TLS to a gateway count for the vendor whose port it is."""
     ports = shared_sidecar.ports
     for name, port in (("vendor-f", ports.vendor), ("vendor-g", ports.moved(3140))):
-        before = shared_sidecar.counter_of("envoy_lab_istio_tcp_connections_opened_total", name)
+        before = shared_sidecar.opaque_connections(name)
         upstream = ports.upstream_of(port)
         assert passes(GATEWAY, port, upstream, SOCKS, b"\x05\x00") == SOCKS
         until(
-            lambda name=name, before=before: (
-                shared_sidecar.counter_of("envoy_lab_istio_tcp_connections_opened_total", name)
-                == before + 1
-            )
+            lambda name=name, before=before: shared_sidecar.opaque_connections(name) == before + 1
         )
 
 
@@ -84,30 +76,27 @@ def test_a_port_of_no_vendor_at_a_shared_address_is_outside(shared_sidecar, data
     requests = shared_sidecar.requests()
     assert passes(GATEWAY, ports.nobodys, ports.outside_upstream, data) == data
     until(lambda: passthrough_connections(shared_sidecar) == before + 1)
-    assert {key: n for key, n in shared_sidecar.requests().items() if key[0]} == {
-        key: n for key, n in requests.items() if key[0]
-    }
+    assert not [key for key in shared_sidecar.requests() - requests if key[0]]
 
 
 def test_an_ipv6_vendor_is_named_as_any_other(shared_sidecar):
     """The same chain match, the same Lua, over IPv6."""
     ports = shared_sidecar.ports
-    before = shared_sidecar.requests().get(("vendor-h", "http", "success", "200"), 0)
+    before = shared_sidecar.requests()
     received = passes("::1", ports.vendor, ports.vendor_upstream, PLAIN)
     assert received.startswith(b"GET http://shop.test/")
-    until(
-        lambda: shared_sidecar.requests().get(("vendor-h", "http", "success", "200")) == before + 1
-    )
+    expected = {("vendor-h", "http", "success", "200"): 1}
+    until(lambda: shared_sidecar.requests() - before == expected)
     assert shared_sidecar.counter("envoy_http_lua_errors") == 0
 
 
 def test_nothing_is_looked_into_where_the_stack_says_connections(shared_sidecar):
     """HTTP to such a vendor stays as it is, down to what Envoy would refuse, and is opaque."""
-    ports, name = shared_sidecar.ports, "envoy_lab_istio_tcp_connections_opened_total"
-    before = shared_sidecar.counter_of(name, "vendor-i")
+    ports = shared_sidecar.ports
+    before = shared_sidecar.opaque_connections("vendor-i")
     odd = b"GET http://under_score.test/#top HTTP/1.1\r\nhost:x\r\nConnection: close\r\n\r\n"
     assert passes("127.7.0.10", ports.vendor, ports.vendor_upstream, odd) == odd
-    until(lambda: shared_sidecar.counter_of(name, "vendor-i") == before + 1)
+    until(lambda: shared_sidecar.opaque_connections("vendor-i") == before + 1)
     assert not [key for key in shared_sidecar.requests() if key[0] == "vendor-i"]
 
 
@@ -116,11 +105,9 @@ def test_requests_to_a_target_group_carry_its_name(shared_sidecar):
     ports = shared_sidecar.ports
 
     def counts():
-        found = {}
-        for line in shared_sidecar.stats().splitlines():
-            if line.startswith("envoy_lab_istio_requests_total{"):
-                target = line.split('proxy_target="')[1].split('"')[0]
-                found[target] = found.get(target, 0) + int(line.rsplit(" ", 1)[1])
+        found = Counter()
+        for labels, value in shared_sidecar.samples("envoy_lab_istio_requests_total"):
+            found[labels["proxy_target"]] += value
         return found
 
     before = counts()
@@ -128,9 +115,4 @@ def test_requests_to_a_target_group_carry_its_name(shared_sidecar):
         for host in ("site-1.sim.test", "SITE-2.sim.test:80", "site-3.sim.test"):
             request = f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"
             assert ask("127.1.0.10", ports.vendor, request).endswith("ok")
-    until(
-        lambda: (
-            {name: n - before.get(name, 0) for name, n in counts().items()}
-            == {**dict.fromkeys(counts(), 0), "shops": 2, "other": 1}
-        )
-    )
+    until(lambda: counts() - before == {"shops": 2, "other": 1})
