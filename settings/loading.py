@@ -227,11 +227,10 @@ class _Reader(yaml.SafeLoader):
         }
 
 
-def read_config(path: Path) -> tuple[dict[str, object], list[str]]:
-    """Return a stack file's `config`, and findings about keys that stand twice or elsewhere."""
+def read_text(path: Path) -> str:
     file = path.name
     try:
-        text = path.read_text(encoding="utf-8")
+        return path.read_text(encoding="utf-8")
     except FileNotFoundError:
         stacks = sorted(other.name for other in path.parent.glob("Pulumi.*.yaml"))
         others = f"there are {', '.join(stacks)}" if stacks else "write it first"
@@ -241,6 +240,11 @@ def read_config(path: Path) -> tuple[dict[str, object], list[str]]:
     except OSError as error:
         reason = f"can't be read ({error.strerror}); name a readable file"
         raise MissingStackFileError([f"{file}: {reason}"]) from None
+
+
+def read_config(path: Path) -> tuple[dict[str, object], list[str]]:
+    """Return a stack file's `config`, and findings about keys that stand twice or elsewhere."""
+    text, file = read_text(path), path.name
     try:
         reader = _Reader(text)
         document = reader.get_single_data()

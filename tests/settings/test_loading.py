@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 import yaml
@@ -30,23 +30,24 @@ SECRETS = (f"{PROJECT}:alertmanagerSecrets",)
 SMALLEST = {"cluster": "dev", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
 
 
-def raw_config(path: Path) -> dict[str, object]:
-    config = yaml.safe_load(path.read_text())["config"]
-    return {name.removeprefix(f"{PROJECT}:"): value for name, value in config.items()}
+def as_engine(stack: Mapping[str, object]) -> dict[str, str]:
+    """Return a stack's keys as the engine hands them over."""
+    return {
+        f"{PROJECT}:{key}": value if isinstance(value, str) else json.dumps(value)
+        for key, value in stack.items()
+    }
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_the_engine_and_the_file_agree(path):
     """What `make render` showed is what `pulumi up` deploys."""
+    written = yaml.safe_load(path.read_text())["config"]
     # The engine adds Pulumi.yaml's defaults and other programs' namespaces.
     config = {
         f"{PROJECT}:network": "{}",
         f"{PROJECT}:telemetry": "{}",
         "kubernetes:context": "dev",
-        **{
-            f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
-            for name, value in raw_config(path).items()
-        },
+        **as_engine({name.removeprefix(f"{PROJECT}:"): value for name, value in written.items()}),
     }
     assert settings_of_config(config, ()) == load_stack_file(path)
 
@@ -115,12 +116,7 @@ GOOD = [
 def test_what_must_not_be_refused(sections):
     """Each way an Istio, or namespaces, may have come about has a stack that says so."""
     stack = {**SMALLEST, **sections}
-    config = {f"{PROJECT}:{key}": as_engine(value) for key, value in stack.items()}
-    assert parse_settings(stack) == settings_of_config(config, ())
-
-
-def as_engine(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+    assert parse_settings(stack) == settings_of_config(as_engine(stack), ())
 
 
 def test_the_engine_has_no_section_or_text_in_its_place():
@@ -210,15 +206,13 @@ NO_RECEIVERS = {f"{PROJECT}:alertmanager": "{}"}  # as the engine's default for 
 
 def with_receiver(kind: str, credential: object, **fields: str) -> dict[str, str]:
     receiver = {"name": "oncall", "kind": kind, **fields}
-    values = {
-        **SMALLEST,
-        "alertmanager": {"receivers": [receiver], "critical": ["oncall"]},
-        "alertmanagerSecrets": {"oncall": credential},
-    }
-    return {
-        f"{PROJECT}:{name}": value if isinstance(value, str) else json.dumps(value)
-        for name, value in values.items()
-    }
+    return as_engine(
+        {
+            **SMALLEST,
+            "alertmanager": {"receivers": [receiver], "critical": ["oncall"]},
+            "alertmanagerSecrets": {"oncall": credential},
+        }
+    )
 
 
 @pytest.mark.parametrize(

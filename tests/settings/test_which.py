@@ -15,7 +15,7 @@ from settings.loading import ROOT, load_stack_file
 from settings.which import main
 
 LAB = ROOT / "lab" / "Pulumi.lab.yaml"
-SHARED = "proxy-vendor_vendor-f.vendor-g_7"
+SHARED = "vendor-f.vendor-g_7"
 NESTED = """
 config:
   proxy-observability:cluster: x
@@ -45,51 +45,38 @@ def ask(capsys, *arguments: str):
     return status, json.loads(out or "null"), err.splitlines()
 
 
+ONLY_BYTES = "connections and bytes only"
+
+
 @pytest.mark.parametrize(
-    ("address", "vendor", "covered_by", "chain"),
+    ("address", "vendor", "covered_by", "chain", "note"),
     [
-        ("127.1.0.10", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_7_http"),
-        ("127.1.0.10:3128", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_7_http"),
-        ("[::ffff:127.1.0.10]:3128", "vendor-a", "127.1.0.0/16", "proxy-vendor_vendor-a_7_http"),
-        ("127.4.0.77:3128", "vendor-e", "127.4.0.77/32", "proxy-vendor_vendor-e_7_http"),
-        ("[::1]:3128", "vendor-h", "::1/128", "proxy-vendor_vendor-h_5_http"),
-        ("127.9.9.9:3128", "outside", None, None),
-        ("8.8.8.8", "outside", None, None),
-        ("[2001:db8::1]:3128", "outside", None, None),
+        ("127.1.0.10", "vendor-a", "127.1.0.0/16", "vendor-a_7_http", None),
+        ("127.1.0.10:3128", "vendor-a", "127.1.0.0/16", "vendor-a_7_http", None),
+        ("[::ffff:127.1.0.10]:3128", "vendor-a", "127.1.0.0/16", "vendor-a_7_http", None),
+        ("127.4.0.77:3128", "vendor-e", "127.4.0.77/32", "vendor-e_7_http", None),
+        ("[::1]:3128", "vendor-h", "::1/128", "vendor-h_5_http", None),
+        ("127.9.9.9:3128", "outside", None, None, None),
+        ("8.8.8.8", "outside", None, None, None),
+        ("[2001:db8::1]:3128", "outside", None, None, None),
         # One gateway, two vendors; a port of neither is outside, in the same chain.
-        ("127.6.0.10:3128", "vendor-f", "127.6.0.0/24", f"{SHARED}_http"),
-        ("127.6.0.10:3149", "vendor-g", "127.6.0.0/24", f"{SHARED}_http"),
-        ("127.6.0.10:3150", "outside", None, f"{SHARED}_opaque"),
+        ("127.6.0.10:3128", "vendor-f", "127.6.0.0/24", f"{SHARED}_http", None),
+        ("127.6.0.10:3149", "vendor-g", "127.6.0.0/24", f"{SHARED}_http", None),
+        ("127.6.0.10:3150", "outside", None, f"{SHARED}_opaque", None),
+        # Without the note a vendor would be deployed without outcomes, unnoticed.
+        ("127.1.0.10:1080", "vendor-a", "127.1.0.0/16", "vendor-a_7_opaque",
+         f"port 1080 is not in httpPorts: {ONLY_BYTES}"),
+        ("127.7.0.10:3128", "vendor-i", "127.7.0.0/16", "vendor-i_3_opaque",
+         f"inspect is connections: {ONLY_BYTES}"),
     ],
-)
-def test_an_address(capsys, lab, address, vendor, covered_by, chain):
+)  # fmt: skip
+def test_an_address(capsys, lab, address, vendor, covered_by, chain, note):
     """Outside is an answer, not an error: that traffic keeps Istio's own way."""
     status, found, errors = ask(capsys, address, "--stack", "lab")
     assert (status, errors, found["status"], found["findings"]) == (0, [], 0, [])
-    assert (found["vendor"], found["range"], found["chain"]) == (vendor, covered_by, chain)
-    assert found["pool"] is None
-    assert "note" not in found
-
-
-@pytest.mark.parametrize(
-    ("address", "chain", "note"),
-    [
-        (
-            "127.1.0.10:1080",
-            "proxy-vendor_vendor-a_7_opaque",
-            "port 1080 is not in httpPorts: connections and bytes only",
-        ),
-        (
-            "127.7.0.10:3128",
-            "proxy-vendor_vendor-i_3_opaque",
-            "inspect is connections: connections and bytes only",
-        ),
-    ],
-)
-def test_where_envoy_sees_no_outcome(capsys, lab, address, chain, note):
-    """A vendor whose port is in no default would be deployed without outcomes, unnoticed."""
-    _, found, _ = ask(capsys, address, "--stack", "lab")
-    assert (found["chain"], found["note"]) == (chain, note)
+    assert (found["vendor"], found["range"], found["pool"]) == (vendor, covered_by, None)
+    assert found["chain"] == (f"proxy-vendor_{chain}" if chain else None)
+    assert found.get("note") == note
 
 
 def test_nested_ranges_name_who_else_covers_the_address(capsys, lab):
