@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import re
 import reprlib
 from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
+import yaml
 from pydantic import ValidationError
 
 from settings.masking import masked
@@ -187,12 +189,5 @@ def reason_of(kind: str, value: Any, location: Location, context: Mapping[str, A
 
 def as_yaml(value: object) -> str:
     """A small value in YAML's one-line form, as one would type it."""
-    if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{key}: {as_yaml(item)}" for key, item in value.items()) + "}"
-    if isinstance(value, list | tuple):
-        return "[" + ", ".join(as_yaml(item) for item in value) + "]"
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, str) and value.startswith(("*", "#")):
-        return f'"{value}"'  # bare it would be an alias, or a comment
-    return str(value)
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, width=math.inf)
+    return text.removesuffix("...\n").strip()
