@@ -123,7 +123,7 @@ def problem_of(detail: Mapping[str, Any], location: Location) -> Problem:
 
 def problem_of_kind(key: str, value: Any, words: str, location: Location) -> Problem:
     if not isinstance(value, Mapping):
-        text = f"{printed(value, location)} {reason_of('model_type', value, location, {})}"
+        text = f"{printed(value, location)} {REASONS['model_type']}"
         return Problem(location, "is empty; write a value, or remove it" if value is None else text)
     at = (*location, key)
     if key not in value:
@@ -154,37 +154,33 @@ def example_of(location: Location) -> str:
     return f"write it, like {key.name}: {as_yaml(key.schema['examples'][0])}"
 
 
+# What is said of a value by pydantic's type of error, with its context filled in.
+REASONS = {
+    "value_error": "{error}",
+    "model_type": "is not a mapping; write 'key: value' lines under it",
+    "dict_type": "is not a mapping; write 'key: value' lines under it",
+    "tuple_type": "is not a list; write [a, b], or one '- item' a line",
+    "string_type": "is not text; put it in quotes",
+    "int_type": "is not a whole number; write digits only, without quotes",
+    "bool_type": "is neither true nor false; write one of them, without quotes",
+    "greater_than_equal": "is too small; write {ge} or more",
+    "less_than_equal": "is too large; write {le} or less",
+    "too_short": "is an empty list; write at least one item",
+    "too_long": "has {actual_length} items; write at most {max_length}",
+}
+# A type of error that no model produces today; a test sees to it that none slips in.
+OTHER_REASON = "is not accepted; write what docs/configuration.md describes"
+
+
 def reason_of(kind: str, value: Any, location: Location, context: Mapping[str, Any]) -> str:
-    match kind:
-        case "value_error":
-            return str(context["error"])
-        case "model_type" | "dict_type":
-            return "is not a mapping; write 'key: value' lines under it"
-        case "tuple_type":
-            return "is not a list; write [a, b], or one '- item' a line"
-        case "string_type":
-            return "is not text; put it in quotes"
-        case "int_type":
-            return "is not a whole number; write digits only, without quotes"
-        case "bool_type":
-            return "is neither true nor false; write one of them, without quotes"
-        case "greater_than_equal":
-            return f"is too small; write {context['ge']} or more"
-        case "less_than_equal":
-            return f"is too large; write {context['le']} or less"
-        case "too_short":
-            return "is an empty list; write at least one item"
-        case "too_long":
-            return f"has {len(value)} items; write at most {context['max_length']}"
-        case "literal_error":
-            key = key_at(location)
-            words = key.schema.get("enum") if key else None
-            words = words or re.findall(r"'(\w+)'", context["expected"])
-            close = get_close_matches(str(value), words, n=1)
-            meant = f"; did you mean {close[0]!r}?" if close else ""
-            return f"is none of {', '.join(words)}{meant or '; write one of them'}"
-    # A type of error that no model produces today; a test sees to it that none slips in.
-    return "is not accepted; write what docs/configuration.md describes"
+    if kind != "literal_error":
+        return REASONS.get(kind, OTHER_REASON).format(**context)
+    key = key_at(location)
+    words = key.schema.get("enum") if key else None
+    words = words or re.findall(r"'(\w+)'", context["expected"])
+    close = get_close_matches(str(value), words, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else "; write one of them"
+    return f"is none of {', '.join(words)}{meant}"
 
 
 def as_yaml(value: object) -> str:
