@@ -82,12 +82,8 @@ class Resources(Section):
     """The container is slowed at `cpu` and killed at `memory`."""
 
     def problems(self) -> Iterator[Problem]:
-        requests, limits = self.requests, self.limits
-        pairs = (
-            ("cpu", requests.cpu, limits.cpu, cpu_millis),
-            ("memory", requests.memory, limits.memory, memory_bytes),
-        )
-        for name, request, limit, amount in pairs:
+        for name, amount in (("cpu", cpu_millis), ("memory", memory_bytes)):
+            request, limit = getattr(self.requests, name), getattr(self.limits, name)
             if amount(request) > amount(limit):
                 yield Problem(
                     ("requests", name),

@@ -171,17 +171,14 @@ class Vendor(Section):
 
 def overlapping(key: str, listed: tuple[PortRange, ...]) -> Iterator[Problem]:
     for index, ports in enumerate(listed):
-        for earlier in range(index):
-            if not ports.meets(listed[earlier]):
-                continue
-            text = f"{ports} is also {key}[{earlier}]; remove one"
-            if ports != listed[earlier]:
-                text = (
-                    f"{ports} overlaps {key}[{earlier}] ({listed[earlier]}); "
-                    "write both as one range"
-                )
-            yield Problem((key, index), text)
-            break
+        for earlier, other in enumerate(listed[:index]):
+            if ports == other:
+                yield Problem((key, index), f"{ports} is also {key}[{earlier}]; remove one")
+                break
+            if ports.meets(other):
+                text = f"{ports} overlaps {key}[{earlier}] ({other}); write both as one range"
+                yield Problem((key, index), text)
+                break
 
 
 def unreachable(rules: tuple[OutcomeRule, ...]) -> Iterator[Problem]:

@@ -78,16 +78,11 @@ def run(address: str, stack: str) -> tuple[int, Answer, tuple[str, ...]]:
     """(status, answer, findings)."""
     try:
         split_endpoint(address)  # a wrong address is reported first
-    except ValueError as error:
-        return 2, {}, (f"ADDRESS: {printed(address)} {error}",)
-    try:
-        settings = load_stack_file(stack_file(stack))
+        return 0, answer(address, load_stack_file(stack_file(stack))), ()
     except MissingStackFileError as error:
         return 2, {}, error.findings
     except SettingsError as error:
         return 1, {}, error.findings
-    try:
-        return 0, answer(address, settings), ()
     except ValueError as error:
         return 2, {}, (f"ADDRESS: {printed(address)} {error}",)
 
