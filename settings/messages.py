@@ -135,7 +135,7 @@ def unknown_key(location: Location, loc: Location) -> str:
     name, allowed = str(location[-1]), names_at(location[:-1])
     tag = next((tag for part in reversed(loc) if (tag := tag_in(part))), "")
     if tag and path_of(location) in keys():  # known to a section of another kind
-        key = {"server": "mode", "operator": "mode", "global": "role"}.get(tag, "kind")
+        key = "mode" if tag in ("server", "operator") else "kind"
         return f"has no effect with {key}: {tag}; remove it, or correct {key}"
     close = get_close_matches(name, allowed, n=1) or get_close_matches(
         name.lower().replace("_", ""), [key.lower() for key in allowed], n=1

@@ -1,6 +1,6 @@
 """`prometheus`: the store of metrics, run by this program or by the Prometheus operator.
 
-Which keys there are depends on `mode` and `role`; a model for each.
+Which keys there are depends on `mode`; a model for each.
 """
 
 from __future__ import annotations
@@ -72,8 +72,8 @@ class PrometheusSettings(Section):
     It needs the right to read nodes and their metrics. `false`: the alerts on both cannot fire."""
 
 
-class ServerSettings(PrometheusSettings):
-    """Keys of a Prometheus that this program runs."""
+class OwnPrometheus(PrometheusSettings):
+    """A Prometheus that this program runs."""
 
     mode: Literal["server"] = "server"
     """`server`: this program runs Prometheus. `operator`: the cluster has the Prometheus operator,
@@ -97,6 +97,14 @@ class ServerSettings(PrometheusSettings):
     (docs/runbooks/PrometheusDown.md)."""
     resources: Resources = resources(cpu=("2", "3"), memory=("4G", "6G"))
     """Requests and limits of each Prometheus, planned for 1000 pods."""
+    role: Literal["leaf", "global"] = "leaf"
+    """`leaf`: this cluster has crawlers. `global`: it has none, and watches the clusters of
+    `federateFrom`; the program makes neither mesh nor attribution, and `vendors` serve `make which`
+    alone."""
+    shards: Annotated[StrictInt, Field(ge=1, le=32)] = 1
+    """Servers that share the sidecars, if one cannot hold them. Each has `replicas`, `storage` and
+    `resources`; with two or more, one more server adds up their sums and answers queries
+    (docs/federation.md). After a change, rates are wrong for five minutes."""
 
     @property
     def namespace(self) -> str:
@@ -117,33 +125,11 @@ class ServerSettings(PrometheusSettings):
             ),
             "name each cluster once",
         )
-
-
-class PrometheusServerSettings(ServerSettings):
-    """The Prometheus of this cluster's crawlers, run by this program."""
-
-    role: Literal["leaf"] = "leaf"
-    """`leaf`: this cluster has crawlers. `global`: it has none, and watches the clusters of
-    `federateFrom`; the program makes neither mesh nor attribution, and `vendors` serve `make which`
-    alone."""
-    shards: Annotated[StrictInt, Field(ge=1, le=32)] = 1
-    """Servers that share the sidecars, if one cannot hold them. Each has `replicas`, `storage` and
-    `resources`; with two or more, one more server adds up their sums and answers queries
-    (docs/federation.md). After a change, rates are wrong for five minutes."""
-
-
-class GlobalPrometheusSettings(ServerSettings):
-    """A Prometheus that watches other clusters; its own cluster has no crawlers."""
-
-    role: Literal["global"] = Field(examples=["global"])
-
-    @property
-    def shards(self) -> int:
-        return 1
-
-    def problems(self) -> Iterator[Problem]:
-        yield from super().problems()
-        if not self.federate_from:
+        if self.role == "global" and self.sets("shards"):
+            yield Problem(
+                ("shards",), "has no effect with role: global; remove it, or correct role"
+            )
+        if self.role == "global" and not self.federate_from:
             yield Problem(
                 ("federateFrom",),
                 "names no source, and a global server has only other clusters' records; name "
@@ -187,26 +173,17 @@ class OperatorPrometheusSettings(PrometheusSettings):
                 )
 
 
-OwnPrometheus = PrometheusServerSettings | GlobalPrometheusSettings
-"""A Prometheus that this program runs."""
-
-MODES = {"server": "<server>", "operator": "<operator>"}
-
-
 def kind_of_prometheus(section: object) -> str | None:
     """Return the tag of the model that reads a section, None for a mode there is not."""
-    if not isinstance(section, Mapping):
-        role, mode = getattr(section, "role", "leaf"), getattr(section, "mode", "server")
+    if isinstance(section, Mapping):
+        mode = section.get("mode", "server")
     else:
-        role, mode = section.get("role"), section.get("mode", "server")
-    if mode == "server" and role == "global":
-        return "<global>"
-    return MODES.get(mode) if isinstance(mode, str) else None
+        mode = getattr(section, "mode", "server")
+    return f"<{mode}>" if mode in ("server", "operator") else None
 
 
 Prometheus = Annotated[
-    Annotated[PrometheusServerSettings, Tag("<server>")]
-    | Annotated[GlobalPrometheusSettings, Tag("<global>")]
+    Annotated[OwnPrometheus, Tag("<server>")]
     | Annotated[OperatorPrometheusSettings, Tag("<operator>")],
     Discriminator(
         kind_of_prometheus, custom_error_type="mode", custom_error_message="server, operator"

@@ -17,7 +17,7 @@ from settings.grafana import Grafana
 from settings.istio import Istio
 from settings.load_generator import LoadGenerator
 from settings.network import ClusterNetwork
-from settings.prometheus import Prometheus, PrometheusServerSettings
+from settings.prometheus import OwnPrometheus, Prometheus
 from settings.section import Section
 from settings.simulated_vendors import SimulatedVendors
 from settings.telemetry import Telemetry
@@ -44,7 +44,7 @@ class StackSettings(Section):
     """The service mesh."""
     telemetry: Telemetry = Telemetry()
     """How much each sidecar measures."""
-    prometheus: Prometheus = PrometheusServerSettings()
+    prometheus: Prometheus = OwnPrometheus()
     """The store of metrics, run by this program or by the Prometheus operator."""
     alerts: Alerts = Alerts()
     """When an alert fires. A share is one of a vendor's requests over 5 minutes."""
