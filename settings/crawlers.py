@@ -7,7 +7,6 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
-from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Section, repeated
 from settings.values.kubernetes import DnsLabel, EgressHost, LabelKey, LabelValue
 
@@ -15,11 +14,6 @@ from settings.values.kubernetes import DnsLabel, EgressHost, LabelKey, LabelValu
 def usable_namespace(namespace: str) -> str:
     if namespace == "default" or namespace.startswith("kube-"):
         raise ValueError("belongs to Kubernetes; put the crawlers in a namespace of their own")
-    if namespace == MONITORING_NAMESPACE:
-        raise ValueError(
-            "is where Prometheus and Grafana run without sidecars; "
-            "put the crawlers in another namespace"
-        )
     return namespace
 
 

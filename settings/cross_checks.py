@@ -10,7 +10,7 @@ from itertools import product
 
 from settings.alerts import Alerts, VendorAlerts
 from settings.catalogue import Catalogue
-from settings.namespaces import SIMULATED_NAMESPACE
+from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.section import Location, Problem, path_text, repeated
 from settings.stack import StackSettings
 from settings.values.addresses import PortRange, overlap, split_endpoint
@@ -205,13 +205,9 @@ def simulated_addresses_are_service_ips(settings: StackSettings) -> Iterator[Pro
 
 def namespaces_have_one_purpose(settings: StackSettings) -> Iterator[Problem]:
     crawlers, root = settings.crawlers, settings.istio.root_namespace
-    taken = {root: "is istio.rootNamespace, whose settings reach the whole mesh"}
+    taken = {MONITORING_NAMESPACE: "is where Prometheus and Grafana run without sidecars"}
     if settings.simulated_vendors.enabled:
-        simulated = "is where simulated vendors run without sidecars"
-        taken[SIMULATED_NAMESPACE] = simulated
-        if root == SIMULATED_NAMESPACE:
-            remedy = "write istiod's own namespace, like istio-system"
-            yield Problem(("istio", "rootNamespace"), f"{root!r} {simulated}; {remedy}")
+        taken[SIMULATED_NAMESPACE] = "is where simulated vendors run without sidecars"
         for index, host in enumerate(crawlers.egress_hosts):
             if host.startswith(f"{SIMULATED_NAMESPACE}/"):
                 yield Problem(
@@ -219,6 +215,12 @@ def namespaces_have_one_purpose(settings: StackSettings) -> Iterator[Problem]:
                     f"{host!r} are the simulated vendors, which the mesh must take for addresses "
                     "outside; remove it",
                 )
+    if root in taken:
+        yield Problem(
+            ("istio", "rootNamespace"),
+            f"{root!r} {taken[root]}; write istiod's own namespace, like istio-system",
+        )
+    taken.setdefault(root, "is istio.rootNamespace, whose settings reach the whole mesh")
     for index, namespace in enumerate(crawlers.namespaces):
         if namespace in taken:
             yield Problem(
@@ -226,7 +228,7 @@ def namespaces_have_one_purpose(settings: StackSettings) -> Iterator[Problem]:
                 f"{namespace!r} {taken[namespace]}; put the crawlers in another namespace",
             )
     # What may scrape simulated vendors may read their books, and crawlers may not.
-    if settings.prometheus.namespace in crawlers.namespaces:
+    if settings.prometheus.namespace in {*crawlers.namespaces} - taken.keys():
         yield Problem(
             ("prometheus", "namespace"),
             f"{settings.prometheus.namespace!r} is one of crawlers.namespaces; write the namespace "

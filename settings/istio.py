@@ -3,25 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
 
-from pydantic import AfterValidator, StrictBool
+from pydantic import StrictBool
 
-from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, resources
 from settings.values.kubernetes import DnsLabel
 from settings.values.texts import ChartSource, Version
-
-
-def not_monitoring(namespace: str) -> str:
-    if namespace == MONITORING_NAMESPACE:
-        raise ValueError(
-            "is where Prometheus and Grafana run; write istiod's own namespace, like istio-system"
-        )
-    return namespace
-
-
-RootNamespace = Annotated[DnsLabel, AfterValidator(not_monitoring)]
 
 
 class Istio(Section):
@@ -41,7 +28,7 @@ class Istio(Section):
     """Istio revision that injects sidecars into the crawlers' namespaces. `default` sets the label
     `istio-injection: enabled`, which wins over an `istio.io/rev` label that a namespace has
     already."""
-    root_namespace: RootNamespace = "istio-system"
+    root_namespace: DnsLabel = "istio-system"
     """Namespace of istiod; not `monitoring`."""
     cni: StrictBool = True
     """Whether Istio's CNI plugin redirects traffic. `false`: the init container istio-init does,
