@@ -7,12 +7,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, StrictInt, Tag, WithJsonSchema
+from pydantic import Discriminator, Field, StrictInt, Tag, WithJsonSchema
 from pydantic.functional_validators import PlainValidator
 
-from settings.prometheus import recent_enough
 from settings.section import Problem, Resources, Section, repeated, resources
-from settings.values.kubernetes import DnsLabel, Image
+from settings.values.kubernetes import DnsLabel, Image, release_from
 from settings.values.quantities import Bytes, Duration
 from settings.values.texts import MailAddress, MailServer, SlackChannel
 
@@ -131,11 +130,8 @@ Receiver = Annotated[
 ]
 
 
-def recent_alertmanager(image: str) -> str:
-    return recent_enough(image, (0, 30))  # the first to know `--dispatch.start-delay`
-
-
-AlertmanagerImage = Annotated[Image, AfterValidator(recent_alertmanager)]
+# The first to know `--dispatch.start-delay`.
+AlertmanagerImage = Annotated[Image, release_from(0, 30)]
 
 
 class Alertmanager(Section):

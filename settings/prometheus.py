@@ -5,7 +5,6 @@ Which keys there are depends on `mode`; a model for each.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
@@ -13,7 +12,14 @@ from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt
 
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, repeated, resources
-from settings.values.kubernetes import DnsLabel, Image, LabelKey, LabelValue, ObjectName
+from settings.values.kubernetes import (
+    DnsLabel,
+    Image,
+    LabelKey,
+    LabelValue,
+    ObjectName,
+    release_from,
+)
 from settings.values.quantities import Bytes, Duration, format_bytes
 from settings.values.texts import ServerUrl, StackName
 
@@ -25,25 +31,10 @@ def often_enough(seconds: int) -> int:
     return seconds
 
 
-def recent_enough(image: str, least: tuple[int, int]) -> str:
-    """Refuse an image whose tag is a version below `least`; of a digest nothing is known."""
-    tag = re.search(r":v?([0-9]+)\.([0-9]+)[^@/:]*$", image)
-    if tag and (int(tag[1]), int(tag[2])) < least:
-        raise ValueError(
-            f"is too old for the configuration made for it, which needs {least[0]}.{least[1]}; "
-            "name that version or a newer one"
-        )
-    return image
-
-
-def recent_prometheus(image: str) -> str:
-    # The rules' `anchored` is stable since 3.16. An older Prometheus would refuse every rule, and
-    # would not come up after a restart.
-    return recent_enough(image, (3, 16))
-
-
 ScrapeInterval = Annotated[Duration, AfterValidator(often_enough)]
-PrometheusImage = Annotated[Image, AfterValidator(recent_prometheus)]
+# The rules' `anchored` is stable since 3.16. An older Prometheus would refuse every rule, and would
+# not come up after a restart.
+PrometheusImage = Annotated[Image, release_from(3, 16)]
 
 
 class FederationSource(Section):

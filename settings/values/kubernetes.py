@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 
-from pydantic import StrictStr
+from pydantic import AfterValidator, StrictStr
 
 from settings.values.checked_text import Text
 
@@ -49,6 +50,23 @@ Image = Annotated[
         "moves under its tag; name a version, so that every pod runs the same",
     ),
 ]
+
+
+def release_from(major: int, minor: int) -> AfterValidator:
+    """Refuse an image whose tag is an older release; a digest does not say."""
+
+    def check(image: str) -> str:
+        tag = re.search(r":v?([0-9]+)\.([0-9]+)[^@/:]*$", image)
+        if tag and (int(tag[1]), int(tag[2])) < (major, minor):
+            raise ValueError(
+                f"is too old for the configuration made for it, which needs {major}.{minor}; "
+                "name that version or a newer one"
+            )
+        return image
+
+    return AfterValidator(check)
+
+
 ObjectName = Annotated[
     StrictStr,
     Text(
