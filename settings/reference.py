@@ -58,7 +58,7 @@ def type_of(schema: Mapping[str, Any]) -> str:
         return f"list of {type_of(items)}".replace("section", "sections")
     if values := schema.get("additionalProperties"):
         return f"mapping to {type_of(values)}"
-    return {"boolean": "`true`, `false`", "integer": "number"}[schema["type"]]
+    return {"boolean": "`true`, `false`", "integer": "number", "number": "number"}[schema["type"]]
 
 
 def default_of(key: Key) -> str:

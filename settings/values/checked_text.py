@@ -11,9 +11,9 @@ from annotated_types import GroupedMetadata
 from pydantic import AfterValidator, WithJsonSchema
 
 
-def titled(title: str, kind: str = "string") -> WithJsonSchema:
-    """Describe a value in the JSON schema, in an operator's words."""
-    return WithJsonSchema({"type": kind, "title": title})
+def titled(title: str) -> WithJsonSchema:
+    """Describe a value that is written as text, in an operator's words."""
+    return WithJsonSchema({"type": "string", "title": title})
 
 
 @dataclass(frozen=True)

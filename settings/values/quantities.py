@@ -9,7 +9,7 @@ import re
 from fractions import Fraction
 from typing import Annotated
 
-from pydantic import AfterValidator, StrictStr
+from pydantic import Field, StrictFloat, StrictStr
 from pydantic.functional_validators import PlainValidator
 
 from settings.values.checked_text import Text, text, titled
@@ -109,19 +109,6 @@ def memory_bytes(quantity: str) -> int:
     return parse_bytes(quantity)
 
 
-def parse_amount(value: object) -> float:
-    """A number from 0 to 10^6; `true` is none, though Python counts with it."""
-    if type(value) not in (int, float) or not 0 <= float(value) <= 10**6:  # type: ignore[arg-type]
-        raise ValueError("is not a number from 0 to 1000000; write digits, like 2 or 0.5")
-    return float(value)  # type: ignore[arg-type]
-
-
-def above_zero(amount: float) -> float:
-    if amount <= 0:
-        raise ValueError("is nothing at all; write a number above 0")
-    return amount
-
-
 Duration = Annotated[int, PlainValidator(parse_duration), titled("duration")]
 Bytes = Annotated[int, PlainValidator(parse_bytes), titled("size")]
 Share = Annotated[float, PlainValidator(parse_share), titled("percentage")]
@@ -143,7 +130,5 @@ MemoryQuantity = Annotated[
         "k, M, G, T, Ki, Mi, Gi, Ti, like 256M",
     ),
 ]
-Amount = Annotated[float, PlainValidator(parse_amount), titled("number", "number")]
-Gigabytes = Annotated[
-    float, PlainValidator(parse_amount), AfterValidator(above_zero), titled("number", "number")
-]
+Amount = Annotated[StrictFloat, Field(ge=0, le=10**6, allow_inf_nan=False)]
+Gigabytes = Annotated[StrictFloat, Field(gt=0, le=10**6, allow_inf_nan=False)]

@@ -24,6 +24,7 @@ REFUSALS = {"ValueError": 0, "Problem": 1, "Text": 2}
 CONSTRAINTS = {
     "title": "value_error",  # a check of our own
     "enum": "literal_error",
+    "exclusiveMinimum": "greater_than",
     "minimum": "greater_than_equal",
     "maximum": "less_than_equal",
     "minItems": "too_short",
