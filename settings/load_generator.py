@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 
-from pydantic import Field, StrictBool, StrictInt, WithJsonSchema
+from pydantic import AfterValidator, Field, StrictBool, StrictFloat, StrictInt
 from pydantic.functional_validators import PlainValidator
 
 from settings.section import Problem, Resources, Section, resources
@@ -16,9 +16,6 @@ from settings.values.quantities import Amount, Gigabytes
 from settings.values.texts import HostName
 
 RATELESS_PROFILES = ("scrapy",)  # whose arrival is "closed"
-
-# What a crawler can speak to its proxy; `tunnel` is CONNECT, `tls` is TLS to the proxy itself.
-PROTOCOLS = ("http", "tunnel", "tls", "socks5")
 
 
 class SecretReference(Section):
@@ -54,27 +51,19 @@ def parse_proxy(value: object) -> ProxyInDetail:
     return ProxyInDetail(address=check_endpoint(text(value, "10.1.0.10:3128")))
 
 
-def parse_mix(value: object) -> dict[str, float]:
-    """Read shares of protocols that make up all traffic: {http: 0.3, tunnel: 0.7}."""
-    if not isinstance(value, Mapping):
-        raise ValueError("is not a mapping; write shares, like {http: 0.3, tunnel: 0.7}")
-    for protocol, share in value.items():
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"names {protocol!r}; the protocols are {', '.join(PROTOCOLS)}")
-        if type(share) not in (int, float) or not 0 <= share <= 1:
-            raise ValueError(f"gives {protocol} no share; write a number from 0 to 1")
-    if abs(sum(value.values()) - 1) > 1e-6:
+def sums_to_one(shares: dict[str, float]) -> dict[str, float]:
+    if abs(sum(shares.values()) - 1) > 1e-6:
         raise ValueError("does not sum to 1; the shares make up all requests")
-    return {str(protocol): float(share) for protocol, share in value.items()}
+    return shares
 
 
 Proxy = Annotated[
     ProxyInDetail, PlainValidator(parse_proxy, json_schema_input_type=Endpoint | ProxyInDetail)
 ]
+# What a crawler can speak to its proxy; `tunnel` is CONNECT, `tls` is TLS to the proxy itself.
+Protocol = Literal["http", "tunnel", "tls", "socks5"]
 Mix = Annotated[
-    dict[str, float],
-    PlainValidator(parse_mix),
-    WithJsonSchema({"type": "object", "title": "shares"}),
+    dict[Protocol, Annotated[StrictFloat, Field(ge=0, le=1)]], AfterValidator(sums_to_one)
 ]
 
 
