@@ -78,9 +78,11 @@ DERIVED = {
 EXACT = (
     "(max_over_time(COUNTER[5m]) unless COUNTER offset 5m) / 5m"
     ' and on (job, instance, pod) (up{job="sidecars"} offset 5m == 1'
-    ' or max_over_time(envoy_server_uptime{job="sidecars"}[5m]) < 5m)'
+    ' or min_over_time(envoy_server_uptime{job="sidecars"}[5m]) < 5m'
+    ' unless resets(envoy_server_uptime{job="sidecars"}[5m]) > 0)'
     " or ( last_over_time(COUNTER[5m]) - COUNTER offset 5m"
-    " and min_over_time(COUNTER[5m]) >= COUNTER offset 5m ) / 5m"
+    " and min_over_time(COUNTER[5m]) >= COUNTER offset 5m"
+    " unless resets(COUNTER[5m]) > 0 ) / 5m"
     " or rate(COUNTER[5m]) )"
 )
 
