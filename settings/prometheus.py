@@ -32,9 +32,9 @@ def often_enough(seconds: int) -> int:
 
 
 ScrapeInterval = Annotated[Duration, AfterValidator(often_enough)]
-# The rules' `anchored` is stable since 3.16. An older Prometheus would refuse every rule, and would
-# not come up after a restart.
-PrometheusImage = Annotated[Image, release_from(3, 16)]
+# The file sets `storage.tsdb.retention`. Prometheus 3.10 would keep samples a million times as long
+# and fill its disk (#18200); an older one would refuse the file and not start.
+PrometheusImage = Annotated[Image, release_from(3, 11)]
 
 
 class FederationSource(Section):
@@ -72,7 +72,7 @@ class OwnPrometheus(PrometheusSettings):
     Alertmanager runs only if `alertmanager.receivers` has some (docs/own-prometheus.md). The keys
     from `image` to `shards` are for `server`, those from `url` on for `operator`."""
     image: PrometheusImage = "quay.io/prometheus/prometheus:v3.16.0"
-    """Image with a tag or a digest; the rules need 3.16 or newer."""
+    """Image with a tag or a digest; 3.11 or newer, whose retention can be set in its file."""
     replicas: Annotated[StrictInt, Field(ge=1, le=2)] = 1
     """1 or 2. Two scrape everything twice and watch each other."""
     federate_from: tuple[FederationSource, ...] = ()
