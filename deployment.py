@@ -30,6 +30,7 @@ from components.prometheus.servers import ServerPlan, server_plan
 from components.repository_files import ROOT
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
+from settings.values import format_duration
 
 Json = dict[str, Any]
 
@@ -102,9 +103,13 @@ def files_outside(settings: StackSettings) -> dict[str, str]:
         return {}
     alerting = {"alerting": alerting_config(ALERTMANAGER_LOGIN)}
     prometheus = {
-        # Boards and messages name the cluster by this label. With two replicas, give each a label
-        # prometheus_replica as well: the relabelling below takes it off alerts.
-        "global": {"external_labels": {"cluster": settings.cluster}},
+        "global": {
+            # Prometheus would evaluate rules once a minute, and vendors' alerts would be late.
+            "evaluation_interval": format_duration(settings.prometheus.scrape_interval),
+            # Boards and messages name the cluster by this label. With two replicas, give each a
+            # label prometheus_replica as well: the relabelling below takes it off alerts.
+            "external_labels": {"cluster": settings.cluster},
+        },
         "scrape_config_files": ["scrape_configs.yml"],
         "rule_files": ["rules/*.yml"],
         **(alerting if settings.runs_alertmanager else {}),

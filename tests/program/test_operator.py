@@ -156,6 +156,10 @@ def test_every_rendering_has_files_for_a_prometheus_outside(
     folder = tmp_path / "out" / "prometheus"
     rules = {path.name for path in (folder / "rules").iterdir()}
     assert rules - {"alertmanager_alerts.yml"} == RULE_FILES
+    # As often as sidecars are scraped; Prometheus' own default is a minute.
+    whole = yaml.safe_load((folder / "prometheus.yml").read_text())["global"]
+    jobs = yaml.safe_load((folder / "scrape_configs.yml").read_text())["scrape_configs"]
+    assert {whole["evaluation_interval"]} == {job["scrape_interval"] for job in jobs}
     (tmp_path / "password").touch()
     for path in (folder / "prometheus.yml", folder / "scrape_configs.yml"):
         text = re.sub(r"(file: )/\S+", rf"\1{tmp_path}/password", path.read_text())
