@@ -6,9 +6,10 @@ holds everything of one vendor: its cluster (clusters.py), and for each part of 
 Vendors that share addresses have one more EnvoyFilter together, `proxy-shared-<names>`
 (shared_addresses.py). A vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
 
-Nothing of Istio's is replaced. When a patch stops matching, traffic takes Istio's own catch-all:
-without attribution, and unharmed. A Sidecar resource limits what else of the mesh the crawlers'
-sidecars know.
+Nothing of Istio's is replaced. When a patch stops matching, traffic takes Istio's own catch-all
+without attribution. It passes unharmed if the mesh's `outboundTrafficPolicy` is `ALLOW_ANY`,
+Istio's default; under `REGISTRY_ONLY` the catch-all cuts it. A Sidecar resource limits what else of
+the mesh the crawlers' sidecars know.
 """
 
 from __future__ import annotations

@@ -24,11 +24,12 @@ from components.attribution.outcome import (
 from settings.vendors import Vendor
 
 PASSTHROUGH = "PassthroughCluster"
-OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster", "BlackHoleCluster")
+OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster")
 """Istio's own clusters for destinations outside every vendor's range.
 
-Which one takes a connection depends on the mesh's `outboundTrafficPolicy`: `ALLOW_ANY`,
-`ALLOW_ANY_DYNAMIC_DNS` (Istio 1.31, for HTTP) or `REGISTRY_ONLY`.
+Which one takes a connection depends on the mesh's `outboundTrafficPolicy`: `ALLOW_ANY`, or
+`ALLOW_ANY_DYNAMIC_DNS` (Istio 1.31, for HTTP). That of `REGISTRY_ONLY`, BlackHoleCluster, has no
+endpoint, so none of the statistics below ever moves.
 """
 HTTP_STAT_PREFIX = "proxyobs;"
 """Istio's tag rules end the name at `;`, and their rule for HTTP admits no `-`."""
