@@ -69,10 +69,8 @@ class Comparison:
 
     @property
     def exact(self) -> int:
-        """How many counts all three books have under one key."""
-        return sum(
-            min(count for count in row.books if count is not None) for row in self.vendor_rows
-        )
+        """How many of the generator's counts all books have under one key, and once only."""
+        return sum(row.exact for row in self.vendor_rows)
 
     @property
     def unexplained(self) -> int:

@@ -63,6 +63,12 @@ class Row:
         return max(count or 0 for count in self.books)
 
     @property
+    def exact(self) -> int:
+        """What all books have, less what one of them has beyond the generator."""
+        smallest = min(count for count in self.books if count is not None)
+        return max(0, smallest - max(0, self.largest - (self.generator or 0)))
+
+    @property
     def is_empty(self) -> bool:
         return not (self.largest or self.unexplained)
 

@@ -54,6 +54,25 @@ def test_a_count_under_another_outcome_names_its_other_half():
     ]
 
 
+def test_a_book_that_counts_everything_twice_is_exact_in_nothing():
+    """The smallest book alone would say that all are."""
+    true = play(History(), random.Random(1), per_second=5)
+    found = true.compared()
+    assert found.exact == found.counts > 0
+    for booking in true.bookings:
+        if booking.process == "sidecar":
+            booking.amount *= 2
+    found = true.compared()
+    assert (found.exact, found.counts > 0) == (0, True)
+
+
+def test_one_count_too_many_is_one_less_that_is_exact():
+    true = play(History(), random.Random(1), per_second=5)
+    booked(true, "sidecar", "vendor-a", *SEEN)[0].amount = 2
+    found = true.compared()
+    assert found.exact == found.counts - 1
+
+
 def test_late_first_bytes_are_named():
     """If a crawler stalls after connecting, its requests on that connection count as opaque."""
     true = play(History(), random.Random(1), per_second=5)
