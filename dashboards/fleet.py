@@ -11,6 +11,7 @@ from typing import Any
 
 from dashboards.panels import dashboard, label_variable, row, stat, table, timeseries
 from dashboards.queries import substitute
+from settings.alerts import SLOW_BURN
 
 _CLUSTER = '{cluster=~"$cluster"}'
 _VENDOR = '{cluster=~"$cluster", proxy_vendor=~"$vendor"}'
@@ -137,7 +138,7 @@ def fleet() -> dict[str, Any]:
                     title="Error budget use, six hours",
                     unit="short",
                     description="How many times as fast as the objective allows the vendor used "
-                    "what it may fail. Above 1.4 it will miss its objective: a ticket.",
+                    f"what it may fail. Above {SLOW_BURN} it will miss its objective: a warning.",
                     expr=f"proxy_vendor:request_failures_per_budget:burnrate6h{_VENDOR}",
                 ),
                 timeseries(

@@ -10,8 +10,10 @@ from settings.section import Section
 from settings.values.quantities import Share
 from settings.values.texts import BaseUrl, PathInRoot
 
-# Times the even rate: 2 % of a week's error budget in an hour (rules/vendor_alerts.yml).
+# Times the even rate at which rules/burn_rates.yml alerts: 2 % of a week's error budget in an hour,
+# and 5 % in six hours.
 FAST_BURN = 3.36
+SLOW_BURN = 1.4
 LEAST_OBJECTIVE = 0.75  # below, FAST_BURN times the budget is nearly all: the alert cannot fire
 
 
