@@ -11,7 +11,7 @@ from components.prometheus.native_histograms import SIDECARS_PER_HISTOGRAM
 from settings.stack import StackSettings
 from settings.vendors import Vendor
 
-LEAST_SAMPLES_PER_SECOND = 10_000  # the architecture document's HighMetricIngestionRate
+LEAST_SAMPLES_PER_SECOND = 10_000  # for a small stack (docs/decisions/0003)
 HEADROOM = 1.5  # a bad hour has more outcomes than the estimate counts
 
 _OUTCOME = "proxy_vendor_outcome:istio_requests_per_requests:threshold"
