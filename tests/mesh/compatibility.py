@@ -31,17 +31,17 @@ CHANGES_TEXT = (
 SECTIONS = {
     "test_a_patch_that_does_not_arrive": (
         "When a patch does not arrive",
-        "The test drops each patch of the EnvoyFilters in turn and speaks to vendors and to others "
-        "in seven ways. The table says what fails; the program refuses to deploy such a set.",
+        "What fails if one patch of the EnvoyFilters is missing; the program refuses to deploy "
+        "such a set.",
     ),
     "test_a_rejected_update": (
         "When Envoy refuses an update",
-        "What running and starting sidecars do, and which counter shows it.",
+        "The last column is istiod's counter.",
     ),
     "test_a_service_on_a_vendor_s_port": (
         "When a Service takes a vendor's port",
-        "The Sidecar resource keeps the listeners of other namespaces away. A Service for HTTP in "
-        "the crawlers' own namespace takes its port from the vendors: have none there.",
+        "A Service for HTTP in the crawlers' own namespace takes its port from the vendors: have "
+        "none there.",
     ),
     "test_an_edit": (CHANGES, CHANGES_TEXT),
     "test_removal_and_install": (CHANGES, CHANGES_TEXT),
@@ -56,7 +56,7 @@ SECTIONS = {
     ),
     "test_an_edit_reaches_a_thousand_sidecars": (
         "A thousand sidecars on one istiod",
-        "Their xDS is real and all but one have no Envoy behind it; everything runs on two cores.",
+        "All but one have no Envoy behind their xDS; everything runs on two cores.",
     ),
     "test_a_server_that_speaks_first_is_not_delayed": (
         "Traffic that goes to no vendor",
@@ -70,18 +70,18 @@ def page(results: dict[str, Json]) -> str:
     lines = [
         "# Compatibility",
         "",
-        "`make docs` writes this page from what `make test SUITE=mesh` measured: a real istiod, "
-        "API server and agent feed a real Envoy, with traffic of every protocol.",
+        "`make test SUITE=mesh` measured this: a real istiod, API server and agent feed a real "
+        "Envoy, with traffic of every protocol.",
         "",
-        "| Istio | commit | Envoy | Kubernetes | etcd | tests passed |",
-        "|---|---|---|---|---|---|",
+        "Istio | commit | Envoy | Kubernetes | etcd | tests passed",
+        "---|---|---|---|---|---",
     ]
     commits = {build.name: build.build.module_version for build in ISTIO}
     for pair in PAIRS:
         passed = sum(results.get(pair.name, {}).get(COUNTED, {}).values())
         lines.append(
-            f"| {pair.istio} | `{commits[f'istio-{pair.istio}']}` | {pair.envoy} | "
-            f"{KUBERNETES.version} | {ETCD.version} | {passed} |"
+            f"{pair.istio} | `{commits[f'istio-{pair.istio}']}` | {pair.envoy} | "
+            f"{KUBERNETES.version} | {ETCD.version} | {passed}"
         )
     lines += [
         "",
@@ -123,9 +123,9 @@ def _table(found: dict[str, Json]) -> list[str]:
         values = tuple(cells.get(name, "") for name in measures)
         rows.setdefault(values, []).append(row.removesuffix(", fails"))
     return [
-        f"| | {' | '.join(measures)} |",
-        f"|---|{'---|' * len(measures)}",
-        *(f"| {'; '.join(names)} | {' | '.join(values)} |" for values, names in rows.items()),
+        f"what | {' | '.join(measures)}",
+        f"---|{'|'.join(['---'] * len(measures))}",
+        *(f"{'; '.join(names)} | {' | '.join(values)}".rstrip() for values, names in rows.items()),
     ]
 
 
