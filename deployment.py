@@ -30,7 +30,7 @@ from components.prometheus.servers import ServerPlan, server_plan
 from components.repository_files import ROOT
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
-from settings.values import format_duration
+from settings.values.quantities import format_duration
 
 Json = dict[str, Any]
 
