@@ -32,8 +32,8 @@ def often_enough(seconds: int) -> int:
 
 
 ScrapeInterval = Annotated[Duration, AfterValidator(often_enough)]
-# The file sets `storage.tsdb.retention`. Prometheus 3.10 would keep samples a million times as long
-# and fill its disk (#18200); an older one would refuse the file and not start.
+# The file sets `storage.tsdb.retention`, which 3.11.0 corrected (Prometheus' CHANGELOG, #18200). An
+# older one keeps samples a million times as long and fills its disk, or does not know the key.
 PrometheusImage = Annotated[Image, release_from(3, 11)]
 
 
