@@ -20,6 +20,7 @@ import yaml
 from pydantic import ValidationError
 
 from settings.cross_checks import CHECKS
+from settings.masking import is_harmless, without_quotes
 from settings.messages import encrypted, printed, problems_of
 from settings.range_files import capped, read_ranges
 from settings.section import path_text
@@ -105,7 +106,7 @@ def load_stack(path: Path) -> StackFile:
         findings.append(f"{SECRETS}: {reason}; set each with `{SET_SECRET}.NAME`")
     elif isinstance(secrets, dict):
         findings += (
-            f"{SECRETS}.{name}: {IN_CLEAR} `{SET_SECRET}.{name}`"
+            f"{SECRETS}.{path_text((name,))}: {IN_CLEAR} `{SET_SECRET}.{path_text((name,))}`"
             for name, value in secrets.items()
             if isinstance(value, str)
         )
@@ -251,7 +252,8 @@ def read_config(path: Path) -> tuple[dict[str, object], list[str]]:
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
         mark = getattr(error, "problem_mark", None)
         line = f":{mark.line + 1}" if mark else ""
-        reason = " ".join((getattr(error, "problem", None) or "it cannot be read").split())
+        problem = getattr(error, "problem", None) or "it cannot be read"
+        reason = without_quotes(" ".join(problem.split()))
         remedy = "correct this line or the one above"
         raise SettingsError([f"{file}{line}: is not YAML, {reason}; {remedy}"]) from None
     if not isinstance(document, dict):
@@ -262,16 +264,24 @@ def read_config(path: Path) -> tuple[dict[str, object], list[str]]:
         remedy = f"write 'config:' and under it '{PROJECT}:cluster: …'"
         raise SettingsError([f"{file}: config is not a mapping; {remedy}"])
     findings = [
-        f"{file}:{line}: key {printed(name)} stands twice in one mapping; keep one"
+        f"{file}:{line}: key {printed_key(name)} stands twice in one mapping; keep one"
         for line, name in reader.repeated
     ]
     findings += (
         f"{file}: {printed(name)} is no key of Pulumi's; a setting goes under config, as "
-        + printed(f"{PROJECT}:{name.removeprefix(f'{PROJECT}:')}")
+        + printed_key(f"{PROJECT}:{name.removeprefix(f'{PROJECT}:')}")
         for name in document
         if name not in PULUMI_KEYS
     )
     return config, findings
+
+
+def printed_key(full_name: str) -> str:
+    """Print a name such as "proxy-observability:vendors", where a project's may be misspelt."""
+    namespace, _, name = full_name.partition(":")
+    if is_harmless(name) and get_close_matches(namespace, [PROJECT], cutoff=0.8):
+        return repr(full_name)
+    return printed(full_name)
 
 
 def own_values(config: Mapping[str, object], file: str, findings: list[str]) -> dict[str, object]:
@@ -279,14 +289,14 @@ def own_values(config: Mapping[str, object], file: str, findings: list[str]) -> 
     values: dict[str, object] = {}
     for full_name, value in config.items():
         namespace, colon, name = full_name.partition(":")
-        key = f"{file}: key {printed(full_name)} of config"
+        key = f"{file}: key {printed_key(full_name)} of config"
         if namespace == PROJECT and colon:
             values[name] = value
         elif not colon:
-            meant = printed(f"{PROJECT}:{full_name}")
+            meant = printed_key(f"{PROJECT}:{full_name}")
             findings.append(f"{key} names no project; write it as {meant}")
         elif get_close_matches(namespace, [PROJECT], cutoff=0.8):
-            meant = printed(f"{PROJECT}:{name}")
+            meant = printed_key(f"{PROJECT}:{name}")
             findings.append(f"{key} is another project's; did you mean {meant}?")
     return values
 

@@ -12,12 +12,11 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from settings.masking import masked
+from settings.masking import quoted
 from settings.schema import key_at, keys, names_at, path_of
 from settings.section import Location, Problem, SectionError
 
 LONGEST_VALUE = 60  # characters of a value that are printed
-LONGEST_TEXT = 2000  # characters of a value in which logins are looked for
 SECRET_WORDS = re.compile(r"pass|secret|token|credential|apikey|api_key|private|secure", re.I)
 
 
@@ -31,8 +30,10 @@ class _Printed(reprlib.Repr):
         self.maxstring = self.maxother = self.maxlong = 2 * LONGEST_VALUE
 
     def repr_str(self, x: str, level: int) -> str:
-        # Cut first: the search is slow on long texts, and only the head is printed.
-        return repr(masked(x[:LONGEST_TEXT]))
+        return quoted(x)
+
+    def repr_bytes(self, x: bytes, level: int) -> str:
+        return f"{len(x)} bytes"  # YAML decodes what follows `!!binary`
 
     def repr_dict(self, x: dict[Any, Any], level: int) -> str:
         hidden = {key: "***" if SECRET_WORDS.search(str(key)) else x[key] for key in x}

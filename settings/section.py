@@ -13,7 +13,7 @@ from typing import NamedTuple, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 from pydantic.alias_generators import to_camel
 
-from settings.masking import masked
+from settings.masking import is_harmless, quoted
 from settings.values.quantities import CpuQuantity, MemoryQuantity, cpu_millis, memory_bytes
 
 Location = tuple[int | str, ...]
@@ -119,6 +119,10 @@ def path_text(location: Location) -> str:
             text += f"[{part}]"
             continue
         # A key no stack should have stays on one line, and is no path by accident.
-        name = part if re.fullmatch(r"[\w/-]{1,60}|\*", part) else repr(masked(part)[:60])
+        name = quoted(part)
+        if not is_harmless(part):
+            name = f"<{name}>"
+        elif re.fullmatch(r"[\w/-]+|\*", part):
+            name = part
         text += f".{name}" if text else name
     return text

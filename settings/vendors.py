@@ -10,6 +10,7 @@ from pydantic import AfterValidator, Field, StrictInt
 from pydantic.functional_validators import PlainValidator
 
 from settings.alerts import VendorAlerts
+from settings.masking import quoted
 from settings.section import Problem, Section, path_text
 from settings.values.addresses import (
     IPNetwork,
@@ -102,7 +103,8 @@ class OutcomeRule(Section):
         if self.contains is not None and self.header is None:
             yield Problem(
                 ("contains",),
-                f"{self.contains!r} is looked for in no header; add header, or remove contains",
+                f"{quoted(self.contains)} is looked for in no header; "
+                "add header, or remove contains",
             )
 
     def matches_all_of(self, other: OutcomeRule) -> bool:

@@ -50,7 +50,7 @@ def parse_network(value: object) -> IPNetwork:
             "like 10.1.0.0/16"
         ) from None
     if isinstance(address, IPv6Address) and address.scope_id:
-        raise ValueError(f"is not a CIDR block; leave out the zone %{address.scope_id}")
+        raise ValueError("is not a CIDR block; leave out the zone, from % on")
     most = address.max_prefixlen
     if not slash:
         return ip_network(address)
@@ -71,10 +71,17 @@ def parse_network(value: object) -> IPNetwork:
     return network
 
 
+def without_space(text: str) -> str:
+    if text != text.strip():
+        raise ValueError("begins or ends with a space; remove it")
+    return text
+
+
+ADDRESS_FIRST = re.compile(r"[0-9]+(\.[0-9]+){3}:[0-9]+:")
 # What vendors sell, written where a range is wanted.
 NO_RANGE = {
-    "login": "is a proxy with its login; write the address alone, for a range file run "
-    "`cut -d: -f1`, and change the password if others can read this file",
+    "login": "is a proxy with its login; write the address alone, and change the password if "
+    "others can read this file",
     "host name": "is a host name, but a connection carries only an address; write the ranges that "
     "the vendor names for it, or the addresses that `getent ahosts` lists",
     "address and port": "is an address with a port; write the address alone, the port is for "
@@ -90,7 +97,9 @@ NO_ENDPOINT = {
 
 def parse_vendor_network(value: object) -> IPNetwork:
     """A network that can be a vendor's: somewhere a crawler can connect to."""
-    if isinstance(value, str) and (refusal := NO_RANGE.get(kind_of_proxy(value))):
+    if isinstance(value, str) and (refusal := NO_RANGE.get(kind_of_proxy(without_space(value)))):
+        if ADDRESS_FIRST.match(value):
+            refusal = refusal.replace("alone", "alone (for a whole file run `cut -d: -f1`)", 1)
         raise ValueError(refusal)
     network = parse_network(value)
     if network.prefixlen == 0:
@@ -157,7 +166,7 @@ def split_endpoint(text: str) -> tuple[IPAddress, int | None]:
     "10.2.9.1", "10.2.9.1:3128", "2001:db8::1" and "[2001:db8::1]:3128".
     """
     match = re.fullmatch(r"\[([^\]]*:[^\]]*)\](?::(.*))?|([^:]*)(?::([^:]*))?", text, re.DOTALL)
-    host, port = text, None
+    host, port = without_space(text), None
     if match:
         host, port = match[1] or match[3], match[4] if match[2] is None else match[2]
     try:

@@ -11,6 +11,8 @@ from settings.values.checked_text import Text
 
 LABEL = r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?"
 DOMAIN = r"[a-z0-9]([a-z0-9.-]{0,251}[a-z0-9])?"
+TAG = r":[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}"
+DIGEST = r"@sha256:[0-9a-f]{64}"
 LABEL_NAME = r"[A-Za-z0-9]([A-Za-z0-9_.-]{0,61}[A-Za-z0-9])?"
 
 DNS_LABEL = Text(
@@ -41,7 +43,8 @@ Image = Annotated[
     StrictStr,
     Text(
         "image",
-        r"[a-z0-9][A-Za-z0-9._/:-]*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}|@sha256:[0-9a-f]{64})",
+        # One colon for the registry's port, one for the tag: a proxy's line has more.
+        rf"[a-z0-9][A-Za-z0-9._-]*(:[0-9]{{1,5}}(?=/))?(/[A-Za-z0-9._-]+)*({TAG}({DIGEST})?|{DIGEST})",
         "does not name one image; write registry/name:tag, or registry/name@sha256:digest",
     ),
     Text(

@@ -49,9 +49,9 @@ ChartSource = Annotated[
     ),
     Text(
         "URL or path",
-        r"(?!\w+://[^/]*@).*",
-        "holds credentials, which manifests would show in clear; use a repository that needs "
-        "none, or a local folder of charts",
+        r"(?!\w+://.*[@?#]).*",
+        "holds credentials or a query, which manifests would show in clear; use a repository that "
+        "needs none, or a local folder of charts",
     ),
 ]
 ServerUrl = Annotated[

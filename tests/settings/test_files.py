@@ -44,7 +44,7 @@ FILES = {
     ],
     "config: !!python/object/apply:os.system [id]\n": [
         ":1: is not YAML, could not determine a constructor for the tag "
-        "'tag:yaml.org,2002:python/object/apply:os.system'; correct this line or the one above"
+        "…; correct this line or the one above"
     ],
     f"{START}\x01": [
         ": is not YAML, it cannot be read; correct this line or the one above",

@@ -1,44 +1,85 @@
-"""No password of a proxy reaches a terminal, wherever its line was pasted."""
+"""No password and no token reaches a terminal, wherever its text was pasted."""
 
 from __future__ import annotations
+
+import json
 
 import pytest
 
 from settings import loading
-from settings.loading import ROOT, SettingsError, parse_settings
-from settings.masking import masked
+from settings.loading import ROOT, SettingsError, load_stack_file, parse_settings
+from settings.masking import kind_of_proxy, quoted
 from settings.which import main
 
-LOGINS = {
-    "203.0.113.5:8080:someuser:SECRETPASS": "203.0.113.5:8080:***",
-    "[2001:db8::1]:8080:someuser:SECRETPASS": "[2001:db8::1]:8080:***",
-    "brd.superproxy.io:33335:someuser:SECRETPASS": "brd.superproxy.io:33335:***",
-    "203.0.113.5;8080;someuser;SECRETPASS": "203.0.113.5;8080:***",
-    "someuser:SECRETPASS@203.0.113.5:8080": "***@203.0.113.5:8080",
-    "http://someuser:SECRET/P@SS@203.0.113.5:8080": "http://***@203.0.113.5:8080",
-    "someuser:SECRETPASS:203.0.113.5:8080": "***:203.0.113.5:8080",
-}
+LOGINS = (
+    "203.0.113.5:8080:lamer:hunter2",
+    "[2001:db8::1]:8080:lamer:hunter2",
+    "2001:db8::1:8080:lamer:hunter2",
+    "brd.superproxy.io:33335:lamer:hunter2",
+    "203.0.113.5;8080;lamer;hunter2",
+    "203.0.113.5 8080 lamer hunter2",
+    "http,203.0.113.5,8080,lamer,hunter2",
+    '"203.0.113.5","8080","lamer","hunter2"',
+    "socks5 203.0.113.5 1080 lamer hunter2",
+    "lamer:hunter2@203.0.113.5:8080",
+    "203.0.113.5:8080@lamer:hunter2",
+    "gw.example:8800@lamer:hunter2",
+    "http://lamer:hun/ter2@203.0.113.5:8080",
+    "lamer:hunter2:203.0.113.5:8080",
+    "lamer:hun/ter2:203.0.113.5:8080",
+    "lamer:hunter2 203.0.113.5",
+    "lamer:hunter2",
+)
+URLS = (
+    "https://hooks.example/services/lamer/hunter2",
+    "https://hooks.example?token=hunter2",
+    "https://hooks.example/x?lamer=hunter2",
+    "https://lamer:hunter2@hooks.example/",
+)
+WORDS = ("lamer", "hunter2", "hun/ter2", "ter2")
 
 
-@pytest.mark.parametrize(("text", "masked_text"), LOGINS.items())
-def test_a_login_is_masked(text, masked_text):
-    """Address and port stay, so that the line can be found."""
-    assert masked(text) == masked_text
+@pytest.mark.parametrize("text", [*LOGINS, *URLS, "Authorization: Bearer hunter2", "::1%hunter2"])
+def test_what_may_hold_a_secret_is_described(text):
+    assert not any(word in quoted(text) for word in WORDS)
+
+
+def test_a_description_helps_to_find_the_text():
+    assert quoted("lamer:hunter2") == "text of 13 characters"
+    assert quoted("Bearer hunter2") == "text of 14 characters with a space"
+    assert quoted(URLS[0]) == "a URL at https://hooks.example"
+    assert quoted("x" * 61) == "text of 61 characters"
 
 
 @pytest.mark.parametrize(
-    "text", ["2001:db8::1", "::1", "10.1.0.0/33", "registry:5000/x:latest", "10.1.0.10:3128", "30s"]
+    "text",
+    [
+        *("2001:db8::1", "::1", "2001:db8::/129", "[2001:db8::1]:3128", "10.1.0.0/33", "10.1/16"),
+        *("registry/x:latest", "quay.io/x/y:v0.29.0", "10.1.0.10:3128", "gw.example:70000", "30s"),
+        *("https://shop.example", "http://prometheus:9090", "*.shop.example", "Vendor_A", "120%"),
+    ],
 )
-def test_what_holds_no_login_is_shown(text):
-    """A masked value could not be corrected."""
-    assert masked(text) == text
+def test_ordinary_mistakes_are_quoted(text):
+    """A value that is not shown is harder to correct."""
+    assert quoted(text) == (repr(text) if text != "2001:db8::/129" else "text of 14 characters")
 
 
-@pytest.mark.parametrize("text", [*LOGINS, "203.0.113.5 8080 someuser SECRETPASS"])
-def test_no_place_for_an_address_prints_a_login(text, tmp_path, monkeypatch, capsys):
-    """Range files, ranges, endpoints, names of keys and `make which`, as text and as JSON."""
+@pytest.mark.parametrize("text", [one for one in LOGINS if "." in one and "ter2 " not in one])
+def test_a_proxy_with_its_login_is_recognised(text):
+    """The remedy then says to change the password."""
+    assert kind_of_proxy(text) == "login"
+
+
+@pytest.mark.parametrize("text", [*LOGINS, *URLS])
+def test_no_place_prints_a_secret(text, tmp_path, monkeypatch, capsys):
+    """Range files, ranges, endpoints, lists, labels, keys and `make which`: as text and as JSON."""
     monkeypatch.setattr(loading, "ROOT", tmp_path)
     (tmp_path / "ranges.txt").write_text(f"{text}\n")
+    receivers = [
+        {"name": text, "kind": text},
+        {"name": "a", "kind": "slack", "channel": text},
+        text,
+    ]
     with pytest.raises(SettingsError) as refused:
         parse_settings(
             {
@@ -46,17 +87,51 @@ def test_no_place_for_an_address_prints_a_login(text, tmp_path, monkeypatch, cap
                 "vendors": [
                     {"name": "vendor-a", "cidrs": [text]},
                     {"name": "vendor-b", "cidrsFile": "ranges.txt"},
-                    {"name": "vendor-c", "cidrs": [{"range": text}]},
+                    {"name": "vendor-c", "cidrs": [{"range": text}], "cidrsFile": text},
+                    {text: 1},
                 ],
-                "loadGenerator": {"endpoints": {"vendor-a": text, text: text}},
+                "loadGenerator": {
+                    "endpoints": {"vendor-a": text, text: text},
+                    "mix": {text: 1},
+                    "profile": text,
+                },
+                "crawlers": {"selector": {"app": text, text: "x"}, "namespaces": {"app": text}},
+                "grafana": {"image": text},
+                "istio": {"chartSource": f"{text}?" if "://" in text else text},
+                "alertmanager": {"receivers": receivers, "critical": [text]},
+                "alerts": {"runbookUrl": text, "ruleFiles": [text]},
+                "prometheus": {"federateFrom": [{"cluster": text, "url": text, "stack": text}]},
+                "simulatedVendors": {"vendors": {"vendor-a": {"endpoint": text}}},
+                text: text,
             }
         )
     monkeypatch.setenv("STACK_FILE", str(ROOT / "Pulumi.dev.yaml"))
     assert main([text, "--stack", "dev", "--out", str(tmp_path)]) == 2
+    assert main(["10.1.0.1", "--stack", text]) == 2
     printed = "".join(
         [str(refused.value), *capsys.readouterr(), (tmp_path / "which.json").read_text()]
     )
     assert "ranges.txt:1: " in printed
     assert "ADDRESS: " in printed
-    for word in ("someuser", "SECRET", "P@SS"):
+    assert "STACK: " in printed
+    for word in WORDS:
         assert word not in printed
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "config: {a: *hunter2}",
+        "config: {a: !hunter2 x}",
+        "config: {a: &hunter2 x, b: &hunter2 y}",
+        "config: {'lamer:hunter2': 1, 'lamer:hunter2': 2}",
+        "config: {lamer hunter2: 1}\nlamer hunter2: 1",
+        "config: {proxy-observability:cluster: !!binary aHVudGVyMg==}",
+    ],
+)
+def test_what_is_no_stack_file_is_not_quoted(text, tmp_path):
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(text)
+    with pytest.raises(SettingsError) as refused:
+        load_stack_file(file)
+    assert not any(word in json.dumps(refused.value.findings) for word in WORDS)

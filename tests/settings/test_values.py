@@ -7,6 +7,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter, ValidationError
 
 from settings.values.addresses import (
     PortRange,
@@ -15,6 +16,7 @@ from settings.values.addresses import (
     parse_ports,
     split_endpoint,
 )
+from settings.values.kubernetes import Image
 from settings.values.quantities import (
     LONGEST_DURATION,
     cpu_millis,
@@ -26,6 +28,28 @@ from settings.values.quantities import (
 )
 from settings.values.texts import HOST_PATTERN
 from settings.vendors import AddressRange
+
+
+@pytest.mark.parametrize(
+    ("image", "is_one"),
+    [
+        ("python:3.13-slim", True),
+        ("registry.example:5000/team/grafana:12.1.0", True),
+        (f"quay.io/prometheus/prometheus:v3.16.0@sha256:{'0' * 64}", True),
+        (f"localhost:5000/x@sha256:{'0' * 64}", True),
+        ("198.51.100.11:8800:lamer:hunter2", False),
+        ("198.51.100.11:8800/x", False),
+        ("gw.example/lamer:hunter2:x", False),
+    ],
+)
+def test_an_image_has_one_tag(image, is_one):
+    """A proxy's line with its login, taken for an image, would be written into manifests."""
+    adapter = TypeAdapter(Image)
+    if is_one:
+        assert adapter.validate_python(image) == image
+    else:
+        with pytest.raises(ValidationError):
+            adapter.validate_python(image)
 
 
 @given(st.integers(1, LONGEST_DURATION))
