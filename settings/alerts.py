@@ -28,7 +28,7 @@ def reachable_objective(share: float) -> float:
 
 Objective = Annotated[Share, AfterValidator(reachable_objective)]
 Milliseconds = Annotated[StrictInt, Field(ge=1)]
-RequestsPerHour = Annotated[StrictInt, Field(ge=1)]
+RequestsPerHour = Annotated[StrictInt, Field(ge=1, le=10**9)]
 
 
 class VendorAlerts(Section):

@@ -38,7 +38,7 @@ class Crawlers(Section):
     """Mesh services in other namespaces that crawlers call, as in the egress of Istio's Sidecar.
     Services not listed are reached without mTLS and routing. A listed Service that uses a vendor's
     port takes that port from the attribution."""
-    expected_pods: Annotated[StrictInt, Field(ge=1)] = 1000
+    expected_pods: Annotated[StrictInt, Field(ge=1, le=10**9)] = 1000
     """Crawler pods at the busiest hour. The threshold of the alert on ingestion and the stack
     output `expected` follow from it. More pods are not refused."""
 

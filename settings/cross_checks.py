@@ -244,7 +244,8 @@ def pod_security_allows_injection(settings: StackSettings) -> Iterator[Problem]:
         yield Problem(
             ("istio", "cni"),
             "is missing; with install: false say whether the cluster's Istio redirects "
-            "traffic by its CNI plugin (true) or by istio-init (false)",
+            "traffic by its CNI plugin (true) or by istio-init (false), or set "
+            "crawlers.createNamespaces: false if the namespaces exist",
         )
     if not istio.cni and crawlers.pod_security != "privileged":
         # What is written here does not change how an Istio of others redirects.
@@ -314,7 +315,7 @@ def receivers_have_credentials(settings: StackSettings) -> Iterator[Problem]:
                 at,
                 f"is missing, alertmanager.receivers[{index}] cannot be reached without it; run "
                 f"`pulumi config set --secret --path {key}`, or to render only write "
-                f"{receiver.name}: {{secure: placeholder}}",
+                f"alertmanagerSecrets: {{{receiver.name}: {{secure: placeholder}}}}",
             )
         elif secret.text is not None and (reason := receiver.why_not_a_credential(secret.text)):
             yield Problem(at, reason)
@@ -351,11 +352,15 @@ def a_global_server_has_no_crawlers(settings: StackSettings) -> Iterator[Problem
             yield Problem((key,), f"has no effect, {because}; remove it")
 
 
-CHECKS: tuple[Callable[[StackSettings], Iterator[Problem]], ...] = (
+Checks = tuple[Callable[[StackSettings], Iterator[Problem]], ...]
+CHECKS_OF_VENDORS: Checks = (
     names_are_unique,
     ranges_are_unique,
     neighbours_are_inspected_alike,
     vendors_are_outside_the_cluster,
+)
+CHECKS: Checks = (
+    *CHECKS_OF_VENDORS,
     endpoints_are_their_vendors,
     simulated_proxies_exist,
     real_traffic_is_bounded,

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 import yaml
 from pydantic import ValidationError
 
-from settings.cross_checks import CHECKS
+from settings.cross_checks import CHECKS, Checks
 from settings.masking import is_harmless, without_quotes
 from settings.messages import encrypted, printed, problems_of
 from settings.range_files import capped, read_ranges
@@ -80,17 +80,20 @@ def stack_file(stack: str) -> Path:
     return Path(named) if named else ROOT / f"Pulumi.{stack}.yaml"
 
 
-def load_stack_file(path: Path | str) -> StackSettings:
+def load_stack_file(path: Path | str, checks: Checks = CHECKS) -> StackSettings:
     """Read `Pulumi.<stack>.yaml`.
+
+    Args:
+        checks: what is asked of several keys together.
 
     Raises:
         MissingStackFileError: there is no file at `path`.
         SettingsError: a value in it is wrong.
     """
-    return load_stack(Path(path)).settings
+    return load_stack(Path(path), checks).settings
 
 
-def load_stack(path: Path) -> StackFile:
+def load_stack(path: Path, checks: Checks = CHECKS) -> StackFile:
     """Read a stack's file once, for its settings and for `config` as the engine hands it over.
 
     Raises:
@@ -119,7 +122,7 @@ def load_stack(path: Path) -> StackFile:
         raise SettingsError([f"{path.name}: is nested without end; write it out"]) from None
     findings += too_large(handed)
     return StackFile(
-        settings=parsed(values, findings),
+        settings=parsed(values, findings, checks),
         config=handed,
         encrypted=tuple(name for name, value in config.items() if holds_encrypted(value)),
     )
@@ -161,7 +164,9 @@ def parse_settings(values: Mapping[str, object]) -> StackSettings:
     return parsed(values, [])
 
 
-def parsed(values: Mapping[str, object], findings: Iterable[str]) -> StackSettings:
+def parsed(
+    values: Mapping[str, object], findings: Iterable[str], checks: Checks = CHECKS
+) -> StackSettings:
     """Return settings, or raise with `findings` and everything that is wrong with `values`."""
     findings = [*findings]
     values = with_ranges_of_files(values, findings)
@@ -171,16 +176,16 @@ def parsed(values: Mapping[str, object], findings: Iterable[str]) -> StackSettin
         findings += (f"{path_text(at)}: {text}" for at, text, _ in problems_of(error))
         raise SettingsError(dict.fromkeys(findings)) from None
     if not findings:
-        findings += cross_checked(settings)
+        findings += cross_checked(settings, checks)
     if findings:
         raise SettingsError(dict.fromkeys(findings))
     return settings
 
 
-def cross_checked(settings: StackSettings) -> Iterator[str]:
+def cross_checked(settings: StackSettings, checks: Checks) -> Iterator[str]:
     """What the checks across sections find; of a file of ranges not all of it."""
     by_file: dict[str, list[str]] = {}
-    for check in CHECKS:
+    for check in checks:
         for at, text, line in check(settings):
             finding = f"{line or path_text(at)}: {text}"
             by_file.setdefault(line.rpartition(":")[0], []).append(finding)

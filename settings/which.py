@@ -1,6 +1,6 @@
 """Whose address is it? `make which ADDRESS=10.2.9.1:3128 STACK=prod`.
 
-Prints {vendor, range, pool, chain, status, findings}; for an address in nested ranges also
+Prints {stack, vendor, range, pool, chain, status, findings}; for an address in nested ranges also
 `overlaps`, and a `note` where Envoy sees connections and bytes only. Exit code 0; 1 for a stack
 file that says something wrong; 2 for an address that is none, or no file.
 """
@@ -15,7 +15,9 @@ from pathlib import Path
 
 from components.attribution.groups import groups
 from settings.catalogue import OUTSIDE, Catalogue, Route
+from settings.cross_checks import CHECKS_OF_VENDORS
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
+from settings.masking import is_harmless
 from settings.messages import printed
 from settings.stack import StackSettings
 from settings.values.addresses import IPNetwork, split_endpoint
@@ -78,7 +80,9 @@ def run(address: str, stack: str) -> tuple[int, Answer, tuple[str, ...]]:
     """(status, answer, findings)."""
     try:
         split_endpoint(address)  # a wrong address is reported first
-        return 0, answer(address, load_stack_file(stack_file(stack))), ()
+        # A credential that is not set yet, say, changes no answer.
+        settings = load_stack_file(stack_file(stack), CHECKS_OF_VENDORS)
+        return 0, answer(address, settings), ()
     except MissingStackFileError as error:
         return 2, {}, error.findings
     except SettingsError as error:
@@ -96,7 +100,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     status, found, findings = run(given.address, given.stack)
     nothing: Answer = {"vendor": None, "range": None, "pool": None, "chain": None}
-    text = json.dumps({**nothing, **found, "status": status, "findings": findings}, indent=2)
+    stack = given.stack if is_harmless(given.stack) else None
+    report = {"stack": stack, **nothing, **found, "status": status, "findings": findings}
+    text = json.dumps(report, indent=2)
     if not findings:  # else standard error has them
         print(text)
     if given.out:

@@ -133,6 +133,7 @@ def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
         ("", "lab", "ADDRESS: '' is not an address; write"),
         ("proxy.example.com:3128", "lab", "ADDRESS: 'proxy.example.com:3128' is a host name, but"),
         ("10.1.0.10:99999", "lab", "ADDRESS: '10.1.0.10:99999' has a port that is not a number"),
+        ("10.1.0.10:3128 ", "lab", "ADDRESS: '10.1.0.10:3128 ' begins or ends with a space;"),
         ("10.1.0.0/16", "lab", "ADDRESS: '10.1.0.0/16' is not an address; write"),
         (
             "127.6.0.10",
@@ -161,6 +162,23 @@ def test_a_wrong_stack_is_a_defect_a_finding_a_line(capsys, monkeypatch, tmp_pat
     assert [one.partition(": ")[0] for one in errors] == ["cluster", "vendors[1].cidrs[0]"]
     monkeypatch.setenv("STACK_FILE", str(tmp_path / "Pulumi.prd.yaml"))
     assert ask(capsys, "10.1.0.10", "--stack", "prd")[0] == 2
+
+
+@pytest.mark.parametrize(
+    "unready",
+    [
+        "istio: {install: false}",
+        "alertmanager: {receivers: [{name: a, kind: webhook}], critical: [a]}",
+    ],
+)
+def test_what_other_sections_lack_stops_no_answer(capsys, monkeypatch, tmp_path, unready):
+    """On the first day the ranges are known, and credentials and the mesh are not."""
+    file = tmp_path / "Pulumi.dev.yaml"
+    file.write_text(f"{NESTED.rstrip()}\n  proxy-observability:{unready}\n")
+    monkeypatch.setenv("STACK_FILE", str(file))
+    status, found, errors = ask(capsys, "10.1.1.1", "--stack", "dev")
+    assert (status, errors) == (0, [])
+    assert (found["vendor"], found["stack"]) == ("inner", "dev")
 
 
 def test_out_holds_the_same_json(capsys, lab, tmp_path):
