@@ -18,6 +18,8 @@ EVERY_ADDRESS = "*"
 # often a password in the wrong place.
 PASSWORD = re.compile(r'([^\s":/@]+):(?!//)[^\s"]+@')
 SECRET_KEY = re.compile(r"user|pass|secret|token|credential|login|auth|proxy|url", re.IGNORECASE)
+# One word, an address or a path: anything else may be a login or a token, and is not printed.
+HARMLESS = re.compile(r"(?=.{0,60}$)[\w./%*+{}-]*(:[0-9]{1,5})?|[0-9A-Fa-f:]{2,39}")
 VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 MOST_CHARACTERS = 400
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9.-]{0,199}")
@@ -45,9 +47,20 @@ def _printable(finding: str) -> str:
 
 def finding(path: str, value: object, reason: str) -> str:
     """Return one line about a value, which is cut where it is long."""
-    text = json.dumps(value)
+    text = json.dumps(without_secrets(value))
     text = text if len(text) <= MOST_CHARACTERS else text[: MOST_CHARACTERS - 1] + "…"
     return f"{path}: {text} {reason}"
+
+
+def without_secrets(value: object) -> object:
+    """Return a JSON value with the length of each text that may be a secret in its place."""
+    if isinstance(value, dict):
+        return {without_secrets(name): without_secrets(each) for name, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_secrets(each) for each in value]
+    if isinstance(value, str) and not HARMLESS.fullmatch(value):
+        return f"text of {len(value)} characters"
+    return value
 
 
 def key(check: Check, default: object = dataclasses.MISSING) -> Any:
@@ -106,7 +119,7 @@ def under(path: str, line: str) -> str:
 def _unknown(name: str, value: object, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, known, 1) or [f"one of {', '.join(known)}"]
     reason = f"is an unknown key: use {near[0]}"
-    path = name[:MOST_CHARACTERS]
+    path = str(without_secrets(name))
     if SECRET_KEY.search(name):
         return f"{path}: (its value is not shown) {reason}"
     return finding(path, value, reason)
@@ -229,7 +242,7 @@ def shares(known: Sequence[str]) -> Callable[[object], Mapping[str, float]]:
             raise ValueError('is not an object: give {"' + known[0] + '": 0.1}')
         for each, share in value.items():
             if each not in known:
-                raise ValueError(f"names {each}: use {', '.join(known)}")
+                raise ValueError(f"names {without_secrets(each)}: use {', '.join(known)}")
             if type(share) not in (int, float) or not 0 <= share <= 1:
                 raise ValueError(f"gives {each} {json.dumps(share)}: a share is from 0 to 1")
         if sum(value.values()) > 1 + 1e-9:

@@ -17,7 +17,7 @@ from simulation.crawler.books import Books
 from simulation.crawler.reading import PROFILES, read_plan, with_profile
 from simulation.crawler.serving import crawl
 from simulation.crawler.table import table
-from simulation.plans import PlanError
+from simulation.plans import PlanError, without_secrets
 from simulation.process import (
     EXIT_CANNOT_RUN,
     EXIT_NO_RESULT,
@@ -117,7 +117,7 @@ def vendor_of(option: str) -> dict[str, object]:
     match = re.fullmatch(r"([^=]+)=\[?([^=\[\]]+)\]?:(\d{1,5})", option)
     if not match:
         fix = "give NAME=ADDRESS:PORT, as vendor-a=10.1.0.10:3128"
-        raise PlanError([f"--vendor: {json.dumps(option)} is no vendor: {fix}"])
+        raise PlanError([f"--vendor: {json.dumps(without_secrets(option))} is no vendor: {fix}"])
     return {"name": match[1], "address": match[2], "port": int(match[3])}
 
 

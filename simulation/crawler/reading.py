@@ -59,7 +59,9 @@ def with_profile(raw: object, folder: Path) -> object:
     try:
         profile = json.loads(path.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
-        reason = f"cannot be read as JSON: {error}: correct the file"
+        # An OSError's own text has the path again.
+        why = error.strerror if isinstance(error, OSError) else error
+        reason = f"cannot be read as JSON: {why}: correct the file"
         raise PlanError([finding("profile", named, reason)]) from None
     if not isinstance(profile, dict) or "profile" in profile:
         fix = "give an object that names no profile itself"

@@ -26,6 +26,7 @@ from simulation.plans import (
     shares,
     text,
     whole,
+    without_secrets,
 )
 from simulation.proxy.answers import DIALECTS, FAULTS
 
@@ -72,9 +73,9 @@ def dialect(value: object) -> Mapping[str, str]:
     found = {}
     for fault, wording in mapping(value).items():
         if fault not in DIALECTS:
-            raise ValueError(f"names {fault}: use {', '.join(DIALECTS)}")
+            raise ValueError(f"names {without_secrets(fault)}: use {', '.join(DIALECTS)}")
         if not isinstance(wording, str) or wording not in DIALECTS[fault]:
-            given, known = json.dumps(wording), ", ".join(DIALECTS[fault])
+            given, known = json.dumps(without_secrets(wording)), ", ".join(DIALECTS[fault])
             raise ValueError(f"gives {fault} {given}: use one of {known}")
         found[fault] = DIALECTS[fault][wording]
     return found
@@ -87,7 +88,7 @@ def logins(value: object) -> Mapping[str, str]:
         if not user or ":" in user or not encodable(user):
             raise SecretValueError("has a user that is empty or has a colon: give the name alone")
         if not isinstance(variable, str) or not VARIABLE.fullmatch(variable):
-            reason = f"gives {user} what is no name of a variable"
+            reason = f"gives {without_secrets(user)} what is no name of a variable"
             raise SecretValueError(f"{reason}: give the name, not what it holds")
     if not given:
         raise ValueError('is empty: give {"user": "NAME_OF_A_VARIABLE"}, or leave it out')

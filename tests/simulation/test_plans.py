@@ -215,6 +215,13 @@ def test_file_that_is_no_json_is_one_line(refused: Any, tmp_path: Path, program:
         ("crawler", {"vendors": [{**GOOD, "user": "me:s3cr3t"}]}),
         ("crawler", {"vendors": [GOOD], "proxy_url": "s3cr3t"}),
         ("crawler", {"vendors": [{**GOOD, "name": "me:a/s3cr3t@a"}]}),
+        ("crawler", {"vendors": [{**GOOD, "address": "10.1.0.10:3128:me:s3cr3t"}]}),
+        ("crawler", {"vendors": [{**GOOD, "name": "10.1.0.10:3128@me:s3cr3t"}]}),
+        ("crawler", {"vendors": [{**GOOD, "mix": {"me:s3cr3t": 1}}]}),
+        ("crawler", {"vendors": [GOOD], "arrival": "Bearer s3cr3t"}),
+        ("crawler", {"vendors": [GOOD], "profile": "https://host.example/s3cr3t?token=s3cr3t"}),
+        ("crawler", {"vendors": [GOOD], "me:s3cr3t": "x"}),
+        ("vendor", {**SERVED, "vendors": {"a": {"dialect": {"quota": "me:s3cr3t"}}}}),
         ("vendor", {**SERVED, "vendors": {"a": {"credentials": {"me": "PATH", "you": "s3cr3t!"}}}}),
         ("vendor", {**SERVED, "vendors": {"a": {"credentials": {"me:s3cr3t": "PATH"}}}}),
     ],
@@ -231,7 +238,7 @@ def test_finding_is_one_line_that_moves_no_terminal(refused: Any, program: str) 
     """A finding is one short line of printable characters, whatever the file has."""
     lines = refused(program, {"\x1b[2J\n": 1, "long": "x" * 100_000, "k" * 100_000: 1})
     assert all(line.isprintable() and len(line) < 2000 for line in lines)
-    assert any(line.startswith("\\u001b[2J\\n: 1 is an unknown key") for line in lines)
+    assert any(line.startswith("text of 5 characters: 1 is an unknown key") for line in lines)
 
 
 def test_login_that_is_no_utf8_is_refused(refused: Any, monkeypatch: pytest.MonkeyPatch) -> None:
