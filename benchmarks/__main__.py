@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from benchmarks import churn, open_sockets, prometheus_scale, ranges, sidecar_cpu
 from benchmarks.measure import Measure, table
 from lab.processes import LabError, StopRequested, stop_on_signals
+from settings.masking import quoted
 from tools.reports import add_out, write_report
 
 BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
@@ -33,7 +34,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_out(parser, "bench.json")
     options = parser.parse_args(arguments)
     if options.only and options.only not in BENCHMARKS:
-        print(f"ONLY: {options.only!r} is unknown; use {', '.join(BENCHMARKS)}", file=sys.stderr)
+        print(
+            f"ONLY: {quoted(options.only)} is unknown; use {', '.join(BENCHMARKS)}", file=sys.stderr
+        )
         return 2
 
     short = [name for name in BENCHMARKS if name not in ONLY_BY_NAME]

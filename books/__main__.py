@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from books.prometheus import Prometheus, PrometheusError
 from books.reading import NothingToCompareError
 from books.report import Report, audit_report
+from settings.masking import quoted
 from settings.values.quantities import parse_duration
 from tools.reports import add_out, could_not_run, finish
 
@@ -46,7 +47,7 @@ def _run(window: str, environment: Mapping[str, str]) -> Report:
     try:
         seconds = parse_duration(window)
     except ValueError as error:
-        raise ValueError(f"WINDOW: {window!r} {error}") from None
+        raise ValueError(f"WINDOW: {quoted(window)} {error}") from None
     prometheus = Prometheus(environment.get(URL, ""), environment)
     until = prometheus.now()
     return audit_report(prometheus, until - seconds, until, since=started)

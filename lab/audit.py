@@ -33,6 +33,7 @@ from lab.bounded_run import (
 from lab.loopback import get_json, get_text
 from lab.plan import with_every_fault, with_pause_at_end
 from lab.system import Lab
+from settings.masking import quoted
 from tools.reports import finish
 
 CUSTOMARY = 1_000_000
@@ -119,7 +120,7 @@ def _run(options: argparse.Namespace) -> Report:
     started = time.monotonic()
     if options.window:
         raise ValueError(
-            f"WINDOW: {options.window!r} looks back in a running system, and none is named; "
+            f"WINDOW: {quoted(options.window)} looks back in a running system, and none is named; "
             "add PROMETHEUS_URL=http://127.0.0.1:9090, or leave WINDOW out"
         )
     run = checked(options, customary=CUSTOMARY)
@@ -149,7 +150,7 @@ def _stops(text: str, count: int) -> list[str]:
     stops = [name for name in text.split(",") if name]
     for name in stops:
         if name not in STOPS:
-            raise ValueError(f"STOPS: {name!r} is unknown; use some of {','.join(STOPS)}")
+            raise ValueError(f"STOPS: {quoted(name)} is unknown; use some of {','.join(STOPS)}")
     least = LEAST_PER_SECOND * (len(stops) + 1)
     if stops and count < least:
         raise ValueError(

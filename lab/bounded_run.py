@@ -20,6 +20,7 @@ from lab.processes import LabError, StopRequested, stop_on_signals
 from lab.prometheus import WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
 from settings.loading import SettingsError
+from settings.masking import quoted
 from tools.reports import add_out, could_not_run
 
 T = TypeVar("T")
@@ -58,7 +59,7 @@ def checked(options: argparse.Namespace, *, customary: int) -> Run:
     """
     count = parse_count(options.count, customary=customary)
     if options.mix not in MIXES:
-        raise ValueError(f"MIX: {options.mix!r} is unknown; use {' or '.join(MIXES)}")
+        raise ValueError(f"MIX: {quoted(options.mix)} is unknown; use {' or '.join(MIXES)}")
     return Run(
         count=count,
         mix=options.mix,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from settings.masking import quoted
 from settings.stack import StackSettings
 from settings.values.addresses import parse_network
 from settings.vendors import AddressRange, Vendor
@@ -26,7 +27,7 @@ def broken_configuration(name: str) -> BrokenConfiguration:
         ValueError: the name is unknown.
     """
     if name not in _KNOWN:
-        raise ValueError(f"BREAK: {name!r} is unknown; use range, outcome or drop")
+        raise ValueError(f"BREAK: {quoted(name)} is unknown; use range, outcome or drop")
     return _KNOWN[name]
 
 

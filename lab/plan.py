@@ -10,6 +10,7 @@ from typing import Any
 from components.attribution.clusters import cluster_name
 from lab.ports import Ports
 from settings.catalogue import Catalogue
+from settings.masking import quoted
 from settings.stack import StackSettings
 from settings.values.addresses import PortRange
 from settings.vendors import AddressRange, Vendor
@@ -81,7 +82,7 @@ def parse_count(text: str, *, customary: int) -> int:
         ValueError: with key, value, reason and fix.
     """
     if not re.fullmatch(r"0*[1-9][0-9]*", text, re.ASCII):
-        raise ValueError(f"N: {text or 'nothing'} is no number of counts; {customary} is customary")
+        raise ValueError(f"N: {quoted(text)} is no number of counts; {customary} is customary")
     if len(text) > 20 or int(text) > MOST_COUNTS:
         raise ValueError(f"N: {text[:20]} is above {MOST_COUNTS}; give that, or less")
     return int(text)

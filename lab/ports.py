@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from settings.masking import quoted
+
 DEFAULT_BASE = 3100  # so that vendors are on 3128, the customary port of an HTTP proxy
 
 
@@ -21,7 +23,9 @@ class Ports:
             ValueError: it is no number, or out of range; the text is one line.
         """
         if not text.isdecimal():
-            raise ValueError(f"PORT_BASE: {text!r} is not a whole number; {DEFAULT_BASE} is usual")
+            raise ValueError(
+                f"PORT_BASE: {quoted(text)} is not a whole number; {DEFAULT_BASE} is usual"
+            )
         return cls(int(text))
 
     def __post_init__(self) -> None:

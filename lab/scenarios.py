@@ -10,6 +10,7 @@ from typing import Any
 from lab import fault_injection as inject
 from lab.fault_injection import Fault
 from lab.receiver import HEARTBEAT_LOST
+from settings.masking import quoted
 
 ALL = "all"
 
@@ -195,7 +196,7 @@ def chosen(names: str) -> tuple[Scenario, ...]:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.4)
             hint = f"did you mean {nearest[0]}? " if nearest else ""
-            raise ValueError(f"NAME: {name!r} is unknown; {hint}make drill lists the names")
+            raise ValueError(f"NAME: {quoted(name)} is unknown; {hint}make drill lists the names")
     return tuple(known[name] for name in names.split(","))
 
 

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from settings.masking import quoted
 from tests.binaries.debian import this_machine
 from tests.mesh import networks, versions
 from tools.find import NotFoundError
@@ -67,7 +68,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     add_out(parser, "test.json")
     options = parser.parse_args(arguments)
     if options.suite and options.suite not in suites():
-        print(f"SUITE: {options.suite!r} is unknown; use {', '.join(suites())}", file=sys.stderr)
+        print(
+            f"SUITE: {quoted(options.suite)} is unknown; use {', '.join(suites())}", file=sys.stderr
+        )
         return 2
     chosen = [options.suite] if options.suite else default_suites(os.environ)
     not_run = [name for name in suites() if name not in chosen]

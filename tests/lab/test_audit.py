@@ -131,7 +131,7 @@ LAB_ONLY = "looks back in a running system, and none is named; add "
             "envoy,generator,generator-kill,vendor,prometheus",
         ),
         (("--break", "typo"), "BREAK: 'typo' is unknown; use range, outcome or drop"),
-        (("--count=-5",), "N: -5 is no number of counts; 1000000 is customary"),
+        (("--count=-5",), "N: '-5' is no number of counts; 1000000 is customary"),
         (("--count", "10000001"), "N: 10000001 is above 10000000; give that, or less"),
         (
             ("--count", "1499", "--stops", "envoy,vendor"),

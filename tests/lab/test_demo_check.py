@@ -91,10 +91,14 @@ def test_a_break_is_noticed_and_named(broken, named, ports, tmp_path):
     ("arguments", "line"),
     [
         (("--break", "typo"), "BREAK: 'typo' is unknown; use range, outcome or drop"),
-        (("--count", "abc"), "N: abc is no number of counts; 100000 is customary"),
+        (("--count", "abc"), "N: 'abc' is no number of counts; 100000 is customary"),
         (("--port-base", "x"), "PORT_BASE: 'x' is not a whole number; 3100 is usual"),
         (("--mix", "odd"), "MIX: 'odd' is unknown; use crawl or even"),
-        (("--count", "0"), "N: 0 is no number of counts; 100000 is customary"),
+        (
+            ("--count", "lamer:hunter2"),
+            "N: text of 13 characters is no number of counts; 100000 is customary",
+        ),
+        (("--count", "0"), "N: '0' is no number of counts; 100000 is customary"),
         (("--port-base", "80"), "PORT_BASE: 80 is not between 1024 and 65435; choose another"),
     ],
 )

@@ -51,6 +51,7 @@ def test_the_list_has_every_scenario(capsys):
     ("name", "line"),
     [
         ("vendor-b-ban", "NAME: 'vendor-b-ban' is unknown; did you mean vendor-b-bans? "),
+        ("203.0.113.5:8080:u:1", "NAME: text of 20 characters is unknown; "),
         ("%%%", "NAME: '%%%' is unknown; "),
     ],
 )

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from settings.masking import quoted
 from tests.rules.promql import alerts, needed_by, read_test, run_tests
 from tools.find import NotFoundError, find
 from tools.reports import add_out, write_report
@@ -174,7 +175,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     chosen = [rule for rule in alerts() if options.only in (None, "", rule["alert"])]
     if not chosen:
-        print(f"ONLY: {options.only!r} is no alert", file=sys.stderr)
+        print(f"ONLY: {quoted(options.only)} is no alert", file=sys.stderr)
         return 2
     try:
         promtool = find("promtool")
