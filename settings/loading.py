@@ -20,8 +20,8 @@ import yaml
 from pydantic import ValidationError
 
 from settings.cross_checks import CHECKS, Checks
-from settings.masking import is_harmless, without_quotes
-from settings.messages import encrypted, printed, problems_of
+from settings.masking import is_harmless
+from settings.messages import encrypted, printed, problems_of, yaml_mistake
 from settings.range_files import capped, read_ranges
 from settings.section import path_text
 from settings.stack import StackSettings
@@ -255,12 +255,10 @@ def read_config(path: Path) -> tuple[dict[str, object], list[str]]:
         reader = _Reader(text)
         document = reader.get_single_data()
     except (yaml.YAMLError, RecursionError, ValueError, TypeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        line = f":{mark.line + 1}" if mark else ""
-        problem = getattr(error, "problem", None) or "it cannot be read"
-        reason = without_quotes(" ".join(problem.split()))
+        line, reason = yaml_mistake(error)
+        where = f"{file}:{line}" if line else file
         remedy = "correct this line or the one above"
-        raise SettingsError([f"{file}{line}: is not YAML, {reason}; {remedy}"]) from None
+        raise SettingsError([f"{where}: is not YAML, {reason}; {remedy}"]) from None
     if not isinstance(document, dict):
         remedy = "begin it with 'config:' and indent the rest"
         raise SettingsError([f"{file}: is not a mapping; {remedy}"])

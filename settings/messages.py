@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 from pydantic import ValidationError
 
-from settings.masking import quoted
+from settings.masking import quoted, without_quotes
 from settings.schema import key_at, keys, names_at, path_of
 from settings.section import Location, Problem, SectionError
 
@@ -185,6 +185,13 @@ def reason_of(kind: str, value: Any, location: Location, context: Mapping[str, A
     close = get_close_matches(str(value), words, n=1)
     meant = f"; did you mean {close[0]!r}?" if close else "; write one of them"
     return f"is none of {', '.join(words)}{meant}"
+
+
+def yaml_mistake(error: Exception) -> tuple[int | None, str]:
+    """Return the line that YAML cannot be read at, where it is known, and why."""
+    mark = getattr(error, "problem_mark", None)
+    problem = getattr(error, "problem", None) or "it cannot be read"
+    return mark and mark.line + 1, without_quotes(" ".join(problem.split()))
 
 
 def as_yaml(value: object) -> str:

@@ -7,6 +7,7 @@ after its next restart.
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import tempfile
@@ -18,6 +19,7 @@ import yaml
 
 from components.prometheus.rules import SHARD_PREFIX, Files, rules_of, shipped_rules, with_product
 from settings.loading import SettingsError
+from settings.messages import printed, yaml_mistake
 from settings.stack import StackSettings
 from tools.find import cached
 
@@ -56,14 +58,14 @@ def own_rule_files(settings: StackSettings, root: Path) -> Files:
         try:
             text = _text(root, name)
             document = _document(text)
-            problems = [*_problems(document, settings)] or [*_problems_by_promtool(text)]
+            problems = [*_problems_by_promtool(text)] or [*_problems(document, settings)]
         except ValueError as error:
             problems = [str(error)]
         findings += (f"alerts.ruleFiles[{index}]: {name}: {problem}" for problem in problems)
         if not problems:
-            # A name of its own, whatever its folder and the shipped files' names are.
-            own_name = f"own-{index}-{PurePosixPath(name).name}"
-            files[own_name] = with_product(_without_empty_values(document))
+            # Prometheus loads *.yml, and a ConfigMap's key has no spaces and no umlauts.
+            stem = re.sub(r"[^\w.-]+", "-", PurePosixPath(name).stem, flags=re.ASCII)[:100]
+            files[f"own-{index}-{stem}.yml"] = with_product(_without_empty_values(document))
     if findings:
         raise SettingsError(findings)
     return files
@@ -83,9 +85,14 @@ def _text(root: Path, name: str) -> str:
 
 def _document(text: str) -> Any:
     try:
-        return yaml.load(text, StringLoader)
-    except yaml.YAMLError as error:
-        raise ValueError(f"is not YAML ({' '.join(str(error).split())}); correct it") from None
+        document = yaml.load(text, StringLoader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        line, reason = yaml_mistake(error)
+        where = f" in line {line}" if line else ""
+        raise ValueError(f"is not YAML{where} ({reason}); correct it") from None
+    if isinstance(document, dict) and document.get("kind") == "PrometheusRule":
+        raise ValueError("is an object of the Prometheus operator; write what is under its spec")
+    return document
 
 
 def _problems(document: Any, settings: StackSettings) -> Iterator[str]:
@@ -95,41 +102,46 @@ def _problems(document: Any, settings: StackSettings) -> Iterator[str]:
     rules = {rule.get("alert") or rule["record"] for file in shipped for rule in rules_of(file)}
     try:
         for group in document["groups"]:
+            if not re.fullmatch(r"0|[1-9][0-9]{0,8}", group.get("limit") or "0"):
+                yield f"group {group['name']!r} has a limit that is not digits; write it like 100"
             if group["name"] in groups:
                 yield f"group {group['name']!r} is shipped; give it another name"
             for rule in group["rules"]:
                 name = rule.get("alert") or rule["record"]
+                labels = {**(group.get("labels") or {}), **(rule.get("labels") or {})}
+                annotations = rule.get("annotations") or {}
+                texts = [group["name"], name, rule["expr"], *labels.values(), *annotations.values()]
+                if not rule["expr"] or not all(isinstance(text, str | None) for text in texts):
+                    raise TypeError
                 # Two records of one name would be one series with two values, and neither right.
                 if name in rules or name.startswith(SHARD_PREFIX):
                     yield f"{name!r} is the name of a shipped rule; give it another one"
-                severity = (rule.get("labels") or {}).get("severity")
+                severity = labels.get("severity")
                 if "alert" in rule and severity not in SEVERITIES:
                     yield (
-                        f"alert {name!r} has severity {severity!r}, which no route knows; "
+                        f"alert {name!r} has severity {printed(severity)}, which no route knows; "
                         f"write one of {', '.join(SEVERITIES)}"
                     )
     except (AttributeError, KeyError, TypeError):
         yield (
-            "has no groups of rules, each with a name and each rule an alert or a record; "
-            "write them as Prometheus' documentation shows"
+            "has no groups of rules, each with a name and each rule an alert or a record with an "
+            "expr; write them as Prometheus' documentation shows"
         )
 
 
 def _without_empty_values(document: Any) -> Any:
     """Leave out keys with an empty value, which the operator would refuse."""
+    groups = _filled(document["groups"])
+    numbers = [{"limit": int(group["limit"])} if "limit" in group else {} for group in groups]
+    return {"groups": [{**group, **limit} for group, limit in zip(groups, numbers, strict=True)]}
 
-    def filled(values: Any) -> Any:
-        return {key: value for key, value in values.items() if value is not None}
 
-    groups = [
-        {
-            **filled(group),
-            **({"limit": int(group["limit"])} if group.get("limit") else {}),
-            "rules": [filled(rule) for rule in group["rules"]],
-        }
-        for group in document["groups"]
-    ]
-    return {**document, "groups": groups}
+def _filled(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_filled(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _filled(item) for key, item in value.items() if item not in (None, "")}
+    return value
 
 
 def _problems_by_promtool(text: str) -> Iterator[str]:
@@ -150,5 +162,7 @@ def _problems_by_promtool(text: str) -> Iterator[str]:
     if done.returncode != 0:
         report = (done.stderr + done.stdout).replace(str(file), "")
         lines = [line.strip(" :\t") for line in report.splitlines()]
-        reason = next((line for line in lines if ":" in line or "error" in line), lines[0])
+        # promtool's headings come before the line that says what is wrong where.
+        headings = ("", "Checking", "FAILED", "yaml: unmarshal errors")
+        reason = next((line for line in lines if line not in headings), "it gives no reason")
         yield f"is refused by promtool ({reason}); correct it"

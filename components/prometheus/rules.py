@@ -162,7 +162,11 @@ def refuse_rules_on_sidecars(own: Mapping[str, Json]) -> None:
     for file, document in own.items():
         for rule in rules_of(document):
             selected = names & set(re.findall(r"[\w:]+", rule["expr"]))
-            selected |= {text for text in ('job="sidecars"', "__name__") if text in rule["expr"]}
+            # However it is quoted, and with `=~` too.
+            if re.search(r"""\bjob\s*=~?\s*["'`][^"'`]*sidecars""", rule["expr"]):
+                selected.add('job="sidecars"')
+            if "__name__" in rule["expr"]:
+                selected.add("__name__")
             if selected:
                 findings.append(
                     f"alerts.ruleFiles[{file.split('-')[1]}]: "

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from components.file_text import yaml_text
+from components.prometheus import own_rules
+from components.prometheus.operator_objects import prometheus_rules
 from components.prometheus.own_rules import own_rule_files
 from settings.loading import SettingsError, parse_settings
 
@@ -63,11 +67,15 @@ def refused(project: Path, text: str | bytes) -> tuple[str, ...]:
         (("name: shops", "name: vendors"), "group 'vendors' is shipped; give it another"),
         (("warning", "page"), "severity 'page', which no route knows; write one of critical,"),
         (("{severity: warning}", "{}"), "severity None, which no route knows; write one of"),
-        (("[5m]", "[5x]"), "is refused by promtool ("),
-        (("groups:", "groups: ["), "is not YAML ("),
-        (("groups:", "rules:"), "has no groups of rules, each"),
-        (("    rules:", "    rule:"), "has no groups of rules, each"),
-        (("- alert:", "- alerts:"), "has no groups of rules, each"),
+        (("[5m]", "[5x]"), "is refused by promtool (5:15: group"),
+        (("- alert:", "- alerts:"), "is refused by promtool (line 6: field alerts not found"),
+        (("groups:", "groups: ["), "is not YAML in line 2 (expected the"),
+        (("groups:", "groups: *hunter2"), "is not YAML in line 1 (found undefined alias …)"),
+        (("groups:", "kind: PrometheusRule\nspec:"), "write what is under its spec"),
+        *(
+            (("name: shops", f"name: shops\n    limit: {limit}"), "a limit that is not digits")
+            for limit in ("0x10", "1e3", "5.0", "010")
+        ),
     ],
 )
 def test_a_bad_file_is_refused_by_name(project, change, words):
@@ -77,6 +85,66 @@ def test_a_bad_file_is_refused_by_name(project, change, words):
     assert words in finding
     assert finding.isprintable()
     assert "; " in finding
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        ("groups:", "rules:"),
+        ("    rules:", "    rule:"),
+        ("- alert:", "- alerts:"),
+        ("alert: ShopsSilent", "alert: [A]"),
+        ("name: shops", "name: [g]"),
+        ("{severity: warning}", "[severity]"),
+        ("{severity: warning}", "{severity: warning, team: [a]}"),
+        ("shops:istio_requests:rate5m == 0", ""),
+        ("expr: shops:istio_requests:rate5m == 0", "for: 5m"),
+        ("name: shops", "name: shops\n    limit: abc"),
+        ("name: shops", "name: shops\n    limit: [1]"),
+    ],
+)
+@pytest.mark.parametrize("with_promtool", [True, False])
+def test_a_malformed_rule_is_a_finding(project, monkeypatch, change, with_promtool):
+    """A traceback names no file, and promtool is not installed everywhere."""
+    if not with_promtool:
+        monkeypatch.setattr(own_rules, "promtool_here", lambda: None)
+    (finding,) = refused(project, GOOD.replace(*change))
+    assert finding.startswith("alerts.ruleFiles[0]: my/shops.yml: ")
+    assert finding.isprintable()
+
+
+@pytest.mark.parametrize("name", ["shops.yaml", "my shops.rules", "gültig.yml", "shops"])
+def test_prometheus_loads_a_file_whatever_its_name(project, name):
+    """Its configuration names *.yml, and a ConfigMap refuses other letters in a key."""
+    (project / "my" / name).write_text(GOOD)
+    (own_name,) = read(project, f"my/{name}")
+    assert re.fullmatch(r"own-0-[A-Za-z0-9._-]+\.yml", own_name)
+
+
+def test_values_are_text_and_empty_labels_are_none(project):
+    """As Prometheus reads them; the operator refuses a label that is null."""
+    labels = "{severity: warning, tier: 010, team: ~, area: '', zone:}"
+    text = GOOD.replace("{severity: warning}", labels).replace(
+        "name: shops", "name: s\n    limit: 9"
+    )
+    (project / "my" / "shops.yml").write_text(text)
+    (file,) = read(project, "my/shops.yml").values()
+    (spec,) = [one.spec for one in prometheus_rules({"own-0-shops.yml": yaml_text(file)}, 15)]
+    (group,) = spec["groups"]
+    assert group["limit"] == 9
+    product = {"product": "proxy-observability"}
+    assert group["rules"][1]["labels"] == {"severity": "warning", "tier": "010", **product}
+
+
+def test_a_groups_labels_are_those_of_its_alerts(project):
+    """Prometheus 3 adds them to each."""
+    text = GOOD.replace("    rules:", "    labels: {severity: critical}\n    rules:")
+    (project / "my" / "shops.yml").write_text(text.replace("labels: {severity: warning}", ""))
+    assert read(project, "my/shops.yml")
+    (finding,) = refused(
+        project, text.replace("critical", "page").replace("labels: {severity: warning}", "")
+    )
+    assert "severity 'page'" in finding
 
 
 def test_a_file_that_cannot_be_read(project):

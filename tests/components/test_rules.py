@@ -216,6 +216,8 @@ def own(expr: str) -> dict[str, Json]:
     [
         ('rate(istio_requests_total{proxy_target="shops"}[5m]) == 0', "istio_requests_total"),
         ('absent(up{job="sidecars"})', 'job="sidecars"'),
+        ('absent(up{job =~ "sidecars|istiod"})', 'job="sidecars"'),
+        ("absent(up{job='sidecars'})", 'job="sidecars"'),
         ('sum({__name__=~"istio_req.*"}) == 0', "__name__"),
     ],
 )

@@ -232,7 +232,7 @@ def test_what_the_program_refuses_renders_nothing(edited, own_rules, tmp_path, m
     assert main(["--stack", "prod", "--out", str(tmp_path / "out")]) == 1
     assert tree(tmp_path / "out").keys() == {"render.json"}
     (finding,) = json.loads((tmp_path / "out" / "render.json").read_text())["findings"]
-    assert finding.startswith("alerts.ruleFiles[0]: shops.yml: is not YAML (")
+    assert finding.startswith("alerts.ruleFiles[0]: shops.yml: is not YAML in line 1 (")
 
 
 def test_a_missing_file_is_no_defect_of_a_stack(tmp_path, monkeypatch, capsys):
