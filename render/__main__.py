@@ -18,6 +18,7 @@ from deployment import files_outside
 from render.manifests import manifests
 from render.program import Run, run_program
 from settings.loading import MissingStackFileError, SettingsError
+from tools.reports import CANNOT_RUN, print_result
 
 REPORT = "render.json"
 OUTSIDE_FOLDER = "prometheus"
@@ -58,7 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     }
     status = write(out, files, report)
     if status == 0:
-        print(f"{len(files)} files in {out}")
+        status = print_result(f"{len(files)} files in {out}")
     return status
 
 
@@ -78,9 +79,13 @@ def write(out: Path, files: dict[str, str], report: dict[str, object]) -> int:
     Returns:
         The report's status, or 2 where the disk refuses.
     """
+    stale = earlier_files(out) - files.keys()
+    if report["status"] == CANNOT_RUN:
+        # Nothing was rendered: what is there stays, and is known to the next run.
+        report, stale = {**report, "files": sorted(stale)}, set()
     text = json.dumps(report, indent=2, sort_keys=True) + "\n"
     try:
-        for name in sorted(earlier_files(out) - files.keys()):
+        for name in sorted(stale):
             _remove(out, out / name)
         for name, content in {**files, REPORT: text}.items():
             path = out / name

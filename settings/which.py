@@ -22,6 +22,7 @@ from settings.messages import printed
 from settings.stack import StackSettings
 from settings.values.addresses import IPNetwork, split_endpoint
 from settings.vendors import inspected_ports
+from tools.reports import print_result
 
 Answer = dict[str, object]
 
@@ -104,7 +105,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = {"stack": stack, **nothing, **found, "status": status, "findings": findings}
     text = json.dumps(report, indent=2)
     if not findings:  # else standard error has them
-        print(text)
+        status = print_result(text)
     if given.out:
         try:
             given.out.mkdir(parents=True, exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -55,6 +56,18 @@ def write_report(file: Path, report: dict[str, Any]) -> int:
         print(f"OUT: cannot be written: {error}; {FIX}", file=sys.stderr)
         return CANNOT_RUN
     return int(report["status"])
+
+
+def print_result(text: str) -> int:
+    """Print to standard output; return 0, or 2 where it takes nothing, as on a full disk."""
+    try:
+        print(text, flush=True)
+    except OSError as error:
+        print(f"standard output: cannot be written: {error.strerror}", file=sys.stderr)
+        # Else Python tries once more when it ends, and fails with a traceback.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CANNOT_RUN
+    return 0
 
 
 def finish(target: str, out: Path | None, report: dict[str, Any]) -> int:

@@ -242,6 +242,34 @@ def test_a_missing_file_is_no_defect_of_a_stack(tmp_path, monkeypatch, capsys):
     assert "there is no such file" in capsys.readouterr().err
 
 
+def test_a_missing_file_leaves_an_earlier_render(tmp_path, monkeypatch, capsys):
+    """A misspelt stack removes no manifests, and the next run still knows which were its own."""
+    before = render(tmp_path, ROOT / "Pulumi.prod.yaml", monkeypatch)
+    monkeypatch.setenv("STACK_FILE", str(tmp_path / "Pulumi.nowhere.yaml"))
+    assert main(["--stack", "nowhere", "--out", str(tmp_path)]) == 2
+    after = tree(tmp_path)
+    report = json.loads(after.pop("render.json"))
+    earlier = json.loads(before.pop("render.json"))
+    assert (after, report["files"]) == (before, earlier["files"])
+
+
+def test_standard_output_that_takes_nothing_is_one_line(tmp_path):
+    """A full disk: exit code 2, and no traceback."""
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "render", "--stack", "dev", "--out", str(tmp_path)],
+            cwd=ROOT,
+            env={key: value for key, value in os.environ.items() if key != "STACK_FILE"},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith("standard output: cannot be written: ")
+    assert "Traceback" not in done.stderr
+
+
 @pytest.mark.parametrize("stack", ["..", "../../elsewhere"])
 def test_a_stack_cannot_lead_out_of_the_folder(stack, tmp_path, monkeypatch, capsys):
     """A name with a path in it writes nothing anywhere."""
