@@ -162,6 +162,18 @@ def tried(promtool: Path, rule: dict[str, Any]) -> subprocess.CompletedProcess[s
     return run_tests(promtool, document, {**files, "alert.yml": alone})
 
 
+def failures_unchanged(promtool: Path, rules: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Yield what is wrong with the tests of unchanged alerts: they would catch every mutant."""
+    for rule in rules:
+        try:
+            done = tried(promtool, rule)
+        except ValueError as error:
+            yield f"{rule['alert']}: {error}"
+            continue
+        if done.returncode != 0:
+            yield f"{rule['alert']}: its test fails as it is\n{done.stdout}{done.stderr}"
+
+
 def survivors(promtool: Path, mutants: Sequence[Mutant]) -> list[Mutant]:
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         passed = list(pool.map(lambda mutant: passes(promtool, mutant.rule), mutants))
@@ -183,6 +195,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error, file=sys.stderr)
         return 2
 
+    if failures := [*failures_unchanged(promtool, chosen)]:
+        print(*failures, sep="\n", file=sys.stderr)
+        return 2
     mutants = [mutant for rule in chosen for mutant in mutants_of(rule)]
     survived = survivors(promtool, mutants)
     unexplained = [m for m in survived if (m.alert, m.change) not in EQUIVALENT]

@@ -98,10 +98,19 @@ def run_tests(
 
     What every alert has by its being one, the label `product` and the runbook's address, is
     expected of each without being written in the document.
+
+    Raises:
+        ValueError: values of a series are not text.
     """
     for test in document["tests"]:
-        # Unquoted, YAML reads promtool's "0x20" as the number 32.
-        assert all(isinstance(series["values"], str) for series in test["input_series"])
+        for series in test["input_series"]:
+            # Unquoted, YAML reads promtool's "0x20" as the number 32.
+            if not isinstance(values := series["values"], str):
+                meant = f"'{values:#x}'" if isinstance(values, int) else "them"
+                raise ValueError(
+                    f"the values of {series['series']} are read as {values}; "
+                    f"write {meant} in quotes"
+                )
         for expected in test.get("alert_rule_test", ()):
             for alert in expected.get("exp_alerts", ()):
                 alert["exp_labels"] |= PRODUCT
