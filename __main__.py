@@ -1,122 +1,99 @@
-"""The Pulumi program: what exists in one cluster.
-
-deployment.py renders the stack's settings; each component gets its part of the result.
-"""
+"""The Pulumi program: what exists in one cluster. deployment.py renders what components carry."""
 
 from __future__ import annotations
 
 import pulumi
-from pulumi.runtime import get_config_env, get_config_secret_keys_env
-from pulumi_kubernetes import Provider
 
-from components.alertmanager.component import AlertmanagerCluster
-from components.attribution.component import VendorAttribution
-from components.grafana.component import GrafanaServer
-from components.load_generator.component import LoadGenerator
-from components.mesh.component import IstioInstall
-from components.namespaces.component import Namespaces
-from components.prometheus.operator import OperatedPrometheus
-from components.prometheus.operator_objects import OperatorPlan
-from components.prometheus.server import PrometheusServer
-from components.simulated_vendors.component import SimulatedVendors
-from deployment import deployment_of
-from settings.loading import SettingsError, settings_of_config
+from components.alertmanager.component import AlertmanagerCluster, AlertmanagerClusterArgs
+from components.attribution.component import VendorAttribution, VendorAttributionArgs
+from components.cluster import after, cluster_provider, read_stack
+from components.grafana.component import GrafanaServer, GrafanaServerArgs
+from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
+from components.mesh.component import IstioInstall, IstioInstallArgs
+from components.namespaces.component import Namespaces, NamespacesArgs
+from components.prometheus.operator import OperatedPrometheus, OperatedPrometheusArgs
+from components.prometheus.server import PrometheusServer, PrometheusServerArgs
+from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
+from settings.prometheus import OperatorPrometheusSettings
 
-try:
-    # The whole map: pulumi.Config cannot list its keys, so a misspelt one would go unseen.
-    settings = settings_of_config(get_config_env(), get_config_secret_keys_env())
-    deployment = deployment_of(settings)
-except SettingsError as error:
-    # Pulumi prints the findings alone; any other exception comes with a traceback.
-    raise pulumi.RunError(str(error)) from None
-for warning in deployment.warnings:
-    pulumi.log.warn(warning)
-
-kubernetes = pulumi.Config("kubernetes")
-provider = Provider(
-    "cluster",
-    kubeconfig=kubernetes.get_secret("kubeconfig"),
-    context=kubernetes.get("context"),
-    # Prometheus reloads its files in place; ConfigMaps marked immutable are still replaced.
-    enable_config_map_mutable=True,
-)
+settings, plan = read_stack()
+provider = cluster_provider(pulumi.Config("kubernetes"))
 here = pulumi.ResourceOptions(providers={"kubernetes": provider})
-
-
-def after(*resources: pulumi.Resource | None) -> pulumi.ResourceOptions:
-    """Return `here` with dependencies; None is a component that the stack does not have."""
-    existing = [resource for resource in resources if resource is not None]
-    return pulumi.ResourceOptions.merge(here, pulumi.ResourceOptions(depends_on=existing))
-
-
-namespaces = Namespaces("namespaces", deployment.namespaces, here)
+namespaces = Namespaces("namespaces", NamespacesArgs(plans=plan.namespaces), here)
 monitoring = namespaces.name_for("monitoring")
 
-alertmanager = None
-if settings.runs_alertmanager:
-    alertmanager = AlertmanagerCluster(
-        "alertmanager",
-        settings.alertmanager,
-        here,
-        namespace=monitoring,
-        credentials=pulumi.Config().get_secret_object("alertmanagerSecrets", {}),
-        with_login_secret=not settings.runs_prometheus,
-    )
+alert_args = AlertmanagerClusterArgs(
+    namespace=monitoring,
+    settings=settings.alertmanager,
+    config=plan.alertmanager_config,
+    credentials=pulumi.Config().get_secret_object("alertmanagerSecrets", {}),
+    operator_namespace=plan.operator_namespace,
+)
+runs_alertmanager = settings.runs_alertmanager
+alertmanager = AlertmanagerCluster("alertmanager", alert_args, here) if runs_alertmanager else None
+
 prometheus: PrometheusServer | OperatedPrometheus
-if isinstance(deployment.prometheus, OperatorPlan):
-    prometheus = OperatedPrometheus("prometheus", deployment.prometheus, here, namespace=monitoring)
+if isinstance(settings.prometheus, OperatorPrometheusSettings):
+    operator_args = OperatedPrometheusArgs(
+        namespace=monitoring, settings=settings.prometheus, objects=plan.operator_objects
+    )
+    prometheus = OperatedPrometheus("prometheus", operator_args, here)
+    pulumi.export("requiredPrometheusValues", plan.required_prometheus_values)
 else:
-    assert alertmanager  # this program's Prometheus has one
-    prometheus = PrometheusServer(
-        "prometheus",
-        deployment.prometheus,
-        here,
+    assert alertmanager  # it runs beside every Prometheus of this program
+    passwords = {
+        source.cluster: pulumi.StackReference(source.stack).require_output("prometheusPassword")
+        for source in settings.prometheus.federate_from
+    }
+    server_args = PrometheusServerArgs(
         namespace=monitoring,
+        settings=settings.prometheus,
+        servers=plan.servers,
         watched=namespaces.names,
         alertmanager_auth=alertmanager.auth_secret,
+        federation_passwords=passwords,
     )
-grafana = GrafanaServer(
-    "grafana",
-    settings,
-    here,
+    prometheus = PrometheusServer("prometheus", server_args, here)
+    pulumi.export("prometheusPassword", prometheus.password)
+grafana_args = GrafanaServerArgs(
     namespace=monitoring,
+    settings=settings.grafana,
+    dashboards=plan.dashboards,
+    scrape_interval=settings.prometheus.scrape_interval,
     prometheus_url=prometheus.url,
     prometheus_login=prometheus.login_secret,
 )
-servers = [server for server in (alertmanager, prometheus, grafana) if server]
-for server in servers:
-    for output, value in server.exports.items():
-        pulumi.export(output, value)
+grafana = GrafanaServer("grafana", grafana_args, here)
+if alertmanager:
+    pulumi.export("alertmanagerUrl", alertmanager.url)
+    pulumi.export("alertmanagerPassword", alertmanager.password)
+pulumi.export("prometheusUrl", prometheus.url)
+pulumi.export("grafanaUrl", grafana.url)
+pulumi.export("grafanaAdminPassword", grafana.admin_password)
 
-if crawlers := deployment.crawlers:
-    mesh = None
-    if crawlers.charts:
-        istio = namespaces.name_for("istio")
-        mesh = IstioInstall("mesh", crawlers.charts, here, namespace=istio)
-    attribution = VendorAttribution(
-        "attribution",
-        after(mesh),  # istiod validates EnvoyFilters
-        namespaces=namespaces.names_for("crawlers"),
-        filters=crawlers.filters,
-        sidecar=crawlers.sidecar,
+if crawlers := plan.crawlers:
+    mesh_args = IstioInstallArgs(namespace=namespaces.name_for("istio"), charts=crawlers.charts)
+    mesh = IstioInstall("mesh", mesh_args, here) if crawlers.charts else None
+    attribution_args = VendorAttributionArgs(
+        namespaces=namespaces.crawlers, filters=crawlers.filters, sidecar=crawlers.sidecar
     )
+    attribution = VendorAttribution("attribution", attribution_args, after(here, mesh))
     simulated_vendors = None
-    if settings.simulated_vendors.enabled:
-        simulated_vendors = SimulatedVendors(
-            "simulated-vendors",
-            settings,
-            # Kubernetes gives a Service any free address: theirs come before the vendors' ranges.
-            after(*servers),
+    if crawlers.simulated_vendors:
+        vendor_args = SimulatedVendorsArgs(
             namespace=namespaces.name_for("simulated vendors"),
+            settings=settings.simulated_vendors,
+            plan=crawlers.simulated_vendors,
         )
-    if crawlers.crawler_plan:
-        LoadGenerator(
-            "load-generator",
-            settings,
-            after(mesh, attribution, simulated_vendors),
-            plan=crawlers.crawler_plan,
-            namespace=next(iter(namespaces.names_for("crawlers").values())),
+        after_services = after(here, mesh, alertmanager, prometheus, grafana)
+        simulated_vendors = SimulatedVendors("simulated-vendors", vendor_args, after_services)
+    if crawlers.load_generator:
+        traffic = LoadGeneratorArgs(
+            namespace=namespaces.names[settings.crawlers.namespaces[0]],
+            settings=settings.load_generator,
+            plan=crawlers.load_generator,
             simulated_logins=simulated_vendors.logins if simulated_vendors else {},
         )
+        LoadGenerator("load-generator", traffic, after(here, mesh, attribution, simulated_vendors))
     pulumi.export("expected", crawlers.expected)
     pulumi.export("requiredIstioValues", crawlers.required_istio_values)

@@ -1,7 +1,7 @@
 """What is rendered from a stack's settings: pure text and numbers, without Pulumi.
 
-`deployment_of` also refuses a stack that could not be deployed. __main__.py lists the resources
-that carry the result.
+`stack_plan` also refuses a stack that could not be deployed. __main__.py lists the resources that
+carry the result.
 """
 
 from __future__ import annotations
@@ -9,25 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from components.alertmanager.config import ALERTMANAGER_USER
+from components.alertmanager.config import ALERTMANAGER_USER, alertmanager_config
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters, sidecar_spec
 from components.file_text import yaml_text
-from components.load_generator.plan import crawler_plan
+from components.load_generator.plan import GeneratorPlan, generator_plan
 from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.prometheus.config import BasicAuth, alerting_config, operator_jobs
 from components.prometheus.estimate import estimate
 from components.prometheus.operator_objects import (
-    OperatorPlan,
+    OperatorObject,
     monitors,
     prometheus_rules,
     required_prometheus_values,
 )
 from components.prometheus.own_rules import own_rule_files, promtool_here
 from components.prometheus.rules import operator_rules
-from components.prometheus.servers import ServerPlan, server_plan
+from components.prometheus.servers import Server, servers_of
 from components.repository_files import ROOT
+from components.simulated_vendors.plan import SimulationPlan, simulation_plan
+from dashboards.boards import boards
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 from settings.values.quantities import format_duration
@@ -55,40 +57,66 @@ class CrawlerSide:
     """Istio's; none where another team runs Istio."""
     required_istio_values: Json
     """What that team merges into Istio's values."""
-    crawler_plan: Json | None
-    """Of the load generator, where one runs."""
+    simulated_vendors: SimulationPlan | None
+    """None where every vendor is real."""
+    load_generator: GeneratorPlan | None
+    """None where there is no synthetic traffic."""
     expected: dict[str, int]
     """Series and samples that Prometheus will store."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Deployment:
-    """Everything that is rendered from one stack's settings but what no stack can get wrong.
-
-    `crawlers` is None for a `global` stack. Prometheus is the program's own or the operator's.
-    """
+class StackPlan:
+    """Everything that is rendered from one stack's settings."""
 
     namespaces: tuple[NamespacePlan, ...]
+    alertmanager_config: str
+    """Text of alertmanager.yml."""
+    operator_namespace: str | None
+    """Namespace of the operator's Prometheus; None where this program runs Prometheus."""
+    operator_objects: tuple[OperatorObject, ...]
+    """Empty where this program runs Prometheus."""
+    required_prometheus_values: Json
+    """What the owner of kube-prometheus-stack merges into its values, for the operator."""
+    servers: tuple[Server, ...]
+    """Empty where the operator runs Prometheus."""
+    dashboards: dict[str, str]
+    """JSON by file name."""
     crawlers: CrawlerSide | None
-    prometheus: ServerPlan | OperatorPlan
+    """None for a `global` stack."""
     warnings: tuple[str, ...]
 
 
-def deployment_of(settings: StackSettings) -> Deployment:
+def stack_plan(settings: StackSettings) -> StackPlan:
     """Render a stack.
 
     Raises:
         SettingsError: the stack would fail in the cluster: too many series, an object that etcd
             refuses, a rule file that Prometheus refuses, a plan that the crawler refuses.
     """
-    return Deployment(
+    prometheus, own_rules = settings.prometheus, own_rule_files(settings, ROOT)
+    servers: tuple[Server, ...] = ()
+    operator_objects: tuple[OperatorObject, ...] = ()
+    operator_namespace = None
+    if isinstance(prometheus, OperatorPrometheusSettings):
+        operator_namespace = prometheus.namespace
+        operator_objects = (
+            *monitors(operator_jobs(settings, ALERTMANAGER_LOGIN)),
+            *prometheus_rules(operator_rules(settings, own_rules), prometheus.scrape_interval),
+        )
+    else:
+        servers = servers_of(settings, prometheus, own_rules)
+    return StackPlan(
         namespaces=namespaces_of(settings),
-        crawlers=_crawler_side(settings) if settings.has_crawlers else None,
-        prometheus=(
-            _operator_plan(settings, settings.prometheus)
-            if isinstance(settings.prometheus, OperatorPrometheusSettings)
-            else server_plan(settings, settings.prometheus, own_rule_files(settings, ROOT))
+        alertmanager_config=yaml_text(alertmanager_config(settings.alertmanager)),
+        operator_namespace=operator_namespace,
+        operator_objects=operator_objects,
+        required_prometheus_values=required_prometheus_values(
+            settings.cluster, runs_alertmanager=settings.runs_alertmanager
         ),
+        servers=servers,
+        dashboards=boards(),
+        crawlers=_crawler_side(settings) if settings.has_crawlers else None,
         warnings=_warnings(settings),
     )
 
@@ -145,22 +173,11 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         sidecar=sidecar_spec(settings.crawlers.egress_hosts, settings.crawlers.selector),
         charts=charts_of(istio, buckets, last_scrape) if istio.install else (),
         required_istio_values=required_values(buckets, last_scrape),
-        crawler_plan=crawler_plan(settings) if settings.load_generator.enabled else None,
+        simulated_vendors=(
+            simulation_plan(settings) if settings.simulated_vendors.enabled else None
+        ),
+        load_generator=generator_plan(settings) if settings.load_generator.enabled else None,
         expected=expected.as_output(),
-    )
-
-
-def _operator_plan(settings: StackSettings, prometheus: OperatorPrometheusSettings) -> OperatorPlan:
-    rules = operator_rules(settings, own_rule_files(settings, ROOT))
-    return OperatorPlan(
-        prometheus=prometheus,
-        objects=(
-            *monitors(operator_jobs(settings, ALERTMANAGER_LOGIN)),
-            *prometheus_rules(rules, prometheus.scrape_interval),
-        ),
-        required_values=required_prometheus_values(
-            settings.cluster, runs_alertmanager=settings.runs_alertmanager
-        ),
     )
 
 

@@ -14,14 +14,23 @@ from components.labels import labels
 from components.pods import ROLLOUT_TIMEOUT
 
 
+def child_options(
+    parent: pulumi.Resource, opts: pulumi.ResourceOptions | None
+) -> pulumi.ResourceOptions:
+    """Return the options of a component's children.
+
+    A child waits for what its component waits for, but Pulumi's state records only a child's own
+    dependencies. Without them here `destroy` would remove istiod before the EnvoyFilters that it
+    validates.
+    """
+    return pulumi.ResourceOptions(parent=parent, depends_on=opts.depends_on if opts else None)
+
+
 class ClusterComponent(pulumi.ComponentResource):
     """A component of one application in one namespace.
 
     Resources are named after the component; `child` are the options of each.
     """
-
-    exports: Mapping[str, pulumi.Input[Any]]
-    """Outputs of the stack, by name; of a server that people use."""
 
     def __init__(
         self,
@@ -29,11 +38,11 @@ class ClusterComponent(pulumi.ComponentResource):
         name: str,
         app: str,
         namespace: pulumi.Input[str],
-        opts: pulumi.ResourceOptions,
+        opts: pulumi.ResourceOptions | None,
     ) -> None:
         super().__init__(type_token, name, None, opts)
         self.prefix, self.namespace, self.labels = name, namespace, labels(app)
-        self.child = pulumi.ResourceOptions(parent=self)
+        self.child = child_options(self, opts)
 
     def metadata(
         self, object_name: str | None = None, more_labels: Mapping[str, str] | None = None
@@ -112,11 +121,11 @@ class ClusterComponent(pulumi.ComponentResource):
                 so Pulumi would replace the StatefulSet: every replica down at once, and the
                 volumes as small as before.
         """
-        return pulumi.ResourceOptions(
-            parent=self,
+        own = pulumi.ResourceOptions(
             ignore_changes=["spec.volumeClaimTemplates"] if claims else None,
             custom_timeouts=pulumi.CustomTimeouts(create=ROLLOUT_TIMEOUT, update=update_timeout),
         )
+        return pulumi.ResourceOptions.merge(self.child, own)
 
     def disruption_budget(
         self, suffix: str, metadata: meta.ObjectMetaArgs, pods: Mapping[str, str], replicas: int

@@ -127,7 +127,8 @@ def _run(stack: str, file: StackFile, recorder: _Recorder) -> None:
     asyncio.set_event_loop(loop)
     # As the engine passes the configuration, except that values stay encrypted.
     variables = {
-        "PULUMI_CONFIG": json.dumps(file.config),
+        # Nothing is deployed: without a context the program would warn that it uses any.
+        "PULUMI_CONFIG": json.dumps({"kubernetes:context": "none", **file.config}),
         "PULUMI_CONFIG_SECRET_KEYS": json.dumps(file.encrypted),
     }
     os.environ |= variables

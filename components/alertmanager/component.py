@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -17,7 +18,6 @@ from components.alertmanager.config import (
     LOGIN_SECRET,
     PODS_SERVICE,
     START_DELAY,
-    alertmanager_config,
     alertmanagers,
 )
 from components.base import ClusterComponent
@@ -43,6 +43,20 @@ GOSSIP_PORT = 9094
 AUTH = "/etc/alertmanager/auth"
 
 
+@dataclass(frozen=True, kw_only=True)
+class AlertmanagerClusterArgs:
+    """What the Alertmanagers run with."""
+
+    namespace: pulumi.Input[str]
+    settings: Alertmanager
+    config: str
+    """Text of alertmanager.yml."""
+    credentials: pulumi.Output[Mapping[str, Any]]
+    """A secret output: each receiver's credential by its name."""
+    operator_namespace: str | None = None
+    """Namespace of the operator's Prometheus that sends alerts; None where the program runs it."""
+
+
 class AlertmanagerCluster(ClusterComponent):
     """Alertmanagers that share what they sent, behind a password.
 
@@ -51,37 +65,36 @@ class AlertmanagerCluster(ClusterComponent):
 
     auth_secret: pulumi.Output[str]
     """Name of the Secret with the password, for the Prometheus that sends alerts."""
+    url: pulumi.Output[str]
+    """Address inside the cluster."""
+    password: pulumi.Output[str]
+    """Of user `alertmanager`; a secret."""
 
     def __init__(
-        self,
-        name: str,
-        alertmanager: Alertmanager,
-        opts: pulumi.ResourceOptions,
-        *,
-        namespace: pulumi.Input[str],
-        credentials: pulumi.Output[Mapping[str, Any]],
-        with_login_secret: bool,
+        self, name: str, args: AlertmanagerClusterArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """Create it.
-
-        Args:
-            credentials: a secret output with each receiver's credential by its name.
-            with_login_secret: another team's Prometheus sends alerts, and reads `LOGIN_SECRET`.
-        """
-        super().__init__("proxyobs:alertmanager:AlertmanagerCluster", name, APP, namespace, opts)
+        token = "proxyobs:alertmanager:AlertmanagerCluster"
+        super().__init__(token, name, APP, args.namespace, opts)
+        alertmanager = args.settings
         login = BasicAuth(username=ALERTMANAGER_USER, password_file=f"{AUTH}/{PASSWORD_KEY}")
-        auth, password = basic_auth_secret(name, self.metadata(), login, self.child)
-        text = yaml_text(alertmanager_config(alertmanager))
-        config = self.config_map("config", {"alertmanager.yml": text})
+        auth, self.password = basic_auth_secret(name, self.metadata(), login, self.child)
+        config = self.config_map("config", {"alertmanager.yml": args.config})
         mounts = {
             "config": ("/etc/alertmanager/config", config_source(config)),
             "auth": (AUTH, secret_source(auth.metadata.name)),
         }
         if alertmanager.receivers:
-            secret = self.secret("credentials", credentials.apply(_texts))
+            secret = self.secret("credentials", args.credentials.apply(_texts))
             mounts["credentials"] = (CREDENTIALS, secret_source(secret.metadata.name))
-        if with_login_secret:
-            self._login_secret(alertmanager.replicas, password)
+        if args.operator_namespace:
+            # The operator reads the login of a monitor beside the monitor, and the addresses of
+            # Alertmanagers beside its Prometheus. Without them it stops writing that Prometheus'
+            # configuration.
+            self._login_secret("login", self.namespace, alertmanager.replicas)
+            if args.operator_namespace != MONITORING_NAMESPACE:
+                self._login_secret(
+                    "login-for-prometheus", args.operator_namespace, alertmanager.replicas
+                )
         self.service(
             "pods",
             self.metadata(PODS_SERVICE),
@@ -100,21 +113,25 @@ class AlertmanagerCluster(ClusterComponent):
         )
         self.disruption_budget("budget", metadata, pods_of(APP), alertmanager.replicas)
         self.auth_secret = auth.metadata.name
-        url = self.address(service, PORT)
-        self.exports = {"alertmanagerUrl": url, "alertmanagerPassword": password}
-        self.register_outputs(dict(self.exports))
+        self.url = self.address(service, PORT)
+        self.register_outputs(
+            {"auth_secret": self.auth_secret, "url": self.url, "password": self.password}
+        )
 
-    def _login_secret(self, replicas: int, password: pulumi.Output[str]) -> None:
-        entries = password.apply(
+    def _login_secret(self, suffix: str, namespace: pulumi.Input[str], replicas: int) -> None:
+        """Create the Secret for the operator. Its name is fixed: monitors and values have it."""
+        entries = self.password.apply(
             lambda text: yaml_text(alertmanagers(MONITORING_NAMESPACE, PORT, replicas, text))
         )
         core.Secret(
-            f"{self.prefix}-login",
-            metadata=self.metadata(LOGIN_SECRET),
+            f"{self.prefix}-{suffix}",
+            metadata=meta.ObjectMetaArgs(
+                name=LOGIN_SECRET, namespace=namespace, labels=self.labels
+            ),
             type="kubernetes.io/basic-auth",
             string_data={
                 USER_KEY: ALERTMANAGER_USER,
-                PASSWORD_KEY: password,
+                PASSWORD_KEY: self.password,
                 ALERTMANAGERS_KEY: entries,
             },
             opts=self.child,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
@@ -10,9 +11,22 @@ from pulumi_kubernetes.meta import v1 as meta
 
 from components.attribution.envoy import Json
 from components.attribution.order import filters_before
+from components.base import child_options
 from components.labels import labels
 
 APP = "vendor-attribution"
+
+
+@dataclass(frozen=True, kw_only=True)
+class VendorAttributionArgs:
+    """What istiod adds to the sidecars of crawlers."""
+
+    namespaces: Mapping[str, pulumi.Input[str]]
+    """The crawlers' namespaces, by name. Each gets all filters and the Sidecar."""
+    filters: Mapping[str, Json]
+    """Specs of the EnvoyFilters by name, from `render.envoy_filters`."""
+    sidecar: Json
+    """Spec of the Sidecar."""
 
 
 class VendorAttribution(pulumi.ComponentResource):
@@ -20,38 +34,25 @@ class VendorAttribution(pulumi.ComponentResource):
 
     It fails open: if an Istio upgrade stops a patch from matching, crawlers keep working and only
     the labels are lost.
+
+    It must come after istiod, which validates EnvoyFilters.
     """
 
     def __init__(
-        self,
-        name: str,
-        opts: pulumi.ResourceOptions,
-        *,
-        namespaces: Mapping[str, pulumi.Input[str]],
-        filters: Mapping[str, Json],
-        sidecar: Json,
+        self, name: str, args: VendorAttributionArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """Create both in each namespace of crawlers.
-
-        Args:
-            namespaces: by name.
-            filters: specs of the EnvoyFilters by name, from `render.envoy_filters`.
-            sidecar: spec of the Sidecar.
-        """
         super().__init__("proxyobs:attribution:VendorAttribution", name, None, opts)
-        # A child waits for what its component waits for. The state records only dependencies of the
-        # child itself, and `destroy` would remove istiod before the EnvoyFilters it validates.
-        self._child = pulumi.ResourceOptions(parent=self, depends_on=opts.depends_on)
-        for namespace_name, namespace in namespaces.items():
+        self._child = child_options(self, opts)
+        for namespace_name, namespace in args.namespaces.items():
             CustomResource(
                 f"{name}-{namespace_name}-sidecar",
                 api_version="networking.istio.io/v1",
                 kind="Sidecar",
                 metadata=_metadata("proxy-observability", namespace),
-                spec=sidecar,
+                spec=args.sidecar,
                 opts=self._child,
             )
-            self._filters(f"{name}-{namespace_name}", namespace, filters)
+            self._filters(f"{name}-{namespace_name}", namespace, args.filters)
         self.register_outputs({})
 
     def _filters(

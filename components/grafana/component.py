@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -25,10 +26,25 @@ from components.labels import labels, pods_of, selector
 from components.pods import config_source, empty_source, http_probes, pod_template, secret_variable
 from components.prometheus.config import GRAFANA_APP as APP
 from components.prometheus.config import GRAFANA_PORT
-from dashboards.boards import boards
-from settings.stack import StackSettings
+from settings.grafana import Grafana
 
 USER = 472  # the image's own
+
+
+@dataclass(frozen=True, kw_only=True)
+class GrafanaServerArgs:
+    """What Grafana shows, and where it asks for numbers."""
+
+    namespace: pulumi.Input[str]
+    settings: Grafana
+    dashboards: Mapping[str, str]
+    """The boards as JSON, by file name."""
+    scrape_interval: int
+    """Seconds between two samples of a series."""
+    prometheus_url: pulumi.Input[str]
+    """Where Grafana's pod reaches Prometheus."""
+    prometheus_login: pulumi.Input[str] | None = None
+    """Secret with `username` and `password`; None where Prometheus asks for no login."""
 
 
 class GrafanaServer(ClusterComponent):
@@ -38,40 +54,27 @@ class GrafanaServer(ClusterComponent):
     browser are lost with the pod.
     """
 
-    def __init__(
-        self,
-        name: str,
-        settings: StackSettings,
-        opts: pulumi.ResourceOptions,
-        *,
-        namespace: pulumi.Input[str],
-        prometheus_url: pulumi.Input[str],
-        prometheus_login: pulumi.Input[str] | None,
-    ) -> None:
-        """Create it.
+    url: pulumi.Output[str]
+    """Address inside the cluster."""
+    admin_password: pulumi.Output[str]
+    """Of user `admin`; a secret."""
 
-        Args:
-            prometheus_login: Secret with `username` and `password`; None where Prometheus asks
-                for no login.
-        """
-        super().__init__("proxyobs:grafana:GrafanaServer", name, APP, namespace, opts)
-        password = generated_password(f"{name}-admin", self.child).result
-        admin = self.secret("admin", {"password": password})
+    def __init__(
+        self, name: str, args: GrafanaServerArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        super().__init__("proxyobs:grafana:GrafanaServer", name, APP, args.namespace, opts)
+        self.admin_password = generated_password(f"{name}-admin", self.child).result
+        admin = self.secret("admin", {"password": self.admin_password})
         secrets = {"GF_SECURITY_ADMIN_PASSWORD": (admin.metadata.name, "password")}
-        if prometheus_login is not None:
-            login = pulumi.Output.from_input(prometheus_login)
+        with_login = args.prometheus_login is not None
+        if args.prometheus_login is not None:
+            login = pulumi.Output.from_input(args.prometheus_login)
             secrets |= {
                 USER_VARIABLE: (login, USER_KEY),
                 PASSWORD_VARIABLE: (login, PASSWORD_KEY),
             }
-        datasource_text = pulumi.Output.from_input(prometheus_url).apply(
-            lambda url: yaml_text(
-                datasources(
-                    url,
-                    settings.prometheus.scrape_interval,
-                    with_login=prometheus_login is not None,
-                )
-            )
+        datasource_text = pulumi.Output.from_input(args.prometheus_url).apply(
+            lambda url: yaml_text(datasources(url, args.scrape_interval, with_login=with_login))
         )
         provider_text = yaml_text(dashboard_providers())
         files: dict[str, tuple[str, Mapping[str, pulumi.Input[str]]]] = {
@@ -80,11 +83,11 @@ class GrafanaServer(ClusterComponent):
                 {"prometheus.yaml": datasource_text},
             ),
             "providers": (f"{PROVISIONING_FOLDER}/dashboards", {"provider.yaml": provider_text}),
-            "dashboards": (DASHBOARD_FOLDER, boards()),
+            "dashboards": (DASHBOARD_FOLDER, args.dashboards),
         }
         pod = pod_template(
             "grafana",
-            settings.grafana,
+            args.settings,
             user=USER,
             labels=labels(APP),
             mounts={
@@ -115,5 +118,5 @@ class GrafanaServer(ClusterComponent):
             opts=self.workload_options(),
         )
         service = self.service("service", self.metadata(APP), pods_of(APP), {"http": 80})
-        self.exports = {"grafanaUrl": self.address(service), "grafanaAdminPassword": password}
-        self.register_outputs(dict(self.exports))
+        self.url = self.address(service)
+        self.register_outputs({"url": self.url, "admin_password": self.admin_password})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -11,16 +12,11 @@ from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
 from components.base import ClusterComponent
-from components.file_text import json_text
 from components.labels import COMPONENT, labels
 from components.load_generator.plan import (
     BUDGET_FOLDER,
     NAME,
-    PLAN,
-    Json,
-    credentials_variable,
-    has_login,
-    replica_plan,
+    GeneratorPlan,
 )
 from components.pods import (
     ROLLOUT_TIMEOUT,
@@ -33,8 +29,7 @@ from components.pods import (
 )
 from components.prometheus.config import LOAD_GENERATOR_APP as APP
 from components.prometheus.config import LOAD_GENERATOR_PORT as PORT
-from components.repository_files import program_files
-from settings.stack import StackSettings
+from settings.load_generator import LoadGenerator as GeneratorSettings
 
 PROGRAM_FOLDER = "/program"
 GRACE_MARGIN_SECONDS = 10  # for Python and the kubelet; after it the pod is killed
@@ -51,6 +46,18 @@ SPREAD = core.TopologySpreadConstraintArgs(
 )
 
 
+@dataclass(frozen=True, kw_only=True)
+class LoadGeneratorArgs:
+    """Which traffic the crawlers make, and with which logins."""
+
+    namespace: pulumi.Input[str]
+    """One of crawlers; `credentialsSecret` of a vendor is a Secret there."""
+    settings: GeneratorSettings
+    plan: GeneratorPlan
+    simulated_logins: Mapping[str, pulumi.Input[str]]
+    """The simulated vendors' `user:password`, by vendor."""
+
+
 class LoadGenerator(ClusterComponent):
     """Crawlers that send requests to each vendor's endpoint through their sidecars.
 
@@ -63,41 +70,23 @@ class LoadGenerator(ClusterComponent):
     """
 
     def __init__(
-        self,
-        name: str,
-        settings: StackSettings,
-        opts: pulumi.ResourceOptions,
-        *,
-        plan: Json,
-        namespace: pulumi.Input[str],
-        simulated_logins: Mapping[str, pulumi.Input[str]],
+        self, name: str, args: LoadGeneratorArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        """Create it.
-
-        Args:
-            plan: the replicas' own, from `crawler_plan`.
-            simulated_logins: the simulated vendors' `user:password`, by vendor.
-        """
-        super().__init__("proxyobs:load_generator:LoadGenerator", name, APP, namespace, opts)
-        generator = settings.load_generator
-        plans = {f"{NAME}-{n}.json": replica_plan(n) for n in range(generator.replicas)}
-        texts = {file: json_text(content) for file, content in {PLAN: plan, **plans}.items()}
-        program = program_files("crawler")
-        files = self.config_map("files", {**program.data, **texts})
-        items = program.items | {file: file for file in texts}
-        mounts = {"program": (PROGRAM_FOLDER, config_source(files, items))}
+        super().__init__("proxyobs:load_generator:LoadGenerator", name, APP, args.namespace, opts)
+        generator, plan = args.settings, args.plan
+        files = self.config_map("files", plan.files.data)
+        mounts = {"program": (PROGRAM_FOLDER, config_source(files, plan.files.items))}
         if generator.max_gb_per_day is not None:
             mounts["budget"] = (BUDGET_FOLDER, empty_source("1Mi"))
         # A native sidecar begins to drain when the generator has ended, and is killed at the end of
         # the grace period. By then Prometheus has scraped it: the generator has lingered.
-        drain_seconds = plan["drain_seconds"] + plan["linger_seconds"]
-        grace_seconds = drain_seconds + GRACE_MARGIN_SECONDS
+        grace_seconds = plan.drain_seconds + GRACE_MARGIN_SECONDS
         template = pod_template(
             "crawler",
             generator,
             # May be any labels, also some that this program's other objects carry.
-            labels={**labels(APP), **settings.crawlers.selector, **OWN_LABELS},
-            annotations=_sidecar_annotations(drain_seconds),
+            labels={**labels(APP), **plan.crawler_labels, **OWN_LABELS},
+            annotations=_sidecar_annotations(plan.drain_seconds),
             mounts=mounts,
             ports={"metrics": PORT},
             pod={
@@ -111,7 +100,7 @@ class LoadGenerator(ClusterComponent):
                 field_variable("POD_NAME", "metadata.name"),
                 # Else Python writes progress to the log only when a buffer is full.
                 core.EnvVarArgs(name="PYTHONUNBUFFERED", value="1"),
-                *self._login_variables(settings, simulated_logins),
+                *self._login_variables(args),
             ],
             **http_probes("/metrics", "metrics", startup_seconds=STARTUP_SECONDS),
         )
@@ -132,31 +121,25 @@ class LoadGenerator(ClusterComponent):
         )
         self.register_outputs({})
 
-    def _login_variables(
-        self, settings: StackSettings, simulated_logins: Mapping[str, pulumi.Input[str]]
-    ) -> list[core.EnvVarArgs]:
+    def _login_variables(self, args: LoadGeneratorArgs) -> list[core.EnvVarArgs]:
         """Return a variable for each vendor with a login, by reference to a Secret's key.
 
         A vendor without a Secret of its own is a simulated one, whose login the program generates.
         """
-        endpoints = sorted(settings.load_generator.endpoints.items())
-        given = {vendor: proxy.credentials_secret for vendor, proxy in endpoints}
-        generated = {
-            vendor: simulated_logins[vendor]
-            for vendor, secret in given.items()
-            if secret is None and has_login(settings, vendor)
+        given = {
+            vendor: args.settings.endpoints[vendor].credentials_secret
+            for vendor in args.plan.login_variables
         }
-        logins = self.secret("logins", generated) if generated else None
-        variables = []
-        for vendor, secret in given.items():
-            if secret:
-                place: tuple[pulumi.Input[str], str] = (secret.name, secret.key)
-            elif logins and vendor in generated:
-                place = (logins.metadata.name, vendor)
-            else:
-                continue
-            variables.append(secret_variable(credentials_variable(vendor), *place))
-        return variables
+        generated = {
+            vendor: args.simulated_logins[vendor] for vendor, secret in given.items() if not secret
+        }
+        name = self.secret("logins", generated).metadata.name if generated else ""
+        return [
+            secret_variable(variable, secret.name, secret.key)
+            if (secret := given[vendor])
+            else secret_variable(variable, name, vendor)
+            for vendor, variable in args.plan.login_variables.items()
+        ]
 
 
 def _sidecar_annotations(drain_seconds: int) -> dict[str, str]:

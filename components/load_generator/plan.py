@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.groups import groups
+from components.file_text import json_text
 from components.mesh.values import LAST_SCRAPE_MARGIN_SECONDS
 from components.prometheus.config import LOAD_GENERATOR_PORT
-from components.repository_files import ROOT
+from components.repository_files import ROOT, ProgramFiles, program_files
 from settings.catalogue import Catalogue
 from settings.load_generator import LoadGenerator, ProxyInDetail
 from settings.loading import SettingsError
@@ -35,6 +37,46 @@ HTTP_PROXY_PROTOCOLS = ("http", "tunnel")  # others would fill an HTTP proxy's e
 
 MAX_DRAIN_SECONDS = 60  # a node that is drained must not wait for Scrapy's three minutes
 TIMEOUT_MARGIN_SECONDS = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class GeneratorPlan:
+    """What the pods of the load generator get."""
+
+    files: ProgramFiles
+    """The program, the plan, and a plan for each replica, `<pod's name>.json`."""
+    crawler_labels: dict[str, str]
+    """Labels by which the attribution selects crawlers' pods."""
+    login_variables: dict[str, str]
+    """Name of the environment variable with `user:password`, by vendor with a login."""
+    drain_seconds: int
+    """From a pod's signal to end until Prometheus has scraped its last request."""
+
+
+def generator_plan(settings: StackSettings) -> GeneratorPlan:
+    """Return what the pods of the load generator get.
+
+    Raises:
+        SettingsError: the crawler would refuse its plan, in a pod that never starts.
+    """
+    plan = crawler_plan(settings)
+    replicas = range(settings.load_generator.replicas)
+    plans = {PLAN: plan, **{f"{NAME}-{n}.json": replica_plan(n) for n in replicas}}
+    program = program_files("crawler")
+    return GeneratorPlan(
+        files=ProgramFiles(
+            data=program.data | {file: json_text(content) for file, content in plans.items()},
+            items=program.items | {file: file for file in plans},
+        ),
+        crawler_labels=settings.crawlers.selector,
+        login_variables={
+            entry["name"]: entry["password_env"]
+            for entry in plan["vendors"]
+            if "password_env" in entry
+        },
+        # The generator lingers until it was scraped.
+        drain_seconds=plan["drain_seconds"] + plan["linger_seconds"],
+    )
 
 
 def credentials_variable(vendor: str) -> str:

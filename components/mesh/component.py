@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.helm.v3 import Release, RepositoryOptsArgs
 
+from components.base import child_options
 from components.mesh.values import Chart
 
 TIMEOUT_SECONDS = 600  # images are large, and the CNI agent waits for every node
+
+
+@dataclass(frozen=True, kw_only=True)
+class IstioInstallArgs:
+    """Istio's charts, and where they are installed."""
+
+    namespace: pulumi.Input[str]
+    """Istio's root namespace."""
+    charts: Sequence[Chart]
+    """In the order of installation; each waits for those before it."""
 
 
 class IstioInstall(pulumi.ComponentResource):
@@ -20,20 +32,15 @@ class IstioInstall(pulumi.ComponentResource):
     """
 
     def __init__(
-        self,
-        name: str,
-        charts: Sequence[Chart],
-        opts: pulumi.ResourceOptions,
-        *,
-        namespace: pulumi.Input[str],
+        self, name: str, args: IstioInstallArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("proxyobs:mesh:IstioInstall", name, None, opts)
         releases: list[Release] = []
-        for chart in charts:
+        for chart in args.charts:
             release = Release(
                 f"{name}-{chart.name}",
                 name=chart.release,
-                namespace=namespace,
+                namespace=args.namespace,
                 chart=chart.location,
                 version=chart.version,
                 repository_opts=(
@@ -42,7 +49,9 @@ class IstioInstall(pulumi.ComponentResource):
                 values=chart.values,
                 timeout=TIMEOUT_SECONDS,
                 max_history=5,  # each revision is a Secret with the whole chart in it
-                opts=pulumi.ResourceOptions(parent=self, depends_on=releases),
+                opts=pulumi.ResourceOptions.merge(
+                    child_options(self, opts), pulumi.ResourceOptions(depends_on=releases)
+                ),
             )
             releases = [*releases, release]
         self.register_outputs({})

@@ -3,37 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
+from components.base import child_options
 from components.labels import labels
 from components.namespaces.admission import NamespacePlan, Purpose
+
+
+@dataclass(frozen=True, kw_only=True)
+class NamespacesArgs:
+    """What the program needs of the cluster's namespaces."""
+
+    plans: Sequence[NamespacePlan]
+    """Names are unique; crawlers may have several namespaces, every other purpose has one."""
 
 
 class Namespaces(pulumi.ComponentResource):
     """The namespaces of a stack: created, labelled, or used as they are."""
 
     names: dict[str, pulumi.Output[str]]
-    """Each name as an output: a resource that uses it waits for the namespace."""
+    """Each name as an output, by name.
+
+    A resource with one waits until the namespace is created or labelled. One that is used as it is
+    must exist before.
+    """
+    crawlers: dict[str, pulumi.Output[str]]
+    """Those of `names` that crawlers run in."""
 
     def __init__(
-        self, name: str, plans: Sequence[NamespacePlan], opts: pulumi.ResourceOptions
+        self, name: str, args: NamespacesArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("proxyobs:namespaces:Namespaces", name, None, opts)
-        self._name = name
+        self._name, self._child, self._plans = name, child_options(self, opts), args.plans
         make = {"create": self._create, "label": self._label, "use": self._use}
-        self._plans = plans
-        self.names = {plan.name: make[plan.action](plan) for plan in plans}
-        self.register_outputs({"names": list(self.names.values())})
-
-    def names_for(self, purpose: Purpose) -> dict[str, pulumi.Output[str]]:
-        return {plan.name: self.names[plan.name] for plan in self._plans if plan.purpose == purpose}
+        self.names = {plan.name: make[plan.action](plan) for plan in args.plans}
+        self.crawlers = self._names_for("crawlers")
+        self.register_outputs({"names": self.names, "crawlers": self.crawlers})
 
     def name_for(self, purpose: Purpose) -> pulumi.Output[str]:
-        (name,) = self.names_for(purpose).values()
+        """Return the name of the one namespace with this purpose."""
+        (name,) = self._names_for(purpose).values()
         return name
+
+    def _names_for(self, purpose: Purpose) -> dict[str, pulumi.Output[str]]:
+        return {plan.name: self.names[plan.name] for plan in self._plans if plan.purpose == purpose}
 
     def _create(self, plan: NamespacePlan) -> pulumi.Output[str]:
         namespace = core.Namespace(
@@ -43,7 +60,9 @@ class Namespaces(pulumi.ComponentResource):
             ),
             # Retained instead of protected: `destroy` works in one command, and the pods of other
             # teams outlive it (docs/decisions/0015-namespaces-outlive-the-stack.md).
-            opts=pulumi.ResourceOptions(parent=self, retain_on_delete=plan.retained),
+            opts=pulumi.ResourceOptions.merge(
+                self._child, pulumi.ResourceOptions(retain_on_delete=plan.retained)
+            ),
         )
         return namespace.metadata.name
 
@@ -53,7 +72,7 @@ class Namespaces(pulumi.ComponentResource):
         patch = core.NamespacePatch(
             f"{self._name}-{plan.name}",
             metadata=meta.ObjectMetaPatchArgs(name=plan.name, labels=plan.labels),
-            opts=pulumi.ResourceOptions(parent=self),
+            opts=self._child,
         )
         return patch.metadata.name
 

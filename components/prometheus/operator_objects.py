@@ -16,7 +16,6 @@ import yaml
 from components.alertmanager.config import ALERTMANAGERS_KEY, LOGIN_SECRET
 from components.labels import PROJECT
 from settings.loading import SettingsError
-from settings.prometheus import OperatorPrometheusSettings
 from settings.values.quantities import format_duration
 
 Json = dict[str, Any]
@@ -45,18 +44,6 @@ class OperatorObject:
     kind: str
     name: str
     spec: Json
-
-
-@dataclass(frozen=True, kw_only=True)
-class OperatorPlan:
-    """The objects for the operator.
-
-    The owner of kube-prometheus-stack merges `required_values` into the chart's values.
-    """
-
-    prometheus: OperatorPrometheusSettings
-    objects: tuple[OperatorObject, ...]
-    required_values: Json
 
 
 def monitors(jobs: Sequence[Json]) -> tuple[OperatorObject, ...]:
@@ -146,7 +133,7 @@ def required_prometheus_values(cluster: str, *, runs_alertmanager: bool) -> Json
     """Return what the owner of kube-prometheus-stack merges into the chart's values.
 
     Prometheus then sends alerts to this program's Alertmanager as well as to the chart's own, which
-    keeps every alert it had. Ours drops alerts of other products.
+    keeps every alert it had. This program's Alertmanager drops alerts of other products.
     """
     alertmanagers = {"name": LOGIN_SECRET, "key": ALERTMANAGERS_KEY}
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import pulumi
@@ -13,7 +14,6 @@ from pulumi_kubernetes.rbac import v1 as rbac
 
 from components.base import ClusterComponent
 from components.basic_auth import HTTP_FILE, WEB_FILE, basic_auth_secret
-from components.file_text import yaml_text
 from components.labels import labels, pods_of
 from components.pods import (
     Mounts,
@@ -31,7 +31,6 @@ from components.prometheus.servers import (
     FEDERATION_AUTH,
     OWN_LOGIN,
     Server,
-    ServerPlan,
 )
 from settings.prometheus import OwnPrometheus
 
@@ -51,6 +50,22 @@ NODE_READER = [
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class PrometheusServerArgs:
+    """What the servers run with, and the Secrets that they read."""
+
+    namespace: pulumi.Input[str]
+    settings: OwnPrometheus
+    servers: tuple[Server, ...]
+    """The one that Grafana queries, then its shards."""
+    watched: Mapping[str, pulumi.Input[str]]
+    """The namespaces with targets, by name."""
+    alertmanager_auth: pulumi.Input[str]
+    """Name of the Secret with Alertmanager's password."""
+    federation_passwords: Mapping[str, pulumi.Input[str]]
+    """Passwords of the other clusters' Prometheus, by cluster."""
+
+
 class PrometheusServer(ClusterComponent):
     """Prometheus with a password, its configuration, rules and volumes, and leave to list pods.
 
@@ -58,51 +73,45 @@ class PrometheusServer(ClusterComponent):
     down its part is missing from every number (alert FederationSourceMissing); nothing else stops.
     """
 
-    def __init__(
-        self,
-        name: str,
-        plan: ServerPlan,
-        opts: pulumi.ResourceOptions,
-        *,
-        namespace: pulumi.Input[str],
-        watched: Mapping[str, pulumi.Input[str]],
-        alertmanager_auth: pulumi.Input[str],
-    ) -> None:
-        """Create it.
+    url: pulumi.Output[str]
+    """Address of the queried server inside the cluster."""
+    login_secret: pulumi.Output[str]
+    """Name of the Secret with `username` and `password`."""
+    password: pulumi.Output[str]
+    """Of user `prometheus`; a secret."""
 
-        Args:
-            watched: the namespaces with targets, by name.
-            alertmanager_auth: the Secret with Alertmanager's password.
-        """
-        super().__init__(
-            "proxyobs:prometheus:PrometheusServer", name, PROMETHEUS_APP, namespace, opts
-        )
+    def __init__(
+        self, name: str, args: PrometheusServerArgs, opts: pulumi.ResourceOptions | None = None
+    ) -> None:
+        token = "proxyobs:prometheus:PrometheusServer"
+        super().__init__(token, name, PROMETHEUS_APP, args.namespace, opts)
         account = core.ServiceAccount(
             f"{name}-account",
             metadata=self.metadata("prometheus"),
             automount_service_account_token=False,  # the pod asks for it
             opts=self.child,
         )
-        for watched_name, watched_namespace in watched.items():
+        for watched_name, watched_namespace in args.watched.items():
             self._grant(f"{watched_name}-pods", "Role", ROLE, POD_READER, watched_namespace)
-        if plan.prometheus.node_metrics:
+        if args.settings.node_metrics:
             self._grant("nodes", "ClusterRole", CLUSTER_ROLE, NODE_READER, None)
         # Secrets without a name: a new password is a new Secret, which rolls the pods.
-        auth, password = basic_auth_secret(name, self.metadata(), OWN_LOGIN, self.child)
+        auth, self.password = basic_auth_secret(name, self.metadata(), OWN_LOGIN, self.child)
         own = {"auth": (AUTH, secret_source(auth.metadata.name))}
-        others = {"alertmanager": (ALERTMANAGER_AUTH, secret_source(alertmanager_auth))}
-        if plan.prometheus.federate_from:
-            passwords = self._federation_passwords(plan.prometheus)
+        others = {"alertmanager": (ALERTMANAGER_AUTH, secret_source(args.alertmanager_auth))}
+        if args.federation_passwords:
+            passwords = self.secret("federation", pulumi.Output.secret(args.federation_passwords))
             others["federation"] = (FEDERATION_AUTH, secret_source(passwords.metadata.name))
-        queried, *shards = plan.servers
-        service = self._server(queried, plan.prometheus, account, {**own, **others})
+        queried, *shards = args.servers
+        service = self._server(queried, args.settings, account, {**own, **others})
         for server in shards:
-            self._server(server, plan.prometheus, account, own)
+            self._server(server, args.settings, account, own)
 
         self.url = self.address(service, PROMETHEUS_PORT)
         self.login_secret = auth.metadata.name
-        self.exports = {"prometheusUrl": self.url, "prometheusPassword": password}
-        self.register_outputs(dict(self.exports))
+        self.register_outputs(
+            {"url": self.url, "login_secret": self.login_secret, "password": self.password}
+        )
 
     def _grant(
         self, suffix: str, kind: str, name: str, rules: Any, namespace: pulumi.Input[str] | None
@@ -121,22 +130,6 @@ class PrometheusServer(ClusterComponent):
             opts=self.child,
         )
 
-    def _federation_passwords(self, prometheus: OwnPrometheus) -> core.Secret:
-        """Create the Secret with the passwords of other clusters' servers, by cluster."""
-        references = {
-            source.cluster: pulumi.StackReference(
-                f"{self.prefix}-{source.cluster}", source.stack, self.child
-            )
-            for source in prometheus.federate_from
-        }
-        return self.secret(
-            "federation",
-            {
-                cluster: pulumi.Output.secret(reference.require_output("prometheusPassword"))
-                for cluster, reference in references.items()
-            },
-        )
-
     def _server(
         self,
         server: Server,
@@ -147,10 +140,33 @@ class PrometheusServer(ClusterComponent):
         """Create one Prometheus: files, Services, replicas, and a budget where there are two."""
         part = "" if server.shard is None else f"shard-{server.shard}-"
         pods = {**pods_of(server.app["app.kubernetes.io/name"]), **server.app}
-        files = {"config": {"prometheus.yml": yaml_text(server.config)}, "rules": server.rules}
-        # Fixed names, changed in place: Prometheus reloads both by itself, and a restart would cost
-        # minutes of replaying the write-ahead log.
-        mounts = {
+        mounts = {**self._files(server, part), **secrets}
+        metadata = self.metadata(server.name, server.app)
+        ports = {"http": PROMETHEUS_PORT}
+        headless = self.metadata(f"{server.name}-pods", server.app)
+        self.service(f"{part}pods", headless, pods, ports, cluster_ip="None")
+        # Replicas scrape at different moments: graphs of a client that alternates would jump.
+        affinity = "ClientIP"
+        service = self.service(f"{part}service", metadata, pods, ports, session_affinity=affinity)
+        # Replicas end and start one after the other.
+        minutes = prometheus.replicas * (STARTUP_MINUTES + TERMINATION_MINUTES)
+        apps.StatefulSet(
+            f"{self.prefix}-{part}server",
+            metadata=metadata,
+            spec=_stateful_set(server, prometheus, account.metadata.name, mounts),
+            opts=self.workload_options(update_timeout=f"{minutes}m", claims=True),
+        )
+        self.disruption_budget(f"{part}budget", metadata, pods, prometheus.replicas)
+        return service
+
+    def _files(self, server: Server, part: str) -> Mounts:
+        """Create the ConfigMaps of a server's configuration and rules.
+
+        Names are fixed, and a change is made in place: Prometheus reloads both by itself, and a
+        restart would cost minutes of replaying the write-ahead log.
+        """
+        files = {"config": {"prometheus.yml": server.config}, "rules": server.rules}
+        return {
             kind: (
                 f"/etc/prometheus/{kind}",
                 config_source(
@@ -164,23 +180,6 @@ class PrometheusServer(ClusterComponent):
             )
             for kind, data in files.items()
         }
-        metadata = self.metadata(server.name, server.app)
-        ports = {"http": PROMETHEUS_PORT}
-        headless = self.metadata(f"{server.name}-pods", server.app)
-        self.service(f"{part}pods", headless, pods, ports, cluster_ip="None")
-        # Replicas scrape at different moments: graphs of a client that alternates would jump.
-        affinity = "ClientIP"
-        service = self.service(f"{part}service", metadata, pods, ports, session_affinity=affinity)
-        # Replicas end and start one after the other.
-        minutes = prometheus.replicas * (STARTUP_MINUTES + TERMINATION_MINUTES)
-        apps.StatefulSet(
-            f"{self.prefix}-{part}server",
-            metadata=metadata,
-            spec=_stateful_set(server, prometheus, account.metadata.name, {**mounts, **secrets}),
-            opts=self.workload_options(update_timeout=f"{minutes}m", claims=True),
-        )
-        self.disruption_budget(f"{part}budget", metadata, pods, prometheus.replicas)
-        return service
 
 
 def _stateful_set(

@@ -7,9 +7,9 @@ scrapes everything else and federates from them.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from components.alertmanager.config import ALERTMANAGER_USER
+from components.file_text import yaml_text
 from components.labels import PROJECT, selector
 from components.prometheus.config import (
     PROMETHEUS_APP,
@@ -23,8 +23,6 @@ from components.prometheus.rules import Files, server_rules, shard_rules
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
-
-Json = dict[str, Any]
 
 USER = "prometheus"
 SHARD_LABEL = f"{PROJECT}/shard"
@@ -45,21 +43,18 @@ class Server:
 
     name: str
     app: dict[str, str]
-    config: Json
+    config: str
+    """Text of prometheus.yml."""
     rules: dict[str, str]
+    """Texts of the rule files, by file name."""
     shard: int | None = None
+    """Counted from 0; None for the server that Grafana queries."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ServerPlan:
-    """The servers that this program runs: the one that Grafana queries, then its shards."""
-
-    prometheus: OwnPrometheus
-    servers: tuple[Server, ...]
-
-
-def server_plan(settings: StackSettings, prometheus: OwnPrometheus, own_rules: Files) -> ServerPlan:
-    """Return the servers of a stack with their configuration and rules.
+def servers_of(
+    settings: StackSettings, prometheus: OwnPrometheus, own_rules: Files
+) -> tuple[Server, ...]:
+    """Return the servers that this program runs: the one that Grafana queries, then its shards.
 
     Raises:
         SettingsError: a rule of the user's, `own_rules`, selects series that no server has.
@@ -71,10 +66,12 @@ def server_plan(settings: StackSettings, prometheus: OwnPrometheus, own_rules: F
     queried = Server(
         name=PROMETHEUS_APP,
         app=selector(PROMETHEUS_APP),
-        config=server_config(
-            config,
-            [*map(_shard_source, shards), *_cluster_sources(prometheus)],
-            crawlers_here=settings.has_crawlers,
+        config=yaml_text(
+            server_config(
+                config,
+                [*map(_shard_source, shards), *_cluster_sources(prometheus)],
+                crawlers_here=settings.has_crawlers,
+            )
         ),
         rules=server_rules(settings, own_rules),
     )
@@ -82,13 +79,13 @@ def server_plan(settings: StackSettings, prometheus: OwnPrometheus, own_rules: F
         Server(
             name=f"{SHARD_APP}-{number}",
             app={**selector(SHARD_APP), SHARD_LABEL: str(number)},
-            config=shard_config(config, number, prometheus.shards),
+            config=yaml_text(shard_config(config, number, prometheus.shards)),
             rules=shard_rules(settings),
             shard=number,
         )
         for number in shards
     )
-    return ServerPlan(prometheus=prometheus, servers=(queried, *others))
+    return (queried, *others)
 
 
 def _shard_source(number: int) -> Source:

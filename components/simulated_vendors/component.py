@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -12,22 +13,19 @@ from pulumi_kubernetes.networking import v1 as networking
 
 from components.base import ClusterComponent
 from components.basic_auth import generated_password
-from components.file_text import json_text
 from components.labels import labels, selector
 from components.pods import http_probes, key_paths, pod_template, secret_variable
 from components.prometheus.config import SIMULATED_VENDOR_APP as APP
 from components.prometheus.config import SIMULATED_VENDOR_PORT as CONTROL_PORT
-from components.repository_files import program_files
 from components.simulated_vendors.plan import (
     CUSTOMER,
     PASSWORD_VARIABLE,
     PROXY_PORT,
+    SimulationPlan,
     name_of,
-    service_ranges,
-    vendor_plan,
 )
 from settings.service_ranges import service_range
-from settings.stack import StackSettings
+from settings.simulated_vendors import SimulatedVendors as SimulatedVendorsSettings
 from settings.values.addresses import IPAddress, IPNetwork, split_endpoint
 
 INSTANCE = "app.kubernetes.io/instance"
@@ -41,30 +39,35 @@ NO_VENDOR = "none"  # settings.vendors.RESERVED_NAMES
 HIDDEN_FROM_THE_MESH = {"networking.istio.io/exportTo": "~"}
 
 
+@dataclass(frozen=True, kw_only=True)
+class SimulatedVendorsArgs:
+    """Which vendors are simulated, and whose connections they take."""
+
+    namespace: pulumi.Input[str]
+    settings: SimulatedVendorsSettings
+    plan: SimulationPlan
+
+
 class SimulatedVendors(ClusterComponent):
     """A Deployment for each vendor behind a Service whose cluster IP is in the vendor's own ranges.
 
     Traffic takes the same way as to a real vendor: through the sidecar to an address outside the
     mesh. One pod each: its limits, sessions and counts are in memory.
 
-    It must come after every Service of this program that Kubernetes gives an address: it could be
-    one of the new ranges.
+    It must come after every Service of this program that Kubernetes gives an address, istiod's
+    included: the address could be one of the new ranges.
     """
 
     logins: dict[str, pulumi.Output[str]]
     """`user:password` by vendor, of the vendors that ask for a login."""
 
     def __init__(
-        self,
-        name: str,
-        settings: StackSettings,
-        opts: pulumi.ResourceOptions,
-        *,
-        namespace: pulumi.Input[str],
+        self, name: str, args: SimulatedVendorsArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
-        super().__init__("proxyobs:simulated_vendors:SimulatedVendors", name, APP, namespace, opts)
-        files = program_files("proxy")
-        program = self.config_map("program", files.data)
+        token = "proxyobs:simulated_vendors:SimulatedVendors"
+        super().__init__(token, name, APP, args.namespace, opts)
+        plan = args.plan
+        program = self.config_map("program", plan.program.data)
         networking.NetworkPolicy(
             f"{name}-policy",
             metadata=self.metadata("simulated-vendors"),
@@ -73,24 +76,23 @@ class SimulatedVendors(ClusterComponent):
                 pod_selector=meta.LabelSelectorArgs(match_labels=selector(APP)),
                 policy_types=["Ingress", "Egress"],
                 ingress=[
-                    _allow(settings.crawlers.namespaces, PROXY_PORT),
-                    _allow([settings.prometheus.namespace], CONTROL_PORT),
+                    _allow(plan.crawler_namespaces, PROXY_PORT),
+                    _allow([plan.prometheus_namespace], CONTROL_PORT),
                 ],
             ),
             opts=self.child,
         )
-        networks, spare_addresses = service_ranges(settings)
-        ranges = {network: self._range(network) for network in networks}
-        for address in spare_addresses:
+        ranges = {network: self._range(network) for network in plan.ranges}
+        for address in plan.spare_addresses:
             # No pod answers there. Without it the next new Service could get the address.
             self._hold(address, PROXY_PORT, ranges, NO_VENDOR)
         self.logins = {}
-        for vendor, simulated in sorted(settings.simulated_vendors.vendors.items()):
+        for vendor, simulated in sorted(args.settings.vendors.items()):
             address, port = split_endpoint(simulated.endpoint)
             assert port is not None  # settings.values.check_endpoint
             self._hold(address, port, ranges, vendor)
-            self._deployment(settings, vendor, [(program, files.items)])
-        self.register_outputs({})
+            self._deployment(args, vendor, program)
+        self.register_outputs({"logins": self.logins})
 
     def _range(self, network: IPNetwork) -> networking.ServiceCIDR:
         return networking.ServiceCIDR(
@@ -140,33 +142,28 @@ class SimulatedVendors(ClusterComponent):
                 selector={**selector(APP), INSTANCE: vendor},
                 ports=[core.ServicePortArgs(name="proxy", port=port, target_port="proxy")],
             ),
-            opts=pulumi.ResourceOptions(
-                parent=self, depends_on=[service_cidr] if service_cidr else None
+            opts=pulumi.ResourceOptions.merge(
+                self.child,
+                pulumi.ResourceOptions(depends_on=[service_cidr] if service_cidr else None),
             ),
         )
 
-    def _deployment(
-        self,
-        settings: StackSettings,
-        vendor: str,
-        program: Sequence[tuple[core.ConfigMap, Mapping[str, str]]],
-    ) -> None:
-        text = json_text(vendor_plan(settings, vendor))
-        plan = self.config_map(f"{vendor}-plan", {PLAN: text})
+    def _deployment(self, args: SimulatedVendorsArgs, vendor: str, program: core.ConfigMap) -> None:
+        plan = self.config_map(f"{vendor}-plan", {PLAN: args.plan.plans[vendor]})
         sources = [
             core.VolumeProjectionArgs(
                 config_map=core.ConfigMapProjectionArgs(
                     name=config_map.metadata.name, items=key_paths(items)
                 )
             )
-            for config_map, items in (*program, (plan, {PLAN: PLAN}))
+            for config_map, items in ((program, args.plan.program.items), (plan, {PLAN: PLAN}))
         ]
         files = {"projected": core.ProjectedVolumeSourceArgs(sources=sources)}
         instance = {INSTANCE: vendor}
-        asks = settings.simulated_vendors.vendors[vendor].login
+        asks = args.settings.vendors[vendor].login
         template = pod_template(
             "vendor",
-            settings.simulated_vendors,
+            args.settings,
             labels={**labels(APP), **instance},
             mounts={"program": (PROGRAM_FOLDER, files)},
             ports={"proxy": PROXY_PORT, "control": CONTROL_PORT},

@@ -6,11 +6,14 @@ The plan's format is that of `python -m simulation.proxy --help-plan`.
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from ipaddress import IPv6Address
 from typing import Any
 
+from components.file_text import json_text
 from components.load_generator.plan import shows_requests
 from components.prometheus.config import SIMULATED_VENDOR_PORT
+from components.repository_files import ProgramFiles, program_files
 from settings.service_ranges import service_range, spare
 from settings.stack import StackSettings
 from settings.values.addresses import IPAddress, IPNetwork, split_endpoint
@@ -25,17 +28,35 @@ PASSWORD_VARIABLE = "CUSTOMER_PASSWORD"
 SLOWER_THAN_TIMEOUT_SECONDS = 2
 
 
-def service_ranges(settings: StackSettings) -> tuple[list[IPNetwork], tuple[IPAddress, ...]]:
-    """Return the Service ranges around the vendors' addresses, and those that no vendor uses.
+@dataclass(frozen=True, kw_only=True)
+class SimulationPlan:
+    """What simulates the vendors in the cluster."""
 
-    Both are empty where the cluster has the ranges already.
-    """
+    program: ProgramFiles
+    plans: dict[str, str]
+    """Text of each vendor's plan, by vendor."""
+    crawler_namespaces: tuple[str, ...]
+    """Pods there may connect to the proxies."""
+    prometheus_namespace: str
+    """Pods there may scrape the metrics."""
+    ranges: tuple[IPNetwork, ...]
+    """Service ranges to create; none where the cluster has them."""
+    spare_addresses: tuple[IPAddress, ...]
+    """Those addresses of `ranges` that no vendor uses."""
+
+
+def simulation_plan(settings: StackSettings) -> SimulationPlan:
     simulated = settings.simulated_vendors
-    if simulated.service_cidr != "create":
-        return [], ()
-    vendors = sorted(simulated.vendors.items())
-    addresses = [split_endpoint(vendor.endpoint)[0] for _, vendor in vendors]
-    return sorted({service_range(address) for address in addresses}, key=str), spare(addresses)
+    addresses = [split_endpoint(vendor.endpoint)[0] for vendor in simulated.vendors.values()]
+    create = simulated.service_cidr == "create"
+    return SimulationPlan(
+        program=program_files("proxy"),
+        plans={name: json_text(vendor_plan(settings, name)) for name in sorted(simulated.vendors)},
+        crawler_namespaces=settings.crawlers.namespaces,
+        prometheus_namespace=settings.prometheus.namespace,
+        ranges=tuple(sorted({*map(service_range, addresses)}, key=str)) if create else (),
+        spare_addresses=spare(addresses) if create else (),
+    )
 
 
 def vendor_plan(settings: StackSettings, vendor: str) -> Json:

@@ -1,0 +1,57 @@
+"""What the program needs before its components: the stack, its cluster, and an order."""
+
+from __future__ import annotations
+
+import pulumi
+from pulumi.runtime import get_config_env, get_config_secret_keys_env
+from pulumi_kubernetes import Provider
+
+from deployment import StackPlan, stack_plan
+from settings.loading import SettingsError, settings_of_config
+from settings.stack import StackSettings
+
+
+def read_stack() -> tuple[StackSettings, StackPlan]:
+    """Return the stack's settings and what is rendered from them, and log the warnings.
+
+    Raises:
+        pulumi.RunError: the settings have findings. Pulumi prints it without a traceback.
+    """
+    try:
+        # The whole map: pulumi.Config cannot list its keys, so a misspelt one would go unseen.
+        settings = settings_of_config(get_config_env(), get_config_secret_keys_env())
+        plan = stack_plan(settings)
+    except SettingsError as error:
+        raise pulumi.RunError(str(error)) from None
+    for warning in plan.warnings:
+        pulumi.log.warn(warning)
+    return settings, plan
+
+
+def cluster_provider(config: pulumi.Config) -> Provider:
+    """Return the provider of every Kubernetes resource.
+
+    Args:
+        config: Pulumi's own keys, `kubernetes:context` and `kubernetes:kubeconfig`.
+    """
+    kubeconfig, context = config.get_secret("kubeconfig"), config.get("context")
+    if kubeconfig is None and context is None:
+        pulumi.log.warn(
+            "kubernetes:context is not set: pulumi uses the current context of kubectl; "
+            "pin it with `pulumi config set kubernetes:context NAME`"
+        )
+    return Provider(
+        "cluster",
+        kubeconfig=kubeconfig,
+        context=context,
+        # Prometheus reloads its files in place; ConfigMaps marked immutable are still replaced.
+        enable_config_map_mutable=True,
+    )
+
+
+def after(
+    options: pulumi.ResourceOptions, *resources: pulumi.Resource | None
+) -> pulumi.ResourceOptions:
+    """Return options with dependencies; None is a component that the stack does not have."""
+    existing = [resource for resource in resources if resource is not None]
+    return pulumi.ResourceOptions.merge(options, pulumi.ResourceOptions(depends_on=existing))
