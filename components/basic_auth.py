@@ -23,7 +23,7 @@ def generated_password(name: str, opts: pulumi.ResourceOptions) -> RandomPasswor
 def basic_auth_secret(
     name: str, metadata: meta.ObjectMetaArgs, auth: BasicAuth, opts: pulumi.ResourceOptions
 ) -> tuple[core.Secret, pulumi.Output[str]]:
-    """Create a password and a Secret with the files and keys that use it.
+    """Create a password and an immutable Secret with the files and keys that use it.
 
     The server reads the bcrypt hash in `web.yml`, promtool reads `http.yml`, and clients read
     `username` and `password`.
@@ -36,6 +36,9 @@ def basic_auth_secret(
     secret = core.Secret(
         f"{name}-auth",
         metadata=metadata,
+        # A new password makes a new Secret, whose name in the pod template rolls the pods. Without
+        # it the provider changes the Secret in place, and clients would have the old password.
+        immutable=True,
         string_data={
             WEB_FILE: web,
             HTTP_FILE: yaml_text(http_config(auth)),

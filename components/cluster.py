@@ -44,8 +44,11 @@ def cluster_provider(config: pulumi.Config) -> Provider:
         "cluster",
         kubeconfig=kubeconfig,
         context=context,
-        # Prometheus reloads its files in place; ConfigMaps marked immutable are still replaced.
+        # Prometheus reloads its files in place, and the operator reads a Secret by its name. The
+        # provider would delete each before it makes the new one. It still replaces objects that
+        # are marked immutable.
         enable_config_map_mutable=True,
+        enable_secret_mutable=True,
     )
 
 
