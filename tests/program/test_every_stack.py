@@ -65,6 +65,14 @@ def test_every_resource_hangs_below_a_component(run):
             assert resource.name.startswith(f"{parent.name}-")
 
 
+def test_destroy_waits_as_up_does(run):
+    """The state has a child's own dependencies, and not what its component waits for."""
+    by_urn = {resource.urn: resource for resource in run.resources}
+    for resource in run.resources:
+        if component := by_urn.get(resource.parent):
+            assert component.dependencies <= resource.dependencies, resource.urn
+
+
 def test_every_component_makes_something(run):
     """An empty component in `pulumi stack` reads as a part that is there."""
     parents = {resource.parent for resource in run.resources}
@@ -202,6 +210,9 @@ def test_what_pods_refer_to_exists(run):
         if "serviceAccountName" in spec:
             used.add(("ServiceAccount", namespace, spec["serviceAccountName"]))
         assert used <= made
+        for kind, _, name in used:
+            # One that changes in place would leave the pod with the password that it read.
+            assert kind != "Secret" or run.only("Secret", name)["immutable"]
 
 
 def test_services_lead_to_pods(run):

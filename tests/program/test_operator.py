@@ -77,6 +77,21 @@ def test_another_team_keeps_its_alertmanager(run_program):
     assert reference["key"] in secret["stringData"]
 
 
+def test_the_operator_finds_the_login_in_both_namespaces(variant):
+    """It reads one beside the monitors and one beside its Prometheus, and stops without either."""
+    run = variant("dev", prometheus={**OPERATOR, "namespace": "observability"}, **RECEIVERS)
+    logins = {
+        one.namespace: one.inputs["stringData"].keys()
+        for one in run.of_kind("Secret")
+        if one.inputs["metadata"]["name"] == "alertmanager-login"
+    }
+    keys = {"username", "password", "alertmanagers.yml"}
+    assert logins == {"monitoring": keys, "observability": keys}
+    # Replaced under a fixed name it would be missing for a moment.
+    (provider,) = run.of_type("pulumi:providers:kubernetes")
+    assert provider.inputs["enableSecretMutable"] == "true"
+
+
 @pytest.mark.parametrize("create", [True, False])
 def test_a_monitoring_namespace_that_is_there_stays_as_it_is(variant, create):
     """kube-prometheus-stack often runs there, and `up` would fail with "already exists"."""
