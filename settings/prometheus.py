@@ -141,7 +141,8 @@ class OperatorPrometheusSettings(PrometheusSettings):
     """Labels of the objects for the operator, which selects by them: for kube-prometheus-stack
     `release` with the name of its Helm release; `{}` if it takes every object."""
     namespace: DnsLabel = MONITORING_NAMESPACE
-    """Namespace of that Prometheus; simulated vendors admit its scrapes."""
+    """Namespace of that Prometheus. It gets the Secret `alertmanager-login`, and simulated vendors
+    admit its scrapes."""
 
     @property
     def role(self) -> Literal["leaf"]:
