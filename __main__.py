@@ -31,7 +31,6 @@ alert_args = AlertmanagerClusterArgs(
 )
 runs_alertmanager = settings.runs_alertmanager
 alertmanager = AlertmanagerCluster("alertmanager", alert_args, here) if runs_alertmanager else None
-
 prometheus: PrometheusServer | OperatedPrometheus
 if isinstance(settings.prometheus, OperatorPrometheusSettings):
     operator_args = OperatedPrometheusArgs(
@@ -41,8 +40,8 @@ if isinstance(settings.prometheus, OperatorPrometheusSettings):
     pulumi.export("requiredPrometheusValues", plan.required_prometheus_values)
 else:
     assert alertmanager  # it runs beside every Prometheus of this program
-    passwords = {
-        source.cluster: pulumi.StackReference(source.stack).require_output("prometheusPassword")
+    stacks = {
+        source.cluster: pulumi.StackReference(f"federation-{source.cluster}", source.stack)
         for source in settings.prometheus.federate_from
     }
     server_args = PrometheusServerArgs(
@@ -51,7 +50,9 @@ else:
         servers=plan.servers,
         watched=namespaces.names,
         alertmanager_auth=alertmanager.auth_secret,
-        federation_passwords=passwords,
+        federation_passwords={
+            cluster: stack.require_output("prometheusPassword") for cluster, stack in stacks.items()
+        },
     )
     prometheus = PrometheusServer("prometheus", server_args, here)
     pulumi.export("prometheusPassword", prometheus.password)
