@@ -10,7 +10,7 @@ from settings.section import Section
 from settings.values.quantities import Share
 from settings.values.texts import BaseUrl, PathInRoot
 
-# Times the even rate at which rules/burn_rates.yml alerts: 2 % of a week's error budget in an hour,
+# Times the even rate at which the burn-rate alerts fire: 2 % of a week's error budget in an hour,
 # and 5 % in six hours.
 FAST_BURN = 3.36
 SLOW_BURN = 1.4

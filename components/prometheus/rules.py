@@ -18,6 +18,7 @@ import yaml
 from components.attribution.stats import SCRAPED_METRICS
 from components.file_text import yaml_text
 from components.labels import PROJECT
+from components.prometheus.burn_rates import burn_rate_rules
 from components.prometheus.native_histograms import native_histogram_rules
 from components.prometheus.thresholds import threshold_rules
 from settings.loading import SettingsError
@@ -46,7 +47,7 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "prometheus_alerts.yml": (SERVER,),
     "operator_records.yml": (OPERATOR,),
 }
-MADE = ("thresholds.yml", "native_histograms.yml")
+MADE = ("thresholds.yml", "native_histograms.yml", "burn_rates.yml")
 """Files that Python makes; the others lie in rules/."""
 
 SHARD_PREFIX = "shard_"
@@ -105,7 +106,7 @@ def shipped_rules(settings: StackSettings) -> Files:
     Raises:
         SettingsError: there is a file in rules/ that is not named in EVALUATED_BY.
     """
-    made = {"thresholds.yml": threshold_rules(settings)}
+    made = {"thresholds.yml": threshold_rules(settings), "burn_rates.yml": burn_rate_rules()}
     if settings.telemetry.native_histograms:
         buckets = settings.telemetry.buckets
         made["native_histograms.yml"] = native_histogram_rules(buckets)

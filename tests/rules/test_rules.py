@@ -14,7 +14,6 @@ from components.attribution.stats import SCRAPED_METRICS
 from components.prometheus.config import CADVISOR_METRICS, GRAFANA_METRICS, KUBELET_METRICS
 from components.prometheus.native_histograms import native_histogram_rules
 from components.prometheus.rules import RULES, rules_of
-from settings.alerts import FAST_BURN, SLOW_BURN
 from simulation.crawler.books import Books
 from simulation.crawler.metrics import metrics_page
 from tests.rules.exposed import ALERTMANAGER, ENVOY, ISTIOD, PROMETHEUS, exposed
@@ -149,19 +148,6 @@ def test_a_changed_alert_fails_its_test(promtool: Path) -> None:
         chosen.append(next((m for m in mutants if m.kind == "comparison"), mutants[0]))
     assert len(chosen) == len(alerts())
     assert survivors(promtool, chosen) == []
-
-
-def test_settings_and_boards_name_the_burn_rates_of_the_alerts() -> None:
-    """An objective that FAST_BURN allows must be one at which the alert can fire."""
-    found = {
-        rule["alert"]: set(re.findall(r":burnrate\w+ > ([\d.]+)", rule["expr"]))
-        for rule in alerts()
-        if ":burnrate" in rule["expr"]
-    }
-    assert found == {
-        "ProxyVendorBudgetBurnsFast": {str(FAST_BURN)},
-        "ProxyVendorBudgetBurnsSlowly": {str(SLOW_BURN)},
-    }
 
 
 def test_few_alerts_wake_somebody() -> None:
