@@ -7,6 +7,11 @@ seen on Envoy 1.40, and the HTTP connection manager's page "Response Code Detail
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Literal
+
 VENDOR_KEY = "proxy_observability.proxy_vendor"
 """Filter state in which a chain names the vendor of each of its connections."""
 
@@ -24,12 +29,114 @@ RESPONSE_CODES = (
 Envoy passes any code on, 299 or 777 too: the raw code would be a label without a bound.
 """
 
-VENDOR_ERROR_HEADERS = ("proxy-status", "x-brd-error", "x-luminati-error", "x-crawlera-error")
-"""A 5xx with one of these headers comes from the proxy and not from the target.
 
-RFC 9209 defines Proxy-Status; Bright Data and Zyte document the others. For another vendor's
-header the stack file has outcome rules.
-"""
+@dataclass(frozen=True)
+class Answer:
+    """A row of the table: the answers to which it applies, and what they count as."""
+
+    first: int
+    last: int
+    """Statuses, both included."""
+    outcome: str
+    condition: str = "-"
+    """`-` is none; `credentials` and `no-credentials` ask whether the request had
+    Proxy-Authorization; `header:name` whether the answer has that header, and `header:name:text`
+    whether its value contains the text, in this case."""
+    kind: Literal["any", "plain", "tunnel"] = "any"
+    """`tunnel` is the answer to a CONNECT, which no target gives."""
+
+    @property
+    def header(self) -> str:
+        """The header that it looks for, or none."""
+        asked, _, name = self.condition.partition(":")
+        return name.partition(":")[0] if asked == "header" else ""
+
+    def line(self) -> str:
+        return f"answer {self.first} {self.last} {self.kind} {self.condition} {self.outcome}"
+
+
+def _with_header(
+    outcome: str, header: str, text: str = "", *, first: int = 100, last: int = 999
+) -> Answer:
+    return Answer(first, last, outcome, f"header:{header}:{text}" if text else f"header:{header}")
+
+
+# What an answer counts as, from which both the CEL below and the passive module's configuration are
+# made. The first row that matches decides; a vendor's own rules (`vendors[].outcomes`) come before.
+#
+# Only a vendor's own headers tell its answer to a plain request from the target's. Sources:
+# docs.brightdata.com/proxy-networks/errorCatalog, docs.zyte.com/zyte-api/usage/errors.html and
+# /smart-proxy-manager/errors.html, developers.oxylabs.io (residential proxies, response codes: its
+# errors have X-Error-Description, and a target's never do), help.netnut.io. Proxy-Status is RFC
+# 9209's: without `error=` it is information, and sites send it too.
+ANSWERS = (
+    # The crawler's account.
+    _with_header("quota_exhausted", "x-error-description", "traffic", first=407, last=407),
+    Answer(407, 407, "auth_challenge", "no-credentials"),
+    Answer(407, 407, "auth_failed", "credentials"),
+    _with_header("auth_failed", "zyte-error-type", "/auth/"),
+    Answer(491, 491, "auth_failed", kind="tunnel"),  # NetNut: source address not allowed
+    Answer(429, 429, "rate_limited"),
+    _with_header("rate_limited", "zyte-error-type", "/limits/"),
+    # Refused by the vendor's own rules. Before 402, which Bright Data answers for those too.
+    _with_header("policy", "x-brd-err-code", "policy_"),
+    _with_header("policy", "proxy-status", "error=http_request_denied"),
+    _with_header("policy", "proxy-status", "error=destination_ip_prohibited"),
+    _with_header("policy", "x-error-description", first=403, last=403),
+    _with_header("policy", "zyte-error-type", "domain-forbidden"),
+    Answer(402, 402, "quota_exhausted"),
+    # Banned: Zyte says so of the site's answer.
+    _with_header("blocked", "zyte-error-type", "website-ban"),
+    # The vendor failed, or the exit that it chose did not reach the site.
+    _with_header("vendor_error", "proxy-status", "error="),
+    _with_header("vendor_error", "x-brd-error"),
+    _with_header("vendor_error", "x-brd-err-code"),
+    _with_header("vendor_error", "x-luminati-error"),
+    _with_header("vendor_error", "x-crawlera-error"),
+    _with_header("vendor_error", "zyte-error-type"),
+    _with_header("vendor_error", "x-error-description", first=400, last=999),
+    # The status alone.
+    Answer(403, 403, "blocked"),
+    Answer(451, 451, "blocked"),
+    Answer(999, 999, "blocked"),  # LinkedIn's, to crawlers
+    Answer(200, 299, "success"),
+    Answer(100, 999, "vendor_error", kind="tunnel"),
+    Answer(100, 399, "success"),
+    Answer(100, 999, "target_error"),
+)
+
+
+@dataclass(frozen=True)
+class Socks:
+    """A row for what a SOCKS5 vendor says: in its choice of method, of the login, in its reply."""
+
+    said: Literal["method", "auth", "reply"]
+    first: int
+    last: int
+    outcome: str
+
+    def line(self) -> str:
+        return f"socks {self.said} {self.first} {self.last} {self.outcome}"
+
+
+# RFC 1928 and 1929. Only the passive module reads it.
+SOCKS = (
+    Socks("method", 255, 255, "auth_failed"),  # none of the methods that the crawler offers
+    Socks("auth", 1, 255, "auth_failed"),
+    Socks("reply", 0, 0, "success"),
+    Socks("reply", 2, 2, "policy"),  # connection not allowed by ruleset
+    Socks("reply", 3, 5, "connect_failed"),  # network or host unreachable, connection refused
+    Socks("reply", 6, 6, "timeout"),  # TTL expired
+    Socks("reply", 7, 8, "policy"),  # command or type of address not supported
+    Socks("reply", 1, 255, "vendor_error"),
+)
+
+
+def answer_lines() -> list[str]:
+    """Return the tables as directives of the passive module's configuration."""
+    codes = " ".join(str(code) for code in RESPONSE_CODES)
+    return [f"codes {codes}", *(row.line() for row in (*ANSWERS, *SOCKS))]
+
 
 # CEL sees filter state as bytes. Emit it as it is: compared with a text it is never equal.
 PROXY_VENDOR = f"'{VENDOR_KEY}' in filter_state ? filter_state['{VENDOR_KEY}'] : b''"
@@ -80,11 +187,56 @@ SETUP_IS_KNOWN = f"({ANSWERED}) && ({_HAS_SETUP})"
 """False where no vendor answered: the set-up time would be recorded as 0, which looks fast."""
 
 
-def _choose(cases: list[tuple[str, str]], otherwise: str) -> str:
-    """Return nested conditionals: the value of the first condition that holds."""
-    for condition, value in reversed(cases):
-        otherwise = f"({condition}) ? ({value}) : ({otherwise})"
-    return otherwise
+def _choose(cases: Iterable[tuple[str, str]], otherwise: str) -> str:
+    """Return a chain of conditionals: the value of the first condition that holds.
+
+    Each case is one step of recursion for CEL's parser, which refuses more than 32. Parentheses
+    around the rest of the chain would cost a second one.
+    """
+    return "".join(f"({condition}) ? ({value}) : " for condition, value in cases) + otherwise
+
+
+def _matches(row: Answer) -> str:
+    """Return the CEL condition of a row. It tells apart what ANSWERED lets through: 101, 200 up."""
+    conditions = []
+    if row.first == row.last:
+        conditions.append(f"response.code == {row.first}")
+    else:
+        conditions += [f"response.code >= {row.first}"] if row.first > 101 else []
+        conditions += [f"response.code <= {row.last}"] if row.last < 999 else []
+    if row.kind != "any":
+        conditions.append(f"({_IS_TUNNEL})" if row.kind == "tunnel" else f"!({_IS_TUNNEL})")
+    if row.header:
+        _, name, *text = row.condition.split(":", 2)
+        conditions.append(f"'{name}' in response.headers")
+        conditions += [f"response.headers['{name}'].contains('{each}')" for each in text]
+    elif row.condition != "-":
+        has = "'proxy-authorization' in request.headers"
+        conditions.append(has if row.condition == "credentials" else f"!({has})")
+    return " && ".join(conditions) or "true"
+
+
+def _by_table() -> str:
+    """Return the CEL of ANSWERS.
+
+    Looking for a header costs more than comparing a status, and most answers have none of these
+    headers: such an answer skips the rows with one.
+    """
+    headers = dict.fromkeys(row.header for row in ANSWERS if row.header)
+    named = " || ".join(f"'{name}' in response.headers" for name in headers)
+    by_status = _rows([row for row in ANSWERS if not row.header])
+    return f"({named}) ? ({_rows(ANSWERS)}) : ({by_status})"
+
+
+def _rows(rows: Iterable[Answer]) -> str:
+    """Return the CEL of some rows, with one condition for neighbours of the same outcome."""
+    cases = []
+    for outcome, neighbours in groupby(rows, lambda row: row.outcome):
+        conditions = [_matches(row) for row in neighbours]
+        either = " || ".join(f"({each})" for each in conditions)
+        cases.append((either if len(conditions) > 1 else conditions[0], f"'{outcome}'"))
+    *others, (_, otherwise) = cases  # the last row matches every answer
+    return _choose(others, otherwise)
 
 
 def proxy_outcome(timeout_after_seconds: int) -> str:
@@ -94,8 +246,11 @@ def proxy_outcome(timeout_after_seconds: int) -> str:
         timeout_after_seconds: a crawler that left without an answer counts as `timeout` if it
             waited at least this long, and as `client_cancelled` if it left sooner.
     """
-    before = "upstream_reset_before_response_started"
+    before, after = "upstream_reset_before_response_started", _RESET_INSIDE
     left_unanswered = f"{_details('downstream_')} && !({_FINAL})"
+    # Envoy calls a connection that ends inside a body a protocol error too. Chunks that it cannot
+    # read are mostly so from the first one.
+    no_body_yet = "!('content-length' in response.headers) && response.size == 0"
     waited = f"has(request.duration) && request.duration >= duration('{timeout_after_seconds}s')"
     transport = _choose(
         [
@@ -103,6 +258,9 @@ def proxy_outcome(timeout_after_seconds: int) -> str:
             (_details(f"{before}{{local_connection_failure"), "'connect_failed'"),
             (_details(f"{before}{{connection_timeout"), "'timeout'"),
             (_details(f"{before}{{overflow"), "'rejected'"),
+            # Envoy refused the answer, which is not HTTP or not strictly so.
+            (_details(f"{before}{{protocol_error"), "'bad_answer'"),
+            (f"{_details(f'{after}{{protocol_error')} && {no_body_yet}", "'bad_answer'"),
             (_details("upstream_reset_"), "'reset'"),
             (left_unanswered, f"({waited}) ? 'timeout' : 'client_cancelled'"),
         ],
@@ -113,24 +271,8 @@ def proxy_outcome(timeout_after_seconds: int) -> str:
         f"'{METADATA}' in metadata.filter_metadata"
         f" && 'verdict' in metadata.filter_metadata['{METADATA}']"
     )
-    vendor_answers = " || ".join(f"'{name}' in response.headers" for name in VENDOR_ERROR_HEADERS)
-    status = _choose(
-        [
-            (has_verdict, verdict),
-            ("response.code < 400 && !(" + _IS_TUNNEL + ")", "'success'"),
-            ("response.code >= 200 && response.code < 300", "'success'"),
-            (
-                "response.code == 407",
-                "'proxy-authorization' in request.headers ? 'auth_failed' : 'auth_challenge'",
-            ),
-            ("response.code == 402", "'quota_exhausted'"),
-            ("response.code == 429", "'rate_limited'"),
-            ("response.code == 403 || response.code == 451", "'blocked'"),
-            (f"({_IS_TUNNEL}) || (response.code >= 500 && ({vendor_answers}))", "'vendor_error'"),
-        ],
-        "'target_error'",
-    )
-    return f"({ANSWERED}) ? ({status}) : ({transport})"
+    answered = _choose([(has_verdict, verdict)], f"({_by_table()})")
+    return f"({ANSWERED}) ? ({answered}) : ({transport})"
 
 
 def response_code() -> str:

@@ -104,7 +104,7 @@ def test_every_outcome_is_explained() -> None:
     outcomes = {
         *("rejected", "connect_failed", "timeout", "reset", "client_cancelled", "auth_challenge"),
         *("auth_failed", "quota_exhausted", "rate_limited", "blocked", "vendor_error"),
-        *("target_error", "success"),
+        *("target_error", "success", "policy", "bad_answer"),
     }
     assert outcomes <= set(re.findall(r"'([a-z_]+)'", proxy_outcome(10)))
     assert {outcome for outcome in outcomes if f"`{outcome}`" not in text} == set()

@@ -61,12 +61,12 @@ def vendor(address, port, answer=GOOD):
         server.shutdown()
 
 
-def ask(address, port, request=PLAIN):
-    """Send a request; return the answer's head and what followed within a moment."""
+def ask(address, port, request=PLAIN, *, to_end=False):
+    """Send a request; return the answer's head and what came with it, or all until the end."""
     with socket.create_connection((address, port), timeout=10) as connection:
         connection.sendall(request.encode("latin-1"))
         answer = b""
-        while b"\r\n\r\n" not in answer:
+        while to_end or b"\r\n\r\n" not in answer:
             more = connection.recv(65536)
             if not more:
                 break
