@@ -16,7 +16,7 @@ ifneq ($(origin WINDOW),command line)
 override WINDOW :=
 endif
 
-.PHONY: help setup demo demo-check drill audit which render test mutate check format bench docs clean
+.PHONY: help setup demo demo-check drill audit which render test mutate check format bench docs wasm clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -81,6 +81,9 @@ bench: setup ## Measure what attribution and monitoring cost. ONLY=name
 docs: .venv/installed ## Write the generated pages.
 	@$(PY) -m settings.reference
 	@$(PY) -m tests.mesh.compatibility
+
+wasm: .venv/installed ## Build the module of `inspect: passive`. Needs Debian 12's rustc and binaryen.
+	@exec $(PY) -m wasm.build $(out)
 
 clean: ## Remove what the targets made here, except the per-user cache of binaries.
 	rm -rf tests/clients/node_modules .venv .demo rendered .pytest_cache .ruff_cache .mypy_cache .hypothesis

@@ -1,0 +1,303 @@
+//! One connection of a crawler to a vendor.
+
+use crate::answering::Answering;
+use crate::asking::Asking;
+use crate::body::Body;
+use crate::config::Config;
+use crate::ending::{Ending, Ends};
+use crate::line::Lines;
+use crate::meter::Meter;
+use crate::outcome::{BAD_ANSWER, RESET};
+use crate::queue::{Pending, Queue};
+use crate::{Exchange, Host, Label, Side, Source, Visibility};
+
+/// Bytes that are looked at in one go. A head rarely has more.
+const WINDOW: usize = 4096;
+/// Between two chunks only a size is looked for.
+const CHUNK_WINDOW: usize = 256;
+
+pub struct Connection {
+    /// The vendor, if the configuration has lines of it.
+    pub(crate) vendor: Option<u16>,
+    pub(crate) asking: Asking,
+    pub(crate) answering: Answering,
+    pub(crate) request: Reading,
+    pub(crate) answer: Reading,
+    pub(crate) queue: Queue,
+    /// What the head of the answer said that is passing now.
+    pub(crate) answered: Option<Exchange>,
+    pub(crate) up: Meter,
+    pub(crate) down: Meter,
+    ends: Ends,
+    pub(crate) has_counted: bool,
+    /// At the end one opaque connection is counted.
+    is_opaque: bool,
+}
+
+/// The head that is being read.
+#[derive(Default)]
+pub struct Reading {
+    pub lines: Lines,
+    pub size: u32,
+    pub has_begun: bool,
+    pub start_ms: u64,
+}
+
+impl Reading {
+    pub fn clear(&mut self) {
+        *self = Reading::default();
+    }
+
+    pub fn grow(&mut self, count: usize) {
+        self.size = self.size.saturating_add(count as u32);
+    }
+}
+
+/// What a step needs beside the connection.
+pub struct Around<'a> {
+    pub config: &'a Config,
+    pub host: &'a mut dyn Host,
+}
+
+impl Connection {
+    /// A new connection.
+    ///
+    /// `vendor` is `Config::vendor` of its vendor.
+    pub fn new(vendor: Option<u16>) -> Self {
+        Connection {
+            vendor,
+            asking: Asking::Head(None),
+            answering: Answering::Head(None),
+            request: Reading::default(),
+            answer: Reading::default(),
+            queue: Queue::default(),
+            answered: None,
+            up: Meter::new(Side::Crawler),
+            down: Meter::new(Side::Vendor),
+            ends: Ends::default(),
+            has_counted: false,
+            is_opaque: false,
+        }
+    }
+
+    /// Takes note of `size` bytes that `side` sent; reads as few of them as it can.
+    pub fn receive(
+        &mut self,
+        side: Side,
+        size: usize,
+        source: &mut dyn Source,
+        config: &Config,
+        host: &mut dyn Host,
+    ) {
+        let around = &mut Around { config, host };
+        if side == Side::Vendor && size > 0 {
+            self.ends.connect();
+        }
+        let mut offset = 0usize;
+        // Each turn uses a byte, or stops reading this side, so that the rest passes by size.
+        while offset < size {
+            let left = size.wrapping_sub(offset);
+            let mut used = self.pass(side, left, around);
+            if used == 0 {
+                let window = source.read(offset, left.min(self.window(side)));
+                used = self.read_window(side, window, around);
+            }
+            if used == 0 {
+                self.stop_reading(side, around);
+            }
+            offset = offset.wrapping_add(used);
+        }
+        self.flush_portion(side, around);
+    }
+
+    /// Takes note of a FIN.
+    pub fn end(&mut self, side: Side, config: &Config, host: &mut dyn Host) {
+        let around = &mut Around { config, host };
+        match side {
+            Side::Crawler => self.ends.note(Ending::CrawlerLeft, around.host),
+            Side::Vendor => {
+                self.ends.note(Ending::VendorLeft, around.host);
+                if let Answering::Body(Body::UntilClose) = self.answering {
+                    self.end_answer(around);
+                }
+                self.fail_all(around);
+            }
+        }
+    }
+
+    /// Counts what is left: the connection is no more.
+    pub fn finish(mut self, ending: Ending, config: &Config, host: &mut dyn Host) {
+        let around = &mut Around { config, host };
+        self.ends.note(ending, around.host);
+        self.fail_all(around);
+        if !self.has_counted || self.request.has_begun {
+            self.stop_reading(Side::Crawler, around);
+        }
+        if self.up.has_held() {
+            self.label(Side::Crawler, Label::OPAQUE, around);
+        }
+        self.down.flush(around.host);
+        if self.up.has_bytes() && self.ends.has_connected(around.host) {
+            self.up.flush(around.host);
+        }
+        if self.is_opaque {
+            around.host.count_opaque(self.up.unread(), self.down.unread());
+        }
+    }
+
+    /// Whether the vendor ever sent a byte.
+    pub fn was_answered(&self) -> bool {
+        self.ends.is_known_connected()
+    }
+
+    fn flush_portion(&mut self, side: Side, around: &mut Around) {
+        match side {
+            Side::Vendor if self.down.has_portion() => self.down.flush(around.host),
+            Side::Crawler if self.up.has_portion() && self.ends.has_connected(around.host) => {
+                self.up.flush(around.host)
+            }
+            _ => {}
+        }
+    }
+
+    fn window(&self, side: Side) -> usize {
+        match (side, &self.asking, &self.answering) {
+            (Side::Crawler, Asking::Body(_), _) => CHUNK_WINDOW,
+            (Side::Vendor, _, Answering::Body(_)) => CHUNK_WINDOW,
+            _ => WINDOW,
+        }
+    }
+
+    /// Reads a window; returns how many of its bytes were used.
+    fn read_window(&mut self, side: Side, window: &[u8], around: &mut Around) -> usize {
+        let mut rest = window;
+        while !rest.is_empty() {
+            let mut used = self.pass(side, rest.len(), around);
+            if used == 0 {
+                used = match side {
+                    Side::Crawler => self.read_request(rest, around),
+                    Side::Vendor => self.read_answer(rest, around),
+                };
+            }
+            if used == 0 {
+                self.stop_reading(side, around);
+            }
+            rest = rest.get(used..).unwrap_or(&[]);
+        }
+        window.len()
+    }
+
+    /// Passes over bytes that need not be looked at; returns how many.
+    fn pass(&mut self, side: Side, most: usize, around: &mut Around) -> usize {
+        match side {
+            Side::Crawler => self.pass_request(most),
+            Side::Vendor => self.pass_answer(most, around),
+        }
+    }
+
+    /// Lets the rest of a direction pass by size, after bytes that cannot be read.
+    pub(crate) fn stop_reading(&mut self, side: Side, around: &mut Around) {
+        match side {
+            Side::Crawler => self.stop_reading_requests(around),
+            Side::Vendor => self.stop_reading_answers(around),
+        }
+    }
+
+    fn stop_reading_requests(&mut self, around: &mut Around) {
+        self.is_opaque = true;
+        self.asking = Asking::Unread;
+        self.request.clear();
+        if let Answering::Socks(_) = self.answering {
+            self.queue.clear();
+            self.answering = Answering::Unread;
+            self.label(Side::Vendor, Label::OPAQUE, around);
+        }
+        self.label_unread(around);
+    }
+
+    fn stop_reading_answers(&mut self, around: &mut Around) {
+        if let Some(pending) = self.queue.pop() {
+            let status = self.answered.take().map_or(0, |exchange| exchange.status);
+            self.count(&pending, BAD_ANSWER, status, around);
+        }
+        let is_waiting = !self.queue.is_empty() || self.request.has_begun;
+        self.queue.clear();
+        self.answer.clear();
+        self.answering = Answering::Unread;
+        self.label(Side::Vendor, Label::OPAQUE, around);
+        // A request's body that is under way is still framed.
+        if is_waiting || !self.has_counted {
+            self.stop_reading_requests(around);
+        }
+        self.label_unread(around);
+    }
+
+    /// Counts the crawler's unread bytes as opaque, unless a CONNECT's answer may make them a
+    /// tunnel's.
+    pub(crate) fn label_unread(&mut self, around: &mut Around) {
+        if matches!(self.asking, Asking::Unread) && self.queue.is_empty() {
+            self.label(Side::Crawler, Label::OPAQUE, around);
+        }
+    }
+
+    /// Lets all that follows pass by size, as part of the exchange with this label.
+    pub(crate) fn pass_all(&mut self, label: Label, around: &mut Around) {
+        self.queue.clear();
+        self.request.clear();
+        self.answer.clear();
+        self.asking = Asking::Passing;
+        self.answering = Answering::Passing;
+        // What looked unreadable behind a CONNECT was the tunnel's content.
+        self.is_opaque = false;
+        self.label(Side::Crawler, label, around);
+        self.label(Side::Vendor, label, around);
+    }
+
+    pub(crate) fn label(&mut self, side: Side, label: Label, around: &mut Around) {
+        match side {
+            Side::Vendor => self.down.label(label, true, around.host),
+            Side::Crawler => {
+                let may_flush = self.up.has_bytes() && self.ends.has_connected(around.host);
+                self.up.label(label, may_flush, around.host);
+            }
+        }
+    }
+
+    pub(crate) fn count(
+        &mut self,
+        pending: &Pending,
+        outcome: u8,
+        status: u16,
+        around: &mut Around,
+    ) {
+        let exchange = Exchange { label: pending.label, outcome, status, setup_ms: None };
+        self.count_exchange(&exchange, around);
+    }
+
+    pub(crate) fn count_exchange(&mut self, exchange: &Exchange, around: &mut Around) {
+        self.has_counted = true;
+        around.host.count_exchange(exchange);
+    }
+
+    /// Counts the requests that will have no answer, and the one whose answer is not whole.
+    fn fail_all(&mut self, around: &mut Around) {
+        if let Some(exchange) = self.answered.take() {
+            self.queue.pop();
+            if self.ends.crawler_was_first() {
+                self.count_exchange(&exchange, around);
+            } else {
+                let cut = Exchange { outcome: RESET, setup_ms: None, ..exchange };
+                self.count_exchange(&cut, around);
+            }
+        }
+        while let Some(pending) = self.queue.pop() {
+            let outcome = self.ends.outcome_without_answer(pending.start_ms, around.config);
+            if pending.label.visibility == Visibility::Socks {
+                self.label(Side::Crawler, pending.label, around);
+                self.label(Side::Vendor, pending.label, around);
+            }
+            self.count(&pending, outcome, 0, around);
+        }
+        self.label_unread(around);
+    }
+}
