@@ -14,12 +14,14 @@ from typing import Any
 
 from components.attribution.standalone import (
     STAT_SCOPE,
+    WORKLOAD_TAGS,
     apply_filters,
     base_listener,
-    http_filters,
+    filters_sent_apart,
     passthrough_cluster,
     replace_istio_stats,
 )
+from components.attribution.stats import EXTRA_STAT_TAGS, SETUP_METRIC
 from lab.ports import Ports
 
 Json = dict[str, Any]
@@ -28,8 +30,15 @@ STAND_INS = (
     "iptables redirect -> listeners on loopback addresses",
     "the vendor's port -> another port of the same address",
     "istio.stats -> Envoy's stats access logger, same CEL",
-    "istiod's ECDS -> the same Lua, from a watched file",
+    "istiod's ECDS -> the same Lua and Wasm, from watched files",
 )
+
+# The passive module reads a pod's labels there; pilot-agent writes them (Istio's
+# pkg/model/proxy.go).
+NODE_METADATA = {
+    "WORKLOAD_NAME": WORKLOAD_TAGS["source_workload"],
+    "NAMESPACE": WORKLOAD_TAGS["source_workload_namespace"],
+}
 
 _TYPE = "type.googleapis.com/envoy"
 
@@ -42,12 +51,15 @@ _ISTIO_STATS_TAGS = [
         "regex": r"^http\.(((?:[_.[:digit:]\w]*|[_\[\]aAbBcCdDeEfF[:digit:]\w\:]*));\.)",
     },
     {"tag_name": "tcp_prefix", "regex": r"^tcp\.((.*?)\.)\w+?$"},
+    {"tag_name": "response_code", "regex": r"_rq(_(\d{3}))$"},
+    # One for each of `extraStatTags`.
+    *({"tag_name": tag, "regex": rf"({tag}=\.=(.*?);\.;)"} for tag in EXTRA_STAT_TAGS),
 ]
 
 
 @dataclass(frozen=True, kw_only=True)
 class LabEnvoy:
-    """A bootstrap, and the Lua that Envoy reads from files."""
+    """A bootstrap, and the Lua and Wasm that Envoy reads from files."""
 
     bootstrap: Json
     extensions: Mapping[str, Json]
@@ -87,7 +99,7 @@ def lab_envoy(
         _stand_in_for_istiod(chain, extension_dir)
     return LabEnvoy(
         bootstrap={
-            "node": {"id": "lab", "cluster": "lab"},
+            "node": {"id": "lab", "cluster": "lab", "metadata": NODE_METADATA},
             "admin": {
                 "address": {
                     "socket_address": {"address": "127.0.0.1", "port_value": ports.envoy_admin}
@@ -101,7 +113,8 @@ def lab_envoy(
                 "stats_tags": _ISTIO_STATS_TAGS,
                 "stats_matcher": {"inclusion_list": {"patterns": _patterns(stats_matcher)}},
                 "histogram_bucket_settings": [
-                    {"match": {"prefix": f"{STAT_SCOPE}."}, "buckets": [float(b) for b in buckets]}
+                    {"match": {"prefix": prefix}, "buckets": [float(b) for b in buckets]}
+                    for prefix in (f"{STAT_SCOPE}.", f"wasmcustom.istio_{SETUP_METRIC}")
                 ],
             },
         },
@@ -134,24 +147,22 @@ def _stand_in_for_redirect(listener: Json) -> None:
 
 
 def _stand_in_for_istiod(chain: Json, extension_dir: Path) -> None:
-    for http_filter in http_filters(chain):
-        if "config_discovery" in http_filter:
-            file = extension_dir / f"{http_filter['name']}.json"
-            http_filter["config_discovery"]["config_source"] = {
-                "path_config_source": {
-                    "path": str(file),
-                    "watched_directory": {"path": str(extension_dir)},
-                },
-                "initial_fetch_timeout": "3s",
-                "resource_api_version": "V3",
-            }
+    for one in filters_sent_apart(chain):
+        one["config_discovery"]["config_source"] = {
+            "path_config_source": {
+                "path": str(extension_dir / f"{one['name']}.json"),
+                "watched_directory": {"path": str(extension_dir)},
+            },
+            "initial_fetch_timeout": "3s",
+            "resource_api_version": "V3",
+        }
 
 
 def _patterns(stats_matcher: Mapping[str, Sequence[str]]) -> list[Json]:
     ours = [{"safe_regex": {"regex": regex}} for regex in stats_matcher["inclusionRegexps"]]
-    # Every sidecar exports `server.` (istio/istio, pkg/bootstrap/config.go). `lab.` has the
+    # Every sidecar exports `server` and `wasm` (Istio's pkg/bootstrap/config.go). `lab.` has the
     # statistics in place of istio.stats; by `listener.` the lab sees that all connections ended.
-    more = ("server.", f"{STAT_SCOPE}.", "listener.")
+    more = ("server.", "wasm", f"{STAT_SCOPE}.", "listener.")
     return [*ours, *({"prefix": prefix} for prefix in more)]
 
 

@@ -104,6 +104,27 @@ def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]
             )
 
 
+def passive_vendors_share_with_passive_ones(settings: StackSettings) -> Iterator[Problem]:
+    """Envoy picks one filter chain by the address alone, and a passive chain parses no HTTP."""
+    if len({vendor.inspect for vendor in settings.vendors}) == 1:
+        return
+    vendors = {vendor.name: (index, vendor) for index, vendor in enumerate(settings.vendors)}
+    catalogue = Catalogue.of(settings.vendors)
+    reported: set[int] = set()
+    for route in catalogue.routes:
+        candidates = [vendors[one.vendor] for one in catalogue.candidates(route.network)]
+        passive = [vendor for _, vendor in candidates if vendor.inspect == "passive"]
+        for index, vendor in candidates:
+            if not passive or vendor.inspect == "passive" or index in reported:
+                continue
+            reported.add(index)
+            yield Problem(
+                ("vendors", index, "inspect"),
+                f"{vendor.inspect!r} cannot hold at {route.network}, where {passive[0].name} has "
+                "'passive'; write the same for both, or give them addresses of their own",
+            )
+
+
 def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Problem]:
     network = settings.network
     pods = [(("network", "podCidrs", n), one) for n, one in enumerate(network.pod_cidrs)]
@@ -357,6 +378,7 @@ CHECKS_OF_VENDORS: Checks = (
     names_are_unique,
     ranges_are_unique,
     neighbours_are_inspected_alike,
+    passive_vendors_share_with_passive_ones,
     vendors_are_outside_the_cluster,
 )
 CHECKS: Checks = (

@@ -142,9 +142,11 @@ class Vendor(Section):
     latency. With `ports`, the default is those of the list that are in `ports`, or all `ports` if
     none is. Envoy inspects a port for all vendors if one names it. A change of the union of all
     vendors' ports drains every outbound connection of the crawlers (45 s)."""
-    inspect: Literal["http", "connections"] = "http"
-    """`http` reads requests and answers on `httpPorts`. `connections` parses nothing and counts
-    connections and bytes only; use it if Envoy refuses what crawlers send (docs/limits.md)."""
+    inspect: Literal["http", "passive", "connections"] = "http"
+    """`http`: Envoy parses what passes on `httpPorts`, and refuses or rewrites odd requests
+    (docs/limits.md). `passive`: a Wasm filter reads every port and changes no byte; `httpPorts` and
+    `idleTimeout` have no effect. `connections`: connections and bytes only. A change cuts the
+    vendor's tunnels after 45 s."""
     idle_timeout: Duration = 30
     """How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves idle
     sockets at the vendor; shorter may give a slow crawler another exit IP."""

@@ -48,7 +48,7 @@ def answer(address: str, settings: StackSettings) -> Answer:
     vendor = next(one for one in settings.vendors if one.name == inner.vendor)
     if vendor.inspect == "connections":
         found["note"] = "inspect is connections: connections and bytes only"
-    elif port is not None and not inspected(port, settings):
+    elif vendor.inspect == "http" and port is not None and not inspected(port, settings):
         found["note"] = f"port {port} is not in httpPorts: connections and bytes only"
     # The rest covers the address as well and does not decide.
     if outer := [described(route) for route in covering if route != inner]:
@@ -68,6 +68,8 @@ def chain_at(network: IPNetwork, port: int | None, settings: StackSettings) -> s
         for chain in group.chains
         if network in chain.networks
     )
+    if group.is_passive:
+        return f"{chain.name}_passive"
     parsed = group.parses_http and (port is None or inspected(port, settings))
     return f"{chain.name}_{'http' if parsed else 'opaque'}"
 

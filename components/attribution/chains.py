@@ -39,12 +39,12 @@ def http_chain(
     return {
         "name": f"{chain.name}_http",
         "filter_chain_match": {
-            "prefix_ranges": _prefix_ranges(chain),
+            "prefix_ranges": prefix_ranges(chain),
             # Not h2c: matched as HTTP it would reach the vendor as HTTP/1.1.
             "application_protocols": ["http/1.0", "http/1.1"],
         },
         "filters": [
-            _vendor_constant(vendor_state(group)),
+            vendor_constant(vendor_state(group)),
             _connection_manager(group, chain, stats),
         ],
     }
@@ -54,9 +54,9 @@ def opaque_chain(group: Group, chain: Chain) -> Json:
     cluster, cluster_state = opaque_cluster(group)
     return {
         "name": f"{chain.name}_opaque",
-        "filter_chain_match": {"prefix_ranges": _prefix_ranges(chain)},
+        "filter_chain_match": {"prefix_ranges": prefix_ranges(chain)},
         "filters": [
-            _vendor_constant(vendor_state(group), *cluster_state),
+            vendor_constant(vendor_state(group), *cluster_state),
             _istio_stats(opaque_plugin_config()),
             extension(
                 "envoy.filters.network.tcp_proxy",
@@ -71,14 +71,14 @@ def opaque_chain(group: Group, chain: Chain) -> Json:
     }
 
 
-def _prefix_ranges(chain: Chain) -> list[Json]:
+def prefix_ranges(chain: Chain) -> list[Json]:
     return [
         {"address_prefix": str(network.network_address), "prefix_len": network.prefixlen}
         for network in chain.networks
     ]
 
 
-def _vendor_constant(*states: Json) -> Json:
+def vendor_constant(*states: Json) -> Json:
     """Return the filter that names the vendor in the connection.
 
     The name stays for TLS, for connections that fail, and where Lua fails.

@@ -41,6 +41,11 @@ class Group:
         return any(vendor.inspect == "http" for vendor in self.vendors)
 
     @property
+    def is_passive(self) -> bool:
+        """Whether a Wasm module reads these connections; the vendors of a group agree on it."""
+        return self.vendors[0].inspect == "passive"
+
+    @property
     def leaves_ports_out(self) -> bool:
         """Whether no vendor owns some of the ports at these addresses."""
         return bool(self.vendors[-1].ports)
@@ -52,7 +57,7 @@ class Group:
 
 @dataclass(frozen=True, kw_only=True)
 class Chain:
-    """A part of a group's ranges, served by one filter chain for HTTP and one for the rest.
+    """A part of a group's ranges: one filter chain for HTTP and one for the rest, or a passive one.
 
     `routes` are all ranges that decide about these addresses, those of enclosing vendors included.
     """

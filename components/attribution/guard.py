@@ -6,15 +6,27 @@ import json
 import re
 import subprocess
 import tempfile
+from base64 import b64decode
 from collections.abc import Iterator, Mapping, Sequence
 from functools import lru_cache
+from hashlib import sha256
 from pathlib import Path
 
 from components.attribution.dry_run import script_faults
 from components.attribution.envoy import ISTIO_RELEASES, SIDECAR_VERSIONS, Json
 from components.attribution.groups import Group, groups
-from components.attribution.order import clusters_held, clusters_needed
-from components.attribution.standalone import scripts_by_name, validation_bootstrap
+from components.attribution.order import (
+    clusters_held,
+    clusters_needed,
+    extensions_held,
+    extensions_needed,
+)
+from components.attribution.passive import MODULE_SHA256, WASM_TYPE
+from components.attribution.standalone import (
+    extensions_by_name,
+    scripts_by_name,
+    validation_bootstrap,
+)
 from settings.catalogue import Catalogue
 from settings.loading import SettingsError
 from settings.vendors import Vendor
@@ -76,8 +88,9 @@ def refuse_undeployable(
     Raises:
         SettingsError: no filter matches the sidecars of Istio's release, an object is larger than
             the cluster's store can hold or has too long a name, the ranges or the vendors of one
-            address are more than Envoy can tell apart, a chain lacks a cluster or its pair, a
-            script does not load or names another vendor than the catalogue, or Envoy refuses it.
+            address are more than Envoy can tell apart, a chain lacks a cluster, an extension or its
+            pair, a script does not load or names another vendor than the catalogue, the passive
+            module is another one or would cut connections, or Envoy refuses any of it.
     """
     stack_groups = groups(vendors)
     findings = [
@@ -85,7 +98,12 @@ def refuse_undeployable(
         *_too_large(vendors, filters),
         *_too_many_sharing(stack_groups, filters),
     ]
-    findings += [*_without_cluster(filters), *_wrong_scripts(vendors, stack_groups, filters)]
+    findings += [
+        *_without_cluster(filters),
+        *_without_extension(filters),
+        *_wrong_scripts(vendors, stack_groups, filters),
+        *_wrong_module(filters),
+    ]
     if envoy is not None and not findings:
         findings += _refused_by_envoy(envoy, filters)
     findings = findings or [*_without_opaque_chain(filters)]
@@ -153,6 +171,17 @@ def _without_cluster(filters: Mapping[str, Json]) -> Iterator[str]:
                 )
 
 
+def _without_extension(filters: Mapping[str, Json]) -> Iterator[str]:
+    held = {extension for spec in filters.values() for extension in extensions_held(spec)}
+    for name, spec in filters.items():
+        for chain, needed in extensions_needed(spec).items():
+            for extension in sorted(needed - held):
+                yield (
+                    f"EnvoyFilter {name}: chain {chain} asks for {extension}, which none sends: "
+                    "nothing of it would be counted; this is a defect of the program, report it"
+                )
+
+
 def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
     chains = [
         patch["patch"]["value"]
@@ -184,10 +213,34 @@ def _wrong_scripts(
                 yield f"lua/attribution.lua: filled for {name} it {fault}; correct the script"
 
 
+def _wrong_module(filters: Mapping[str, Json]) -> Iterator[str]:
+    for extension in extensions_by_name(filters).values():
+        if extension["@type"] != WASM_TYPE:
+            continue
+        plugin = extension["config"]
+        if plugin.get("fail_open") is not True or "failure_policy" in plugin:
+            yield (
+                "EnvoyFilters: a trap of the passive module would cut all open connections of a "
+                "worker, its plugin needs fail_open and no failure_policy; this is a defect of the "
+                "program, report it"
+            )
+        code = b64decode(plugin["vm_config"]["code"]["local"]["inline_bytes"])
+        if sha256(code).hexdigest() != MODULE_SHA256.read_text(encoding="ascii").split()[0]:
+            yield (
+                "wasm/passive.wasm: is not the module whose sum is in wasm/passive.wasm.sha256; "
+                "check both out again, or run make wasm"
+            )
+
+
 def _refused_by_envoy(envoy: Path, filters: Mapping[str, Json]) -> Iterator[str]:
     complaint = _validated(envoy, json.dumps(validation_bootstrap(filters)))
     if "LC-Trie" in complaint:
         yield "vendors: their ranges are more than Envoy's look-up holds; join neighbouring ranges"
+    elif "Unable to create Wasm plugin" in complaint:
+        yield (
+            "EnvoyFilters: the passive module does not load in Envoy, or refuses its "
+            "configuration; this is a defect of the program, report it"
+        )
     elif complaint:
         yield (
             f"EnvoyFilters: Envoy refuses them ({complaint}); "

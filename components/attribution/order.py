@@ -1,4 +1,7 @@
-"""Which EnvoyFilter must exist before which: a chain without its cluster answers 503."""
+"""Which EnvoyFilter must exist before which.
+
+A chain without its cluster answers 503. One without its extension passes traffic uncounted.
+"""
 
 from __future__ import annotations
 
@@ -12,32 +15,59 @@ from components.attribution.stats import PASSTHROUGH
 
 def clusters_needed(spec: Json) -> dict[str, set[str]]:
     """Return the clusters that each filter chain of an EnvoyFilter leads to, by chain name."""
-    found: dict[str, set[str]] = {}
-    for patch in spec["configPatches"]:
-        if patch["applyTo"] == "FILTER_CHAIN":
-            chain = patch["patch"]["value"]
-            found[chain["name"]] = set(_clusters_named(chain["filters"])) - {PASSTHROUGH}
-    return found
+    return {
+        chain["name"]: set(_clusters_named(chain["filters"])) - {PASSTHROUGH}
+        for chain in _values(spec, "FILTER_CHAIN")
+    }
 
 
 def clusters_held(spec: Json) -> set[str]:
     """Return the clusters that an EnvoyFilter adds."""
+    return {cluster["name"] for cluster in _values(spec, "CLUSTER")}
+
+
+def extensions_needed(spec: Json) -> dict[str, set[str]]:
+    """Return the extensions for which each filter chain asks istiod, by chain name."""
     return {
-        patch["patch"]["value"]["name"]
-        for patch in spec["configPatches"]
-        if patch["applyTo"] == "CLUSTER"
+        chain["name"]: set(_extensions_asked(chain["filters"]))
+        for chain in _values(spec, "FILTER_CHAIN")
     }
 
 
+def extensions_held(spec: Json) -> set[str]:
+    """Return the extensions that an EnvoyFilter has istiod send."""
+    return {extension["name"] for extension in _values(spec, "EXTENSION_CONFIG")}
+
+
 def filters_before(filters: Mapping[str, Json]) -> dict[str, tuple[str, ...]]:
-    """Return, for each EnvoyFilter, the other EnvoyFilters that hold clusters of its chains."""
-    holder = {cluster: name for name, spec in filters.items() for cluster in clusters_held(spec)}
+    """Return, for each EnvoyFilter, the others that hold what its chains need."""
+    holder = {
+        held: name
+        for name, spec in filters.items()
+        for held in clusters_held(spec) | extensions_held(spec)
+    }
     before: dict[str, tuple[str, ...]] = {}
     for name, spec in filters.items():
-        needed = set().union(*clusters_needed(spec).values())
-        holders = {holder[cluster] for cluster in needed if cluster in holder}
+        needed = set().union(*clusters_needed(spec).values(), *extensions_needed(spec).values())
+        holders = {holder[one] for one in needed if one in holder}
         before[name] = tuple(sorted(holders - {name}))
     return before
+
+
+def _values(spec: Json, apply_to: str) -> list[Json]:
+    return [
+        patch["patch"]["value"] for patch in spec["configPatches"] if patch["applyTo"] == apply_to
+    ]
+
+
+def _extensions_asked(node: Any) -> list[str]:
+    """Return the name of every filter, within a part of a chain, that istiod configures apart."""
+    if isinstance(node, list):
+        return [name for item in node for name in _extensions_asked(item)]
+    if not isinstance(node, dict):
+        return []
+    own = [node["name"]] if "config_discovery" in node else []
+    return own + [name for value in node.values() for name in _extensions_asked(value)]
 
 
 def _clusters_named(node: Any) -> list[str]:

@@ -3,6 +3,8 @@
 `proxy-observability` prepares the outbound listener, once (listener.py). `proxy-vendor-<name>`
 holds everything of one vendor: its cluster (clusters.py), and for each part of its ranges the Lua
 (lua.py) and a pair of filter chains (chains.py), so that a chain never arrives without its cluster.
+A passive vendor has one chain in place of each pair and no Lua; `proxy-passive` holds the module
+that all of its like share (passive.py).
 Vendors that share addresses have one more EnvoyFilter together, `proxy-shared-<names>`
 (shared_addresses.py). A vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
 
@@ -23,6 +25,7 @@ from components.attribution.envoy import Json, add, patch_listener
 from components.attribution.groups import Chain, Group, groups
 from components.attribution.listener import listener_patches
 from components.attribution.lua import lua_extension
+from components.attribution.passive import FILTER_NAME, passive_chain, passive_patches
 from settings.vendors import Target, Vendor
 
 LISTENER_FILTER_NAME = "proxy-observability"
@@ -48,6 +51,8 @@ def envoy_filters(
         selector: labels of the pods that get the filters; empty means the whole namespace.
     """
     patches = {LISTENER_FILTER_NAME: listener_patches(vendors)}
+    if any(vendor.inspect == "passive" for vendor in vendors):
+        patches[FILTER_NAME] = passive_patches(vendors, targets, timeout_after_seconds)
     for vendor in sorted(vendors, key=lambda vendor: vendor.name):
         patches[_vendor_filter(vendor)] = [add("CLUSTER", vendor_cluster(vendor))]
     for group in groups(vendors):
@@ -89,7 +94,9 @@ def _group_patches(
     """Return a group's patches by the name of the EnvoyFilter that holds them."""
     alone = len(group.vendors) == 1
     name = _vendor_filter(group.vendors[0]) if alone else f"proxy-shared-{group.name}"
-    clusters = [add("CLUSTER", unowned_cluster(group))] if group.leaves_ports_out else []
+    clusters = []
+    if group.leaves_ports_out and not group.is_passive:
+        clusters.append(add("CLUSTER", unowned_cluster(group)))
     chains = {
         chain.number: _chain_patches(group, chain, targets, timeout_after_seconds)
         for chain in group.chains
@@ -103,6 +110,8 @@ def _group_patches(
 def _chain_patches(
     group: Group, chain: Chain, targets: Sequence[Target], timeout_after_seconds: int
 ) -> list[Json]:
+    if group.is_passive:
+        return [patch_listener("FILTER_CHAIN", "ADD", passive_chain(group, chain))]
     opaque = patch_listener("FILTER_CHAIN", "ADD", opaque_chain(group, chain))
     if not group.parses_http:
         return [opaque]

@@ -36,14 +36,17 @@ class Applied:
 
 
 def validation_bootstrap(filters: Mapping[str, Json]) -> Json:
-    """Return a configuration for `envoy --mode validate`, with each script inside its filter."""
+    """Return a configuration for `envoy --mode validate`, with each extension inside its filter.
+
+    In that mode Envoy loads scripts, and has the passive module read its configuration.
+    """
     applied = apply_filters(filters, base_listener([("127.0.0.1", 15001)]))
-    scripts = {extension["name"]: extension["typed_config"] for extension in applied.extensions}
+    sent = {extension["name"]: extension["typed_config"] for extension in applied.extensions}
     for chain in applied.listener["filter_chains"]:
         replace_istio_stats(chain)
-        for http_filter in http_filters(chain):
-            if http_filter.pop("config_discovery", None):
-                http_filter["typed_config"] = scripts[http_filter["name"]]
+        for one in filters_sent_apart(chain):
+            del one["config_discovery"]
+            one["typed_config"] = sent[one["name"]]
     return {
         "static_resources": {
             "listeners": [applied.listener],
@@ -55,9 +58,16 @@ def validation_bootstrap(filters: Mapping[str, Json]) -> Json:
 def scripts_by_name(filters: Mapping[str, Json]) -> dict[str, str]:
     """Return each Lua script that istiod would send by ECDS, by the name of its filter."""
     return {
-        patch["patch"]["value"]["name"]: patch["patch"]["value"]["typed_config"][
-            "default_source_code"
-        ]["inline_string"]
+        name: config["default_source_code"]["inline_string"]
+        for name, config in extensions_by_name(filters).items()
+        if "default_source_code" in config
+    }
+
+
+def extensions_by_name(filters: Mapping[str, Json]) -> dict[str, Json]:
+    """Return the configuration of each filter that istiod would send by ECDS."""
+    return {
+        patch["patch"]["value"]["name"]: patch["patch"]["value"]["typed_config"]
         for spec in filters.values()
         for patch in spec["configPatches"]
         if patch["applyTo"] == "EXTENSION_CONFIG"
@@ -153,10 +163,11 @@ def replace_istio_stats(chain: Json) -> None:
             tcp_proxy["access_log"] = [_stats_logger(_tcp_statistics(plugin))]
 
 
-def http_filters(chain: Json) -> list[Json]:
-    """Return a chain's HTTP filters; an opaque chain has none."""
+def filters_sent_apart(chain: Json) -> list[Json]:
+    """Return a chain's filters, network and HTTP, whose configuration istiod sends by ECDS."""
     manager = _typed(chain["filters"], "envoy.filters.network.http_connection_manager")
-    return [] if manager is None else list(manager["http_filters"])
+    found = [*chain["filters"], *(manager["http_filters"] if manager else [])]
+    return [one for one in found if "config_discovery" in one]
 
 
 def _typed(filters: Iterable[Json], name: str) -> Json | None:

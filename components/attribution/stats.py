@@ -36,6 +36,21 @@ HTTP_STAT_PREFIX = "proxyobs;"
 
 SETUP_METRIC = "proxy_setup_milliseconds"
 
+EXTRA_STAT_TAGS = (
+    "proxy_vendor",
+    "proxy_visibility",
+    "proxy_outcome",
+    "proxy_pool",
+    "proxy_target",
+    "response_code",
+    "source_workload",
+    "source_workload_namespace",
+)
+"""Labels that a sidecar's bootstrap reads from the names of the passive module's metrics.
+
+istio.stats hands Envoy its labels as such.
+"""
+
 # Labels that Istio would add. No rule reads them and each multiplies the series;
 # destination_service would make one series for every crawled site.
 REMOVED_TAGS = (
@@ -171,7 +186,9 @@ def bucket_annotation(buckets: Sequence[int]) -> str:
     Istio matches the keys as prefixes of the statistic's full name, which starts with its
     custom namespace.
     """
-    return json.dumps({f"istiocustom.istio_{SETUP_METRIC}": list(buckets)})
+    # istio.stats' own, and the passive module's.
+    names = (f"{namespace}.istio_{SETUP_METRIC}" for namespace in ("istiocustom", "wasmcustom"))
+    return json.dumps({name: list(buckets) for name in names})
 
 
 @dataclass(frozen=True, kw_only=True)

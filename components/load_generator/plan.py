@@ -92,17 +92,15 @@ def has_login(settings: StackSettings, vendor: str) -> bool:
 
 
 def shows_requests(endpoint: str, vendors: tuple[Vendor, ...]) -> bool:
-    """Return whether a sidecar parses HTTP to a vendor's address; else it counts connections."""
+    """Return whether a sidecar reads requests to a vendor's address; else it counts connections."""
     address, port = split_endpoint(endpoint)
     assert port is not None  # settings.values.check_endpoint
     network = Catalogue.of(vendors).covering(address)[0].network
-    parses = next(
-        group.parses_http
-        for group in groups(vendors)
-        for chain in group.chains
-        if network in chain.networks
+    group = next(
+        group for group in groups(vendors) for chain in group.chains if network in chain.networks
     )
-    return parses and any(port in ports for ports in inspected_ports(vendors))
+    inspected = any(port in ports for ports in inspected_ports(vendors))
+    return group.is_passive or (group.parses_http and inspected)
 
 
 def crawler_plan(settings: StackSettings) -> Json:

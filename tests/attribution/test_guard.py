@@ -36,7 +36,18 @@ POOLED = Vendor(
     outcomes=({"status": 407, "header": "X-Error", "outcome": "blocked"},),
 )
 SHOPS = Target(name="shops", hosts=("shop.example", "*.shop.example"))
-STACKS = [(A,), (OPAQUE,), (F,), (F, G), (A, F, G, OPAQUE, POOLED)]
+PASSIVE = POOLED.model_copy(
+    update={
+        "name": "vendor-w",
+        "cidrs": tuple(map(AddressRange.parse, ("10.10.0.0/16", "2001:db8:a::/48"))),
+        "inspect": "passive",
+    }
+)
+PASSIVE_BY_PORT = Vendor(name="vendor-x", cidrs=("10.11.0.0/24",), ports=(1,), inspect="passive")
+STACKS = [
+    *((A,), (OPAQUE,), (F,), (F, G), (PASSIVE,), (PASSIVE_BY_PORT,)),
+    (A, F, G, OPAQUE, POOLED, PASSIVE, PASSIVE_BY_PORT),
+]
 
 
 def render(*vendors: Vendor) -> Filters:
@@ -379,3 +390,31 @@ def test_a_chain_without_its_pair_is_refused() -> None:
     patches[:] = [one for one in patches if "_opaque" not in one["patch"]["value"]["name"]]
     (finding,) = findings((A,), filters)
     assert "has no chain beside it" in finding
+
+
+@pytest.mark.parametrize(
+    ("spoil", "complaint"),
+    [
+        (lambda plugin: plugin.pop("fail_open"), "fail_open and no failure_policy"),
+        (lambda plugin: plugin.update(fail_open=False), "fail_open and no failure_policy"),
+        (lambda plugin: plugin.update(failure_policy="FAIL_OPEN"), "fail_open and no"),
+        (
+            lambda plugin: plugin["vm_config"]["code"]["local"].update(inline_bytes="AGFzbQ=="),
+            "wasm/passive.wasm: is not the module whose sum is in wasm/passive.wasm.sha256",
+        ),
+    ],
+)
+def test_a_module_that_could_cut_connections_or_is_not_ours(spoil, complaint):
+    """A trap of it would cut every open connection of a worker; Envoy itself takes it."""
+    filters = render(PASSIVE)
+    spoil(filters["proxy-passive"]["configPatches"][0]["patch"]["value"]["typed_config"]["config"])
+    (finding,) = findings((PASSIVE,), filters)
+    assert complaint in finding
+
+
+def test_a_chain_whose_module_none_sends():
+    """Its connections would pass, and nothing of them would be counted."""
+    filters = render(PASSIVE_BY_PORT)
+    del filters["proxy-passive"]
+    (finding,) = findings((PASSIVE_BY_PORT,), filters)
+    assert "_passive asks for proxy_observability.passive, which none sends" in finding

@@ -404,7 +404,8 @@ def test_pools_and_targets_multiply_the_request_counter():
 def test_the_bucket_annotation_names_the_metric_as_istio_does():
     """Istio matches histogram settings by prefix of its custom namespace."""
     assert json.loads(bucket_annotation((50, 100))) == {
-        "istiocustom.istio_proxy_setup_milliseconds": [50, 100]
+        "istiocustom.istio_proxy_setup_milliseconds": [50, 100],
+        "wasmcustom.istio_proxy_setup_milliseconds": [50, 100],
     }
 
 

@@ -68,7 +68,8 @@ class Sidecar:
         """Return counts by (vendor, visibility, outcome, response code)."""
         names = ("proxy_vendor", "proxy_visibility", "proxy_outcome", "response_code")
         counts: Counter[tuple[str, ...]] = Counter()
-        for labels, value in self.samples("envoy_lab_istio_requests_total"):
+        # The passive module's has no prefix.
+        for labels, value in self.samples("(?:envoy_lab_)?istio_requests_total"):
             counts[tuple(labels[name] for name in names)] += value
         return counts
 

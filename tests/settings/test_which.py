@@ -25,6 +25,7 @@ config:
     - {name: ported, cidrs: [10.1.0.0/16], ports: [3128]}
     - {name: inner, cidrs: [10.1.1.0/24]}
     - {name: unread, cidrs: ['2001:db8::/32'], inspect: connections}
+    - {name: read, cidrs: [10.3.0.0/16], inspect: passive}
 """
 
 
@@ -105,6 +106,14 @@ def test_ports_within_and_around_another_vendors_range(capsys, nested, address, 
     """Inside, other ports stay the outer vendor's; around, an inner vendor of all ports decides."""
     status, found, _ = ask(capsys, address, "--stack", "x")
     assert (status, found["vendor"]) == (0, vendor)
+
+
+@pytest.mark.parametrize("address", ["10.3.0.1", "10.3.0.1:1", "10.3.0.1:3128"])
+def test_a_passive_vendor_is_read_on_every_port(capsys, nested, address):
+    """No port is left out, so none has a note."""
+    _, found, _ = ask(capsys, address, "--stack", "x")
+    assert (found["vendor"], found.get("note")) == ("read", None)
+    assert found["chain"] == "proxy-vendor_read_7_passive"
 
 
 @pytest.mark.parametrize(
