@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.attribution.stats import bucket_annotation, proxy_stats_matcher
+from components.attribution.stats import EXTRA_STAT_TAGS, bucket_annotation, proxy_stats_matcher
 from settings.istio import Istio
 from settings.section import Quantities
 from settings.stack import StackSettings
@@ -166,7 +166,15 @@ def required_values(buckets: Sequence[int], last_scrape_seconds: int | None = No
             whose native sidecars end at once.
     """
     values: Json = {
-        "meshConfig": {"defaultConfig": {"proxyStatsMatcher": proxy_stats_matcher()}},
+        "meshConfig": {
+            "defaultConfig": {
+                "proxyStatsMatcher": proxy_stats_matcher(),
+                # Without passive vendors too: a sidecar reads them as it starts, and one that
+                # started before them would export the module's counts without labels. They cost
+                # an unused sidecar nothing but eight comparisons for each new statistic.
+                "extraStatTags": list(EXTRA_STAT_TAGS),
+            }
+        },
         "sidecarInjectorWebhook": {
             # Put on every injected pod, so that no crawler's manifest changes.
             "injectedAnnotations": {

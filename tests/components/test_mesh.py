@@ -58,15 +58,22 @@ def test_charts_from_a_folder_name_their_images():
 
 
 def test_sidecars_count_what_the_product_needs():
-    """Without these two Envoy counts and exports nothing, in Istio's buckets."""
+    """Without these Envoy counts and exports nothing, in Istio's buckets."""
     values = istiod_values(Istio(), BUCKETS)
     required = required_values(BUCKETS)
     matcher = required["meshConfig"]["defaultConfig"]["proxyStatsMatcher"]
     assert values["meshConfig"]["defaultConfig"]["proxyStatsMatcher"] == matcher
     assert values["sidecarInjectorWebhook"] == required["sidecarInjectorWebhook"]
     annotations = values["sidecarInjectorWebhook"]["injectedAnnotations"]
-    (bounds,) = json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"]).values()
-    assert bounds == list(BUCKETS)
+    bounds = json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"])
+    assert [*bounds.values()] == [list(BUCKETS)] * 2
+
+
+def test_every_sidecar_knows_the_passive_modules_labels():
+    """One that started without them would count a vendor's first passive request unlabelled."""
+    for values in (istiod_values(Istio(), BUCKETS), required_values(BUCKETS)):
+        tags = values["meshConfig"]["defaultConfig"]["extraStatTags"]
+        assert {"proxy_vendor", "proxy_outcome", "response_code", "source_workload"} <= set(tags)
 
 
 def test_a_sidecar_outlives_its_crawler_until_it_was_scraped():
