@@ -166,13 +166,12 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         envoy_here(),
         istio_version=settings.istio.version if settings.istio.install else None,
     )
-    buckets, last_scrape = settings.telemetry.buckets, last_scrape_seconds(settings)
-    istio = settings.istio
+    istio, buckets = settings.istio, settings.telemetry.buckets
     return CrawlerSide(
         filters=filters,
         sidecar=sidecar_spec(settings.crawlers.egress_hosts, settings.crawlers.selector),
-        charts=charts_of(istio, buckets, last_scrape) if istio.install else (),
-        required_istio_values=required_values(buckets, last_scrape),
+        charts=charts_of(istio, buckets, last_scrape_seconds(settings)) if istio.install else (),
+        required_istio_values=required_values(buckets),
         simulated_vendors=(
             simulation_plan(settings) if settings.simulated_vendors.enabled else None
         ),

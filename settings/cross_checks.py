@@ -293,6 +293,17 @@ def slowness_can_be_seen(settings: StackSettings) -> Iterator[Problem]:
             )
 
 
+def pods_end_as_their_mesh_decides(settings: StackSettings) -> Iterator[Problem]:
+    telemetry = settings.telemetry
+    delays = telemetry.sets("delay_pod_termination") and telemetry.delay_pod_termination
+    if delays and not settings.istio.install:
+        yield Problem(
+            ("telemetry", "delayPodTermination"),
+            "true has no effect with istio.install: false, whose owner decides how its pods end; "
+            "remove it (docs/limits.md has the values)",
+        )
+
+
 # A hash decides which sidecars: of 10 expected there are none in one stack of 22,000.
 LEAST_SAMPLED_SIDECARS = 10
 
@@ -390,6 +401,7 @@ CHECKS: Checks = (
     namespaces_have_one_purpose,
     pod_security_allows_injection,
     slowness_can_be_seen,
+    pods_end_as_their_mesh_decides,
     some_histograms_are_kept,
     alertmanager_runs_if_configured,
     receivers_have_credentials,

@@ -38,7 +38,7 @@ class Telemetry(Section):
     and 5 s). Without it the traffic after the last scrape is lost, an eighth for crawlers that live
     a minute (docs/limits.md). With it every pod of the mesh, every Job and gateway ends that much
     later; `terminationGracePeriodSeconds` must leave room. Istio's experimental agentgateway needs
-    `false`. A change takes effect as pods restart."""
+    `false`. Has no effect with `istio.install: false`. A change takes effect as pods restart."""
 
     def problems(self) -> Iterator[Problem]:
         for lower, upper in pairwise(self.buckets):

@@ -137,11 +137,11 @@ class Vendor(Section):
     port. Without it, all ports. Connections to a port that no vendor has there count as `outside`.
     """
     http_ports: Annotated[tuple[Ports, ...], Field(min_length=1, max_length=50)] = USUAL_HTTP_PORTS
-    """Ports on which Envoy inspects this vendor's connections for HTTP. On any other port the
-    vendor is named, but connections are `opaque`: bytes and connections only, no outcome, no
-    latency. With `ports`, the default is those of the list that are in `ports`, or all `ports` if
-    none is. Envoy inspects a port for all vendors if one names it. A change of the union of all
-    vendors' ports drains every outbound connection of the crawlers (45 s)."""
+    """Ports on which Envoy inspects this vendor's connections for HTTP. On any other port they are
+    `opaque`: bytes and connections only. With `ports`, the default is those of the list that are in
+    `ports`, or all `ports` if none is. Envoy inspects a port for all vendors if one names it. A
+    change of the union of all vendors' ports drains every outbound connection of the crawlers
+    (45 s)."""
     inspect: Literal["http", "passive", "connections"] = "http"
     """`http`: Envoy parses what passes on `httpPorts`, and refuses or rewrites odd requests
     (docs/limits.md). `passive`: a Wasm filter reads every port and changes no byte; `httpPorts` and

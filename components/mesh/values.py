@@ -95,9 +95,10 @@ def base_values(istio: Istio) -> Json:
 def last_scrape_seconds(settings: StackSettings) -> int | None:
     """Return how long a sidecar outlives its crawler, so that Prometheus scrapes it once more.
 
-    None means that it ends at once.
+    None means that it ends at once. Where Istio is not ours, that is for its owner to decide: every
+    pod of the mesh would end later.
     """
-    if not settings.telemetry.delay_pod_termination:
+    if not (settings.istio.install and settings.telemetry.delay_pod_termination):
         return None
     return settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS
 
@@ -109,9 +110,13 @@ def istiod_values(
 
     Args:
         buckets: the set-up time's bounds in milliseconds.
-        last_scrape_seconds: as `required_values` takes it.
+        last_scrape_seconds: how long sidecars outlive their crawlers. None leaves it to Istio,
+            whose native sidecars end at once.
     """
-    required = required_values(buckets, last_scrape_seconds)
+    required = required_values(buckets)
+    outliving = last_scrape_seconds is not None
+    # Istio reads a protobuf duration, which knows seconds but no minutes.
+    drain = {"terminationDrainDuration": f"{last_scrape_seconds}s"} if outliving else {}
     return {
         **required,
         "global": {
@@ -124,12 +129,13 @@ def istiod_values(
                 },
                 # Without it a namespace of level `restricted` refuses the sidecar.
                 "seccompProfile": {"type": "RuntimeDefault"},
-                **required.get("global", {}).get("proxy", {}),
+                **({"lifecycle": _outliving_lifecycle()} if outliving else {}),
             },
         },
         "meshConfig": {
             "defaultConfig": {
                 **required["meshConfig"]["defaultConfig"],
+                **drain,
                 # For nodes too old for native sidecars. Without it a crawler may start before its
                 # sidecar, and its connections are refused.
                 "holdApplicationUntilProxyStarts": True,
@@ -154,18 +160,16 @@ def cni_values(istio: Istio) -> Json:
     }
 
 
-def required_values(buckets: Sequence[int], last_scrape_seconds: int | None = None) -> Json:
+def required_values(buckets: Sequence[int]) -> Json:
     """Return the values that any Istio needs for these metrics, for the istiod chart.
 
-    The owner of an existing Istio merges them. Without them sidecars count but do not export,
-    histograms have Istio's buckets, and a sidecar's last counts are lost.
+    The owner of an existing Istio merges them. Without them sidecars count but do not export, the
+    passive module's counts have no labels, and histograms have Istio's buckets.
 
     Args:
         buckets: the set-up time's bounds in milliseconds.
-        last_scrape_seconds: how long sidecars outlive their crawlers. None leaves it to Istio,
-            whose native sidecars end at once.
     """
-    values: Json = {
+    return {
         "meshConfig": {
             "defaultConfig": {
                 "proxyStatsMatcher": proxy_stats_matcher(),
@@ -182,12 +186,6 @@ def required_values(buckets: Sequence[int], last_scrape_seconds: int | None = No
             }
         },
     }
-    if last_scrape_seconds is not None:
-        # Istio reads a protobuf duration, which knows seconds but no minutes.
-        drain = f"{last_scrape_seconds}s"
-        values["meshConfig"]["defaultConfig"]["terminationDrainDuration"] = drain
-        values["global"] = {"proxy": {"lifecycle": _outliving_lifecycle()}}
-    return values
 
 
 def _outliving_lifecycle() -> Json:

@@ -82,12 +82,22 @@ def test_a_sidecar_outlives_its_crawler_until_it_was_scraped():
     settings = parse_settings(stack | {"prometheus": {"scrapeInterval": "1m"}})
     seconds = last_scrape_seconds(settings)
     assert seconds == 65
-    for values in (istiod_values(Istio(), BUCKETS, seconds), required_values(BUCKETS, seconds)):
-        config = values["meshConfig"]["defaultConfig"]
-        assert config["terminationDrainDuration"] == "65s"  # protobuf knows no "1m5s"
-        assert "proxyStatsMatcher" in config
-        # No preStop: one that drains makes the agent leave without waiting.
-        assert set(values["global"]["proxy"]["lifecycle"]) == {"postStart"}
+    values = istiod_values(Istio(), BUCKETS, seconds)
+    config = values["meshConfig"]["defaultConfig"]
+    assert config["terminationDrainDuration"] == "65s"  # protobuf knows no "1m5s"
+    assert "proxyStatsMatcher" in config
+    # No preStop: one that drains makes the agent leave without waiting.
+    assert set(values["global"]["proxy"]["lifecycle"]) == {"postStart"}
+
+
+def test_the_pods_of_anothers_mesh_end_as_they_did():
+    """Every pod of that mesh would end later, for our numbers: no value that is required."""
+    stack = {"cluster": "c", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
+    settings = parse_settings(stack | {"istio": {"install": False, "cni": True}})
+    assert last_scrape_seconds(settings) is None
+    required = required_values(BUCKETS)
+    assert "terminationDrainDuration" not in required["meshConfig"]["defaultConfig"]
+    assert "global" not in required
 
 
 def test_sidecars_may_end_at_once():
