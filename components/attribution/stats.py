@@ -214,21 +214,29 @@ def expected_series(
 ) -> SidecarSeries:
     """Estimate the series of a sidecar that uses every vendor.
 
-    It counts six outcomes with one status code each, in both visibilities: a busy sidecar in a bad
-    hour, not the worst case. A native histogram is one series, however many buckets it has.
+    It counts six outcomes with one status code each, in every visibility of the vendor's `inspect`:
+    a busy sidecar in a bad hour, not the worst case. A native histogram is one series, however many
+    buckets it has.
 
     Args:
         buckets: bounds of the set-up time's histogram, in milliseconds.
         targets: how many target groups there are; the group `other` comes on top.
     """
-    outcomes, visibilities = 6, 2
+    outcomes, directions = 6, 2
     histogram = 1 if native_histograms else len(buckets) + 1  # le="+Inf"
-    inspected = [vendor for vendor in vendors if vendor.inspect == "http"]
-    pools = sum(len({entry.pool for entry in vendor.cidrs}) for vendor in inspected)
-    opaque = 3  # connections, bytes each way
-    return SidecarSeries(
-        requests=visibilities * outcomes * pools * (targets + 1),
-        setup_times=visibilities * histogram * len(inspected),
-        # The further cluster is PassthroughCluster; the 2 are Lua's errors and the uptime.
-        connections=(len(UPSTREAM_STATS) + opaque) * len(vendors) + len(UPSTREAM_STATS) + 2,
-    )
+    # The further cluster is PassthroughCluster; the 2 are Lua's errors and the uptime.
+    requests, setup_times, connections = 0, 0, len(UPSTREAM_STATS) + 2
+    for vendor in vendors:
+        visibilities = _REQUEST_VISIBILITIES[vendor.inspect]
+        pools = len({entry.pool for entry in vendor.cidrs})
+        requests += visibilities * outcomes * pools * (targets + 1)
+        setup_times += visibilities * histogram
+        opaque = 3  # connections, bytes each way
+        connections += len(UPSTREAM_STATS) + opaque
+        if vendor.inspect == "passive":  # bytes by request; an opaque connection has no target
+            connections += directions * pools * (visibilities * (targets + 1) + 1)
+    return SidecarSeries(requests=requests, setup_times=setup_times, connections=connections)
+
+
+# http and tunnel; where bytes are read, socks too.
+_REQUEST_VISIBILITIES = {"http": 2, "passive": 3, "connections": 0}

@@ -401,6 +401,19 @@ def test_pools_and_targets_multiply_the_request_counter():
     assert expected_series([opaque], buckets, targets=3) == expected_series([opaque], buckets)
 
 
+def test_a_passive_vendor_adds_socks_and_bytes():
+    """`telemetry.seriesBudget` knows what the mode costs Prometheus."""
+    buckets = [1, 2, 3]
+    http, passive = (
+        expected_series([vendor("vendor-p", "10.8.0.0/16", inspect=mode)], buckets, targets=1)
+        for mode in ("http", "passive")
+    )
+    assert passive.requests * 2 == http.requests * 3
+    assert passive.setup_times * 2 == http.setup_times * 3
+    # Each way: three visibilities by two targets, and opaque.
+    assert passive.connections - http.connections == 2 * (3 * 2 + 1)
+
+
 def test_the_bucket_annotation_names_the_metric_as_istio_does():
     """Istio matches histogram settings by prefix of its custom namespace."""
     assert json.loads(bucket_annotation((50, 100))) == {
