@@ -59,7 +59,7 @@ which: .venv/installed ## Name the vendor of an address. ADDRESS=10.2.9.1:3128 S
 render: .venv/installed ## Write all manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
-test: setup ## Run all tests; mesh only if FULL=1 or CI=true. SUITE=unit|lua|program|rules|lab|mesh
+test: setup ## Run all tests; mesh if FULL=1 or CI=true. SUITE=unit|lua|wasm|program|rules|lab|mesh
 	@$(PY) -m tools.find alertmanager amtool >/dev/null
 	@$(PY) -m tests.binaries operatorlab >/dev/null
 	@$(PY) -m tests.clients.install
@@ -82,7 +82,7 @@ docs: .venv/installed ## Write the generated pages.
 	@$(PY) -m settings.reference
 	@$(PY) -m tests.mesh.compatibility
 
-wasm: .venv/installed ## Build the module of `inspect: passive`. Needs Debian 12's rustc and binaryen.
+wasm: .venv/installed ## Build the module of `inspect: passive`, as committed. OUT=dir
 	@exec $(PY) -m wasm.build $(out)
 
 clean: ## Remove what the targets made here, except the per-user cache of binaries.

@@ -24,9 +24,10 @@ from tests.binaries.debian import this_machine
 from tests.mesh import networks, versions
 from tools.find import NotFoundError
 from tools.reports import add_out, write_report
+from wasm import build
 
 TESTS = Path(__file__).parent
-FOLDERS = ("lua", "program", "rules", "lab", "mesh")
+FOLDERS = ("lua", "wasm", "program", "rules", "lab", "mesh")
 """Folders that are a suite of their own; every other folder of tests is in `unit`."""
 
 ON_DEMAND = ("mesh",)
@@ -74,18 +75,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     chosen = [options.suite] if options.suite else default_suites(os.environ)
     not_run = [name for name in suites() if name not in chosen]
-    if "mesh" in chosen:
+    for name in [name for name in chosen if name in PREPARE]:
         try:
-            reason = prepare_mesh()
+            reason = PREPARE[name]()
         except NotFoundError as error:
             print(error, file=sys.stderr)
             return 2
         if reason and options.suite:
-            print(f"mesh: cannot run: {reason}", file=sys.stderr)
+            print(f"{name}: cannot run: {reason}", file=sys.stderr)
             return 2
         if reason:
-            chosen.remove("mesh")
-            not_run.append(f"mesh ({reason})")
+            chosen.remove(name)
+            not_run.append(f"{name} ({reason})")
 
     outcomes: dict[str, Outcome] = {}
     for name in chosen:
@@ -112,6 +113,16 @@ def prepare_mesh() -> str | None:
     if reason is None:
         versions.obtain()
     return reason
+
+
+def prepare_wasm() -> str | None:
+    """Install Debian's compiler; return why this machine cannot build the module."""
+    this_machine().install(build.PACKAGES, "wasm", "its tests do not run")
+    return build.why_not()
+
+
+PREPARE = {"mesh": prepare_mesh, "wasm": prepare_wasm}
+"""What a suite needs before it runs; each returns why it cannot."""
 
 
 def _report(outcomes: Mapping[str, Outcome], not_run: Sequence[str], out: Path | None) -> int:

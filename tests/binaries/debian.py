@@ -37,12 +37,17 @@ class Machine:
     say: Say
 
     def missing(self, packages: Mapping[str, str]) -> list[str]:
-        """Return the programs that are not on PATH.
+        """Return the programs that are not on PATH, and the files that do not exist.
 
         Args:
-            packages: program -> the Debian package that has it.
+            packages: program, or absolute path -> the Debian package that has it.
         """
-        return [program for program in packages if not shutil.which(program, path=self.path)]
+        return [
+            program
+            for program in packages
+            if not (Path(program).is_absolute() and Path(program).exists())
+            and not shutil.which(program, path=self.path)
+        ]
 
     def install(self, packages: Mapping[str, str], suite: str, consequence: str) -> None:
         """Install the missing programs, or say what is missing and what to do.

@@ -80,6 +80,10 @@ impl<T> Contexts<T> {
             return Some(at);
         }
         let at = self.slots.len() as u32;
-        if push(&mut self.slots, Slot { id, next: NONE, item: Some(item) }) { Some(at) } else { None }
+        if push(&mut self.slots, Slot { id, next: NONE, item: Some(item) }) {
+            Some(at)
+        } else {
+            None
+        }
     }
 }

@@ -178,11 +178,6 @@ fn ending_without_answer() -> Ending {
     }
 }
 
-#[no_mangle]
-pub extern "C" fn proxy_on_upstream_connection_close(_context: u32, _kind: u32) {
-    // Envoy calls it behind data with `is_end` only.
-}
-
 fn finish(context: u32, ending: Ending) {
     let state = state();
     let crawler = match state.crawlers.get(context) {
@@ -202,9 +197,6 @@ fn finish(context: u32, ending: Ending) {
 pub extern "C" fn proxy_on_done(_context: u32) -> u32 {
     ACCEPTED
 }
-
-#[no_mangle]
-pub extern "C" fn proxy_on_log(_context: u32) {}
 
 #[no_mangle]
 pub extern "C" fn proxy_on_delete(context: u32) {

@@ -150,9 +150,12 @@ impl Metrics {
         }
         let id = self.define(&series, config)?;
         let number = self.series.len() as u32;
-        let kept = push(&mut self.series, (series, id))
-            && self.index.insert(series.hash(), number);
-        if kept { Some(id) } else { None }
+        let kept = push(&mut self.series, (series, id)) && self.index.insert(series.hash(), number);
+        if kept {
+            Some(id)
+        } else {
+            None
+        }
     }
 
     fn known(&self, series: &Series) -> Option<u32> {

@@ -20,7 +20,11 @@ impl Address {
     }
 
     pub fn width(self) -> u8 {
-        if self.is_ipv6 { 128 } else { 32 }
+        if self.is_ipv6 {
+            128
+        } else {
+            32
+        }
     }
 }
 
@@ -52,7 +56,11 @@ pub fn range(text: &[u8]) -> Option<(Address, u8)> {
     let (start, length) = split_at_first(text, b'/')?;
     let start = address(start)?;
     let length = decimal(length).filter(|length| *length <= u64::from(start.width()))? as u8;
-    if start.masked(length) == start { Some((start, length)) } else { None }
+    if start.masked(length) == start {
+        Some((start, length))
+    } else {
+        None
+    }
 }
 
 fn ipv4(text: &[u8]) -> Option<u32> {
@@ -66,7 +74,11 @@ fn ipv4(text: &[u8]) -> Option<u32> {
         number = (number << 8) | octet as u32;
         parts = parts.wrapping_add(1);
     }
-    if parts == 4 { Some(number) } else { None }
+    if parts == 4 {
+        Some(number)
+    } else {
+        None
+    }
 }
 
 fn ipv6(text: &[u8]) -> Option<u128> {

@@ -1,6 +1,6 @@
 //! The vendor's direction: answers, a SOCKS5 handshake, or bytes that only pass.
 
-use crate::body::{Body, Fed};
+use crate::body::Body;
 use crate::connection::{Around, Connection};
 use crate::head::{may_be_answer, AnswerHead, Unreadable};
 use crate::line::Piece;
@@ -47,11 +47,7 @@ impl Connection {
                 false => self.begin_answer(bytes, around),
             },
             Answering::Body(body) => {
-                let (used, has_ended) = match body.feed(bytes) {
-                    Fed::More => (bytes.len(), false),
-                    Fed::Done(used) => (used, true),
-                    Fed::Broken => (0, false),
-                };
+                let (used, has_ended) = body.feed(bytes);
                 self.down.add(used as u64);
                 if has_ended {
                     self.end_answer(around);
@@ -65,8 +61,8 @@ impl Connection {
 
     /// Passes over blank lines between answers, and looks whether an answer is due.
     fn begin_answer(&mut self, bytes: &[u8], around: &mut Around) -> usize {
-        let pending = self.queue.front().copied();
-        if pending.is_some() || self.has_counted {
+        let is_due = !self.queue.is_empty();
+        if is_due || self.has_counted {
             let is_blank = |byte: &u8| matches!(byte, b'\r' | b'\n');
             let blank = bytes.iter().position(|byte| !is_blank(byte)).unwrap_or(bytes.len());
             if blank > 0 {
@@ -74,14 +70,11 @@ impl Connection {
                 return blank;
             }
         }
-        match pending {
-            None => 0, // nobody asked
-            Some(pending) => {
-                self.answer.has_begun = true;
-                self.label(Side::Vendor, pending.label, around);
-                self.read_answer_head(bytes, around)
-            }
+        if !is_due {
+            return 0; // nobody asked
         }
+        self.answer.has_begun = true;
+        self.read_answer_head(bytes, around)
     }
 
     fn read_answer_head(&mut self, bytes: &[u8], around: &mut Around) -> usize {
@@ -111,7 +104,7 @@ impl Connection {
         if self.answer.size > HEAD_LIMIT {
             return 0;
         }
-        self.down.add(used as u64);
+        self.down.hold(used);
         if let Some(head) = ended {
             self.end_answer_head(&head, around);
         }
@@ -125,6 +118,7 @@ impl Connection {
             Some(pending) if !head.is_interim() => *pending,
             _ => return,
         };
+        self.label(Side::Vendor, pending.label, around);
         let exchange = self.exchange(&pending, head, around);
         self.answered = Some(exchange);
         let is_tunnel = pending.label.visibility == Visibility::Tunnel;

@@ -1,7 +1,7 @@
 //! The crawler's direction: requests, a SOCKS5 handshake, or bytes that only pass.
 
 use crate::answering::Answering;
-use crate::body::{Body, Fed};
+use crate::body::Body;
 use crate::connection::{Around, Connection};
 use crate::head::{may_be_request, Method, RequestHead, Unreadable};
 use crate::line::Piece;
@@ -51,14 +51,10 @@ impl Connection {
                 false => self.begin_request(bytes, around),
             },
             Asking::Body(body) => {
-                let used = match body.feed(bytes) {
-                    Fed::More => bytes.len(),
-                    Fed::Done(used) => {
-                        self.asking = Asking::Head(None);
-                        used
-                    }
-                    Fed::Broken => 0,
-                };
+                let (used, has_ended) = body.feed(bytes);
+                if has_ended {
+                    self.asking = Asking::Head(None);
+                }
                 self.up.add(used as u64);
                 used
             }

@@ -38,17 +38,6 @@ enum At {
     TrailerCr,
 }
 
-/// What became of the bytes that a body was given.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Fed {
-    /// All were used and more belong to the body.
-    More,
-    /// The body ended behind so many bytes.
-    Done(usize),
-    /// These are no chunks.
-    Broken,
-}
-
 impl Body {
     pub fn chunked() -> Self {
         Body::Chunked(Chunks { at: At::SizeStart, left: 0, overhead: 0 })
@@ -79,12 +68,13 @@ impl Body {
         }
     }
 
-    /// Reads bytes that do not pass by size.
-    pub fn feed(&mut self, bytes: &[u8]) -> Fed {
+    /// Reads bytes that do not pass by size; returns how many were used and whether the body ended.
+    ///
+    /// Where the bytes are no chunks, none are used.
+    pub fn feed(&mut self, bytes: &[u8]) -> (usize, bool) {
         match self {
             Body::Chunked(chunks) => chunks.feed(bytes),
-            Body::Length(_) => Fed::Done(0),
-            Body::UntilClose => Fed::More,
+            Body::Length(_) | Body::UntilClose => (0, false),
         }
     }
 }
@@ -98,7 +88,7 @@ impl Chunks {
         }
     }
 
-    fn feed(&mut self, bytes: &[u8]) -> Fed {
+    fn feed(&mut self, bytes: &[u8]) -> (usize, bool) {
         let mut used = 0usize;
         while let Some(byte) = bytes.get(used) {
             if self.at == At::Data {
@@ -108,20 +98,17 @@ impl Chunks {
                 used = used.wrapping_add(count as usize);
                 continue;
             }
-            used = used.wrapping_add(1);
-            self.overhead = self.overhead.wrapping_add(1);
             self.at = match self.next(*byte) {
-                Some(at) => at,
-                None if self.at == At::TrailerStart || self.at == At::TrailerCr => {
-                    return Fed::Done(used)
+                Some(at) if self.overhead < HEAD_LIMIT => at,
+                None if matches!(self.at, At::TrailerStart | At::TrailerCr) => {
+                    return (used.wrapping_add(1), true);
                 }
-                None => return Fed::Broken,
+                _ => break,
             };
-            if self.overhead > HEAD_LIMIT {
-                return Fed::Broken;
-            }
+            self.overhead = self.overhead.wrapping_add(1);
+            used = used.wrapping_add(1);
         }
-        Fed::More
+        (used, false)
     }
 
     /// Returns where the next byte leads; `None` is the end in a trailer, else a mistake.
@@ -154,6 +141,10 @@ impl Chunks {
     }
 
     fn after_size(&self) -> At {
-        if self.left == 0 { At::TrailerStart } else { At::Data }
+        if self.left == 0 {
+            At::TrailerStart
+        } else {
+            At::Data
+        }
     }
 }

@@ -94,7 +94,11 @@ impl Reader {
     /// Returns the configuration, or `None` if a line could not be read.
     pub fn finish(mut self) -> Option<Config> {
         self.end_line();
-        if self.is_wrong { None } else { Some(self.config) }
+        if self.is_wrong {
+            None
+        } else {
+            Some(self.config)
+        }
     }
 
     fn keep(&mut self, piece: &[u8]) {
@@ -208,9 +212,7 @@ impl Config {
 
     /// Returns the outcome of a step of SOCKS5's handshake, if a line names it.
     pub fn socks_outcome(&self, step: SocksStep, code: u8) -> Option<u8> {
-        let fits = |rule: &&SocksRule| {
-            rule.step == step && rule.first <= code && code <= rule.last
-        };
+        let fits = |rule: &&SocksRule| rule.step == step && rule.first <= code && code <= rule.last;
         self.socks.iter().find(fits).map(|rule| rule.outcome)
     }
 
@@ -243,8 +245,8 @@ impl Config {
     }
 
     fn read_codes(&mut self, mut fields: Fields) -> Option<()> {
-        while let Some(field) = fields.next() {
-            let code = status(field)?;
+        while fields.rest.is_some() {
+            let code = status(fields.next()?)?;
             let word = self.codes.get_mut(usize::from(code >> 6))?;
             *word |= 1 << (code & 63);
         }
@@ -366,7 +368,11 @@ impl<'a> Fields<'a> {
             None => (rest, None),
         };
         self.rest = behind;
-        if field.is_empty() { None } else { Some(field) }
+        if field.is_empty() {
+            None
+        } else {
+            Some(field)
+        }
     }
 
     fn last(mut self) -> Option<&'a [u8]> {
@@ -381,7 +387,11 @@ impl<'a> Fields<'a> {
 }
 
 fn given(done: bool) -> Option<()> {
-    if done { Some(()) } else { None }
+    if done {
+        Some(())
+    } else {
+        None
+    }
 }
 
 fn status(field: &[u8]) -> Option<u16> {

@@ -133,8 +133,10 @@ impl Connection {
         if !self.has_counted || self.request.has_begun {
             self.stop_reading(Side::Crawler, around);
         }
-        if self.up.has_held() {
-            self.label(Side::Crawler, Label::OPAQUE, around);
+        for side in [Side::Crawler, Side::Vendor] {
+            if self.meter(side).has_held() {
+                self.label(side, Label::OPAQUE, around);
+            }
         }
         self.down.flush(around.host);
         if self.up.has_bytes() && self.ends.has_connected(around.host) {
@@ -253,6 +255,13 @@ impl Connection {
         self.label(Side::Vendor, label, around);
     }
 
+    fn meter(&self, side: Side) -> &Meter {
+        match side {
+            Side::Crawler => &self.up,
+            Side::Vendor => &self.down,
+        }
+    }
+
     pub(crate) fn label(&mut self, side: Side, label: Label, around: &mut Around) {
         match side {
             Side::Vendor => self.down.label(label, true, around.host),
@@ -292,9 +301,11 @@ impl Connection {
         }
         while let Some(pending) = self.queue.pop() {
             let outcome = self.ends.outcome_without_answer(pending.start_ms, around.config);
+            if self.down.has_held() {
+                self.label(Side::Vendor, pending.label, around);
+            }
             if pending.label.visibility == Visibility::Socks {
                 self.label(Side::Crawler, pending.label, around);
-                self.label(Side::Vendor, pending.label, around);
             }
             self.count(&pending, outcome, 0, around);
         }

@@ -57,7 +57,11 @@ impl Ends {
             Some((Ending::ConnectTimedOut, _)) => TIMEOUT,
             Some((Ending::CrawlerLeft, at_ms)) => {
                 let waited = at_ms.saturating_sub(start_ms) >= config.timeout_after_ms;
-                if waited { TIMEOUT } else { CLIENT_CANCELLED }
+                if waited {
+                    TIMEOUT
+                } else {
+                    CLIENT_CANCELLED
+                }
             }
             Some((Ending::VendorLeft, _)) | None => RESET,
         }

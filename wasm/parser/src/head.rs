@@ -121,11 +121,8 @@ impl RequestHead {
         if !is_http_1(version) {
             return None;
         }
-        let target = if line.is_long {
-            rest
-        } else {
-            target_end.get(method.len().wrapping_add(1)..)?
-        };
+        let target =
+            if line.is_long { rest } else { target_end.get(method.len().wrapping_add(1)..)? };
         let method = match method {
             b"HEAD" => Method::Head,
             b"CONNECT" => Method::Connect,
@@ -173,8 +170,6 @@ pub fn may_be_request(start: &[u8]) -> bool {
         match byte {
             b' ' => return at > 0,
             0x21..=0x7e if at < LONGEST_METHOD => {}
-            // A carriage return is the end of a line that is no request; `from_line` says so.
-            b'\r' if at > 0 => return true,
             _ => return false,
         }
     }
@@ -197,12 +192,9 @@ impl AnswerHead {
         let rest = rest.strip_prefix(b" ").map(trim)?;
         let status = decimal(rest.get(..3)?)? as u16;
         match rest.get(3) {
-            None | Some(b' ' | b'\t') if status >= 100 => Some(AnswerHead {
-                status,
-                framing: Framing::default(),
-                met: 0,
-                met_own: 0,
-            }),
+            None | Some(b' ' | b'\t') if status >= 100 => {
+                Some(AnswerHead { status, framing: Framing::default(), met: 0, met_own: 0 })
+            }
             _ => None,
         }
     }

@@ -88,9 +88,8 @@ impl Lines {
 /// Moves `tail` left so that the last of `piece` fits behind it.
 fn shift_in(tail: &mut [u8; TAIL], piece: &[u8]) {
     let last = piece.get(piece.len().saturating_sub(TAIL)..).unwrap_or(piece);
-    let shifted = last.iter().fold(u128::from_be_bytes(*tail), |bits, byte| {
-        (bits << 8) | u128::from(*byte)
-    });
+    let shifted =
+        last.iter().fold(u128::from_be_bytes(*tail), |bits, byte| (bits << 8) | u128::from(*byte));
     *tail = shifted.to_be_bytes();
 }
 

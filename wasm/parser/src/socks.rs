@@ -187,8 +187,8 @@ fn group_of_ipv4(octets: [u8; 4], config: &Config) -> u16 {
             left /= 10;
         }
         let dot: &[u8] = if at > 0 { b"." } else { b"" };
-        let written = append(&mut text, dot)
-            && append(&mut text, digits.get(first..).unwrap_or(&[]));
+        let written =
+            append(&mut text, dot) && append(&mut text, digits.get(first..).unwrap_or(&[]));
         if !written {
             return OTHER;
         }

@@ -112,7 +112,11 @@ impl Names {
         }
         let kept = push(&mut self.ends, self.text.len() as u32)
             && self.index.insert(hash(name), number as u32);
-        if kept { Some(number as u32) } else { None }
+        if kept {
+            Some(number as u32)
+        } else {
+            None
+        }
     }
 }
 

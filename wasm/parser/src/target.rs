@@ -38,10 +38,15 @@ impl Targets {
         }
         let number = self.patterns.number(pattern, u32::MAX as usize)?;
         let entry = self.entries.len() as u32;
-        let hash = pattern.iter().rev().fold(HASH_START, |so_far, byte| hash_on(so_far, lower(*byte)));
+        let hash =
+            pattern.iter().rev().fold(HASH_START, |so_far, byte| hash_on(so_far, lower(*byte)));
         let added = push(&mut self.entries, Entry { pattern: number, group })
             && self.index.insert(hash, entry);
-        if added { Some(()) } else { None }
+        if added {
+            Some(())
+        } else {
+            None
+        }
     }
 
     /// Finds the group of "shop.example:443"; the longest match wins.

@@ -32,7 +32,18 @@ pub fn split_at_last(text: &[u8], separator: u8) -> Option<(&[u8], &[u8])> {
 
 /// Whether `text` holds `part`; the empty text is in every text.
 pub fn contains(text: &[u8], part: &[u8]) -> bool {
-    part.is_empty() || text.windows(part.len()).any(|window| window == part)
+    let (first, rest) = match part.split_first() {
+        Some(parts) => parts,
+        None => return true,
+    };
+    // By the first byte first: a hostile vendor may send a megabyte of the header that is searched.
+    text.iter().enumerate().any(|(at, byte)| {
+        byte == first
+            && text.get(at.wrapping_add(1)..).map_or(false, |behind| {
+                behind.len() >= rest.len()
+                    && behind.iter().zip(rest).all(|(one, other)| one == other)
+            })
+    })
 }
 
 /// Reads decimal digits and nothing else.
