@@ -418,3 +418,14 @@ def test_a_chain_whose_module_none_sends():
     del filters["proxy-passive"]
     (finding,) = findings((PASSIVE_BY_PORT,), filters)
     assert "_passive asks for proxy_observability.passive, which none sends" in finding
+
+
+def test_a_configuration_that_the_module_refuses(envoy):
+    """A running sidecar would keep the old one, a new one would count nothing of any vendor."""
+    filters = render(PASSIVE)
+    (patch,) = filters["proxy-passive"]["configPatches"]
+    patch["patch"]["value"]["typed_config"]["config"]["configuration"]["value"] += "nonsense\n"
+    assert findings((PASSIVE,), filters, envoy) == [
+        "EnvoyFilters: the passive module does not load in Envoy, or refuses its configuration; "
+        "this is a defect of the program, report it"
+    ]
