@@ -32,13 +32,13 @@ class Telemetry(Section):
     """
     timeout_after: Duration = 10
     """A crawler that leaves without an answer after this time counts as the vendor's `timeout`,
-    sooner as `client_cancelled`. A change cuts all open tunnels to vendors after 45 s."""
+    sooner as `client_cancelled`. A change cuts tunnels of `inspect: http` after 45 s."""
     delay_pod_termination: StrictBool = True
     """Whether a terminating pod's sidecar stays for one more scrape (`prometheus.scrapeInterval`
-    and 5 s). Without it the traffic after the last scrape is lost, an eighth for crawlers that live
-    a minute (docs/limits.md). With it every pod of the mesh, every Job and gateway ends that much
-    later; `terminationGracePeriodSeconds` must leave room. Istio's experimental agentgateway needs
-    `false`. Has no effect with `istio.install: false`. A change takes effect as pods restart."""
+    and 5 s). Without it the last counts are lost (docs/limits.md). With it every pod, Job and
+    gateway of the mesh ends that much later; `terminationGracePeriodSeconds` must leave room.
+    Istio's experimental agentgateway needs `false`. Has no effect with `istio.install: false`. A
+    change takes effect as pods restart."""
 
     def problems(self) -> Iterator[Problem]:
         for lower, upper in pairwise(self.buckets):

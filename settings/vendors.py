@@ -137,15 +137,14 @@ class Vendor(Section):
     port. Without it, all ports. Connections to a port that no vendor has there count as `outside`.
     """
     http_ports: Annotated[tuple[Ports, ...], Field(min_length=1, max_length=50)] = USUAL_HTTP_PORTS
-    """Ports on which Envoy inspects this vendor's connections for HTTP. On any other port they are
+    """Ports on which Envoy inspects this vendor's connections for HTTP. On others they are
     `opaque`: bytes and connections only. With `ports`, the default is those of the list that are in
     `ports`, or all `ports` if none is. Envoy inspects a port for all vendors if one names it. A
-    change of the union of all vendors' ports drains every outbound connection of the crawlers
-    (45 s)."""
+    change of all vendors' union drains every outbound connection of the crawlers (45 s)."""
     inspect: Literal["http", "passive", "connections"] = "http"
     """`http`: Envoy parses what passes on `httpPorts`, and refuses or rewrites odd requests
-    (docs/limits.md). `passive`: a Wasm filter reads every port and changes no byte; `httpPorts` and
-    `idleTimeout` have no effect. `connections`: connections and bytes only. A change cuts the
+    (docs/limits.md). `passive`: a Wasm filter reads every port and changes nothing; it ignores
+    `httpPorts` and `idleTimeout`. `connections`: connections and bytes only. A change cuts the
     vendor's tunnels after 45 s."""
     idle_timeout: Duration = 30
     """How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves idle
