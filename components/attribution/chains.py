@@ -18,7 +18,7 @@ from components.attribution.envoy import (
 )
 from components.attribution.groups import CLUSTER_PREFIX, Chain, Group
 from components.attribution.lua import lua_filter
-from components.attribution.outcome import METADATA, SETUP_KEY
+from components.attribution.outcome import ANSWER_HEADERS, HAS_HEADER_KEY, METADATA, SETUP_KEY
 from components.attribution.shared_addresses import http_routes, opaque_cluster, vendor_state
 from components.attribution.stats import (
     HTTP_STAT_PREFIX,
@@ -122,7 +122,7 @@ def _connection_manager(group: Group, chain: Chain, stats: Json) -> Json:
         upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
         http_filters=[
             lua_filter(chain),
-            _setup_time(),
+            _notes(),
             _istio_stats(stats),
             extension(
                 "envoy.filters.http.router",
@@ -166,18 +166,20 @@ def _route_config(group: Group) -> Json:
     }
 
 
-def _setup_time() -> Json:
-    """Return the filter that notes the time from a request's start to its answer.
+def _notes() -> Json:
+    """Return the filter that notes the set-up time, and that a vendor says more than the status.
 
-    CEL cannot read that time of a CONNECT, and a Lua hook at each answer costs a tenth of a
+    CEL cannot read the time to a CONNECT's answer, and a Lua hook at each answer costs a tenth of a
     request's CPU. So the router writes Envoy's figure into a header, and this filter moves it into
     metadata before the crawler sees it.
     """
-    into_metadata = {"metadata_namespace": METADATA, "key": SETUP_KEY, "type": "NUMBER"}
+    setup = {"metadata_namespace": METADATA, "key": SETUP_KEY, "type": "NUMBER"}
+    named = {"metadata_namespace": METADATA, "key": HAS_HEADER_KEY, "value": "yes"}
     return extension(
         "envoy.filters.http.header_to_metadata",
         "filters.http.header_to_metadata.v3.Config",
         response_rules=[
-            {"header": SETUP_HEADER, "on_header_present": into_metadata, "remove": True}
+            {"header": SETUP_HEADER, "on_header_present": setup, "remove": True},
+            *({"header": name, "on_header_present": named} for name in ANSWER_HEADERS),
         ],
     )
