@@ -30,10 +30,12 @@ VendorOutcome = Literal[
     "quota_exhausted",
     "rate_limited",
     "blocked",
+    "policy",
     "vendor_error",
     "target_error",
 ]
-"""What a vendor's own answer can be called; transport failures are Envoy's to name."""
+"""What a vendor's own answer can be called; transport failures are Envoy's to name, and so is
+`bad_answer`, which has no status."""
 
 # Values of the label `proxy_vendor`, or of its neighbours, that already mean something.
 RESERVED_NAMES = ("outside", "unknown", "other", "none")
@@ -90,8 +92,8 @@ Range = Annotated[
 class OutcomeRule(Section):
     """One line of a vendor's dialect: an answer that means something else than its status."""
 
-    status: Annotated[StrictInt, Field(ge=200, le=599)] = Field(examples=[407])
-    """HTTP status of the vendor's answer, 200 to 599."""
+    status: Annotated[StrictInt, Field(ge=200, le=999)] = Field(examples=[407])
+    """HTTP status of the vendor's answer, 200 to 999."""
     header: HeaderName | None = None
     """Header that the answer must have too, in any case."""
     contains: PrintableText | None = None
