@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.attribution.discovery import STATS_TYPE
 from components.attribution.standalone import (
     STAT_SCOPE,
     WORKLOAD_TAGS,
@@ -94,8 +95,9 @@ def lab_envoy(
     for cluster in clusters:
         port = upstream_ports.get(cluster["name"], ports.outside_upstream)
         cluster["original_dst_lb_config"] = {"upstream_port_override": port}
+    configs = {extension["name"]: extension["typed_config"] for extension in parts.extensions}
     for chain in listener["filter_chains"]:
-        replace_istio_stats(chain)
+        replace_istio_stats(chain, configs)
         _stand_in_for_istiod(chain, extension_dir)
     return LabEnvoy(
         bootstrap={
@@ -121,6 +123,7 @@ def lab_envoy(
         extensions={
             f"{extension['name']}.json": _discovery_response(extension)
             for extension in parts.extensions
+            if extension["typed_config"]["@type"] != STATS_TYPE
         },
     )
 

@@ -1,5 +1,5 @@
--- Writes into a proxied request's metadata the vendor, the vendor's pool, the group of the crawled
--- site, and the outcome that the vendor's own rules give to the answer.
+-- Writes into a proxied request's metadata the vendor's pool, the group of the crawled site, and the
+-- outcome that the vendor's own rules give to the answer.
 --
 -- Envoy loads this script once per worker and runs its hooks once per request. The hooks never
 -- raise, block, log or change a header: a value that cannot be found stays unset, and the request
@@ -7,13 +7,14 @@
 -- counts a rejected update. The label `proxy_vendor` does not need this script: a constant in the
 -- filter chain carries it. A script that fails loses detail and never a count.
 
--- components/attribution/lua.py fills this slot. `ranges` has one range a line, sorted, so that a
--- diff names the range: "10.1.8.0/24 vendor-a residential". A pool of `-` is none, and ports
--- follow where vendors differ by port.
+-- components/attribution/lua.py fills this slot, with `vendor` where all addresses are one vendor's
+-- and none has a pool, and else with `ranges`: one a line, sorted, so that a diff names the range:
+-- "10.1.8.0/24 vendor-a residential". A pool of `-` is none, and ports follow where vendors differ
+-- by port.
 local CATALOGUE = nil
 
 local NAMESPACE = "proxy_observability"
-local OUTSIDE = "outside" -- an address in no vendor's range
+local HAS_POOLS = false -- set as the ranges are read
 local MAX_REMEMBERED = 4096
 local MAX_AUTHORITY = 260 -- the longest DNS name, and a port
 
@@ -91,6 +92,7 @@ end
 local function claims_of(text)
   local claims = {}
   for vendor, pool, ports in text:gmatch("(%S+) (%S+) ?([%d,-]*)\n") do
+    HAS_POOLS = HAS_POOLS or pool ~= "-"
     table.insert(claims, {
       vendor = vendor,
       pool = pool ~= "-" and pool or nil,
@@ -172,11 +174,13 @@ local function split(address) -- "10.1.0.10:3128" or "[2001:db8::1]:3128" into a
   return ip or address, tonumber(port)
 end
 
-local INDEX = build_index(CATALOGUE.ranges)
+local RANGES = CATALOGUE.ranges
+local INDEX = RANGES and build_index(RANGES)
+local SOLE_CLAIM = not RANGES and { vendor = CATALOGUE.vendor }
 local VERDICTS = CATALOGUE.verdicts
 local TARGETS = CATALOGUE.targets
 local HAS_TARGETS = next(TARGETS) ~= nil
-CATALOGUE = nil -- lets Lua free the text of the ranges
+CATALOGUE, RANGES = nil, nil -- lets Lua free the text of the ranges
 
 -- Remembers the answers of `find`. A crawler uses few proxies many times, and most of a look-up's
 -- cost is parsing. The memory is bounded, because the crawler chooses the texts.
@@ -231,28 +235,26 @@ local function verdict_of(vendor, headers)
   return nil
 end
 
-function envoy_on_request(handle) -- global because Envoy looks it up by name
-  local stream = handle:streamInfo()
-  local metadata = stream:dynamicMetadata()
+-- A hook costs CPU for each request or answer, whatever it does: Envoy finds only those it needs.
+if HAS_POOLS or HAS_TARGETS then
+  function envoy_on_request(handle) -- global because Envoy looks it up by name
+    local stream = handle:streamInfo()
+    local claim = HAS_POOLS and claim_of(stream:downstreamLocalAddress())
+    if claim and claim.pool then
+      stream:dynamicMetadata():set(NAMESPACE, "proxy_pool", claim.pool)
+    end
 
-  -- For access logs and other readers of metadata; the metrics use the chain's constant.
-  local claim = claim_of(stream:downstreamLocalAddress())
-  metadata:set(NAMESPACE, "proxy_vendor", claim and claim.vendor or OUTSIDE)
-  if claim and claim.pool then
-    metadata:set(NAMESPACE, "proxy_pool", claim.pool)
-  end
-
-  local target = HAS_TARGETS and target_of(handle:headers():get(":authority") or "")
-  if target then
-    metadata:set(NAMESPACE, "proxy_target", target)
+    local target = HAS_TARGETS and target_of(handle:headers():get(":authority") or "")
+    if target then
+      stream:dynamicMetadata():set(NAMESPACE, "proxy_target", target)
+    end
   end
 end
 
--- Only if a vendor has outcome rules: the hook costs CPU for each answer, whatever it does.
 if next(VERDICTS) then
   function envoy_on_response(handle)
     local stream = handle:streamInfo()
-    local claim = claim_of(stream:downstreamLocalAddress())
+    local claim = SOLE_CLAIM or claim_of(stream:downstreamLocalAddress())
     local verdict = claim and verdict_of(claim.vendor, handle:headers())
     if verdict then
       stream:dynamicMetadata():set(NAMESPACE, "verdict", verdict)

@@ -32,7 +32,7 @@ class Telemetry(Section):
     """
     timeout_after: Duration = 10
     """A crawler that leaves without an answer after this time counts as the vendor's `timeout`,
-    sooner as `client_cancelled`. A change cuts tunnels of `inspect: http` after 45 s."""
+    sooner as `client_cancelled`. A change cuts no connection."""
     delay_pod_termination: StrictBool = True
     """Whether a terminating pod's sidecar stays for one more scrape (`prometheus.scrapeInterval`
     and 5 s). Without it the last counts are lost (docs/limits.md). With it every pod, Job and

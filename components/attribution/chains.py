@@ -17,25 +17,17 @@ from components.attribution.envoy import (
     preserve_case,
 )
 from components.attribution.groups import CLUSTER_PREFIX, Chain, Group
+from components.attribution.labels import http_stats, opaque_stats
 from components.attribution.lua import lua_filter
 from components.attribution.outcome import ANSWER_HEADERS, HAS_HEADER_KEY, METADATA, SETUP_KEY
 from components.attribution.shared_addresses import http_routes, opaque_cluster, vendor_state
-from components.attribution.stats import (
-    HTTP_STAT_PREFIX,
-    http_plugin_config,
-    opaque_plugin_config,
-)
+from components.attribution.stats import HTTP_STAT_PREFIX
 
 SETUP_HEADER = "x-proxyobs-setup-milliseconds"
 """Inside Envoy only. A vendor's own header of that name does not reach the crawler."""
 
 
-def http_chain(
-    group: Group, chain: Chain, *, with_targets: bool, timeout_after_seconds: int
-) -> Json:
-    stats = http_plugin_config(
-        group, with_targets=with_targets, timeout_after_seconds=timeout_after_seconds
-    )
+def http_chain(group: Group, chain: Chain) -> Json:
     return {
         "name": f"{chain.name}_http",
         "filter_chain_match": {
@@ -45,7 +37,7 @@ def http_chain(
         },
         "filters": [
             vendor_constant(vendor_state(group)),
-            _connection_manager(group, chain, stats),
+            _connection_manager(group),
         ],
     }
 
@@ -57,7 +49,7 @@ def opaque_chain(group: Group, chain: Chain) -> Json:
         "filter_chain_match": {"prefix_ranges": prefix_ranges(chain)},
         "filters": [
             vendor_constant(vendor_state(group), *cluster_state),
-            _istio_stats(opaque_plugin_config()),
+            opaque_stats(),
             extension(
                 "envoy.filters.network.tcp_proxy",
                 "filters.network.tcp_proxy.v3.TcpProxy",
@@ -90,12 +82,7 @@ def vendor_constant(*states: Json) -> Json:
     )
 
 
-def _istio_stats(config: Json) -> Json:
-    # The whole filter: Istio's Telemetry API and other EnvoyFilters do not reach an added chain.
-    return {"name": "istio.stats", "typed_config": config}
-
-
-def _connection_manager(group: Group, chain: Chain, stats: Json) -> Json:
+def _connection_manager(group: Group) -> Json:
     """Return the filter that parses HTTP and changes as little of it as Envoy allows.
 
     docs/fidelity.md lists what is still changed.
@@ -121,9 +108,9 @@ def _connection_manager(group: Group, chain: Chain, stats: Json) -> Json:
         http_protocol_options=_http_protocol_options(),
         upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
         http_filters=[
-            lua_filter(chain),
+            lua_filter(group),
             _notes(),
-            _istio_stats(stats),
+            http_stats(),
             extension(
                 "envoy.filters.http.router",
                 "filters.http.router.v3.Router",

@@ -10,11 +10,12 @@ try:
 except ImportError:  # lupa has no LuaJIT for macOS; 5.1 is LuaJIT's language
     from lupa.lua51 import LuaError, LuaRuntime
 
-from components.attribution.groups import Chain
-from settings.catalogue import OUTSIDE, Catalogue
+from components.attribution.groups import Group, by_address
+from settings.catalogue import Catalogue, Route
+from settings.vendors import OutcomeRule, Vendor
 
 NAMESPACE = "proxy_observability"
-SAMPLES = 50  # ranges of a chain that are tried, each with its first and last address
+SAMPLES = 100  # ranges of a group that are tried, each with its first and last address
 ANY_PORT = 3128
 
 # The handle that Envoy gives the hooks, as far as the script may use it. For a missing header `get`
@@ -55,7 +56,6 @@ class Script:
         self.lua = LuaRuntime(unpack_returned_tuples=True)
         self.lua.execute(_ENVOY)
         self.lua.execute(source)
-        self.lua.execute("assert(envoy_on_request, 'its hook is missing')")
 
     def request(
         self,
@@ -69,51 +69,78 @@ class Script:
         Args:
             address: the connection's destination, as Envoy prints it: "10.1.0.10:3128".
             authority: the request's `:authority`.
-            answer: the vendor's headers with `:status`; None if there is no answer. A script
-                without a response hook ignores it, as Envoy does.
+            answer: the vendor's headers with `:status`; None if there is no answer. A hook that
+                the script lacks is not called, as in Envoy.
         """
         fields = self.lua.table_from({":authority": authority})
         script = self.lua.globals()
         handle = script.stream(address, fields)
-        script.envoy_on_request(handle)
+        if script.envoy_on_request:
+            script.envoy_on_request(handle)
         if answer is not None and script.envoy_on_response:
             handle.fields = self.lua.table_from(answer)
             script.envoy_on_response(handle)
         return dict(handle.written[NAMESPACE] or {})
 
 
-def script_faults(chain: Chain, source: str, catalogue: Catalogue) -> Iterator[str]:
-    """Yield what is wrong with a chain's script.
+def script_faults(group: Group, source: str, catalogue: Catalogue) -> Iterator[str]:
+    """Yield what is wrong with a group's script.
 
-    For samples of the addresses that Envoy leads to this chain, the script must name the vendor and
-    the pool that the stack's catalogue names.
+    For samples of the addresses that Envoy leads to this group's chains, the script must name the
+    pool that the stack's catalogue names, and give the outcomes of that vendor's own rules.
     """
     try:
         script = Script(source)
     except LuaError as error:
         yield f"does not load: {first_line(error)}"
         return
-    step = max(1, len(chain.networks) // SAMPLES)
-    for network in chain.networks[::step]:
+    networks = {network for chain in group.chains for network in chain.networks}
+    for network in sorted(networks, key=by_address)[:: max(1, len(networks) // SAMPLES)]:
         for address in (network[0], network[-1]):
             covering = catalogue.covering(address)
-            if covering[0].network not in chain.networks:
+            if covering[0].network not in networks:
                 continue  # a longer prefix leads to another chain
             bounds = [bound for route in covering for bound in route.ports]
             ports = {ANY_PORT, *(b.first for b in bounds), *(b.last for b in bounds)}
             for port in sorted(ports | {b.last + 1 for b in bounds if b.last < 65535}):
                 text = f"[{address}]:{port}" if network.version == 6 else f"{address}:{port}"
                 route = catalogue.find(address, port)
-                expected = (route.vendor, route.pool) if route else (OUTSIDE, "")
-                try:
-                    found = script.request(text, answer={":status": "200"})
-                except LuaError as error:
-                    yield f"raises for {text}: {first_line(error)}"
+                for fault in _faults_at(script, group, text, route):
+                    yield fault
                     return
-                named = (found.get("proxy_vendor"), found.get("proxy_pool", ""))
-                if named != expected:
-                    yield f"names {named} for {text}; the catalogue says {expected}"
-                    return
+
+
+def _faults_at(script: Script, group: Group, text: str, route: Route | None) -> Iterator[str]:
+    """Yield what is wrong for one destination, which `route` decides."""
+    owner = next((one for one in group.vendors if route and one.name == route.vendor), None)
+    pool = route.pool if route else ""
+    for rule in (None, *(rule for one in group.vendors for rule in one.outcomes)):
+        answer = _answer_to(rule) if rule else {":status": "200"}
+        try:
+            found = script.request(text, answer=answer)
+        except LuaError as error:
+            yield f"raises for {text}: {first_line(error)}"
+            return
+        expected = (pool, _verdict(owner, answer))
+        seen = (found.get("proxy_pool", ""), found.get("verdict", ""))
+        if seen != expected:
+            name = owner.name if owner else "no vendor"
+            yield f"says {seen} for {text}; the catalogue says {expected}, of {name}"
+
+
+def _answer_to(rule: OutcomeRule) -> dict[str, str]:
+    """Return an answer that a rule fits."""
+    header = {rule.header.lower(): rule.contains or ""} if rule.header else {}
+    return {":status": str(rule.status), **header}
+
+
+def _verdict(vendor: Vendor | None, answer: Mapping[str, str]) -> str:
+    for rule in vendor.outcomes if vendor else ():
+        value = answer.get(rule.header.lower()) if rule.header else ""
+        has_text = value is not None and (rule.contains or "") in value
+        if has_text and str(rule.status) == answer[":status"]:
+            return rule.outcome
+    return ""
 
 
 def first_line(error: LuaError) -> str:

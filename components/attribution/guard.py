@@ -15,6 +15,7 @@ from pathlib import Path
 from components.attribution.dry_run import script_faults
 from components.attribution.envoy import ISTIO_RELEASES, SIDECAR_VERSIONS, Json
 from components.attribution.groups import Group, groups
+from components.attribution.lua import script_name
 from components.attribution.order import (
     clusters_held,
     clusters_needed,
@@ -41,7 +42,8 @@ MAX_OBJECT_BYTES = 1_000_000
 # pods do not start.
 MAX_IPV6_RANGES = 4000
 
-# Each script keeps the hosts of all target groups, on the main thread and on each worker. 432,000
+# Each chain's copy of a script keeps the hosts of all target groups, on the main thread and on each
+# worker. 432,000
 # took 350 MB of a sidecar (Envoy 1.40), and twice that while an edit arrived.
 MAX_HOST_ENTRIES = 50_000
 
@@ -95,7 +97,7 @@ def refuse_undeployable(
     stack_groups = groups(vendors)
     findings = [
         *_wrong_release(istio_version),
-        *_too_large(vendors, filters),
+        *_too_large(vendors, stack_groups, filters),
         *_too_many_sharing(stack_groups, filters),
     ]
     findings += [
@@ -119,7 +121,9 @@ def _wrong_release(istio_version: str | None) -> Iterator[str]:
         )
 
 
-def _too_large(vendors: Sequence[Vendor], filters: Mapping[str, Json]) -> Iterator[str]:
+def _too_large(
+    vendors: Sequence[Vendor], stack_groups: Sequence[Group], filters: Mapping[str, Json]
+) -> Iterator[str]:
     for name, spec in filters.items():
         size = len(json.dumps(spec))
         if size > MAX_OBJECT_BYTES:
@@ -128,11 +132,12 @@ def _too_large(vendors: Sequence[Vendor], filters: Mapping[str, Json]) -> Iterat
                 f"{MAX_OBJECT_BYTES / 1e6:.0f} MB; join neighbouring ranges, split the vendor in "
                 "two, or name fewer hosts in targets"
             )
-    sources = scripts_by_name(filters).values()
-    hosts = sum(source.partition("  targets = {")[2].count('"] = "') for source in sources)
+    scripts = scripts_by_name(filters)
+    running = [scripts.get(script_name(group), "") for group in stack_groups for _ in group.chains]
+    hosts = sum(source.partition("  targets = {")[2].count('"] = "') for source in running)
     if hosts > MAX_HOST_ENTRIES:
         yield (
-            f"targets: {hosts} hosts in {len(sources)} scripts together, and a sidecar has memory "
+            f"targets: {hosts} hosts in {len(running)} scripts together, and a sidecar has memory "
             f"for {MAX_HOST_ENTRIES}; name fewer, or wider ones like *.shop.example"
         )
     networks = {entry.network for vendor in vendors for entry in vendor.cidrs}
@@ -207,9 +212,9 @@ def _wrong_scripts(
     sources = scripts_by_name(filters)
     catalogue = Catalogue.of(vendors)
     for group in stack_groups:
-        for chain in group.chains if group.parses_http else ():
-            name = f"{chain.name}_lua"
-            for fault in script_faults(chain, sources[name], catalogue):
+        if group.parses_http:
+            name = script_name(group)
+            for fault in script_faults(group, sources[name], catalogue):
                 yield f"lua/attribution.lua: filled for {name} it {fault}; correct the script"
 
 

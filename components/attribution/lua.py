@@ -1,4 +1,4 @@
-"""Fills `lua/attribution.lua` with the data of one filter chain, and has Envoy fetch it.
+"""Fills `lua/attribution.lua` with the data of one group of vendors, and has Envoy fetch it.
 
 Python renders one table. Every string is quoted from a checked character set, and ranges are lines
 of checked values, so nothing in a stack file can become code.
@@ -10,58 +10,40 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from components.attribution.envoy import TYPE, Json
-from components.attribution.groups import Chain
+from components.attribution.discovery import LUA_TYPE, http_filter, lua
+from components.attribution.envoy import Json
+from components.attribution.groups import CLUSTER_PREFIX, Group, by_address
 from settings.catalogue import Route
 from settings.vendors import OutcomeRule, Target, Vendor
 
 SCRIPT = Path(__file__).parents[2] / "lua" / "attribution.lua"
 SLOT = "local CATALOGUE = nil\n"
 
-_LUA_TYPE = f"{TYPE}.extensions.filters.http.lua.v3.Lua"
+NOTHING = "-- No pool, target group or outcome rule: nothing to tell.\n"
 
 
-def lua_filter(chain: Chain) -> Json:
-    """Return the HTTP filter whose script istiod sends apart from the listener (ECDS).
+def lua_filter(group: Group) -> Json:
+    """Return the HTTP filter that runs a group's script.
 
-    Within the listener a script that does not compile would leave a new pod without any outbound
-    listener. Sent apart it costs labels only, and an edit cuts no connection.
+    Every chain has it, and so a first pool, target group or outcome rule ends no connection.
     """
-    return {
-        "name": _lua_name(chain),
-        "config_discovery": {
-            "config_source": {
-                "ads": {},
-                "initial_fetch_timeout": "3s",
-                "resource_api_version": "V3",
-            },
-            "type_urls": [_LUA_TYPE],
-            "default_config": _lua_config("-- nothing to tell\n"),
-        },
-    }
+    return http_filter(script_name(group), LUA_TYPE)
 
 
-def lua_extension(vendors: Sequence[Vendor], chain: Chain, targets: Sequence[Target]) -> Json:
+def lua_extension(group: Group, targets: Sequence[Target]) -> Json:
     """Return the script under the name by which `lua_filter` asks for it."""
-    script = attribution_script(vendors, chain, targets)
-    return {"name": _lua_name(chain), "typed_config": _lua_config(script)}
+    return {"name": script_name(group), "typed_config": lua(attribution_script(group, targets))}
 
 
-def _lua_name(chain: Chain) -> str:
-    return f"{chain.name}_lua"
+def script_name(group: Group) -> str:
+    return f"{CLUSTER_PREFIX}{group.name}_lua"
 
 
-def _lua_config(script: str) -> Json:
-    return {"@type": _LUA_TYPE, "default_source_code": {"inline_string": script}}
+def attribution_script(group: Group, targets: Sequence[Target] = ()) -> str:
+    """Return the Lua source that Envoy runs for a group's chains.
 
-
-def attribution_script(
-    vendors: Sequence[Vendor], chain: Chain, targets: Sequence[Target] = ()
-) -> str:
-    """Return the Lua source that Envoy runs for a chain of `vendors`.
-
-    It holds the chain's own ranges alone: Envoy keeps a copy of a script's data for each filter
-    that runs it, on the main thread and on each worker.
+    Envoy keeps a copy of a script's data for each chain that runs it, on the main thread and on
+    each worker. So ranges are in it only if it has to look addresses up.
 
     Raises:
         ValueError: the script has no slot to fill, or a string cannot be quoted.
@@ -69,7 +51,19 @@ def attribution_script(
     source = SCRIPT.read_text(encoding="utf-8")
     if source.count(SLOT) != 1:
         raise ValueError(f"{SCRIPT.name}: expected exactly one line {SLOT.strip()!r} to fill")
-    return source.replace(SLOT, f"local CATALOGUE = {_catalogue(vendors, chain, targets)}\n")
+    if not (targets or _rules(group) or has_pools(group)):
+        return NOTHING
+    return source.replace(SLOT, f"local CATALOGUE = {_catalogue(group, targets)}\n")
+
+
+def has_pools(group: Group) -> bool:
+    return any(route.pool for chain in group.chains for route in chain.routes)
+
+
+def _rules(group: Group) -> list[Vendor]:
+    """Return the group's vendors that have outcome rules, sorted by name."""
+    found = [vendor for vendor in group.vendors if vendor.outcomes]
+    return sorted(found, key=lambda vendor: vendor.name)
 
 
 def quoted(text: str) -> str:
@@ -83,13 +77,18 @@ def quoted(text: str) -> str:
     return '"' + "".join(c if c not in '"\\' else f"\\{c}" for c in text) + '"'
 
 
-def _catalogue(vendors: Sequence[Vendor], chain: Chain, targets: Sequence[Target]) -> str:
-    # Ranges are text that the script parses as Envoy loads it. A Lua table for each of 10,000
-    # ranges would stay in memory.
-    lines = ["{", "  ranges = [["]
-    lines += [_range(route) for route in chain.routes]
-    lines += ["]],", "  verdicts = {"]
-    for vendor in sorted(vendors, key=lambda vendor: vendor.name):
+def _catalogue(group: Group, targets: Sequence[Target]) -> str:
+    lines = ["{"]
+    if has_pools(group) or (_rules(group) and group.decides_by_port):
+        # Ranges are text that the script parses as Envoy loads it. A Lua table for each of 10,000
+        # ranges would stay in memory.
+        routes = {route for chain in group.chains for route in chain.routes}
+        in_order = sorted(routes, key=lambda route: (*by_address(route.network), route.vendor))
+        lines += ["  ranges = [[", *(_range(route) for route in in_order), "]],"]
+    else:
+        lines += [f"  vendor = {quoted(group.vendors[0].name)},"]
+    lines += ["  verdicts = {"]
+    for vendor in _rules(group):
         lines += _verdicts(vendor)
     lines += ["  },", "  targets = {"]
     named = sorted((host, target.name) for target in targets for host in target.hosts)
@@ -104,8 +103,6 @@ def _range(route: Route) -> str:
 
 
 def _verdicts(vendor: Vendor) -> list[str]:
-    if not vendor.outcomes:
-        return []
     lines = [f"    [{quoted(vendor.name)}] = {{"]
     by_status = sorted(
         vendor.outcomes, key=lambda rule: rule.status

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from components.attribution.chains import prefix_ranges, vendor_constant
+from components.attribution.discovery import network_filter
 from components.attribution.envoy import TYPE, Json, add, extension
 from components.attribution.groups import Chain, Group, by_address
 from components.attribution.outcome import answer_lines
@@ -29,7 +30,6 @@ NO_POOL = "-"
 """In the module's configuration: a range without a pool. No pool can have this name."""
 
 WASM_TYPE = f"{TYPE}.extensions.filters.network.wasm.v3.Wasm"
-_NO_OPERATION = f"{TYPE}.extensions.filters.network.set_filter_state.v3.Config"
 
 # What the crawler sends before the vendor's connection stands is read up to this, and the module
 # sees it. Without it the module could not tell a request to a dead vendor from silence.
@@ -44,7 +44,7 @@ def passive_chain(group: Group, chain: Chain) -> Json:
         "filter_chain_match": {"prefix_ranges": prefix_ranges(chain)},
         "filters": [
             vendor_constant(vendor_state(group), *cluster_state),
-            _module_filter(),
+            network_filter(EXTENSION, WASM_TYPE),
             extension(
                 "envoy.filters.network.tcp_proxy",
                 "filters.network.tcp_proxy.v3.TcpProxy",
@@ -55,27 +55,6 @@ def passive_chain(group: Group, chain: Chain) -> Json:
                 max_early_data_bytes=_EARLY_BYTES,
             ),
         ],
-    }
-
-
-def _module_filter() -> Json:
-    """Return the filter that asks istiod for the module.
-
-    Within the listener a module that does not load would keep a new pod's listener away, whatever
-    `fail_open` says. Sent apart it costs labels only.
-    """
-    return {
-        "name": EXTENSION,
-        "config_discovery": {
-            "config_source": {
-                "ads": {},
-                "initial_fetch_timeout": "3s",
-                "resource_api_version": "V3",
-            },
-            "type_urls": [_NO_OPERATION, WASM_TYPE],
-            # Without it connections are closed until the module has come.
-            "default_config": {"@type": _NO_OPERATION},
-        },
     }
 
 

@@ -1,10 +1,11 @@
 """The EnvoyFilters of a stack: what istiod is asked to add to a crawler's sidecar.
 
-`proxy-observability` prepares the outbound listener, once (listener.py). `proxy-vendor-<name>`
-holds everything of one vendor: its cluster (clusters.py), and for each part of its ranges the Lua
-(lua.py) and a pair of filter chains (chains.py), so that a chain never arrives without its cluster.
-A passive vendor has one chain in place of each pair and no Lua; `proxy-passive` holds the module
-that all of its like share (passive.py).
+`proxy-observability` prepares the outbound listener, once (listener.py), and `proxy-labels` says
+how every chain counts (labels.py). `proxy-vendor-<name>` holds everything of one vendor: its
+cluster (clusters.py), its Lua (lua.py), and for each part of its ranges a pair of filter chains
+(chains.py), so that a chain never arrives without its cluster. A passive vendor has one chain in
+place of each pair and no Lua; `proxy-passive` holds the module that all of its like share
+(passive.py).
 Vendors that share addresses have one more EnvoyFilter together, `proxy-shared-<names>`
 (shared_addresses.py). A vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
 
@@ -23,6 +24,7 @@ from components.attribution.chains import http_chain, opaque_chain
 from components.attribution.clusters import unowned_cluster, vendor_cluster
 from components.attribution.envoy import Json, add, patch_listener
 from components.attribution.groups import Chain, Group, groups
+from components.attribution.labels import LABELS_FILTER_NAME, label_patches
 from components.attribution.listener import listener_patches
 from components.attribution.lua import lua_extension
 from components.attribution.passive import FILTER_NAME, passive_chain, passive_patches
@@ -55,8 +57,14 @@ def envoy_filters(
         patches[FILTER_NAME] = passive_patches(vendors, targets, timeout_after_seconds)
     for vendor in sorted(vendors, key=lambda vendor: vendor.name):
         patches[_vendor_filter(vendor)] = [add("CLUSTER", vendor_cluster(vendor))]
-    for group in groups(vendors):
-        for name, more in _group_patches(group, targets, timeout_after_seconds).items():
+    stack_groups = groups(vendors)
+    labels = label_patches(
+        stack_groups, with_targets=bool(targets), timeout_after_seconds=timeout_after_seconds
+    )
+    if labels:
+        patches[LABELS_FILTER_NAME] = labels
+    for group in stack_groups:
+        for name, more in _group_patches(group, targets).items():
             patches[name] = [*patches.get(name, []), *more]
     workloads = _workload_selector(selector)
     return {
@@ -88,41 +96,27 @@ def _vendor_filter(vendor: Vendor) -> str:
     return f"proxy-vendor-{vendor.name}"
 
 
-def _group_patches(
-    group: Group, targets: Sequence[Target], timeout_after_seconds: int
-) -> dict[str, list[Json]]:
+def _group_patches(group: Group, targets: Sequence[Target]) -> dict[str, list[Json]]:
     """Return a group's patches by the name of the EnvoyFilter that holds them."""
     alone = len(group.vendors) == 1
     name = _vendor_filter(group.vendors[0]) if alone else f"proxy-shared-{group.name}"
-    clusters = []
+    shared = []
     if group.leaves_ports_out and not group.is_passive:
-        clusters.append(add("CLUSTER", unowned_cluster(group)))
-    chains = {
-        chain.number: _chain_patches(group, chain, targets, timeout_after_seconds)
-        for chain in group.chains
-    }
-    if len(json.dumps(list(chains.values()))) > SPLIT_ABOVE_BYTES:
+        shared.append(add("CLUSTER", unowned_cluster(group)))
+    if group.parses_http:
+        shared.append(add("EXTENSION_CONFIG", lua_extension(group, targets)))
+    chains = {chain.number: _chain_patches(group, chain) for chain in group.chains}
+    if len(json.dumps([shared, *chains.values()])) > SPLIT_ABOVE_BYTES:
         split = {f"{name}.chain-{number}": patches for number, patches in chains.items()}
-        return ({name: clusters} if clusters else {}) | split
-    return {name: [*clusters, *(patch for patches in chains.values() for patch in patches)]}
+        return ({name: shared} if shared else {}) | split
+    return {name: [*shared, *(patch for patches in chains.values() for patch in patches)]}
 
 
-def _chain_patches(
-    group: Group, chain: Chain, targets: Sequence[Target], timeout_after_seconds: int
-) -> list[Json]:
+def _chain_patches(group: Group, chain: Chain) -> list[Json]:
     if group.is_passive:
-        return [patch_listener("FILTER_CHAIN", "ADD", passive_chain(group, chain))]
-    opaque = patch_listener("FILTER_CHAIN", "ADD", opaque_chain(group, chain))
-    if not group.parses_http:
-        return [opaque]
-    http = http_chain(
-        group,
-        chain,
-        with_targets=bool(targets),
-        timeout_after_seconds=timeout_after_seconds,
-    )
-    return [
-        add("EXTENSION_CONFIG", lua_extension(group.vendors, chain, targets)),
-        patch_listener("FILTER_CHAIN", "ADD", http),
-        opaque,
-    ]
+        chains = [passive_chain(group, chain)]
+    elif group.parses_http:
+        chains = [http_chain(group, chain), opaque_chain(group, chain)]
+    else:
+        chains = [opaque_chain(group, chain)]
+    return [patch_listener("FILTER_CHAIN", "ADD", each) for each in chains]

@@ -13,6 +13,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from components.attribution.discovery import STATS_TYPE
 from components.attribution.envoy import Json, extension
 from components.attribution.stats import PASSTHROUGH
 
@@ -43,7 +44,7 @@ def validation_bootstrap(filters: Mapping[str, Json]) -> Json:
     applied = apply_filters(filters, base_listener([("127.0.0.1", 15001)]))
     sent = {extension["name"]: extension["typed_config"] for extension in applied.extensions}
     for chain in applied.listener["filter_chains"]:
-        replace_istio_stats(chain)
+        replace_istio_stats(chain, sent)
         for one in filters_sent_apart(chain):
             del one["config_discovery"]
             one["typed_config"] = sent[one["name"]]
@@ -149,18 +150,23 @@ def passthrough_cluster() -> Json:
     }
 
 
-def replace_istio_stats(chain: Json) -> None:
-    """Replace a chain's istio.stats by Envoy's stats access logger."""
+def replace_istio_stats(chain: Json, configs: Mapping[str, Json]) -> None:
+    """Replace a chain's istio.stats by Envoy's stats access logger.
+
+    Args:
+        chain: a filter chain.
+        configs: the configurations that istiod sends by ECDS, by name.
+    """
     manager = _typed(chain["filters"], "envoy.filters.network.http_connection_manager")
     tcp_proxy = _typed(chain["filters"], "envoy.filters.network.tcp_proxy")
     if manager is not None:
-        plugin = _take(manager["http_filters"], "istio.stats")
+        plugin = _take_stats(manager["http_filters"], configs)
         if plugin:
-            manager["access_log"] = [_stats_logger(_http_statistics(plugin))]
+            manager.setdefault("access_log", []).append(_stats_logger(_http_statistics(plugin)))
     elif tcp_proxy is not None:
-        plugin = _take(chain["filters"], "istio.stats")
+        plugin = _take_stats(chain["filters"], configs)
         if plugin:
-            tcp_proxy["access_log"] = [_stats_logger(_tcp_statistics(plugin))]
+            tcp_proxy.setdefault("access_log", []).append(_stats_logger(_tcp_statistics(plugin)))
 
 
 def filters_sent_apart(chain: Json) -> list[Json]:
@@ -174,10 +180,13 @@ def _typed(filters: Iterable[Json], name: str) -> Json | None:
     return next((f["typed_config"] for f in filters if f["name"] == name), None)
 
 
-def _take(filters: list[Json], name: str) -> Json | None:
+def _take_stats(filters: list[Json], configs: Mapping[str, Json]) -> Json | None:
+    """Remove the filter whose configuration is istio.stats', and return that."""
     for position, candidate in enumerate(filters):
-        if candidate["name"] == name:
-            return dict(filters.pop(position)["typed_config"])
+        config = configs.get(candidate["name"], {})
+        if config.get("@type") == STATS_TYPE:
+            del filters[position]
+            return config
     return None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.attribution.groups import CLUSTER_PREFIX, Group
+from components.attribution.groups import CLUSTER_PREFIX
 from components.attribution.outcome import (
     PROXY_POOL,
     PROXY_TARGET,
@@ -105,10 +105,8 @@ SCRAPED_METRICS = (
 """Every metric that Prometheus keeps of a sidecar: those that rules and boards use."""
 
 
-def http_plugin_config(
-    group: Group, *, with_targets: bool, timeout_after_seconds: int
-) -> dict[str, Any]:
-    """Return istio.stats' PluginConfig for a chain that parses HTTP.
+def http_plugin_config(*, with_targets: bool, timeout_after_seconds: int) -> dict[str, Any]:
+    """Return istio.stats' PluginConfig for the chains that parse HTTP.
 
     `drop`, `tags_to_remove`, `dimensions` and `definitions` are documented in Istio's
     envoy/extensions/stats/config.proto. A custom metric has its own dimensions alone and is
@@ -133,9 +131,8 @@ def http_plugin_config(
                     "proxy_visibility": PROXY_VISIBILITY,
                     "proxy_outcome": proxy_outcome(timeout_after_seconds),
                     "response_code": response_code(),
-                    # In every chain. Else a vendor's first pool would edit its chains, and two
-                    # chains, one with an empty label and one without it, would be one series to
-                    # Prometheus.
+                    # In every chain: to Prometheus, one with an empty label and one without it
+                    # would be one series.
                     "proxy_pool": PROXY_POOL,
                     **target,
                 },
@@ -152,7 +149,7 @@ def http_plugin_config(
 
 
 def opaque_plugin_config() -> dict[str, Any]:
-    """Return istio.stats' PluginConfig for an opaque chain."""
+    """Return istio.stats' PluginConfig for the opaque chains."""
     return {
         "@type": "type.googleapis.com/stats.PluginConfig",
         # Without it a timer of 5 s runs for each connection and reports nothing.

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from components.attribution import guard
+from components.attribution.discovery import LUA_TYPE, STATS_TYPE
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.render import envoy_filters
 from components.attribution.standalone import validation_bootstrap
@@ -109,9 +110,10 @@ def test_what_envoy_validates_is_what_is_rendered():
     )
     text = json.dumps(listener)
     for extension in values(filters, "EXTENSION_CONFIG"):
-        assert json.dumps(extension["typed_config"]) in text
+        if extension["typed_config"]["@type"] != STATS_TYPE:
+            assert json.dumps(extension["typed_config"]) in text
     assert "config_discovery" not in text
-    assert "istio.stats" not in text
+    assert STATS_TYPE not in text
 
 
 def test_an_object_larger_than_the_cluster_stores():
@@ -138,13 +140,13 @@ def test_more_ipv6_ranges_than_envoy_looks_up():
             ports=ports,
         )
 
-    assert list(guard._too_large((stack(4001),), {})) == [
+    assert list(guard._too_large((stack(4001),), (), {})) == [
         "vendors: 4001 IPv6 ranges together, and Envoy's look-up holds 4000; "
         "join neighbouring ranges"
     ]
-    assert list(guard._too_large((stack(4000),), {})) == []
+    assert list(guard._too_large((stack(4000),), (), {})) == []
     # Vendors that share ranges by port share the look-up too.
-    assert list(guard._too_large((stack(4000, ports=(1,)), stack(4000, ports=(2,))), {})) == []
+    assert list(guard._too_large((stack(4000, ports=(1,)), stack(4000, ports=(2,))), (), {})) == []
 
 
 def sharing(count: int, prefix: str = "v") -> tuple[Vendor, ...]:
@@ -214,13 +216,15 @@ def test_a_chain_without_its_cluster(removed, chains):
 def with_script(edit: Callable[[str], str]) -> list[str]:
     """What is told of a stack whose script was edited."""
     filters = render(POOLED)
-    for extension in values(filters, "EXTENSION_CONFIG"):
-        source = extension["typed_config"]["default_source_code"]
-        source["inline_string"] = edit(source["inline_string"])
+    _edit_scripts(filters, edit)
     return findings((POOLED,), filters)
 
 
-NAMES = ("proxy-vendor_vendor-p_2_lua", "proxy-vendor_vendor-p_3_lua")
+def _edit_scripts(filters: Filters, edit: Callable[[str], str]) -> None:
+    for extension in values(filters, "EXTENSION_CONFIG"):
+        if extension["typed_config"]["@type"] == LUA_TYPE:
+            source = extension["typed_config"]["default_source_code"]
+            source["inline_string"] = edit(source["inline_string"])
 
 
 @pytest.mark.parametrize(
@@ -233,39 +237,46 @@ NAMES = ("proxy-vendor_vendor-p_2_lua", "proxy-vendor_vendor-p_3_lua")
         (lambda text: f"{text}\nerror('at load')\n", "does not load: .*: at load"),
         (
             lambda text: text.replace("function envoy_on_request", "local function unused"),
-            "does not load: .*: its hook is missing",
+            r"says \('', ''\) for 10\.8\.8\.0:3128; "
+            r"the catalogue says \('residential', ''\), of vendor-p",
         ),
         (
             lambda text: text.replace("local stream = handle:streamInfo()", "error('asked')"),
-            r"raises for 10\.8\.\d+\.\d+:3128: .*: asked",
+            r"raises for 10\.8\.0\.0:3128: .*: asked",
         ),
         (
-            lambda text: text.replace("vendor-p -", "vendor-q -").replace("residential", "isp"),
-            r"names \('vendor-[pq]', '(isp)?'\) for 10\.8\.\S+:3128; "
-            r"the catalogue says \('vendor-p', '(residential)?'\)",
+            lambda text: text.replace("residential", "isp"),
+            r"says \('isp', ''\) for 10\.8\.8\.0:3128; "
+            r"the catalogue says \('residential', ''\), of vendor-p",
+        ),
+        (
+            lambda text: text.replace('outcome = "blocked"', 'outcome = "vendor_error"'),
+            r"says \('', 'vendor_error'\) for 10\.8\.0\.0:3128; "
+            r"the catalogue says \('', 'blocked'\), of vendor-p",
         ),
         (
             lambda _: "function envoy_on_request() end function envoy_on_response() end",
-            r"names \(None, ''\) for \S+; the catalogue says \('vendor-p', '(residential)?'\)",
+            r"says \('', ''\) for 10\.8\.0\.0:3128; "
+            r"the catalogue says \('', 'blocked'\), of vendor-p",
         ),
     ],
 )
 def test_a_script_that_fails_or_errs(edit, fault):
-    """It costs pools, verdicts and times in every sidecar, and nobody would be told."""
-    for finding, name in zip(with_script(edit), NAMES, strict=True):
-        expected = f"lua/attribution.lua: filled for {name} it {fault}; correct the script"
-        assert re.fullmatch(expected, finding)
+    """It costs pools and outcomes in every sidecar, and nobody would be told."""
+    (finding,) = with_script(edit)
+    name = "proxy-vendor_vendor-p_lua"
+    expected = f"lua/attribution.lua: filled for {name} it {fault}; correct the script"
+    assert re.fullmatch(expected, finding)
 
 
 def test_a_port_that_leads_to_another_vendor_in_the_script():
     """The dry run asks by port, where ports decide."""
-    filters = render(F, G)
-    for extension in values(filters, "EXTENSION_CONFIG"):
-        source = extension["typed_config"]["default_source_code"]
-        source["inline_string"] = source["inline_string"].replace("4000-4999", "4001-4999")
-    assert findings((F, G), filters) == [
-        "lua/attribution.lua: filled for proxy-vendor_vendor-f.vendor-g_2_lua it names "
-        "('outside', '') for 10.6.0.0:4000; the catalogue says ('vendor-g', ''); correct the script"
+    ruled = G.model_copy(update={"outcomes": POOLED.outcomes})
+    filters = render(F, ruled)
+    _edit_scripts(filters, lambda text: text.replace("4000-4999", "4001-4999"))
+    assert findings((F, ruled), filters) == [
+        "lua/attribution.lua: filled for proxy-vendor_vendor-f.vendor-g_lua it says ('', '') for "
+        "10.6.0.0:4000; the catalogue says ('', 'blocked'), of vendor-g; correct the script"
     ]
 
 

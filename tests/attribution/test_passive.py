@@ -83,7 +83,7 @@ def test_the_module_comes_before_its_chains_and_goes_after_them():
     """In the other order new connections would pass uncounted meanwhile."""
     before = filters_before(render(P, HTTP))
     assert before["proxy-vendor-vendor-p"] == ("proxy-passive",)
-    assert before["proxy-vendor-vendor-h"] == before["proxy-passive"] == ()
+    assert before["proxy-labels"] == before["proxy-passive"] == ()
 
 
 def test_what_a_rule_changes_no_chain_has():

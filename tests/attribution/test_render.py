@@ -95,7 +95,7 @@ def test_connections_only_means_that_nothing_is_parsed():
     """`inspect: connections` gives a vendor no HTTP chain, no Lua and no inspector."""
     filters = render(vendor("vendor-a", "10.1.0.0/16", inspect="connections"))
     assert list(by_name(filters, "FILTER_CHAIN")) == ["proxy-vendor_vendor-a_3_opaque"]
-    assert not values(filters, "EXTENSION_CONFIG")
+    assert list(by_name(filters, "EXTENSION_CONFIG")) == ["proxy_observability.opaque_stats"]
     assert [f["name"] for f in values(filters, "LISTENER_FILTER")] == [
         "envoy.filters.listener.original_dst"
     ]
@@ -124,26 +124,45 @@ def test_http_is_looked_for_on_the_vendors_ports_only(ports, ranges):
     assert inspector["filter_disabled"] == {"not_match": predicate}
 
 
-def test_what_a_rule_changes_no_chain_has():
-    """Verdicts, hosts and pools travel as Lua: a new one cuts no tunnel."""
-    pool = {"range": "10.1.0.0/16", "pool": "mobile"}
-    ruled = vendor("vendor-a", pool, outcomes=({"status": 407, "outcome": "blocked"},))
-    before = render(vendor("vendor-a", "10.1.0.0/16"), targets=(SHOPS,))
-    news = Target(name="news", hosts=("news.example",))
-    after = render(ruled, targets=(SHOPS, news))
+POOL = {"range": "10.1.0.0/16", "pool": "mobile"}
+RULES = ({"status": 407, "outcome": "blocked"},)
+NEWS = Target(name="news", hosts=("news.example",))
+
+
+@pytest.mark.parametrize(
+    ("owner", "more", "changed"),
+    [
+        (vendor("vendor-a", POOL), {}, {"proxy-vendor_vendor-a_lua"}),
+        (vendor("vendor-a", "10.1.0.0/16", outcomes=RULES), {}, {"proxy-vendor_vendor-a_lua"}),
+        (
+            vendor("vendor-a", "10.1.0.0/16"),
+            {"targets": (SHOPS, NEWS)},
+            {"proxy-vendor_vendor-a_lua", "proxy_observability.http_stats"},
+        ),
+        (
+            vendor("vendor-a", "10.1.0.0/16"),
+            {"timeout_after": 11},
+            {"proxy_observability.http_stats"},
+        ),
+    ],
+    ids=["first pool", "first rule", "first targets", "timeoutAfter"],
+)
+def test_what_travels_apart_no_chain_has(owner, more, changed):
+    """An edit of what Envoy fetches by ECDS cuts no tunnel, and is pushed once."""
+    before, after = render(vendor("vendor-a", "10.1.0.0/16")), render(owner, **more)
     for kind in ("FILTER_CHAIN", "CLUSTER", "LISTENER", "LISTENER_FILTER"):
         assert values(before, kind) == values(after, kind)
-    assert values(before, "EXTENSION_CONFIG") != values(after, "EXTENSION_CONFIG")
+    old, new = (by_name(filters, "EXTENSION_CONFIG") for filters in (before, after))
+    assert {name for name in new if old[name] != new[name]} == changed
 
 
-def test_a_change_of_timeout_after_changes_the_chains_that_parse():
-    """As the key's description says; nobody's cluster or Lua."""
-    before, after = render(A, B, timeout_after=10), render(A, B, timeout_after=11)
-    old, new = (by_name(filters, "FILTER_CHAIN") for filters in (before, after))
-    assert {name for name in old if old[name] != new[name]} == {
-        name for name in old if name.endswith("_http")
-    }
-    assert values(before, "EXTENSION_CONFIG") == values(after, "EXTENSION_CONFIG")
+def test_a_sidecar_without_its_labels_still_answers():
+    """Envoy answers 500, or closes, where a filter has neither a configuration nor a default."""
+    found = nested(list(by_name(render(A, F, G), "FILTER_CHAIN").values()), "config_discovery")
+    assert len(found) > 6
+    for each in found:
+        assert each["default_config"]["@type"] in each["type_urls"]
+        assert each["config_source"]["initial_fetch_timeout"] == "3s"
 
 
 def test_vendors_of_one_range_have_one_chain_for_each_kind():
@@ -163,6 +182,7 @@ def test_vendors_of_one_range_have_one_chain_for_each_kind():
         "proxy-vendor-vendor-f",
         "proxy-vendor-vendor-g",
         "proxy-vendor-vendor-h",
+        "proxy-labels",
         "proxy-shared-vendor-f.vendor-g",
         "proxy-shared-vendor-g.vendor-h",
     ]
@@ -241,8 +261,8 @@ def test_http_to_a_port_of_no_vendor_goes_on_as_it_is_and_counts_as_istios():
 
 
 @pytest.mark.parametrize("vendors", [(A, B), (F,), (F, G), (F, G, OUTER), (A, B, F, G, OUTER)])
-def test_every_cluster_a_chain_leads_to_is_there_before_it(vendors):
-    """A chain without its cluster answers 503; its Lua is in the same object."""
+def test_all_that_a_chain_needs_is_there_before_it(vendors):
+    """A chain without its cluster answers 503; without its filters' configuration it waits."""
     filters = render(*vendors)
     before = filters_before(filters)
     assert before.keys() == filters.keys()
@@ -253,8 +273,19 @@ def test_every_cluster_a_chain_leads_to_is_there_before_it(vendors):
             *(clusters_held(filters[n]) for n in before[name])
         )
         assert name not in before[name]
-        extensions = {extension["name"] for extension in values({name: spec}, "EXTENSION_CONFIG")}
-        assert {found[0]["name"] for found in nested(spec, "http_filters")} == extensions
+        chains = values({name: spec}, "FILTER_CHAIN")
+        asked = {
+            each["name"]
+            for chain in chains
+            for each in [
+                *chain["filters"],
+                *(f for fs in nested(chain, "http_filters") for f in fs),
+            ]
+            if "config_discovery" in each
+        }
+        assert bool(asked) == bool(chains)
+        holders = {each: filters[each] for each in (name, *before[name])}
+        assert asked <= by_name(holders, "EXTENSION_CONFIG").keys()
 
 
 def ten_thousand(name: str, **more: Any) -> Vendor:
@@ -262,17 +293,20 @@ def ten_thousand(name: str, **more: Any) -> Vendor:
 
 
 def test_ten_thousand_shared_ranges_leave_no_object_without_content():
-    """Split by chain; where nobody's port needs no cluster there is no object for one."""
+    """Split by chain; what the chains share is there before them."""
     filters = render(ten_thousand("vendor-f", ports=(3128,)), vendor("vendor-h", "10.0.0.0/8"))
     assert all(spec["configPatches"] for spec in filters.values())
-    assert "proxy-shared-vendor-f.vendor-h" not in filters
+    assert clusters_held(filters["proxy-shared-vendor-f.vendor-h"]) == set()
     assert filters_before(filters)["proxy-shared-vendor-f.vendor-h.chain-3"] == (
+        "proxy-labels",
+        "proxy-shared-vendor-f.vendor-h",
         "proxy-vendor-vendor-f",
         "proxy-vendor-vendor-h",
     )
     unowned = render(*(ten_thousand(name, ports=(n,)) for n, name in enumerate("fg", start=3128)))
     assert clusters_held(unowned["proxy-shared-f.g"]) == {"proxy-unowned_f.g"}
     assert filters_before(unowned)["proxy-shared-f.g.chain-0"] == (
+        "proxy-labels",
         "proxy-shared-f.g",
         "proxy-vendor-f",
         "proxy-vendor-g",
@@ -280,11 +314,11 @@ def test_ten_thousand_shared_ranges_leave_no_object_without_content():
 
 
 def dimensions(filters: dict[str, Any]) -> list[set[str]]:
-    """The labels of the request counter in each chain that parses HTTP."""
+    """The labels of the request counter, in each configuration of it."""
     return [
         set(metric["dimensions"])
-        for chain in values(filters, "FILTER_CHAIN")
-        for found in nested(chain, "metrics")
+        for extension in values(filters, "EXTENSION_CONFIG")
+        for found in nested(extension, "metrics")
         for metric in found
         if metric.get("name") == "requests_total"
     ]
@@ -293,15 +327,13 @@ def dimensions(filters: dict[str, Any]) -> list[set[str]]:
 def test_a_target_is_a_label_only_where_one_is_configured():
     """A label that is always empty would still be on every series.
 
-    Every chain has the same labels: two that differ in an empty one would be one series, and lose
-    counts.
+    All chains share one configuration: two that differ in an empty label would be one series, and
+    lose counts.
     """
     pooled = vendor("vendor-h", "10.7.0.0/16", {"range": "10.8.8.0/24", "pool": "residential"})
     plain = {"proxy_vendor", "proxy_visibility", "proxy_outcome", "proxy_pool", "response_code"}
     for targets, labels in (((), plain), ((SHOPS,), plain | {"proxy_target"})):
-        found = dimensions(render(A, G, pooled, targets=targets))
-        assert len(found) > 3
-        assert all(chain == labels for chain in found)
+        assert dimensions(render(A, G, pooled, targets=targets)) == [labels]
 
 
 def test_the_order_of_the_stack_file_does_not_show():

@@ -6,6 +6,9 @@ import copy
 import json
 from pathlib import Path
 
+from components.attribution.discovery import STATS_TYPE
+from components.attribution.labels import HTTP_STATS, OPAQUE_STATS
+from components.attribution.standalone import filters_sent_apart
 from lab.envoy import STAND_INS
 from lab.loopback import get_json
 from lab.ports import Ports
@@ -36,24 +39,20 @@ def undo_stand_ins(chains, clusters):
         last = chain["filters"][-1]["typed_config"]
         (logger,) = last.pop("access_log")
         assert logger["name"] == "envoy.access_loggers.stats"
-        for http_filter in last.get("http_filters", []):
-            if "config_discovery" in http_filter:
-                source = http_filter["config_discovery"].pop("config_source")
-                assert "path_config_source" in source
+        for each in filters_sent_apart(chain):
+            assert "path_config_source" in each["config_discovery"].pop("config_source")
 
 
 def without_mesh_parts(chains):
     """Take out of the deployed chains what the stand-ins replace."""
+    stats = {HTTP_STATS, OPAQUE_STATS}
     for chain in chains:
-        chain["filters"] = [f for f in chain["filters"] if f["name"] != "istio.stats"]
+        chain["filters"] = [f for f in chain["filters"] if f["name"] not in stats]
         manager = chain["filters"][-1]["typed_config"]
         if "http_filters" in manager:
-            manager["http_filters"] = [
-                f for f in manager["http_filters"] if f["name"] != "istio.stats"
-            ]
-            for http_filter in manager["http_filters"]:
-                if "config_discovery" in http_filter:
-                    http_filter["config_discovery"].pop("config_source")
+            manager["http_filters"] = [f for f in manager["http_filters"] if f["name"] not in stats]
+        for each in filters_sent_apart(chain):
+            each["config_discovery"].pop("config_source")
     return chains
 
 
@@ -79,7 +78,11 @@ def test_chains_clusters_and_lua_are_the_deployed_ones(tmp_path):
     extensions = [response["resources"][0] for response in lab.extensions.values()]
     for extension in extensions:
         extension.pop("@type")
-    assert extensions == patched(deployed, "EXTENSION_CONFIG")
+    assert extensions == [
+        extension
+        for extension in patched(deployed, "EXTENSION_CONFIG")
+        if extension["typed_config"]["@type"] != STATS_TYPE
+    ]
 
     (merged,) = patched(deployed, "LISTENER")
     assert merged.items() <= listener.items()
@@ -95,12 +98,11 @@ def test_the_stand_in_for_istio_stats_has_its_labels_and_expressions(tmp_path):
     lab = rendered_envoy(load_settings(USUAL), ["127.1.0.10"], USUAL, tmp_path)
     text = json.dumps(lab.bootstrap)
     plugins = [
-        f["typed_config"]
-        for chain in patched(deployed, "FILTER_CHAIN")
-        for f in [*chain["filters"], *chain["filters"][-1]["typed_config"].get("http_filters", [])]
-        if f["name"] == "istio.stats"
+        extension["typed_config"]
+        for extension in patched(deployed, "EXTENSION_CONFIG")
+        if extension["typed_config"]["@type"] == STATS_TYPE
     ]
-    assert len(plugins) == len(patched(deployed, "FILTER_CHAIN"))
+    assert len(plugins) == 2
     for plugin in plugins:
         for metric in plugin["metrics"]:
             for name, expression in metric.get("dimensions", {}).items():

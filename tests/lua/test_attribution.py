@@ -9,7 +9,7 @@ from hypothesis import given, settings, strategies
 from lupa.luajit21 import LuaError, LuaRuntime
 
 from components.attribution.dry_run import Script
-from components.attribution.groups import Chain, groups
+from components.attribution.groups import Chain, Group, groups
 from components.attribution.lua import SCRIPT, attribution_script, quoted
 from settings.catalogue import Catalogue
 from settings.values.addresses import parse_network
@@ -28,16 +28,20 @@ def vendor(
     )
 
 
-def everything(*vendors: Vendor) -> Chain:
-    """All ranges in one chain: what the script must cope with does not depend on the spreading."""
+def everything(*vendors: Vendor) -> Group:
+    """All ranges in one group: what the script must cope with does not depend on the grouping."""
     routes = Catalogue.of(vendors).routes
-    return Chain(
-        number=0, name="all", networks=tuple({route.network for route in routes}), routes=routes
-    )
+    networks = tuple({route.network for route in routes})
+    chain = Chain(number=0, name="all", networks=networks, routes=routes)
+    return Group(vendors=vendors, chains=(chain,))
 
 
 def script_of(*vendors: Vendor, targets: tuple[Target, ...] = ()) -> Script:
-    return Script(attribution_script(vendors, everything(*vendors), targets))
+    return Script(attribution_script(everything(*vendors), targets))
+
+
+def pooled(cidr: str, **more) -> Vendor:
+    return vendor((cidr, "isp"), **more)
 
 
 def printed(address: str, port: int) -> str:
@@ -45,17 +49,15 @@ def printed(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def test_names_the_vendor_and_the_pool_of_the_longest_prefix():
+def test_names_the_pool_of_the_longest_prefix():
     """A pool inside a wider range of the same vendor is found, IPv4 and IPv6."""
     script = script_of(
         vendor("10.1.0.0/16", ("10.1.128.0/17", "residential"), ("2001:db8::/33", "mobile"))
     )
-    assert script.request("10.1.1.1:3128")["proxy_vendor"] == "vendor-a"
-    # Each value that Lua writes costs a request.
-    assert not {"proxy_pool", "proxy_target"} & set(script.request("10.1.1.1:3128"))
+    assert script.request("10.1.1.1:3128") == {}  # each value that Lua writes costs a request
     assert script.request("10.1.200.1:3128")["proxy_pool"] == "residential"
     assert script.request("[2001:db8:7fff::1]:8080")["proxy_pool"] == "mobile"
-    assert script.request("[2001:db8:8000::1]:8080")["proxy_vendor"] == "outside"
+    assert script.request("[2001:db8:8000::1]:8080") == {}
 
 
 addresses = strategies.one_of(
@@ -93,7 +95,6 @@ def test_agrees_with_the_catalogue_on_every_address(ranges, looked_up):
     for address in looked_up:
         route = catalogue.find(address)
         seen = script.request(printed(address, 3128))
-        assert seen["proxy_vendor"] == ("vendor-a" if route else "outside"), address
         assert seen.get("proxy_pool") == (route.pool if route else None), address
 
 
@@ -139,20 +140,19 @@ def test_agrees_with_the_catalogue_on_every_port(stack, looked_up, ports):
         for port in ports:
             route = catalogue.find(address, port)
             seen = script.request(printed(address, port))
-            assert seen["proxy_vendor"] == (route.vendor if route else "outside"), (address, port)
             assert seen.get("proxy_pool") == (route.pool if route else None), (address, port)
 
 
 @settings(max_examples=60, deadline=None)
 @given(stack=stacks(), port=strategies.sampled_from(BOUNDS))
 def test_the_chain_that_envoy_picks_knows_enough(stack, port):
-    """A chain's script has its own ranges only, and those around them."""
+    """A group's script has its own ranges only, and those around them."""
     catalogue = Catalogue.of(stack)
     scripts = {
         network: script
         for group in groups(stack)
+        for script in [Script(attribution_script(group))]
         for chain in group.chains
-        for script in [Script(attribution_script(group.vendors, chain))]
         for network in chain.networks
     }
     for network in scripts:
@@ -160,7 +160,6 @@ def test_the_chain_that_envoy_picks_knows_enough(stack, port):
             route = catalogue.find(address, port)
             longest = catalogue.covering(address)[0].network
             seen = scripts[longest].request(printed(str(address), port))
-            assert seen["proxy_vendor"] == (route.vendor if route else "outside")
             assert seen.get("proxy_pool") == (route.pool if route else None)
 
 
@@ -174,26 +173,44 @@ def test_the_chain_that_envoy_picks_knows_enough(stack, port):
 )  # fmt: skip
 def test_an_odd_address_is_outside_and_nothing_raises(address):
     """Whatever Envoy prints for an address, the request goes on, and no vendor is guessed."""
-    assert script_of(vendor("192.0.2.0/24")).request(address)["proxy_vendor"] == "outside"
+    assert script_of(pooled("192.0.2.0/24")).request(address) == {}
 
 
 @pytest.mark.parametrize("port", ["", ":", ":x", ":99999"])
 def test_without_a_port_no_vendor_of_ports_is_named(port):
     """Whatever Envoy prints, nothing is guessed and nothing raises."""
-    script = script_of(vendor("10.6.0.0/24", ports=(3128,)))
-    assert script.request(f"10.6.0.10{port}")["proxy_vendor"] == "outside"
+    script = script_of(pooled("10.6.0.0/24", ports=(3128,)))
+    assert script.request("10.6.0.10:3128") == {"proxy_pool": "isp"}
+    assert script.request(f"10.6.0.10{port}") == {}
 
 
 def test_an_ipv4_address_written_as_ipv6_is_not_lost():
     """A dual-stack listener may print an IPv4 destination in its mapped form."""
-    script = script_of(vendor("10.1.0.0/16"))
-    assert script.request("[::ffff:10.1.0.10]:3128")["proxy_vendor"] == "vendor-a"
+    script = script_of(pooled("10.1.0.0/16"))
+    assert script.request("[::ffff:10.1.0.10]:3128") == {"proxy_pool": "isp"}
 
 
-def test_an_answer_costs_nothing_where_no_dialect_is_told():
-    """A hook costs each answer a tenth of its CPU, whatever it does."""
-    assert script_of(vendor("10.1.0.0/16")).lua.globals().envoy_on_response is None
-    assert script_of(vendor("10.1.0.0/16", outcomes=RULES)).lua.globals().envoy_on_response
+@pytest.mark.parametrize(
+    ("more", "targets", "hooks"),
+    [
+        ({}, False, ""),
+        ({"ports": (3128,)}, False, ""),
+        ({"pool": "isp"}, False, "request"),
+        ({}, True, "request"),
+        ({"outcomes": True}, False, "response"),
+        ({"outcomes": True, "ports": (3128,)}, False, "response"),
+        ({"outcomes": True, "pool": "isp"}, True, "request response"),
+    ],
+)
+def test_a_hook_is_there_only_if_it_has_something_to_tell(more, targets, hooks):
+    """A hook costs each request or answer CPU, whatever it does."""
+    asked = {"ports": more.get("ports", ()), "outcomes": RULES if "outcomes" in more else ()}
+    owner = vendor(("10.1.0.0/16", more.get("pool", "")), **asked)
+    script = script_of(owner, targets=TARGETS if targets else ())
+    there = script.lua.globals()
+    assert hooks.split() == [
+        name for name in ("request", "response") if there[f"envoy_on_{name}"] is not None
+    ]
 
 
 RULES = (
@@ -317,13 +334,13 @@ def kib(script: Script) -> float:
 
 def test_addresses_and_sites_do_not_grow_the_memory_without_bound():
     """Crawlers choose both, long ones too; what the script remembers of them is bounded."""
-    script = script_of(vendor("10.0.0.0/8"), targets=TARGETS)
+    script = script_of(pooled("10.0.0.0/8"), targets=TARGETS)
     before = kib(script)
     for number in range(20_000):
         authority = f"{number}.{'x' * 200}.example:443"
         script.request(f"{ip_address(0x0A000000 + number)}:3128", authority=authority)
     assert kib(script) - before < 6_000
-    assert script.request("10.0.0.1:3128")["proxy_vendor"] == "vendor-a"
+    assert script.request("10.0.0.1:3128")["proxy_pool"] == "isp"
 
 
 def test_the_unfilled_script_does_not_load():
@@ -335,27 +352,26 @@ def test_the_unfilled_script_does_not_load():
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("10.1.0.0/16 vendor-a -", "10.1.0.300/16 vendor-a -"),
-        ("10.1.0.0/16 vendor-a -", "not-an-address/16 vendor-a -"),
-        ("10.1.0.0/16 vendor-a -", "10.1.0.0 vendor-a -"),
-        ("10.1.0.0/16 vendor-a -", "10.1.0.0/16"),
-        ("10.1.0.0/16 vendor-a -\n", ""),
+        ("10.1.0.0/16 vendor-a isp", "10.1.0.300/16 vendor-a isp"),
+        ("10.1.0.0/16 vendor-a isp", "not-an-address/16 vendor-a isp"),
+        ("10.1.0.0/16 vendor-a isp", "10.1.0.0 vendor-a isp"),
+        ("10.1.0.0/16 vendor-a isp", "10.1.0.0/16"),
+        ("10.1.0.0/16 vendor-a isp\n", ""),
     ],
 )
 def test_a_broken_table_does_not_load(old, new):
     """Nothing is half read: a lost line would be a vendor without pool and verdicts."""
-    source = attribution_script([vendor("10.1.0.0/16")], everything(vendor("10.1.0.0/16")))
+    source = attribution_script(everything(pooled("10.1.0.0/16")))
     assert source.count(old) == 1
     with pytest.raises(LuaError):
         Script(source.replace(old, new))
 
 
 def test_ten_thousand_ranges_are_small_once_loaded():
-    """A sidecar keeps a copy for its main thread and each worker: a megabyte, not ten."""
-    owner = vendor(*(f"10.{n // 200}.{n % 200}.1/32" for n in range(10_000)))
-    script = script_of(owner)
-    assert kib(script) < 1_000
-    assert script.request("10.49.199.1:3128")["proxy_vendor"] == "vendor-a"
+    """A sidecar keeps a copy for its main thread and each worker, of each chain."""
+    script = script_of(vendor(*((f"10.{n // 200}.{n % 200}.1/32", "isp") for n in range(10_000))))
+    assert kib(script) < 700
+    assert script.request("10.49.199.1:3128")["proxy_pool"] == "isp"
 
 
 @given(strategies.text(alphabet=strategies.characters(min_codepoint=32, max_codepoint=126)))

@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from components.attribution.discovery import STATS_TYPE
 from lab.processes import Children
 from settings.loading import ROOT
 from tests.mesh import kubelet
@@ -164,6 +165,7 @@ class ControlPlane:
         self.api.set_status(self.api.apply(node), {"nodeInfo": info})
         self.start_istiod()
         self.until(self.refuses_nonsense, START_SECONDS, "istiod's webhooks fail")
+        (self.folder / "labels.json").write_text(json.dumps(_labels(files)))
         self._start_relay(meshlab)
 
     def _start_relay(self, meshlab: Path) -> None:
@@ -173,6 +175,7 @@ class ControlPlane:
             *(f"--certificate={self.folder}/relay.pem", f"--key={self.folder}/relay.key"),
             *("--istiod=127.0.0.1:15010", f"--log={self.folder}/xds.jsonl"),
             *(f"--keep={self.folder}/xds", sys.executable, "-m", "tests.mesh.stand_in"),
+            f"{self.folder}/labels.json",
         ]
         log = self.folder / "relay.log"
         self.family.start("relay", self.world.command(command), log=log, folder=ROOT)
@@ -236,6 +239,22 @@ def certify(path: Path, name: str, *extensions: str) -> None:
     for extension in extensions:
         command += ["-addext", extension]
     subprocess.run(command, check=True, timeout=60, capture_output=True)
+
+
+def _labels(files: Mapping[str, Json]) -> Json:
+    """Return the configurations of istio.stats that a stack renders, by name."""
+    found = [
+        patch["patch"]["value"]
+        for each in files.values()
+        if each.get("kind") == "EnvoyFilter"
+        for patch in each["spec"]["configPatches"]
+        if patch["applyTo"] == "EXTENSION_CONFIG"
+    ]
+    return {
+        one["name"]: one["typed_config"]
+        for one in found
+        if one["typed_config"]["@type"] == STATS_TYPE
+    }
 
 
 def _endpoints_of_istiod(service: Json) -> Json:

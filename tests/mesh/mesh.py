@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from components.attribution.labels import LABELS_FILTER_NAME
 from components.attribution.order import filters_before
 from lab.processes import children
 from render.manifests import manifests
@@ -97,7 +98,11 @@ class Mesh(ControlPlane):
                 each["metadata"]["name"] for each in self.api.list(api_version, kind, namespace)
             ]
             for name in sorted(
-                found, key=lambda name: "shared" not in name and ".chain-" not in name
+                found,
+                key=lambda name: (
+                    name == LABELS_FILTER_NAME,  # else the last requests would not be counted
+                    "shared" not in name and ".chain-" not in name,
+                ),
             ):
                 if (kind, name) not in kept:
                     self._written = time.time()

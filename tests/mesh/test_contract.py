@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
-from components.attribution.groups import groups
+from components.attribution.discovery import STATS_TYPE
+from components.attribution.labels import HTTP_STATS, OPAQUE_STATS
 from components.attribution.outcome import PROXY_VENDOR
+from components.attribution.standalone import filters_sent_apart
 from components.attribution.stats import (
     DROPPED_METRICS,
     REMOVED_TAGS,
@@ -30,7 +32,6 @@ STACKS = {
     "prod": ROOT / "Pulumi.prod.yaml",
 }
 EVERY_FILTERS_WARNING = "EnvoyFilter exposes internal implementation details"
-_MANAGER = "envoy.filters.network.http_connection_manager"
 
 
 @pytest.fixture(scope="module")
@@ -45,37 +46,37 @@ def chains(mesh: Mesh) -> Iterator[dict[str, Json]]:
         }
 
 
-def _stats(chain: Json) -> Json:
-    """Return the configuration of a chain's istio.stats."""
-    filters = chain["filters"]
-    if filters[-1]["name"] == _MANAGER:
-        filters = filters[-1]["typed_config"]["http_filters"]
-    (found,) = [one["typed_config"] for one in filters if one["name"] == "istio.stats"]
-    assert found["@type"] == "type.googleapis.com/stats.PluginConfig"
-    return dict(found)
+@pytest.fixture(scope="module")
+def stats(mesh: Mesh, chains: dict[str, Json]) -> dict[str, Json]:
+    """The configurations of istio.stats by name, as istiod sent them by ECDS."""
+    with mesh.pod("crawler-stats") as pod:
+        return {
+            name: mesh.sent(pod, "TypedExtensionConfig", name)["typed_config"]
+            for name in (HTTP_STATS, OPAQUE_STATS)
+        }
 
 
-def test_istio_stats_arrives_as_rendered(mesh: Mesh, chains: dict[str, Json]) -> None:
+def test_every_chain_asks_for_istio_stats(chains: dict[str, Json]) -> None:
+    for name, chain in chains.items():
+        wanted = HTTP_STATS if name.endswith("_http") else OPAQUE_STATS
+        asked = [one for one in filters_sent_apart(chain) if one["name"] == wanted]
+        assert [one["config_discovery"]["type_urls"][-1] for one in asked] == [STATS_TYPE], name
+
+
+def test_istio_stats_arrives_as_rendered(stats: dict[str, Json]) -> None:
+    """Envoy asks for it by ECDS, for HTTP and for opaque connections, and istiod knows the type."""
     settings = load_stack_file(STACK_FILE)
-    compared = set()
-    for group in groups(settings.vendors):
-        expected = http_plugin_config(
-            group, with_targets=True, timeout_after_seconds=settings.telemetry.timeout_after
-        )
-        for chain in group.chains:
-            opaque = chains[f"{chain.name}_opaque"]
-            assert _stats(opaque) == opaque_plugin_config()
-            compared.add(opaque["name"])
-            if group.parses_http:
-                http = chains[f"{chain.name}_http"]
-                assert _stats(http) == expected
-                compared.add(http["name"])
-    assert compared == set(chains)
+    assert stats == {
+        HTTP_STATS: http_plugin_config(
+            with_targets=True, timeout_after_seconds=settings.telemetry.timeout_after
+        ),
+        OPAQUE_STATS: opaque_plugin_config(),
+    }
 
 
-def test_istio_stats_writes_the_contract_s_labels(chains: dict[str, Json]) -> None:
+def test_istio_stats_writes_the_contract_s_labels(stats: dict[str, Json]) -> None:
     """The expected names and labels are written out here, apart from the code's constants."""
-    http = _stats(chains["proxy-vendor_vendor-a_3_http"])
+    http = stats[HTTP_STATS]
     by_name = {one.get("name"): one for one in http["metrics"]}
     assert set(by_name[None]["tags_to_remove"]) == set(REMOVED_TAGS)
     assert {"destination_service", "destination_service_name"} <= set(REMOVED_TAGS)
@@ -88,7 +89,7 @@ def test_istio_stats_writes_the_contract_s_labels(chains: dict[str, Json]) -> No
     (definition,) = http["definitions"]
     assert (definition["name"], definition["type"]) == (SETUP_METRIC, "HISTOGRAM")
     assert http["disable_host_header_fallback"] is True
-    opaque = _stats(chains["proxy-vendor_vendor-i_6_opaque"])
+    opaque = stats[OPAQUE_STATS]
     dimensions = [one["dimensions"] for one in opaque["metrics"] if "dimensions" in one]
     assert dimensions == [{"proxy_vendor": PROXY_VENDOR, "proxy_visibility": "'opaque'"}]
 

@@ -75,6 +75,18 @@ def _rule(keys: Json) -> None:
     _vendor(keys, "vendor-b")["outcomes"].append(rule)
 
 
+def _timeout_after(keys: Json) -> None:
+    keys["telemetry"] = {**keys.get("telemetry", {}), "timeoutAfter": "11s"}
+
+
+def _no_targets(keys: Json) -> None:
+    del keys["targets"]
+
+
+def _pool(keys: Json) -> None:
+    _vendor(keys, "vendor-c")["cidrs"] = [{"range": "10.3.0.0/16", "pool": "mobile"}]
+
+
 def _new_vendor(keys: Json) -> None:
     keys["vendors"].append({"name": "vendor-z", "cidrs": ["10.50.0.0/16"], "httpPorts": [3128]})
 
@@ -93,6 +105,10 @@ STEPS: tuple[tuple[str, Edit, frozenset[str]], ...] = (
     ("range added to a chain in use", _ranges(vendor_c=[SAME_CHAIN]), frozenset({"vendor-c"})),
     ("range removed from a chain in use", unchanged, frozenset({"vendor-c"})),
     ("Lua changed (an outcome rule)", _rule, NONE),
+    ("timeoutAfter changed", _timeout_after, NONE),
+    ("last target group removed", _no_targets, NONE),
+    ("first target group added", unchanged, NONE),
+    ("a vendor's first pool", _pool, NONE),
     ("vendor added", _new_vendor, NONE),
     ("HTTP port added", _ports, ALL),
     ("HTTP port removed", unchanged, ALL),

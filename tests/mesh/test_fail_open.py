@@ -25,6 +25,7 @@ Json = dict[str, Any]
 Files = dict[str, Json]
 
 LISTENER, VENDOR = "EnvoyFilter-proxy-observability", "EnvoyFilter-proxy-vendor-vendor-a"
+LABELS = "EnvoyFilter-proxy-labels"
 SHARED, SHARING = "EnvoyFilter-proxy-shared-vendor-f.vendor-g", "EnvoyFilter-proxy-vendor-vendor-f"
 """The filters of a range that two vendors share by port, and of one of the two."""
 PROXY, SHARED_PROXY, OUTSIDE = ("10.1.0.10", 3128), ("10.6.0.10", 3128), "10.200.0.5"
@@ -62,6 +63,8 @@ VARIANTS: dict[str, Callable[[Files], None]] = {
     "HTTP chain": _without(VENDOR, _named(f"{CHAIN}_http")),
     "opaque chain": _without(VENDOR, _named(f"{CHAIN}_opaque")),
     "Lua by ECDS": _without(VENDOR, _named("EXTENSION_CONFIG")),
+    "labels of requests": _without(LABELS, _named("proxy_observability.http_stats")),
+    "labels of connections": _without(LABELS, _named("proxy_observability.opaque_stats")),
     "cluster": _without(VENDOR, _named("CLUSTER")),
     "HTTP chain of a shared range": _without(SHARED, _named(f"{SHARED_CHAIN}_http")),
     "opaque chain of a shared range": _without(SHARED, _named(f"{SHARED_CHAIN}_opaque")),

@@ -94,7 +94,7 @@ def test_several_namespaces_of_crawlers(variant):
     names = ["crawlers", "crawlers-eu"]
     run = variant("prod", crawlers={"namespaces": names})
     for name in names:
-        assert len([f for f in run.of_kind("EnvoyFilter") if f.namespace == name]) == 4
+        assert len([f for f in run.of_kind("EnvoyFilter") if f.namespace == name]) == 5
         assert any(role.namespace == name for role in run.of_kind("Role"))
     assert len({resource.urn for resource in run.resources}) == len(run.resources)
 
@@ -111,7 +111,10 @@ def test_what_envoy_refuses_is_not_deployed(monkeypatch):
 
 
 def test_vendors_that_share_addresses_are_there_before_what_they_share(edited):
-    """Its chains lead to their clusters: without one a request would get 503."""
+    """Its chains lead to their clusters: without one a request would get 503.
+
+    The labels are there before every chain: without them a sidecar waits, and then counts nothing.
+    """
 
     def share(keys):
         keys["vendors"][0].update(cidrs=["10.1.0.0/16"], ports=[3128])
@@ -120,7 +123,10 @@ def test_vendors_that_share_addresses_are_there_before_what_they_share(edited):
     run = run_with("prod", edited("prod", share))
     waiting = {name: waits_for(run, one) for name, one in filters_of(run).items()}
     assert {name: names for name, names in waiting.items() if names} == {
-        "proxy-shared-vendor-a.vendor-b": {"proxy-vendor-vendor-a", "proxy-vendor-vendor-b"}
+        "proxy-shared-vendor-a.vendor-b": {
+            *("proxy-labels", "proxy-vendor-vendor-a", "proxy-vendor-vendor-b"),
+        },
+        "proxy-vendor-vendor-c": {"proxy-labels"},
     }
 
 
@@ -131,23 +137,24 @@ def test_a_vendor_of_ten_thousand_ranges_is_stored_in_parts(edited, in_file):
     filters = filters_of(run)
     parts = {f"proxy-vendor-vendor-a.chain-{number}" for number in range(8)}
     assert filters.keys() == {
-        "proxy-observability",
+        *("proxy-labels", "proxy-observability"),
         *(f"proxy-vendor-{vendor.name}" for vendor in run.settings.vendors),
         *parts,
     }
     assert (
         max(len(json.dumps(one.inputs)) for one in filters.values()) < SPLIT_ABOVE_BYTES + 1000
     )  # with metadata
-    assert {name for name, one in filters.items() if waits_for(run, one)} == parts
+    whole = {"proxy-vendor-vendor-b", "proxy-vendor-vendor-c"}
+    assert {name for name, one in filters.items() if waits_for(run, one)} == parts | whole
     assert {name for part in parts for name in waits_for(run, filters[part])} == {
-        "proxy-vendor-vendor-a"
+        *("proxy-labels", "proxy-vendor-vendor-a"),
     }
 
 
 def test_targets_of_the_stack_reach_envoy_and_the_estimate(variant, run_program):
     """A group of sites is a label of every request, and multiplies the series."""
     for name, one in filters_of(variant("prod", targets=SHOPS)).items():
-        assert ("proxy_target" in json.dumps(one.inputs)) is name.startswith("proxy-vendor-")
+        assert ("proxy_target" in json.dumps(one.inputs)) is (name != "proxy-observability")
     few = estimate(run_program("prod").settings).sidecar.total
     variant("prod", telemetry={"seriesBudget": few})
     with pytest.raises(SettingsError, match=rf"telemetry\.seriesBudget: {few} is less than"):

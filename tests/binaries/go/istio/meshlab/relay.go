@@ -18,6 +18,7 @@ import (
 	"time"
 
 	cluster "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	core "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	listener "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	discovery "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
@@ -32,12 +33,13 @@ import (
 const (
 	listenerType = "type.googleapis.com/envoy.config.listener.v3.Listener"
 	clusterType  = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
+	ecdsType     = "type.googleapis.com/envoy.config.core.v3.TypedExtensionConfig"
 	maxMessage   = 1 << 30
 	maxLine      = 1 << 28
 )
 
-// relay passes delta xDS on, and each listener and cluster through an editor: a process that reads
-// a resource a line, as JSON, and answers with what Envoy is to get.
+// relay passes delta xDS on, and each listener, cluster and extension through an editor: a process
+// that reads a resource a line, as JSON, and answers with what Envoy is to get.
 func relay(arguments []string) error {
 	flags := flag.NewFlagSet("relay", flag.ExitOnError)
 	listen := flags.String("listen", "", "address for the sidecars")
@@ -247,6 +249,8 @@ func (e *editor) resource(of *anypb.Any) (*anypb.Any, error) {
 		message = &listener.Listener{}
 	case clusterType:
 		message = &cluster.Cluster{}
+	case ecdsType:
+		message = &core.TypedExtensionConfig{}
 	default:
 		return of, nil
 	}

@@ -1,0 +1,49 @@
+"""Filters whose configuration istiod sends apart from the listener (ECDS).
+
+Within the listener, a configuration that Envoy refuses would leave a new pod without any outbound
+listener, and an edit would end the open connections of each chain. Sent apart it costs labels only,
+and an edit ends nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.attribution.envoy import TYPE, Json
+
+LUA_TYPE = f"{TYPE}.extensions.filters.http.lua.v3.Lua"
+STATS_TYPE = "type.googleapis.com/stats.PluginConfig"
+"""istio.stats, as an HTTP filter and as a network filter."""
+
+_STATE_TYPE = f"{TYPE}.extensions.filters.network.set_filter_state.v3.Config"
+
+
+def http_filter(name: str, type_: str) -> Json:
+    """Return the HTTP filter that asks istiod for its configuration by `name`."""
+    return _discovered(name, type_, lua("-- nothing to tell\n"))
+
+
+def network_filter(name: str, type_: str) -> Json:
+    """Return the network filter that asks istiod for its configuration by `name`."""
+    return _discovered(name, type_, {"@type": _STATE_TYPE})
+
+
+def lua(script: str) -> Json:
+    return {"@type": LUA_TYPE, "default_source_code": {"inline_string": script}}
+
+
+def _discovered(name: str, type_: str, default: dict[str, Any]) -> Json:
+    return {
+        "name": name,
+        "config_discovery": {
+            "config_source": {
+                "ads": {},
+                "initial_fetch_timeout": "3s",
+                "resource_api_version": "V3",
+            },
+            # Envoy refuses a default of a type that is not listed.
+            "type_urls": sorted({type_, default["@type"]}),
+            # Without it Envoy answers 500, or closes the connection, until istiod has answered.
+            "default_config": default,
+        },
+    }
