@@ -281,6 +281,9 @@ func ofListener(value []byte) (found named) {
 	}
 	for _, chain := range chains {
 		for _, filter := range chain.Filters {
+			if filter.GetConfigDiscovery() != nil {
+				found.extensions = append(found.extensions, filter.Name)
+			}
 			manager := &hcm.HttpConnectionManager{}
 			if filter.GetTypedConfig().UnmarshalTo(manager) != nil {
 				continue
