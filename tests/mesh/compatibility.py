@@ -38,6 +38,10 @@ SECTIONS = {
         "When Envoy refuses an update",
         "The last column is istiod's counter.",
     ),
+    "test_a_sidecar_of_another_release": (
+        "Sidecars of another Istio",
+        "They ask istiod for their configuration as a release that `proxyVersion` does not name.",
+    ),
     "test_a_service_on_a_vendor_s_port": (
         "When a Service takes a vendor's port",
         "A Service for HTTP in the crawlers' own namespace takes its port from the vendors: have "
