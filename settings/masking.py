@@ -57,6 +57,9 @@ def without_quotes(reason: str) -> str:
 def kind_of_proxy(text: str) -> Literal["login", "host name", "address and port", "other"]:
     """Say which of the forms in which vendors sell proxies the text has."""
     if "@" in text or LOGIN_AFTER_PORT.fullmatch(text) or LOGIN_BEFORE_PORT.fullmatch(text):
+        with suppress(ValueError):  # "2001:db8:2::/48" has the form of a login, too
+            ip_network(text, strict=False)
+            return "other"
         return "login"
     if HOST_NAME.fullmatch(text):
         return "host name"

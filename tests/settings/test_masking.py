@@ -135,3 +135,9 @@ def test_what_is_no_stack_file_is_not_quoted(text, tmp_path):
     with pytest.raises(SettingsError) as refused:
         load_stack_file(file)
     assert not any(word in json.dumps(refused.value.findings) for word in WORDS)
+
+
+@pytest.mark.parametrize("text", ["2001:db8:2::/48", "2001:db8:1:2::/64", "2001:db8:2::1/48"])
+def test_a_range_is_no_login(text: str) -> None:
+    """A part of an IPv6 address may look like a port, with a user name after it."""
+    assert kind_of_proxy(text) == "other"
