@@ -22,14 +22,17 @@ OUTSIDE_ADDRESS = "127.9.0.10"
 
 OUTSIDE_SHARE = 0.01
 
-# Shares of protocols; TLS to the proxy and SOCKS5 are opaque. `crawl` is near what crawlers do,
-# `even` gives each protocol a good share.
+# Shares of protocols. TLS to the proxy is opaque, and so is SOCKS5 where nothing reads it. `crawl`
+# is near what crawlers do, `even` gives each protocol a good share.
 MIXES = {
     "crawl": {"http": 0.465, "tunnel": 0.46, "tls": 0.0375, "socks5": 0.0375},
     "even": {"http": 0.38, "tunnel": 0.3, "tls": 0.16, "socks5": 0.16},
 }
 UNINSPECTED_MIX = {"http": 0.25, "tunnel": 0.25, "tls": 0.25, "socks5": 0.25}
 """For a vendor whose connections Envoy does not inspect: all of them count as opaque."""
+
+VISIBLE = {"http": "requests", "passive": "passive", "connections": "connections"}
+"""What a sidecar sees, by a vendor's `inspect`; the crawler's and the vendors' plans name it so."""
 
 MOST_COUNTS = 10_000_000
 """The most counts of one run, which a crawler's plan allows."""
@@ -68,6 +71,9 @@ RARER_FAULTS = {
 }
 """Further faults with the same outcomes: together these are all that a simulated vendor knows."""
 
+PASSIVE_FAULTS = {"policy": 0.012, "unreachable": 0.01}
+"""Added where SOCKS5 is read, which says less of a failure than HTTP does."""
+
 QUOTA_DIALECT = {"quota": 0.002, "quota-dialect": 0.02}
 """Added for a vendor with an outcome rule: it answers an exhausted quota with 407."""
 
@@ -97,8 +103,8 @@ class Endpoint:
     port: int
     dead_address: str | None
     has_dialect: bool
-    is_opaque: bool
-    """Whether Envoy inspects none of this vendor's connections (`inspect: connections`)."""
+    visible: str
+    """What Envoy sees of this vendor's connections: a value of VISIBLE."""
 
 
 def endpoints(vendors: Sequence[Vendor], ports: Ports) -> tuple[Endpoint, ...]:
@@ -122,7 +128,7 @@ def endpoints(vendors: Sequence[Vendor], ports: Ports) -> tuple[Endpoint, ...]:
                         port=port,
                         dead_address=dead if dead != address else None,
                         has_dialect=bool(vendor.outcomes),
-                        is_opaque=vendor.inspect == "connections",
+                        visible=VISIBLE[vendor.inspect],
                     )
                 )
     return tuple(found)
@@ -195,7 +201,7 @@ def vendor_plan(where: Sequence[Endpoint], ports: Ports, timeout_after_seconds: 
             "vendor": endpoint.vendor,
             "address": endpoint.address,
             "port": ports.upstream_of(endpoint.port),
-            "opaque": endpoint.is_opaque,
+            "visible": endpoint.visible,
         }
         for endpoint in where
     ]
@@ -294,18 +300,20 @@ def _crawler_vendors(
     where: Sequence[Endpoint], ports: Ports, round_envoy_share: float
 ) -> Iterator[Json]:
     vendors_of = [endpoint.vendor for endpoint in where]
-    for endpoint in where:
+    for index, endpoint in enumerate(where):
         weight = 1 / len(set(vendors_of)) / vendors_of.count(endpoint.vendor)
-        faults = {} if endpoint.is_opaque else _faults(endpoint)
+        is_opaque = endpoint.visible == "connections"
+        faults = {} if is_opaque else _faults(endpoint)
         entry = {
             "name": endpoint.vendor,
             "address": endpoint.address,
             "port": endpoint.port,
             "opaque_port": endpoint.port,
             "weight": weight * (1 - round_envoy_share),
-            "visible": "connections" if endpoint.is_opaque else "requests",
+            "visible": endpoint.visible,
             "faults": faults,
-            **({"mix": UNINSPECTED_MIX} if endpoint.is_opaque else {}),
+            "socks5_auth": index % 2 == 1,  # RFC 1929 at every other one
+            **({"mix": UNINSPECTED_MIX} if is_opaque else {}),
             **({"dead_address": endpoint.dead_address} if endpoint.dead_address else {}),
         }
         yield entry
@@ -324,6 +332,9 @@ def _faults(endpoint: Endpoint) -> dict[str, float]:
     faults = dict(FAULTS)
     if endpoint.has_dialect:
         faults |= QUOTA_DIALECT
+    if endpoint.visible == "passive":
+        del faults["rejected"]  # nothing is: Envoy parses no request
+        faults |= PASSIVE_FAULTS
     if endpoint.dead_address is None:
         del faults["dead"]
     return faults

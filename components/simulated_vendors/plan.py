@@ -74,7 +74,11 @@ def vendor_plan(settings: StackSettings, vendor: str) -> Json:
                 "address": any_address,
                 "port": PROXY_PORT,
                 # Where no sidecar parses HTTP, the vendor counts connections as well.
-                "opaque": not shows_requests(simulated.endpoint, settings.vendors),
+                "visible": (
+                    "requests"
+                    if shows_requests(simulated.endpoint, settings.vendors)
+                    else "connections"
+                ),
             }
         ],
         "vendors": {vendor: behaviour},

@@ -40,8 +40,8 @@ plan (JSON; defaults in brackets, null = none):
   description   of a profile
   vendors   [{name (may repeat), address, port, opaque_port [port],
             dead_address, weight [1], socks5_auth [false], simulated [true],
-            visible [requests] or connections, faults {name: share}, and, else
-            the plan's: mix, session, password_env}]
+            visible [requests], passive or connections, faults {name: share},
+            and, else the plan's: mix, session, password_env}]
   password_env   the variable with user:password
   session   [rotating], or sticky: user-session-<id> for ten minutes, or until
             a ban page
@@ -69,7 +69,7 @@ plan (JSON; defaults in brackets, null = none):
 faults: target-error vendor-error vendor-error-502 -504 -522 -525 rate-limited
   blocked auth-failed auth-challenge quota quota-dialect reset close garbage
   stall slow dead reset-inside close-inside ban-page captcha-page refused-open
-  rejected
+  policy unreachable rejected
 """
 
 

@@ -29,7 +29,18 @@ FAULTS: Final = {
     "ban-page": "success",
     "captcha-page": "success",
     "refused-open": "vendor_error",
+    "policy": "policy",
+    "unreachable": "vendor_error",
     "rejected": "rejected",
+}
+# The same of a SOCKS5 connection whose handshake a sidecar reads; it has no other faults.
+SOCKS_FAULTS: Final = {
+    "auth-challenge": "auth_failed",  # no method that the vendor takes is offered
+    "auth-failed": "auth_failed",  # RFC 1929: the password is wrong
+    "vendor-error": "vendor_error",  # RFC 1928, reply 1
+    "policy": "policy",  # reply 2
+    "unreachable": "connect_failed",  # replies 4 and 5
+    **{fault: FAULTS[fault] for fault in ("reset", "close", "garbage", "stall", "slow", "dead")},
 }
 # In a tunnel only the crawler and the target see them.
 INSIDE: Final = {"target-error", "reset-inside", "close-inside", "ban-page", "captcha-page"}
@@ -39,6 +50,7 @@ OWN_CONNECTION: Final = {
     *("reset", "close", "garbage", "stall", "slow", "dead", "reset-inside"),
     *("close-inside", "refused-open", "rejected"),
 }
-# A sidecar sees the requests of HTTP and CONNECT in clear, and the connections of the others.
+# A sidecar sees the requests of HTTP and CONNECT in clear, and the connections of the others; a
+# passive one reads SOCKS5's handshake too.
 MIX: Final = {"http": 0.44, "tunnel": 0.42, "tls": 0.0, "socks5": 0.14}
 OPAQUE: Final = ("tls", "socks5")

@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
-from simulation.crawler.faults import FAULTS, INSIDE
+from simulation.crawler.faults import FAULTS, INSIDE, SOCKS_FAULTS
 from simulation.crawler.http1 import Answer
 from simulation.crawler.plan import Retries
 from simulation.crawler.sequence import PlannedRequest
 
 PROXY_AUTHENTICATION_REQUIRED = 407
+SOCKS_VERSION, SOCKS_LOGIN_VERSION, SOCKS_NO_METHOD = 5, 1, 0xFF
+# RFC 1928, 6: the reply's code. The others are the vendor's own failures.
+SOCKS_OUTCOMES: Final = {
+    0: "success",
+    6: "timeout",
+    **dict.fromkeys((2, 7, 8), "policy"),
+    **dict.fromkeys((3, 4, 5), "connect_failed"),
+}
+# RFC 9209: what a proxy that refuses by its own rules names as its error.
+POLICY_ERRORS: Final = (b"error=http_request_denied", b"error=destination_ip_prohibited")
 
 
 class Seen(NamedTuple):
@@ -18,11 +28,13 @@ class Seen(NamedTuple):
     `end` is answered, garbage (not HTTP), lost (the other side ended the connection), left (the
     crawler did, after `seconds`), refused, or local (this machine ran out of ports or files). An
     opaque exchange may also end as auth_failed, and any answer but a success there is refused.
+    `said` is the outcome that an answer of SOCKS5 says, where a sidecar reads it.
     """
 
     end: str
     answer: Answer
     seconds: float = 0.0
+    said: str = ""
 
 
 def status_outcome(status: int, error: bytes | None, *, connect: bool, authorized: bool) -> str:
@@ -31,12 +43,29 @@ def status_outcome(status: int, error: bytes | None, *, connect: bool, authorize
         return "quota_exhausted"
     if status == PROXY_AUTHENTICATION_REQUIRED:
         return "auth_failed" if authorized else "auth_challenge"
+    if error and any(name in error for name in POLICY_ERRORS):
+        return "policy"
     known = {402: "quota_exhausted", 429: "rate_limited", 403: "blocked", 451: "blocked"}
     if status in known:
         return known[status]
     if (status >= 500 and error) or (connect and not 200 <= status < 300):
         return "vendor_error"
     return "target_error" if status >= 400 else "success"
+
+
+def socks_outcome(step: str, reply: bytes) -> str:
+    """Return what a reply to a step of a SOCKS5 handshake says; "" if it is no SOCKS5.
+
+    Args:
+        step: "method", "login" or "request" of `simulation.crawler.socks5`.
+        reply: its first two bytes.
+    """
+    if reply[0] != (SOCKS_LOGIN_VERSION if step == "login" else SOCKS_VERSION):
+        return ""
+    if step == "request":
+        return SOCKS_OUTCOMES.get(reply[1], "vendor_error")
+    refused = reply[1] == SOCKS_NO_METHOD if step == "method" else reply[1] != 0
+    return "auth_failed" if refused else "success"
 
 
 def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: float) -> str:
@@ -46,6 +75,8 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: 
     or cut the connection, it follows from the intent of the request.
     """
     answer = seen.answer
+    if seen.said:
+        return seen.said
     if seen.end == "refused":
         return "connect_failed"
     if seen.end == "left" and not answer.status:
@@ -59,8 +90,8 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: 
             connect=planned.protocol == "tunnel",
             authorized=planned.fault != "auth-challenge",
         )
-    intended = FAULTS.get(planned.fault, "")
-    if seen.end != "local" and intended in ("reset", "connect_failed"):
+    intended = intended_outcome(planned)
+    if seen.end != "local" and intended in ("reset", "bad_answer", "connect_failed"):
         return intended
     if seen.end == "answered" and 400 <= answer.status < 500 and intended == "rejected":
         return intended
@@ -78,6 +109,8 @@ def opaque_end(seen: Seen) -> str:
 
 
 def intended_outcome(planned: PlannedRequest) -> str:
+    if planned.protocol == "socks5":
+        return SOCKS_FAULTS.get(planned.fault, "success")
     if planned.protocol == "tunnel" and planned.fault in INSIDE:
         return "success"
     return FAULTS.get(planned.fault, "success")

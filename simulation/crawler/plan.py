@@ -27,7 +27,7 @@ from simulation.plans import (
 )
 
 TIMEOUT_MARGIN_SECONDS = 0.5  # the crawler leaves this much after the sidecar's time-out
-VISIBLE: Final = ("requests", "connections")
+VISIBLE: Final = ("requests", "passive", "connections")
 # How counts start: when an answer makes room, or at a rate, evenly or by chance.
 ARRIVALS: Final = ("closed", "constant", "poisson")
 MAX_COUNT = 10_000_000  # the whole sequence is kept in memory
@@ -95,8 +95,9 @@ def full_mix(value: object) -> Mapping[str, float]:
 class Vendor:
     """Where a vendor listens; `faults` maps a fault to its share of this vendor's counts.
 
-    `visible` says what a sidecar sees there: "requests", or "connections" alone. Then every count
-    is a connection of its own, with socket bytes and no outcome. A vendor that is not `simulated`
+    `visible` says what a sidecar sees there: "requests" of HTTP, "passive" for those and SOCKS5's
+    handshake, or "connections" alone. Then every count is a connection of its own, with socket
+    bytes and no outcome. A vendor that is not `simulated`
     sends no X-Sim-Vendor: its answers are taken as they are. Keys that are left out and that the
     plan has too are the plan's, once the plan is read.
     """
@@ -115,6 +116,17 @@ class Vendor:
     socks5_auth: bool = key(flag, False)
     simulated: bool = key(flag, True)
     credentials: str = field(default="", repr=False)  # user:password, of the environment
+
+    def visibility_of(self, protocol: str) -> str:
+        """Return what a sidecar calls a count in this protocol; one that is opaque has no outcome.
+
+        Others are http, tunnel and socks.
+        """
+        if protocol == "tls" or self.visible == "connections":
+            return "opaque"
+        if protocol == "socks5":
+            return "socks" if self.visible == "passive" else "opaque"
+        return protocol
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

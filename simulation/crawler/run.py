@@ -11,6 +11,7 @@ import os
 import random
 import time
 from collections import defaultdict
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from simulation.crawler.admission import RefusalPause, first_of, tracked
@@ -27,6 +28,7 @@ from simulation.crawler.outcomes import (
     asks_for_retry,
     intended_outcome,
     opaque_end,
+    socks_outcome,
     true_outcome,
     unexpected_reason,
     visible_outcome,
@@ -47,6 +49,8 @@ UNREACHABLE_SECONDS = 3.0  # a sidecar that starts with the crawler listens by t
 LEAVING_SECONDS = 0.3
 NOT_THERE = "start the vendor, or correct its address and port"
 USED_UP = "this machine has no more: raise `ulimit -n`, or give less in flight"
+# Returns what came of a request for a connection to a target, and of what was sent through it.
+Ask = Callable[[Connection, PlannedRequest, Login], Awaitable[tuple[Seen, Seen | None]]]
 # This machine has no more ports, files or memory: no vendor's fault.
 LOCAL_ERRORS: Final = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
@@ -227,12 +231,15 @@ class Crawler:
             return await self._opaque(planned, "outside", NOBODY)
         vendor, identity = self.plan.vendors[planned.vendor], self._identities[planned.vendor]
         login = identity.login(started)
-        if planned.protocol in OPAQUE or vendor.visible == "connections":
+        visibility = vendor.visibility_of(planned.protocol)
+        if visibility == "opaque":
             seen = await self._opaque(planned, vendor.name, login)
-        elif planned.protocol == "http":
+        elif visibility == "http":
             seen = await self._plain(planned, login)
+        elif visibility == "tunnel":
+            seen = await self._tunnel(planned, login, self._ask_tunnel)
         else:
-            seen = await self._tunnel(planned, login)
+            seen = await self._tunnel(planned, login, self._ask_socks)
         self.books.protocols[vendor.name, planned.protocol] += 1
         if seen.end == "answered":
             self.books.latency[planned.protocol].add(self._loop.time() - started)
@@ -303,7 +310,7 @@ class Crawler:
         vendor = self.plan.vendors[planned.vendor]
         self._trust_real_vendor(planned, seen)
         outcome = visible_outcome(planned, seen, self.plan.timeout_after_seconds)
-        self.books.counts[vendor.name, planned.protocol, outcome] += 1
+        self.books.counts[vendor.name, vendor.visibility_of(planned.protocol), outcome] += 1
         if outcome == "success" and truth:
             self.books.truth[vendor.name, true_outcome(truth)] += 1
         if outcome != intended_outcome(planned):
@@ -351,15 +358,15 @@ class Crawler:
             self._idle[planned.vendor].append(connection)
         return seen
 
-    # One CONNECT, TLS and one GET inside
+    # One CONNECT, TLS and one GET inside; or a SOCKS5 handshake that a sidecar reads
 
-    async def _tunnel(self, planned: PlannedRequest, login: Login) -> Seen:
+    async def _tunnel(self, planned: PlannedRequest, login: Login, ask: Ask) -> Seen:
         connection = await self._open(planned)
         if isinstance(connection, Seen):
             self._book(planned, connection, None)
             return connection
         self._busy.add(connection)
-        seen, truth = await self._ask_tunnel(connection, planned, login)
+        seen, truth = await ask(connection, planned, login)
         self._busy.discard(connection)
         self._book(planned, seen, truth)
         connection.close()
@@ -383,6 +390,24 @@ class Crawler:
             self._tls, host, page.encode(), Answer(), self._limit_seconds
         )
         return seen, truth
+
+    async def _ask_socks(
+        self, connection: Connection, planned: PlannedRequest, login: Login
+    ) -> tuple[Seen, Seen | None]:
+        """Do a SOCKS5 handshake and, if it opens a connection, send bytes and get some."""
+        auth = self.plan.vendors[planned.vendor].socks5_auth or planned.fault == "auth-failed"
+        started, seconds = self._loop.time(), self._seconds(planned)
+        *handshake, payload = socks_steps(
+            planned, self.plan.target.host_suffix, login if auth else None
+        )
+        for step in handshake:
+            end = await connection.ask(step.said, step.reply, seconds)
+            said = socks_outcome(step.name, step.reply.start) if end == "answered" else ""
+            if said != "success":
+                end = "garbage" if end == "answered" and not said else end
+                return Seen(end, Answer(), self._loop.time() - started, said), None
+        end = await connection.ask(payload.said, payload.reply, self._limit_seconds)
+        return Seen("answered", Answer(), said="success"), Seen(end, Answer())
 
     # One opaque connection, in any protocol
 
@@ -426,10 +451,10 @@ class Crawler:
     async def _socks(self, connection: Connection, planned: PlannedRequest, login: Login) -> str:
         auth = planned.vendor >= 0 and self.plan.vendors[planned.vendor].socks5_auth
         steps = socks_steps(planned, self.plan.target.host_suffix, login if auth else None)
-        for said, reply, start, otherwise in steps:
-            end = await connection.ask(said, reply, self._limit_seconds)
+        for step in steps:
+            end = await connection.ask(step.said, step.reply, self._limit_seconds)
             if end != "answered":
                 return end
-            if not reply.start.startswith(start):
-                return otherwise
+            if not step.reply.start.startswith(step.start):
+                return step.otherwise
         return "answered"

@@ -9,7 +9,7 @@ from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from simulation.crawler.faults import HTTP_ONLY, OPAQUE
+from simulation.crawler.faults import HTTP_ONLY, OPAQUE, SOCKS_FAULTS
 from simulation.crawler.plan import Hosts, Plan, Vendor
 
 BLOCK_COUNTS = 10_000  # an endless run has the exact shares in every block of this many
@@ -58,8 +58,11 @@ def request_kinds(plan: Plan) -> list[tuple[int, str, str, float]]:
 
 def faults_of(vendor: Vendor, protocol: str) -> dict[str, float]:
     """Return the faults that counts of this protocol can meet, with their shares."""
-    if protocol in OPAQUE:
+    visibility = vendor.visibility_of(protocol)
+    if visibility == "opaque":
         return {}
+    if visibility == "socks":
+        return {fault: part for fault, part in vendor.faults.items() if fault in SOCKS_FAULTS}
     either = protocol == "http"
     return {
         fault: part for fault, part in vendor.faults.items() if either or fault not in HTTP_ONLY

@@ -43,8 +43,12 @@ class SocksReply:
 
 
 class SocksStep(NamedTuple):
-    """Bytes to send; the connection ends as `otherwise` if the reply has another `start`."""
+    """Bytes to send; the connection ends as `otherwise` if the reply has another `start`.
 
+    `name` is method, login, request or payload.
+    """
+
+    name: str
     said: bytes
     reply: SizedReply | SocksReply
     start: bytes = b""
@@ -52,16 +56,24 @@ class SocksStep(NamedTuple):
 
 
 def socks_steps(planned: PlannedRequest, suffix: str, login: Login | None) -> Iterator[SocksStep]:
-    """Yield the steps of a connection (RFC 1928), with a login (RFC 1929) if there is one."""
-    if login is None:
-        yield SocksStep(b"\x05\x01\x00", SizedReply(2), b"\x05\x00")
+    """Yield the steps of a connection (RFC 1928), with a login (RFC 1929) if there is one.
+
+    A fault of the vendor is asked for by user name or host name.
+    """
+    fault = planned.fault
+    if fault == "auth-challenge":
+        yield SocksStep("method", b"\x05\x01\x01", SizedReply(2), b"\x05\x01")
+    elif login is None:
+        yield SocksStep("method", b"\x05\x01\x00", SizedReply(2), b"\x05\x00")
     else:
-        yield SocksStep(b"\x05\x01\x02", SizedReply(2), b"\x05\x02")
-        user, password = login.user.encode(), login.password.encode()
+        yield SocksStep("method", b"\x05\x01\x02", SizedReply(2), b"\x05\x02")
+        name = f"fault-{fault}" if fault == "auth-failed" else login.user
+        user, password = name.encode(), login.password.encode()
         said = b"\x01%c%b%c%b" % (len(user), user, len(password), password)
-        yield SocksStep(said, SizedReply(2), b"\x01\x00", "auth_failed")
+        yield SocksStep("login", said, SizedReply(2), b"\x01\x00", "auth_failed")
     # The simulated vendor reads from the name how many bytes it takes and sends.
-    host = f"opaque-{planned.sent_bytes}-{planned.size_bytes}.{suffix}".encode()
+    asks = f"fault-{fault}" if fault else f"opaque-{planned.sent_bytes}-{planned.size_bytes}"
+    host = f"{asks}.{suffix}".encode()
     request = b"\x05\x01\x00\x03" + bytes([len(host)]) + host + (443).to_bytes(2, "big")
-    yield SocksStep(request, SocksReply(), b"\x05\x00")
-    yield SocksStep(b"\x00" * planned.sent_bytes, SizedReply(planned.size_bytes))
+    yield SocksStep("request", request, SocksReply(), b"\x05\x00")
+    yield SocksStep("payload", b"\x00" * planned.sent_bytes, SizedReply(planned.size_bytes))

@@ -10,8 +10,9 @@ credentials, has exits, limits, latency, wordings of its errors, and faults by c
 endpoint changes that while it runs; a request that is being served goes on as it began.
 
 The books say what the vendor did and saw, and the counts of crawler and mesh are compared with
-them. `counts` are requests in clear. `opaque` are connections that show none (TLS, SOCKS5, and all
-on a place that listens `opaque`), counted when they close. `wire` are all sockets up to now, by
+them. `counts` are requests in clear, and SOCKS5 where a sidecar reads it (`visible`).
+`opaque` are connections that show none (TLS, other SOCKS5, and all where connections alone are
+visible), counted when they close. `wire` are all sockets up to now, by
 protocol: bytes that the kernel took and gave, so a client that left early may have got less.
 `exits` and `refusals` count in every protocol. Bytes that are no request are in `wire` alone.
 """

@@ -19,7 +19,8 @@ class Action(NamedTuple):
     """What the vendor does with a request.
 
     `kind` is `answer`, `answer-open` (which ends with the connection), `tunnel`, or the name of a
-    fault that gives no whole answer. `inside` is the fault of the target in a tunnel.
+    fault that gives no whole answer. `inside` is the fault of the target in a tunnel. `replies` are
+    codes of SOCKS5, one of which it gets; else the outcome decides.
     """
 
     kind: str
@@ -28,6 +29,7 @@ class Action(NamedTuple):
     headers: bytes = b""
     body: bytes | memoryview = b""
     inside: str = ""
+    replies: tuple[int, ...] = ()
 
 
 # Proxy-Status is RFC 9209's; the sidecar's outcomes know both it and the headers of vendors.
@@ -54,11 +56,26 @@ REFUSALS: Final = {
     "rate-limited": ("rate_limited", b"429 Too Many Requests", b"Retry-After: 1\r\n"),
     "blocked": ("blocked", b"403 Forbidden", b""),
     "quota": ("quota_exhausted", b"402 Payment Required", b""),
+    "policy": ("policy", b"403 Forbidden", PROXY_STATUS % b"http_request_denied"),
+    "unreachable": (
+        "vendor_error",
+        b"502 Bad Gateway",
+        PROXY_STATUS % b"destination_ip_unroutable",
+    ),
     "quota-dialect": (
         "quota_exhausted",
         b"407 Proxy Authentication Required",
         b"X-Sim-Error: traffic limit reached\r\n",
     ),
+}
+# RFC 1928, 6: host unreachable, connection refused.
+SOCKS_REPLIES: Final = {"unreachable": (4, 5)}
+# What a sidecar that reads SOCKS5 calls each reply; what is left out is the vendor's own failure.
+SOCKS_OUTCOMES: Final = {
+    0: "success",
+    6: "timeout",
+    **dict.fromkeys((2, 7, 8), "policy"),
+    **dict.fromkeys((3, 4, 5), "connect_failed"),
 }
 SILENT: Final = {
     "reset": "reset",
@@ -111,7 +128,8 @@ def target_answer(fault: str, request: Request, missing: bool) -> Action:
 def action_of(fault: str, request: Request, missing: bool) -> Action:
     if fault in REFUSALS:
         outcome, status, headers = REFUSALS[fault]
-        return Action("answer", outcome, status, headers, status + b"\n")
+        replies = SOCKS_REPLIES.get(fault, ())
+        return Action("answer", outcome, status, headers, status + b"\n", replies=replies)
     if fault == "refused-open":
         outcome, status, headers = REFUSALS["vendor-error"]
         body = b"" if request.method == b"CONNECT" else status + b"\n"

@@ -42,8 +42,9 @@ def _listed(entries: Iterable[str], indent: int = 15) -> str:
 
 PLAN_HELP = f"""\
 plan (JSON; defaults in brackets):
-  listen       [{{vendor, address, port, opaque [false]}}]; a vendor may come
-               more than once; opaque: connections are booked, no requests
+  listen       [{{vendor, address, port, visible [requests]}}]; a vendor may
+               come more than once; visible passive: SOCKS5 is booked by its
+               reply, too; connections: they are booked, no requests
   vendors      {{name: behaviour}} [none: a proxy for anybody, as fast as it can]
   control_port, control_host [127.0.0.1; * is every address]: see below
   slow_seconds [30] delay of a slow answer

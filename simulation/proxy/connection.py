@@ -15,7 +15,14 @@ from typing import Final, cast
 
 from simulation.exposition import WIRE_COLUMNS
 from simulation.pages import MAX_BODY_BYTES
-from simulation.proxy.answers import PAGE, SILENT, THROUGH_EXIT, Action, target_answer
+from simulation.proxy.answers import (
+    PAGE,
+    SILENT,
+    SOCKS_OUTCOMES,
+    THROUGH_EXIT,
+    Action,
+    target_answer,
+)
 from simulation.proxy.books import Books
 from simulation.proxy.customers import Customer, check_login
 from simulation.proxy.plan import Plan
@@ -23,6 +30,7 @@ from simulation.proxy.requests import (
     MAX_HEAD_BYTES,
     Body,
     Request,
+    fault_of,
     parse_request,
     visibility_of,
 )
@@ -33,7 +41,7 @@ RESET_INSIDE_DELAY_SECONDS = 0.02  # lets the headers travel before the RST, so 
 GARBAGE = b"\x00\xffthis is no HTTP at all\r\n\r\n"
 SOCKS_VERSION, TLS_HANDSHAKE = 0x05, 0x16  # first bytes
 SOCKS_NO_METHOD, SOCKS_PASSWORD, SOCKS_NO_AUTHENTICATION = 0xFF, 0x02, 0x00
-SOCKS_OK, SOCKS_NOT_ALLOWED, SOCKS_UNREACHABLE, SOCKS_NO_SUCH_COMMAND = 0, 2, 4, 7
+SOCKS_OK, SOCKS_FAILURE, SOCKS_NOT_ALLOWED, SOCKS_NO_SUCH_COMMAND = 0, 1, 2, 7
 SOCKS_ADDRESS_BYTES: Final = {1: 4, 4: 16}  # type 3 is a name with its length before it
 OPAQUE_HOST = re.compile(r"opaque-(\d{1,7})-(\d{1,7})\.")
 REFUSED_SECONDS = 1.0  # for a client that still sends to read why it was refused
@@ -53,11 +61,11 @@ class Shared:
 class Connection(Stream):
     """One accepted connection: HTTP proxy and target in a tunnel, or SOCKS5."""
 
-    def __init__(self, shared: Shared, vendor: Vendor, opaque: bool) -> None:
+    def __init__(self, shared: Shared, vendor: Vendor, visible: str) -> None:
         super().__init__(vendor, shared.tls)
         self._shared, self._books = shared, shared.books
         self._take = self._detect
-        self._opaque = opaque
+        self._opaque, self._reads_socks = visible == "connections", visible == "passive"
         self._protocol = "none"
         self.decided = False  # whether the protocol can no longer change in the books
         self._waiting: tuple[str, float] | None = None  # visibility and start of a late request
@@ -120,7 +128,8 @@ class Connection(Stream):
             self._open_session()
             return
         if self._buffer[0] == SOCKS_VERSION:
-            self._protocol, self._opaque, self._take = "socks5", True, self._socks_greeting
+            self._protocol, self._take = "socks5", self._socks_greeting
+            self._opaque = not self._reads_socks
             self.decided = True
         else:
             self._protocol, self._take = "http", self._http
@@ -298,8 +307,7 @@ class Connection(Stream):
         method = next((each for each in (first, second) if each in offered), SOCKS_NO_METHOD)
         self._write(bytes([SOCKS_VERSION, method]))
         if method == SOCKS_NO_METHOD:
-            self._books.refusals[self._vendor.name, "socks5"] += 1
-            self._close_cleanly()
+            self._refuse_socks_login()
             return
         self._take = self._socks_login if method == SOCKS_PASSWORD else self._socks_request
         self._take()
@@ -313,14 +321,19 @@ class Connection(Stream):
         password, self._buffer = rest[1 : 1 + rest[0]], rest[1 + rest[0] :]
         behaviour = self._vendor.behaviour
         self._customer = check_login(behaviour, user, password) if behaviour else None
-        refused = said[0] != 1 or (self._customer is not None and bool(self._customer.refusal))
+        refused = said[0] != 1 or fault_of(user.decode("latin-1")) == "auth-failed"
+        refused = refused or (self._customer is not None and bool(self._customer.refusal))
         self._write(bytes([1, refused]))
         if refused:
-            self._books.refusals[self._vendor.name, "socks5"] += 1
-            self._close_cleanly()
+            self._refuse_socks_login()
             return
         self._take = self._socks_request
         self._take()
+
+    def _refuse_socks_login(self) -> None:
+        self._books.refusals[self._vendor.name, "socks5"] += 1
+        self._count("socks", "auth_failed")
+        self._close_cleanly()
 
     def _socks_request(self) -> None:
         head = self._buffer
@@ -332,8 +345,7 @@ class Connection(Stream):
         self._buffer = head[start + size + 2 :]
         said = head[start : start + size]
         if head[1] != 1 or not size:
-            self._socks_reply(SOCKS_NO_SUCH_COMMAND)
-            self._close_cleanly()
+            self._socks_refuse(SOCKS_NO_SUCH_COMMAND)
             return
         host = said.decode("latin-1").lower() if head[3] == 3 else str(ipaddress.ip_address(said))
         request = Request(b"CONNECT", host, b"", self._customer is not None, 0, False)
@@ -342,21 +354,23 @@ class Connection(Stream):
         action, seconds = self._vendor.decide(request, self._customer, missing=False)
         act = functools.partial(self._socks_act, action, host)
         if seconds:
-            self._after(seconds, "", act)
+            self._after(seconds, "socks", act)
         else:
             act()
 
     def _socks_act(self, action: Action, host: str) -> None:
         if action.kind in SILENT:
-            self._fail_silently(action.kind, "")
+            if action.outcome:
+                self._count("socks", action.outcome)
+            self._fail_silently(action.kind, "socks")
             return
-        if action.outcome:
-            self._book("", action)
+        if action.outcome not in THROUGH_EXIT:
+            self._books.refusals[self._vendor.name, action.status[:3].decode()] += 1
         if action.kind != "tunnel":
-            broken = action.outcome == "vendor_error"
-            self._socks_reply(SOCKS_UNREACHABLE if broken else SOCKS_NOT_ALLOWED)
-            self._close_cleanly()
+            usual = SOCKS_FAILURE if action.outcome == "vendor_error" else SOCKS_NOT_ALLOWED
+            self._socks_refuse(self._shared.chance.choice(action.replies or (usual,)))
             return
+        self._count("socks", SOCKS_OUTCOMES[SOCKS_OK])
         self._socks_reply(SOCKS_OK, action.headers.removeprefix(b"X-Sim-Exit: ").strip())
         if asked := OPAQUE_HOST.match(host):
             self._payload = (int(asked[1]), min(int(asked[2]), MAX_BODY_BYTES))
@@ -364,6 +378,11 @@ class Connection(Stream):
             self._take()
         else:
             self._open_tunnel(action)
+
+    def _socks_refuse(self, reply: int) -> None:
+        self._count("socks", SOCKS_OUTCOMES.get(reply, "vendor_error"))
+        self._socks_reply(reply)
+        self._close_cleanly()
 
     def _socks_reply(self, reply: int, exit: bytes = b"") -> None:
         """Reply with the exit as the bound address: SOCKS5 has no other place for it."""

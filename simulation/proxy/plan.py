@@ -15,12 +15,12 @@ from simulation.plans import (
     SecretValueError,
     address_or_all,
     encodable,
-    flag,
     ip_address,
     key,
     mapping,
     nested,
     number,
+    one_of,
     plain_name,
     several,
     shares,
@@ -32,6 +32,7 @@ from simulation.proxy.answers import DIALECTS, FAULTS
 
 SESSION_SECONDS = 600.0  # ten minutes is what most vendors give a session
 MAX_SECONDS = 3600.0
+VISIBLE = ("requests", "passive", "connections")
 MAX_EXITS = 65_536
 NORMAL_P95 = 1.6448536269514722  # the normal distribution's 95th percentile, in deviations
 
@@ -127,10 +128,12 @@ class Behaviour:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listen:
+    """`visible` says what a sidecar sees of the connections here, as in a crawler's plan."""
+
     vendor: str = key(plain_name)
     address: str = key(ip_address)
     port: int = key(whole(1, 65535))
-    opaque: bool = key(flag, False)  # its connections show no requests, whatever they carry
+    visible: str = key(one_of(VISIBLE), "requests")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

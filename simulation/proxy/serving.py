@@ -50,7 +50,7 @@ async def serve(plan: Plan) -> Books:
     async with contextlib.AsyncExitStack() as servers:
         for item in plan.listen:
             factory = functools.partial(
-                Connection, shared, shared.vendors[item.vendor], item.opaque
+                Connection, shared, shared.vendors[item.vendor], item.visible
             )
             with named_bind(item.address, item.port):
                 # With a shorter backlog a burst of crawlers would wait 1 s for each SYN retry.

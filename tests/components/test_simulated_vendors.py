@@ -34,7 +34,7 @@ def test_a_plan_is_one_the_vendor_takes():
     plan = read_plan(raw, {PASSWORD_VARIABLE: "secret"})
     (listen,) = plan.listen
     # Low ports need privileges: the Service has it, the pod has not.
-    assert (listen.vendor, listen.port, listen.opaque) == ("vendor-a", 3128, False)
+    assert (listen.vendor, listen.port, listen.visible) == ("vendor-a", 3128, "requests")
     assert plan.vendors["vendor-a"].passwords == {CUSTOMER: "secret"}
     assert plan.vendors["vendor-a"].exits.count == 5
     assert plan.slow_seconds > plan.timeout_after_seconds
@@ -44,7 +44,7 @@ def test_a_vendor_nobody_looks_into_books_connections():
     """And one of IPv6 listens there; without login anybody may."""
     plan = read_plan(vendor_plan(stack(), "vendor-b"), {})
     (listen,) = plan.listen
-    assert (listen.address, listen.opaque) == ("::", True)
+    assert (listen.address, listen.visible) == ("::", "connections")
     # The kubelet and Prometheus come to the pod's first address, which may be of IPv4.
     assert plan.control_host == "*"
     assert plan.vendors["vendor-b"].credentials == {}

@@ -186,7 +186,13 @@ def addresses() -> list[str]:
 
 
 @pytest.fixture
-def vendors(tmp_path: Path, addresses: list[str]) -> Iterator[Vendors]:
+def visible() -> str:
+    """What a sidecar sees of vendor-a and vendor-b."""
+    return "requests"
+
+
+@pytest.fixture
+def vendors(tmp_path: Path, addresses: list[str], visible: str) -> Iterator[Vendors]:
     *own, outside_address, dead = addresses
     places = [address for address in own for _ in range(2)]
     *ports, outside_port, control_port = free_ports([*places, outside_address, "127.0.0.1"])
@@ -197,6 +203,7 @@ def vendors(tmp_path: Path, addresses: list[str]) -> Iterator[Vendors]:
             "port": ports[2 * index],
             "opaque_port": ports[2 * index + 1],
             "dead_address": dead,
+            "visible": visible,
         }
         for index, (name, address) in enumerate(
             zip(("vendor-a", "vendor-b", "hidden"), own, strict=True)
@@ -208,7 +215,7 @@ def vendors(tmp_path: Path, addresses: list[str]) -> Iterator[Vendors]:
             "vendor": vendor["name"],
             "address": vendor["address"],
             "port": vendor[key],
-            "opaque": vendor["name"] == "hidden",
+            "visible": "connections" if vendor["name"] == "hidden" else visible,
         }
         for vendor in described
         for key in ("port", "opaque_port")

@@ -110,7 +110,7 @@ REFUSED = """
 {"vendor": {"mix": {"tls": 0.5}}}
 → vendors[0].mix: {"tls": 0.5} does not sum to 1: the shares make up all counts
 {"vendor": {"visible": "nothing"}}
-→ vendors[0].visible: "nothing" is unknown: use requests or connections
+→ vendors[0].visible: "nothing" is unknown: use requests or passive or connections
 {"vendor": {"visible": "connections", "faults": {"reset": 0.1}}}
 → vendors[0].faults: {"reset": 0.1} show in no connection: leave them out
 {"outside": {"address": "::1", "port": 1, "share": 0.1}}
@@ -181,14 +181,14 @@ def test_crawler_refuses(refused: Any, keys: str, finding: str) -> None:
 def test_vendor_names_every_finding(refused: Any) -> None:
     """The vendor's plan is read as strictly as the crawler's."""
     place = {"vendor": "a", "address": "127.0.0.1", "port": 3128}
-    bad = {"vendor": "", "prot": 1, "opaque": "no"}
+    bad = {"vendor": "", "prot": 1, "visible": "no"}
     assert refused("vendor", {"listen": [place, bad], "seed": -1}) == [
         "control_port: is missing: add it",
         "listen[1].address: is missing: add it",
-        'listen[1].opaque: "no" is neither true nor false: give one of them',
         "listen[1].port: is missing: add it",
         "listen[1].prot: 1 is an unknown key: use port",
         'listen[1].vendor: "" is not a name: give letters, digits, hyphens and dots',
+        'listen[1].visible: "no" is unknown: use requests or passive or connections',
         "seed: -1 is out of range: give a whole number from 0 to 9223372036854775808",
     ]
     clashing = {"listen": [place, place], "control_port": 1, "key": "x.pem"}

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from simulation.crawler.faults import SOCKS_FAULTS
 from simulation.crawler.tls import tls_context
 from tests.simulation.conftest import counts, lines, saying
 
@@ -49,6 +50,35 @@ def test_both_books_agree_in_every_protocol(vendors: Any) -> None:
     for (name, protocol), count in protocols.items():
         reused = protocol == "http" and name != "hidden"
         assert (theirs[name, protocol][0] < count) if reused else theirs[name, protocol][0] == count
+
+
+SOCKS_COUNTS = 20
+
+
+@pytest.mark.parametrize("visible", ["passive"])
+@pytest.mark.parametrize("login", [False, True])
+@pytest.mark.parametrize("fault", ["", *SOCKS_FAULTS.keys() - {"dead"}])
+def test_socks5_has_outcomes_where_its_handshake_is_read(
+    vendors: Any, fault: str, login: bool
+) -> None:
+    """Both sides name the same outcome, and TLS beside it stays an opaque connection."""
+    vendor = {**vendors.vendors[0], "socks5_auth": login}
+    mine = vendors.crawl(
+        count=2 * SOCKS_COUNTS,
+        timeout_after_seconds=0.5,
+        mix={"socks5": 0.5, "tls": 0.5},
+        vendors=[vendor | ({"faults": {fault: 1}} if fault else {})],
+    )
+    assert mine["unexpected"] == []
+    outcome = SOCKS_FAULTS.get(fault, "success")
+    expected = {("vendor-a", "socks", outcome): SOCKS_COUNTS}
+    theirs = vendors.settled_books()
+    assert counts(mine) == expected
+    assert counts(theirs) == expected
+    assert mine["opaque"][0]["connections"] == SOCKS_COUNTS
+    assert lines(mine["opaque"]) == lines(theirs["opaque"], mirrored=True)
+    if outcome not in ("client_cancelled", "timeout", "reset"):
+        assert lines(mine["wire"]) == lines(theirs["wire"], mirrored=True)
 
 
 def test_connections_alone_are_booked_where_no_more_is_visible(vendors: Any) -> None:

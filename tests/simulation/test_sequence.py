@@ -67,6 +67,18 @@ def test_vendor_may_have_a_mix_of_its_own() -> None:
     }
 
 
+def test_socks5_has_faults_where_it_is_read() -> None:
+    """And only those that a SOCKS5 vendor can have."""
+    faults = {"reset": 0.2, "policy": 0.1, "rate-limited": 0.1}
+    vendors = [{**VENDORS[1], "faults": faults, "visible": "passive"}]
+    assert kinds_of(plan(vendors=vendors, mix={"tls": 0.5, "socks5": 0.5})) == {
+        (0, "tls", ""): 500,
+        (0, "socks5", ""): 350,
+        (0, "socks5", "reset"): 100,
+        (0, "socks5", "policy"): 50,
+    }
+
+
 def test_rejected_belongs_to_plain_requests_alone() -> None:
     """Tunnels that would be rejected have no fault instead."""
     vendors = [{**VENDORS[1], "faults": {"rejected": 0.1, "reset": 0.2}}]
