@@ -11,6 +11,7 @@ PORT_BASE ?= 3100
 option = $(if $($(2)),--$(1)="$($(2))")
 port_base = --port-base="$(PORT_BASE)"
 out = $(call option,out,OUT)
+inspect = $(call option,inspect,INSPECT)
 # GNU screen exports the number of its window as WINDOW.
 ifneq ($(origin WINDOW),command line)
 override WINDOW :=
@@ -31,12 +32,12 @@ setup: .venv/installed ## Make .venv; find, download or build Prometheus and pro
 	  && echo "set-up: Python packages took $$(( $$(date +%s) - start )) s" >&2
 	@touch $@
 
-demo: setup ## Run the whole system here until Ctrl-C, with a live table. PORT_BASE=13100
-	@exec $(PY) -m lab.demo $(port_base) $(out)
+demo: setup ## Run the whole system here until Ctrl-C, with a live table. INSPECT= PORT_BASE=
+	@exec $(PY) -m lab.demo $(inspect) $(port_base) $(out)
 
-demo-check: setup ## Compare generator, vendors and mesh. N= BREAK=range|outcome|drop MIX=even
+demo-check: setup ## Compare generator, vendors, mesh. N= BREAK=range|outcome|drop MIX=even INSPECT=mixed
 	@exec $(PY) -m lab.demo_check $(call option,count,N) $(call option,break,BREAK) \
-	  $(call option,mix,MIX) $(port_base) $(out)
+	  $(call option,mix,MIX) $(inspect) $(port_base) $(out)
 
 drill: $(if $(NAME),setup,.venv/installed) ## Break the lab, see the alert come and go. NAME=a,b|all; without, the list
 	@$(if $(NAME),$(PY) -m tools.find alertmanager >/dev/null)
@@ -45,12 +46,12 @@ drill: $(if $(NAME),setup,.venv/installed) ## Break the lab, see the alert come 
 ifeq ($(PROMETHEUS_URL),)
 audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h
 	@exec $(PY) -m lab.audit $(call option,count,N) $(call option,break,BREAK) \
-	  $(call option,mix,MIX) $(call option,stops,STOPS) $(call option,window,WINDOW) $(port_base) $(out)
+	  $(call option,mix,MIX) $(inspect) $(call option,stops,STOPS) $(call option,window,WINDOW) $(port_base) $(out)
 else
 export PROMETHEUS_URL
 audit: .venv/installed
 	@exec $(PY) -m books $(call option,window,WINDOW) $(out) \
-	  --lab-only="$(strip $(foreach key,N STOPS BREAK MIX,$(if $($(key)),$(key))))"
+	  --lab-only="$(strip $(foreach key,N STOPS BREAK MIX INSPECT,$(if $($(key)),$(key))))"
 endif
 
 which: .venv/installed ## Name the vendor of an address. ADDRESS=10.2.9.1:3128 STACK=prod

@@ -140,6 +140,7 @@ def _run(options: argparse.Namespace) -> Report:
             stops=traffic.stops,
             more={
                 "break": options.break_ or None,
+                "inspect": options.inspect or None,
                 "stand_ins": LAB_STAND_INS,
                 "scrape_milliseconds": SCRAPE_MILLISECONDS,
             },

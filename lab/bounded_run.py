@@ -14,6 +14,7 @@ from books.prometheus import PrometheusError
 from books.reading import NothingToCompareError
 from lab.broken_configuration import BrokenConfiguration, broken_configuration
 from lab.envoy import STAND_INS
+from lab.inspection import check_inspection
 from lab.plan import MIXES, parse_count
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
@@ -33,10 +34,11 @@ POLL_SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """What a run was asked to do: N, MIX, BREAK and PORT_BASE, checked."""
+    """What a run was asked to do: N, MIX, INSPECT, BREAK and PORT_BASE, checked."""
 
     count: int
     mix: str
+    inspect: str
     seed: int
     ports: Ports
     broken: BrokenConfiguration
@@ -46,6 +48,7 @@ def add_options(parser: argparse.ArgumentParser, *, count: int, mix: str, report
     parser.add_argument("--count", default=str(count), help="counts to make (N)")
     parser.add_argument("--break", dest="break_", default="", help="range, outcome or drop")
     parser.add_argument("--mix", default=mix, help="what crawlers speak: crawl or even")
+    parser.add_argument("--inspect", default="", help="http, passive or mixed")
     parser.add_argument("--port-base", default=str(DEFAULT_BASE))
     parser.add_argument("--seed", type=int, default=1)
     add_out(parser, report)
@@ -60,9 +63,11 @@ def checked(options: argparse.Namespace, *, customary: int) -> Run:
     count = parse_count(options.count, customary=customary)
     if options.mix not in MIXES:
         raise ValueError(f"MIX: {quoted(options.mix)} is unknown; use {' or '.join(MIXES)}")
+    check_inspection(options.inspect)
     return Run(
         count=count,
         mix=options.mix,
+        inspect=options.inspect,
         seed=options.seed,
         broken=broken_configuration(options.break_),
         ports=Ports.from_text(options.port_base),
@@ -78,6 +83,7 @@ def lab_for(run: Run, name: str, scrape_milliseconds: int | None = None) -> Iter
         say=lambda line: print(line, flush=True),
         behind_the_generator=run.broken.change,
         scrape_milliseconds=scrape_milliseconds,
+        inspect=run.inspect,
     ) as lab:
         for stand_in in LAB_STAND_INS:
             print(f"stand-in    {stand_in}")

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from dashboards.fleet import TABLE_QUERIES
 from lab import plan
 from lab.envoy import STAND_INS
+from lab.inspection import check_inspection
 from lab.pages import Page, served
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, require_free, stop_on_signals
@@ -80,7 +81,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for finding in findings:
         print(finding, file=sys.stderr)
     if options.out is not None:
-        report = {"target": "demo", "status": status, "findings": findings}
+        report = {
+            "target": "demo",
+            "status": status,
+            "inspect": options.inspect or None,
+            "findings": findings,
+        }
         status = write_report(options.out / "demo.json", report)
     return status
 
@@ -127,6 +133,7 @@ def _alerts_text(alerts: Mapping[str, Sequence[str]]) -> str:
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make demo", description=__doc__)
     parser.add_argument("--port-base", default=str(DEFAULT_BASE))
+    parser.add_argument("--inspect", default="", help="http, passive or mixed")
     parser.add_argument("--requests-per-second", type=int, default=REQUESTS_PER_SECOND)
     add_out(parser, "demo.json")
     return parser.parse_args(arguments)
@@ -134,12 +141,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _run(options: argparse.Namespace, started: float) -> None:
     ports = Ports.from_text(options.port_base)
+    check_inspection(options.inspect)
     folder = FOLDER / f"demo-{ports.base}"
     for stand_in in (*STAND_INS, PAGES_STAND_IN, WINDOW_STAND_IN):
         _say(f"stand-in    {stand_in}")
     pages = dict.fromkeys((ports.istiod, ports.grafana, ports.alertmanager), Page(lambda: ""))
     require_free(("127.0.0.1", port) for port in pages)
-    with served(pages), running(ports=ports, folder=folder, say=_say, stand_ins=True) as lab:
+    with (
+        served(pages),
+        running(
+            ports=ports, folder=folder, say=_say, stand_ins=True, inspect=options.inspect
+        ) as lab,
+    ):
         lab.start_crawler(count=None, requests_per_second=options.requests_per_second)
         try:
             _write_endpoints(lab)

@@ -48,16 +48,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="make demo-check", description=__doc__)
     add_options(parser, count=CUSTOMARY, mix="crawl", report="demo-check.json")
     options = parser.parse_args(arguments)
-    broken = {"break": options.break_ or None}
+    asked = {"break": options.break_ or None, "inspect": options.inspect or None}
     report = attempt(
         "demo-check",
         options.out,
         lambda: _run(checked(options, customary=CUSTOMARY)),
-        **broken,
+        **asked,
     )
     compared = report.comparison
     print(f"attribution: {compared.exact} of {compared.counts} exact", flush=True)
-    return finish("demo-check", options.out, {**report.as_json(), **broken})
+    return finish("demo-check", options.out, {**report.as_json(), **asked})
 
 
 def _run(run: Run) -> Report:

@@ -18,6 +18,7 @@ from components.attribution.render import envoy_filters
 from components.attribution.stats import proxy_stats_matcher
 from lab import loopback, plan
 from lab.envoy import LabEnvoy, lab_envoy
+from lab.inspection import with_inspection
 from lab.ports import Ports
 from lab.processes import Children, LabError, children, require_free
 from lab.prometheus import lab_alertmanager_files, lab_prometheus_files
@@ -197,13 +198,15 @@ class Lab:
             time.sleep(0.1)
 
 
-def load_settings(ports: Ports) -> StackSettings:
+def load_settings(ports: Ports, inspect: str = "") -> StackSettings:
     """Return the lab's settings, with its HTTP ports where the lab listens.
+
+    `inspect` is one of `lab.inspection`, or "" for what the stack file says.
 
     Raises:
         settings.loading.SettingsError: the file is wrong.
     """
-    return plan.lab_settings(load_stack_file(STACK_FILE), ports)
+    return with_inspection(plan.lab_settings(load_stack_file(STACK_FILE), ports), inspect)
 
 
 @contextlib.contextmanager
@@ -217,6 +220,7 @@ def running(
     factor: int = DEMO_FACTOR,
     watched: bool = False,
     stand_ins: bool = False,
+    inspect: str = "",
 ) -> Iterator[Lab]:
     """Run all but the crawler for the length of the block.
 
@@ -230,11 +234,12 @@ def running(
         watched: with a second Prometheus and an Alertmanager. What they tell and scrape beside
             the lab is the caller's (`lab/receiver.py`, `lab/pages.py`).
         stand_ins: whether the caller serves pages in the place of istiod, Grafana, Alertmanager.
+        inspect: as in `load_settings`.
 
     Raises:
         LabError: a port is taken, a program is missing, or a part died.
     """
-    settings = load_settings(ports)
+    settings = load_settings(ports, inspect)
     meshed = behind_the_generator(settings) if behind_the_generator else settings
     where = plan.endpoints(settings.vendors, ports)
     _program("envoy")  # raises before anything starts
