@@ -18,7 +18,9 @@ ALL = "all outcomes"  # the outcome of a key that sums a vendor's requests of on
 UNEXPECTED, RESET = "unexpected", "reset"
 
 # What a sidecar may call a request whose vendor died. The generator cannot tell these apart.
-BROKEN = frozenset({"connect_failed", RESET, "timeout", "rejected", "client_cancelled"})
+BROKEN = frozenset(
+    {"connect_failed", RESET, "bad_answer", "timeout", "rejected", "client_cancelled"}
+)
 # The generator left, so it does not know what its sidecar found out at that very moment.
 LEFT = ("timeout", "client_cancelled")
 # What the generator calls a request of which a process died.

@@ -12,6 +12,9 @@ from books.events import SIDECAR, Event
 from books.explanation import Allows, Counted
 from books.offset import ANYTHING, NOTHING, Bounds, Gap, Move, Point, follow
 
+# A sidecar may count these once they stand, and the generator once they have ended.
+COUNTED_AS_THEY_STAND = ("tunnel", "socks")
+
 
 class _Moment(NamedTuple):
     """A scrape of the other side; per process, the last scrape before and the first one after."""
@@ -119,7 +122,9 @@ class SideBySide:
         if key.measure == COUNTS and key.visibility == "opaque":
             # The generator counts a connection when it opens, the others when it closes.
             floor -= _in_flight(self.reference, moment.reference_before)
-        elif key.measure == COUNTS and self.requests_first:
+        elif key.measure == COUNTS and (
+            self.requests_first or key.visibility in COUNTED_AS_THEY_STAND
+        ):
             top += _in_flight(self.reference, moment.reference_after)
         play = self.tolerance * max(high, top)
         return Bounds(low - top - play, high - floor + play)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from books.comparison import compare
 from books.reading import books_from_series
-from tests.books.history import OFFSETS, START, History, history, play
+from tests.books.history import OFFSETS, START, History, history, play, row
 
 SEEDS = st.integers(0, 2**32)
 
@@ -145,6 +145,20 @@ def test_the_first_count_of_a_generator_that_came_later_is_not_lost_unseen():
     assert true.compared(all_from_zero=False).unexplained == 0
     true.bookings.remove(first)
     assert true.compared(all_from_zero=False).unexplained == 1
+
+
+@pytest.mark.parametrize("visibility", ["tunnel", "socks"])
+def test_a_tunnel_may_be_counted_as_soon_as_it_stands(visibility):
+    """A passive sidecar counts it long before the generator does, and it is no difference."""
+    true = play(History(), random.Random(4), per_second=20)
+    for at in range(5, 45):
+        true.in_flight.append((at, at + 6.0))
+        for process, when in (("sidecar", at), ("vendor", at), ("generator", at + 6.0)):
+            true.book(process, when, row(process, "vendor-a", visibility, "success"))
+    found = true.compared()
+    assert unexplained(found) == []
+    true.bookings.remove(next(b for b in true.bookings if visibility in str(b.labels)))
+    assert true.compared().unexplained
 
 
 def test_a_steady_leak_is_found_in_the_middle_of_traffic():
