@@ -28,6 +28,7 @@ from lab.bounded_run import (
     watch,
 )
 from lab.loopback import get_json
+from lab.module_bytes import ModuleBytes, module_bytes
 from lab.processes import LabError
 from lab.rates import RateMeter
 from lab.system import Lab
@@ -83,8 +84,9 @@ def _run(run: Run) -> Report:
         lab.settle()
         wait_for_scrapes(lab, time.time(), JOBS)
         comparison = compare(final_books(lab.query, time.time()), lag_seconds=0.0)
+        seen = module_bytes(lab)
     protocols = _sums((entry["protocol"], entry["count"]) for entry in books["protocols"])
-    _print(comparison, protocols, meter)
+    _print(comparison, protocols, seen, meter)
     seconds = time.monotonic() - started
     print(f"time        {seconds:.1f} s from start to comparison")
     return Report(
@@ -95,9 +97,13 @@ def _run(run: Run) -> Report:
             "protocols": dict(protocols),
             "rates_are_judged": bool(meter and meter.is_steady),
             "rates": meter.rates() if meter else [],
+            "module_bytes": [one.as_json() for one in seen],
             "stand_ins": LAB_STAND_INS,
         },
-        more_findings=meter.findings if meter else (),
+        more_findings=[
+            *(meter.findings if meter else ()),
+            *(one.finding for one in seen if one.finding),
+        ],
     )
 
 
@@ -120,7 +126,12 @@ def _wait_for_end(lab: Lab, count: int, meter: RateMeter | None) -> Json:
     return books
 
 
-def _print(compared: Comparison, protocols: Counter[str], meter: RateMeter | None) -> None:
+def _print(
+    compared: Comparison,
+    protocols: Counter[str],
+    seen: Sequence[ModuleBytes],
+    meter: RateMeter | None,
+) -> None:
     print("\n" + "\n".join(table(compared)) + "\n")
     rows = [(row.key, row.generator or 0) for row in compared.vendor_rows]
     for what, sums in (
@@ -135,6 +146,9 @@ def _print(compared: Comparison, protocols: Counter[str], meter: RateMeter | Non
     wire = [row for row in compared.byte_rows if row.key.measure == WIRE_BYTES and row.largest]
     most = max((abs(row.difference) / row.largest for row in wire), default=0.0)
     print(f"wire bytes  at most {most:.4%} from the vendors' own socket counts")
+    if seen:
+        apart = max(one.apart for one in seen)
+        print(f"wire bytes  the passive module's at most {apart:.4%} from the clusters'")
     _print_rates(meter)
 
 
