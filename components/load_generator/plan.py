@@ -91,16 +91,21 @@ def has_login(settings: StackSettings, vendor: str) -> bool:
     return settings.is_simulated(vendor) and settings.simulated_vendors.vendors[vendor].login
 
 
-def shows_requests(endpoint: str, vendors: tuple[Vendor, ...]) -> bool:
-    """Return whether a sidecar reads requests to a vendor's address; else it counts connections."""
+def visible_at(endpoint: str, vendors: tuple[Vendor, ...]) -> str:
+    """Return what a sidecar sees of connections to a vendor's address, as the plans name it.
+
+    `requests` of HTTP; `passive`, those and SOCKS5's handshake, on every port; or `connections`.
+    """
     address, port = split_endpoint(endpoint)
     assert port is not None  # settings.values.check_endpoint
     network = Catalogue.of(vendors).covering(address)[0].network
     group = next(
         group for group in groups(vendors) for chain in group.chains if network in chain.networks
     )
+    if group.is_passive:
+        return "passive"
     inspected = any(port in ports for ports in inspected_ports(vendors))
-    return group.is_passive or (group.parses_http and inspected)
+    return "requests" if group.parses_http and inspected else "connections"
 
 
 def crawler_plan(settings: StackSettings) -> Json:
@@ -181,9 +186,7 @@ def _vendor(settings: StackSettings, name: str, proxy: ProxyInDetail, usual_mix:
         "port": port,
         "weight": proxy.weight,
         "simulated": simulated,
-        "visible": (
-            "requests" if shows_requests(proxy.address, settings.vendors) else "connections"
-        ),
+        "visible": visible_at(proxy.address, settings.vendors),
     }
     if proxy.session:
         entry["session"] = proxy.session

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 from typing import Any
 
 from components.file_text import json_text
-from components.load_generator.plan import shows_requests
+from components.load_generator.plan import visible_at
 from components.prometheus.config import SIMULATED_VENDOR_PORT
 from components.repository_files import ProgramFiles, program_files
 from settings.service_ranges import service_range, spare
@@ -73,12 +73,8 @@ def vendor_plan(settings: StackSettings, vendor: str) -> Json:
                 "vendor": vendor,
                 "address": any_address,
                 "port": PROXY_PORT,
-                # Where no sidecar parses HTTP, the vendor counts connections as well.
-                "visible": (
-                    "requests"
-                    if shows_requests(simulated.endpoint, settings.vendors)
-                    else "connections"
-                ),
+                # The vendor counts what a sidecar can.
+                "visible": visible_at(simulated.endpoint, settings.vendors),
             }
         ],
         "vendors": {vendor: behaviour},

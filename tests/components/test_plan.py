@@ -20,6 +20,7 @@ VENDORS = [
     {"name": "vendor-a", "cidrs": ["10.1.0.0/16", "2001:db8::/32"]},
     {"name": "vendor-b", "cidrs": ["10.2.0.0/16"], "httpPorts": [3128]},
     {"name": "vendor-c", "cidrs": ["10.3.0.0/16"], "inspect": "connections"},
+    {"name": "vendor-d", "cidrs": ["10.4.0.0/16"], "inspect": "passive"},
 ]
 SIMULATED = {"enabled": True, "vendors": {"vendor-b": {"endpoint": "10.2.0.10:3128"}}}
 ENDPOINTS = {"vendor-b": "10.2.0.10:3128", "vendor-a": "[2001:db8::1]:8080"}
@@ -117,12 +118,14 @@ def test_what_a_sidecar_does_not_look_into_is_counted_as_connections():
         "vendor-a": "10.1.0.10:9000",  # no port where HTTP is looked for
         "vendor-b": "10.2.0.10:3128",
         "vendor-c": "10.3.0.10:3128",  # inspect: connections
+        "vendor-d": "10.4.0.10:9000",  # inspect: passive, which reads every port
     }
     plan = read(crawler_plan(stack({"endpoints": endpoints})))
     assert {vendor.name: vendor.visible for vendor in plan.vendors} == {
         "vendor-a": "connections",
         "vendor-b": "requests",
         "vendor-c": "connections",
+        "vendor-d": "passive",
     }
 
 
