@@ -41,28 +41,31 @@ LONGEST_PAUSE_SECONDS = 86_400.0  # how long a crawler waits after its last coun
 
 CREDENTIALS_VARIABLE = "LAB_PROXY_CREDENTIALS"
 
-# Shares of each vendor's requests, so that every outcome occurs hundreds of times in 100,000.
+# Shares of each vendor's requests, so that every outcome occurs hundreds of times in 100,000; those
+# that SOCKS5 can have, in 300,000 of the even mix there as well.
 FAULTS = {
     "auth-challenge": 0.015,
     "auth-failed": 0.015,
     "blocked": 0.03,
     "close": 0.005,
     "dead": 0.012,
+    "garbage": 0.012,
+    "policy": 0.013,
     "quota": 0.012,
     "rate-limited": 0.04,
     "refused-open": 0.006,
     "rejected": 0.012,
     "reset": 0.01,
-    "slow": 0.008,
-    "stall": 0.01,
+    "slow": 0.012,
+    "stall": 0.012,
     "target-error": 0.03,
+    "unreachable": 0.006,
     "vendor-error": 0.02,
 }
 RARER_FAULTS = {
     "ban-page": 0.003,
     "captcha-page": 0.003,
     "close-inside": 0.003,
-    "garbage": 0.003,
     "reset-inside": 0.003,
     "vendor-error-502": 0.003,
     "vendor-error-504": 0.003,
@@ -70,9 +73,6 @@ RARER_FAULTS = {
     "vendor-error-525": 0.003,
 }
 """Further faults with the same outcomes: together these are all that a simulated vendor knows."""
-
-PASSIVE_FAULTS = {"policy": 0.012, "unreachable": 0.01}
-"""Added where SOCKS5 is read, which says less of a failure than HTTP does."""
 
 QUOTA_DIALECT = {"quota": 0.002, "quota-dialect": 0.02}
 """Added for a vendor with an outcome rule: it answers an exhausted quota with 407."""
@@ -334,7 +334,6 @@ def _faults(endpoint: Endpoint) -> dict[str, float]:
         faults |= QUOTA_DIALECT
     if endpoint.visible == "passive":
         del faults["rejected"]  # nothing is: Envoy parses no request
-        faults |= PASSIVE_FAULTS
     if endpoint.dead_address is None:
         del faults["dead"]
     return faults

@@ -20,7 +20,7 @@ FAULTS: Final = {
     "quota-dialect": "quota_exhausted",
     "reset": "reset",
     "close": "reset",
-    "garbage": "reset",
+    "garbage": "bad_answer",
     "stall": "client_cancelled",
     "slow": "timeout",
     "dead": "connect_failed",

@@ -80,7 +80,7 @@ SOCKS_OUTCOMES: Final = {
 SILENT: Final = {
     "reset": "reset",
     "close": "reset",
-    "garbage": "reset",
+    "garbage": "bad_answer",
     "stall": "",  # the outcome follows from how long the other side waits
     "slow": "",
 }

@@ -36,7 +36,7 @@ REFUSAL = Seen("answered", answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 
         # An answer without X-Sim-Vendor is the sidecar's: the request's intent decides.
         ("reset", UNAVAILABLE, "reset"),
         ("close", UNAVAILABLE, "reset"),
-        ("garbage", UNAVAILABLE, "reset"),
+        ("garbage", UNAVAILABLE, "bad_answer"),
         ("dead", UNAVAILABLE, "connect_failed"),
         ("", UNAVAILABLE, "unexpected"),
         ("slow", UNAVAILABLE, "unexpected"),

@@ -63,7 +63,8 @@ def test_shares_of_faults_are_the_plans(vendors: VendorProcess) -> None:
     assert seen.keys() == shares.keys()
     assert is_likely([seen[key] for key in shares], [300 * share for share in shares.values()])
     assert vendors.counts("silent") == {
-        ("http", "reset"): 300 - seen["success"],
+        ("http", "reset"): 300 - seen["success"] - seen["garbage"],
+        ("http", "bad_answer"): seen["garbage"],
         ("http", "success"): seen["success"],
     }
 
