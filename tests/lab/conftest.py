@@ -74,7 +74,8 @@ class Sidecar:
         return counts
 
     def opaque_connections(self, vendor: str) -> int:
-        return self.counter("envoy_lab_istio_tcp_connections_opened_total", proxy_vendor=vendor)
+        name = "(?:envoy_lab_)?istio_tcp_connections_opened_total"
+        return self.counter(name, proxy_vendor=vendor)
 
 
 @pytest.fixture
