@@ -7,9 +7,10 @@ else differs, which a test proves.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from socket import IPPROTO_TCP
 from typing import Any
 
 from components.attribution.discovery import STATS_TYPE
@@ -32,6 +33,7 @@ STAND_INS = (
     "the vendor's port -> another port of the same address",
     "istio.stats -> Envoy's stats access logger, same CEL",
     "istiod's ECDS -> the same Lua and Wasm, from watched files",
+    "a refusal's way back -> where nobody is, Envoy accepts with the crawler's first bytes",
 )
 
 # The passive module reads a pod's labels there; pilot-agent writes them (Istio's
@@ -40,6 +42,9 @@ NODE_METADATA = {
     "WORKLOAD_NAME": WORKLOAD_TAGS["source_workload"],
     "NAMESPACE": WORKLOAD_TAGS["source_workload_namespace"],
 }
+
+# Linux's TCP_DEFER_ACCEPT, include/uapi/linux/tcp.h; Python knows it on Linux alone.
+_DEFER_ACCEPT = {"level": IPPROTO_TCP, "name": 9, "int_value": 1, "state": "STATE_PREBIND"}
 
 _TYPE = "type.googleapis.com/envoy"
 
@@ -73,6 +78,7 @@ def lab_envoy(
     sockets: Sequence[tuple[str, int]],
     upstream_ports: Mapping[str, int],
     ports: Ports,
+    dead_addresses: Collection[str] = (),
     buckets: Sequence[int],
     stats_matcher: Mapping[str, Sequence[str]],
     extension_dir: Path,
@@ -85,6 +91,7 @@ def lab_envoy(
         upstream_ports: where the simulated vendors listen, by the name of the cluster; any other
             cluster goes to `ports.outside_upstream`.
         ports: where everything else listens.
+        dead_addresses: those of `sockets` behind which nobody is.
         buckets: histogram bounds in milliseconds.
         stats_matcher: the rendered `proxyStatsMatcher`.
         extension_dir: folder from which Envoy will read `extensions`.
@@ -92,6 +99,7 @@ def lab_envoy(
     parts = apply_filters(filters, base_listener(sockets))
     listener, clusters = parts.listener, [*parts.clusters, passthrough_cluster()]
     _stand_in_for_redirect(listener)
+    _stand_in_for_distance(listener, dead_addresses)
     for cluster in clusters:
         port = upstream_ports.get(cluster["name"], ports.outside_upstream)
         cluster["original_dst_lb_config"] = {"upstream_port_override": port}
@@ -147,6 +155,17 @@ def _stand_in_for_redirect(listener: Json) -> None:
             },
         },
     )
+
+
+def _stand_in_for_distance(listener: Json, dead_addresses: Collection[str]) -> None:
+    """Have the crawler's first bytes be there before a vendor that nobody is refuses.
+
+    A refusal on loopback is known within connect(2), sooner than any crawler sends; one that
+    crosses a network is known later. Which is first decides what a passive sidecar has read.
+    """
+    for one in listener["additional_addresses"]:
+        if one["address"]["socket_address"]["address"] in dead_addresses:
+            one["socket_options"] = {"socket_options": [_DEFER_ACCEPT]}
 
 
 def _stand_in_for_istiod(chain: Json, extension_dir: Path) -> None:

@@ -162,8 +162,13 @@ def lab_settings(settings: StackSettings, ports: Ports) -> StackSettings:
 
 def listening_addresses(where: Sequence[Endpoint]) -> tuple[str, ...]:
     """Return every address Envoy stands on: the vendors', the dead ones, the outside one."""
-    dead = [endpoint.dead_address for endpoint in where if endpoint.dead_address]
-    return tuple(dict.fromkeys((*(one.address for one in where), *dead, OUTSIDE_ADDRESS)))
+    addresses = (one.address for one in where)
+    return tuple(dict.fromkeys((*addresses, *dead_addresses(where), OUTSIDE_ADDRESS)))
+
+
+def dead_addresses(where: Sequence[Endpoint]) -> tuple[str, ...]:
+    """Return the vendors' addresses where nobody is."""
+    return tuple(one.dead_address for one in where if one.dead_address)
 
 
 def envoy_sockets(

@@ -341,6 +341,7 @@ def rendered_envoy(
         sockets=plan.envoy_sockets(settings.vendors, addresses, ports),
         upstream_ports=plan.upstream_ports(settings.vendors, ports),
         ports=ports,
+        dead_addresses=plan.dead_addresses(plan.endpoints(settings.vendors, ports)),
         buckets=settings.telemetry.buckets,
         stats_matcher=proxy_stats_matcher(),
         extension_dir=folder / EXTENSIONS,

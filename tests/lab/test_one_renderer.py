@@ -89,7 +89,7 @@ def test_chains_clusters_and_lua_are_the_deployed_ones(tmp_path):
     stand_in, *inherited = listener["listener_filters"]
     assert stand_in["name"] == "envoy.filters.listener.set_filter_state"
     assert inherited == patched(deployed, "LISTENER_FILTER")
-    assert len(STAND_INS) == 4
+    assert len(STAND_INS) == 5
 
 
 def test_the_stand_in_for_istio_stats_has_its_labels_and_expressions(tmp_path):
