@@ -53,13 +53,13 @@ class Parties:
             socket.create_server((ADDRESS, ports.vendor_upstream), backlog=256)
         )
 
-    def crawler(self, sends, *, receive_buffer=None):
-        """Connect a crawler, which sends at once."""
+    def crawler(self, sends, *, receive_buffer=None, port=None):
+        """Connect a crawler, which sends at once; the port is the usual one of HTTP proxies."""
         crawler = self._stack.enter_context(socket.socket())
         if receive_buffer:
             crawler.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
         crawler.settimeout(LIMIT_SECONDS)
-        crawler.connect((ADDRESS, self._ports.vendor))
+        crawler.connect((ADDRESS, port or self._ports.vendor))
         crawler.sendall(sends)
         return crawler
 
