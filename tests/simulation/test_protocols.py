@@ -57,7 +57,7 @@ SOCKS_COUNTS = 20
 
 @pytest.mark.parametrize("visible", ["passive"])
 @pytest.mark.parametrize("login", [False, True])
-@pytest.mark.parametrize("fault", ["", *SOCKS_FAULTS.keys() - {"dead"}])
+@pytest.mark.parametrize("fault", ["", *sorted(SOCKS_FAULTS.keys() - {"dead"})])
 def test_socks5_has_outcomes_where_its_handshake_is_read(
     vendors: Any, fault: str, login: bool
 ) -> None:
