@@ -9,6 +9,7 @@ mod metrics;
 
 use passive_parser::address::address_with_port;
 use passive_parser::config::{Config, Reader};
+use passive_parser::memory::append;
 use passive_parser::{Connection, Ending, Exchange, Host, Label, Side, Source};
 
 use crate::contexts::Contexts;
@@ -20,7 +21,7 @@ const CONTINUE: u32 = 0;
 const ACCEPTED: u32 = 1;
 const REFUSED: u32 = 0;
 
-/// `CloseType::Remote`: the crawler closed. Envoy closes after the vendor did.
+/// `CloseType::Remote`: the crawler closed.
 const REMOTE: u32 = 2;
 /// `CoreResponseFlag::UpstreamConnectionFailure` of Envoy's stream info, as a bit.
 const CONNECTION_FAILURE: u64 = 1 << 5;
@@ -80,17 +81,33 @@ pub extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
         at = at.wrapping_add(piece.len());
     }
     match reader.finish() {
-        Some(config) => {
+        Ok(config) => {
             let roots = &mut state().roots;
             let users = roots.remove(root).map_or(1, |old| old.users);
             roots.insert(root, Root { config, metrics: Metrics::new(), users });
             ACCEPTED
         }
-        None => {
-            host::warn(b"proxy_observability.passive: a line of the configuration is unreadable");
+        Err(line) => {
+            host::warn(&wrong_line(line));
             REFUSED
         }
     }
+}
+
+/// Returns "configuration: line 7 cannot be read".
+fn wrong_line(line: u32) -> Vec<u8> {
+    let mut text = Vec::new();
+    let _ = append(&mut text, b"configuration: line ");
+    let mut place = 1_000_000_000;
+    while place > 0 {
+        let digit = b'0'.wrapping_add((line / place % 10) as u8);
+        if line >= place {
+            let _ = append(&mut text, &[digit]);
+        }
+        place /= 10;
+    }
+    let _ = append(&mut text, b" cannot be read");
+    text
 }
 
 #[no_mangle]
@@ -157,24 +174,22 @@ fn receive(context: u32, side: Side, size: usize, is_end: bool) {
 #[no_mangle]
 pub extern "C" fn proxy_on_downstream_connection_close(context: u32, kind: u32) {
     if let Some((_, _, connection)) = state().opened(context) {
-        let ending = match kind {
-            REMOTE => Ending::CrawlerLeft,
-            _ if connection.was_answered() => Ending::VendorLeft,
-            _ => ending_without_answer(),
+        let ending = if kind == REMOTE || connection.knows_its_end() {
+            Ending::CrawlerLeft
+        } else {
+            ending_by_envoy()
         };
         finish(context, ending);
     }
 }
 
-/// Returns why Envoy closed a connection on which the vendor never sent a byte.
-fn ending_without_answer() -> Ending {
-    if host::property_number(FLAGS) & CONNECTION_FAILURE == 0 {
-        return Ending::VendorLeft;
-    }
-    if host::property(FAILURE_REASON).is_empty() {
-        Ending::ConnectTimedOut
-    } else {
-        Ending::ConnectFailed
+/// Returns why Envoy closed a connection (seen on Envoy 1.40).
+fn ending_by_envoy() -> Ending {
+    match host::property_number(FLAGS) {
+        0 => Ending::CrawlerLeft, // it drains, or shuts down
+        flags if flags & CONNECTION_FAILURE == 0 => Ending::VendorLeft,
+        _ if host::property(FAILURE_REASON).is_empty() => Ending::ConnectTimedOut,
+        _ => Ending::ConnectFailed,
     }
 }
 
@@ -200,7 +215,7 @@ pub extern "C" fn proxy_on_done(_context: u32) -> u32 {
 
 #[no_mangle]
 pub extern "C" fn proxy_on_delete(context: u32) {
-    finish(context, Ending::VendorLeft);
+    finish(context, Ending::CrawlerLeft);
     let state = state();
     let root = state.crawlers.remove(context).map_or(context, |crawler| crawler.root);
     let users = match state.roots.get(root) {

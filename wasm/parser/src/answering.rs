@@ -114,6 +114,7 @@ impl Connection {
     fn end_answer_head(&mut self, head: &AnswerHead, around: &mut Around) {
         self.answer.clear();
         self.answering = Answering::Head(None);
+        self.interim = if head.is_interim() { head.status } else { 0 };
         let pending = match self.queue.front() {
             Some(pending) if !head.is_interim() => *pending,
             _ => return,

@@ -67,19 +67,21 @@ struct PoolRange {
 pub struct Reader {
     config: Config,
     line: Vec<u8>,
-    is_wrong: bool,
+    /// The line that is being read, from 1.
+    number: u32,
+    /// The first line that could not be read.
+    wrong: Option<u32>,
 }
 
 impl Reader {
     pub fn new() -> Self {
         let mut config = Config::empty();
-        let mut is_wrong = false;
-        for name in outcome::BUILT_IN {
-            is_wrong |= config.outcomes.number(name, MOST_OUTCOMES).is_none();
-        }
-        is_wrong |= config.groups.number(OTHER, MOST_NAMES).is_none();
-        is_wrong |= config.pools.number(b"", MOST_NAMES).is_none();
-        Reader { config, line: Vec::new(), is_wrong }
+        let named = outcome::BUILT_IN
+            .iter()
+            .all(|name| config.outcomes.number(name, MOST_OUTCOMES).is_some())
+            && config.groups.number(OTHER, MOST_NAMES).is_some()
+            && config.pools.number(b"", MOST_NAMES).is_some();
+        Reader { config, line: Vec::new(), number: 1, wrong: if named { None } else { Some(0) } }
     }
 
     pub fn push(&mut self, mut piece: &[u8]) {
@@ -91,28 +93,25 @@ impl Reader {
         self.keep(piece);
     }
 
-    /// Returns the configuration, or `None` if a line could not be read.
-    pub fn finish(mut self) -> Option<Config> {
+    /// Returns the configuration, or the number of the first line that cannot be read.
+    pub fn finish(mut self) -> Result<Config, u32> {
         self.end_line();
-        if self.is_wrong {
-            None
-        } else {
-            Some(self.config)
-        }
+        self.wrong.map_or(Ok(self.config), Err)
     }
 
     fn keep(&mut self, piece: &[u8]) {
         let fits = self.line.len().saturating_add(piece.len()) <= LONGEST_LINE;
-        self.is_wrong |= !(fits && append(&mut self.line, piece));
+        if !(fits && append(&mut self.line, piece)) {
+            self.wrong = self.wrong.or(Some(self.number));
+        }
     }
 
     fn end_line(&mut self) {
-        let line = core::mem::take(&mut self.line);
-        if !self.is_wrong && !line.is_empty() {
-            self.is_wrong = self.config.read(&line).is_none();
+        if self.wrong.is_none() && !self.line.is_empty() && self.config.read(&self.line).is_none() {
+            self.wrong = Some(self.number);
         }
-        self.line = line;
         self.line.clear();
+        self.number = self.number.saturating_add(1);
     }
 }
 
@@ -143,8 +142,8 @@ impl Config {
         }
     }
 
-    /// Reads a whole text.
-    pub fn from_text(text: &[u8]) -> Option<Config> {
+    /// Reads a whole text; see `Reader::finish`.
+    pub fn from_text(text: &[u8]) -> Result<Config, u32> {
         let mut reader = Reader::new();
         reader.push(text);
         reader.finish()
@@ -306,7 +305,10 @@ impl Config {
     fn read_pool(&mut self, mut fields: Fields) -> Option<()> {
         let vendor = self.vendor_number(fields.next()?)?;
         let (start, length) = range(fields.next()?)?;
-        let pool = self.pools.number(fields.last()?, MOST_NAMES)? as u16;
+        let pool = match fields.last()? {
+            b"-" => NO_POOL, // a range without a pool, inside one that has one
+            name => self.pools.number(name, MOST_NAMES)? as u16,
+        };
         let family = usize::from(start.is_ipv6);
         match length.checked_sub(1) {
             Some(shift) => {

@@ -26,6 +26,8 @@ pub struct Connection {
     pub(crate) queue: Queue,
     /// What the head of the answer said that is passing now.
     pub(crate) answered: Option<Exchange>,
+    /// The last status, 100 or 103, that announced the answer.
+    pub(crate) interim: u16,
     pub(crate) up: Meter,
     pub(crate) down: Meter,
     ends: Ends,
@@ -72,6 +74,7 @@ impl Connection {
             answer: Reading::default(),
             queue: Queue::default(),
             answered: None,
+            interim: 0,
             up: Meter::new(Side::Crawler),
             down: Meter::new(Side::Vendor),
             ends: Ends::default(),
@@ -147,9 +150,9 @@ impl Connection {
         }
     }
 
-    /// Whether the vendor ever sent a byte.
-    pub fn was_answered(&self) -> bool {
-        self.ends.is_known_connected()
+    /// Whether `finish` will not look at how the connection ended: a FIN has told.
+    pub fn knows_its_end(&self) -> bool {
+        self.ends.are_known()
     }
 
     fn flush_portion(&mut self, side: Side, around: &mut Around) {
@@ -307,7 +310,8 @@ impl Connection {
             if pending.label.visibility == Visibility::Socks {
                 self.label(Side::Crawler, pending.label, around);
             }
-            self.count(&pending, outcome, 0, around);
+            let status = core::mem::take(&mut self.interim);
+            self.count(&pending, outcome, status, around);
         }
         self.label_unread(around);
     }

@@ -7,6 +7,8 @@ use crate::Host;
 /// How a connection came to its end.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Ending {
+    /// Also for a connection that Envoy itself ended, as it does while it drains: the vendor is
+    /// not to blame.
     CrawlerLeft,
     VendorLeft,
     /// The vendor refused the connection, or could not be reached.
@@ -38,8 +40,8 @@ impl Ends {
         self.is_connected = true;
     }
 
-    pub fn is_known_connected(&self) -> bool {
-        self.is_connected
+    pub fn are_known(&self) -> bool {
+        self.is_connected && self.first.is_some()
     }
 
     /// Whether there ever was a connection to the vendor; asks the host only if no byte told.

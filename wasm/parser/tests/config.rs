@@ -17,7 +17,7 @@ fn pool(config: &Config, vendor: &str, text: &str) -> String {
 #[test]
 fn the_longest_range_of_the_vendor_names_the_pool() {
     let config = config(
-        "pool a 10.1.0.0/16 wide\npool a 10.1.8.0/24 narrow\npool a 10.1.8.7/32 one\n\
+        "pool a 10.1.0.0/16 wide\npool a 10.1.8.0/24 narrow\npool a 10.1.8.7/32 one\npool a 10.1.9.0/24 -\n\
          pool b 10.1.8.0/24 others\npool a 2001:db8::/32 six\npool a 2001:db8::7/128 one6\n\
          pool c 0.0.0.0/0 all\npool c 10.0.0.0/8 ten\npool c ::/0 all6\n",
     );
@@ -26,6 +26,7 @@ fn the_longest_range_of_the_vendor_names_the_pool() {
         ("a", "10.1.8.6", "narrow"),
         ("a", "10.1.8.7", "one"),
         ("a", "::ffff:10.1.8.7", "one"),
+        ("a", "10.1.9.1", ""),
         ("a", "10.2.0.1", ""),
         ("a", "2001:db8::1", "six"),
         ("a", "2001:db8::7", "one6"),
@@ -102,18 +103,18 @@ fn a_line_that_cannot_be_read_refuses_the_whole() {
         "target  x",
         " codes 200",
     ] {
-        assert!(Config::from_text(line.as_bytes()).is_none(), "{}", line);
-        let lines = format!("codes 200\n{}\ncodes 201\n", line);
-        assert!(Config::from_text(lines.as_bytes()).is_none(), "{}", line);
+        assert_eq!(Config::from_text(line.as_bytes()).err(), Some(1), "{}", line);
+        let lines = format!("codes 200\n\n{}\ncodes 201\n", line);
+        assert_eq!(Config::from_text(lines.as_bytes()).err(), Some(3), "{}", line);
     }
     let long = format!("rule v 200 299 x a {}", "y".repeat(5000));
-    assert!(Config::from_text(long.as_bytes()).is_none());
+    assert_eq!(Config::from_text(long.as_bytes()).err(), Some(1));
 }
 
 #[test]
 fn pieces_and_blank_lines_make_no_difference() {
     let text = b"codes 200 999\n\nanswer 200 299 plain header:x-a:b:c  policy\n";
-    assert!(Config::from_text(text).is_none()); // two spaces
+    assert!(Config::from_text(text).is_err()); // two spaces
     let text = b"codes 200 999\n\nanswer 200 299 plain header:x-a:b:c policy\ntimeout_after 7";
     for size in 1..text.len() {
         let mut reader = Reader::new();

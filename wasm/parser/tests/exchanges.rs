@@ -162,7 +162,7 @@ fn some_answers_have_no_body_whatever_they_say() {
 fn interim_answers_are_passed_over() {
     let interim = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nLink: x\r\n\r\n";
     check(&[c(GET), v(interim), v(GOOD)], &[ONE]);
-    check(&[c(GET), v(interim), WaitMs(5)], &["http client_cancelled 0 shops"]);
+    check(&[c(GET), v(interim), WaitMs(5)], &["http client_cancelled 103 shops"]);
 }
 
 #[test]

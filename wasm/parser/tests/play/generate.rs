@@ -282,11 +282,11 @@ impl Maker<'_> {
 
     /// Answers a request; returns how the connection ends if it ends here.
     fn answer(&mut self, asked: &Asked, is_last: bool) -> Option<(Ending, bool)> {
+        let mut interim = 0;
         for _ in 0..self.chance.below(6).saturating_sub(3) {
-            let interim = self.chance.pick(&["100 Continue", "102 Processing", "103 Early Hints"]);
-            self.steps.push(Step::V(
-                format!("HTTP/1.1 {}\r\nX-Failed: no\r\n\r\n", interim).into_bytes(),
-            ));
+            interim = *self.chance.pick(&[&100, &102, &103]);
+            let head = format!("HTTP/1.1 {} Wait\r\nX-Failed: no\r\n\r\n", interim);
+            self.steps.push(Step::V(head.into_bytes()));
         }
         let status = self.status(asked);
         let is_granted = status == 101 || (asked.is_connect && (200..300).contains(&status));
@@ -317,7 +317,12 @@ impl Maker<'_> {
             message.pop();
             let has_head = has_whole_head(&message);
             self.steps.push(Step::V(message));
-            return Some(self.cut_answer(asked, &line, status, has_head));
+            return Some(self.cut_answer(
+                asked,
+                &line,
+                if has_head { status } else { interim },
+                has_head,
+            ));
         }
         self.steps.push(Step::V(message));
         self.exchanges.push(line);
@@ -399,9 +404,10 @@ impl Maker<'_> {
         let crawler_left = self.chance.one_in(2);
         let line = match (crawler_left, has_head) {
             (true, true) => whole.to_string(),
-            (true, false) => format!("{} client_cancelled 0 {}", asked.visibility(), asked.group),
-            (false, true) => format!("{} reset {} {}", asked.visibility(), status, asked.group),
-            (false, false) => format!("{} reset 0 {}", asked.visibility(), asked.group),
+            (true, false) => {
+                format!("{} client_cancelled {} {}", asked.visibility(), status, asked.group)
+            }
+            (false, _) => format!("{} reset {} {}", asked.visibility(), status, asked.group),
         };
         self.exchanges.push(line);
         match (crawler_left, self.chance.one_in(2)) {
