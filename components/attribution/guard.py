@@ -52,6 +52,11 @@ MAX_NAME = 253  # Kubernetes takes no longer name of an object
 # One CEL expression tells the vendors of a shared address apart; Envoy parses it to a depth of 32.
 MAX_SHARING = 16
 
+# The passive module refuses its whole configuration if a vendor's rules look for more
+# (wasm/parser/src/outcome.rs, `CONDITIONS`), or for a header with a longer name (config.rs).
+MAX_HEADERS_LOOKED_FOR = 128
+MAX_HEADER_NAME = 63
+
 VALIDATION_SECONDS = 60.0
 # Both have validated the lab's configuration. An older Envoy would refuse settings that sidecars
 # know, a newer one settings that it has dropped.
@@ -90,7 +95,8 @@ def refuse_undeployable(
     Raises:
         SettingsError: no filter matches the sidecars of Istio's release, an object is larger than
             the cluster's store can hold or has too long a name, the ranges or the vendors of one
-            address are more than Envoy can tell apart, a chain lacks a cluster, an extension or its
+            address are more than Envoy can tell apart, a vendor's rules more than the passive
+            module can, a chain lacks a cluster, an extension or its
             pair, a script does not load or names another vendor than the catalogue, the passive
             module is another one or would cut connections, or Envoy refuses any of it.
     """
@@ -99,6 +105,7 @@ def refuse_undeployable(
         *_wrong_release(istio_version),
         *_too_large(vendors, stack_groups, filters),
         *_too_many_sharing(stack_groups, filters),
+        *_too_many_headers(vendors),
     ]
     findings += [
         *_without_cluster(filters),
@@ -162,6 +169,25 @@ def _too_many_sharing(stack_groups: Sequence[Group], filters: Mapping[str, Json]
                 f"vendors: EnvoyFilter {name[:40]}… is named after all vendors that share "
                 f"addresses, in {len(name)} characters, and Kubernetes takes {MAX_NAME}; "
                 "give them shorter names"
+            )
+
+
+def _too_many_headers(vendors: Sequence[Vendor]) -> Iterator[str]:
+    for index, vendor in enumerate(vendors):
+        if vendor.inspect != "passive":
+            continue
+        looked_for = {
+            (rule.header.lower(), rule.contains) for rule in vendor.outcomes if rule.header
+        }
+        if len(looked_for) > MAX_HEADERS_LOOKED_FOR:
+            yield (
+                f"vendors[{index}].outcomes: {len(looked_for)} different headers and texts, and "
+                f"the passive module tells {MAX_HEADERS_LOOKED_FOR} apart; remove some"
+            )
+        for header in sorted({name for name, _ in looked_for if len(name) > MAX_HEADER_NAME}):
+            yield (
+                f"vendors[{index}].outcomes: {header[:20]}… has {len(header)} characters, and the "
+                f"passive module reads names of {MAX_HEADER_NAME}; remove the rule"
             )
 
 

@@ -440,3 +440,21 @@ def test_a_configuration_that_the_module_refuses(envoy):
         "EnvoyFilters: the passive module does not load in Envoy, or refuses its configuration; "
         "this is a defect of the program, report it"
     ]
+
+
+def test_more_headers_than_the_module_tells_apart(envoy):
+    """It would refuse all of its configuration, and new sidecars would count no passive vendor."""
+
+    def stack(*headers: str) -> tuple[Vendor, ...]:
+        rules = tuple({"status": 400, "header": name, "outcome": "blocked"} for name in headers)
+        return (Vendor(name="vendor-w", cidrs=("10.1.0.0/16",), outcomes=rules, inspect="passive"),)
+
+    many = stack("x" * 63, *(f"x-{n}" for n in range(127)))
+    refuse_undeployable(many, render(*many), envoy)
+    more = stack("x" * 64, *(f"x-{n}" for n in range(128)))
+    assert findings(more, render(*more)) == [
+        "vendors[0].outcomes: 129 different headers and texts, and the passive module tells 128 "
+        "apart; remove some",
+        "vendors[0].outcomes: xxxxxxxxxxxxxxxxxxxx… has 64 characters, and the passive module "
+        "reads names of 63; remove the rule",
+    ]
