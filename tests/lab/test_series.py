@@ -62,7 +62,8 @@ def named_status(head: bytes) -> str:
     found = re.search(r"x-status: (\d+)", head.decode("latin-1"), re.IGNORECASE)
     if found is None:  # no HTTP
         return ""
-    status = f"HTTP/1.1 {found[1]} Any\r\nProxy-Status: vendor\r\n"
+    error = "Proxy-Status: vendor; error=proxy_internal_error\r\n" if found[1] == "502" else ""
+    status = f"HTTP/1.1 {found[1]} Any\r\n{error}"
     granted = head.startswith(b"CONNECT") and found[1] == "200"
     return status + ("\r\n" if granted else "Content-Length: 2\r\n\r\nok")
 
