@@ -431,12 +431,17 @@ def test_a_chain_whose_module_none_sends():
     assert "_passive asks for proxy_observability.passive, which none sends" in finding
 
 
-def test_a_configuration_that_the_module_refuses(envoy):
+@pytest.mark.parametrize("spoilt", ["configuration", "code"])
+def test_a_module_or_a_configuration_that_does_not_load(envoy, spoilt):
     """A running sidecar would keep the old one, a new one would count nothing of any vendor."""
     filters = render(PASSIVE)
     (patch,) = filters["proxy-passive"]["configPatches"]
-    patch["patch"]["value"]["typed_config"]["config"]["configuration"]["value"] += "nonsense\n"
-    assert findings((PASSIVE,), filters, envoy) == [
+    plugin = patch["patch"]["value"]["typed_config"]["config"]
+    if spoilt == "code":
+        plugin["vm_config"]["code"]["local"]["inline_bytes"] = "AGFzbQ=="
+    else:
+        plugin["configuration"]["value"] += "nonsense\n"
+    assert list(guard._refused_by_envoy(envoy, filters)) == [
         "EnvoyFilters: the passive module does not load in Envoy, or refuses its configuration; "
         "this is a defect of the program, report it"
     ]

@@ -6,14 +6,18 @@ import copy
 import json
 from pathlib import Path
 
+import pytest
+
 from components.attribution.discovery import STATS_TYPE
 from components.attribution.labels import HTTP_STATS, OPAQUE_STATS
 from components.attribution.standalone import filters_sent_apart
 from lab.envoy import STAND_INS
 from lab.loopback import get_json
+from lab.plan import lab_settings
 from lab.ports import Ports
 from lab.system import STACK_FILE, load_settings, rendered_envoy
 from render.program import run_program
+from settings.loading import load_stack_file
 
 
 def deployed_filters(stack_file: Path) -> dict[str, dict]:
@@ -37,8 +41,9 @@ def undo_stand_ins(chains, clusters):
         assert list(cluster.pop("original_dst_lb_config")) == ["upstream_port_override"]
     for chain in chains:
         last = chain["filters"][-1]["typed_config"]
-        (logger,) = last.pop("access_log")
-        assert logger["name"] == "envoy.access_loggers.stats"
+        if not chain["name"].endswith("_passive"):
+            (logger,) = last.pop("access_log")
+            assert logger["name"] == "envoy.access_loggers.stats"
         for each in filters_sent_apart(chain):
             assert "path_config_source" in each["config_discovery"].pop("config_source")
 
@@ -56,13 +61,25 @@ def without_mesh_parts(chains):
     return chains
 
 
+def passive_copy(folder: Path) -> Path:
+    """Write the lab's stack file with a passive vendor in the place of one that is not read."""
+    text = STACK_FILE.read_text()
+    assert text.count("inspect: connections") == 1
+    file = folder / "Pulumi.lab.yaml"
+    file.write_text(text.replace("inspect: connections", "inspect: passive"))
+    return file
+
+
 USUAL = Ports()  # with another base the lab moves the vendors' ports; nothing listens here
 
 
-def test_chains_clusters_and_lua_are_the_deployed_ones(tmp_path):
+@pytest.mark.parametrize("stack_file", [lambda _: STACK_FILE, passive_copy])
+def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path):
     """Nothing differs but the four stand-ins that the demo prints."""
-    deployed = deployed_filters(STACK_FILE)
-    lab = rendered_envoy(load_settings(USUAL), ["127.1.0.10"], USUAL, tmp_path)
+    file = stack_file(tmp_path)
+    deployed = deployed_filters(file)
+    settings = lab_settings(load_stack_file(file), USUAL)
+    lab = rendered_envoy(settings, ["127.1.0.10"], USUAL, tmp_path)
     (listener,) = lab.bootstrap["static_resources"]["listeners"]
     catch_all, *chains = listener["filter_chains"]
     clusters = lab.bootstrap["static_resources"]["clusters"]

@@ -130,6 +130,22 @@ def test_vendors_that_share_addresses_are_there_before_what_they_share(edited):
     }
 
 
+def test_the_passive_module_is_there_before_its_chains(edited):
+    """It is stored once in each namespace, and `destroy` takes it away last."""
+
+    def read_passively(keys) -> None:
+        keys["vendors"][0].update(inspect="passive")
+        keys["crawlers"] = {"namespaces": ["crawlers", "more-crawlers"]}
+
+    run = run_with("prod", edited("prod", read_passively))
+    filters = {
+        (one.namespace, one.inputs["metadata"]["name"]): one for one in run.of_kind("EnvoyFilter")
+    }
+    for namespace in ("crawlers", "more-crawlers"):
+        module = filters[namespace, "proxy-passive"]
+        assert module.urn in filters[namespace, "proxy-vendor-vendor-a"].dependencies
+
+
 def test_a_vendor_of_ten_thousand_ranges_is_stored_in_parts(edited, in_file):
     """Each far below what etcd takes; the one with the cluster comes first and leaves last."""
     path = edited("prod", in_file([f"11.{n // 200}.{n % 200}.1" for n in range(10_000)]))
