@@ -22,14 +22,21 @@ def check(ports, tmp_path, count, *more):
     return ended, report
 
 
-def test_every_count_is_exact_in_all_three_books(ports, tmp_path):
-    """Generator, vendors and Prometheus hold the same number in every row."""
-    ended, report = check(ports, tmp_path, 8000)
+COUNTS = {"http": 8000, "passive": 8000, "mixed": 4000}
+EVERY_MODE = pytest.mark.parametrize("inspect", COUNTS)
+PASSIVE = {"http": "", "passive": "abcdefgh", "mixed": "bdfg"}  # those of the vendors
+
+
+@EVERY_MODE
+def test_every_count_is_exact_in_all_three_books(ports, tmp_path, inspect):
+    """Generator, vendors and Prometheus hold the same number in every row, however it is read."""
+    ended, report = check(ports, tmp_path, COUNTS[inspect], "--inspect", inspect)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
+    assert report["inspect"] == inspect
     rows = report["rows"]
     total = sum(row["generator"] for row in rows)
-    assert total == 8000
+    assert total == COUNTS[inspect]
     assert f"attribution: {total} of {total} exact" in ended.stdout
     assert all(row["difference"] == 0 and row["cause"] is None for row in rows)
     assert all(
@@ -54,14 +61,20 @@ def test_every_count_is_exact_in_all_three_books(ports, tmp_path):
     # What 100,000 counts must show 500 times, 8,000 show 40 times.
     outcomes = {row["outcome"] for row in rows if row["visibility"] != "opaque"}
     frequent = [o for o in outcomes if share("outcome", o) >= 0.005]
-    assert len(frequent) >= 11, sorted(outcomes - set(frequent))
-    assert "rejected" in outcomes
+    assert len(frequent) >= 13, sorted(outcomes - set(frequent))
+    # Envoy rejects what it parses, and nothing else.
+    assert ("rejected" in outcomes) == (inspect != "passive")
+    read_socks = {row["vendor"] for row in rows if row["visibility"] == "socks"}
+    assert read_socks == {f"vendor-{letter}" for letter in PASSIVE[inspect]}
+    # What the module saw go by is what Envoy's sockets carried.
+    assert {one["vendor"] for one in report["module_bytes"]} == read_socks
 
     # One address is in no range: its connections count as outside, and for no vendor.
-    assert report["outside"]["generator"] == report["outside"]["mesh"] >= 80
+    assert report["outside"]["generator"] == report["outside"]["mesh"] >= total // 100
     assert report["outside"]["difference"] == 0
 
 
+@EVERY_MODE
 @pytest.mark.parametrize(
     ("broken", "named"),
     [
@@ -70,9 +83,9 @@ def test_every_count_is_exact_in_all_three_books(ports, tmp_path):
         ("drop", {"vendor-d": "never seen by Envoy"}),
     ],
 )
-def test_a_break_is_noticed_and_named(broken, named, ports, tmp_path):
+def test_a_break_is_noticed_and_named(broken, named, ports, tmp_path, inspect):
     """A check that cannot fail proves nothing: it names the vendor, the difference, the cause."""
-    ended, report = check(ports, tmp_path, 4000, "--break", broken)
+    ended, report = check(ports, tmp_path, 4000, "--break", broken, "--inspect", inspect)
     assert ended.returncode == 1
     for vendor, words in named.items():
         lines = [
@@ -94,6 +107,7 @@ def test_a_break_is_noticed_and_named(broken, named, ports, tmp_path):
         (("--count", "abc"), "N: 'abc' is no number of counts; 100000 is customary"),
         (("--port-base", "x"), "PORT_BASE: 'x' is not a whole number; 3100 is usual"),
         (("--mix", "odd"), "MIX: 'odd' is unknown; use crawl or even"),
+        (("--inspect", "lua"), "INSPECT: 'lua' is unknown; use http, passive or mixed"),
         (
             ("--count", "lamer:hunter2"),
             "N: text of 13 characters is no number of counts; 100000 is customary",
