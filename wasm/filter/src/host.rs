@@ -25,6 +25,20 @@ extern "C" {
         bytes: *mut *const u8,
         size: *mut usize,
     ) -> u32;
+    fn proxy_get_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *mut *const u8,
+        value_size: *mut usize,
+        version: *mut u32,
+    ) -> u32;
+    fn proxy_set_shared_data(
+        key: *const u8,
+        key_size: usize,
+        value: *const u8,
+        value_size: usize,
+        version: u32,
+    ) -> u32;
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
@@ -105,6 +119,28 @@ unsafe fn given(status: u32, bytes: *const u8, size: usize) -> &'static [u8] {
 
 pub fn property_number(path: &[u8]) -> u64 {
     property(path).try_into().map_or(0, u64::from_le_bytes)
+}
+
+/// Returns a value that all VMs share, and its version; it holds until the next call.
+pub fn shared(key: &[u8]) -> Option<(&'static [u8], u32)> {
+    let mut bytes = core::ptr::null();
+    let mut size = 0;
+    let mut version = 0;
+    let value = unsafe {
+        IS_PROPERTY = true;
+        let status =
+            proxy_get_shared_data(key.as_ptr(), key.len(), &mut bytes, &mut size, &mut version);
+        given(status, bytes, size)
+    };
+    if value.is_empty() { None } else { Some((value, version)) }
+}
+
+/// Sets a value that all VMs share, unless it is of another version; 0 sets it in any case.
+pub fn share(key: &[u8], value: &[u8], version: u32) -> bool {
+    let status = unsafe {
+        proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version)
+    };
+    status == OK
 }
 
 pub fn now_ms() -> u64 {

@@ -5,6 +5,7 @@
 
 mod contexts;
 mod host;
+mod kept;
 mod metrics;
 
 use passive_parser::address::address_with_port;
@@ -82,6 +83,7 @@ pub extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
     }
     match reader.finish() {
         Ok(config) => {
+            kept::define_new();
             let roots = &mut state().roots;
             let users = roots.remove(root).map_or(1, |old| old.users);
             roots.insert(root, Root { config, metrics: Metrics::new(), users });
@@ -125,6 +127,8 @@ pub extern "C" fn proxy_on_new_connection(context: u32) -> u32 {
     if let Some(crawler) = state.crawlers.get(context) {
         if let Some(root) = state.roots.get(crawler.root) {
             crawler.open = open(root);
+            // An old VM may have counted in new series until its last connection ended.
+            kept::define_new();
         }
     }
     CONTINUE

@@ -9,6 +9,7 @@ use passive_parser::table::{hash, Index, Names};
 use passive_parser::{Exchange, Label, Side, Visibility};
 
 use crate::host::{self, Metric};
+use crate::kept;
 
 /// Series with all their labels; beyond that the free ones are `other`.
 const MOST_SERIES: usize = 8192;
@@ -189,6 +190,7 @@ impl Metrics {
             let _ = append(&mut name, &self.workload);
         }
         let kind = if series.name == Name::Setup { Metric::Histogram } else { Metric::Counter };
+        kept::keep(kind, &name);
         host::metric(kind, &name)
     }
 }
