@@ -10,7 +10,17 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks import churn, open_sockets, prometheus_scale, ranges, sidecar_cpu
+from benchmarks import (
+    churn,
+    hostile,
+    inspection,
+    memory,
+    open_sockets,
+    prometheus_scale,
+    ranges,
+    sidecar_cpu,
+    soak,
+)
 from benchmarks.measure import Measure, table
 from lab.processes import LabError, StopRequested, stop_on_signals
 from settings.masking import quoted
@@ -18,14 +28,19 @@ from tools.reports import add_out, write_report
 
 BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "http-chain": sidecar_cpu.http_chain,
+    "requests": inspection.requests,
+    "tunnels": inspection.through_tunnels,
+    "hostile": hostile.worst_megabyte,
+    "vendor-memory": memory.by_vendors,
     "ranges": ranges.many_ranges,
     "tunnel-memory": open_sockets.tunnel_memory,
     "idle-sockets": open_sockets.idle_sockets,
+    "soak": soak.half_an_hour,
     "churn": churn.recorded_against_counted,
     "prometheus-scale": prometheus_scale.by_sidecars,
 }
-ONLY_BY_NAME = ("churn", "prometheus-scale")
-"""Each takes half an hour: rules look back five minutes, and pods must come and go."""
+ONLY_BY_NAME = ("soak", "churn", "prometheus-scale")
+"""Each takes half an hour: VMs and pods must come and go, and rules look back five minutes."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

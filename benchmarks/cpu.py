@@ -42,6 +42,7 @@ def cpu_a_unit(
     units: int,
     warm_up: int,
     rounds: int = ROUNDS,
+    turns: int = TURNS,
     after_warm_up: Callable[[int, Proxy], None] | None = None,
 ) -> list[list[float]]:
     """Return each proxy's CPU seconds a unit of work, one figure a round.
@@ -52,6 +53,7 @@ def cpu_a_unit(
         units: units of work in a turn.
         warm_up: units of work before anything is measured.
         rounds: figures to return for each proxy.
+        turns: of each proxy in a round.
         after_warm_up: called in every round with a proxy's number and its process.
     """
     figures: list[list[float]] = [[] for _ in starts]
@@ -68,23 +70,25 @@ def cpu_a_unit(
                     after_warm_up(contender, proxy)
                 pids.append(proxy.pid)
                 works.append(work)
-            seconds = in_turn(pids, works, units=units)
+            seconds = in_turn(pids, works, units=units, turns=turns)
             family.check()
         for contender, figure in zip(order, seconds, strict=True):
             figures[contender].append(figure)
     return figures
 
 
-def in_turn(pids: Sequence[int], works: Sequence[Work], *, units: int) -> list[float]:
+def in_turn(
+    pids: Sequence[int], works: Sequence[Work], *, units: int, turns: int = TURNS
+) -> list[float]:
     """Return the CPU seconds a unit that each process spends on its own work."""
     spent = [0.0 for _ in works]
-    for _ in range(TURNS):
+    for _ in range(turns):
         # The order never changes: a process with two turns in a row would find its caches warm.
         for number, (pid, work) in enumerate(zip(pids, works, strict=True)):
             before = cpu_seconds(pid)
             work(units)
             spent[number] += cpu_seconds(pid) - before
-    return [seconds / (units * TURNS) for seconds in spent]
+    return [seconds / (units * turns) for seconds in spent]
 
 
 def cpu_seconds(pid: int) -> float:

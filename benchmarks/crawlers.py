@@ -63,6 +63,26 @@ def one_shot(addresses: Sequence[Address]) -> Iterator[Work]:
     yield ask
 
 
+@contextlib.contextmanager
+def tunnels(addresses: Sequence[Address]) -> Iterator[Work]:
+    """Open a tunnel for each unit, have a thousand bytes sent through it, and close it."""
+    turns = cycle(addresses)
+
+    def ask(count: int) -> None:
+        for address in islice(turns, count):
+            with tunnel(address) as call:
+                _pull(call, 1_000)
+
+    yield ask
+
+
+@contextlib.contextmanager
+def through_a_tunnel(addresses: Sequence[Address]) -> Iterator[Work]:
+    """Have megabytes sent through one tunnel, which stays open."""
+    with tunnel(addresses[0]) as call:
+        yield lambda megabytes: _pull(call, megabytes * 1_000_000)
+
+
 def tunnel(address: Address) -> socket.socket:
     """Return a connection after its CONNECT was answered 200.
 
@@ -93,6 +113,13 @@ def allow_many_sockets() -> None:
     """Raise the limit of open files as far as possible; Envoy inherits it."""
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+
+
+def _pull(call: socket.socket, size: int) -> None:
+    """Ask the raw vendor for that many bytes, and read them."""
+    call.sendall(b"%d\n" % size)
+    while size > 0:
+        size -= len(_receive(call))
 
 
 def _read_answer(call: socket.socket) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-Unit = Literal["x", "MB", "s", "sockets", "counts", "cores"]
+Unit = Literal["x", "MB", "kB", "s", "ms", "sockets", "counts", "cores", "bytes"]
 """`x` is a ratio; MB are 10^6 bytes."""
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -11,12 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.cpu import Proxy
+from benchmarks.crawlers import Address, connected
 from lab import loopback, plan
 from lab.envoy import LabEnvoy
 from lab.ports import Ports
 from lab.processes import Children, LabError, require_free
 from lab.system import (
     READY_SECONDS,
+    ROOT,
     load_settings,
     rendered_envoy,
     start_envoy,
@@ -69,19 +73,23 @@ def sidecar(
     *,
     addresses: Sequence[str] = (PROXY,),
     change: Change | None = None,
+    vendor: Ports = VENDOR,
 ) -> Sidecar:
     """Render an Envoy that listens on `addresses` at `ports` and writes below `folder`."""
     own = folder / str(ports.base)
     rendered = rendered_envoy(settings, addresses, ports, own)
     for cluster in rendered.bootstrap["static_resources"]["clusters"]:
-        cluster["original_dst_lb_config"] = {"upstream_port_override": VENDOR.vendor_upstream}
+        cluster["original_dst_lb_config"] = {"upstream_port_override": vendor.vendor_upstream}
     if change is not None:
         change(rendered.bootstrap)
     return Sidecar(ports=ports, folder=own, rendered=rendered, addresses=tuple(addresses))
 
 
 def one_vendor(
-    ports: Ports, *, ranges: Sequence[IPv4Network] = (), idle_timeout: int | None = None
+    ports: Ports,
+    *,
+    ranges: Sequence[IPv4Network] = (),
+    idle_timeout: int | None = None,
 ) -> StackSettings:
     """Return the lab's settings with only its first vendor, no pools and no target groups."""
     settings = load_settings(ports)
@@ -92,6 +100,40 @@ def one_vendor(
         changed["idle_timeout"] = idle_timeout
     vendor = settings.vendors[0].model_copy(update=changed)
     return settings.model_copy(update={"vendors": (vendor,), "targets": ()})
+
+
+INSPECTIONS = ("passive", "http", "plain")
+"""What is compared. `plain` is the passive listener with nothing but its TCP proxies."""
+
+
+def contender(
+    inspection: str,
+    ports: Ports,
+    folder: Path,
+    settings: StackSettings,
+    *,
+    addresses: Sequence[str] = (PROXY,),
+    vendor: Ports = VENDOR,
+) -> Sidecar:
+    """Render an Envoy that does one of INSPECTIONS with the connections of every vendor."""
+    how = "http" if inspection == "http" else "passive"
+    vendors = tuple(one.model_copy(update={"inspect": how}) for one in settings.vendors)
+    return sidecar(
+        ports,
+        folder,
+        settings.model_copy(update={"vendors": vendors}),
+        addresses=addresses,
+        change=plain if inspection == "plain" else None,
+        vendor=vendor,
+    )
+
+
+def contenders(folder: Path) -> dict[str, Sidecar]:
+    """Return one sidecar for each of INSPECTIONS, with the same vendor; all may run at once."""
+    return {
+        inspection: contender(inspection, ports, folder, one_vendor(ports))
+        for inspection, ports in zip(INSPECTIONS, PLACES, strict=False)
+    }
 
 
 def start_vendor(family: Children, folder: Path, addresses: Sequence[str] = (PROXY,)) -> None:
@@ -106,6 +148,40 @@ def start_vendor(family: Children, folder: Path, addresses: Sequence[str] = (PRO
     wait_until_ready(family, "vendors", f"http://127.0.0.1:{VENDOR.vendor_control}/healthz")
 
 
+def start_raw_vendor(family: Children, folder: Path, vendor: Ports = VENDOR) -> int:
+    """Start `benchmarks.raw_vendor` in the simulated vendor's place; return its process number."""
+    socket = (PROXY, vendor.vendor_upstream)
+    require_free([socket])
+    pid = family.start(
+        "raw vendor",
+        [
+            *(sys.executable, "-m", "benchmarks.raw_vendor"),
+            *("--address", PROXY, "--port", str(vendor.vendor_upstream)),
+        ],
+        log=folder / "raw-vendor.log",
+        environment={"PYTHONPATH": str(ROOT)},
+    )
+    wait_until_listening(family, "raw vendor", socket)
+    return pid
+
+
+def wait_until_listening(family: Children, name: str, address: Address) -> None:
+    """Return once something accepts connections at `address`.
+
+    Raises:
+        LabError: nothing does in time, or a child died.
+    """
+    deadline = time.monotonic() + READY_SECONDS
+    while True:
+        family.check()
+        with contextlib.suppress(LabError):
+            connected(address).close()
+            return
+        if time.monotonic() > deadline:
+            raise LabError(f"{name} did not listen within {READY_SECONDS:.0f} s")
+        time.sleep(0.02)
+
+
 def open_at_vendor() -> int:
     """Return how many connections the simulated vendor has."""
     return int(loopback.get_json(f"http://127.0.0.1:{VENDOR.vendor_control}/books")["open"])
@@ -116,6 +192,20 @@ def without_lua(bootstrap: Json) -> None:
     for manager in _managers(bootstrap):
         filters = manager["http_filters"]
         manager["http_filters"] = [entry for entry in filters if "config_discovery" not in entry]
+
+
+def plain(bootstrap: Json) -> None:
+    """Leave only the TCP proxy of each chain: the least that carries the bytes."""
+    listener = bootstrap["static_resources"]["listeners"][0]
+    listener["listener_filters"] = [
+        one
+        for one in listener["listener_filters"]
+        if one["name"] != "envoy.filters.listener.http_inspector"
+    ]
+    for chain in listener["filter_chains"]:
+        chain["filters"] = chain["filters"][-1:]
+        for key in ("access_log", "max_early_data_bytes"):
+            chain["filters"][0]["typed_config"].pop(key, None)
 
 
 def bare(bootstrap: Json) -> None:

@@ -5,21 +5,32 @@ from __future__ import annotations
 import copy
 import os
 
+import pytest
+
 from benchmarks.cpu import TURNS, cpu_seconds, in_turn
-from benchmarks.crawlers import kept_alive, one_shot, tunnel
+from benchmarks.crawlers import kept_alive, one_shot, through_a_tunnel, tunnel, tunnels
+from benchmarks.hostile import REQUESTS, exchange, is_refused, loads
+from benchmarks.memory import vendors_of_all_parts
 from benchmarks.ranges import DESTINATIONS, FEW, MANY, destinations, ranges
+from benchmarks.raw_vendor import ANSWERS
 from benchmarks.sidecars import (
     PLACES,
     PROXY,
     VENDOR,
     bare,
+    contender,
+    contenders,
     one_vendor,
     open_at_vendor,
     sidecar,
+    start_raw_vendor,
     start_vendor,
     without_lua,
 )
+from components.attribution.groups import CHAINS, groups
+from lab.ports import Ports
 from lab.processes import children
+from tests.ports import free_block
 
 
 def bootstrap_of(tmp_path, change=None):
@@ -52,6 +63,53 @@ def test_a_bare_manager_counts_and_labels_nothing(tmp_path):
         assert "access_log" not in manager
     for chain in bootstrap["static_resources"]["listeners"][0]["filter_chains"]:
         assert len(chain["filters"]) == 1
+
+
+def test_the_plain_contender_carries_bytes_and_nothing_else(tmp_path):
+    """The ratio's denominator is the least that gets the bytes to the vendor's cluster."""
+    made = {name: one.rendered.bootstrap for name, one in contenders(tmp_path).items()}
+    least = made["plain"]["static_resources"]["listeners"][0]
+    for chain in least["filter_chains"]:
+        (only,) = chain["filters"]
+        assert only["name"] == "envoy.filters.network.tcp_proxy"
+        assert set(only["typed_config"]) <= {"@type", "stat_prefix", "cluster", "idle_timeout"}
+    clusters = [bootstrap["static_resources"]["clusters"] for bootstrap in made.values()]
+    assert clusters[0] == clusters[2]
+
+
+def test_contenders_inspect_as_they_are_called(tmp_path):
+    """Else a ratio would compare a way to inspect with itself."""
+    found = {}
+    for name, one in contenders(tmp_path).items():
+        _, *ours = one.rendered.bootstrap["static_resources"]["listeners"][0]["filter_chains"]
+        found[name] = {chain["name"].rpartition("_")[2] for chain in ours}
+    assert found == {"passive": {"passive"}, "http": {"http", "opaque"}, "plain": {"passive"}}
+
+
+def test_nine_vendors_have_every_part():
+    """Memory grows with chains: a vendor with one range would cost less than a real one."""
+    found = groups(vendors_of_all_parts(one_vendor(PLACES[0]), 9).vendors)
+    assert [len(group.chains) for group in found] == [CHAINS] * 9
+
+
+@pytest.mark.parametrize("what", ["passive", "http", "plain"])
+def test_every_load_works_through_every_contender(tmp_path, what):
+    """A benchmark that meets a refusal would measure the refusal."""
+    ports, vendor = Ports(free_block()), Ports(free_block())
+    with children() as family:
+        start_raw_vendor(family, tmp_path, vendor)
+        envoy = contender(what, ports, tmp_path, one_vendor(ports), vendor=vendor)
+        (address,) = envoy.start(family).sockets
+        with tunnels([address]) as ask, through_a_tunnel([address]) as pull:
+            ask(3)
+            pull(2)
+        sizes = {name: len(exchange(address, REQUESTS[name])) for name in ANSWERS}
+        if what != "http":
+            assert sizes == {name: len(answer) for name, answer in ANSWERS.items()}
+            assert not is_refused(exchange(address, REQUESTS["request-header-lines"]))
+        for load in loads().values():
+            with load([address]) as work:
+                work(1)
 
 
 def test_both_sets_of_ranges_hold_the_crawlers_addresses():

@@ -28,17 +28,16 @@ pub fn define_new() {
         }
     };
     // Sound: a VM has one thread.
-    let defined = unsafe { DEFINED };
-    for number in defined..count {
-        if let Some((entry, _)) = host::shared(&number.to_le_bytes()) {
-            if let Some((kind, name)) = entry.split_first() {
-                let is_counter = *kind == Metric::Counter as u8;
-                let kind = if is_counter { Metric::Counter } else { Metric::Histogram };
-                let _ = host::metric(kind, name);
-            }
-        }
+    let defined = unsafe { &mut *core::ptr::addr_of_mut!(DEFINED) };
+    while *defined < count {
+        let (kind, name) = match host::shared(&defined.to_le_bytes()) {
+            Some(([kind, name @ ..], _)) => (*kind, name),
+            _ => return, // another worker has taken the number and is about to write
+        };
+        let is_counter = kind == Metric::Counter as u8;
+        let _ = host::metric(if is_counter { Metric::Counter } else { Metric::Histogram }, name);
+        *defined = defined.wrapping_add(1);
     }
-    unsafe { DEFINED = count.max(defined) };
 }
 
 /// Writes down a name that this VM has defined.
