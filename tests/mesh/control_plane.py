@@ -81,6 +81,13 @@ class ControlPlane:
     def istiod_rss_mb(self) -> float:
         return kubelet.rss_mb(self._istiod)
 
+    def forget_istiod_peak(self) -> None:
+        """Let the kernel measure istiod's peak of resident memory anew."""
+        Path(f"/proc/{self._istiod}/clear_refs").write_text("5")
+
+    def istiod_peak_mb(self) -> float:
+        return kubelet.rss_mb(self._istiod, peak=True)
+
     def istiod(self, path: str, port: int = 15014) -> str:
         """Return one of istiod's own pages: metrics, or /debug on port 8080."""
         connection = http.client.HTTPConnection("127.0.0.1", port)

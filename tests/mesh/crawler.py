@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 
 from tests.mesh.kubelet import Pod
+from tests.mesh.networks import Network
 
 TARGET = b"site-1.sim.test"
 PAYLOAD = bytes(range(1, 201))
@@ -30,8 +31,24 @@ class Spoken:
 def http(pod: Pod, address: str, port: int, path: bytes = b"/") -> Spoken:
     """Send a plain request as to a proxy."""
     with pod.network.connect(address, port) as sock:
-        sock.sendall(b"GET http://%s%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (TARGET, path, TARGET))
-        return Spoken(_answer(sock), _port(sock))
+        return ask(sock, path)
+
+
+def ask(sock: socket.socket, path: bytes = b"/") -> Spoken:
+    """Send a plain request over a connection to a proxy, which stays open."""
+    sock.sendall(b"GET http://%s%s HTTP/1.1\r\nHost: %s\r\n\r\n" % (TARGET, path, TARGET))
+    return Spoken(_answer(sock), _port(sock))
+
+
+def all_said(network: Network, address: str, port: int, said: bytes) -> bytes:
+    """Send these bytes and no more; return all that comes until the server closes."""
+    with network.connect(address, port) as sock:
+        sock.sendall(said)
+        sock.shutdown(socket.SHUT_WR)
+        answer = b""
+        while data := sock.recv(65536):
+            answer += data
+        return answer
 
 
 def origin(pod: Pod, address: str, port: int) -> Spoken:

@@ -186,10 +186,10 @@ def running(
             network.close()
 
 
-def rss_mb(process: int | None) -> float:
-    """Return the resident memory of a process."""
+def rss_mb(process: int | None, *, peak: bool = False) -> float:
+    """Return the resident memory of a process, or its peak."""
     status = Path(f"/proc/{process}/status").read_text()
-    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+    return int(status.partition("VmHWM:" if peak else "VmRSS:")[2].split()[0]) / 1024
 
 
 def agent_of(pod: Pod) -> int:

@@ -58,21 +58,21 @@ NEW_CHAIN = _range(in_chain_of="10.3.0.0/16", same=False)
 SAME_CHAIN = _range(in_chain_of="10.3.0.0/16", same=True)
 
 
-def _vendor(keys: Json, name: str) -> Json:
+def vendor_of(keys: Json, name: str) -> Json:
     return next(one for one in keys["vendors"] if one["name"] == name)
 
 
 def _ranges(**ranges: list[str]) -> Edit:
     def edit(keys: Json) -> None:
         for name, more in ranges.items():
-            _vendor(keys, name.replace("_", "-"))["cidrs"] += more
+            vendor_of(keys, name.replace("_", "-"))["cidrs"] += more
 
     return edit
 
 
 def _rule(keys: Json) -> None:
     rule = {"status": 403, "header": "x-sim-error", "contains": "ban", "outcome": "rate_limited"}
-    _vendor(keys, "vendor-b")["outcomes"].append(rule)
+    vendor_of(keys, "vendor-b")["outcomes"].append(rule)
 
 
 def _timeout_after(keys: Json) -> None:
@@ -84,7 +84,7 @@ def _no_targets(keys: Json) -> None:
 
 
 def _pool(keys: Json) -> None:
-    _vendor(keys, "vendor-c")["cidrs"] = [{"range": "10.3.0.0/16", "pool": "mobile"}]
+    vendor_of(keys, "vendor-c")["cidrs"] = [{"range": "10.3.0.0/16", "pool": "mobile"}]
 
 
 def _new_vendor(keys: Json) -> None:
@@ -92,7 +92,7 @@ def _new_vendor(keys: Json) -> None:
 
 
 def _ports(keys: Json) -> None:
-    _vendor(keys, "vendor-c")["httpPorts"] = [3128, 8080]
+    vendor_of(keys, "vendor-c")["httpPorts"] = [3128, 8080]
 
 
 NONE: frozenset[str] = frozenset()
@@ -130,7 +130,7 @@ def load(mesh: Mesh, pod: Pod) -> Iterator[Load]:
 
 
 @contextmanager
-def _observed(
+def observed(
     mesh: Mesh, pod: Pod, load: Load, what: str, record: Record, failing: float = 0.0
 ) -> Iterator[set[str]]:
     """Watch an edit until its drain is over; give the targets whose tunnels were cut.
@@ -170,7 +170,7 @@ def test_an_edit(
     record: Record,
 ) -> None:
     files = mesh.stack(edit)
-    with _observed(mesh, pod, load, what, record) as cut:
+    with observed(mesh, pod, load, what, record) as cut:
         mesh.up(files)
     assert cut <= may_be_cut
 
@@ -192,12 +192,12 @@ def _clusters_alone(files: dict[str, Json]) -> dict[str, Json]:
 def test_removal_and_install(mesh: Mesh, pod: Pod, load: Load, record: Record) -> None:
     """Removing the chains first and then their clusters ends tunnels, but fails no request."""
     files = mesh.stack(unchanged)
-    with _observed(mesh, pod, load, "everything but the clusters removed", record):
+    with observed(mesh, pod, load, "everything but the clusters removed", record):
         mesh.up(_clusters_alone(files))
-    with _observed(mesh, pod, load, "the clusters removed after that", record) as cut:
+    with observed(mesh, pod, load, "the clusters removed after that", record) as cut:
         mesh.down()
     assert cut == set()
-    with _observed(mesh, pod, load, "everything installed", record):
+    with observed(mesh, pod, load, "everything installed", record):
         mesh.up(files)
 
 
@@ -207,6 +207,6 @@ def test_removal_in_one_step(mesh: Mesh, pod: Pod, load: Load, record: Record) -
     istiod removes the clusters first; until the listener follows, chains lead nowhere.
     """
     files = mesh.stack(unchanged)
-    with _observed(mesh, pod, load, "everything removed in one step", record, failing=0.01):
+    with observed(mesh, pod, load, "everything removed in one step", record, failing=0.01):
         mesh.down()
     mesh.up(files)

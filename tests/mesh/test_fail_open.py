@@ -26,11 +26,16 @@ Files = dict[str, Json]
 
 LISTENER, VENDOR = "EnvoyFilter-proxy-observability", "EnvoyFilter-proxy-vendor-vendor-a"
 LABELS = "EnvoyFilter-proxy-labels"
+PASSIVE = "EnvoyFilter-proxy-vendor-vendor-p"
 SHARED, SHARING = "EnvoyFilter-proxy-shared-vendor-f.vendor-g", "EnvoyFilter-proxy-vendor-vendor-f"
 """The filters of a range that two vendors share by port, and of one of the two."""
 PROXY, SHARED_PROXY, OUTSIDE = ("10.1.0.10", 3128), ("10.6.0.10", 3128), "10.200.0.5"
+PASSIVE_PROXY = ("10.8.0.10", 3128)
 OTHER_PORT = 4444
-"""A port of vendor-a, and of no vendor on the shared range."""
+"""A port of vendor-a and vendor-p, and of no vendor on the shared range."""
+
+WAYS = 5
+"""How many connections `failing_ways` makes to the proxy."""
 
 
 def _without(name: str, wanted: Callable[[Json], bool]) -> Callable[[Files], None]:
@@ -46,6 +51,10 @@ def _named(part: str) -> Callable[[Json], bool]:
     return lambda patch: part in (patch["applyTo"], str(patch["patch"]["value"].get("name")))
 
 
+def _without_module(files: Files) -> None:
+    del files["crawlers/EnvoyFilter-proxy-passive.yaml"]
+
+
 def _other_listener(files: Files) -> None:
     for one in files.values():
         if one.get("kind") == "EnvoyFilter":
@@ -55,6 +64,7 @@ def _other_listener(files: Files) -> None:
 
 
 CHAIN, SHARED_CHAIN = "proxy-vendor_vendor-a_3", "proxy-vendor_vendor-f.vendor-g_2"
+PASSIVE_CHAIN = "proxy-vendor_vendor-p_3"
 VARIANTS: dict[str, Callable[[Files], None]] = {
     "listener renamed": _other_listener,
     "original_dst": _without(LISTENER, _named("envoy.filters.listener.original_dst")),
@@ -66,6 +76,8 @@ VARIANTS: dict[str, Callable[[Files], None]] = {
     "labels of requests": _without(LABELS, _named("proxy_observability.http_stats")),
     "labels of connections": _without(LABELS, _named("proxy_observability.opaque_stats")),
     "cluster": _without(VENDOR, _named("CLUSTER")),
+    "passive chain": _without(PASSIVE, _named(f"{PASSIVE_CHAIN}_passive")),
+    "passive module by ECDS": _without_module,
     "HTTP chain of a shared range": _without(SHARED, _named(f"{SHARED_CHAIN}_http")),
     "opaque chain of a shared range": _without(SHARED, _named(f"{SHARED_CHAIN}_opaque")),
     "Lua of a shared range": _without(SHARED, _named("EXTENSION_CONFIG")),
@@ -94,6 +106,7 @@ def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, recor
     files = copy.deepcopy(whole)
     VARIANTS[dropped](files)
     proxy = SHARED_PROXY if "shar" in dropped else PROXY
+    proxy = PASSIVE_PROXY if "passive" in dropped else proxy
     since = time.time()
     try:
         mesh.up(files)
@@ -138,6 +151,12 @@ def failing_ways(pod: Pod, proxy: tuple[str, int] = PROXY) -> list[str]:
         except OSError:
             failed.append(name)
     return failed
+
+
+def counted(pod: Pod, vendor: str) -> float:
+    """Return how many requests and opaque connections a sidecar has counted for a vendor."""
+    names = ("istio_requests_total", "istio_tcp_connections_opened_total")
+    return sum(pod.total(name, proxy_vendor=vendor) for name in names)
 
 
 def test_an_empty_vendor_list_is_refused(mesh: Mesh) -> None:

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import copy
 import time
+from base64 import b64encode
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
@@ -16,13 +18,16 @@ from components.prometheus.config import ISTIOD_METRICS
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import READY_SECONDS, Pod
 from tests.mesh.mesh import Mesh
-from tests.mesh.test_fail_open import failing_ways
+from tests.mesh.test_fail_open import PASSIVE_PROXY, PROXY, WAYS, counted, failing_ways
 from tests.mesh.vendors import Servers
 from tests.rules.exposed import ISTIOD, missing
 
 Json = dict[str, Any]
 
 VENDOR = "crawlers/EnvoyFilter-proxy-vendor-vendor-a.yaml"
+PASSIVE = "crawlers/EnvoyFilter-proxy-passive.yaml"
+ECDS = "TypedExtensionConfig"
+PROXIES = {"vendor-a": PROXY, "vendor-p": PASSIVE_PROXY}
 NOT_READY_SECONDS = 8.0  # a sidecar that becomes ready takes two seconds
 
 
@@ -49,10 +54,41 @@ def _lua_that_does_not_compile(files: dict[str, Json]) -> None:
     extension["typed_config"]["default_source_code"]["inline_string"] += "\nthis is no Lua"
 
 
-EDITS: dict[str, tuple[str, Callable[[dict[str, Json]], None]]] = {
-    "lds": ("Listener", _two_chains_alike),
-    "cds": ("Cluster", _impossible_cluster),
-    "ecds": ("TypedExtensionConfig", _lua_that_does_not_compile),
+def _module(files: dict[str, Json]) -> Json:
+    """Return the configuration of the passive module."""
+    (patch,) = files[PASSIVE]["spec"]["configPatches"]
+    return dict(patch["patch"]["value"]["typed_config"]["config"])
+
+
+def _module_that_does_not_load(files: dict[str, Json]) -> None:
+    _module(files)["vm_config"]["code"]["local"]["inline_bytes"] = b64encode(b"no wasm").decode()
+
+
+def _line_that_it_cannot_read(files: dict[str, Json]) -> None:
+    _module(files)["configuration"]["value"] += "no such directive\n"
+
+
+@dataclass(frozen=True)
+class Refused:
+    """What Envoy refuses, and how istiod names its kind."""
+
+    kind: str
+    type: str
+    vendor: str
+    spoil: Callable[[dict[str, Json]], None]
+    starting_ones_count: bool = True
+
+
+EDITS = {
+    "lds": Refused("lds", "Listener", "vendor-a", _two_chains_alike),
+    "cds": Refused("cds", "Cluster", "vendor-a", _impossible_cluster),
+    "ecds, Lua": Refused("ecds", ECDS, "vendor-a", _lua_that_does_not_compile),
+    "ecds, passive module": Refused(
+        "ecds", ECDS, "vendor-p", _module_that_does_not_load, starting_ones_count=False
+    ),
+    "ecds, its configuration": Refused(
+        "ecds", ECDS, "vendor-p", _line_that_it_cannot_read, starting_ones_count=False
+    ),
 }
 
 
@@ -62,31 +98,37 @@ def pod(mesh: Mesh, servers: Servers) -> Iterator[Pod]:
         yield running
 
 
-@pytest.mark.parametrize("kind", EDITS)
-def test_a_rejected_update(mesh: Mesh, pod: Pod, kind: str, record: Record) -> None:
-    type_, spoil = EDITS[kind]
+@pytest.mark.parametrize("what", EDITS)
+def test_a_rejected_update(mesh: Mesh, pod: Pod, what: str, record: Record) -> None:
+    refused = EDITS[what]
+    kind, proxy = refused.kind, PROXIES[refused.vendor]
     whole = mesh.files
     files = copy.deepcopy(whole)
-    spoil(files)
+    refused.spoil(files)
     since = time.time()
     before = _rejects(mesh, kind)
     try:
         mesh.up(files)
-        mesh.until(lambda: _nacked(mesh, pod, type_, since), why="Envoy did not refuse it")
+        mesh.until(lambda: _nacked(mesh, pod, refused.type, since), why="Envoy did not refuse it")
         mesh.until(lambda: _rejects(mesh, kind) > before, why="istiod does not count it")
-        assert failing_ways(pod) == []
+        _passes_and_counts(mesh, pod, refused.vendor)
         with mesh.pod("crawler-starting", wait=False) as starting:
             seconds = READY_SECONDS if kind == "ecds" else NOT_READY_SECONDS
             deadline = time.monotonic() + seconds
             while not (ready := starting.is_ready()) and time.monotonic() < deadline:
                 time.sleep(0.1)
-            failing = failing_ways(starting)
+            failing = failing_ways(starting, proxy)
+            if kind == "ecds" and refused.starting_ones_count:
+                mesh.until(lambda: counted(starting, refused.vendor) == WAYS)
+            elif kind == "ecds":
+                assert counted(starting, refused.vendor) == 0
         record(
-            kind,
+            what,
             {
                 "running sidecars": "keep what they have",
                 "a starting sidecar is ready": ready,
                 "of it fails": ", ".join(failing) or "nothing",
+                "it counts": ready and refused.starting_ones_count,
                 "seen as": f'pilot_total_xds_rejects{{type="{kind}"}}',
             },
         )
@@ -100,7 +142,13 @@ def test_a_rejected_update(mesh: Mesh, pod: Pod, kind: str, record: Record) -> N
         since = time.time()
         mesh.up(whole)
         mesh.settled([pod], since)
-    assert failing_ways(pod) == []
+    _passes_and_counts(mesh, pod, refused.vendor)
+
+
+def _passes_and_counts(mesh: Mesh, pod: Pod, vendor: str) -> None:
+    before = counted(pod, vendor)
+    assert failing_ways(pod, PROXIES[vendor]) == []
+    mesh.until(lambda: counted(pod, vendor) == before + WAYS)
 
 
 def _nacked(mesh: Mesh, pod: Pod, type_: str, since: float) -> bool:

@@ -35,13 +35,19 @@ PROXIES = {
     "vendor-g": ("10.6.0.10", 3140),
     "vendor-h": ("fd00:a::10", HTTP),
     "vendor-i": ("10.7.0.10", HTTP),
+    "vendor-p": ("10.8.0.10", HTTP),
+    "vendor-q": ("fd00:a:2::10", HTTP),
+    "vendor-r": ("10.6.1.10", HTTP),
+    "vendor-s": ("10.6.1.10", 3140),
 }
+PASSIVE = {"vendor-p", "vendor-q", "vendor-r", "vendor-s"}
 WAYS: dict[str, Callable[[Pod, str, int], crawler.Spoken]] = {
     "http": crawler.http,
     "tunnel": crawler.tunnel,
     "tls": crawler.tls,
     "socks5": crawler.socks5,
 }
+SEEN_PASSIVELY = {"http": "http", "tunnel": "tunnel", "tls": "opaque", "socks5": "socks"}
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +63,8 @@ def test_each_protocol_to_each_vendor(
 ) -> None:
     """Each protocol counts once, for the right vendor, with all its bytes."""
     address, port = PROXIES[vendor]
-    opaque = vendor == "vendor-i" or way in ("tls", "socks5")
+    passive = vendor in PASSIVE
+    opaque = not passive and (vendor == "vendor-i" or way in ("tls", "socks5"))
     cluster = f"proxy-vendor_{vendor}"
     before = _counts(pod, vendor), _wire(pod, cluster)
     servers.clear()
@@ -70,8 +77,8 @@ def test_each_protocol_to_each_vendor(
     entry = _entry(pod, spoken)
     assert entry["vendor"] == vendor
     assert entry["cluster"] == cluster
-    assert entry["chain"].endswith("_opaque" if opaque else "_http")
-    if opaque:
+    assert entry["chain"].endswith("_passive" if passive else "_opaque" if opaque else "_http")
+    if opaque or passive:
         assert (entry["received"], entry["sent"]) == (seen.received, seen.sent)
     else:  # without the heads: the bytes in the tunnel, or the page
         through = len(crawler.PAYLOAD) if way == "tunnel" else len(b"ok")
@@ -84,10 +91,12 @@ def test_each_protocol_to_each_vendor(
             )
         )
     )
-    visibility = "opaque" if opaque else way
+    visibility = SEEN_PASSIVELY[way] if passive else "opaque" if opaque else way
     expected = dict(before[0])
     expected[visibility] = expected.get(visibility, 0) + 1
     mesh.until(lambda: _counts(pod, vendor) == expected)
+    if passive:  # every byte of the wire is somebody's
+        mesh.until(lambda: _by_module(pod, vendor) == _wire(pod, cluster))
 
 
 def _entry(pod: Pod, spoken: crawler.Spoken) -> Json:
@@ -117,6 +126,14 @@ def _wire(pod: Pod, cluster: str) -> tuple[float, float]:
     )
 
 
+def _by_module(pod: Pod, vendor: str) -> tuple[float, float]:
+    """Return the bytes towards and from a passive vendor, as the module counts them."""
+    return (
+        pod.total("istio_proxy_request_bytes_total", proxy_vendor=vendor),
+        pod.total("istio_proxy_response_bytes_total", proxy_vendor=vendor),
+    )
+
+
 def test_a_connection_like_another_is_known_all_the_same(pod: Pod) -> None:
     """REDIRECT sends two connections to one place, so NAT changes the port that both came from."""
     port = crawler.http(pod, *PROXIES["vendor-a"]).source + 1  # the next one's
@@ -128,18 +145,22 @@ def test_a_connection_like_another_is_known_all_the_same(pod: Pod) -> None:
         assert _entry(pod, spoken)["vendor"] == "vendor-a"
 
 
-@pytest.mark.parametrize("vendor", ["vendor-a", "vendor-h"])
-def test_a_port_nobody_listed_is_the_vendors_too(pod: Pod, vendor: str) -> None:
+@pytest.mark.parametrize(
+    ("vendor", "chain"),
+    [("vendor-a", "opaque"), ("vendor-h", "opaque"), ("vendor-p", "passive")],
+)
+def test_a_port_nobody_listed_is_the_vendors_too(pod: Pod, vendor: str, chain: str) -> None:
     address, _ = PROXIES[vendor]
     spoken = crawler.http(pod, address, ODD_PORT)
     assert spoken.code == 200
     entry = _entry(pod, spoken)
-    assert (entry["vendor"], entry["chain"].rpartition("_")[2]) == (vendor, "opaque")
+    assert (entry["vendor"], entry["chain"].rpartition("_")[2]) == (vendor, chain)
 
 
-def test_a_shared_address_s_other_ports_are_nobodys(pod: Pod) -> None:
+@pytest.mark.parametrize("address", ["10.6.0.10", "10.6.1.10"])
+def test_a_shared_address_s_other_ports_are_nobodys(pod: Pod, address: str) -> None:
     before = pod.total("envoy_cluster_upstream_cx_total", cluster_name="PassthroughCluster")
-    spoken = crawler.http(pod, "10.6.0.10", ODD_PORT)
+    spoken = crawler.http(pod, address, ODD_PORT)
     assert spoken.code == 200
     entry = _entry(pod, spoken)
     assert entry["vendor"] is None
@@ -151,16 +172,21 @@ def test_a_shared_address_s_other_ports_are_nobodys(pod: Pod) -> None:
 @pytest.mark.parametrize(
     ("path", "outcome", "code"),
     [
-        (b"/status/407/quota", "quota_exhausted", "407"),  # vendor-b's dialect
+        (b"/status/407/quota", "quota_exhausted", "407"),  # the vendors' dialect
         (b"/status/407", "auth_challenge", "407"),
         (b"/status/429", "rate_limited", "429"),
         (b"/status/503", "target_error", "503"),
         (b"/", "success", "200"),
     ],
 )
-def test_the_outcome_is_told(pod: Pod, mesh: Mesh, path: bytes, outcome: str, code: str) -> None:
+@pytest.mark.parametrize(
+    ("vendor", "address"), [("vendor-b", "10.2.200.10"), ("vendor-p", "10.8.200.10")]
+)
+def test_the_outcome_is_told(
+    pod: Pod, mesh: Mesh, vendor: str, address: str, path: bytes, outcome: str, code: str
+) -> None:
     labels = {
-        "proxy_vendor": "vendor-b",
+        "proxy_vendor": vendor,
         "proxy_pool": "residential",
         "proxy_target": "shops",
         "proxy_visibility": "http",
@@ -168,7 +194,7 @@ def test_the_outcome_is_told(pod: Pod, mesh: Mesh, path: bytes, outcome: str, co
         "response_code": code,
     }
     before = pod.total("istio_requests_total", **labels)
-    assert crawler.http(pod, "10.2.200.10", HTTP, path).code == int(code)
+    assert crawler.http(pod, address, HTTP, path).code == int(code)
     mesh.until(lambda: pod.total("istio_requests_total", **labels) == before + 1)
 
 
@@ -190,6 +216,9 @@ def test_names_and_labels_are_the_contract_s(pod: Pod) -> None:
     assert exported.pop(f"istio_{SETUP_METRIC}_bucket") == {frozenset({*setup, "le"})}
     for part in ("count", "sum"):
         assert exported.pop(f"istio_{SETUP_METRIC}_{part}") == {frozenset(setup)}
+    for direction in ("request", "response"):
+        labels = {"proxy_vendor", "proxy_visibility", "proxy_pool", "proxy_target"}
+        assert exported.pop(f"istio_proxy_{direction}_bytes_total") == {frozenset(labels)}
     clusters = {name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_")}
     assert set(exported) == clusters
     assert all(labels == {frozenset({"cluster_name"})} for labels in exported.values())
