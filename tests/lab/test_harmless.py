@@ -30,7 +30,7 @@ MANY = 1000  # on a busy machine hundreds are silent once; more is no race
 
 OUTCOMES = {
     *get_args(VendorOutcome),
-    *("rejected", "connect_failed", "timeout", "reset", "client_cancelled"),
+    *("rejected", "connect_failed", "timeout", "reset", "bad_answer", "client_cancelled"),
 }
 CODES = {*map(str, RESPONSE_CODES), "0", "1xx", "2xx", "3xx", "4xx", "5xx", "other"}
 SAMPLE = re.compile(r"^(\w+)\{(.*)\} \S+$", re.MULTILINE)
