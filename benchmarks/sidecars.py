@@ -28,14 +28,14 @@ from lab.system import (
     wait_until_ready,
 )
 from settings.stack import StackSettings
-from settings.vendors import AddressRange
+from settings.vendors import AddressRange, OutcomeRule
 
 Json = dict[str, Any]
 Change = Callable[[Json], None]
 """Change the rendered bootstrap into a variant of it."""
 
 VENDOR = Ports(21_100)
-PLACES = tuple(Ports(21_200 + 100 * number) for number in range(4))
+PLACES = tuple(Ports(21_200 + 100 * number) for number in range(5))
 """Ports of the sidecars of one benchmark, which run at the same time."""
 
 PROXY = "127.1.0.10"  # in the range of the lab's first vendor
@@ -90,16 +90,27 @@ def one_vendor(
     *,
     ranges: Sequence[IPv4Network] = (),
     idle_timeout: int | None = None,
+    tells: bool = False,
 ) -> StackSettings:
-    """Return the lab's settings with only its first vendor, no pools and no target groups."""
+    """Return the lab's settings with only its first vendor.
+
+    It has no pools, target groups and outcome rules, unless Lua has all of that to tell.
+    """
     settings = load_settings(ports)
-    changed: Json = {}
+    changed: Json = {"outcomes": ()}
+    if tells:
+        network = settings.vendors[0].cidrs[0].network
+        changed["cidrs"] = (AddressRange(network, pool="isp"),)
+        changed["outcomes"] = (
+            OutcomeRule(status=407, header="X-Error", contains="traffic", outcome="blocked"),
+        )
     if ranges:
         changed["cidrs"] = tuple(AddressRange(network) for network in ranges)
     if idle_timeout is not None:
         changed["idle_timeout"] = idle_timeout
     vendor = settings.vendors[0].model_copy(update=changed)
-    return settings.model_copy(update={"vendors": (vendor,), "targets": ()})
+    targets = settings.targets if tells else ()
+    return settings.model_copy(update={"vendors": (vendor,), "targets": targets})
 
 
 INSPECTIONS = ("passive", "http", "plain")

@@ -182,6 +182,13 @@ local TARGETS = CATALOGUE.targets
 local HAS_TARGETS = next(TARGETS) ~= nil
 CATALOGUE, RANGES = nil, nil -- lets Lua free the text of the ranges
 
+local HAS_RULES = {} -- by status, of any vendor
+for _, rules_by_status in pairs(VERDICTS) do
+  for status in pairs(rules_by_status) do
+    HAS_RULES[status] = true
+  end
+end
+
 -- Remembers the answers of `find`. A crawler uses few proxies many times, and most of a look-up's
 -- cost is parsing. The memory is bounded, because the crawler chooses the texts.
 local function remembering(find)
@@ -240,22 +247,32 @@ if HAS_POOLS or HAS_TARGETS then
   function envoy_on_request(handle) -- global because Envoy looks it up by name
     local stream = handle:streamInfo()
     local claim = HAS_POOLS and claim_of(stream:downstreamLocalAddress())
-    if claim and claim.pool then
-      stream:dynamicMetadata():set(NAMESPACE, "proxy_pool", claim.pool)
+    local target = HAS_TARGETS and target_of(handle:headers():get(":authority") or "")
+    local pool = claim and claim.pool
+    if not (pool or target) then
+      return
     end
 
-    local target = HAS_TARGETS and target_of(handle:headers():get(":authority") or "")
+    local metadata = stream:dynamicMetadata()
+    if pool then
+      metadata:set(NAMESPACE, "proxy_pool", pool)
+    end
     if target then
-      stream:dynamicMetadata():set(NAMESPACE, "proxy_target", target)
+      metadata:set(NAMESPACE, "proxy_target", target)
     end
   end
 end
 
 if next(VERDICTS) then
   function envoy_on_response(handle)
+    local headers = handle:headers()
+    if not HAS_RULES[headers:get(":status")] then
+      return
+    end
+
     local stream = handle:streamInfo()
     local claim = SOLE_CLAIM or claim_of(stream:downstreamLocalAddress())
-    local verdict = claim and verdict_of(claim.vendor, handle:headers())
+    local verdict = claim and verdict_of(claim.vendor, headers)
     if verdict then
       stream:dynamicMetadata():set(NAMESPACE, "verdict", verdict)
     end
