@@ -62,6 +62,15 @@ _ISTIO_STATS_TAGS = [
     *({"tag_name": tag, "regex": rf"({tag}=\.=(.*?);\.;)"} for tag in EXTRA_STAT_TAGS),
 ]
 
+# Istio's bootstrap, pkg/bootstrap/config.go, extractRuntimeFlags. Without them the lab would answer
+# 400 to a fragment in a target, where a mesh cuts it off.
+_ISTIO_RUNTIME = {
+    "re2.max_program_size.error_level": "32768",
+    "envoy.reloadable_features.http_reject_path_with_fragment": False,
+    "envoy.reloadable_features.fixed_heap_use_allocated": True,
+    "envoy.reloadable_features.coalesce_lb_rebuilds_on_batch_update": False,
+}
+
 
 @dataclass(frozen=True, kw_only=True)
 class LabEnvoy:
@@ -114,6 +123,12 @@ def lab_envoy(
                 "address": {
                     "socket_address": {"address": "127.0.0.1", "port_value": ports.envoy_admin}
                 }
+            },
+            "layered_runtime": {
+                "layers": [
+                    {"name": "global config", "static_layer": _ISTIO_RUNTIME},
+                    {"name": "admin", "admin_layer": {}},
+                ]
             },
             # Envoy merges histograms that often; with its 5 s a short window would miss them.
             "stats_flush_interval": "1s",

@@ -11,7 +11,6 @@ HOST = "Host: shop.test\r\n"
 REFUSED = [
     ("GET http://my_shop.test/ HTTP/1.1", "Host: my_shop.test\r\n", 400),
     ("CONNECT my_shop.test:443 HTTP/1.1", "Host: my_shop.test:443\r\n", 400),
-    ("GET http://shop.test/#top HTTP/1.1", HOST, 400),
     ("GET ftp://shop.test/ HTTP/1.1", HOST, 400),
     ("GET http://shop.test?x=1 HTTP/1.1", HOST, 404),
     ("OPTIONS * HTTP/1.1", HOST, 404),
