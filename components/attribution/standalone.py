@@ -27,6 +27,17 @@ STANDS_FOR = "1.31.4"
 """Istio's version of the sidecar that is imitated; the patches' `proxyVersion` must match it."""
 
 
+# A request whose head never completes meets no filter, so a mesh counts nothing. The access logger
+# would: it writes an entry for every stream.
+_HAS_HEAD = {
+    "extension_filter": extension(
+        "envoy.access_loggers.extension_filters.cel",
+        "access_loggers.filters.cel.v3.ExpressionFilter",
+        expression="has(request.method) || has(response.code)",
+    )
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Applied:
     """The result of the patches: the listener, the clusters, and the extensions sent by ECDS."""
@@ -162,7 +173,8 @@ def replace_istio_stats(chain: Json, configs: Mapping[str, Json]) -> None:
     if manager is not None:
         plugin = _take_stats(manager["http_filters"], configs)
         if plugin:
-            manager.setdefault("access_log", []).append(_stats_logger(_http_statistics(plugin)))
+            logger = _stats_logger(_http_statistics(plugin)) | {"filter": _HAS_HEAD}
+            manager.setdefault("access_log", []).append(logger)
     elif tcp_proxy is not None:
         plugin = _take_stats(chain["filters"], configs)
         if plugin:
