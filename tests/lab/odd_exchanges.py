@@ -155,95 +155,95 @@ FOR_ENVOY = b"".join(  # what Envoy would take for orders to itself
 
 CASES = {
     # Targets: absolute form, as written.
-    "dot segments": target(b"http://shop.test/a/../b/./c"),
-    "double slashes": target(b"http://shop.test//a//b"),
-    "odd mixture": target(b"http://shop.test/a/../b//c?%2F"),
-    "escaped slash": target(b"http://shop.test/a%2Fb%2f"),
-    "broken escape": target(b"http://shop.test/%zz%"),
-    "odd query": target(b"http://shop.test/?q=%2F&x=a+b&&=?"),
+    "dot-segments": target(b"http://shop.test/a/../b/./c"),
+    "double-slashes": target(b"http://shop.test//a//b"),
+    "odd-mixture": target(b"http://shop.test/a/../b//c?%2F"),
+    "escaped-slash": target(b"http://shop.test/a%2Fb%2f"),
+    "broken-escape": target(b"http://shop.test/%zz%"),
+    "odd-query": target(b"http://shop.test/?q=%2F&x=a+b&&=?"),
     "port": target(b"http://shop.test:8080/"),
-    "default port": target(b"http://shop.test:80/"),
-    "https scheme": target(b"https://shop.test/"),
-    "IPv6 authority": target(b"http://[2001:db8::1]/"),
-    "upper-case host": target(b"http://SHOP.test/"),
-    "long path": target(b"http://shop.test/" + b"a" * 8000),
+    "default-port": target(b"http://shop.test:80/"),
+    "https-scheme": target(b"https://shop.test/"),
+    "IPv6-authority": target(b"http://[2001:db8::1]/"),
+    "upper-case-host": target(b"http://SHOP.test/"),
+    "long-path": target(b"http://shop.test/" + b"a" * 8000),
     "punctuation": target(b"http://shop.test/~!$&'()*+,;=:@-._"),
-    "illegal characters": target(b'http://shop.test/a[0]={x}|^`"<>\\'),
-    "matrix parameters": target(b"http://shop.test/a;jsessionid=1;b?c;d"),
-    "upper-case scheme": target(b"HTTP://shop.test/", (b"HTTP://", b"http://")),
-    "no path": target(b"http://shop.test", (b"shop.test HTTP", b"shop.test/ HTTP")),
-    "user in authority": target(b"http://user:pw@shop.test/", (b"user:pw@", DROPPED)),
-    "origin form": asks((b"/path", b"http://shop.test/path"), target=b"/path"),
+    "illegal-characters": target(b'http://shop.test/a[0]={x}|^`"<>\\'),
+    "matrix-parameters": target(b"http://shop.test/a;jsessionid=1;b?c;d"),
+    "target-upper-case-scheme": target(b"HTTP://shop.test/", (b"HTTP://", b"http://")),
+    "target-no-path": target(b"http://shop.test", (b"shop.test HTTP", b"shop.test/ HTTP")),
+    "target-user": target(b"http://user:pw@shop.test/", (b"user:pw@", DROPPED)),
+    "origin-form": asks((b"/path", b"http://shop.test/path"), target=b"/path"),
     # Request headers.
-    "host in odd case": headers(b"hOsT: shop.test\r\n"),
-    "case of names": adds(b"X-CuStOm: a\r\nx-other: b\r\nx_under: c\r\n"),
+    "host-in-odd-case": headers(b"hOsT: shop.test\r\n"),
+    "case-of-names": adds(b"X-CuStOm: a\r\nx-other: b\r\nx_under: c\r\n"),
     "duplicates": adds(b"X-A: 1\r\nX-B: 2\r\nX-A: 3\r\n"),
-    "cookies on two lines": adds(b"Cookie: a=1\r\nCookie: b=2\r\n"),
+    "cookies-on-two-lines": adds(b"Cookie: a=1\r\nCookie: b=2\r\n"),
     "forwarded": adds(b"X-Forwarded-For: 192.0.2.1\r\nVia: 1.1 me\r\nForwarded: for=x\r\n"),
-    "request id": adds(b"X-Request-ID: mine\r\n"),
+    "request-id": adds(b"X-Request-ID: mine\r\n"),
     "TE": adds(b"TE: trailers\r\n"),
     "credentials": adds(b"Proxy-Authorization: Basic eDp5\r\nAuthorization: Bearer z\r\n"),
     "latin-1": adds(b"X-A: caf\xe9\r\n"),
     "UTF-8": adds("X-A: café\r\n".encode()),
-    "16 KiB": adds(b"X-Big: " + b"v" * 16384 + b"\r\n"),
-    "64 KiB": adds(b"X-Big: " + b"v" * 65536 + b"\r\n"),
-    "200 headers": adds(MANY),
+    "16-KiB": adds(b"X-Big: " + b"v" * 16384 + b"\r\n"),
+    "64-KiB": adds(b"X-Big: " + b"v" * 65536 + b"\r\n"),
+    "200-headers": adds(MANY),
     "accept-encoding": adds(b"Accept-Encoding: gzip, br;q=0.5\r\nRange: bytes=0-1\r\n"),
-    "80 KB of cookies": adds(b"Cookie: a=%b\r\n" % (b"x" * 4000) * 20),
-    "tab in a value": adds(b"X-A: a\tb\r\n"),
-    "proxies' own headers": adds(
+    "80-KB-of-cookies": adds(b"Cookie: a=%b\r\n" % (b"x" * 4000) * 20),
+    "tab-in-a-value": adds(b"X-A: a\tb\r\n"),
+    "proxies-own-headers": adds(
         b"X-Forwarded-Client-Cert: a\r\nX-Forwarded-Port: 1\r\nX-Real-IP: b\r\n"
         b"X-Envoy-External-Address: c\r\nX-Envoy-Original-Path: d\r\nMax-Forwards: 1\r\n"
     ),
-    "odd expectation": adds(b"Expect: something\r\n"),
+    "odd-expectation": adds(b"Expect: something\r\n"),
     "conditional": adds(b'If-None-Match: "x"\r\nUpgrade-Insecure-Requests: 1\r\n'),
-    "host not first": headers(
+    "other-host-not-first": headers(
         b"X-A: 1\r\n" + HOST + b"X-B: 2\r\n", (b"X-A: 1\r\n" + HOST, HOST + b"X-A: 1\r\n")
     ),
-    "host of another site": headers(b"Host: other.test\r\n", (b"other.test", b"shop.test")),
-    "host with a port": headers(b"Host: shop.test:80\r\n", (b"shop.test:80", b"shop.test")),
-    "no host": headers(b"X-A: 1\r\n", (b"X-A: 1\r\n", b"host: shop.test\r\nX-A: 1\r\n")),
-    "two equal hosts": adds(HOST, (HOST + HOST, HOST)),
-    "one name in two cases": adds(b"X-A: 1\r\nx-a: 2\r\n", (b"x-a", b"X-A")),
-    "spaces around a value": adds(b"X-A:   v  \r\n", (b"   v  ", b" v")),
-    "no space before a value": adds(b"X-A:1\r\n", (b"X-A:1", b"X-A: 1")),
-    "folded value": adds(b"X-A: a\r\n b\r\n", (b"a\r\n b", b"a b")),
-    "bare line feeds": Case(
+    "other-host-site": headers(b"Host: other.test\r\n", (b"other.test", b"shop.test")),
+    "other-host-port": headers(b"Host: shop.test:80\r\n", (b"shop.test:80", b"shop.test")),
+    "other-host-none": headers(b"X-A: 1\r\n", (b"X-A: 1\r\n", b"host: shop.test\r\nX-A: 1\r\n")),
+    "other-host-twice": adds(HOST, (HOST + HOST, HOST)),
+    "two-cases": adds(b"X-A: 1\r\nx-a: 2\r\n", (b"x-a", b"X-A")),
+    "spaced-value": adds(b"X-A:   v  \r\n", (b"   v  ", b" v")),
+    "spaced-not": adds(b"X-A:1\r\n", (b"X-A:1", b"X-A: 1")),
+    "spaced-fold": adds(b"X-A: a\r\n b\r\n", (b"a\r\n b", b"a b")),
+    "spaced-bare-feeds": Case(
         request=b"GET http://shop.test/ HTTP/1.1\nHost: shop.test\n\n",
         answer=answer(),
         request_becomes=((b"1.1\n", b"1.1\r\n"), (b"test\n\n", b"test\r\n\r\n")),
     ),
-    "empty value": adds(b"X-A:\r\n", (b"X-A:", b"X-A: ")),
-    "keep-alive": loses(b"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n"),
-    "proxy-connection": loses(b"Proxy-Connection: keep-alive\r\n"),
-    "TE with codings": adds(b"TE: trailers, gzip\r\n", (b"trailers, gzip", b"trailers")),
-    "connection close": Case(
+    "spaced-empty": adds(b"X-A:\r\n", (b"X-A:", b"X-A: ")),
+    "hop-keep-alive": loses(b"Connection: keep-alive\r\nKeep-Alive: timeout=5\r\n"),
+    "hop-proxy-connection": loses(b"Proxy-Connection: keep-alive\r\n"),
+    "hop-te": adds(b"TE: trailers, gzip\r\n", (b"trailers, gzip", b"trailers")),
+    "hop-close": Case(
         request=request(headers=HOST + b"Connection: close\r\n"),
         answer=answer(),
         request_becomes=((b"Connection: close\r\n", DROPPED),),
         answer_becomes=(CLOSES,),
     ),
-    "a header named by connection": loses(b"Connection: X-Hop\r\nX-Hop: 1\r\n"),
-    "x-forwarded-proto": loses(b"X-Forwarded-Proto: https\r\n"),
-    "orders to Envoy": loses(FOR_ENVOY),
-    "TLS upgrade": loses(b"Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n"),
-    "h2c upgrade": loses(
+    "hop-named": loses(b"Connection: X-Hop\r\nX-Hop: 1\r\n"),
+    "for-envoy-proto": loses(b"X-Forwarded-Proto: https\r\n"),
+    "for-envoy": loses(FOR_ENVOY),
+    "hop-upgrade-tls": loses(b"Connection: Upgrade\r\nUpgrade: TLS/1.2\r\n"),
+    "hop-upgrade-h2c": loses(
         b"Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAMAAABk\r\n"
     ),
     # HTTP/1.0.
-    "HTTP/1.0": Case(
+    "version-1.0": Case(
         request=request(version=b"HTTP/1.0"),
         answer=answer(),
         request_becomes=(IN_1_1,),
         answer_becomes=(IN_1_0, CLOSES),
     ),
-    "HTTP/1.0 kept alive": Case(
+    "version-1.0-kept-alive": Case(
         request=request(headers=HOST + b"Connection: keep-alive\r\n", version=b"HTTP/1.0"),
         answer=answer(),
         request_becomes=(IN_1_1, (b"Connection: keep-alive\r\n", DROPPED)),
         answer_becomes=(IN_1_0, (DATE, DATE + b"connection: keep-alive\r\n")),
     ),
-    "HTTP/1.0 and a chunked answer": Case(
+    "version-1.0-chunks": Case(
         request=request(version=b"HTTP/1.0"),
         answer=answer(headers=CHUNKED, body=OK_CHUNKS),
         request_becomes=(IN_1_1,),
@@ -253,90 +253,90 @@ CASES = {
     "DELETE": asks(method=b"DELETE"),
     "TRACE": asks(method=b"TRACE"),
     "HEAD": Case(request=request(method=b"HEAD"), answer=answer(body=b"")),
-    "OPTIONS": asks(NO_LENGTH, method=b"OPTIONS"),
-    "unknown method": asks(NO_LENGTH, method=b"BREW"),
-    "POST without a body": asks(NO_LENGTH, method=b"POST"),
+    "method-options": asks(NO_LENGTH, method=b"OPTIONS"),
+    "method-unknown": asks(NO_LENGTH, method=b"BREW"),
+    "method-post": asks(NO_LENGTH, method=b"POST"),
     "QUERY": posts(b"Content-Type: text/plain\r\nContent-Length: 2\r\n", b"q?", method=b"QUERY"),
     "body": posts(b"Content-Length: 11\r\n", b"hello world"),
-    "empty body": posts(b"Content-Length: 0\r\n", b""),
-    "1 MiB body": posts(b"Content-Length: 1048576\r\n", EVERY_BYTE * 4096),
-    "GET with a body": posts(b"Content-Length: 3\r\n", b"abc", method=b"GET"),
-    "one chunk": posts(CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"),
-    "chunks": posts(
+    "empty-body": posts(b"Content-Length: 0\r\n", b""),
+    "1-MiB-body": posts(b"Content-Length: 1048576\r\n", EVERY_BYTE * 4096),
+    "GET-with-a-body": posts(b"Content-Length: 3\r\n", b"abc", method=b"GET"),
+    "one-chunk": posts(CHUNKED, b"5\r\nhello\r\n0\r\n\r\n"),
+    "chunk-two": posts(
         CHUNKED, b"5\r\nhello\r\n6\r\n world\r\n0\r\n\r\n", (b"5\r\nhello\r\n6\r\n", b"b\r\nhello")
     ),
-    "chunk extension": posts(CHUNKED, b"5;x=y\r\nhello\r\n0\r\n\r\n", (b"5;x=y", b"5")),
-    "two lengths": posts(
+    "chunk-extension": posts(CHUNKED, b"5;x=y\r\nhello\r\n0\r\n\r\n", (b"5;x=y", b"5")),
+    "chunk-and-length-before": posts(
         b"Content-Length: 5\r\n" + CHUNKED, OK_CHUNKS, (b"Content-Length: 5\r\n", DROPPED)
     ),
-    "expectation of 100": Case(
+    "expectation-of-100": Case(
         request=request(
             method=b"POST", headers=HOST + b"Expect: 100-continue\r\n" + LENGTH, body=b"hi"
         ),
         answer=b"HTTP/1.1 100 Continue\r\n\r\n" + answer(),
     ),
-    "request trailer": posts(CHUNKED, b"2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n", (b"X-T", b"x-t")),
+    "request-trailer": posts(CHUNKED, b"2\r\nhi\r\n0\r\nX-T: 1\r\n\r\n", (b"X-T", b"x-t")),
     # Answers.
-    "reason phrase": answers(answer(b"200 Fine By Me")),
+    "reason-phrase": answers(answer(b"200 Fine By Me")),
     "204": answers(answer(b"204 No Content", b"", body=b"")),
     "304": answers(answer(b"304 Not Modified", b'ETag: "x"\r\n', body=b"")),
-    "204 with a length": answers(
+    "bodiless-204": answers(
         answer(b"204 No Content", ZERO_LENGTH, body=b""), (ZERO_LENGTH, DROPPED)
     ),
-    "304 with chunks": answers(answer(b"304 Not Modified", CHUNKED, body=b""), (CHUNKED, DROPPED)),
-    "HEAD without a length": Case(
+    "bodiless-304": answers(answer(b"304 Not Modified", CHUNKED, body=b""), (CHUNKED, DROPPED)),
+    "bodiless-head": Case(
         request=request(method=b"HEAD"),
         answer=answer(headers=b"", body=b""),
         answer_becomes=((DATE, DATE + b"transfer-encoding: chunked\r\n"),),
     ),
-    "no date": answers(answer(date=b""), (b"\r\n\r\n", b"\r\n" + NOW + b"\r\n")),
-    "304 with a length": answers(answer(b"304 Not Modified", b"Content-Length: 500\r\n", body=b"")),
+    "answer-line-no-date": answers(answer(date=b""), (b"\r\n\r\n", b"\r\n" + NOW + b"\r\n")),
+    "304-with-a-length": answers(answer(b"304 Not Modified", b"Content-Length: 500\r\n", body=b"")),
     "299": answers(answer(b"299 Odd")),
     "777": answers(answer(b"777 Odd")),
-    "case of the answer's names": answers(answer(headers=b"content-LENGTH: 2\r\nX-CaSe: y\r\n")),
-    "two cookies": replies(b"Set-Cookie: a\r\nSet-Cookie: b\r\n"),
-    "1 MiB answer": answers(answer(headers=b"Content-Length: 1048576\r\n", body=EVERY_BYTE * 4096)),
-    "16 KiB header of an answer": replies(b"X-Big: " + b"v" * 16384 + b"\r\n"),
-    "200 headers of an answer": replies(MANY),
-    "server and via": replies(b"Server: x\r\nVia: 1.1 v\r\n"),
+    "case-of-the-answers-names": answers(answer(headers=b"content-LENGTH: 2\r\nX-CaSe: y\r\n")),
+    "two-cookies": replies(b"Set-Cookie: a\r\nSet-Cookie: b\r\n"),
+    "1-MiB-answer": answers(answer(headers=b"Content-Length: 1048576\r\n", body=EVERY_BYTE * 4096)),
+    "16-KiB-header-of-an-answer": replies(b"X-Big: " + b"v" * 16384 + b"\r\n"),
+    "200-headers-of-an-answer": replies(MANY),
+    "server-and-via": replies(b"Server: x\r\nVia: 1.1 v\r\n"),
     "407": answers(answer(b"407 No Login", LENGTH + b'Proxy-Authenticate: Basic realm="x"\r\n')),
-    "headers of another Envoy": replies(b"X-Envoy-Upstream-Service-Time: 5\r\n"),
+    "headers-of-another-Envoy": replies(b"X-Envoy-Upstream-Service-Time: 5\r\n"),
     "processing": answers(b"HTTP/1.1 102 Processing\r\n\r\n" + answer()),
-    "early hints": answers(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + answer()),
-    "latin-1 answer": replies(b"X-A: caf\xe9\r\n"),
-    "encoded answer": replies(b"Content-Encoding: gzip\r\n"),
-    "no reason phrase": answers(answer(b"200 "), (b"200 ", b"200 OK")),
-    "chunked answer": chunked(),
-    "trailer of an answer": chunked((b"X-T", b"x-t"), trailer=b"X-T: 1\r\n"),
-    "answer that ends with its connection": answers(
+    "early-hints": answers(b"HTTP/1.1 103 Early Hints\r\nLink: </a>\r\n\r\n" + answer()),
+    "latin-1-answer": replies(b"X-A: caf\xe9\r\n"),
+    "encoded-answer": replies(b"Content-Encoding: gzip\r\n"),
+    "answer-line-no-phrase": answers(answer(b"200 "), (b"200 ", b"200 OK")),
+    "answer-chunk": chunked(),
+    "answer-chunk-trailer": chunked((b"X-T", b"x-t"), trailer=b"X-T: 1\r\n"),
+    "until-close-page": answers(
         answer(headers=b""),
         (DATE, DATE + b"transfer-encoding: chunked\r\n"),
         (b"\r\n\r\nok", b"\r\n\r\n2\r\nok\r\n0\r\n\r\n"),
         closes=True,
     ),
-    "HTTP/1.0 answer": answers(answer(version=b"HTTP/1.0"), IN_1_1, closes=True),
-    "answer that says close": reply_loses(b"Connection: close\r\n", closes=True),
-    "answer that says keep-alive": reply_loses(b"Connection: keep-alive\r\n"),
-    "hop-by-hop headers of an answer": reply_loses(HOPS),
-    "upgrade offered by an answer": reply_loses(b"Upgrade: h2c\r\nConnection: Upgrade\r\n"),
-    "a header named by an answer's connection": replies(
+    "answer-line-1.0": answers(answer(version=b"HTTP/1.0"), IN_1_1, closes=True),
+    "answer-hop-close": reply_loses(b"Connection: close\r\n", closes=True),
+    "answer-hop-connection": reply_loses(b"Connection: keep-alive\r\n"),
+    "answer-hop-by-hop": reply_loses(HOPS),
+    "answer-hop-upgrade-offered": reply_loses(b"Upgrade: h2c\r\nConnection: Upgrade\r\n"),
+    "answer-named-by-connection": replies(
         b"X-Hop: 1\r\nConnection: X-Hop\r\n", (b"Connection: X-Hop\r\n", DROPPED)
     ),
-    "one name of an answer in two cases": replies(b"X-A: 1\r\nx-a: 2\r\n", (b"x-a", b"X-A")),
-    "folded value of an answer": replies(b"X-A: a\r\n b\r\n", (b"a\r\n b", b"a b")),
-    "two lengths of an answer": chunked(more=b"Content-Length: 5\r\n"),
-    "spaces in the answer": replies(b"X-A:   v  \r\n", (b"   v  ", b" v")),
+    "answer-two-cases": replies(b"X-A: 1\r\nx-a: 2\r\n", (b"x-a", b"X-A")),
+    "answer-spaced-fold": replies(b"X-A: a\r\n b\r\n", (b"a\r\n b", b"a b")),
+    "answer-chunk-and-length-before": chunked(more=b"Content-Length: 5\r\n"),
+    "answer-spaced": replies(b"X-A:   v  \r\n", (b"   v  ", b" v")),
     # Websockets.
     "websocket": Case(
         request=request(headers=HOST + WEBSOCKET),
         answer=b"HTTP/1.1 101 Switching Protocols\r\n%b%b\r\n\x81\x02ok" % (WEBSOCKET, DATE),
     ),
-    "websocket refused": Case(
+    "refused-websocket": Case(
         request=request(headers=HOST + WEBSOCKET),
         answer=answer(b"403 Forbidden"),
         answer_becomes=(CLOSES,),
     ),
-    "websocket answered with a page": Case(
+    "websocket-page": Case(
         request=request(headers=HOST + WEBSOCKET),
         answer=answer(),
         answer_becomes=(
@@ -349,25 +349,24 @@ CASES = {
         b"HTTP/1.1 200 Connection established\r\n%b\r\n" % DATE,
         b"Host: shop.test:443\r\nuser-AGENT: x\r\nProxy-Authorization: Basic eDp5\r\n",
     ),
-    "CONNECT with a length in its answer": connects(answer(body=b"", headers=ZERO_LENGTH)),
-    "CONNECT and a host without its port": connects(
+    "CONNECT-with-a-length-in-its-answer": connects(answer(body=b"", headers=ZERO_LENGTH)),
+    "other-host-connect-port": connects(
         EMPTY, b"X-A: 1\r\n" + HOST, (b"X-A: 1\r\n" + HOST, b"Host: shop.test:443\r\nX-A: 1\r\n")
     ),
-    "CONNECT kept alive": connects(
+    "hop-connect": connects(
         EMPTY,
         b"Host: shop.test:443\r\nProxy-Connection: keep-alive\r\n",
         (b"Proxy-Connection: keep-alive\r\n", DROPPED),
     ),
-    "CONNECT of HTTP/1.0": connects(
+    "version-connect-1.0": connects(
         answer(version=b"HTTP/1.0", headers=b"", body=b""),
         b"X-A: 1\r\n",
         (b"HTTP/1.0\r\n", b"HTTP/1.1\r\nhost: shop.test:443\r\n"),
         version=b"HTTP/1.0",
     ),
-    "CONNECT answered without a date": connects(
+    "answer-line-no-date-connect": connects(
         b"HTTP/1.1 200 Connection established\r\n\r\n",
         answer_becomes=((b"established\r\n", b"established\r\n" + NOW),),
     ),
-    "CONNECT refused": connects(answer(b"502 Bad Gateway"), answer_becomes=(CLOSES,)),
+    "refused": connects(answer(b"502 Bad Gateway"), answer_becomes=(CLOSES,)),
 }
-CHANGED = [name for name, case in CASES.items() if case.request_becomes or case.answer_becomes]
