@@ -19,7 +19,7 @@ class Exchange:
     answer: str
     outcome: str
     code: str
-    """Label `response_code`."""
+    """Label `response_code`. Where the vendor sent none, it is that of Envoy's own answer."""
     to_end: bool = False
     """Whether the crawler reads until the end of the connection."""
 
@@ -154,11 +154,6 @@ BY_VENDOR = (
 CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 UNANSWERED = (
     Exchange("a FIN for an answer", PLAIN, "", "reset", "503"),
-    Exchange(
-        *("a FIN in the body", PLAIN, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"),
-        *("reset", "200", True),
-    ),
-    Exchange("a FIN between chunks", PLAIN, f"{CHUNKED}4\r\nhalf\r\n", "reset", "200", True),
     Exchange("no HTTP", PLAIN, "SSH-2.0-OpenSSH_9.2\r\n\r\n", "bad_answer", "502"),
     Exchange("no HTTP for a CONNECT", CONNECT, "hello\r\n\r\n", "bad_answer", "502"),
     # The word keeps the scripted vendor from hanging up. A crawler that leaves after `100 Continue`
@@ -167,6 +162,23 @@ UNANSWERED = (
         *("an interim answer", POST, "HTTP/1.1 100 Content-Length\r\n\r\n"),
         *("client_cancelled", "1xx"),
     ),
+)
+CUT_SHORT = (
+    Exchange(
+        *("a FIN in the body", PLAIN, "HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"),
+        *("reset", "200", True),
+    ),
+    Exchange("a FIN between chunks", PLAIN, f"{CHUNKED}4\r\nhalf\r\n", "reset", "200", True),
+)
+# By vendor-a's own rules (OWN_RULES of the test), which come before the table.
+BY_OWN_RULES = (
+    _answered("policy", 778, "X-OWN: in two words", code="other"),
+    _answered("policy", 778, "x-own: in two words", request=CONNECT, code="other"),
+    _answered("quota_exhausted", 778, "x-own: in Two Words", code="other"),
+    _answered("quota_exhausted", 778, "Proxy-Status: brd; error=dns_error", code="other"),
+    _answered("blocked", 200, "x-own: "),
+    _answered("auth_failed", 403, "x-own: login", "Proxy-Status: brd; error=http_request_denied"),
+    _answered("blocked", 403, "x-own: Login"),
 )
 # What Envoy's parser refuses, where another reader may get on.
 REFUSED_BY_ENVOY = (
@@ -179,4 +191,7 @@ REFUSED_BY_ENVOY = (
         *("HTTP/1.1 200 OK\r\nProxy Connection: keep-alive\r\n\r\n", "bad_answer", "502"),
     ),
 )
-EXCHANGES = (*BY_STATUS, *PROXY_STATUS, *BY_VENDOR, *UNANSWERED)
+EXCHANGES = (
+    *(*BY_STATUS, *PROXY_STATUS, *BY_VENDOR),
+    *(*BY_OWN_RULES, *UNANSWERED, *CUT_SHORT),
+)
