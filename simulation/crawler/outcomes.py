@@ -9,7 +9,7 @@ from simulation.crawler.http1 import Answer
 from simulation.crawler.plan import Retries
 from simulation.crawler.sequence import PlannedRequest
 
-PROXY_AUTHENTICATION_REQUIRED = 407
+PROXY_AUTHENTICATION_REQUIRED, BAD_GATEWAY = 407, 502
 SOCKS_VERSION, SOCKS_LOGIN_VERSION, SOCKS_NO_METHOD = 5, 1, 0xFF
 # RFC 1928, 6: the reply's code. The others are the vendor's own failures.
 SOCKS_OUTCOMES: Final = {
@@ -91,7 +91,10 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: 
             authorized=planned.fault != "auth-challenge",
         )
     intended = intended_outcome(planned)
-    if seen.end != "local" and intended in ("reset", "bad_answer", "connect_failed"):
+    if seen.end != "local" and intended in ("reset", "connect_failed"):
+        return intended
+    # A sidecar that parses HTTP answers 502 in its place, and 503 for a vendor that is not there.
+    if intended == "bad_answer" and (seen.end == "garbage" or answer.status == BAD_GATEWAY):
         return intended
     if seen.end == "answered" and 400 <= answer.status < 500 and intended == "rejected":
         return intended

@@ -26,6 +26,7 @@ def planned(fault: str, protocol: str = "http") -> PlannedRequest:
 
 
 UNAVAILABLE = Seen("answered", answer(b"HTTP/1.1 503 No\r\ncontent-length: 3\r\n\r\nno!"))
+BAD_GATEWAY = Seen("answered", answer(b"HTTP/1.1 502 No\r\ncontent-length: 3\r\n\r\nno!"))
 REFUSAL = Seen("answered", answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 0\r\n\r\n"))
 
 
@@ -36,7 +37,10 @@ REFUSAL = Seen("answered", answer(b"HTTP/1.1 400 Bad Request\r\ncontent-length: 
         # An answer without X-Sim-Vendor is the sidecar's: the request's intent decides.
         ("reset", UNAVAILABLE, "reset"),
         ("close", UNAVAILABLE, "reset"),
-        ("garbage", UNAVAILABLE, "bad_answer"),
+        ("garbage", UNAVAILABLE, "unexpected"),
+        ("garbage", BAD_GATEWAY, "bad_answer"),
+        ("garbage", Seen("garbage", Answer()), "bad_answer"),
+        ("garbage", Seen("lost", Answer()), "unexpected"),
         ("dead", UNAVAILABLE, "connect_failed"),
         ("", UNAVAILABLE, "unexpected"),
         ("slow", UNAVAILABLE, "unexpected"),
