@@ -112,7 +112,7 @@ def compare(books: Books, *, lag_seconds: float = LAG_SECONDS) -> Comparison:
 
 
 def _compare_mesh(found: Comparison, books: Books, lag_seconds: float, edge_seconds: float) -> None:
-    allows = mesh_allows(books.vendor_processes())
+    allows = mesh_allows(books.vendor_processes(), books.passive_vendors())
     for pod in books.pods:
         name, own = pod.generator.name, (pod.generator.name, pod.sidecar.name)
         mesh = SideBySide(

@@ -130,6 +130,11 @@ class Books:
     def sidecars(self) -> list[Process]:
         return [pod.sidecar for pod in self.pods]
 
+    def passive_vendors(self) -> set[str]:
+        """Return whose connections a sidecar reads passively: only then it reads SOCKS5."""
+        found = (key for process in self.generators for key in process.totals)
+        return {key.vendor for key in found if key.visibility == "socks"}
+
     def vendor_processes(self) -> dict[str, set[str]]:
         """Return the names of each vendor's processes; in the lab one process is all vendors."""
         found: dict[str, set[str]] = {}

@@ -51,7 +51,7 @@ class Part(NamedTuple):
     at_most: int
 
 
-def mesh_allows(vendor_processes: Mapping[str, Set[str]]) -> Allows:
+def mesh_allows(vendor_processes: Mapping[str, Set[str]], passive_vendors: Set[str]) -> Allows:
     """Return what may happen to a sidecar's counts minus those of its generator."""
 
     def allows(event: Event, key: Key, counted: Counted) -> Bounds:
@@ -63,6 +63,12 @@ def mesh_allows(vendor_processes: Mapping[str, Set[str]]) -> Allows:
             if key.measure != COUNTS:
                 return bytes_allow(event, key, counted)
         forgotten = counted.reference(key) if event.kind == SIDECAR else 0
+        if key.measure == COUNTS and event.kind == VENDOR and key.vendor in passive_vendors:
+            # A sidecar that was refused before it had read the first byte saw no request.
+            if key.visibility == "opaque":
+                return Bounds(0, sum(_sum(counted, one, UNCLEAR) for one in _requests_of(key)))
+            if key.outcome == ALL:
+                return Bounds(-_sum(counted, key, UNCLEAR), 0)
         if key.measure != COUNTS or key.visibility == "opaque" or key.outcome == ALL:
             return Bounds(-forgotten, 0)
         # The sidecar answered in the vendor's place, and the generator cannot tell why.
@@ -109,6 +115,11 @@ def parts_of(move: Move, book: str) -> Iterable[Part]:
             at_most = allowed.high if left > 0 else -allowed.low
             yield Part(event, book, amount, -1 if math.isinf(at_most) else int(at_most))
             left -= amount
+
+
+def _requests_of(key: Key) -> list[Key]:
+    """Return a key for each visibility in which a vendor's requests are counted."""
+    return [key._replace(visibility=each) for each in ("http", "tunnel", "socks")]
 
 
 def _sum(counted: Counted, key: Key, outcomes: Iterable[str]) -> float:

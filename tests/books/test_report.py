@@ -9,7 +9,7 @@ import pytest
 from books.comparison import compare
 from books.reading import books_from_series
 from books.report import MOST_EXPLAINED, Report, Stop
-from tests.books.history import START, Booking, History, ms, play, row
+from tests.books.history import START, Booking, History, connection, ms, play, row
 
 SEEN = ("http", "success")
 MESH_CONNECTIONS = "istio_tcp_connections_opened_total"
@@ -117,6 +117,24 @@ def test_in_a_vendors_outage_counts_may_change_their_outcome_but_not_vanish():
     true.bookings.remove(lost)
     (line,) = report(true, stops=[stop("vendor")]).findings
     assert "its rows do not add up, 1 unexplained (mesh -1 at" in line
+
+
+@pytest.mark.parametrize("is_passive", [True, False])
+def test_a_request_that_was_refused_unread_may_be_a_connection(is_passive):
+    """A passive sidecar may learn that the vendor is not there before it has read a byte."""
+    true = play(History(downs=[("vendor", 30.0, 33.0)]), random.Random(4), per_second=40)
+    refused = next(
+        one
+        for one in true.bookings
+        if one.process == "sidecar" and 31 < one.at < 32 and "connect_failed" in str(one.labels)
+    )
+    vendor = dict(refused.labels)["proxy_vendor"]
+    true.bookings.remove(refused)
+    true.book("sidecar", refused.at, connection("sidecar", vendor))
+    if is_passive:
+        for process in ("sidecar", "vendor", "generator"):
+            true.book(process, 10.0, row(process, vendor, "socks", "success"))
+    assert bool(report(true, stops=[stop("vendor")]).findings) != is_passive
 
 
 @pytest.mark.parametrize("outcome", ["timeout", "client_cancelled"])

@@ -28,15 +28,17 @@ pytestmark = pytest.mark.long
 STOPPED = ("envoy", "generator-kill", "vendor")
 
 
-def test_parts_that_die_in_the_middle_leave_nothing_unexplained(ports, tmp_path):
+@pytest.mark.parametrize("inspect", ["http", "passive"])
+def test_parts_that_die_in_the_middle_leave_nothing_unexplained(ports, tmp_path, inspect):
     """Each stop is named with what it lost, and no row differs by more."""
     ended = run_lab(
         "audit",
-        *("--count", "2000", "--stops", ",".join(STOPPED)),
+        *("--count", "2000", "--stops", ",".join(STOPPED), "--inspect", inspect),
         *("--port-base", str(ports.base), "--out", str(tmp_path)),
     )
     report = json.loads((tmp_path / "audit.json").read_text())
     assert (ended.returncode, report["status"], ended.stderr) == (0, 0, "")
+    assert report["inspect"] == inspect
     assert (report["unexplained"], report["findings"]) == (0, [])
     assert [stop["name"] for stop in report["stops"]] == [*STOPPED]
     kinds = [event["kind"] for event in report["events"] if event["what"] == "restarted"]
