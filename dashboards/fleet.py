@@ -81,8 +81,9 @@ def fleet() -> dict[str, Any]:
                 timeseries(
                     title="Requests without success, by outcome",
                     unit="reqps",
-                    description="Why, over the vendors chosen. auth_challenge, client_cancelled, "
-                    "rejected and target_error are shown but not held against the vendor. "
+                    description="Why, over the vendors chosen. auth_challenge, bad_answer, "
+                    "client_cancelled, policy, rejected and target_error are shown but not held "
+                    "against the vendor. policy: it carries no such request for anybody. "
                     "rejected: Envoy refused the crawler's request itself, and nothing reached "
                     "the vendor.",
                     expr="sum by (proxy_outcome) (proxy_vendor_outcome:istio_requests:rate5m"
@@ -313,7 +314,15 @@ def fleet() -> dict[str, Any]:
                     description="New connections to addresses that no vendor's range covers, "
                     "whichever vendors are chosen.",
                     expr=f"{_CX}:rate5m{_OUTSIDE}",
-                    width=12,
+                    width=8,
+                ),
+                timeseries(
+                    title="Bytes that the passive module did not count",
+                    unit="percentunit",
+                    description="Share of the vendor's bytes that passed without a request or an "
+                    "outcome: the module did not load, or crashed. Only of vendors that it reads.",
+                    expr=f"proxy_vendor:uncounted_bytes_per_bytes:ratio_rate5m{_VENDOR}",
+                    width=8,
                 ),
                 timeseries(
                     title="Sidecars scraped",
@@ -321,7 +330,7 @@ def fleet() -> dict[str, Any]:
                     description="Crawler pods whose numbers are in the panels above.",
                     expr=f"job:up:sum{_SIDECARS}",
                     legend="{{cluster}}",
-                    width=12,
+                    width=8,
                 ),
             ),
         ],

@@ -74,7 +74,7 @@ class Alerts(Section):
     rate_limited_share: Share = 0.1
     """Requests answered 429."""
     banned_share: Share = 0.2
-    """Requests to one target group answered 403 or 451."""
+    """Requests to one target group answered 403, 451 or 999."""
     connect_failure_share: Share = 0.1
     """Connections to the vendor that fail."""
     setup_milliseconds: Milliseconds = 5000

@@ -95,6 +95,8 @@ SCRAPED_METRICS = (
     *(f"envoy_cluster_{name}" for name in UPSTREAM_STATS),
     "envoy_http_lua_errors",
     "envoy_server_uptime",  # exported by every sidecar, whatever Istio is told
+    "istio_proxy_request_bytes_total",
+    "istio_proxy_response_bytes_total",
     f"istio_{SETUP_METRIC}",  # as a native histogram, which has no parts
     f"istio_{SETUP_METRIC}_bucket",
     "istio_requests_total",

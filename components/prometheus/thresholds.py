@@ -14,6 +14,10 @@ from settings.vendors import Vendor
 LEAST_SAMPLES_PER_SECOND = 10_000  # for a small stack (docs/decisions/0003)
 HEADROOM = 1.5  # a bad hour has more outcomes than the estimate counts
 
+UNCOUNTED_SHARE = 0.05
+"""Of a passive vendor's bytes. All of them are counted; the clusters' counters are read a moment
+apart, and as rates."""
+
 _OUTCOME = "proxy_vendor_outcome:istio_requests_per_requests:threshold"
 # Records of a vendor: name, the setting of its limit, further labels.
 _VENDOR_LIMITS: tuple[tuple[str, str, dict[str, str]], ...] = (
@@ -49,6 +53,9 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
         yield record("proxy_vendor:istio_requests:threshold", per_second, proxy_vendor=vendor.name)
         for name, setting, labels in _VENDOR_LIMITS:
             yield record(name, limit(setting), proxy_vendor=vendor.name, **labels)
+        if vendor.inspect == "passive":
+            name = "proxy_vendor:uncounted_bytes_per_bytes:threshold"
+            yield record(name, UNCOUNTED_SHARE, proxy_vendor=vendor.name)
 
     # The busiest shard's, where there are some: a hash gives each about as many sidecars.
     expected = estimate(settings).samples_per_second / settings.prometheus.shards

@@ -22,7 +22,8 @@ STACK = {
     "vendors": [
         {"name": f"vendor-{letter}", "cidrs": [f"10.{number}.0.0/16"]}
         for number, letter in enumerate("abc", 1)
-    ],
+    ]
+    + [{"name": "vendor-p", "cidrs": ["10.9.0.0/16"], "inspect": "passive"}],
 }
 FILES = shipped_rules(parse_settings(STACK))
 """Without limits of its own, and without native histograms."""

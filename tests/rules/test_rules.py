@@ -41,7 +41,10 @@ PROMETHEUS_OWN = OF_EVERY_SCRAPE | exposed(PROMETHEUS)
 # The lab's stand-in for istio.stats is a part of Envoy itself, with a prefix.
 SIDECARS = {name.removeprefix(f"envoy_{STAT_SCOPE}_") for name in exposed(ENVOY)}
 
+MODULE = (ROOT / "wasm/filter/src/metrics.rs").read_text(encoding="utf-8")
+
 OTHERS = {
+    *re.findall(r"istio_proxy_\w+", MODULE),
     *exposed(ALERTMANAGER),
     *exposed(ISTIOD),
     *re.findall(r"^# TYPE (\w+)", metrics_page(Books(), 0, 0.0), re.MULTILINE),
@@ -70,12 +73,13 @@ DERIVED = {
     *("request_successes_per_requests", "istio_requests_per_requests", "wire_bytes"),
     *("requests_blocked", "requests_blocked_per_requests", "connect_failures_per_connections"),
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
+    "uncounted_bytes_per_bytes",
     *("crawler_requests", "sidecar_cpu", "sidecar_memory"),
     *("prometheus_samples_appended", "sidecars_over_budget"),
 }
 """Middle parts that are no metric's name: what they count is in the rule's comment."""
 
-# Of requests alone, where an outcome may occur once on a pod.
+# Of requests, where an outcome may occur once on a pod, and of the passive module's bytes.
 EXACT = (
     "(max_over_time(COUNTER[5m]) unless COUNTER offset 5m) / 5m"
     ' and on (job, instance, pod) (up{job="sidecars"} offset 5m == 1'
@@ -192,14 +196,14 @@ def test_sums_are_of_rates() -> None:
 
 
 def test_requests_are_read_exactly_and_the_rest_as_rates() -> None:
-    """rate() would miss an outcome that occurs once on a pod; of bytes it misses next to none."""
+    """rate() would miss an outcome that occurs once on a pod, and a series' first bytes."""
     counters = {name for name in SCRAPED_METRICS if name.endswith(("_total", "_fail", "_timeout"))}
     read = set()
     for rule in records():
         for name in metric_names(rule["expr"]) & counters:
             read.add(name)
             series = f'{name}{{job="sidecars", proxy_vendor!=""}}'
-            exact = name == "istio_requests_total"
+            exact = name == "istio_requests_total" or name.startswith("istio_proxy_re")
             form = EXACT.replace("COUNTER", series) if exact else f"rate({series}[5m]))"
             expr = " ".join(rule["expr"].split())
             assert re.sub(r"^sum by \([^)]*\) \(\s?", "", expr) == form, rule["record"]
