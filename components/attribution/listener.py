@@ -23,7 +23,8 @@ def listener_patches(vendors: Sequence[Vendor]) -> list[Json]:
             "filters.listener.http_inspector.v3.HttpInspector",
         )
         # On every other port a server that speaks first (SMTP, MySQL) would have its greeting held
-        # back until the inspector's time-out.
+        # back until the inspector's time-out. It cannot be disabled by address: on these ports it
+        # reads passive vendors' connections too, and resets some (test_passive_inspector.py).
         inspector["filter_disabled"] = {"not_match": _match_ports(ports)}
         patches.append(patch_listener("LISTENER_FILTER", "ADD", inspector))
         # For such a server on a vendor's port: Envoy's default closes a silent connection after
