@@ -28,6 +28,11 @@ def direct():
 
 
 @pytest.fixture(scope="module")
+def passive(tmp_path_factory):
+    return played_through(ODD, "passive", tmp_path_factory.mktemp("passive"))
+
+
+@pytest.fixture(scope="module")
 def http(tmp_path_factory):
     return played_through(ODD, "http", tmp_path_factory.mktemp("http"))
 
@@ -47,6 +52,47 @@ def test_where_connections_alone_are_counted_nothing_differs(direct, tmp_path):
     assert len(ODD) >= LEAST
     assert differences == []
     assert played.opaque == len(direct)
+
+
+def test_where_bytes_are_only_read_nothing_differs(direct, passive):
+    """The meter that touches nothing; each byte is counted once."""
+    differences = differing(direct, passive.records)
+    print(f"passive: {len(ODD)} exchanges, {len(direct)} plays, {len(differences)} differ")
+    assert differences == []
+    sizes = {key: (sum(map(len, r.received)), len(r.answered)) for key, r in direct.items()}
+    assert passive.moved == sizes
+
+
+UNREAD = (  # counted by connection from there on; limits.md says so in words
+    *("odd-line-method-latin1", "odd-line-space-first", "odd-line-http-*", "odd-line-no-minor"),
+    *("odd-line-other-protocol", "odd-line-no-target", "method-of-*", "spaced-tabs"),
+    *("version-2.0", "version-0.9", "coding-gzip", "coding-unknown", "*-returns"),
+    *("bad-length-[!lt]*", "bad-chunk-size", "bad-chunk-negative", "bad-chunk-0x"),
+    *("chunk-too-long", "before-a-line-half", "before-a-head-ends", "answer-in-head"),
+    # What follows the answer.
+    *("bad-status-[!en]*", "bad-status-n[eo]*", "status-2000", "answer-line-[!13ns]*"),
+    *("bad-answer-length-[dp]*", "answer-chunk-bad-size", "answer-chunk-too-long"),
+    "bad-204-chunks",
+)
+
+
+def test_what_is_read_is_counted_wherever_it_stands(passive):
+    """A request that is not is one of a connection that counts as opaque from there on."""
+    expected = {"alone": 0, "second": 1, "first": BEHIND}
+    missing = {
+        (name, position): ODD[name].requests + expected[position] - sum(counted.values())
+        for (name, position), counted in passive.counted.items()
+        if ODD[name].requests
+    }
+    assert min(missing.values()) == 0
+    unread = {key for key, number in missing.items() if number}
+    assert {name for name, _ in unread} == matching(UNREAD)
+    assert unread <= passive.unread
+    no_http = {name for name, one in ODD.items() if not one.requests}
+    socks = {name for name in no_http if passive.counted[name, "alone"]}
+    assert {v for name in socks for v, _ in passive.counted[name, "alone"]} == {"socks"}
+    assert socks >= matching(["socks5*"])
+    assert passive.opaque >= len(unread) + len(no_http - socks)
 
 
 def test_another_vendors_http_port_breaks_a_few(direct, tmp_path):

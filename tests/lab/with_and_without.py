@@ -54,6 +54,10 @@ class Played:
     records: dict[tuple[str, str], Record]
     counted: dict[tuple[str, str], Counter[tuple[str, str]]]
     """By visibility and outcome; nothing without an Envoy."""
+    moved: dict[tuple[str, str], tuple[int, int]]
+    """Bytes counted towards the vendor and from it; only a passive vendor's are."""
+    unread: set[tuple[str, str]]
+    """Where some of these bytes are opaque ones."""
     opaque: int
     """Connections counted as opaque ones, of all exchanges."""
 
@@ -94,20 +98,38 @@ def played_through(
         ports = sidecar.ports
         records = _play(wanted, "envoy", ports.vendor_upstream, ports.vendor)
         counted = _counted(sidecar)
+        towards, back = (_moved(sidecar, side) for side in ("request", "response"))
         names = {f"odd-{n}": name for n, name in enumerate(wanted)}
         return Played(
             records=records,
             counted={name: counted.get(pool, Counter()) for pool, name in names.items()},
+            unread={names[pool] for pool in _unread(sidecar)},
+            moved={name: (towards[pool], back[pool]) for pool, name in names.items()},
             opaque=sidecar.opaque_connections(VENDOR),
         )
 
 
 def _counted(sidecar: Sidecar) -> dict[str, Counter[tuple[str, str]]]:
     counted: dict[str, Counter[tuple[str, str]]] = {}
-    for labels, value in sidecar.samples("envoy_lab_istio_requests_total"):
+    for labels, value in sidecar.samples("(?:envoy_lab_)?istio_requests_total"):
         own = counted.setdefault(labels["proxy_pool"], Counter())
         own[labels["proxy_visibility"], labels["proxy_outcome"]] += value
     return counted
+
+
+def _moved(sidecar: Sidecar, side: str) -> Counter[str]:
+    moved: Counter[str] = Counter()
+    for labels, value in sidecar.samples(f"istio_proxy_{side}_bytes_total"):
+        moved[labels["proxy_pool"]] += value
+    return moved
+
+
+def _unread(sidecar: Sidecar) -> set[str]:
+    return {
+        labels["proxy_pool"]
+        for labels, _ in sidecar.samples("istio_proxy_(?:request|response)_bytes_total")
+        if labels["proxy_visibility"] == "opaque"
+    }
 
 
 def _play(
