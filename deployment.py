@@ -159,6 +159,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         targets=settings.targets,
         timeout_after_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
+        access_logs=settings.telemetry.access_logs,
     )
     refuse_undeployable(
         settings.vendors,

@@ -335,6 +335,7 @@ def rendered_envoy(
         targets=settings.targets,
         timeout_after_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
+        access_logs=settings.telemetry.access_logs,
     )
     return lab_envoy(
         filters,

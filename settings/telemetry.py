@@ -33,6 +33,11 @@ class Telemetry(Section):
     timeout_after: Duration = 10
     """A crawler that leaves without an answer after this time counts as the vendor's `timeout`,
     sooner as `client_cancelled`. A change cuts no connection."""
+    access_logs: StrictBool = False
+    """Whether sidecars print a line of JSON for each request and opaque connection to a vendor, and
+    for each connection to a `passive` one: vendor, outcome, code, flags, bytes, times, addresses,
+    and no host, URL or header. A change cuts all connections to vendors; while on, one of
+    `timeoutAfter` cuts tunnels on inspected ports."""
     delay_pod_termination: StrictBool = True
     """Whether a terminating pod's sidecar stays for one more scrape (`prometheus.scrapeInterval`
     and 5 s). Without it the last counts are lost (docs/limits.md). With it every pod, Job and

@@ -20,6 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 
+from components.attribution.access_logs import log_accesses
 from components.attribution.chains import http_chain, opaque_chain
 from components.attribution.clusters import unowned_cluster, vendor_cluster
 from components.attribution.envoy import Json, add, patch_listener
@@ -43,6 +44,7 @@ def envoy_filters(
     targets: Sequence[Target] = (),
     timeout_after_seconds: int,
     selector: Mapping[str, str],
+    access_logs: bool = False,
 ) -> dict[str, Json]:
     """Return the spec of each EnvoyFilter by its name.
 
@@ -51,6 +53,7 @@ def envoy_filters(
         targets: groups of crawled sites, for the label `proxy_target`.
         timeout_after_seconds: see `outcome.proxy_outcome`.
         selector: labels of the pods that get the filters; empty means the whole namespace.
+        access_logs: whether sidecars print a line for each request and connection to a vendor.
     """
     patches = {LISTENER_FILTER_NAME: listener_patches(vendors)}
     if any(vendor.inspect == "passive" for vendor in vendors):
@@ -66,6 +69,10 @@ def envoy_filters(
     for group in stack_groups:
         for name, more in _group_patches(group, targets).items():
             patches[name] = [*patches.get(name, []), *more]
+    if access_logs:
+        for patch in (patch for config_patches in patches.values() for patch in config_patches):
+            if patch["applyTo"] == "FILTER_CHAIN":
+                log_accesses(patch["patch"]["value"], timeout_after_seconds)
     workloads = _workload_selector(selector)
     return {
         name: {**workloads, "priority": 10, "configPatches": config_patches}
