@@ -15,9 +15,11 @@ HOST_FUNCTIONS = {
     "env.proxy_define_metric",
     "env.proxy_get_buffer_bytes",
     "env.proxy_get_property",
+    "env.proxy_get_shared_data",
     "env.proxy_increment_metric",
     "env.proxy_log",
     "env.proxy_record_metric",
+    "env.proxy_set_shared_data",
     "wasi_snapshot_preview1.clock_time_get",
 }
 

@@ -3,6 +3,7 @@
 //! A changed module is a new VM, and Envoy drops a metric with the last VM that has defined it. A
 //! series that the new VM had not counted yet would start at 0 again. So every VM writes down what
 //! it defines, in the data that all VMs of one `vm_id` share, and defines what the others wrote.
+//! What an old VM counts for the very first time as its last connection ends is still lost.
 
 use passive_parser::memory::append;
 
