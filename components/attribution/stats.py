@@ -190,6 +190,10 @@ def bucket_annotation(buckets: Sequence[int]) -> str:
     return json.dumps({name: list(buckets) for name in names})
 
 
+REQUEST_VISIBILITIES = {"http": 2, "passive": 3, "connections": 0}
+"""How many visibilities requests have, by `inspect`: http and tunnel; socks if bytes are read."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class SidecarSeries:
     """How many series Prometheus is expected to store for one sidecar."""
@@ -226,7 +230,7 @@ def expected_series(
     # The further cluster is PassthroughCluster; the 2 are Lua's errors and the uptime.
     requests, setup_times, connections = 0, 0, len(UPSTREAM_STATS) + 2
     for vendor in vendors:
-        visibilities = _REQUEST_VISIBILITIES[vendor.inspect]
+        visibilities = REQUEST_VISIBILITIES[vendor.inspect]
         pools = len({entry.pool for entry in vendor.cidrs})
         requests += visibilities * outcomes * pools * (targets + 1)
         setup_times += visibilities * histogram
@@ -235,7 +239,3 @@ def expected_series(
         if vendor.inspect == "passive":  # bytes by request; an opaque connection has no target
             connections += directions * pools * (visibilities * (targets + 1) + 1)
     return SidecarSeries(requests=requests, setup_times=setup_times, connections=connections)
-
-
-# http and tunnel; where bytes are read, socks too.
-_REQUEST_VISIBILITIES = {"http": 2, "passive": 3, "connections": 0}

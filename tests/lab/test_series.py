@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from components.attribution import stats
 from components.prometheus.config import sidecar_metric_relabel
 from components.prometheus.estimate import estimate
 from lab.plan import endpoints, lab_settings
@@ -55,6 +56,13 @@ VARIED = {
     "targets": [{"name": "shops", "hosts": ["shop.test"]}],
     "telemetry": {"buckets": [100, 1000, 6000]},
 }
+PASSIVE = {
+    **VARIED,
+    "vendors": [
+        {**own, "inspect": "passive"} if own["name"] != "vendor-3" else own
+        for own in VARIED["vendors"]
+    ],
+}
 
 
 def named_status(head: bytes) -> str:
@@ -83,7 +91,7 @@ def busy_sidecar(raw: dict[str, Any], folder: Path) -> Iterator[tuple[StackSetti
         sidecar = Sidecar(ports, folder)
         for place in places:
             call_all(place.address, settings, ports)
-        inspected = [own.name for own in settings.vendors if own.inspect == "http"]
+        inspected = [own.name for own in settings.vendors if own.inspect != "connections"]
         expected = {
             (name, visibility, outcome, str(status))
             for name, visibility in itertools.product(inspected, ("http", "tunnel"))
@@ -101,7 +109,7 @@ def call_all(address: str, settings: StackSettings, ports: Ports) -> None:
         for first in (f"GET http://{host}/ HTTP/1.1", f"CONNECT {host}:443 HTTP/1.1"):
             request = f"{first}\r\nHost: {host}\r\n{more}\r\n"
             assert f" {status} " in ask(address, ports.vendor, request)
-    ask(address, ports.vendor, "\x05\x01\x00\r\n\r\n")
+    ask(address, ports.vendor, "\x16\x03\x01\r\n\r\n")  # begins as TLS does
 
 
 def counted(settings: StackSettings, sidecar: Sidecar, folder: Path) -> dict[str, int]:
@@ -133,9 +141,13 @@ def counted(settings: StackSettings, sidecar: Sidecar, folder: Path) -> dict[str
         }
 
 
-@pytest.mark.parametrize("raw", [FIVE, VARIED], ids=["five", "varied"])
-def test_the_estimate_is_what_prometheus_stores(raw: dict[str, Any], tmp_path: Path) -> None:
+@pytest.mark.parametrize("raw", [FIVE, VARIED, PASSIVE], ids=["five", "varied", "passive"])
+def test_the_estimate_is_what_prometheus_stores(
+    raw: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Within 10 %, whatever the vendors, pools, targets and forms of histograms; and by goal."""
+    # These crawlers speak no SOCKS5.
+    monkeypatch.setitem(stats.REQUEST_VISIBILITIES, "passive", 2)
     with busy_sidecar(raw, tmp_path) as (settings, sidecar):
         stored = counted(settings, sidecar, tmp_path)
         page = sidecar.stats()
