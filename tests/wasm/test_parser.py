@@ -4,36 +4,18 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from wasm.build import HERE, RUSTC
-
-PARSER = HERE / "parser"
+from tests.wasm.rust import Program, compiler
 
 FUZZED = int(os.environ.get("FUZZED", "1000000"))
 """Exchanges. A million take 20 s; by hand, set more: `FUZZED=20000000 make test SUITE=wasm`."""
 
-Program = Callable[..., Path]
-
 
 @pytest.fixture(scope="module")
 def compiled(tmp_path_factory: pytest.TempPathFactory) -> Program:
-    """Compiles a program of wasm/parser/tests. Overflows and wrong slices panic in it."""
-    folder = tmp_path_factory.mktemp("parser")
-    common = [RUSTC, "--edition", "2021", "-D", "warnings", "-O", "-C", "debug-assertions=on"]
-    common += ["--out-dir", str(folder), "-L", str(folder)]
-
-    def compile_(name: str, *options: str) -> Path:
-        source = PARSER / "tests" / f"{name}.rs"
-        subprocess.run([*common, "--extern", "passive_parser", *options, str(source)], check=True)
-        return folder / name
-
-    library = ["--crate-type", "rlib", "--crate-name", "passive_parser"]
-    subprocess.run([*common, *library, str(PARSER / "src" / "lib.rs")], check=True)
-    return compile_
+    return compiler(tmp_path_factory.mktemp("parser"))
 
 
 @pytest.mark.parametrize("name", ["config", "exchanges"])

@@ -1,27 +1,12 @@
 //! Plays scripts to a connection and writes down what it counts.
 
+mod script;
+
 use std::collections::BTreeMap;
 
 use passive_parser::{Config, Connection, Ending, Exchange, Host, Label, Side, Source, Visibility};
 
-/// What happens on a connection, in order.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Step {
-    /// The crawler sends.
-    C(Vec<u8>),
-    /// The vendor sends.
-    V(Vec<u8>),
-    CrawlerFin,
-    VendorFin,
-    WaitMs(u64),
-}
-
-#[derive(Clone, Debug)]
-pub struct Script {
-    pub vendor: &'static str,
-    pub steps: Vec<Step>,
-    pub ending: Ending,
-}
+pub use script::{Script, Step};
 
 /// What was counted, as texts that can be compared and read.
 #[derive(Clone, Debug, Default, Eq, PartialEq)]
