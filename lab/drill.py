@@ -329,7 +329,14 @@ def staged(ports: Ports, folder: Path) -> Iterator[Stage]:
     with (
         served(dict(zip(page_ports, pages.values(), strict=True))),
         listening(ports.receiver, receiver),
-        running(ports=ports, folder=folder, say=say, factor=DRILL_FACTOR, watched=True) as lab,
+        running(
+            ports=ports,
+            folder=folder,
+            say=say,
+            factor=DRILL_FACTOR,
+            watched=True,
+            inspect="mixed",  # so that alerts of either mode are tried
+        ) as lab,
     ):
         stage = Stage(lab=lab, receiver=receiver, pages=pages)
         start_crawler(stage)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from components.attribution.discovery import network_filter
+from components.attribution.passive import EXTENSION, WASM_TYPE
 from lab import plan
 from lab.loopback import send
 from lab.pages import Page, Text
@@ -151,6 +153,16 @@ def break_lua(stage: Stage) -> Undo:
             _write(file, json.dumps(response | {"version_info": "3"}))
 
     return undo
+
+
+def unload_module(stage: Stage) -> Undo:
+    """Put the chains' no-op default in the module's place, in the file that stands for ECDS."""
+    file = stage.lab.folder / EXTENSIONS / f"{EXTENSION}.json"
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    default = network_filter(EXTENSION, WASM_TYPE)["config_discovery"]["default_config"]
+    resource = kept["resources"][0] | {"typed_config": default}
+    _write(file, json.dumps(kept | {"version_info": "2", "resources": [resource]}))
+    return lambda: _write(file, json.dumps(kept | {"version_info": "3"}))
 
 
 # --- Processes ------------------------------------------------------------------------------

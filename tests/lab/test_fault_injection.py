@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -10,13 +11,14 @@ from typing import Any
 
 import pytest
 
+from components.attribution.passive import EXTENSION, WASM_TYPE
 from components.prometheus.rules import RULES
 from lab import fault_injection as inject
 from lab import plan
 from lab.pages import Page, served
 from lab.ports import Ports
 from lab.prometheus import THRESHOLDS, lab_prometheus_files
-from lab.system import load_settings
+from lab.system import EXTENSIONS, load_settings
 from tests.ports import free_ports
 
 PORTS = Ports(20_000)
@@ -64,6 +66,21 @@ def test_only_one_vendor_loses_its_limits(stage):
     inject.remove_limits("vendor-d")(stage)
     left = (stage.lab.folder / "prometheus-0" / THRESHOLDS).read_text(encoding="utf-8")
     assert ('"vendor-d"' in left, '"vendor-c"' in left) == (False, True)
+
+
+def test_the_module_is_gone_and_comes_back(stage):
+    """Under a new version each time: Envoy ignores one that it has."""
+    file = stage.lab.folder / EXTENSIONS / f"{EXTENSION}.json"
+    file.parent.mkdir()
+    module = {"name": EXTENSION, "@type": "t", "typed_config": {"@type": WASM_TYPE}}
+    file.write_text(json.dumps({"version_info": "1", "resources": [module]}), encoding="utf-8")
+    undo = inject.unload_module(stage)
+    gone = json.loads(file.read_text(encoding="utf-8"))
+    assert (gone["version_info"], gone["resources"][0]["name"]) == ("2", EXTENSION)
+    assert gone["resources"][0]["typed_config"]["@type"].endswith("set_filter_state.v3.Config")
+    undo()
+    back = json.loads(file.read_text(encoding="utf-8"))
+    assert back == {"version_info": "3", "resources": [module]}
 
 
 def test_changes_of_the_crawlers_plan_do_what_they_say():
