@@ -64,9 +64,12 @@ FAULTS = {
 }
 RARER_FAULTS = {
     "ban-page": 0.003,
+    "blocked-999": 0.003,
     "captcha-page": 0.003,
     "close-inside": 0.003,
+    "policy-402": 0.003,
     "reset-inside": 0.003,
+    "vendor-error-403": 0.003,
     "vendor-error-502": 0.003,
     "vendor-error-504": 0.003,
     "vendor-error-522": 0.003,

@@ -66,10 +66,10 @@ plan (JSON; defaults in brackets, null = none):
   max_gb_per_day [null], required if a vendor is not simulated: bytes sent and
             received in a UTC day, of 10^9; then no count starts until the next
   budget_file [null]   keeps the day's bytes over a restart
-faults: target-error vendor-error vendor-error-502 -504 -522 -525 rate-limited
-  blocked auth-failed auth-challenge quota quota-dialect reset close garbage
-  stall slow dead reset-inside close-inside ban-page captcha-page refused-open
-  policy unreachable rejected
+faults: target-error vendor-error vendor-error-403 -502 -504 -522 -525
+  rate-limited blocked blocked-999 auth-failed auth-challenge quota
+  quota-dialect reset close garbage stall slow dead reset-inside close-inside
+  ban-page captcha-page refused-open policy policy-402 unreachable rejected
 """
 
 

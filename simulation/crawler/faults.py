@@ -8,12 +8,14 @@ from typing import Final
 FAULTS: Final = {
     "target-error": "target_error",
     "vendor-error": "vendor_error",
+    "vendor-error-403": "vendor_error",
     "vendor-error-502": "vendor_error",
     "vendor-error-504": "vendor_error",
     "vendor-error-522": "vendor_error",
     "vendor-error-525": "vendor_error",
     "rate-limited": "rate_limited",
     "blocked": "blocked",
+    "blocked-999": "blocked",
     "auth-failed": "auth_failed",
     "auth-challenge": "auth_challenge",
     "quota": "quota_exhausted",
@@ -30,6 +32,7 @@ FAULTS: Final = {
     "captcha-page": "success",
     "refused-open": "vendor_error",
     "policy": "policy",
+    "policy-402": "policy",
     "unreachable": "vendor_error",
     "rejected": "rejected",
 }

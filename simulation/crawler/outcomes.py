@@ -19,7 +19,9 @@ SOCKS_OUTCOMES: Final = {
     **dict.fromkeys((3, 4, 5), "connect_failed"),
 }
 # RFC 9209: what a proxy that refuses by its own rules names as its error.
-POLICY_ERRORS: Final = (b"error=http_request_denied", b"error=destination_ip_prohibited")
+POLICY_ERRORS: Final = (
+    *(b"error=http_request_denied", b"error=destination_ip_prohibited", b"policy_"),
+)
 
 
 class Seen(NamedTuple):
@@ -45,10 +47,14 @@ def status_outcome(status: int, error: bytes | None, *, connect: bool, authorize
         return "auth_failed" if authorized else "auth_challenge"
     if error and any(name in error for name in POLICY_ERRORS):
         return "policy"
-    known = {402: "quota_exhausted", 429: "rate_limited", 403: "blocked", 451: "blocked"}
+    known = {402: "quota_exhausted", 429: "rate_limited"}
     if status in known:
         return known[status]
-    if (status >= 500 and error) or (connect and not 200 <= status < 300):
+    if error:
+        return "vendor_error"
+    if status in (403, 451, 999):
+        return "blocked"
+    if connect and not 200 <= status < 300:
         return "vendor_error"
     return "target_error" if status >= 400 else "success"
 

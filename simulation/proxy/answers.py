@@ -53,10 +53,17 @@ REFUSALS: Final = {
         b"525 No Exit Found",
         VENDOR_ERROR % ((b"no exit found",) * 2),
     ),
+    "vendor-error-403": ("vendor_error", b"403 Forbidden", PROXY_STATUS % b"connection_refused"),
     "rate-limited": ("rate_limited", b"429 Too Many Requests", b"Retry-After: 1\r\n"),
     "blocked": ("blocked", b"403 Forbidden", b""),
+    "blocked-999": ("blocked", b"999 Request Denied", b""),  # LinkedIn's
     "quota": ("quota_exhausted", b"402 Payment Required", b""),
     "policy": ("policy", b"403 Forbidden", PROXY_STATUS % b"http_request_denied"),
+    "policy-402": (
+        "policy",
+        b"402 Payment Required",
+        b"X-BRD-Err-Code: policy_20140\r\nX-Sim-Error: policy_20140\r\n",
+    ),
     "unreachable": (
         "vendor_error",
         b"502 Bad Gateway",
@@ -92,7 +99,13 @@ FAULTS: Final = (*REFUSALS, *AUTHENTICATION, *SILENT, *INSIDE, "refused-open")
 # Other wordings of a fault, by their names in a plan.
 DIALECTS: Final = {
     "quota": {"402": "quota", "407-traffic": "quota-dialect"},
-    "blocked": {"403": "blocked", "ban-page": "ban-page", "captcha-page": "captcha-page"},
+    "policy": {"402": "policy-402", "403": "policy"},
+    "blocked": {
+        "403": "blocked",
+        "999": "blocked-999",
+        "ban-page": "ban-page",
+        "captcha-page": "captcha-page",
+    },
     "vendor-error": {
         "502-proxy-status": "vendor-error",
         "504-proxy-status": "vendor-error-504",
