@@ -41,6 +41,7 @@ from tests.lab.test_server_first import listen_also, other_port
 
 DEAD_ADDRESS = "127.1.0.99"
 AT_ONCE_SECONDS = 0.1
+GOES = 3  # a busy machine's own delays come on top
 ONE_SHOTS = 1000
 LATE_SECONDS = 1.2  # more than the time for which a listener filter would look
 BANNER = b"220 mail.test ESMTP\r\n"
@@ -143,14 +144,18 @@ def test_a_thousand_one_shots_leave_no_socket_at_the_vendor(sidecar, parties, co
 @BOTH_WAYS
 def test_a_crawlers_end_reaches_the_vendor_at_once(parties, kind, how, idle):
     """A close is a close and a reset a reset, also of a connection that was idle for long."""
-    crawler, vendor = parties.met(kind)
-    if idle:
-        time.sleep(2 * IDLE_SECONDS)
-    leave(crawler, how)
-    received, ended, seconds = left(vendor)
-    print(f"{kind}, {how}: {1000 * seconds:.1f} ms")
-    assert (received, ended) == (b"", how)
-    assert seconds <= AT_ONCE_SECONDS
+
+    def seconds():
+        crawler, vendor = parties.met(kind)
+        if idle:
+            time.sleep(2 * IDLE_SECONDS)
+        leave(crawler, how)
+        received, ended, seconds = left(vendor)
+        print(f"{kind}, {how}: {1000 * seconds:.1f} ms")
+        assert (received, ended) == (b"", how)
+        return seconds
+
+    assert any(seconds() <= AT_ONCE_SECONDS for _ in range(GOES))
 
 
 @EVERY_KIND
@@ -178,15 +183,20 @@ def test_an_idle_connection_stays_and_is_used_again(parties, counted):
 @pytest.mark.parametrize("port", ["http", "other"])
 def test_a_vendor_that_speaks_first_is_not_waited_for(sidecar, parties, counted, port):
     """Nobody looks at first bytes before the connection is made, on any port."""
-    started = time.monotonic()
-    crawler = parties.crawler(b"", port=other_port(sidecar.ports) if port == "other" else None)
-    vendor = parties.vendor(b"")
-    vendor.sendall(BANNER)
-    receive(crawler, BANNER)
-    assert time.monotonic() - started <= AT_ONCE_SECONDS
-    crawler.close()
-    vendor.close()
-    counted("opaque")
+
+    def seconds():
+        started = time.monotonic()
+        crawler = parties.crawler(b"", port=other_port(sidecar.ports) if port == "other" else None)
+        vendor = parties.vendor(b"")
+        vendor.sendall(BANNER)
+        receive(crawler, BANNER)
+        seconds = time.monotonic() - started
+        crawler.close()
+        vendor.close()
+        return seconds
+
+    goes = next(n for n in range(1, GOES + 1) if seconds() <= AT_ONCE_SECONDS)
+    counted(*["opaque"] * goes)
 
 
 LATE = {

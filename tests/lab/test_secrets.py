@@ -88,13 +88,15 @@ ANSWER = (
 )
 
 
-@pytest.fixture(scope="module")
-def lab_after_a_run(tmp_path_factory):
+@pytest.fixture(scope="module", params=["http", "passive"])
+def lab_after_a_run(request, tmp_path_factory):
     """(a lab whose crawler has ended, what its parts showed while it ran)."""
     folder = tmp_path_factory.mktemp("lab") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lab.system, "CREDENTIALS", CRAWLERS)
-        with running(ports=free_ports(), folder=folder, say=lambda line: None) as own:
+        with running(
+            ports=free_ports(), folder=folder, say=lambda line: None, inspect=request.param
+        ) as own:
             own.start_crawler(count=COUNT, requests_per_second=PER_SECOND)
             until(lambda: answers(f"{own.crawler_url}/books"))
             until(lambda: b"success" in crawler_pages(own)["crawler /metrics"])

@@ -11,6 +11,7 @@ import pytest
 
 from lab import plan
 from lab.loopback import get_json, query
+from lab.module_bytes import module_bytes
 from lab.system import CREDENTIALS, ROOT, running
 from simulation.crawler.tls import tls_context
 from tests.lab.conftest import free_ports, until
@@ -22,13 +23,21 @@ PROTOCOL_OF = {
     "vendor-d": "socks5",
 }
 COUNTS = 1500
+UNFLUSHED_BYTES = 64 << 10  # of each direction of each connection
 PAGE_BYTES = 1_000_000
 
 
+@pytest.fixture(scope="module", params=["http", "passive"])
+def inspect(request):
+    return request.param
+
+
 @pytest.fixture(scope="module")
-def lab(tmp_path_factory):
+def lab(inspect, tmp_path_factory):
     folder = tmp_path_factory.mktemp("lab") / "wire"
-    with running(ports=free_ports(), folder=folder, say=lambda line: None) as running_lab:
+    with running(
+        ports=free_ports(), folder=folder, say=lambda line: None, inspect=inspect
+    ) as running_lab:
         yield running_lab
 
 
@@ -49,8 +58,8 @@ def wire_bytes(lab, vendor, at_seconds=None):
     return float(samples[0]["value"][1]) if samples else 0.0
 
 
-def test_bytes_of_an_open_tunnel_are_there_with_the_next_scrape(lab):
-    """The request counter waits for the tunnel's end; the wire does not."""
+def test_bytes_of_an_open_tunnel_are_there_with_the_next_scrape(lab, inspect):
+    """With `inspect: http` the request counter waits for the tunnel's end; the wire does not."""
     until(lambda: last_scrape(lab))
     head = b"CONNECT site-7.sim.test:443 HTTP/1.1\r\nHost: site-7.sim.test:443\r\n\r\n"
     inside = f"GET /p/{PAGE_BYTES} HTTP/1.1\r\nHost: site-7.sim.test\r\n\r\n".encode()
@@ -68,7 +77,11 @@ def test_bytes_of_an_open_tunnel_are_there_with_the_next_scrape(lab):
             at = until(lambda: last_scrape(lab) > moved and last_scrape(lab))
             # As of the scrape itself, whatever came since.
             assert wire_bytes(lab, "vendor-c", at) >= PAGE_BYTES
-            assert lab.query('istio_requests_total{proxy_vendor="vendor-c"}') == []
+            counted = lab.query('istio_requests_total{proxy_vendor="vendor-c"}')
+            assert len(counted) == (1 if inspect == "passive" else 0)
+            for seen in module_bytes(lab):  # but for what was not yet worth a flush
+                if seen.vendor == "vendor-c":
+                    assert seen.cluster - UNFLUSHED_BYTES <= seen.module <= seen.cluster
 
 
 def test_wire_bytes_are_the_vendors_own_socket_counts_per_protocol(lab):
@@ -90,6 +103,7 @@ def test_wire_bytes_are_the_vendors_own_socket_counts_per_protocol(lab):
         seen = wire_bytes(lab, vendor) - before[vendor]
         print(f"{protocol}: Envoy {seen:.0f}, vendor {own}: {seen / own - 1:+.4%}")
         assert abs(seen / own - 1) <= 0.001, protocol
+    assert [one.finding for one in module_bytes(lab) if one.finding and one.cluster] == []
 
 
 def vendors_wire(lab):
