@@ -53,7 +53,9 @@ class Played:
 
     records: dict[tuple[str, str], Record]
     counted: dict[tuple[str, str], Counter[tuple[str, str]]]
-    """By visibility and outcome; nothing without an Envoy."""
+    """By visibility and outcome."""
+    without_pool: Counter[tuple[str, str]]
+    """What no filter saw, so that no pool was read: Envoy's parser refused it."""
     moved: dict[tuple[str, str], tuple[int, int]]
     """Bytes counted towards the vendor and from it; only a passive vendor's are."""
     unread: set[tuple[str, str]]
@@ -103,6 +105,7 @@ def played_through(
         return Played(
             records=records,
             counted={name: counted.get(pool, Counter()) for pool, name in names.items()},
+            without_pool=counted.get("", Counter()),
             unread={names[pool] for pool in _unread(sidecar)},
             moved={name: (towards[pool], back[pool]) for pool, name in names.items()},
             opaque=sidecar.opaque_connections(VENDOR),
