@@ -5,7 +5,14 @@ A vendor's cluster counts the vendor's bytes and connections while they are open
 
 from __future__ import annotations
 
-from components.attribution.envoy import MAX_HEADERS, MAX_HEADERS_KIB, TYPE, Json, preserve_case
+from components.attribution.envoy import (
+    BUFFER_BYTES,
+    MAX_HEADERS,
+    MAX_HEADERS_KIB,
+    TYPE,
+    Json,
+    preserve_case,
+)
 from components.attribution.groups import CLUSTER_PREFIX, Group
 from components.attribution.stats import PASSTHROUGH
 from settings.vendors import Vendor
@@ -13,6 +20,12 @@ from settings.vendors import Vendor
 CONNECT_TIMEOUT = "10s"
 UNOWNED_IDLE_TIMEOUT = "30s"  # the vendors' default
 _UNLIMITED = 4294967295
+
+# A vendor's machine that vanished is noticed after three minutes of silence, and the crawler's
+# connection closed. Without it an open tunnel would stay for ever: the sidecar's kernel answers the
+# crawler's own probes. A silent vendor is not cut, since its kernel answers, nor is one that cannot
+# be reached for two minutes.
+KEEPALIVE = {"keepalive_time": 60, "keepalive_interval": 15, "keepalive_probes": 9}
 
 
 def cluster_name(vendor: Vendor) -> str:
@@ -49,6 +62,8 @@ def _original_destination(name: str, stat_name: str, idle_timeout: str) -> Json:
         "type": "ORIGINAL_DST",
         "lb_policy": "CLUSTER_PROVIDED",
         "connect_timeout": CONNECT_TIMEOUT,
+        "per_connection_buffer_limit_bytes": BUFFER_BYTES,
+        "upstream_connection_options": {"tcp_keepalive": dict(KEEPALIVE)},
         # Envoy's defaults refuse connection 1,025; Istio's own clusters have these values.
         "circuit_breakers": {
             "thresholds": [
