@@ -32,6 +32,7 @@ BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "tunnels": inspection.through_tunnels,
     "hostile": hostile.worst_megabyte,
     "vendor-memory": memory.by_vendors,
+    "connection-memory": memory.after_many_connections,
     "ranges": ranges.many_ranges,
     "tunnel-memory": open_sockets.tunnel_memory,
     "idle-sockets": open_sockets.idle_sockets,

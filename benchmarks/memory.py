@@ -1,4 +1,4 @@
-"""Resident memory of a sidecar that knows one vendor or nine, by what it does with connections."""
+"""Resident memory of a sidecar by what it does with connections: one vendor or nine, and after."""
 
 from __future__ import annotations
 
@@ -9,9 +9,18 @@ from ipaddress import IPv4Network
 from pathlib import Path
 
 from benchmarks.cpu import resident_mb
-from benchmarks.crawlers import kept_alive
+from benchmarks.crawlers import kept_alive, tunnels
 from benchmarks.measure import Measure
-from benchmarks.sidecars import INSPECTIONS, PLACES, contender, one_vendor, start_vendor
+from benchmarks.sidecars import (
+    INSPECTIONS,
+    PLACES,
+    Sidecar,
+    contender,
+    contenders,
+    one_vendor,
+    start_raw_vendor,
+    start_vendor,
+)
 from components.attribution.groups import CHAINS, chain_number
 from lab.processes import children
 from settings.stack import StackSettings
@@ -19,6 +28,7 @@ from settings.vendors import AddressRange
 
 COUNTS = (1, 9)
 REQUESTS, ROUNDS = 2_000, 3
+CONNECTIONS = 100_000
 
 
 def by_vendors() -> list[Measure]:
@@ -57,6 +67,35 @@ def _resident(inspection: str, count: int, folder: Path, address: str) -> Measur
             f"of {CHAINS} parts, after {REQUESTS:,} requests; "
             f"ready after {statistics.median(ready):.2f} s; {ROUNDS} rounds"
         ),
+    )
+
+
+def after_many_connections() -> list[Measure]:
+    """Measure what each contender keeps of connections that have ended."""
+    with tempfile.TemporaryDirectory() as name, children() as family:
+        start_raw_vendor(family, Path(name))
+        measures = [
+            _kept(inspection, envoy) for inspection, envoy in contenders(Path(name)).items()
+        ]
+        family.check()
+    return measures
+
+
+def _kept(inspection: str, envoy: Sidecar) -> Measure:
+    with children() as family:
+        proxy = envoy.start(family)
+        with tunnels(proxy.sockets) as ask:
+            ask(CONNECTIONS // 10)
+            before = resident_mb(proxy.pid)
+            ask(CONNECTIONS)
+            after = resident_mb(proxy.pid)
+        family.check()
+    return Measure(
+        name=f"memory kept of {CONNECTIONS:,} tunnels that ended: {inspection}",
+        value=after - before,
+        unit="MB",
+        goal=2.0 if inspection == "passive" else None,
+        note=f"resident {after:.1f} - {before:.1f} MB",
     )
 
 
