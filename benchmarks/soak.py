@@ -127,17 +127,19 @@ def half_an_hour() -> list[Measure]:
         share = (soak.cpu() - cpu) / (time.monotonic() - before) / (os.cpu_count() or 1)
         counted = _when_ended(soak, machines)
         last, left = resident_mb(soak.envoy.pid), soak.machines
+    # Two VMs side by side take 5 MB that Envoy keeps, whatever comes then.
+    settled = memory[min(2 * CHANGES_A_MODULE, len(memory)) - 1]
     _say(f"all closed: resident {last:.1f} MB, VMs {left}")
     return [
         _difference("counts", expected_counts(books), counted.counts),
         _difference("bytes", expected_bytes(books), counted.bytes),
         Measure(
-            name="soak: Envoy's resident memory at the end / before the first change",
-            value=last / memory[0],
-            goal=1.15,
+            name="soak: Envoy's resident memory at the end / before the second new module",
+            value=last / settled,
+            goal=1.10,
             note=(
-                f"{last:.1f} / {memory[0]:.1f} MB, at most {max(memory):.1f}; VMs at the start "
-                f"{machines}, at the end {left}"
+                f"{last:.1f} / {settled:.1f} MB; {memory[0]:.1f} before the first change, at most "
+                f"{max(memory):.1f}; VMs at the start {machines}, at the end {left}"
             ),
         ),
         Measure(
