@@ -15,6 +15,7 @@ import yaml
 
 from components.attribution.labels import LABELS_FILTER_NAME
 from components.attribution.order import filters_before
+from components.attribution.passive import FILTER_NAME as PASSIVE_FILTER_NAME
 from lab.processes import children
 from render.manifests import manifests
 from render.program import run_program
@@ -100,7 +101,11 @@ class Mesh(ControlPlane):
             for name in sorted(
                 found,
                 key=lambda name: (
-                    name == LABELS_FILTER_NAME,  # else the last requests would not be counted
+                    name
+                    in (
+                        LABELS_FILTER_NAME,
+                        PASSIVE_FILTER_NAME,
+                    ),  # else the last requests would not be counted
                     "shared" not in name and ".chain-" not in name,
                 ),
             ):

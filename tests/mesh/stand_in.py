@@ -102,7 +102,8 @@ def _count_as_istio(chain: Json, labels: Mapping[str, Json]) -> None:
     without = copy.deepcopy(chain)
     replace_istio_stats(without, labels)
     loggers = without["filters"][-1]["typed_config"].get("access_log", [])
-    loggers[-1]["typed_config"]["stats_scope"]["prefix"] = STAT_PREFIX
+    if loggers:  # a passive chain counts by its module
+        loggers[-1]["typed_config"]["stats_scope"]["prefix"] = STAT_PREFIX
     chain["filters"][-1]["typed_config"]["access_log"] = loggers
     for each in filters_sent_apart(chain):  # Envoy refuses a type that it does not know
         types = each["config_discovery"]["type_urls"]

@@ -12,6 +12,8 @@ import pytest
 from components.attribution.discovery import STATS_TYPE
 from components.attribution.labels import HTTP_STATS, OPAQUE_STATS
 from components.attribution.outcome import PROXY_VENDOR
+from components.attribution.passive import EXTENSION as PASSIVE
+from components.attribution.passive import WASM_TYPE
 from components.attribution.standalone import filters_sent_apart
 from components.attribution.stats import (
     DROPPED_METRICS,
@@ -56,11 +58,26 @@ def stats(mesh: Mesh, chains: dict[str, Json]) -> dict[str, Json]:
         }
 
 
-def test_every_chain_asks_for_istio_stats(chains: dict[str, Json]) -> None:
+def test_every_chain_asks_for_what_counts(chains: dict[str, Json]) -> None:
+    counting = {
+        "http": (HTTP_STATS, STATS_TYPE),
+        "opaque": (OPAQUE_STATS, STATS_TYPE),
+        "passive": (PASSIVE, WASM_TYPE),
+    }
     for name, chain in chains.items():
-        wanted = HTTP_STATS if name.endswith("_http") else OPAQUE_STATS
+        wanted, type_ = counting[name.rpartition("_")[2]]
         asked = [one for one in filters_sent_apart(chain) if one["name"] == wanted]
-        assert [one["config_discovery"]["type_urls"][-1] for one in asked] == [STATS_TYPE], name
+        assert [one["config_discovery"]["type_urls"][-1] for one in asked] == [type_], name
+
+
+def test_the_passive_module_arrives_as_rendered(mesh: Mesh) -> None:
+    """With `fail_open`, without which Envoy would cut connections after a trap."""
+    (patch,) = mesh.files["crawlers/EnvoyFilter-proxy-passive.yaml"]["spec"]["configPatches"]
+    with mesh.pod("crawler-module") as pod:
+        sent = mesh.sent(pod, "TypedExtensionConfig", PASSIVE)
+    assert sent["name"] == patch["patch"]["value"]["name"]
+    assert sent["typed_config"] == patch["patch"]["value"]["typed_config"]
+    assert sent["typed_config"]["config"]["fail_open"] is True
 
 
 def test_istio_stats_arrives_as_rendered(stats: dict[str, Json]) -> None:

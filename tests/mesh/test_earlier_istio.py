@@ -11,15 +11,23 @@ from tests.mesh.conftest import run_mesh
 from tests.mesh.mesh import Mesh
 from tests.mesh.test_contract import (  # noqa: F401
     chains,
+    stats,
     test_a_job_s_pod_can_complete,
+    test_every_chain_asks_for_what_counts,
     test_istio_stats_arrives_as_rendered,
     test_istiod_validates_every_rendered_resource,
     test_istiod_warns_of_a_field_it_does_not_know,
+    test_the_passive_module_arrives_as_rendered,
     test_what_injection_gives_every_crawler,
 )
 from tests.mesh.test_fail_open import (  # noqa: F401
     test_a_patch_that_does_not_arrive,
     warm,
+)
+from tests.mesh.test_passive import (  # noqa: F401
+    test_a_connection_keeps_its_rules,
+    test_a_refused_connect_is_told,
+    test_both_sides_see_what_they_see_without_a_sidecar,
 )
 from tests.mesh.test_traffic import (  # noqa: F401
     pod,

@@ -145,8 +145,8 @@ def test_updates_leave_no_memory(mesh: Mesh, pod: Pod, record: Record) -> None:
             _up(mesh, pod, whole)
     added = resident[-1] - resident[WARM - 1]
     record(
-        f"Envoy's memory after {WARM} updates of the module, and after {UPDATES} more, MB",
-        f"{resident[WARM - 1]:.0f}, {resident[-1]:.0f}",
+        f"Envoy's resident MB after {WARM} updates of the module; after {UPDATES} more",
+        f"{resident[WARM - 1]:.0f}; {resident[-1]:.0f}",
     )
     assert added < MOST_ADDED_MB, resident
 
@@ -174,7 +174,7 @@ def test_how_long_a_sidecar_starts(mesh: Mesh, record: Record) -> None:
         ):
             mesh.up(files)
             taken = seconds(starts)
-            record(f"a sidecar is ready after seconds, {what}", f"{taken:.2f}")
+            record(f"ready after seconds, {what}", f"{taken:.2f}")
             assert taken < MOST_SECONDS
     finally:
         mesh.up(whole)

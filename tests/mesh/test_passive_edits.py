@@ -40,10 +40,6 @@ def _sent_apart(keys: Json) -> None:
     vendor_of(keys, EDITED)["outcomes"] = [rule]
     vendor_of(keys, EDITED)["cidrs"] = [{"range": "10.3.0.0/16", "pool": "mobile"}]
     keys["targets"][0]["hosts"] += ["site-2.sim.test"]
-
-
-def _timeout_after(keys: Json) -> None:
-    _sent_apart(keys)
     keys["telemetry"] = {"timeoutAfter": "11s"}
 
 
@@ -55,11 +51,10 @@ def _more_chains(keys: Json) -> None:
 
 ITS_OWN = frozenset({EDITED})
 STEPS: tuple[tuple[str, Edit, frozenset[str]], ...] = (
-    ("inspect from http to passive", _passive, ITS_OWN),
-    ("then a rule, a pool, a target group's hosts", _sent_apart, NONE),
-    ("then telemetry.timeoutAfter", _timeout_after, NONE),
-    ("then a passive vendor, a range in a chain of its own", _more_chains, NONE),
-    ("inspect from passive to http", unchanged, ITS_OWN),
+    ("inspect: http to passive", _passive, ITS_OWN),
+    ("passive: a rule, a pool, a target group's hosts, timeoutAfter", _sent_apart, NONE),
+    ("passive: a vendor added, a range in a chain of its own", _more_chains, NONE),
+    ("inspect: passive to http", unchanged, ITS_OWN),
 )
 
 
