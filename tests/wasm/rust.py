@@ -1,4 +1,4 @@
-"""Compiles the parser's test programs for this machine."""
+"""Compiles the test programs of the parser and the filter for this machine."""
 
 from __future__ import annotations
 
@@ -8,24 +8,29 @@ from pathlib import Path
 
 from wasm.build import HERE, RUSTC
 
-PARSER = HERE / "parser"
-
 Program = Callable[..., Path]
 
 
 def compiler(folder: Path) -> Program:
-    """Return what compiles a program of wasm/parser/tests, by name, into this folder.
+    """Return what compiles a program, "parser/tests/fuzz.rs", into this folder.
 
     Overflows and wrong slices panic in it; in the module they would not be noticed.
     """
     common = [RUSTC, "--edition", "2021", "-D", "warnings", "-O", "-C", "debug-assertions=on"]
     common += ["--out-dir", str(folder), "-L", str(folder)]
-    library = ["--crate-type", "rlib", "--crate-name", "passive_parser"]
-    subprocess.run([*common, *library, str(PARSER / "src" / "lib.rs")], check=True)
 
     def compile_(name: str, *options: str) -> Path:
-        source = PARSER / "tests" / f"{name}.rs"
-        subprocess.run([*common, "--extern", "passive_parser", *options, str(source)], check=True)
-        return folder / name
+        subprocess.run([*common, *options, str(HERE / name)], check=True)
+        return folder / Path(name).stem
 
-    return compile_
+    library = ("--crate-type", "rlib", "--crate-name")
+    parser = ("--extern", "passive_parser")
+    compile_("parser/src/lib.rs", *library, "passive_parser")
+
+    def program(name: str, *options: str) -> Path:
+        if not name.startswith("filter"):
+            return compile_(name, *parser, *options)
+        compile_("filter/src/lib.rs", *library, "passive", *parser)
+        return compile_(name, *parser, "--extern", "passive", *options)
+
+    return program

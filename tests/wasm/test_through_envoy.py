@@ -44,7 +44,7 @@ def label_of_code(status: int) -> str:
 
 def test_generated_exchanges_pass_and_are_counted(tmp_path: Path) -> None:
     """Framing, endings and protocols of all kinds, cut by real networks' rules."""
-    program = compiler(tmp_path)("through")
+    program = compiler(tmp_path)("parser/tests/through.rs")
     configuration = subprocess.run([program], capture_output=True, text=True, check=True).stdout
 
     def configured(rendered: LabEnvoy) -> LabEnvoy:

@@ -132,7 +132,11 @@ pub fn shared(key: &[u8]) -> Option<(&'static [u8], u32)> {
             proxy_get_shared_data(key.as_ptr(), key.len(), &mut bytes, &mut size, &mut version);
         given(status, bytes, size)
     };
-    if value.is_empty() { None } else { Some((value, version)) }
+    if value.is_empty() {
+        None
+    } else {
+        Some((value, version))
+    }
 }
 
 /// Sets a value that all VMs share, unless it is of another version; 0 sets it in any case.

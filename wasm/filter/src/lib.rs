@@ -115,6 +115,9 @@ fn wrong_line(line: u32) -> Vec<u8> {
 #[no_mangle]
 pub extern "C" fn proxy_on_context_create(context: u32, parent: u32) {
     let state = state();
+    if state.crawlers.get(context).is_some() {
+        proxy_on_delete(context); // Envoy never gives a number twice; without it memory would go
+    }
     if let Some(root) = state.roots.get(parent) {
         root.users = root.users.saturating_add(1);
         state.crawlers.insert(context, Crawler { root: parent, open: None });
