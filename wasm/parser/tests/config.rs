@@ -156,3 +156,41 @@ fn there_may_be_thousands_of_lines() {
         assert_eq!(pool(&config, "a", &place), format!("pool-{}", number % 100));
     }
 }
+
+#[test]
+fn damaged_text_is_read_or_refused() {
+    let text: &[u8] =
+        b"timeout_after 10\nwith_targets\ncodes 200 999\nanswer 200 299 any header:x:y policy\n\
+        socks reply 1 255 reset\nrule v 400 499 x-a blocked some text\npool v 10.1.0.0/16 wide\n\
+        pool v 2001:db8::/32 -\ntarget *.shop.test shops\ntarget a.b other\n";
+    let mut state = 88172645463325252u64;
+    let mut chance = |below: usize| {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state as usize % below
+    };
+    let mut read = 0;
+    for _ in 0..100_000 {
+        let mut damaged = text.to_vec();
+        for _ in 0..1 + chance(3) {
+            let at = chance(damaged.len().max(1));
+            if damaged.len() < 2 {
+                break;
+            }
+            match chance(4) {
+                0 => damaged[at] = b" \n:.*/-09\xff"[chance(10)],
+                1 => damaged[at] = chance(256) as u8,
+                2 => drop(damaged.remove(at)),
+                _ => damaged.truncate(at.max(1)),
+            }
+        }
+        if let Ok(config) = Config::from_text(&damaged) {
+            read += 1;
+            let place = address(b"10.1.2.3").expect("an address");
+            config.pool(config.vendor(b"v"), place);
+            config.group(b"www.shop.test:443");
+        }
+    }
+    assert!(read > 1000, "{}", read);
+}
