@@ -1,6 +1,19 @@
-//! The module's configuration: text, one directive a line.
+//! The module's configuration: text, one directive a line, fields separated by one space.
+//! components/attribution/passive.py writes it. One line that cannot be read refuses all of it.
 //!
-//! components/attribution/passive.py writes it. `docs/inspection.md` lists the directives.
+//! ```text
+//! timeout_after MS                            a crawler that waited as long was not cancelled
+//! with_targets                                metrics have the label `proxy_target`
+//! codes STATUS ...                            statuses with a `response_code` of their own
+//! rule VENDOR FIRST LAST HEADER|- OUTCOME [TEXT TO THE END]    a vendor's own, before the table
+//! answer FIRST LAST any|plain|tunnel CONDITION OUTCOME         the table; the first match wins
+//! socks method|auth|reply FIRST LAST OUTCOME  what a SOCKS5 vendor says
+//! pool VENDOR CIDR POOL|-                     the vendor's longest range wins
+//! target HOST|*.HOST GROUP                    the longest match wins
+//! ```
+//!
+//! CONDITION is `-`, `credentials`, `no-credentials`, `header:NAME` or `header:NAME:TEXT`. A value
+//! must contain TEXT, in this case. A list of rules tells at most 128 conditions apart.
 
 use alloc::vec::Vec;
 
