@@ -13,8 +13,9 @@ from tests.lab.conftest import free_ports, until
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory):
+    """With vendors of each way of inspection: a panel about Lua or the module needs its own."""
     folder = tmp_path_factory.mktemp("lab") / "demo"
-    with running(ports=free_ports(), folder=folder, say=lambda line: None) as lab:
+    with running(ports=free_ports(), folder=folder, say=lambda line: None, inspect="mixed") as lab:
         lab.start_crawler(count=None, requests_per_second=300)
         yield lab
 
