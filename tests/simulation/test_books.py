@@ -17,7 +17,7 @@ from tests.simulation.conftest import OK, counts, lines, page_with
 
 # Nobody but Envoy rejects, and no Envoy stands in between here.
 TO_VENDORS = {fault: outcome for fault, outcome in FAULTS.items() if fault != "rejected"}
-EVERY_FAULT = dict.fromkeys(TO_VENDORS, 0.04)
+EVERY_FAULT = dict.fromkeys(TO_VENDORS, 0.03)
 
 
 def test_both_books_agree_in_every_row_the_vendor_can_know(vendors: Any) -> None:

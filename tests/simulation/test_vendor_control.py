@@ -81,7 +81,10 @@ def test_control_endpoint_of_a_pod_answers_on_both_families(tmp_path: Path) -> N
         ({"latency_seconds": {"p50": 1}}, ["latency_seconds: {"]),
         ({"latency_seconds": "fast"}, ['latency_seconds: "fast" is no latency']),
         ({"dialect": {"quota": "403"}}, ['dialect: {"quota": "403"} gives quota "403": use one']),
-        ({"dialect": {"stall": "x"}}, ['dialect: {"stall": "x"} names stall: use quota, blocked']),
+        (
+            {"dialect": {"stall": "x"}},
+            ['dialect: {"stall": "x"} names stall: use quota, policy, blocked'],
+        ),
         ({"dialect": {"quota": []}}, ["dialect: "]),
         ({"exits": {}}, ["exits.count: is missing: add it"]),
         ({"exits": {"count": 0, "session_seconds": 0}}, ["exits.count: 0", "exits.session_sec"]),

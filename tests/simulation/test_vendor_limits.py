@@ -154,7 +154,10 @@ def test_latency_is_log_normal() -> None:
 WORDS = [
     ("quota", "402", 402, {}, "quota_exhausted"),
     ("quota", "407-traffic", 407, {"x-sim-error": "traffic"}, "quota_exhausted"),
+    ("policy", "402", 402, {"x-brd-err-code": "policy_"}, "policy"),
+    ("policy", "403", 403, {"proxy-status": "sim; error=http_request_denied"}, "policy"),
     ("blocked", "403", 403, {}, "blocked"),
+    ("blocked", "999", 999, {}, "blocked"),
     ("blocked", "ban-page", 200, {}, "success"),
     ("blocked", "captcha-page", 200, {}, "success"),
     ("vendor-error", "502-proxy-status", 502, {"proxy-status": "sim; error="}, "vendor_error"),
