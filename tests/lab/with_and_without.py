@@ -11,10 +11,11 @@ from ipaddress import IPv4Address, IPv4Network
 from itertools import zip_longest
 from pathlib import Path
 
+from lab.loopback import get_json
 from lab.ports import Ports
 from settings.stack import StackSettings
 from settings.vendors import AddressRange
-from tests.lab.conftest import Sidecar, running_sidecar
+from tests.lab.conftest import Sidecar, running_sidecar, until
 from tests.lab.odd_answers import answers
 from tests.lab.odd_connections import connections
 from tests.lab.odd_exchanges import CASES
@@ -99,6 +100,8 @@ def played_through(
     with running_sidecar(folder, change_settings=with_pools, addresses=["0.0.0.0"]) as sidecar:
         ports = sidecar.ports
         records = _play(wanted, "envoy", ports.vendor_upstream, ports.vendor)
+        # What is counted at a connection's end is counted once all have ended.
+        until(lambda: not _open_connections(ports))
         counted = _counted(sidecar)
         towards, back = (_moved(sidecar, side) for side in ("request", "response"))
         names = {f"odd-{n}": name for n, name in enumerate(wanted)}
@@ -110,6 +113,13 @@ def played_through(
             moved={name: (towards[pool], back[pool]) for pool, name in names.items()},
             opaque=sidecar.opaque_connections(VENDOR),
         )
+
+
+def _open_connections(ports: Ports) -> int:
+    url = f"http://127.0.0.1:{ports.envoy_admin}/stats?format=json&filter=downstream_cx_active"
+    names = r"listener\.(?!admin)(?!.*worker)"
+    found = get_json(url)["stats"]
+    return sum(one["value"] for one in found if re.match(names, one.get("name", "")))
 
 
 def _counted(sidecar: Sidecar) -> dict[str, Counter[tuple[str, str]]]:
