@@ -224,6 +224,15 @@ def test_every_label_has_its_value(passive):
     until(lambda: of_vendor_b("istio_proxy_setup_milliseconds_count") == [(own, 1)])
 
 
+def test_the_few_bytes_of_a_tunnel_are_counted_while_it_is_open(passive):
+    """Without that a fleet of quiet tunnels would look like traffic that nobody counts."""
+    _, before = payload(passive)
+    with contextlib.ExitStack() as stack:
+        play((c(CONNECT), v(GRANTED), c(b"ping"), v(b"pong")), passive.ports, stack)
+        until(lambda: payload(passive)[1] != before)
+        until(lambda: len(set(map(tuple, payload(passive)))) == 1, seconds=15)
+
+
 def test_a_refused_connection_is_connect_failed(passive):
     """Envoy gives up at once. A crawler that has sent nothing by then is an opaque connection."""
     before, tries = counted(passive), 20

@@ -20,6 +20,7 @@ HOST_FUNCTIONS = {
     "env.proxy_log",
     "env.proxy_record_metric",
     "env.proxy_set_shared_data",
+    "env.proxy_set_tick_period_milliseconds",
     "wasi_snapshot_preview1.clock_time_get",
 }
 
@@ -28,7 +29,7 @@ HOOKS = {
     *("memory", "proxy_abi_version_0_2_1", "proxy_on_memory_allocate"),
     *("proxy_on_vm_start", "proxy_on_configure", "proxy_on_context_create"),
     *("proxy_on_new_connection", "proxy_on_downstream_data", "proxy_on_upstream_data"),
-    *("proxy_on_downstream_connection_close", "proxy_on_done", "proxy_on_delete"),
+    *("proxy_on_downstream_connection_close", "proxy_on_tick", "proxy_on_done", "proxy_on_delete"),
 }
 
 

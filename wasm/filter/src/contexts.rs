@@ -44,6 +44,10 @@ impl<T> Contexts<T> {
         self.slots.get_mut(at as usize)?.item.as_mut()
     }
 
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().filter_map(|slot| slot.item.as_mut())
+    }
+
     pub fn remove(&mut self, id: u32) -> Option<T> {
         let (before, at) = self.find(id)?;
         let slot = self.slots.get_mut(at as usize)?;

@@ -42,6 +42,7 @@ extern "C" {
     fn proxy_define_metric(kind: u32, name: *const u8, name_size: usize, id: *mut u32) -> u32;
     fn proxy_increment_metric(id: u32, by: i64) -> u32;
     fn proxy_record_metric(id: u32, value: u64) -> u32;
+    fn proxy_set_tick_period_milliseconds(period: u32) -> u32;
 }
 
 #[link(wasm_import_module = "wasi_snapshot_preview1")]
@@ -145,6 +146,11 @@ pub fn share(key: &[u8], value: &[u8], version: u32) -> bool {
         proxy_set_shared_data(key.as_ptr(), key.len(), value.as_ptr(), value.len(), version)
     };
     status == OK
+}
+
+/// Has Envoy call `proxy_on_tick` from now on.
+pub fn tick_every_ms(period: u32) {
+    unsafe { proxy_set_tick_period_milliseconds(period) };
 }
 
 pub fn now_ms() -> u64 {

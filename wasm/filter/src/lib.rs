@@ -20,6 +20,8 @@ use crate::metrics::{Metrics, Owner};
 /// `FilterStatus::Continue`; nothing here ever returns another.
 const CONTINUE: u32 = 0;
 const ACCEPTED: u32 = 1;
+/// A tunnel that sends little would show its bytes only at its end without it.
+const TICK_MS: u32 = 5000;
 const REFUSED: u32 = 0;
 
 /// `CloseType::Remote`: the crawler closed.
@@ -84,6 +86,7 @@ pub extern "C" fn proxy_on_configure(root: u32, size: usize) -> u32 {
     match reader.finish() {
         Ok(config) => {
             kept::define_new();
+            host::tick_every_ms(TICK_MS);
             let roots = &mut state().roots;
             let users = roots.remove(root).map_or(1, |old| old.users);
             roots.insert(root, Root { config, metrics: Metrics::new(), users });
@@ -175,6 +178,21 @@ fn receive(context: u32, side: Side, size: usize, is_end: bool) {
     connection.receive(side, size, &mut Passing(side), config, &mut counts);
     if is_end {
         connection.end(side, config, &mut counts);
+    }
+}
+
+/// Counts the bytes of connections that have less than a portion of them.
+#[no_mangle]
+pub extern "C" fn proxy_on_tick(root: u32) {
+    let state = state();
+    let Root { config, metrics, .. } = match state.roots.get(root) {
+        Some(root) => root,
+        None => return,
+    };
+    for crawler in state.crawlers.iter_mut().filter(|crawler| crawler.root == root) {
+        if let Some((owner, connection)) = &mut crawler.open {
+            connection.flush(&mut Counts { metrics, owner: *owner, config, now_ms: None });
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 use passive::{
     proxy_on_configure, proxy_on_context_create, proxy_on_delete, proxy_on_done,
     proxy_on_downstream_connection_close, proxy_on_downstream_data, proxy_on_new_connection,
-    proxy_on_upstream_data,
+    proxy_on_tick, proxy_on_upstream_data,
 };
 
 extern "C" {
@@ -162,6 +162,11 @@ extern "C" fn proxy_record_metric(_: u32, _: u64) -> u32 {
 }
 
 #[no_mangle]
+extern "C" fn proxy_set_tick_period_milliseconds(_: u32) -> u32 {
+    0
+}
+
+#[no_mangle]
 unsafe extern "C" fn clock_time_get(_: u32, _: u64, nanoseconds: *mut u64) -> u32 {
     *nanoseconds = CALL.load(Relaxed) >> 20;
     0
@@ -214,6 +219,7 @@ fn call() {
         6..=20 => assert_eq!(proxy_on_downstream_data(context, piece().len(), is_end), 0),
         21..=35 => assert_eq!(proxy_on_upstream_data(context, piece().len(), is_end), 0),
         36 => proxy_on_downstream_connection_close(context, chance(3) as u32),
+        37 if chance(2) == 0 => proxy_on_tick(1 + chance(u64::from(ROOTS)) as u32),
         37 => assert_eq!(proxy_on_new_connection(context), 0),
         _ => proxy_on_delete(context),
     }

@@ -155,6 +155,14 @@ impl Connection {
         self.ends.are_known()
     }
 
+    /// Counts the bytes so far. It asks the host for nothing about the connection.
+    pub fn flush(&mut self, host: &mut dyn Host) {
+        self.down.flush(host);
+        if self.ends.is_connected() {
+            self.up.flush(host);
+        }
+    }
+
     fn flush_portion(&mut self, side: Side, around: &mut Around) {
         match side {
             Side::Vendor if self.down.has_portion() => self.down.flush(around.host),

@@ -40,6 +40,11 @@ impl Ends {
         self.is_connected = true;
     }
 
+    /// Whether the vendor has sent a byte, or `has_connected` was true.
+    pub fn is_connected(&self) -> bool {
+        self.is_connected
+    }
+
     pub fn are_known(&self) -> bool {
         self.is_connected && self.first.is_some()
     }
