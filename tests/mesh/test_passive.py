@@ -5,8 +5,9 @@ from __future__ import annotations
 import copy
 import statistics
 import time
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from typing import Any
 
 import pytest
@@ -63,30 +64,45 @@ def test_both_sides_see_what_they_see_without_a_sidecar(
 
 
 @pytest.mark.parametrize(
-    ("visibility", "said"),
-    [("http", PAGE % b"/"), ("tunnel", b"CONNECT h.sim.test:443 HTTP/1.1\r\n\r\n")],
+    "said", [PAGE % b"/", b"CONNECT h.sim.test:443 HTTP/1.1\r\n\r\n"], ids=["http", "tunnel"]
 )
-def test_a_refused_connect_is_told(mesh: Mesh, pod: Pod, visibility: str, said: bytes) -> None:
-    """The crawler sees its connection end, and the count is like that of `inspect: http`."""
-    labels = {
-        "proxy_vendor": VENDOR,
-        "proxy_visibility": visibility,
-        "proxy_outcome": "connect_failed",
-        "response_code": "0",
-    }
-    before = pod.total("istio_requests_total", **labels)
+def test_a_refused_connect_is_told(mesh: Mesh, pod: Pod, said: bytes) -> None:
+    """The crawler sees its connection end, and it counts once.
+
+    The request has failed to connect. A refusal from this very machine may come before Envoy has
+    read it: then the count is an opaque connection.
+    """
+
+    def counts() -> tuple[float, float, float]:
+        failed = {"proxy_vendor": VENDOR, "proxy_outcome": "connect_failed", "response_code": "0"}
+        return (
+            pod.total("istio_requests_total", **failed)
+            + pod.total("istio_tcp_connections_opened_total", proxy_vendor=VENDOR),
+            counted(pod, VENDOR),
+            pod.total(
+                "envoy_cluster_upstream_cx_connect_fail", cluster_name=f"proxy-vendor_{VENDOR}"
+            ),
+        )
+
+    before = counts()
     with pod.network.connect(PROXY[0], NOBODY) as sock, suppress(ConnectionError):
         sock.sendall(said)
         assert sock.recv(100) == b""
-    mesh.until(lambda: pod.total("istio_requests_total", **labels) == before + 1)
+    mesh.until(lambda: counts() == tuple(one + 1 for one in before))
 
 
 def _with_rule(files: dict[str, Json], status: int) -> dict[str, Json]:
-    """Return the resources with a further outcome rule of the passive vendor."""
+    """Return the resources with a further outcome rule of the passive vendor, in another module.
+
+    V8 ignores a custom section. Of the same module Envoy keeps the VM, and configures it anew.
+    """
     changed = copy.deepcopy(files)
     (patch,) = changed[FILTER]["spec"]["configPatches"]
-    configuration = patch["patch"]["value"]["typed_config"]["config"]["configuration"]
-    configuration["value"] += f"rule {VENDOR} {status} {status} - rate_limited\n"
+    config = patch["patch"]["value"]["typed_config"]["config"]
+    config["configuration"]["value"] += f"rule {VENDOR} {status} {status} - rate_limited\n"
+    code = config["vm_config"]["code"]["local"]
+    custom = b"\x00\x05\x04r%d" % status
+    code["inline_bytes"] = b64encode(b64decode(code["inline_bytes"]) + custom).decode()
     return changed
 
 
@@ -126,29 +142,41 @@ def test_a_connection_keeps_its_rules(mesh: Mesh, pod: Pod) -> None:
         assert crawler.ask(kept).code == 200
 
 
-UPDATES, WARM = 20, 5
-MOST_ADDED_MB = 4.0
+UPDATES, WARM, PINNED = 20, 5, 5
+MOST_ADDED_MB = 8.0
+MOST_PINNED_MB = 8.0  # for each update
 
 
 def test_updates_leave_no_memory(mesh: Mesh, pod: Pod, record: Record) -> None:
-    """The VM of an update goes with the last connection that it served."""
+    """The VM of an update goes with the last connection that it served, and not before."""
     whole = mesh.files
-    resident = []
-    with pod.network.connect(*PROXY) as kept:
+    statuses = iter(range(420, 999))
+
+    def update() -> float:
+        _up(mesh, pod, _with_rule(whole, next(statuses)))
+        assert crawler.http(pod, *PROXY).code == 200
+        return rss_mb(pod.envoy())
+
+    with ExitStack() as kept:
         try:
-            for number in range(WARM + UPDATES):
-                _up(mesh, pod, _with_rule(whole, 420 + number))
-                assert crawler.http(pod, *PROXY).code == 200
-                resident.append(rss_mb(pod.envoy()))
-            assert crawler.ask(kept).code == 200
+            first = kept.enter_context(pod.network.connect(*PROXY))
+            crawler.ask(first)
+            warm = [update() for _ in range(WARM)][-1]
+            flat = [update() for _ in range(UPDATES)][-1]
+            for _ in range(PINNED):
+                pinned = update()
+                crawler.ask(kept.enter_context(pod.network.connect(*PROXY)))
+            assert crawler.ask(first).code == 200
         finally:
             _up(mesh, pod, whole)
-    added = resident[-1] - resident[WARM - 1]
+    each = (pinned - flat) / (PINNED - 1)
     record(
         f"Envoy's resident MB after {WARM} updates of the module; after {UPDATES} more",
-        f"{resident[WARM - 1]:.0f}; {resident[-1]:.0f}",
+        f"{warm:.0f}; {flat:.0f}",
     )
-    assert added < MOST_ADDED_MB, resident
+    record("MB for each new module while a connection of before stays open", f"{each:.1f}")
+    assert flat - warm < MOST_ADDED_MB
+    assert each < MOST_PINNED_MB
 
 
 STARTS = 3
