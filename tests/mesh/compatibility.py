@@ -28,6 +28,9 @@ CHANGES_TEXT = (
     "4 s (Istio's default is 45 s)."
 )
 
+LAST_SCRAPE = ("When a crawler has ended", "With a drain of 4 s; the program sets 20 s.")
+PASSIVE = ("The passive module in a sidecar", "Medians of three starts.")
+
 SECTIONS = {
     "test_a_patch_that_does_not_arrive": (
         "When a patch does not arrive",
@@ -48,6 +51,7 @@ SECTIONS = {
         "none there.",
     ),
     "test_an_edit": (CHANGES, CHANGES_TEXT),
+    "test_an_edit_of_a_passive_vendor": (CHANGES, CHANGES_TEXT),
     "test_removal_and_install": (CHANGES, CHANGES_TEXT),
     "test_removal_in_one_step": (CHANGES, CHANGES_TEXT),
     "test_observe_then_inspect_and_back": (
@@ -62,6 +66,15 @@ SECTIONS = {
         "A thousand sidecars on one istiod",
         "All but one have no Envoy behind their xDS; everything runs on two cores.",
     ),
+    "test_a_change_of_rules_reaches_all": (
+        "What a change of rules sends to all",
+        "Five vendors of 20 ranges each. The passive module is one extension for all of them; "
+        "istiod sends it with every edit of an EnvoyFilter. Two cores ran everything.",
+    ),
+    "test_a_sidecar_answers_until_its_drain_is_over": LAST_SCRAPE,
+    "test_istios_own_hook_would_end_it_at_once": LAST_SCRAPE,
+    "test_how_long_a_sidecar_starts": PASSIVE,
+    "test_updates_leave_no_memory": PASSIVE,
     "test_a_server_that_speaks_first_is_not_delayed": (
         "Traffic that goes to no vendor",
         "The time until the first byte of a server that speaks first.",

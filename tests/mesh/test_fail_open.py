@@ -114,7 +114,7 @@ def test_a_patch_that_does_not_arrive(mesh: Mesh, warm: Pod, dropped: str, recor
         failing = {"running": failing_ways(warm, proxy)}
         with mesh.pod("crawler-fresh") as fresh:
             failing["starting"] = failing_ways(fresh, proxy)
-        record(f"without {dropped}, fails", {k: v for k, v in failing.items() if v} or "nothing")
+        record(f"{dropped}, fails", {k: v for k, v in failing.items() if v} or "nothing")
         if dropped in REFUSED:
             filters = {
                 one["metadata"]["name"]: one["spec"]

@@ -60,7 +60,7 @@ def test_a_service_on_a_vendor_s_port(
         mesh.api.apply(_shadow(kind, protocol, namespace))
     try:
         mesh.settled([bare, guarded] if own else [bare], started)
-        what = f"{kind} for {protocol} on {PORT} in {where}"
+        what = f"{kind}, {protocol}, {where}"
         record(f"{what}: without our Sidecar", _what_happens(bare, 1.0))
         found = _what_happens(guarded, 1.0 if own else LOG_SECONDS)
         record(f"{what}: with it", found)
