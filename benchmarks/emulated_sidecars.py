@@ -24,7 +24,7 @@ from typing import Any
 from aiohttp import web
 
 from components.attribution.groups import CLUSTER_PREFIX
-from components.attribution.stats import SETUP_METRIC
+from components.attribution.stats import BLACK_HOLE, BLACK_HOLED, SETUP_METRIC
 
 Json = dict[str, Any]
 Labels = dict[str, str]
@@ -86,6 +86,8 @@ def sidecar_series(vendors: Sequence[str], workload: str) -> list[Series]:
             found.append(Series(_line(f"istio_tcp_{name}_total", labels), growth))
         found += _cluster(f"{CLUSTER_PREFIX}{vendor}", vendor)
     found += _cluster("PassthroughCluster", None)
+    black_hole = {"cluster_name": BLACK_HOLE}
+    found.append(Series(_line(f"envoy_cluster_{BLACK_HOLED}", black_hole), 0.0))
     lua = _line("envoy_http_lua_errors", {"http_conn_manager_prefix": "proxyobs"})
     return [*found, Series(lua, 0.0)]
 

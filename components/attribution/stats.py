@@ -28,9 +28,12 @@ OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster")
 """Istio's own clusters for destinations outside every vendor's range.
 
 Which one takes a connection depends on the mesh's `outboundTrafficPolicy`: `ALLOW_ANY`, or
-`ALLOW_ANY_DYNAMIC_DNS` (Istio 1.31, for HTTP). That of `REGISTRY_ONLY`, BlackHoleCluster, has no
-endpoint, so none of the statistics below ever moves.
+`ALLOW_ANY_DYNAMIC_DNS` (Istio 1.31, for HTTP). `REGISTRY_ONLY` has BLACK_HOLE.
 """
+BLACK_HOLE = "BlackHoleCluster"
+"""Istio's cluster without an endpoint: Envoy closes what `REGISTRY_ONLY` sends there."""
+BLACK_HOLED = "upstream_cx_none_healthy"
+"""The one statistic of BLACK_HOLE that counts its connections (seen on Envoy 1.40)."""
 HTTP_STAT_PREFIX = "proxyobs;"
 """Istio's tag rules end the name at `;`, and their rule for HTTP admits no `-`."""
 
@@ -174,6 +177,7 @@ def proxy_stats_matcher() -> dict[str, list[str]]:
     return {
         "inclusionRegexps": [
             rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{outside});\.({names})",
+            rf"cluster\.{BLACK_HOLE};\.{BLACK_HOLED}",
             rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
         ]
     }
@@ -227,8 +231,8 @@ def expected_series(
     """
     outcomes, directions = 6, 2
     histogram = 1 if native_histograms else len(buckets) + 1  # le="+Inf"
-    # The further cluster is PassthroughCluster; the 2 are Lua's errors and the uptime.
-    requests, setup_times, connections = 0, 0, len(UPSTREAM_STATS) + 2
+    # The further cluster is PassthroughCluster; the 3 are BLACK_HOLED, Lua's errors and the uptime.
+    requests, setup_times, connections = 0, 0, len(UPSTREAM_STATS) + 3
     for vendor in vendors:
         visibilities = REQUEST_VISIBILITIES[vendor.inspect]
         pools = len({entry.pool for entry in vendor.cidrs})

@@ -16,7 +16,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.groups import CLUSTER_PREFIX
-from components.attribution.stats import OUTSIDE_CLUSTERS, SCRAPED_METRICS, SETUP_METRIC
+from components.attribution.stats import (
+    BLACK_HOLE,
+    BLACK_HOLED,
+    OUTSIDE_CLUSTERS,
+    SCRAPED_METRICS,
+    SETUP_METRIC,
+)
 from components.labels import COMPONENT, pods_of, selector
 from settings.catalogue import OUTSIDE
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
@@ -248,6 +254,7 @@ def sidecar_metric_relabel(histogram_sampling: int = 1) -> list[Json]:
     Prometheus would keep one of them.
     """
     outside = any_of(OUTSIDE_CLUSTERS)
+    black_holed = f"envoy_cluster_{BLACK_HOLED};{BLACK_HOLE}"
     cluster_metrics = any_of(name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_"))
     others = any_of(name for name in SCRAPED_METRICS if not name.startswith("envoy_cluster_"))
     return [
@@ -255,7 +262,14 @@ def sidecar_metric_relabel(histogram_sampling: int = 1) -> list[Json]:
         {
             "action": "keep",
             "source_labels": ["__name__", "cluster_name"],
-            "regex": f"{cluster_metrics};({CLUSTER_PREFIX}.+|{outside})|{others};.*",
+            "regex": f"{cluster_metrics};({CLUSTER_PREFIX}.+|{outside})|{black_holed}|{others};.*",
+        },
+        # So rules count what Envoy closed there among the connections outside every range.
+        {
+            "source_labels": ["__name__", "cluster_name"],
+            "regex": black_holed,
+            "target_label": "__name__",
+            "replacement": "envoy_cluster_upstream_cx_total",
         },
         {
             "source_labels": ["cluster_name"],
@@ -265,7 +279,7 @@ def sidecar_metric_relabel(histogram_sampling: int = 1) -> list[Json]:
         },
         {
             "source_labels": ["cluster_name"],
-            "regex": outside,
+            "regex": f"{outside}|{BLACK_HOLE}",
             "target_label": "proxy_vendor",
             "replacement": OUTSIDE,
         },

@@ -16,6 +16,8 @@ from components.attribution.stats import (
     SCRAPED_METRICS,
     bucket_annotation,
     expected_series,
+    http_plugin_config,
+    opaque_plugin_config,
     proxy_stats_matcher,
 )
 from settings.vendors import AddressRange, Target, Vendor
@@ -394,6 +396,29 @@ def test_every_known_code_is_itself_and_every_other_its_class():
         assert eval(python.replace("response.code", str(code))) == expected, code
 
 
+@pytest.mark.parametrize(
+    "config",
+    [
+        http_plugin_config(with_targets=True, timeout_after_seconds=10),
+        opaque_plugin_config(),
+    ],
+    ids=["http", "opaque"],
+)
+def test_no_metric_gets_a_label_twice(config):
+    """istio.stats writes both of two entries that name a label; Prometheus refuses the scrape."""
+    named = [metric["name"] for metric in config["metrics"] if "name" in metric]
+    assert len(named) == len(set(named))
+    of_all = {
+        label
+        for metric in config["metrics"]
+        if "name" not in metric
+        for label in metric.get("dimensions", {})
+    }
+    for metric in config["metrics"]:
+        if "name" in metric:
+            assert not of_all & set(metric.get("dimensions", {})), metric["name"]
+
+
 def test_what_istio_may_export_is_what_the_scrape_keeps():
     """The matcher admits each upstream statistic that is scraped, and the `;` is in its place."""
     patterns = [re.compile(p) for p in proxy_stats_matcher()["inclusionRegexps"]]
@@ -404,7 +429,8 @@ def test_what_istio_may_export_is_what_the_scrape_keeps():
                 assert any(p.fullmatch(f"cluster.{cluster};.{stat}") for p in patterns)
     assert any(p.fullmatch("http.proxyobs;.lua.errors") for p in patterns)
     assert len(SCRAPED_METRICS) == len(set(SCRAPED_METRICS))
-    # Envoy's own connection to istiod, and a cluster without an endpoint, which counts nothing.
+    assert any(p.fullmatch("cluster.BlackHoleCluster;.upstream_cx_none_healthy") for p in patterns)
+    # Envoy's own connection to istiod, and what a cluster without an endpoint never counts.
     for cluster in ("xds-grpc", "BlackHoleCluster"):
         assert not any(p.fullmatch(f"cluster.{cluster};.upstream_cx_total") for p in patterns)
 

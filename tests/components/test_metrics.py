@@ -63,11 +63,23 @@ def test_traffic_outside_every_range_has_a_name_of_its_own(cluster):
     assert stored["proxy_vendor"] == OUTSIDE == "outside"
 
 
+def test_what_the_mesh_cuts_is_a_connection_outside_every_range():
+    """Under `REGISTRY_ONLY` vendors' traffic ends there too wherever a filter does not apply."""
+    assert scraped("envoy_cluster_upstream_cx_none_healthy", cluster_name="BlackHoleCluster") == {
+        "__name__": "envoy_cluster_upstream_cx_total",
+        "cluster_name": "BlackHoleCluster",
+        "proxy_vendor": OUTSIDE,
+    }
+
+
 @pytest.mark.parametrize(
     ("name", "labels"),
     [
         # Envoy's own connection to istiod.
         ("envoy_cluster_upstream_cx_total", {"cluster_name": "xds-grpc"}),
+        # Always 0, and the scrape gives another series this name.
+        ("envoy_cluster_upstream_cx_total", {"cluster_name": "BlackHoleCluster"}),
+        ("envoy_cluster_upstream_cx_none_healthy", {"cluster_name": "PassthroughCluster"}),
         # Istio's standard metrics of other traffic: a series for every site called.
         ("istio_requests_total", {"destination_service": "shop.example"}),
         ("istio_tcp_sent_bytes_total", {"destination_service": "unknown"}),

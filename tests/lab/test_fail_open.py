@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import socket
@@ -10,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from components.attribution.stats import BLACK_HOLE, BLACK_HOLED, UPSTREAM_STATS
 from lab.loopback import get_text
 from tests.lab.conftest import Sidecar, running_sidecar, until
 from tests.lab.scripted import GOOD, PLAIN, ask, vendor
@@ -275,3 +277,31 @@ def test_an_address_outside_every_range_passes_through(sidecar):
         assert scripted.seen == [request.encode()]
     assert sidecar.requests() == {}
     assert 'upstream_cx_total{cluster_name="PassthroughCluster"} 1' in sidecar.stats()
+
+
+def registry_only(rendered):
+    """End the catch-all where Istio ends it under `REGISTRY_ONLY` (its cluster_builder.go)."""
+    resources = rendered.bootstrap["static_resources"]
+    resources["clusters"].append(
+        {"name": BLACK_HOLE, "alt_stat_name": f"{BLACK_HOLE};", "type": "STATIC"}
+    )
+    catch_all = resources["listeners"][0]["filter_chains"][0]
+    assert catch_all["name"] == "virtualOutbound-catchall-tcp"
+    catch_all["filters"][-1]["typed_config"]["cluster"] = BLACK_HOLE
+    return rendered
+
+
+def test_what_registry_only_cuts_is_counted(tmp_path):
+    """One connection that the crawler spoke on, and one that stayed silent."""
+    with running_sidecar(tmp_path, registry_only, addresses=["127.9.0.10"]) as sidecar:
+        for first in (b"", PLAIN.encode()):
+            with socket.create_connection(("127.9.0.10", sidecar.ports.vendor), 10) as crawler:
+                crawler.sendall(first)
+                with contextlib.suppress(ConnectionResetError):
+                    assert crawler.recv(100) == b""
+        exported = {
+            name: value
+            for name in (BLACK_HOLED, *UPSTREAM_STATS)
+            if (value := sidecar.counter(f"envoy_cluster_{name}", cluster_name=BLACK_HOLE))
+        }
+        assert exported == {BLACK_HOLED: 2}
