@@ -144,11 +144,10 @@ class Vendor(Section):
     `ports`, or all `ports` if none is. Envoy inspects a port for all vendors if one names it. A
     change of all vendors' union drains every outbound connection of the crawlers (45 s)."""
     inspect: Literal["http", "passive", "connections"] = "http"
-    """`http`: Envoy parses what passes on `httpPorts`, and refuses or rewrites odd requests
-    (docs/limits.md). `passive`: a Wasm filter reads every port and changes nothing; its own
-    `httpPorts` and `idleTimeout` are ignored, but on the `httpPorts` of `http` vendors Envoy resets
-    half-closed requests. `connections`: connections and bytes only. A change cuts the vendor's
-    tunnels after 45 s."""
+    """How a vendor's connections are read (docs/inspection.md says which for whom). `http`: Envoy
+    parses what passes on `httpPorts`, and refuses or rewrites odd requests. `passive`: a Wasm
+    filter reads every port and changes nothing; its own `httpPorts` and `idleTimeout` are ignored.
+    `connections`: connections and bytes only. A change cuts the vendor's tunnels after 45 s."""
     idle_timeout: Duration = 30
     """How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves idle
     sockets at the vendor; shorter may give a slow crawler another exit IP."""
