@@ -27,7 +27,7 @@ use crate::text::{decimal, split_at_first};
 /// A line of the configuration; a longer one cannot be read.
 const LONGEST_LINE: usize = 4096;
 const MOST_OUTCOMES: usize = 255;
-/// Of vendors, of pools and of groups of targets; the rest of each is `other` or nothing.
+/// Of vendors, of pools and of groups of targets; a configuration with more cannot be read.
 const MOST_NAMES: usize = 4096;
 
 /// The name that stands for all hosts without a group.
