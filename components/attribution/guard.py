@@ -61,6 +61,9 @@ VALIDATION_SECONDS = 60.0
 # Both have validated the lab's configuration. An older Envoy would refuse settings that sidecars
 # know, a newer one settings that it has dropped.
 KNOWN_ENVOYS = ((1, 39), (1, 40))
+# What an Envoy says that was built without V8. It can load no module, and refuses every listener
+# that has one; sidecars have V8.
+WITHOUT_WASM = "Envoy was compiled without support for it"
 
 
 @lru_cache(maxsize=1)
@@ -286,7 +289,7 @@ def _validated(envoy: Path, bootstrap: str) -> str:
         with tempfile.TemporaryDirectory() as folder:
             file = Path(folder) / "envoy.json"
             file.write_text(bootstrap)
-            arguments = ["--mode", "validate", "-c", str(file), "--log-level", "error"]
+            arguments = ["--mode", "validate", "-c", str(file), "--log-level", "warning"]
             run = subprocess.run(
                 [str(envoy), *arguments, "--disable-hot-restart"],
                 capture_output=True,
@@ -296,7 +299,8 @@ def _validated(envoy: Path, bootstrap: str) -> str:
             )
     except (OSError, subprocess.TimeoutExpired):
         return ""  # Envoy does not run here, which says nothing about the configuration
-    if run.returncode == 0 or "rror" not in run.stdout + run.stderr:
+    said = run.stdout + run.stderr
+    if run.returncode == 0 or "rror" not in said or WITHOUT_WASM in said:
         return ""
     message = " ".join((run.stderr or run.stdout).split())
     # Before the reason Envoy prints the time, its source file and the configuration's file name.

@@ -354,6 +354,7 @@ def program(folder: Path, text: str) -> Path:
         "echo cannot open shared object file >&2; exit 127",
         "kill -9 $$",
         "exec sleep 20",
+        f"echo '{guard.WITHOUT_WASM}' >&2; echo 'error: Unable to create Wasm plugin' >&2; exit 1",
     ],
 )
 def test_an_envoy_that_gives_no_verdict_refuses_nothing(tmp_path, monkeypatch, text):
