@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -180,6 +181,23 @@ def test_every_series_has_the_label_cluster(targets):
             assert {"target_label": "cluster", "replacement": "prod"} in job["relabel_configs"], (
                 name
             )
+
+
+@pytest.mark.parametrize(
+    ("keys", "share"),
+    [
+        ({}, "0.05"),
+        ({"telemetry": {"delayPodTermination": False}}, "0.2"),
+        ({"istio": {"install": False, "cni": True}}, "0.2"),
+    ],
+)
+def test_short_lives_are_not_taken_for_uncounted_bytes(keys: dict[str, Any], share: str):
+    """Without a last scrape rate() puts 14 % on the wire bytes of crawlers that live 35 s."""
+    vendors = [{"name": "vendor-p", "cidrs": ["10.9.0.0/16"], "inspect": "passive"}]
+    (group,) = threshold_rules(stack(vendors=vendors, **keys))["groups"]
+    name = "proxy_vendor:uncounted_bytes_per_bytes:threshold"
+    (rule,) = (rule for rule in group["rules"] if rule["record"] == name)
+    assert rule["expr"] == f"vector({share})"
 
 
 def test_the_threshold_follows_the_size_of_the_stack():
