@@ -65,8 +65,9 @@ def fleet() -> dict[str, Any]:
                 timeseries(
                     title="Requests",
                     unit="reqps",
-                    description="Plain proxied requests and CONNECTs. A tunnel is counted when it "
-                    "closes. Connections in which nothing can be read are further down.",
+                    description="Plain proxied requests and CONNECTs, and SOCKS5 of passive "
+                    "vendors. A tunnel is counted when it closes, a passive vendor's once it "
+                    "stands. Connections in which nothing can be read are further down.",
                     expr=REQUESTS,
                 ),
                 timeseries(
@@ -228,7 +229,8 @@ def fleet() -> dict[str, Any]:
                     title="Requests by visibility",
                     unit="reqps",
                     description="http: everything of the request is seen. tunnel: the CONNECT and "
-                    "its answer are, what happens inside is not.",
+                    "its answer are, what happens inside is not. socks: the handshake of SOCKS5 "
+                    "is, with passive vendors only.",
                     expr="sum by (proxy_visibility) (proxy_vendor_visibility:istio_requests:rate5m"
                     f"{_VENDOR})",
                     legend="{{proxy_visibility}}",
