@@ -36,8 +36,7 @@ class StackSettings(Section):
     """The proxy vendors of this stack, at least one; names are unique."""
     targets: Annotated[tuple[Target, ...], Field(max_length=50)] = ()
     """Groups of crawled sites, as label `proxy_target` of each request. Series of the request
-    counter multiply by their number plus one. A change of hosts cuts no connection; the first group
-    and the removal of the last cut all open tunnels."""
+    counter multiply by their number plus one. A change cuts no connection."""
     crawlers: Crawlers = Crawlers()
     """The pods whose connections are attributed."""
     istio: Istio = Istio()
