@@ -74,7 +74,10 @@ def common_port(vendor: Vendor, other: Vendor) -> int | None:
 
 
 def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]:
-    """Filter chains match addresses only: vendors that share addresses share one chain."""
+    """Filter chains match addresses only: vendors that share addresses share one chain.
+
+    The check below is that of passive vendors.
+    """
     if len({vendor.inspect for vendor in settings.vendors}) == 1:
         return
     inspected = inspected_ports(settings.vendors)
@@ -93,7 +96,9 @@ def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]
                 and not any(ports.within(own) for own in owned)
             ]
             owned += vendor.ports
-            if vendor.inspect == "http" or not parsed or not reached or index in reported:
+            if vendor.inspect != "connections" or not parsed or not reached:
+                continue
+            if index in reported:
                 continue
             reported.add(index)
             yield Problem(
