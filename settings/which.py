@@ -1,8 +1,9 @@
 """Whose address is it? `make which ADDRESS=10.2.9.1:3128 STACK=prod`.
 
 Prints {stack, vendor, range, pool, chain, status, findings}; for an address in nested ranges also
-`overlaps`, and a `note` where Envoy sees connections and bytes only. Exit code 0; 1 for a stack
-file that says something wrong; 2 for an address that is none, or no file.
+`overlaps`, and a `note` where Envoy sees connections and bytes only, or parses in spite of
+`inspect: passive`. Exit code 0; 1 for a stack file that says something wrong; 2 for an address that
+is none, or no file.
 """
 
 from __future__ import annotations
@@ -50,6 +51,11 @@ def answer(address: str, settings: StackSettings) -> Answer:
         found["note"] = "inspect is connections: connections and bytes only"
     elif vendor.inspect == "http" and port is not None and not inspected(port, settings):
         found["note"] = f"port {port} is not in httpPorts: connections and bytes only"
+    elif vendor.inspect == "passive" and port is not None and inspected(port, settings):
+        found["note"] = (
+            f"port {port} is in another vendor's httpPorts: Envoy reads a connection's first line, "
+            "and resets some (docs/limits.md)"
+        )
     # The rest covers the address as well and does not decide.
     if outer := [described(route) for route in covering if route != inner]:
         found["overlaps"] = outer
