@@ -185,7 +185,8 @@ def _too_many_headers(vendors: Sequence[Vendor]) -> Iterator[str]:
         if len(looked_for) > MAX_HEADERS_LOOKED_FOR:
             yield (
                 f"vendors[{index}].outcomes: {len(looked_for)} different headers and texts, and "
-                f"the passive module tells {MAX_HEADERS_LOOKED_FOR} apart; remove some"
+                f"the passive module tells {MAX_HEADERS_LOOKED_FOR} apart; remove some, or write "
+                "inspect: http"
             )
         for header in sorted({name for name, _ in looked_for if len(name) > MAX_HEADER_NAME}):
             yield (

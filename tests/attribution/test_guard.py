@@ -460,7 +460,7 @@ def test_more_headers_than_the_module_tells_apart(envoy):
     more = stack("x" * 64, *(f"x-{n}" for n in range(128)))
     assert findings(more, render(*more)) == [
         "vendors[0].outcomes: 129 different headers and texts, and the passive module tells 128 "
-        "apart; remove some",
+        "apart; remove some, or write inspect: http",
         "vendors[0].outcomes: xxxxxxxxxxxxxxxxxxxx… has 64 characters, and the passive module "
         "reads names of 63; remove the rule",
     ]
