@@ -32,10 +32,10 @@ setup: .venv/installed ## Make .venv; find, download or build Prometheus and pro
 	  && echo "set-up: Python packages took $$(( $$(date +%s) - start )) s" >&2
 	@touch $@
 
-demo: setup ## Run the whole system here until Ctrl-C, with a live table. INSPECT= PORT_BASE=
+demo: setup ## Run the system until Ctrl-C, with a live table. INSPECT=passive|mixed PORT_BASE=
 	@exec $(PY) -m lab.demo $(inspect) $(port_base) $(out)
 
-demo-check: setup ## Compare generator, vendors, mesh. N= BREAK=range|outcome|drop MIX=even INSPECT=mixed
+demo-check: setup ## Compare three counts. N= BREAK=range|outcome|drop MIX=even INSPECT=passive|mixed
 	@exec $(PY) -m lab.demo_check $(call option,count,N) $(call option,break,BREAK) \
 	  $(call option,mix,MIX) $(inspect) $(port_base) $(out)
 
