@@ -246,6 +246,9 @@ def running(
     for program in ("prometheus", *(["alertmanager"] if watched else [])):
         _program(program)
     require_free(_sockets(settings, where, ports))
+    if inspect:
+        read = [vendor.name for vendor in settings.vendors if vendor.inspect == "passive"]
+        say(f"{'passive':<13}{', '.join(read) or 'no vendor'}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 

@@ -34,6 +34,8 @@ def test_every_count_is_exact_in_all_three_books(ports, tmp_path, inspect):
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     assert report["inspect"] == inspect
+    passive = ", ".join(f"vendor-{letter}" for letter in PASSIVE[inspect])
+    assert f"passive      {passive or 'no vendor'}\n" in ended.stdout
     rows = report["rows"]
     total = sum(row["generator"] for row in rows)
     assert total == COUNTS[inspect]
