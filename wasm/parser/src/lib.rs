@@ -4,6 +4,10 @@
 //! alters and keeps none of them; what it cannot frame it stops reading. It tells a [`Host`] what to
 //! count. Nothing here does input or output, and nothing knows Envoy: wasm/filter/ is that side.
 //!
+//! Begin with connection.rs. It hands what the crawler sends to asking.rs and what the vendor sends to
+//! answering.rs; these use line.rs, head.rs, body.rs and socks.rs, and queue.rs in between. What they
+//! look for is in config.rs, what they count goes through meter.rs and ending.rs.
+//!
 //! The state of a connection is bounded by `LINE_LIMIT` a direction and `PIPELINED_LIMIT` requests,
 //! whatever is sent. No function panics: a panic would stop the module for all connections of an
 //! Envoy worker. So slices are read by `get`, and numbers added by wrapping or saturating functions.
