@@ -33,6 +33,9 @@ def page(number: int, seconds: float, vendors: Sequence[str]) -> str:
             lines.append(f"istio_requests_total{{{labels}}} {rate * seconds:.6f}")
         for rank, metric in enumerate(("connections_opened", "sent_bytes", "received_bytes"), 1):
             lines.append(f"istio_tcp_{metric}_total{{{name}}} {rank * busy * seconds:.6f}")
+        for rank, way in enumerate(("request", "response"), 4):
+            count = 1000 * busy * place / rank * seconds
+            lines.append(f"istio_proxy_{way}_bytes_total{{{name}}} {count:.6f}")
     # Together, and of this type: else Prometheus makes no native histogram of them.
     lines.append("# TYPE istio_proxy_setup_milliseconds histogram")
     for place, vendor in enumerate(vendors, 1):
