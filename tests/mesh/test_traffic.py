@@ -256,6 +256,29 @@ def test_what_is_no_vendors_passes_byte_for_byte(pod: Pod, servers: Servers, add
     assert [one for one in pod.log() if address in one["destination"]] == []
 
 
+def test_what_registry_only_cuts_is_counted(mesh: Mesh) -> None:
+    """A vendor's connections too, where the namespace lacks our filters."""
+    namespace = "registry-only"
+    mesh.namespace(namespace, mesh.files["_cluster/Namespace-crawlers.yaml"]["metadata"]["labels"])
+    mesh.api.apply(
+        {
+            "apiVersion": "networking.istio.io/v1",
+            "kind": "Sidecar",
+            "metadata": {"name": "default", "namespace": namespace},
+            "spec": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
+        }
+    )
+    try:
+        with mesh.pod("crawler-cut", namespace=namespace) as cut:
+            for address, port in ((OUTSIDE, 25), PROXIES["vendor-a"]):
+                with cut.network.connect(address, port) as sock, suppress(ConnectionResetError):
+                    assert sock.recv(100) == b""
+            name = "envoy_cluster_upstream_cx_none_healthy"
+            mesh.until(lambda: cut.total(name, cluster_name="BlackHoleCluster") == 2)
+    finally:
+        mesh.down(namespace=namespace)
+
+
 def _attributed(pod: Pod) -> list[Json]:
     """Return all samples of vendors, without the marks' and the histograms'.
 
