@@ -147,13 +147,15 @@ class Vendor(Section):
     """How a vendor's connections are read (docs/inspection.md says which for whom). `http`: Envoy
     parses what passes on `httpPorts`, and refuses or rewrites odd requests. `passive`: a Wasm
     filter reads every port and changes nothing; its own `httpPorts` and `idleTimeout` are ignored.
-    `connections`: connections and bytes only. A change cuts the vendor's tunnels after 45 s."""
+    `connections`: connections and bytes only. A change cuts the vendor's tunnels after 45 s, and
+    everybody's if it changes the union of all `httpPorts`."""
     idle_timeout: Duration = 30
     """How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves idle
     sockets at the vendor; shorter may give a slow crawler another exit IP."""
     outcomes: tuple[OutcomeRule, ...] = ()
     """Rules for answers with a meaning of their own, tried in this order before the table in
-    docs/architecture.md. A change cuts no connection."""
+    docs/architecture.md. With `passive`, at most 128 headers with their texts. A change cuts no
+    connection."""
     alerts: VendorAlerts = VendorAlerts()
     """Limits for this vendor, where they differ from the stack's: any key of `alerts` from
     `objective` to `setupMilliseconds`."""
