@@ -242,8 +242,8 @@ def _wrong_scripts(
     sources = scripts_by_name(filters)
     catalogue = Catalogue.of(vendors)
     for group in stack_groups:
-        if group.parses_http:
-            name = script_name(group)
+        name = script_name(group)
+        if group.parses_http and name in sources:  # `_without_extension` says which is missing
             for fault in script_faults(group, sources[name], catalogue):
                 yield f"lua/attribution.lua: filled for {name} it {fault}; correct the script"
 

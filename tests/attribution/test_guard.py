@@ -432,6 +432,15 @@ def test_a_chain_whose_module_none_sends():
     assert "_passive asks for proxy_observability.passive, which none sends" in finding
 
 
+def test_a_script_that_none_sends():
+    """It is named with its chain, in place of a traceback."""
+    filters = render(A)
+    patches = filters[f"proxy-vendor-{A.name}"]["configPatches"]
+    patches[:] = [patch for patch in patches if patch["applyTo"] != "EXTENSION_CONFIG"]
+    (finding,) = findings((A,), filters)
+    assert f"asks for proxy-vendor_{A.name}_lua, which none sends" in finding
+
+
 @pytest.mark.parametrize("spoilt", ["configuration", "code"])
 def test_a_module_or_a_configuration_that_does_not_load(envoy, spoilt):
     """A running sidecar would keep the old one, a new one would count nothing of any vendor."""
