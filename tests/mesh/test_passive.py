@@ -120,7 +120,7 @@ def _up(mesh: Mesh, pod: Pod, files: dict[str, Json]) -> None:
 
 
 def test_a_connection_keeps_its_rules(mesh: Mesh, pod: Pod) -> None:
-    """An open connection goes on in the old VM, a new one begins in the new."""
+    """An open connection goes on with the old configuration, a new one begins with the new."""
 
     def counts() -> tuple[float, float]:
         return (
