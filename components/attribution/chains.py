@@ -3,7 +3,7 @@
 Envoy picks a chain by the destination address. It takes the HTTP chain where the inspector read
 HTTP/1 in the first bytes, and the opaque chain for everything else:
 
-    http    vendor constant -> HTTP connection manager: Lua -> set-up time -> istio.stats -> router
+    http    vendor constant -> HTTP connection manager: Lua -> notes -> istio.stats -> router
     opaque  vendor constant -> istio.stats -> TCP proxy
 """
 

@@ -102,7 +102,7 @@ def _chains(
         chains.append(
             Chain(
                 number=number,
-                # The beginning of the names of its pair of filter chains and of its Lua.
+                # The beginning of the names of its filter chains.
                 name=f"{CLUSTER_PREFIX}{_joined(vendors)}_{number}",
                 networks=chain_networks,
                 routes=tuple(sorted(routes, key=lambda r: (*by_address(r.network), r.vendor))),

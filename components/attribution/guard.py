@@ -43,8 +43,7 @@ MAX_OBJECT_BYTES = 1_000_000
 MAX_IPV6_RANGES = 4000
 
 # Each chain's copy of a script keeps the hosts of all target groups, on the main thread and on each
-# worker. 432,000
-# took 350 MB of a sidecar (Envoy 1.40), and twice that while an edit arrived.
+# worker. 432,000 took 350 MB of a sidecar (Envoy 1.40), and twice that while an edit arrived.
 MAX_HOST_ENTRIES = 50_000
 
 MAX_NAME = 253  # Kubernetes takes no longer name of an object
@@ -99,9 +98,9 @@ def refuse_undeployable(
         SettingsError: no filter matches the sidecars of Istio's release, an object is larger than
             the cluster's store can hold or has too long a name, the ranges or the vendors of one
             address are more than Envoy can tell apart, a vendor's rules more than the passive
-            module can, a chain lacks a cluster, an extension or its
-            pair, a script does not load or names another vendor than the catalogue, the passive
-            module is another one or would cut connections, or Envoy refuses any of it.
+            module can, a chain lacks a cluster, an extension or its pair, a script does not load or
+            says another pool or outcome than the catalogue, the passive module is another one or
+            would cut connections, or Envoy refuses any of it.
     """
     stack_groups = groups(vendors)
     findings = [

@@ -1,7 +1,7 @@
 """Which EnvoyFilter must exist before which.
 
-A chain without its cluster answers 503. One without its extension
-keeps a starting sidecar waiting for 3 s, and then passes traffic uncounted.
+A chain without its cluster answers 503. One without its extension keeps a starting sidecar waiting
+for 3 s, and then passes traffic uncounted.
 """
 
 from __future__ import annotations

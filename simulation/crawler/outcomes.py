@@ -18,9 +18,11 @@ SOCKS_OUTCOMES: Final = {
     **dict.fromkeys((2, 7, 8), "policy"),
     **dict.fromkeys((3, 4, 5), "connect_failed"),
 }
-# RFC 9209: what a proxy that refuses by its own rules names as its error.
+# What a vendor that refuses by its own rules says: RFC 9209's errors, and Bright Data's code.
 POLICY_ERRORS: Final = (
-    *(b"error=http_request_denied", b"error=destination_ip_prohibited", b"policy_"),
+    b"error=http_request_denied",
+    b"error=destination_ip_prohibited",
+    b"policy_",
 )
 
 
