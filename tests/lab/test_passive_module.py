@@ -354,6 +354,7 @@ def test_a_filter_behind_that_stops_changes_no_byte(tmp_path):
             crawler.sendall(piece)
             time.sleep(0.1)
         vendor = stack.enter_context(listener.accept()[0])
+        vendor.settimeout(10)
         for _ in range(3):
             receive(vendor, GET)
             vendor.sendall(GOOD)
@@ -423,4 +424,6 @@ def play(steps, ports, stack, address=ADDRESS):
                 assert other.recv(1) == b""
             elif how:
                 leave(own, how)
+                with contextlib.suppress(ConnectionError):
+                    assert other.recv(1) == b""
     return crawler, vendor
