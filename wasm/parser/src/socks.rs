@@ -141,6 +141,8 @@ impl Answered {
             // What other methods say behind this is not clear text.
             (Next::Method, _) => return Err(Unreadable),
             (Next::Auth, status) => (Next::Reply, status != GRANTED),
+            // Many vendors end a refusal here, or name no kind of address behind it.
+            (Next::Reply, code) if code != GRANTED => (Next::Reply, true),
             (Next::Reply, _) => match length_with_address(message) {
                 Ok(Some(length)) if message.len() >= length => (Next::Reply, true),
                 Ok(_) => return Ok(None),

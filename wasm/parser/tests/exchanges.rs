@@ -457,7 +457,16 @@ fn the_handshake_of_socks5_fails() {
         &["socks auth_failed 0 other"],
     );
     let asked = [hello.clone(), reply(b"\x05\x00"), socks(TO_SHOP)];
-    check(&[&asked[..], &[refused]].concat(), &["socks policy 0 shops"]);
+    let with = |asked: &[Step], reply| [asked, &[reply]].concat();
+    check(&with(&asked, refused), &["socks policy 0 shops"]);
+    // Refusals that end early, or with a kind of address that does not exist.
+    for short in
+        [&b"\x05\x02"[..], b"\x05\x02\x00", b"\x05\x02\x00\x01", b"\x05\x02\x00\x00\x00\x00"]
+    {
+        check_end(&with(&asked, reply(short)), Ending::VendorLeft, &["socks policy 0 shops"]);
+    }
+    let odd_kind = with(&asked, reply(b"\x05\x00\x00\x07\x00\x00"));
+    check_end(&odd_kind, Ending::VendorLeft, &["socks bad_answer 0 shops"]);
     check_end(&asked, Ending::VendorLeft, &["socks reset 0 shops"]);
     check_end(&asked, Ending::CrawlerLeft, &["socks client_cancelled 0 shops"]);
     check_end(&[hello.clone()], Ending::ConnectFailed, &["socks connect_failed 0 other"]);
