@@ -121,14 +121,15 @@ impl Connection {
         };
         self.label(Side::Vendor, pending.label, around);
         let exchange = self.exchange(&pending, head, around);
-        self.answered = Some(exchange);
         let is_tunnel = pending.label.visibility == Visibility::Tunnel;
         let is_granted = is_tunnel && (200..300).contains(&head.status);
         if is_granted || head.status == 101 {
-            self.end_answer(around);
+            // Not `end_answer`: what the crawler sent early, however odd, is the tunnel's.
+            self.count_exchange(&exchange, around);
             self.pass_all(pending.label, around);
             return;
         }
+        self.answered = Some(exchange);
         let body = match head.status {
             _ if pending.is_head => Ok(None),
             204 | 304 => Ok(None), // whatever length it names

@@ -491,6 +491,16 @@ fn every_byte_is_in_one_counter() {
             "up tunnel shops: 62"
         ]
     );
+    // What comes before the grant is the tunnel's, also where it reads as no request.
+    let early = [c(CONNECT), c("\u{16}\u{3}\u{1}"), v("HTTP/1.1 200 OK\r\n\r\n"), c("abc")];
+    let got = counts(&early, Ending::CrawlerLeft);
+    assert_eq!(got.bytes["up tunnel shops"], CONNECT.len() as u64 + 6);
+    assert_eq!(got.bytes.len(), 2);
+    let upgrade = GET.replace("\r\n\r\n", "\r\nUpgrade: websocket\r\n\r\n");
+    let early = [c(&upgrade), c("\u{1}\u{2}"), v("HTTP/1.1 101 Go\r\n\r\n")];
+    let got = counts(&early, Ending::CrawlerLeft);
+    assert_eq!(got.bytes["up http shops"], upgrade.len() as u64 + 2);
+    assert_eq!(got.bytes.len(), 2);
     // Nothing of this reached a vendor.
     assert_eq!(counts(&[c(GET)], Ending::ConnectFailed).by_crawler, 0);
 }
