@@ -52,9 +52,13 @@ MAX_NAME = 253  # Kubernetes takes no longer name of an object
 MAX_SHARING = 16
 
 # The passive module refuses its whole configuration if a vendor's rules look for more
-# (wasm/parser/src/outcome.rs, `CONDITIONS`), or for a header with a longer name (config.rs).
+# (wasm/parser/src/outcome.rs, `CONDITIONS`), or for a header with a longer name (config.rs), or if
+# all vendors have more pools (config.rs, `MOST_NAMES`, one of which is none).
 MAX_HEADERS_LOOKED_FOR = 128
 MAX_HEADER_NAME = 63
+MAX_POOLS = 4095
+# It keeps the first 1,024 bytes of a line (lib.rs, `LINE_LIMIT`): a longer text is never found.
+MAX_HEADER_LINE = 1000
 
 VALIDATION_SECONDS = 60.0
 # Both have validated the lab's configuration. An older Envoy would refuse settings that sidecars
@@ -97,10 +101,10 @@ def refuse_undeployable(
     Raises:
         SettingsError: no filter matches the sidecars of Istio's release, an object is larger than
             the cluster's store can hold or has too long a name, the ranges or the vendors of one
-            address are more than Envoy can tell apart, a vendor's rules more than the passive
-            module can, a chain lacks a cluster, an extension or its pair, a script does not load or
-            says another pool or outcome than the catalogue, the passive module is another one or
-            would cut connections, or Envoy refuses any of it.
+            address are more than Envoy can tell apart, a vendor's rules or all pools more than the
+            passive module can, a chain lacks a cluster, an extension or its pair, a script does
+            not load or says another pool or outcome than the catalogue, the passive module is
+            another one or would cut connections, or Envoy refuses any of it.
     """
     stack_groups = groups(vendors)
     findings = [
@@ -108,6 +112,7 @@ def refuse_undeployable(
         *_too_large(vendors, stack_groups, filters),
         *_too_many_sharing(stack_groups, filters),
         *_too_many_headers(vendors),
+        *_too_many_pools(vendors),
     ]
     findings += [
         *_without_cluster(filters),
@@ -192,6 +197,22 @@ def _too_many_headers(vendors: Sequence[Vendor]) -> Iterator[str]:
                 f"vendors[{index}].outcomes: {header[:20]}… has {len(header)} characters, and the "
                 f"passive module reads names of {MAX_HEADER_NAME}; remove the rule"
             )
+        for header, text in sorted((name, text or "") for name, text in looked_for):
+            if len(header) + len(text) > MAX_HEADER_LINE:
+                yield (
+                    f"vendors[{index}].outcomes: {text[:20]}… has {len(text)} characters, and the "
+                    f"passive module reads {MAX_HEADER_LINE} of a header; write a part of the text"
+                )
+
+
+def _too_many_pools(vendors: Sequence[Vendor]) -> Iterator[str]:
+    passive = [vendor for vendor in vendors if vendor.inspect == "passive"]
+    pools = {entry.pool for vendor in passive for entry in vendor.cidrs if entry.pool}
+    if len(pools) > MAX_POOLS:
+        yield (
+            f"vendors: {len(pools)} pools of passive vendors together, and the passive module "
+            f"tells {MAX_POOLS} apart; give several ranges one pool"
+        )
 
 
 def _without_cluster(filters: Mapping[str, Json]) -> Iterator[str]:

@@ -6,7 +6,7 @@ import copy
 import json
 import re
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -472,4 +472,36 @@ def test_more_headers_than_the_module_tells_apart(envoy):
         "apart; remove some, or write inspect: http",
         "vendors[0].outcomes: xxxxxxxxxxxxxxxxxxxx… has 64 characters, and the passive module "
         "reads names of 63; remove the rule",
+    ]
+
+
+def test_a_text_that_the_module_never_finds(envoy):
+    """It keeps the start of a line. A text of more than 4 KB would be refused with all the rest."""
+
+    def stack(text: str) -> tuple[Vendor, ...]:
+        rule = {"status": 407, "header": "x-error", "contains": text, "outcome": "blocked"}
+        return (
+            Vendor(name="vendor-w", cidrs=("10.1.0.0/16",), outcomes=(rule,), inspect="passive"),
+        )
+
+    refuse_undeployable(stack("x" * 993), render(*stack("x" * 993)), envoy)
+    assert findings(stack("x" * 994), render(*stack("x" * 994))) == [
+        "vendors[0].outcomes: xxxxxxxxxxxxxxxxxxxx… has 994 characters, and the passive module "
+        "reads 1000 of a header; write a part of the text",
+    ]
+
+
+def test_more_pools_than_the_module_tells_apart(envoy):
+    """It would refuse all of its configuration, as with too many headers."""
+
+    def stack(count: int) -> tuple[Vendor, ...]:
+        nested = AddressRange.parse({"range": "10.0.0.0/8", "pool": "pool-0"})
+        network = ip_network("10.1.0.0/16")
+        ranges = (AddressRange(ip_network(f"{network[n]}/32"), f"pool-{n}") for n in range(count))
+        return (PASSIVE.model_copy(update={"cidrs": (nested, *ranges), "outcomes": ()}),)
+
+    refuse_undeployable(stack(4095), render(*stack(4095)), envoy)
+    assert findings(stack(4096), render(*stack(4096))) == [
+        "vendors: 4096 pools of passive vendors together, and the passive module tells 4095 "
+        "apart; give several ranges one pool",
     ]
