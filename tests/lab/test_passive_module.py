@@ -86,6 +86,11 @@ CASES = (
         {TUNNEL: 1},
     ),
     Case(
+        "a tunnel whose first bytes come with the request",
+        (c(CONNECT + b"\x16\x03\x01"), v(GRANTED), c(b"\x16"), "C.close"),
+        {TUNNEL: 1},
+    ),
+    Case(
         "a tunnel that the vendor resets",
         (c(CONNECT), v(GRANTED), c(b"\x16"), "V.reset"),
         {TUNNEL: 1},
@@ -109,6 +114,11 @@ CASES = (
     Case(
         "SOCKS5 refused",
         (c(b"\x05\x01\x00"), v(b"\x05\x00"), c(SOCKS_SHOP), v(SOCKS_REPLY % 2), "V.close"),
+        {("socks", "policy", "0"): 1},
+    ),
+    Case(
+        "SOCKS5 refused by a code alone",
+        (c(b"\x05\x01\x00"), v(b"\x05\x00"), c(SOCKS_SHOP), v(b"\x05\x02"), "V.close"),
         {("socks", "policy", "0"): 1},
     ),
     Case(
