@@ -1,5 +1,6 @@
 //! The vendor's direction: answers, a SOCKS5 handshake, or bytes that only pass.
 
+use crate::asking::Asking;
 use crate::body::Body;
 use crate::connection::{Around, Connection};
 use crate::head::{may_be_answer, AnswerHead, Unreadable};
@@ -8,6 +9,8 @@ use crate::outcome::{Answer, BAD_ANSWER};
 use crate::queue::Pending;
 use crate::socks::Answered;
 use crate::{Exchange, Side, Visibility, HEAD_LIMIT};
+
+const EXPECTATION_FAILED: u16 = 417;
 
 /// What the vendor's next bytes are.
 pub enum Answering {
@@ -130,6 +133,10 @@ impl Connection {
             return;
         }
         self.answered = Some(exchange);
+        if head.status == EXPECTATION_FAILED && self.is_body_awaited && self.queue.has_no_more() {
+            // The crawler keeps the body, and sends the request again (RFC 9110, 10.1.1).
+            self.asking = Asking::Head(None);
+        }
         let body = match head.status {
             _ if pending.is_head => Ok(None),
             204 | 304 => Ok(None), // whatever length it names

@@ -39,6 +39,7 @@ impl Connection {
             }
             Asking::Head(_) | Asking::Socks(_) => 0,
         };
+        self.is_body_awaited &= count == 0;
         self.up.add(count);
         count as usize
     }
@@ -55,6 +56,7 @@ impl Connection {
                 if has_ended {
                     self.asking = Asking::Head(None);
                 }
+                self.is_body_awaited = false;
                 self.up.add(used as u64);
                 used
             }
@@ -149,6 +151,7 @@ impl Connection {
         self.up.hold(last);
         self.label(Side::Crawler, label, around);
         self.request.clear();
+        self.is_body_awaited = body.is_some();
         self.asking = body.map_or(Asking::Head(None), Asking::Body);
         Ok(())
     }

@@ -28,6 +28,8 @@ pub struct Connection {
     pub(crate) answered: Option<Exchange>,
     /// The last status, 100 or 103, that announced the answer.
     pub(crate) interim: u16,
+    /// Nothing of the body has come that the last head announced.
+    pub(crate) is_body_awaited: bool,
     pub(crate) up: Meter,
     pub(crate) down: Meter,
     ends: Ends,
@@ -75,6 +77,7 @@ impl Connection {
             queue: Queue::default(),
             answered: None,
             interim: 0,
+            is_body_awaited: false,
             up: Meter::new(Side::Crawler),
             down: Meter::new(Side::Vendor),
             ends: Ends::default(),

@@ -42,6 +42,11 @@ impl Queue {
         self.front.is_none()
     }
 
+    /// Whether none waits behind the first.
+    pub fn has_no_more(&self) -> bool {
+        self.behind == 0
+    }
+
     /// Adds a request; returns false beyond the limit.
     #[must_use]
     pub fn push(&mut self, pending: Pending) -> bool {

@@ -477,6 +477,28 @@ fn the_handshake_of_socks5_fails() {
 }
 
 #[test]
+fn a_request_that_is_repeated_without_its_expectation() {
+    let no = v("HTTP/1.1 417 Expectation Failed\r\nContent-Length: 2\r\n\r\nno");
+    let repeated = c("POST http://shop.test/ HTTP/1.1\r\nContent-Length: 5\r\n\r\nhello");
+    let failed = "http target_error 417 shops";
+    for framing in ["Content-Length: 5", "Transfer-Encoding: chunked"] {
+        let head =
+            format!("POST http://shop.test/ HTTP/1.1\r\nExpect: 100-continue\r\n{}", framing);
+        let asked = c(&format!("{}\r\n\r\n", head));
+        let again = [asked.clone(), no.clone(), repeated.clone(), v(GOOD), c(GET), v(GOOD)];
+        check(&again, &[failed, ONE, ONE]);
+        // Behind another that waited.
+        check(
+            &[&[c(GET)][..], &again[..1], &[v(GOOD)], &again[1..4]].concat(),
+            &[ONE, failed, ONE],
+        );
+    }
+    // The body was on its way.
+    let begun = c("POST http://shop.test/ HTTP/1.1\r\nContent-Length: 5\r\n\r\nhe");
+    check(&[begun, no, c("llo"), c(GET), v(GOOD)], &[failed, ONE]);
+}
+
+#[test]
 fn every_byte_is_in_one_counter() {
     let tunnel = [c(CONNECT), v("HTTP/1.1 200 OK\r\n\r\n"), c("abc"), v("defgh")];
     let got = counts(&[&[c(GET), v(GOOD)][..], &tunnel].concat(), Ending::CrawlerLeft);
