@@ -129,7 +129,7 @@ class Scene:
 
     def _settled_books(self) -> Any:
         books = self._books()
-        hidden = {who for who, place in self.where.items() if place.is_opaque}
+        hidden = {who for who, place in self.where.items() if place.visible == "connections"}
         begun = sum(
             row["connections"]
             for row in books["wire"]
@@ -154,7 +154,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             "vendor": f"{STRAIGHT}{place.vendor}",
             "address": place.address,
             "port": place.port + STRAIGHT_PORT_OFFSET,
-            "opaque": place.is_opaque,
+            "visible": place.visible,
         }
         for place in where
     ]
