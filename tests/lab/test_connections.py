@@ -200,9 +200,9 @@ def test_a_crawler_that_reads_slowly_misses_nothing(parties, kind):
     assert received == arrives + content
 
 
-@pytest.mark.parametrize(("kind", "arrives"), [("tunnel", "not all"), ("opaque", "all")])
-def test_what_a_crawler_sent_right_before_it_closed(parties, kind, arrives):
-    """A tunnel drops what a slow vendor has not taken yet: wait for an answer before closing."""
+@pytest.mark.parametrize(("kind", "may_lose"), [("tunnel", True), ("opaque", False)])
+def test_what_a_crawler_sent_right_before_it_closed(parties, kind, may_lose):
+    """A tunnel may drop what a slow vendor has not taken yet: wait for an answer before closing."""
     crawler, vendor = parties.met(kind)
     sent = 0
     crawler.settimeout(QUIET_SECONDS)
@@ -215,7 +215,7 @@ def test_what_a_crawler_sent_right_before_it_closed(parties, kind, arrives):
     while more := vendor.recv(64 << 10):
         received += len(more)
         time.sleep(0.001)
-    assert received == sent if arrives == "all" else 0 < received < sent
+    assert 0 < received <= sent if may_lose else received == sent
 
 
 # The crawler leaves in the middle.
