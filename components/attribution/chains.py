@@ -9,6 +9,8 @@ HTTP/1 in the first bytes, and the opaque chain for everything else:
 
 from __future__ import annotations
 
+from typing import Any
+
 from components.attribution.envoy import (
     MAX_HEADERS,
     MAX_HEADERS_KIB,
@@ -50,17 +52,22 @@ def opaque_chain(group: Group, chain: Chain) -> Json:
         "filters": [
             vendor_constant(vendor_state(group), *cluster_state),
             opaque_stats(),
-            extension(
-                "envoy.filters.network.tcp_proxy",
-                "filters.network.tcp_proxy.v3.TcpProxy",
-                stat_prefix="proxyobs",
-                cluster=cluster,
-                # Envoy's default cuts a silent connection after an hour. Crawler and vendor decide
-                # that.
-                idle_timeout="0s",
-            ),
+            tcp_proxy(cluster),
         ],
     }
+
+
+def tcp_proxy(cluster: str, **more: Any) -> Json:
+    """Return the filter that passes a connection's bytes on; `more` are further fields of it."""
+    return extension(
+        "envoy.filters.network.tcp_proxy",
+        "filters.network.tcp_proxy.v3.TcpProxy",
+        stat_prefix="proxyobs",
+        cluster=cluster,
+        # Envoy's default cuts a silent connection after an hour. Crawler and vendor decide that.
+        idle_timeout="0s",
+        **more,
+    )
 
 
 def prefix_ranges(chain: Chain) -> list[Json]:

@@ -12,9 +12,9 @@ from base64 import b64encode
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from components.attribution.chains import prefix_ranges, vendor_constant
+from components.attribution.chains import prefix_ranges, tcp_proxy, vendor_constant
 from components.attribution.discovery import network_filter
-from components.attribution.envoy import TYPE, Json, add, extension
+from components.attribution.envoy import TYPE, Json, add
 from components.attribution.groups import Chain, Group, by_address
 from components.attribution.outcome import answer_lines
 from components.attribution.shared_addresses import opaque_cluster, vendor_state
@@ -45,15 +45,7 @@ def passive_chain(group: Group, chain: Chain) -> Json:
         "filters": [
             vendor_constant(vendor_state(group), *cluster_state),
             network_filter(EXTENSION, WASM_TYPE),
-            extension(
-                "envoy.filters.network.tcp_proxy",
-                "filters.network.tcp_proxy.v3.TcpProxy",
-                stat_prefix="proxyobs",
-                cluster=cluster,
-                # Envoy's default cuts a silent connection after an hour.
-                idle_timeout="0s",
-                max_early_data_bytes=_EARLY_BYTES,
-            ),
+            tcp_proxy(cluster, max_early_data_bytes=_EARLY_BYTES),
         ],
     }
 
