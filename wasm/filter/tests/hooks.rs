@@ -5,9 +5,12 @@
 //! This program is Envoy's side of the ABI. Whatever the order, nothing panics, and connections that
 //! were deleted leave no memory behind.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
+#[path = "../../parser/tests/play/allocator.rs"]
+mod allocator;
 
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use allocator::LIVE;
 use passive::{
     proxy_on_configure, proxy_on_context_create, proxy_on_delete, proxy_on_done,
     proxy_on_downstream_connection_close, proxy_on_downstream_data, proxy_on_new_connection,
@@ -43,25 +46,7 @@ const PIECES: [&[u8]; 12] = [
 ];
 
 static CALL: AtomicU64 = AtomicU64::new(0);
-static LIVE: AtomicUsize = AtomicUsize::new(0);
 static COUNTED: AtomicU64 = AtomicU64::new(0);
-
-struct Counting;
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Relaxed);
-        System.alloc(layout)
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        System.dealloc(memory, layout)
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 /// The next number; xorshift64*.
 fn chance(below: u64) -> u64 {

@@ -4,38 +4,15 @@
 //!
 //! A connection as it was made must be counted as its maker says, wherever it is cut. A damaged one
 //! may be counted as anything, but must not panic, must be counted alike for two ways of cutting,
-//! must put each byte into one counter, and must keep and look at no more than the bounds allow.
+//! must put each byte into one counter, and must look at no byte twice. hostile.rs bounds memory.
 
 #[path = "play/generate.rs"]
 mod generate;
 mod play;
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
-
 use generate::{connection, Chance, CONFIG};
 use passive_parser::{Config, Ending};
 use play::{play, Counts, Script, Step};
-
-/// Counts what is allocated, to see that a connection's memory is bounded.
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Relaxed);
-        System.alloc(layout)
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        System.dealloc(memory, layout)
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 fn main() {
     let mut arguments = std::env::args().skip(1).map(|text| text.parse::<u64>().expect("a number"));

@@ -5,10 +5,13 @@
 //! prints for each the CPU time a MB and the memory that the connection held at most. It fails
 //! beyond the bounds.
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+#[path = "play/allocator.rs"]
+mod allocator;
+
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
+use allocator::LIVE;
 use passive_parser::{Config, Connection, Ending, Exchange, Host, Label, Side};
 
 /// Lines of both directions, 256 pipelined requests, and what an allocator rounds up.
@@ -16,25 +19,6 @@ const MOST_MEMORY: usize = 24 * 1024;
 /// A generous bound: it is for work that grows faster than its input.
 const MOST_MS_A_MB: f64 = 200.0;
 const MB: usize = 1_000_000;
-
-struct Counting;
-
-static LIVE: AtomicUsize = AtomicUsize::new(0);
-
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.fetch_add(layout.size(), Relaxed);
-        System.alloc(layout)
-    }
-
-    unsafe fn dealloc(&self, memory: *mut u8, layout: Layout) {
-        LIVE.fetch_sub(layout.size(), Relaxed);
-        System.dealloc(memory, layout)
-    }
-}
-
-#[global_allocator]
-static ALLOCATOR: Counting = Counting;
 
 struct Nobody;
 
