@@ -4,18 +4,32 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 from tests.mesh.kubelet import Pod
-from tests.mesh.mesh import CRAWLERS, Mesh
+from tests.mesh.mesh import API_VERSIONS, CRAWLERS, Mesh
 
 Json = dict[str, Any]
 
 QUIET = "2s"
 """All have been sent all if nothing came for so long."""
 BUSY_SECONDS = 180.0  # istiod pushes to all on a busy machine
+
+
+def resources(mesh: Mesh, filters: Mapping[str, Json]) -> dict[str, Json]:
+    """Return EnvoyFilters of these specs, and the stack's Sidecars, as `Mesh.up` takes them."""
+    sidecars = {name: one for name, one in mesh.files.items() if one.get("kind") == "Sidecar"}
+    return sidecars | {
+        name: {
+            "apiVersion": API_VERSIONS["EnvoyFilter"],
+            "kind": "EnvoyFilter",
+            "metadata": {"name": name, "namespace": CRAWLERS},
+            "spec": spec,
+        }
+        for name, spec in filters.items()
+    }
 
 
 class Fleet:

@@ -18,7 +18,7 @@ from settings.vendors import OutcomeRule, Vendor
 from tests.mesh import fleet
 from tests.mesh.conftest import Record
 from tests.mesh.fleet import BUSY_SECONDS, Fleet
-from tests.mesh.mesh import CRAWLERS, Mesh
+from tests.mesh.mesh import Mesh
 
 pytestmark = pytest.mark.long
 
@@ -47,16 +47,7 @@ def _files(mesh: Mesh, inspect: Inspect, banned: int = 403) -> dict[str, Json]:
         for index, name in enumerate("abcde")
     ]
     filters = envoy_filters(vendors, timeout_after_seconds=10, selector={"app": "crawler"})
-    sidecars = {name: one for name, one in mesh.files.items() if one.get("kind") == "Sidecar"}
-    return sidecars | {
-        name: {
-            "apiVersion": "networking.istio.io/v1alpha3",
-            "kind": "EnvoyFilter",
-            "metadata": {"name": name, "namespace": CRAWLERS},
-            "spec": spec,
-        }
-        for name, spec in filters.items()
-    }
+    return fleet.resources(mesh, filters)
 
 
 def _with_another_module(files: dict[str, Json]) -> dict[str, Json]:

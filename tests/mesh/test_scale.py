@@ -15,7 +15,7 @@ from tests.mesh import fleet
 from tests.mesh.conftest import Record
 from tests.mesh.fleet import BUSY_SECONDS
 from tests.mesh.kubelet import rss_mb
-from tests.mesh.mesh import CRAWLERS, Mesh
+from tests.mesh.mesh import Mesh
 
 pytestmark = pytest.mark.long
 
@@ -42,16 +42,7 @@ def _files(mesh: Mesh, ranges: int, more: tuple[str, ...] = ()) -> dict[str, Jso
         for index, name in enumerate("abcde")
     ]
     filters = envoy_filters(vendors, timeout_after_seconds=10, selector={"app": "crawler"})
-    sidecars = {name: one for name, one in mesh.files.items() if one.get("kind") == "Sidecar"}
-    return sidecars | {
-        name: {
-            "apiVersion": "networking.istio.io/v1alpha3",
-            "kind": "EnvoyFilter",
-            "metadata": {"name": name, "namespace": CRAWLERS},
-            "spec": spec,
-        }
-        for name, spec in filters.items()
-    }
+    return fleet.resources(mesh, filters)
 
 
 def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None:
