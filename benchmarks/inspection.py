@@ -1,4 +1,4 @@
-"""What each `inspect` costs: the same work through passive, http, a plain TCP proxy and squid."""
+"""Measure what each `inspect` costs: squid and a plain TCP proxy do the same work beside them."""
 
 from __future__ import annotations
 

@@ -114,7 +114,7 @@ def one_vendor(
 
 
 INSPECTIONS = ("passive", "http", "plain")
-"""What is compared. `plain` is the passive listener with nothing but its TCP proxies."""
+"""The benchmarks compare these. `plain` is the passive listener with its TCP proxies alone."""
 
 
 def contender(

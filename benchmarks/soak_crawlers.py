@@ -31,7 +31,7 @@ SOCKS_REQUEST = b"\x05\x01\x00\x03\x0dshop.sim.test\x01\xbb"
 
 @dataclass
 class Books:
-    """What the crawlers did; `counts` by visibility and status, "0" where there is none."""
+    """The crawlers' own books. `counts` is by visibility and status; "0" stands for no status."""
 
     counts: Counter[tuple[str, str]] = field(default_factory=Counter)
     opaque: int = 0

@@ -1,4 +1,4 @@
-"""What INSPECT= says: how the lab's sidecar reads the vendors, in the place of the stack file."""
+"""INSPECT= replaces what the stack file says of how the lab's sidecar reads the vendors."""
 
 from __future__ import annotations
 
