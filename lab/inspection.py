@@ -32,7 +32,7 @@ def with_inspection(settings: StackSettings, name: str) -> StackSettings:
     for vendor in settings.vendors:
         if vendor.inspect == "connections" or vendor.name in chosen:
             continue
-        routes = (r for entry in vendor.cidrs for r in catalogue.candidates(entry.network))
+        routes = (r for entry in vendor.ranges for r in catalogue.candidates(entry.network))
         chosen |= dict.fromkeys({vendor.name, *(route.vendor for route in routes)}, next(turns))
     vendors = tuple(
         vendor

@@ -120,7 +120,7 @@ def endpoints(vendors: Sequence[Vendor], ports: Ports) -> tuple[Endpoint, ...]:
     found = []
     for vendor in vendors:
         port = port_of(vendor, ports)
-        for entry in vendor.cidrs:
+        for entry in vendor.ranges:
             address, dead = _host(entry, 10), _host(entry, 99)
             route = catalogue.find(address, port)
             if route is not None and route.vendor == vendor.name:

@@ -80,7 +80,7 @@ class Catalogue:
                 ports=tuple(sorted(vendor.ports)),  # their order in the stack does not show
             )
             for vendor in vendors
-            for block in vendor.cidrs
+            for block in vendor.ranges
         )
 
     def covering(self, address: str | IPv4Address | IPv6Address) -> tuple[Route, ...]:

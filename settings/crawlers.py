@@ -34,6 +34,9 @@ class Crawlers(Section):
     pod_security: Literal["privileged", "baseline", "restricted"] = "baseline"
     """Pod Security Standard of the namespaces that this program makes. `baseline` and `restricted`
     need `istio.cni`: they refuse istio-init's NET_ADMIN."""
+    dns_capture: StrictBool | None = None
+    """Whether the crawlers' sidecars answer DNS, which names in `hosts` need. Default: if the stack
+    has such a name. It takes effect as a pod starts."""
     egress_hosts: tuple[EgressHost, ...] = ()
     """Mesh services in other namespaces that crawlers call, as in the egress of Istio's Sidecar.
     Services not listed are reached without mTLS and routing. A listed Service that uses a vendor's

@@ -13,6 +13,7 @@ from pydantic import Field
 from settings.alertmanager import Alertmanager, Secret
 from settings.alerts import Alerts
 from settings.crawlers import Crawlers
+from settings.destinations import Destination
 from settings.grafana import Grafana
 from settings.istio import Istio
 from settings.load_generator import LoadGenerator
@@ -37,6 +38,8 @@ class StackSettings(Section):
     targets: Annotated[tuple[Target, ...], Field(max_length=50)] = ()
     """Groups of crawled sites, as label `proxy_target` of each request. Series of the request
     counter multiply by their number plus one. A change cuts no connection."""
+    destinations: Annotated[tuple[Destination, ...], Field(max_length=50)] = ()
+    """Known destinations that are no vendor's, so that `outside` counts strangers only."""
     crawlers: Crawlers = Crawlers()
     """The pods whose connections are attributed."""
     istio: Istio = Istio()

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import ip_network
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictInt
+from pydantic import AfterValidator, Field, StrictBool, StrictInt
 from pydantic.functional_validators import PlainValidator
 
 from settings.alerts import VendorAlerts
+from settings.hosts import Host, HostEntry, listed_ports, unlisted_ports
 from settings.masking import quoted
+from settings.products import Product
 from settings.section import Problem, Section, path_text
 from settings.values.addresses import (
     IPNetwork,
@@ -71,6 +74,8 @@ class AddressRange:
     pool: str = ""
     where: str = field(default="", compare=False)
     """The line of a file it was read from, "ranges/vendor-a.txt:7"; empty for the stack's own."""
+    host: str = ""
+    """The name whose virtual address it is; empty for the vendor's own addresses."""
 
     @classmethod
     def parse(cls, value: object) -> AddressRange:
@@ -98,6 +103,9 @@ class OutcomeRule(Section):
     """Header that the answer must have too, in any case."""
     contains: PrintableText | None = None
     """Text that the header's value must contain, in this case."""
+    connect: StrictBool | None = None
+    """`true`: only for the answer to a CONNECT, which no site gives. `false`: only for any other
+    request's. Without it, for both."""
     outcome: VendorOutcome = Field(examples=["quota_exhausted"])
     """What such an answer counts as (label `proxy_outcome`)."""
 
@@ -111,7 +119,7 @@ class OutcomeRule(Section):
 
     def matches_all_of(self, other: OutcomeRule) -> bool:
         """Whether this rule matches every answer that the other one matches."""
-        if self.status != other.status:
+        if self.status != other.status or self.connect not in (None, other.connect):
             return False
         if self.header is None:
             return True
@@ -126,14 +134,21 @@ class Vendor(Section):
     name: VendorName = Field(examples=["vendor-a"])
     """The vendor in every metric, board and alert (label `proxy_vendor`); not `outside`, `unknown`,
     `other` or `none`. A new name begins new series."""
+    preset: DnsLabel | None = Field(default=None, examples=["bright-data"])
+    """A well-known vendor (docs/vendors): its names, ports and refusals, as if written here. A key
+    that is written here replaces the preset's."""
     cidrs: tuple[Range, ...] = ()
-    """Addresses of the vendor's proxies. Required, or `cidrsFile`. The longest prefix wins, so a
-    range may lie inside another vendor's. A changed range cuts open tunnels of the same filter
-    chain after 45 s; a new vendor cuts none unless it brings a new HTTP port
+    """Addresses of the vendor's proxies. Required, or `cidrsFile` or `hosts`. The longest prefix
+    wins, so a range may lie inside another vendor's. A changed range cuts open tunnels of the same
+    filter chain after 45 s; a new vendor cuts none unless it brings a new HTTP port
     (docs/architecture.md)."""
     # `settings.loading` has added the file's ranges to `cidrs` already: models read no file.
     cidrs_file: PathInRoot | None = None
     """File with more ranges for `cidrs`, one a line (see above)."""
+    hosts: Annotated[tuple[HostEntry, ...], Field(max_length=50)] = ()
+    """Gateways that crawlers reach by name, whatever addresses DNS gives for it. No two vendors
+    have the same name. Pods that started before the stack's first name count as `outside` until
+    they restart."""
     ports: Annotated[tuple[Ports, ...], Field(max_length=20)] = ()
     """The vendor's ports at these addresses, where several vendors share addresses and differ by
     port. Without it, all ports. Connections to a port that no vendor has there count as `outside`.
@@ -152,6 +167,10 @@ class Vendor(Section):
     idle_timeout: Duration = 30
     """How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves idle
     sockets at the vendor; shorter may give a slow crawler another exit IP."""
+    products: Annotated[tuple[Product, ...], Field(max_length=50)] = ()
+    """What the vendor sells behind one address and port, told by the proxy user name of a request.
+    The first pattern that fits sets the label `proxy_pool`; without one the range's or name's
+    `pool` does. A change cuts no connection."""
     outcomes: tuple[OutcomeRule, ...] = ()
     """Rules for answers with a meaning of their own, tried in this order before the table in
     docs/architecture.md. With `passive`, at most 128 headers with their texts. A change cuts no
@@ -161,8 +180,17 @@ class Vendor(Section):
     `objective` to `setupMilliseconds`."""
 
     def problems(self) -> Iterator[Problem]:
-        if not self.cidrs and self.cidrs_file is None:
-            yield Problem(("cidrs",), "is missing; write it, like cidrs: [10.1.0.0/16]")
+        if not self.cidrs and not self.hosts and self.cidrs_file is None:
+            yield Problem(
+                ("cidrs",),
+                "is missing; write cidrs: [10.1.0.0/16], or hosts: [gw.vendor.example]",
+            )
+        if self.ports and self.hosts:
+            yield Problem(
+                ("ports",),
+                "is for addresses that vendors share, and a name is one vendor's; remove it (a "
+                "name's ports stand in hosts), or write two vendors",
+            )
         yield from overlapping("ports", self.ports)
         yield from overlapping("httpPorts", self.http_ports)
         if self.ports and self.sets("http_ports"):
@@ -174,6 +202,15 @@ class Vendor(Section):
                         f"({', '.join(map(str, self.ports))}); remove it, or add it to ports",
                     )
         yield from unreachable(self.outcomes)
+
+    @property
+    def ranges(self) -> tuple[AddressRange, ...]:
+        """Every range by which a connection is the vendor's: `cidrs`, and a name's address."""
+        virtual = (
+            AddressRange(ip_network(host.address), host.pool or "", host=host.name)
+            for host in self.hosts
+        )
+        return (*self.cidrs, *virtual)
 
 
 def overlapping(key: str, listed: tuple[PortRange, ...]) -> Iterator[Problem]:
@@ -213,10 +250,30 @@ class Target(Section):
     Envoy sees the host of plain requests and of CONNECT."""
 
 
+def ports_of(vendor: Vendor, host: Host) -> tuple[int, ...]:
+    """Return the ports of a name that have a listener of their own."""
+    return listed_ports(host, vendor.http_ports)
+
+
+def is_http_port(vendor: Vendor, port: int) -> bool:
+    """Whether Envoy parses HTTP on a listed port of the vendor's names."""
+    if vendor.inspect != "http":
+        return False
+    return not vendor.sets("http_ports") or any(port in ports for ports in vendor.http_ports)
+
+
 def http_ports_of(vendor: Vendor) -> tuple[PortRange, ...]:
-    """Return the ports on which this vendor's connections are inspected for HTTP."""
+    """Return the ports on which virtualOutbound inspects this vendor's connections for HTTP.
+
+    A name's listed ports have listeners of their own, each with its own inspector.
+    """
     if vendor.inspect != "http":
         return ()
+    ranges = (ports for host in vendor.hosts for ports in unlisted_ports(host))
+    return (*(_http_ports_of_addresses(vendor) if vendor.cidrs else ()), *ranges)
+
+
+def _http_ports_of_addresses(vendor: Vendor) -> tuple[PortRange, ...]:
     if vendor.sets("http_ports") or not vendor.ports:
         return vendor.http_ports
     usual = tuple(p for p in vendor.http_ports if any(p.within(own) for own in vendor.ports))

@@ -154,7 +154,7 @@ def _too_large(
             f"targets: {hosts} hosts in {len(running)} scripts together, and a sidecar has memory "
             f"for {MAX_HOST_ENTRIES}; name fewer, or wider ones like *.shop.example"
         )
-    networks = {entry.network for vendor in vendors for entry in vendor.cidrs}
+    networks = {entry.network for vendor in vendors for entry in vendor.ranges}
     ipv6 = sum(network.version == 6 for network in networks)
     if ipv6 > MAX_IPV6_RANGES:
         yield (
@@ -207,7 +207,7 @@ def _too_many_headers(vendors: Sequence[Vendor]) -> Iterator[str]:
 
 def _too_many_pools(vendors: Sequence[Vendor]) -> Iterator[str]:
     passive = [vendor for vendor in vendors if vendor.inspect == "passive"]
-    pools = {entry.pool for vendor in passive for entry in vendor.cidrs if entry.pool}
+    pools = {entry.pool for vendor in passive for entry in vendor.ranges if entry.pool}
     if len(pools) > MAX_POOLS:
         yield (
             f"vendors: {len(pools)} pools of passive vendors together, and the passive module "

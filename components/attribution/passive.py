@@ -117,6 +117,6 @@ def _rule(vendor: Vendor, rule: OutcomeRule) -> str:
 
 def _pools(vendor: Vendor) -> Iterator[str]:
     """Yield all ranges of a vendor that has pools: the longest prefix decides, pool or not."""
-    if any(entry.pool for entry in vendor.cidrs):
-        for entry in sorted(vendor.cidrs, key=lambda entry: by_address(entry.network)):
+    if any(entry.pool for entry in vendor.ranges):
+        for entry in sorted(vendor.ranges, key=lambda entry: by_address(entry.network)):
             yield f"pool {vendor.name} {entry.network} {entry.pool or NO_POOL}"

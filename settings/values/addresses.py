@@ -71,6 +71,19 @@ def parse_network(value: object) -> IPNetwork:
     return network
 
 
+def parse_address(value: object) -> IPAddress:
+    """Read "240.241.0.9", or "2001:db8::9"."""
+    if isinstance(value, IPv4Address | IPv6Address):
+        return value
+    try:
+        address = ip_address(text(value, "240.241.0.9"))
+    except ValueError:
+        raise ValueError("is not an IP address; write one, like 240.241.0.9") from None
+    if isinstance(address, IPv6Address) and address.scope_id:
+        raise ValueError("is not an IP address; leave out the zone, from % on")
+    return address
+
+
 def without_space(text: str) -> str:
     if text != text.strip():
         raise ValueError("begins or ends with a space; remove it")

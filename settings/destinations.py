@@ -1,0 +1,31 @@
+"""`destinations`: where crawlers connect that is no vendor's and no leak."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import Field
+
+from settings.hosts import HostEntry
+from settings.section import Problem, Section
+from settings.values.addresses import VendorNetwork
+from settings.vendors import VendorName
+
+
+class Destination(Section):
+    """A destination that is known: storage, a queue, an API of the crawlers' own."""
+
+    name: VendorName = Field(examples=["s3"])
+    """The destination in the metrics, beside `outside`; no vendor has the name."""
+    cidrs: Annotated[tuple[VendorNetwork, ...], Field(max_length=1000)] = ()
+    """Its addresses. The longest prefix wins."""
+    hosts: Annotated[tuple[HostEntry, ...], Field(max_length=50)] = ()
+    """Its names, as in `vendors[].hosts`; port 443 unless `ports` says else."""
+
+    def problems(self) -> Iterator[Problem]:
+        if not self.cidrs and not self.hosts:
+            yield Problem(("cidrs",), "is missing; write cidrs: [10.1.0.0/16], or hosts")
+        for index, host in enumerate(self.hosts):
+            if host.pool:
+                yield Problem(("hosts", index, "pool"), "has no effect here; remove it")

@@ -1,0 +1,142 @@
+"""`hosts` of a vendor or destination: gateways that crawlers reach by name.
+
+The crawlers' DNS gives each name a virtual address, which no machine has. Envoy recognises the
+connection by it, and connects to what the name resolves to (components/attribution/names.py).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import blake2b
+from ipaddress import IPv4Network, ip_address
+from typing import Annotated
+
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr
+from pydantic.functional_validators import PlainValidator
+
+from settings.masking import kind_of_proxy
+from settings.section import Problem, Section
+from settings.values.addresses import IPAddress, PortRange, Ports, parse_address
+from settings.values.checked_text import Text, titled
+from settings.values.kubernetes import LABEL, DnsLabel
+
+VIRTUAL_RANGE = IPv4Network("240.241.0.0/16")
+"""Where names get their virtual addresses: reserved, so no network routes it, and beside
+240.240.0.0/16, from which Istio itself gives addresses."""
+
+# Each listed port is a listener of its own, with a filter chain or two, in every sidecar.
+MOST_LISTED_PORTS = 20
+
+
+def not_another_form(name: str) -> str:
+    """Refuse what vendors and users write where a name is wanted; say what to write instead."""
+    kind = kind_of_proxy(name)
+    if kind == "login":
+        raise ValueError(
+            "is a proxy with its login; write the host's name alone, and change the password if "
+            "others can read this file"
+        )
+    if "*" in name:
+        raise ValueError(
+            "is a wildcard, but a name needs one virtual address, and Istio would send every host "
+            "below it to a single gateway; list the names that your crawlers use"
+        )
+    if "://" in name or "/" in name:
+        raise ValueError("is a URL; write the host's name alone, like gw.vendor.example")
+    try:
+        ip_address(name.strip("[]").partition("%")[0])
+    except ValueError:
+        pass
+    else:
+        raise ValueError("is an address; write it under cidrs")
+    if ":" in name:
+        raise ValueError("has a port; write {name: gw.vendor.example, ports: [7777]}")
+    if name.endswith("."):
+        raise ValueError("ends with a dot; leave it out")
+    if name.lower() != name:
+        raise ValueError("has upper-case letters; write it in lower case")
+    return name
+
+
+GatewayName = Annotated[
+    StrictStr,
+    AfterValidator(not_another_form),
+    Text(
+        "host",
+        rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})+",
+        "is not the full name of a gateway; write letters, digits, '-' and at least one '.', "
+        "like gw.vendor.example",
+    ),
+]
+
+
+class Host(Section):
+    """The long form of a name: {name: gw.vendor.example, ports: [7777], pool: residential}."""
+
+    name: GatewayName = Field(examples=["gw.vendor.example"])
+    """The gateway's host name, as crawlers write it."""
+    ports: Annotated[tuple[Ports, ...], Field(max_length=50)] = ()
+    """The ports that crawlers use there: at most 20 by number, on which they work whatever fails
+    here. Without it, those of `httpPorts` for a vendor, 443 for a destination."""
+    pool: DnsLabel | None = None
+    """Label `proxy_pool` of every request to this name."""
+    allow_unlisted_ports: StrictBool = False
+    """Whether `ports` may hold ranges like 10000-49999, of sticky sessions. On them a crawler's
+    connection fails, where on listed ports it only loses its labels, while the filters of this
+    program are missing."""
+    virtual_address: (
+        Annotated[IPAddress, PlainValidator(parse_address), titled("IP address")] | None
+    ) = None
+    """The address that the crawlers' DNS gives for the name; by default one of 240.241.0.0/16, from
+    a hash of the name. Write one where two names get the same, or in a cluster with IPv6 alone."""
+    retired: StrictBool = False
+    """First step of a removal: the crawlers' DNS gives the real addresses again, and the filters
+    stay for who still holds the virtual one. Remove the entry a day later."""
+
+    def problems(self) -> Iterator[Problem]:
+        listed = [ports for ports in self.ports if ports.first == ports.last]
+        if len(listed) > MOST_LISTED_PORTS:
+            yield Problem(
+                ("ports",),
+                f"has {len(listed)} ports, and each is a listener in every sidecar; write at most "
+                f"{MOST_LISTED_PORTS}, or ranges with allowUnlistedPorts: true",
+            )
+        for index, ports in enumerate(self.ports):
+            if ports.first != ports.last and not self.allow_unlisted_ports:
+                yield Problem(
+                    ("ports", index),
+                    f"{ports} is a range, on which connections would fail without this program's "
+                    "filters; list the ports that crawlers use, or write allowUnlistedPorts: true",
+                )
+
+    @property
+    def address(self) -> IPAddress:
+        """The virtual address."""
+        return self.virtual_address or virtual_address(self.name)
+
+
+def virtual_address(name: str) -> IPAddress:
+    """Return the address of VIRTUAL_RANGE that a name gets."""
+    number = int.from_bytes(blake2b(name.encode(), digest_size=4).digest())
+    return VIRTUAL_RANGE[1 + number % (VIRTUAL_RANGE.num_addresses - 2)]
+
+
+def long_form(value: object) -> object:
+    return {"name": value} if isinstance(value, str) else value
+
+
+HostEntry = Annotated[Host, BeforeValidator(long_form, json_schema_input_type=GatewayName | Host)]
+
+
+def listed_ports(host: Host, default: Iterable[PortRange]) -> tuple[int, ...]:
+    """Return the ports that have a listener of their own, sorted.
+
+    Args:
+        default: the ports of a host that names none.
+    """
+    return tuple(sorted(p.first for p in host.ports or default if p.first == p.last))
+
+
+def unlisted_ports(host: Host) -> tuple[PortRange, ...]:
+    """Return the ranges that only this program's filters serve."""
+    return tuple(ports for ports in host.ports if ports.first != ports.last)
