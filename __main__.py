@@ -76,7 +76,11 @@ if crawlers := plan.crawlers:
     mesh_args = IstioInstallArgs(namespace=namespaces.name_for("istio"), charts=crawlers.charts)
     mesh = IstioInstall("mesh", mesh_args, here) if crawlers.charts else None
     attribution_args = VendorAttributionArgs(
-        namespaces=namespaces.crawlers, filters=crawlers.filters, sidecar=crawlers.sidecar
+        namespaces=namespaces.crawlers,
+        filters=crawlers.filters,
+        sidecar=crawlers.sidecar,
+        service_entries=crawlers.service_entries,
+        dns_capture=crawlers.dns_capture,
     )
     attribution = VendorAttribution("attribution", attribution_args, after(here, mesh))
     simulated_vendors = None

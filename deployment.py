@@ -11,6 +11,7 @@ from typing import Any
 
 from components.alertmanager.config import ALERTMANAGER_USER, alertmanager_config
 from components.attribution.guard import envoy_here, refuse_undeployable
+from components.attribution.names import dns_capture, service_entries
 from components.attribution.render import envoy_filters, sidecar_spec
 from components.file_text import yaml_text
 from components.load_generator.plan import GeneratorPlan, generator_plan
@@ -53,6 +54,10 @@ class CrawlerSide:
     """Specs of the EnvoyFilters, by name."""
     sidecar: Json
     """Spec of the Sidecar."""
+    service_entries: dict[str, Json]
+    """Specs of the ServiceEntries, one for each name in `hosts`, by name."""
+    dns_capture: Json | None
+    """Spec of the ProxyConfig; None where sidecars need not answer DNS."""
     charts: tuple[Chart, ...]
     """Istio's; none where another team runs Istio."""
     required_istio_values: Json
@@ -161,16 +166,20 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         selector=settings.crawlers.selector,
         access_logs=settings.telemetry.access_logs,
     )
+    vendors, destinations = settings.vendors, settings.destinations
     refuse_undeployable(
-        settings.vendors,
+        vendors,
         filters,
         envoy_here(),
+        entries=service_entries(vendors, destinations, with_retired=True),
         istio_version=settings.istio.version if settings.istio.install else None,
     )
     istio, buckets = settings.istio, settings.telemetry.buckets
     return CrawlerSide(
         filters=filters,
         sidecar=sidecar_spec(settings.crawlers.egress_hosts, settings.crawlers.selector),
+        service_entries=service_entries(vendors, destinations),
+        dns_capture=dns_capture(settings.crawlers.selector) if settings.captures_dns else None,
         charts=charts_of(istio, buckets, last_scrape_seconds(settings)) if istio.install else (),
         required_istio_values=required_values(buckets),
         simulated_vendors=(

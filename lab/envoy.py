@@ -14,13 +14,13 @@ from socket import IPPROTO_TCP
 from typing import Any
 
 from components.attribution.discovery import STATS_TYPE
+from components.attribution.envoy import LISTENER
 from components.attribution.standalone import (
     STAT_SCOPE,
     WORKLOAD_TAGS,
     apply_filters,
-    base_listener,
     filters_sent_apart,
-    passthrough_cluster,
+    istio_base,
     replace_istio_stats,
 )
 from components.attribution.stats import EXTRA_STAT_TAGS, SETUP_METRIC
@@ -105,8 +105,8 @@ def lab_envoy(
         stats_matcher: the rendered `proxyStatsMatcher`.
         extension_dir: folder from which Envoy will read `extensions`.
     """
-    parts = apply_filters(filters, base_listener(sockets))
-    listener, clusters = parts.listener, [*parts.clusters, passthrough_cluster()]
+    parts = apply_filters(filters, istio_base(sockets, {}))
+    listener, clusters = parts.listeners[LISTENER], parts.clusters
     _stand_in_for_redirect(listener)
     _stand_in_for_distance(listener, dead_addresses)
     for cluster in clusters:

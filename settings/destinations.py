@@ -7,9 +7,9 @@ from typing import Annotated
 
 from pydantic import Field
 
-from settings.hosts import HostEntry
+from settings.hosts import Host, HostEntry, listed_ports
 from settings.section import Problem, Section
-from settings.values.addresses import VendorNetwork
+from settings.values.addresses import PortRange, VendorNetwork
 from settings.vendors import VendorName
 
 
@@ -29,3 +29,8 @@ class Destination(Section):
         for index, host in enumerate(self.hosts):
             if host.pool:
                 yield Problem(("hosts", index, "pool"), "has no effect here; remove it")
+
+
+def ports_of(host: Host) -> tuple[int, ...]:
+    """Return the ports of a name that have a listener of their own."""
+    return listed_ports(host, (PortRange(443, 443),))

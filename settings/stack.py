@@ -79,6 +79,17 @@ class StackSettings(Section):
         """Whether this cluster has crawlers, and so a mesh; a global server's has none."""
         return self.prometheus.role != "global"
 
+    @property
+    def has_names(self) -> bool:
+        """Whether crawlers reach a vendor or a destination by name."""
+        return any(v.hosts for v in self.vendors) or any(d.hosts for d in self.destinations)
+
+    @property
+    def captures_dns(self) -> bool:
+        """Whether the crawlers' sidecars answer DNS."""
+        asked = self.crawlers.dns_capture
+        return self.has_names if asked is None else asked
+
     def is_simulated(self, vendor: str) -> bool:
         """Whether connections to the vendor stay in the cluster, and cost nothing."""
         return self.simulated_vendors.enabled and vendor in self.simulated_vendors.vendors

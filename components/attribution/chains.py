@@ -5,6 +5,9 @@ HTTP/1 in the first bytes, and the opaque chain for everything else:
 
     http    vendor constant -> HTTP connection manager: Lua -> notes -> istio.stats -> router
     opaque  vendor constant -> istio.stats -> TCP proxy
+
+By name (names.py) the constants hold the name too, and the opaque chain looks it up before it
+connects.
 """
 
 from __future__ import annotations
@@ -22,14 +25,14 @@ from components.attribution.groups import CLUSTER_PREFIX, Chain, Group
 from components.attribution.labels import http_stats, opaque_stats
 from components.attribution.lua import lua_filter
 from components.attribution.outcome import ANSWER_HEADERS, HAS_HEADER_KEY, METADATA, SETUP_KEY
-from components.attribution.shared_addresses import http_routes, opaque_cluster, vendor_state
 from components.attribution.stats import HTTP_STAT_PREFIX
+from components.attribution.upstream import Upstream
 
 SETUP_HEADER = "x-proxyobs-setup-milliseconds"
 """Inside Envoy only. A vendor's own header of that name does not reach the crawler."""
 
 
-def http_chain(group: Group, chain: Chain) -> Json:
+def http_chain(group: Group, chain: Chain, upstream: Upstream) -> Json:
     return {
         "name": f"{chain.name}_http",
         "filter_chain_match": {
@@ -38,21 +41,21 @@ def http_chain(group: Group, chain: Chain) -> Json:
             "application_protocols": ["http/1.0", "http/1.1"],
         },
         "filters": [
-            vendor_constant(vendor_state(group)),
-            _connection_manager(group),
+            vendor_constant(*upstream.states),
+            _connection_manager(group, upstream),
         ],
     }
 
 
-def opaque_chain(group: Group, chain: Chain) -> Json:
-    cluster, cluster_state = opaque_cluster(group)
+def opaque_chain(chain: Chain, upstream: Upstream) -> Json:
     return {
         "name": f"{chain.name}_opaque",
         "filter_chain_match": {"prefix_ranges": prefix_ranges(chain)},
         "filters": [
-            vendor_constant(vendor_state(group), *cluster_state),
+            vendor_constant(*upstream.states, *upstream.opaque_states),
             opaque_stats(),
-            tcp_proxy(cluster),
+            *upstream.opaque_filters,
+            tcp_proxy(upstream.cluster),
         ],
     }
 
@@ -89,7 +92,7 @@ def vendor_constant(*states: Json) -> Json:
     )
 
 
-def _connection_manager(group: Group) -> Json:
+def _connection_manager(group: Group, upstream: Upstream) -> Json:
     """Return the filter that parses HTTP and changes as little of it as Envoy allows.
 
     docs/fidelity.md lists what is still changed.
@@ -124,7 +127,7 @@ def _connection_manager(group: Group) -> Json:
                 suppress_envoy_headers=True,
             ),
         ],
-        route_config=_route_config(group),
+        route_config=_route_config(group, upstream),
     )
 
 
@@ -141,7 +144,7 @@ def _http_protocol_options() -> Json:
     }
 
 
-def _route_config(group: Group) -> Json:
+def _route_config(group: Group, upstream: Upstream) -> Json:
     setup = {"header": {"key": SETUP_HEADER, "value": "%RESPONSE_DURATION%"}}
     return {
         "name": f"{CLUSTER_PREFIX}{group.name}",
@@ -151,7 +154,7 @@ def _route_config(group: Group) -> Json:
             {
                 "name": "any",
                 "domains": ["*"],
-                "routes": http_routes(group),
+                "routes": upstream.routes,
                 "response_headers_to_add": [
                     {**setup, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
                 ],

@@ -1,6 +1,7 @@
-"""Where a filter chain sends connections on to: the clusters, one a vendor.
+"""Where a filter chain sends connections on to: the clusters.
 
-A vendor's cluster counts the vendor's bytes and connections while they are open.
+A vendor has one for its addresses and one for its names (names.py). Both count under one name the
+vendor's bytes and connections while they are open.
 """
 
 from __future__ import annotations
@@ -19,7 +20,16 @@ from settings.vendors import Vendor
 
 CONNECT_TIMEOUT = "10s"
 UNOWNED_IDLE_TIMEOUT = "30s"  # the vendors' default
-_UNLIMITED = 4294967295
+_MOST = 4294967295
+UNLIMITED = {
+    "max_connections": _MOST,
+    "max_pending_requests": _MOST,
+    "max_requests": _MOST,
+    "max_retries": _MOST,
+}
+
+ORIGINAL_DESTINATION: Json = {"type": "ORIGINAL_DST"}
+"""To the address that the crawler asked for."""
 
 # A vendor's machine that vanished is noticed after three minutes of silence, and the crawler's
 # connection closed. Without it an open tunnel would stay for ever: the sidecar's kernel answers the
@@ -40,7 +50,7 @@ def vendor_cluster(vendor: Vendor) -> Json:
     # The `;` ends the name for Istio's tag rules. Without it the vendor would become part of the
     # metric's name.
     name = cluster_name(vendor)
-    return _original_destination(name, f"{name};", f"{vendor.idle_timeout}s")
+    return cluster(name, f"{name};", f"{vendor.idle_timeout}s", ORIGINAL_DESTINATION)
 
 
 def unowned_cluster(group: Group) -> Json:
@@ -49,32 +59,28 @@ def unowned_cluster(group: Group) -> Json:
     It forwards as faithfully as a vendor's cluster and counts as Istio's PassthroughCluster, which
     itself would pool the connections and rewrite the requests.
     """
-    return _original_destination(
-        unowned_cluster_name(group), f"{PASSTHROUGH};", UNOWNED_IDLE_TIMEOUT
+    return cluster(
+        unowned_cluster_name(group), f"{PASSTHROUGH};", UNOWNED_IDLE_TIMEOUT, ORIGINAL_DESTINATION
     )
 
 
-def _original_destination(name: str, stat_name: str, idle_timeout: str) -> Json:
-    """Return a cluster that connects to the address the crawler asked for."""
+def cluster(name: str, stat_name: str, idle_timeout: str, discovery: Json) -> Json:
+    """Return a cluster that limits nothing and changes little of what it forwards.
+
+    Args:
+        stat_name: what its statistics are counted under; ends in `;`.
+        discovery: the fields that say how it finds an address.
+    """
     return {
         "name": name,
         "alt_stat_name": stat_name,
-        "type": "ORIGINAL_DST",
+        **discovery,
         "lb_policy": "CLUSTER_PROVIDED",
         "connect_timeout": CONNECT_TIMEOUT,
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "upstream_connection_options": {"tcp_keepalive": dict(KEEPALIVE)},
         # Envoy's defaults refuse connection 1,025; Istio's own clusters have these values.
-        "circuit_breakers": {
-            "thresholds": [
-                {
-                    "max_connections": _UNLIMITED,
-                    "max_pending_requests": _UNLIMITED,
-                    "max_requests": _UNLIMITED,
-                    "max_retries": _UNLIMITED,
-                }
-            ]
-        },
+        "circuit_breakers": {"thresholds": [dict(UNLIMITED)]},
         # Without it crawlers share connections to the vendor, and a session loses its exit
         # address. Envoy does not close the vendor's side when the crawler leaves, so connections
         # leak without the idle time-out below.

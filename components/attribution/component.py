@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
@@ -27,6 +27,10 @@ class VendorAttributionArgs:
     """Specs of the EnvoyFilters by name, from `render.envoy_filters`."""
     sidecar: Json
     """Spec of the Sidecar."""
+    service_entries: Mapping[str, Json]
+    """Specs of the ServiceEntries by name, from `names.service_entries`."""
+    dns_capture: Json | None
+    """Spec of the ProxyConfig that has sidecars answer DNS; None for none."""
 
 
 class VendorAttribution(pulumi.ComponentResource):
@@ -52,12 +56,46 @@ class VendorAttribution(pulumi.ComponentResource):
                 spec=args.sidecar,
                 opts=self._child,
             )
-            self._filters(f"{name}-{namespace_name}", namespace, args.filters)
+            prefix = f"{name}-{namespace_name}"
+            filters = self._filters(prefix, namespace, args.filters)
+            self._service_entries(prefix, namespace, args.service_entries, filters)
+            if args.dns_capture is not None:
+                CustomResource(
+                    f"{prefix}-dns-capture",
+                    api_version="networking.istio.io/v1beta1",
+                    kind="ProxyConfig",
+                    metadata=_metadata("proxy-dns-capture", namespace),
+                    spec=args.dns_capture,
+                    opts=self._child,
+                )
         self.register_outputs({})
+
+    def _service_entries(
+        self,
+        name: str,
+        namespace: pulumi.Input[str],
+        entries: Mapping[str, Json],
+        filters: Sequence[CustomResource],
+    ) -> None:
+        """Create ServiceEntries after all filters, so that `destroy` deletes them first.
+
+        They lead crawlers to virtual addresses, where ports that are not listed need our chains.
+        """
+        for entry_name, spec in entries.items():
+            CustomResource(
+                f"{name}-{entry_name}",
+                api_version="networking.istio.io/v1",
+                kind="ServiceEntry",
+                metadata=_metadata(entry_name, namespace),
+                spec=spec,
+                opts=pulumi.ResourceOptions.merge(
+                    self._child, pulumi.ResourceOptions(depends_on=list(filters))
+                ),
+            )
 
     def _filters(
         self, name: str, namespace: pulumi.Input[str], filters: Mapping[str, Json]
-    ) -> None:
+    ) -> list[CustomResource]:
         """Create filters with clusters first, so that `destroy` deletes them last.
 
         A chain without its cluster would answer 503.
@@ -78,6 +116,7 @@ class VendorAttribution(pulumi.ComponentResource):
                     pulumi.ResourceOptions(depends_on=[made[one] for one in before[filter_name]]),
                 ),
             )
+        return list(made.values())
 
 
 def _metadata(object_name: str, namespace: pulumi.Input[str]) -> meta.ObjectMetaArgs:

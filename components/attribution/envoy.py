@@ -45,6 +45,16 @@ def extension(name: str, message: str, **settings: Any) -> Json:
     return {"name": name, "typed_config": {"@type": f"{TYPE}.extensions.{message}", **settings}}
 
 
+def filter_state(key: str, factory: str, value: str) -> Json:
+    """Return an entry that a chain's first filter writes into a connection; `value` is a format."""
+    return {
+        "object_key": key,
+        "factory_key": factory,
+        "format_string": {"text_format_source": {"inline_string": value}},
+        "skip_if_empty": True,  # no vendor's port: the key stays unset
+    }
+
+
 def preserve_case() -> Json:
     """Return the header format that keeps header names and reason phrases as they were sent.
 
@@ -63,9 +73,9 @@ def add(apply_to: str, value: Json) -> Json:
     return _patch(apply_to, "ADD", value, {})
 
 
-def patch_listener(apply_to: str, operation: str, value: Json) -> Json:
-    """Return a patch of the outbound listener, or of something within it."""
-    return _patch(apply_to, operation, value, {"listener": {"name": LISTENER}})
+def patch_listener(apply_to: str, operation: str, value: Json, listener: str = LISTENER) -> Json:
+    """Return a patch of an outbound listener, or of something within it."""
+    return _patch(apply_to, operation, value, {"listener": {"name": listener}})
 
 
 def _patch(apply_to: str, operation: str, value: Json, where: Json) -> Json:

@@ -4,6 +4,7 @@ A group is the set of ranges whose connections the same vendors may claim, in th
 every group is one vendor's own ranges; vendors that share addresses and differ by port form one
 more. A group's ranges are spread over chains by a hash of the range alone. So the edit of a range
 changes one chain, whatever else is in the stack, and ends the open connections of that chain alone.
+A name's virtual address has a chain of its own, so that a further name ends no connection.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from ipaddress import ip_network
 from itertools import groupby
 
 from settings.catalogue import Catalogue, Route
+from settings.hosts import Host
 from settings.values.addresses import IPNetwork
 from settings.vendors import Vendor
 
@@ -62,10 +65,14 @@ class Chain:
     `routes` are all ranges that decide about these addresses, those of enclosing vendors included.
     """
 
-    number: int
+    part: str
+    """What tells it from the group's other chains: a number, or the host's name."""
     name: str
+    """The beginning of the names of its filter chains."""
     networks: tuple[IPNetwork, ...]
     routes: tuple[Route, ...]
+    host: Host | None = None
+    """The name whose virtual address this is; None for addresses of the vendor's machines."""
 
 
 def groups(vendors: Sequence[Vendor]) -> tuple[Group, ...]:
@@ -95,17 +102,22 @@ def _chains(
         networks: sorted by address; so are those of each chain, since the sort below is stable.
         deciding: for each network the routes that decide about its addresses.
     """
+    hosts = {ip_network(host.address): host for vendor in vendors for host in vendor.hosts}
+
+    def part(network: IPNetwork) -> str:
+        return hosts[network].name if network in hosts else str(chain_number(network))
+
     chains = []
-    for number, members in groupby(sorted(networks, key=chain_number), key=chain_number):
+    for own_part, members in groupby(sorted(networks, key=part), key=part):
         chain_networks = tuple(members)
         routes = {route for network in chain_networks for route in deciding[network]}
         chains.append(
             Chain(
-                number=number,
-                # The beginning of the names of its filter chains.
-                name=f"{CLUSTER_PREFIX}{_joined(vendors)}_{number}",
+                part=own_part,
+                name=f"{CLUSTER_PREFIX}{_joined(vendors)}_{own_part}",
                 networks=chain_networks,
                 routes=tuple(sorted(routes, key=lambda r: (*by_address(r.network), r.vendor))),
+                host=hosts.get(chain_networks[0]),
             )
         )
     return tuple(chains)

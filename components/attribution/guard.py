@@ -88,6 +88,7 @@ def refuse_undeployable(
     filters: Mapping[str, Json],
     envoy: Path | None,
     *,
+    entries: Mapping[str, Json] | None = None,
     istio_version: str | None = None,
 ) -> None:
     """Check the rendered EnvoyFilters of a stack.
@@ -95,6 +96,7 @@ def refuse_undeployable(
     Args:
         vendors: the stack's.
         filters: as `render.envoy_filters` returns them.
+        entries: specs of the ServiceEntries by name, those of retired names among them.
         envoy: an Envoy that validates all of it; None if the machine has none.
         istio_version: the release that the stack installs; None if it installs none.
 
@@ -121,7 +123,7 @@ def refuse_undeployable(
         *_wrong_module(filters),
     ]
     if envoy is not None and not findings:
-        findings += _refused_by_envoy(envoy, filters)
+        findings += _refused_by_envoy(envoy, filters, entries or {})
     findings = findings or [*_without_opaque_chain(filters)]
     if findings:
         raise SettingsError(findings)
@@ -287,8 +289,10 @@ def _wrong_module(filters: Mapping[str, Json]) -> Iterator[str]:
             )
 
 
-def _refused_by_envoy(envoy: Path, filters: Mapping[str, Json]) -> Iterator[str]:
-    complaint = _validated(envoy, json.dumps(validation_bootstrap(filters)))
+def _refused_by_envoy(
+    envoy: Path, filters: Mapping[str, Json], entries: Mapping[str, Json]
+) -> Iterator[str]:
+    complaint = _validated(envoy, json.dumps(validation_bootstrap(filters, entries)))
     if "LC-Trie" in complaint:
         yield "vendors: their ranges are more than Envoy's look-up holds; join neighbouring ranges"
     elif "Unable to create Wasm plugin" in complaint:

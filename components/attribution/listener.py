@@ -1,4 +1,6 @@
-"""What is changed in the outbound listener itself, once for all vendors."""
+"""What is changed in listeners themselves: in `virtualOutbound`, once for all vendors, and in the
+listener of each listed port of a name.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +9,10 @@ from collections.abc import Sequence
 from components.attribution.envoy import BUFFER_BYTES, Json, extension, patch_listener
 from settings.values.addresses import PortRange
 from settings.vendors import Vendor, inspected_ports
+
+# For a server that speaks first, on a vendor's port: Envoy's default closes a silent connection
+# after 15 s. With this the connection goes on after a second, as an opaque one.
+_GO_ON = {"listener_filters_timeout": "1s", "continue_on_listener_filters_timeout": True}
 
 
 def listener_patches(vendors: Sequence[Vendor]) -> list[Json]:
@@ -22,20 +28,36 @@ def listener_patches(vendors: Sequence[Vendor]) -> list[Json]:
     changes: Json = {"per_connection_buffer_limit_bytes": BUFFER_BYTES}
     ports = inspected_ports(vendors)
     if ports:
-        inspector = extension(
-            "envoy.filters.listener.http_inspector",
-            "filters.listener.http_inspector.v3.HttpInspector",
-        )
+        inspector = _http_inspector()
         # On every other port a server that speaks first (SMTP, MySQL) would have its greeting held
         # back until the inspector's time-out. It cannot be disabled by address: on these ports it
         # reads passive vendors' connections too, and resets some (test_passive_inspector.py).
         inspector["filter_disabled"] = {"not_match": _match_ports(ports)}
         patches.append(patch_listener("LISTENER_FILTER", "ADD", inspector))
-        # For such a server on a vendor's port: Envoy's default closes a silent connection after
-        # 15 s. With this the connection goes on after a second, as an opaque one.
-        changes["listener_filters_timeout"] = "1s"
-        changes["continue_on_listener_filters_timeout"] = True
+        changes |= _GO_ON
     return [*patches, patch_listener("LISTENER", "MERGE", changes)]
+
+
+def named_listener_patches(listener: str, *, inspects: bool) -> list[Json]:
+    """Return the patches of the listener that Istio makes for a listed port of a name.
+
+    Args:
+        listener: its name, from `names.listener_name`.
+        inspects: whether Envoy tells HTTP from the rest there.
+    """
+    changes: Json = {"per_connection_buffer_limit_bytes": BUFFER_BYTES}
+    if not inspects:
+        return [patch_listener("LISTENER", "MERGE", changes, listener)]
+    return [
+        patch_listener("LISTENER_FILTER", "ADD", _http_inspector(), listener),
+        patch_listener("LISTENER", "MERGE", changes | _GO_ON, listener),
+    ]
+
+
+def _http_inspector() -> Json:
+    return extension(
+        "envoy.filters.listener.http_inspector", "filters.listener.http_inspector.v3.HttpInspector"
+    )
 
 
 def _match_ports(ports: Sequence[PortRange]) -> Json:

@@ -15,9 +15,9 @@ from pathlib import Path
 from components.attribution.chains import prefix_ranges, tcp_proxy, vendor_constant
 from components.attribution.discovery import network_filter
 from components.attribution.envoy import TYPE, Json, add
-from components.attribution.groups import Chain, Group, by_address
+from components.attribution.groups import Chain, by_address
 from components.attribution.outcome import answer_lines
-from components.attribution.shared_addresses import opaque_cluster, vendor_state
+from components.attribution.upstream import Upstream
 from settings.vendors import OutcomeRule, Target, Vendor
 
 MODULE = Path(__file__).parents[2] / "wasm" / "passive.wasm"
@@ -36,16 +36,16 @@ WASM_TYPE = f"{TYPE}.extensions.filters.network.wasm.v3.Wasm"
 _EARLY_BYTES = 65536
 
 
-def passive_chain(group: Group, chain: Chain) -> Json:
+def passive_chain(chain: Chain, upstream: Upstream) -> Json:
     """Return the one chain of these ranges: it takes every port and every protocol."""
-    cluster, cluster_state = opaque_cluster(group)
     return {
         "name": f"{chain.name}_passive",
         "filter_chain_match": {"prefix_ranges": prefix_ranges(chain)},
         "filters": [
-            vendor_constant(vendor_state(group), *cluster_state),
+            vendor_constant(*upstream.states, *upstream.opaque_states),
             network_filter(EXTENSION, WASM_TYPE),
-            tcp_proxy(cluster, max_early_data_bytes=_EARLY_BYTES),
+            *upstream.opaque_filters,
+            tcp_proxy(upstream.cluster, max_early_data_bytes=_EARLY_BYTES),
         ],
     }
 

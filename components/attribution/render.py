@@ -3,8 +3,9 @@
 `proxy-observability` prepares the outbound listener, once (listener.py), and `proxy-labels` says
 how every chain counts (labels.py). `proxy-vendor-<name>` holds everything of one vendor: its
 cluster (clusters.py), its Lua (lua.py), and for each part of its ranges a pair of filter chains
-(chains.py), so that a chain never arrives without its cluster. A passive vendor has one chain in
-place of each pair and no Lua; `proxy-passive` holds the module that all of its like share
+(chains.py), so that a chain never arrives without its cluster. Each of a vendor's names has a pair
+of its own, and that again in the listener of each of its ports (names.py). A passive vendor has one
+chain in place of each pair and no Lua; `proxy-passive` holds the module that all of its like share
 (passive.py).
 Vendors that share addresses have one more EnvoyFilter together, `proxy-shared-<names>`
 (shared_addresses.py). A vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
@@ -23,13 +24,15 @@ from collections.abc import Mapping, Sequence
 from components.attribution.access_logs import log_accesses
 from components.attribution.chains import http_chain, opaque_chain
 from components.attribution.clusters import unowned_cluster, vendor_cluster
-from components.attribution.envoy import Json, add, patch_listener
+from components.attribution.envoy import LISTENER, Json, add, patch_listener
 from components.attribution.groups import Chain, Group, groups
 from components.attribution.labels import LABELS_FILTER_NAME, label_patches
-from components.attribution.listener import listener_patches
+from components.attribution.listener import listener_patches, named_listener_patches
 from components.attribution.lua import lua_extension
+from components.attribution.names import listener_name, named_cluster
 from components.attribution.passive import FILTER_NAME, passive_chain, passive_patches
-from settings.vendors import Target, Vendor
+from components.attribution.upstream import upstream_of
+from settings.vendors import Target, Vendor, is_http_port, ports_of
 
 LISTENER_FILTER_NAME = "proxy-observability"
 
@@ -59,7 +62,10 @@ def envoy_filters(
     if any(vendor.inspect == "passive" for vendor in vendors):
         patches[FILTER_NAME] = passive_patches(vendors, targets, timeout_after_seconds)
     for vendor in sorted(vendors, key=lambda vendor: vendor.name):
-        patches[_vendor_filter(vendor)] = [add("CLUSTER", vendor_cluster(vendor))]
+        patches[_vendor_filter(vendor)] = [
+            *([add("CLUSTER", vendor_cluster(vendor))] if vendor.cidrs else []),
+            *([add("CLUSTER", named_cluster(vendor))] if vendor.hosts else []),
+        ]
     stack_groups = groups(vendors)
     labels = label_patches(
         stack_groups, with_targets=bool(targets), timeout_after_seconds=timeout_after_seconds
@@ -112,18 +118,30 @@ def _group_patches(group: Group, targets: Sequence[Target]) -> dict[str, list[Js
         shared.append(add("CLUSTER", unowned_cluster(group)))
     if group.parses_http:
         shared.append(add("EXTENSION_CONFIG", lua_extension(group, targets)))
-    chains = {chain.number: _chain_patches(group, chain) for chain in group.chains}
+    chains = {chain.part: _chain_patches(group, chain) for chain in group.chains}
     if len(json.dumps([shared, *chains.values()])) > SPLIT_ABOVE_BYTES:
-        split = {f"{name}.chain-{number}": patches for number, patches in chains.items()}
+        split = {f"{name}.chain-{part}": patches for part, patches in chains.items()}
         return ({name: shared} if shared else {}) | split
     return {name: [*shared, *(patch for patches in chains.values() for patch in patches)]}
 
 
 def _chain_patches(group: Group, chain: Chain) -> list[Json]:
+    patches = _chains_in(LISTENER, group, chain, parses_http=group.parses_http)
+    if chain.host:
+        (vendor,) = group.vendors
+        for port in ports_of(vendor, chain.host):
+            listener, parses_http = listener_name(chain.host, port), is_http_port(vendor, port)
+            patches += named_listener_patches(listener, inspects=parses_http)
+            patches += _chains_in(listener, group, chain, parses_http=parses_http)
+    return patches
+
+
+def _chains_in(listener: str, group: Group, chain: Chain, *, parses_http: bool) -> list[Json]:
+    upstream = upstream_of(group, chain)
     if group.is_passive:
-        chains = [passive_chain(group, chain)]
-    elif group.parses_http:
-        chains = [http_chain(group, chain), opaque_chain(group, chain)]
+        chains = [passive_chain(chain, upstream)]
+    elif parses_http:
+        chains = [http_chain(group, chain, upstream), opaque_chain(chain, upstream)]
     else:
-        chains = [opaque_chain(group, chain)]
-    return [patch_listener("FILTER_CHAIN", "ADD", each) for each in chains]
+        chains = [opaque_chain(chain, upstream)]
+    return [patch_listener("FILTER_CHAIN", "ADD", each, listener) for each in chains]

@@ -16,10 +16,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from components.attribution.clusters import cluster_name, unowned_cluster_name
-from components.attribution.envoy import Json
+from components.attribution.envoy import Json, filter_state
 from components.attribution.groups import Group
 from components.attribution.outcome import VENDOR_KEY
-from components.attribution.stats import PASSTHROUGH
 from settings.vendors import Vendor
 
 TCP_PROXY_CLUSTER = "envoy.tcp_proxy.cluster"
@@ -28,27 +27,23 @@ TCP_PROXY_CLUSTER = "envoy.tcp_proxy.cluster"
 
 def vendor_state(group: Group) -> Json:
     """Return the filter state that names the connection's vendor."""
-    return _filter_state(
+    return filter_state(
         VENDOR_KEY, "envoy.string", _by_port(group, [vendor.name for vendor in group.vendors])
     )
 
 
-def opaque_cluster(group: Group) -> tuple[str, list[Json]]:
-    """Return the opaque chain's cluster, and the filter state that decides otherwise by port."""
-    if not group.decides_by_port:
-        return cluster_name(group.vendors[0]), []
+def opaque_cluster(group: Group) -> Json:
+    """Return the filter state that tells tcp_proxy the cluster; unset, its own setting holds."""
     names = _by_port(group, [cluster_name(vendor) for vendor in group.vendors])
-    return PASSTHROUGH, [_filter_state(TCP_PROXY_CLUSTER, TCP_PROXY_CLUSTER, names)]
+    return filter_state(TCP_PROXY_CLUSTER, TCP_PROXY_CLUSTER, names)
 
 
 def http_routes(group: Group) -> list[Json]:
     """Return the HTTP chain's routes, first match first."""
-    if not group.decides_by_port:
-        return _routes_to(cluster_name(group.vendors[0]))
     routes: list[Json] = []
     for vendor in group.vendors:
-        routes += _routes_to(cluster_name(vendor), vendor if vendor.ports else None)
-    return routes + (_routes_to(unowned_cluster_name(group)) if group.leaves_ports_out else [])
+        routes += routes_to(cluster_name(vendor), vendor if vendor.ports else None)
+    return routes + (routes_to(unowned_cluster_name(group)) if group.leaves_ports_out else [])
 
 
 def _by_port(group: Group, values: Sequence[str]) -> str:
@@ -69,16 +64,7 @@ def _by_port(group: Group, values: Sequence[str]) -> str:
     return f"%CEL({expression})%"
 
 
-def _filter_state(key: str, factory: str, value: str) -> Json:
-    return {
-        "object_key": key,
-        "factory_key": factory,
-        "format_string": {"text_format_source": {"inline_string": value}},
-        "skip_if_empty": True,  # no vendor's port: the key stays unset
-    }
-
-
-def _routes_to(cluster: str, vendor: Vendor | None = None) -> list[Json]:
+def routes_to(cluster: str, vendor: Vendor | None = None) -> list[Json]:
     """Return the routes for tunnels and for other requests, limited to `vendor` if given."""
     connections: Json = {}
     if vendor:

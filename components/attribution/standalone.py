@@ -13,8 +13,10 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from components.attribution.clusters import UNLIMITED
 from components.attribution.discovery import STATS_TYPE
 from components.attribution.envoy import Json, extension
+from components.attribution.names import dns_caches, dns_resolver
 from components.attribution.stats import PASSTHROUGH
 
 STAT_SCOPE = "lab"
@@ -40,29 +42,40 @@ _HAS_HEAD = {
 
 @dataclass(frozen=True, kw_only=True)
 class Applied:
-    """The result of the patches: the listener, the clusters, and the extensions sent by ECDS."""
+    """The result of the patches: listeners, clusters, and the extensions sent by ECDS."""
 
-    listener: Json
+    listeners: dict[str, Json]
+    """By name: `virtualOutbound`, and one for each listed port of a name."""
     clusters: list[Json]
+    """The patches' and Istio's own."""
     extensions: list[Json]
 
+    @property
+    def chains(self) -> list[Json]:
+        """Every filter chain of every listener."""
+        return [chain for one in self.listeners.values() for chain in one["filter_chains"]]
 
-def validation_bootstrap(filters: Mapping[str, Json]) -> Json:
+
+def validation_bootstrap(filters: Mapping[str, Json], entries: Mapping[str, Json]) -> Json:
     """Return a configuration for `envoy --mode validate`, with each extension inside its filter.
 
     In that mode Envoy loads scripts, and has the passive module read its configuration.
+
+    Args:
+        filters: EnvoyFilter specs by name.
+        entries: ServiceEntry specs by name, as from `names.service_entries`.
     """
-    applied = apply_filters(filters, base_listener([("127.0.0.1", 15001)]))
+    applied = apply_filters(filters, istio_base([("127.0.0.1", 15001)], entries))
     sent = {extension["name"]: extension["typed_config"] for extension in applied.extensions}
-    for chain in applied.listener["filter_chains"]:
+    for chain in applied.chains:
         replace_istio_stats(chain, sent)
         for one in filters_sent_apart(chain):
             del one["config_discovery"]
             one["typed_config"] = sent[one["name"]]
     return {
         "static_resources": {
-            "listeners": [applied.listener],
-            "clusters": [*applied.clusters, passthrough_cluster()],
+            "listeners": list(applied.listeners.values()),
+            "clusters": applied.clusters,
         }
     }
 
@@ -86,13 +99,31 @@ def extensions_by_name(filters: Mapping[str, Json]) -> dict[str, Json]:
     }
 
 
-def apply_filters(filters: Mapping[str, Json], listener: Json) -> Applied:
-    """Apply the patches as istiod would. The result must not depend on the filters' order."""
-    applied = Applied(listener=listener, clusters=[], extensions=[])
+def istio_base(sockets: Sequence[tuple[str, int]], entries: Mapping[str, Json]) -> Applied:
+    """Return what istiod sends a crawler's sidecar before any patch.
+
+    Args:
+        sockets: where `virtualOutbound` listens.
+        entries: ServiceEntry specs by name. Each port of each has a listener, which does not listen
+            on its address but has connections handed to it by `virtualOutbound`.
+    """
+    ports = [(entry, port["number"]) for entry in entries.values() for port in entry["ports"]]
+    listeners = [base_listener(sockets), *(_net_listener(entry, port) for entry, port in ports)]
+    return Applied(
+        listeners={listener["name"]: listener for listener in listeners},
+        clusters=[passthrough_cluster(), *(_net_cluster(entry, port) for entry, port in ports)],
+        extensions=[],
+    )
+
+
+def apply_filters(filters: Mapping[str, Json], base: Applied) -> Applied:
+    """Apply the patches to `base` as istiod would. Their order must not change the result."""
+    applied = copy.deepcopy(base)
     for name in sorted(filters):
         for patch in filters[name]["configPatches"]:
             value = copy.deepcopy(patch["patch"]["value"])
-            _refuse_stray(name, patch, listener)
+            _refuse_stray(name, patch, applied)
+            listener = applied.listeners.get(_listener_meant(patch), {})
             match (patch["applyTo"], patch["patch"]["operation"]):
                 case ("LISTENER_FILTER", "INSERT_FIRST"):
                     listener["listener_filters"].insert(0, value)
@@ -111,14 +142,19 @@ def apply_filters(filters: Mapping[str, Json], listener: Json) -> Applied:
     return applied
 
 
-def _refuse_stray(name: str, patch: Json, listener: Json) -> None:
+def _listener_meant(patch: Json) -> str:
+    return str(patch["match"].get("listener", {}).get("name", ""))
+
+
+def _refuse_stray(name: str, patch: Json, applied: Applied) -> None:
     """Raise ValueError for a patch that istiod would silently apply elsewhere, or nowhere."""
     match = patch["match"]
     meant = match["context"] == "SIDECAR_OUTBOUND" and bool(
         re.search(match["proxy"]["proxyVersion"], STANDS_FOR)
     )
     if patch["applyTo"] in ("LISTENER", "LISTENER_FILTER", "FILTER_CHAIN"):
-        meant = meant and match["listener"] == {"name": listener["name"]}
+        meant = meant and match["listener"].keys() == {"name"}
+        meant = meant and _listener_meant(patch) in applied.listeners
     if not meant:
         raise ValueError(f"EnvoyFilter {name}: {patch['applyTo']} is meant for {match}")
 
@@ -137,17 +173,72 @@ def base_listener(sockets: Sequence[tuple[str, int]]) -> Json:
         "filter_chains": [
             {
                 "name": "virtualOutbound-catchall-tcp",
-                "filters": [
-                    extension(
-                        "envoy.filters.network.tcp_proxy",
-                        "filters.network.tcp_proxy.v3.TcpProxy",
-                        stat_prefix=PASSTHROUGH,
-                        cluster=PASSTHROUGH,
-                    )
-                ],
+                "filters": [_tcp_proxy_to(PASSTHROUGH)],
             }
         ],
     }
+
+
+def _net_listener(entry: Json, port: int) -> Json:
+    """Return Istio's listener for a port of a name, with its one chain for all that comes."""
+    (address,) = entry["addresses"]
+    return {
+        "name": f"{address}_{port}",
+        "address": {"socket_address": {"address": address, "port_value": port}},
+        "bind_to_port": False,
+        "traffic_direction": "OUTBOUND",
+        "listener_filters": [],
+        "listener_filters_timeout": "0s",
+        "filter_chains": [{"filters": [_tcp_proxy_to(net_cluster_name(entry["hosts"][0], port))]}],
+    }
+
+
+def net_cluster_name(host: str, port: int) -> str:
+    """Return how Istio calls its own cluster for a port of a name."""
+    return f"outbound|{port}||{host}"
+
+
+def _net_cluster(entry: Json, port: int) -> Json:
+    """Return Istio's cluster for a port of a name, which resolves for ever, used or not."""
+    name = net_cluster_name(entry["hosts"][0], port)
+    (endpoint,) = entry["endpoints"]
+    socket = {"socket_address": {"address": endpoint["address"], "port_value": port}}
+    return {
+        "name": name,
+        "alt_stat_name": f"{name};",
+        "type": "LOGICAL_DNS",
+        "dns_lookup_family": "ALL",
+        "respect_dns_ttl": True,
+        "dns_refresh_rate": "60s",
+        "connect_timeout": "10s",
+        "load_assignment": {
+            "cluster_name": name,
+            "endpoints": [{"lb_endpoints": [{"endpoint": {"address": socket}}]}],
+        },
+        "circuit_breakers": {"thresholds": [dict(UNLIMITED)]},
+    }
+
+
+def with_resolver(applied: Applied, address: str, port: int) -> Applied:
+    """Return `applied` with every name resolved by one DNS server, in place of the machine's."""
+    server = {"socket_address": {"address": address, "port_value": port}}
+    resolver = dns_resolver(resolvers=[server])
+    changed = copy.deepcopy(applied)
+    for cluster in changed.clusters:
+        if cluster.get("type") == "LOGICAL_DNS":
+            cluster["typed_dns_resolver_config"] = resolver
+    for cache in dns_caches([changed.clusters, changed.chains]):
+        cache["typed_dns_resolver_config"] = resolver
+    return changed
+
+
+def _tcp_proxy_to(cluster: str) -> Json:
+    return extension(
+        "envoy.filters.network.tcp_proxy",
+        "filters.network.tcp_proxy.v3.TcpProxy",
+        stat_prefix=cluster,
+        cluster=cluster,
+    )
 
 
 def passthrough_cluster() -> Json:

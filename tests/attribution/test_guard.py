@@ -89,7 +89,7 @@ def test_what_envoy_validates_is_what_is_rendered():
     """A chain, cluster or script that the validation leaves out would be refused by sidecars."""
     vendors = STACKS[-1]
     filters = render(*vendors)
-    resources = validation_bootstrap(filters)["static_resources"]
+    resources = validation_bootstrap(filters, {})["static_resources"]
     (listener,) = resources["listeners"]
     assert [chain["name"] for chain in listener["filter_chains"]] == [
         "virtualOutbound-catchall-tcp",

@@ -56,7 +56,7 @@ def test_a_module_or_a_configuration_that_does_not_load(envoy, spoilt):
         plugin["vm_config"]["code"]["local"]["inline_bytes"] = "AGFzbQ=="
     else:
         plugin["configuration"]["value"] += "nonsense\n"
-    assert list(guard._refused_by_envoy(envoy, filters)) == [
+    assert list(guard._refused_by_envoy(envoy, filters, {})) == [
         "EnvoyFilters: the passive module does not load in Envoy, or refuses its configuration; "
         "this is a defect of the program, report it"
     ]

@@ -83,7 +83,7 @@ def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path
     (listener,) = lab.bootstrap["static_resources"]["listeners"]
     catch_all, *chains = listener["filter_chains"]
     clusters = lab.bootstrap["static_resources"]["clusters"]
-    passthrough = clusters.pop()
+    passthrough = clusters.pop(0)
     assert (catch_all["name"], passthrough["name"]) == (
         "virtualOutbound-catchall-tcp",
         "PassthroughCluster",

@@ -1,0 +1,58 @@
+"""Where a chain leads: its clusters, and what they read from the connection.
+
+There are three kinds of chains: of one vendor's addresses, of addresses that vendors share
+(shared_addresses.py), and of a name (names.py).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from components.attribution.clusters import cluster_name
+from components.attribution.envoy import Json
+from components.attribution.groups import Chain, Group
+from components.attribution.names import name_lookup, name_states, named_cluster_name
+from components.attribution.shared_addresses import (
+    http_routes,
+    opaque_cluster,
+    routes_to,
+    vendor_state,
+)
+from components.attribution.stats import PASSTHROUGH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Upstream:
+    """What the filter chains of one `Chain` have from where it leads."""
+
+    cluster: str
+    """The cluster of connections that are not parsed."""
+    routes: list[Json]
+    """The routes of parsed requests, first match first."""
+    states: list[Json]
+    """What the first filter of each chain writes into a connection."""
+    opaque_states: list[Json] = field(default_factory=list)
+    """What it writes beside, where nothing is parsed."""
+    opaque_filters: list[Json] = field(default_factory=list)
+    """Filters right before the TCP proxy."""
+
+
+def upstream_of(group: Group, chain: Chain) -> Upstream:
+    (vendor, *_), states = group.vendors, [vendor_state(group)]
+    if chain.host:
+        cluster = named_cluster_name(vendor)
+        return Upstream(
+            cluster=cluster,
+            routes=routes_to(cluster),
+            states=[*states, *name_states(chain.host)],
+            opaque_filters=[name_lookup(cluster)],
+        )
+    if group.decides_by_port:
+        return Upstream(
+            cluster=PASSTHROUGH,
+            routes=http_routes(group),
+            states=states,
+            opaque_states=[opaque_cluster(group)],
+        )
+    cluster = cluster_name(vendor)
+    return Upstream(cluster=cluster, routes=routes_to(cluster), states=states)
