@@ -16,6 +16,7 @@ from components.attribution.dry_run import script_faults
 from components.attribution.envoy import ISTIO_RELEASES, SIDECAR_VERSIONS, Json
 from components.attribution.groups import Group, groups
 from components.attribution.lua import script_name
+from components.attribution.name_faults import name_faults
 from components.attribution.order import (
     clusters_held,
     clusters_needed,
@@ -106,7 +107,8 @@ def refuse_undeployable(
             address are more than Envoy can tell apart, a vendor's rules or all pools more than the
             passive module can, a chain lacks a cluster, an extension or its pair, a script does
             not load or says another pool or outcome than the catalogue, the passive module is
-            another one or would cut connections, or Envoy refuses any of it.
+            another one or would cut connections, a name's listener, cluster and chains do not fit
+            together, or Envoy refuses any of it.
     """
     stack_groups = groups(vendors)
     findings = [
@@ -121,6 +123,7 @@ def refuse_undeployable(
         *_without_extension(filters),
         *_wrong_scripts(vendors, stack_groups, filters),
         *_wrong_module(filters),
+        *name_faults(filters, entries or {}),
     ]
     if envoy is not None and not findings:
         findings += _refused_by_envoy(envoy, filters, entries or {})
@@ -241,16 +244,17 @@ def _without_extension(filters: Mapping[str, Json]) -> Iterator[str]:
 
 def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
     chains = [
-        patch["patch"]["value"]
+        (patch["match"]["listener"], patch["patch"]["value"])
         for spec in filters.values()
         for patch in spec["configPatches"]
         if patch["applyTo"] == "FILTER_CHAIN"
     ]
-    matches = [chain["filter_chain_match"] for chain in chains]
-    for chain in chains:
+    matches = [(listener, chain["filter_chain_match"]) for listener, chain in chains]
+    for listener, chain in chains:
         # Envoy looks for the address first and does not go back. Without the opaque chain it would
         # reset what is not HTTP, and not use Istio's catch-all (tests/mesh/test_fail_open.py).
-        if {"prefix_ranges": chain["filter_chain_match"]["prefix_ranges"]} not in matches:
+        prefix_ranges = chain["filter_chain_match"]["prefix_ranges"]
+        if (listener, {"prefix_ranges": prefix_ranges}) not in matches:
             yield (
                 f"EnvoyFilters: chain {chain['name']} has no chain beside it for what is not HTTP: "
                 "TLS and SOCKS5 to its addresses would be reset; this is a defect of the program, "

@@ -430,6 +430,9 @@ def test_what_istio_may_export_is_what_the_scrape_keeps():
     assert any(p.fullmatch("http.proxyobs;.lua.errors") for p in patterns)
     assert len(SCRAPED_METRICS) == len(set(SCRAPED_METRICS))
     assert any(p.fullmatch("cluster.BlackHoleCluster;.upstream_cx_none_healthy") for p in patterns)
+    net = "cluster.outbound|7777||gw.vendor.test;"
+    assert any(p.fullmatch(f"{net}.upstream_cx_total") for p in patterns)
+    assert not any(p.fullmatch(f"{net}.upstream_cx_active") for p in patterns)
     # Envoy's own connection to istiod, and what a cluster without an endpoint never counts.
     for cluster in ("xds-grpc", "BlackHoleCluster"):
         assert not any(p.fullmatch(f"cluster.{cluster};.upstream_cx_total") for p in patterns)
