@@ -32,7 +32,7 @@ def everything(*vendors: Vendor) -> Group:
     """All ranges in one group: what the script must cope with does not depend on the grouping."""
     routes = Catalogue.of(vendors).routes
     networks = tuple({route.network for route in routes})
-    chain = Chain(number=0, name="all", networks=networks, routes=routes)
+    chain = Chain(part="0", name="all", networks=networks, routes=routes)
     return Group(vendors=vendors, chains=(chain,))
 
 
