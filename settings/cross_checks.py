@@ -10,6 +10,12 @@ from itertools import product
 
 from settings.alerts import Alerts, VendorAlerts
 from settings.catalogue import Catalogue
+from settings.host_checks import (
+    crawlers_resolve_names,
+    hosts_are_unique,
+    hosts_have_listed_ports,
+    virtual_addresses_are_nobodys,
+)
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.section import Location, Problem, path_text, repeated
 from settings.stack import StackSettings
@@ -396,9 +402,13 @@ CHECKS_OF_VENDORS: Checks = (
     neighbours_are_inspected_alike,
     passive_vendors_share_with_passive_ones,
     vendors_are_outside_the_cluster,
+    hosts_are_unique,
+    virtual_addresses_are_nobodys,
+    hosts_have_listed_ports,
 )
 CHECKS: Checks = (
     *CHECKS_OF_VENDORS,
+    crawlers_resolve_names,
     endpoints_are_their_vendors,
     simulated_proxies_exist,
     real_traffic_is_bounded,

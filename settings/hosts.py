@@ -63,7 +63,8 @@ GatewayName = Annotated[
     AfterValidator(not_another_form),
     Text(
         "host",
-        rf"(?=.{{1,253}}$){LABEL}(\.{LABEL})+",
+        # 253 is the most that DNS and Kubernetes take; "proxy-name-" and a vendor stand before it.
+        rf"(?=.{{1,170}}$){LABEL}(\.{LABEL})+",
         "is not the full name of a gateway; write letters, digits, '-' and at least one '.', "
         "like gw.vendor.example",
     ),
@@ -108,6 +109,11 @@ class Host(Section):
                     f"{ports} is a range, on which connections would fail without this program's "
                     "filters; list the ports that crawlers use, or write allowUnlistedPorts: true",
                 )
+            for earlier, other in enumerate(self.ports[:index]):
+                if ports.meets(other):
+                    text = f"{ports} is also in ports[{earlier}] ({other}); write each port once"
+                    yield Problem(("ports", index), text)
+                    break
 
     @property
     def address(self) -> IPAddress:

@@ -1,0 +1,102 @@
+"""What names in `hosts` cannot say together: one name, one address, and a way to it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+
+from settings.catalogue import Catalogue, Route
+from settings.destinations import ports_of as destination_ports
+from settings.hosts import MOST_LISTED_PORTS, Host
+from settings.section import Location, Problem, path_text, repeated
+from settings.stack import StackSettings
+from settings.values.addresses import IPNetwork
+from settings.vendors import ports_of
+
+
+def hosts_of(settings: StackSettings) -> Iterator[tuple[Location, Host]]:
+    lists = {
+        "vendors": [vendor.hosts for vendor in settings.vendors],
+        "destinations": [destination.hosts for destination in settings.destinations],
+    }
+    for key, owners in lists.items():
+        for index, hosts in enumerate(owners):
+            for number, host in enumerate(hosts):
+                yield (key, index, "hosts", number), host
+
+
+def hosts_are_unique(settings: StackSettings) -> Iterator[Problem]:
+    yield from repeated(
+        ((at, host.name) for at, host in hosts_of(settings)),
+        "keep it where it belongs; products that differ only by user name are one vendor",
+    )
+
+
+def virtual_addresses_are_nobodys(settings: StackSettings) -> Iterator[Problem]:
+    """A connection to one must mean one name."""
+    taken = Catalogue(
+        Route(network=network, vendor=where, pool="") for network, where in _ranges(settings)
+    )
+    holders: dict[object, tuple[Location, Host]] = {}
+    for at, host in hosts_of(settings):
+        before, other = holders.setdefault(host.address, (at, host))
+        if other.name != host.name:
+            yield Problem(
+                at,
+                f"{host.name!r} has the virtual address {host.address}, as {path_text(before)} "
+                f"({other.name}); write a virtualAddress of 240.241.0.0/16 for one of them",
+            )
+        if covering := taken.covering(host.address):
+            yield Problem(
+                at,
+                f"{host.name!r} has the virtual address {host.address}, which lies in "
+                f"{covering[0].vendor} ({covering[0].network}); write a virtualAddress that no "
+                "machine has, like 240.241.0.9",
+            )
+
+
+def _ranges(settings: StackSettings) -> Iterator[tuple[IPNetwork, str]]:
+    """Yield every range of the stack that has machines, and where it stands."""
+    for index, vendor in enumerate(settings.vendors):
+        for number, block in enumerate(vendor.cidrs):
+            yield block.network, block.where or path_text(("vendors", index, "cidrs", number))
+    lists = chain(
+        ((("destinations", n, "cidrs"), one.cidrs) for n, one in enumerate(settings.destinations)),
+        ((("network", "podCidrs"), settings.network.pod_cidrs),),
+        ((("network", "serviceCidrs"), settings.network.service_cidrs),),
+    )
+    for at, networks in lists:
+        for number, network in enumerate(networks):
+            yield network, path_text((*at, number))
+
+
+def hosts_have_listed_ports(settings: StackSettings) -> Iterator[Problem]:
+    """Istio needs a port to know a name, and each is a listener in every sidecar."""
+    listed = [
+        *((host, ports_of(vendor, host)) for vendor in settings.vendors for host in vendor.hosts),
+        *((host, destination_ports(host)) for d in settings.destinations for host in d.hosts),
+    ]
+    for (at, _), (host, ports) in zip(hosts_of(settings), listed, strict=True):
+        if not ports:
+            yield Problem(
+                at,
+                f"{host.name!r} has no port by number, and without one Istio does not take the "
+                "name; add one that crawlers use to its ports",
+            )
+        elif not host.ports and len(ports) > MOST_LISTED_PORTS:
+            yield Problem(
+                at,
+                f"{host.name!r} has {len(ports)} ports from httpPorts, and each is a listener in "
+                f"every sidecar; write at most {MOST_LISTED_PORTS} as its ports",
+            )
+
+
+def crawlers_resolve_names(settings: StackSettings) -> Iterator[Problem]:
+    first = next(hosts_of(settings), None)
+    if first and settings.crawlers.dns_capture is False:
+        at, host = first
+        yield Problem(
+            ("crawlers", "dnsCapture"),
+            f"false leaves {path_text(at)} ({host.name}) its real addresses, and its connections "
+            "would count as outside; remove it, or the hosts",
+        )
