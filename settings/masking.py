@@ -19,12 +19,31 @@ IMAGE = re.compile(rf"(?=.{{0,{LONGEST}}}$)[\w.-]+(/[\w.-]+)+:(latest|v?[0-9]+(\
 IPV6_AND_PORT = re.compile(r"\[([0-9A-Fa-f:.]+)\](:[0-9]{1,5})?")
 ORIGIN = re.compile(r"(\w+://[A-Za-z0-9.-]{1,60}(:[0-9]{1,5})?)([/?#].*)?", re.DOTALL)
 
+_BETWEEN = r"[:;,|\s]"  # what stands between the parts of a proxy in a list
 LOGIN_AFTER_PORT = re.compile(
-    r"(\[[^\]]*\]|([a-z0-9]+[:,\s]+)?\"?[\w.-]+)\"?[:;,|\s]\"?[0-9]{1,5}\"?[:;,|\s].+", re.DOTALL
+    rf"(\[[^\]]*\]|([a-z0-9]+[:,\s]+)?[\w.-]+){_BETWEEN}+[0-9]{{1,5}}{_BETWEEN}.+", re.DOTALL
 )
-LOGIN_BEFORE_PORT = re.compile(r"[^:;,|\s]+[:;,|][^:;,|\s]+[:;,|]([\w.-]+[:;,|][0-9]{1,5})")
+LOGIN_BEFORE_PORT = re.compile(
+    rf"[^:;,|\s]+{_BETWEEN}[^:;,|\s]+{_BETWEEN}([\w-]+(\.[\w-]+)+{_BETWEEN}[0-9]{{1,5}})"
+)
 HOST_NAME = re.compile(r"(?=.*[A-Za-z])[\w-]+(\.[\w-]+)+(:[0-9]{1,5})?")
-ADDRESS_AND_PORT = re.compile(r"([0-9]+(\.[0-9]+){3}|\[[0-9A-Fa-f:.]+\]):[0-9]{1,5}")
+ADDRESS_AND_PORT = re.compile(
+    r"([0-9]+(\.[0-9]+){3}|\[[0-9A-Fa-f:.]+\])(:|\s*[;,|]\s*|\s+)[0-9]{1,5}"
+)
+JSON_TEXT = re.compile(r"""\s*(\{|\[\s*([\[{"'\]]|$)|"[^"]*"\s*:)""")
+HEADING = re.compile(
+    r"(ip|host|hostname|address|proxy|server|gateway|endpoint|protocol|type|country|id|port|user"
+    r"|username|login)([ _-]?(ip|address|host|name))?\s*[:;,|\t].*",
+    re.IGNORECASE | re.DOTALL,
+)
+FROM_TO = re.compile(r"([0-9A-Fa-f:.]*[.:][0-9A-Fa-f:.]*)\s*[-\N{EN DASH}]\s*([0-9A-Fa-f:.]+)")
+NETMASK = re.compile(r"([0-9]+(?:\.[0-9]+){3})\s*[/\s]\s*([0-9]+(?:\.[0-9]+){3})")
+# Of an address, a range, ports or a host's name, however wrong. Another word may be a password.
+LIKE_AN_ADDRESS = re.compile(
+    r"[0-9]{1,5}([-:, ]+[0-9]{1,5})?|"
+    rf"(?=.{{0,{LONGEST}}}$) *(\*\.)?[0-9]*(\.[0-9]*)+(-[0-9.]+)?(/[0-9.]*)*(:[0-9]{{1,5}})?,? *"
+    rf"|(?=.{{0,{LONGEST}}}$) *(\*\.)?{HOST_NAME.pattern}[.,]? *"
+)
 
 
 def is_harmless(text: str) -> bool:
@@ -41,11 +60,28 @@ def is_harmless(text: str) -> bool:
 
 def quoted(text: str) -> str:
     """Return a text in quotes if it is harmless, else what can be said of it without its words."""
-    if is_harmless(text):
-        return repr(text)
+    return repr(text) if is_harmless(text) else described(text)
+
+
+def quoted_address(text: str) -> str:
+    """Return a text in quotes if it has the form of an address, a range, a host or ports.
+
+    It is for places where an address is wanted. There a single word can be a password too: YAML
+    reads `[203.0.113.5, 8080, user, password]` as a list of four.
+    """
     url = ORIGIN.fullmatch(text)
-    if url and "@" not in text:
-        return f"a URL at {url[1]}"
+    host = url[1].rpartition("/")[2] if url else text
+    if LIKE_AN_ADDRESS.fullmatch(host) or (host.count(":") > 1 and is_harmless(host)):
+        return quoted(text)
+    return of_length(text) if text else "''"
+
+
+def described(text: str) -> str:
+    url = ORIGIN.fullmatch(text)
+    return f"a URL at {url[1]}" if url and "@" not in text else of_length(text)
+
+
+def of_length(text: str) -> str:
     return f"text of {len(text)} characters" + " with a space" * bool(re.search(r"\s", text))
 
 
@@ -54,13 +90,37 @@ def without_quotes(reason: str) -> str:
     return re.sub(r"""(['"])(?![<\\])\S{2,}\1""", "…", reason)
 
 
-def kind_of_proxy(text: str) -> Literal["login", "host name", "address and port", "other"]:
-    """Say which of the forms in which vendors sell proxies the text has."""
-    if "@" in text or LOGIN_AFTER_PORT.fullmatch(text) or LOGIN_BEFORE_PORT.fullmatch(text):
-        with suppress(ValueError):  # "2001:db8:2::/48" has the form of a login, too
-            ip_network(text, strict=False)
-            return "other"
+Kind = Literal[
+    "JSON",
+    "login",
+    "heading",
+    "from-to",
+    "netmask",
+    "URL",
+    "host name",
+    "address and port",
+    "several",
+    "other",
+]
+
+
+def kind_of_proxy(text: str) -> Kind:
+    """Say which of the forms in which vendors hand out proxies the text has."""
+    with suppress(ValueError):  # "2001:db8:2::/48" has the form of a login, too
+        ip_network(text, strict=False)
+        return "netmask" if NETMASK.fullmatch(text) else "other"
+    if JSON_TEXT.match(text):
+        return "JSON"
+    bare = re.sub(r"""["'\ufeff]""", "", text).strip(" \t\r\n,;")
+    if "@" in bare or LOGIN_AFTER_PORT.fullmatch(bare) or LOGIN_BEFORE_PORT.fullmatch(bare):
         return "login"
-    if HOST_NAME.fullmatch(text):
-        return "host name"
-    return "address and port" if ADDRESS_AND_PORT.fullmatch(text) else "other"
+    forms: tuple[tuple[re.Pattern[str], Kind], ...] = (
+        (HEADING, "heading"),
+        (NETMASK, "netmask"),
+        (FROM_TO, "from-to"),
+        (HOST_NAME, "host name"),
+        (ADDRESS_AND_PORT, "address and port"),
+        (re.compile(r"\w+://.*", re.DOTALL), "URL"),
+        (re.compile(r".*[^;,|][;,|][^;,|].*", re.DOTALL), "several"),
+    )
+    return next((kind for form, kind in forms if form.fullmatch(bare)), "other")

@@ -5,32 +5,33 @@ from __future__ import annotations
 import math
 import re
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from difflib import get_close_matches
 from typing import Any
 
 import yaml
 from pydantic import ValidationError
 
-from settings.masking import quoted, without_quotes
+from settings.masking import quoted, quoted_address, without_quotes
 from settings.schema import key_at, keys, names_at, path_of
 from settings.section import Location, Problem, SectionError
 
 LONGEST_VALUE = 60  # characters of a value that are printed
-SECRET_WORDS = re.compile(r"pass|secret|token|credential|apikey|api_key|private|secure", re.I)
+SECRET_WORDS = re.compile(r"pass|pwd|secret|token|credential|apikey|api_key|private|secure", re.I)
 
 
 class _Printed(reprlib.Repr):
     """A repr that stays small whatever the value, and prints no secret."""
 
-    def __init__(self) -> None:
+    def __init__(self, quote: Callable[[str], str]) -> None:
         super().__init__()
+        self.quote = quote
         self.maxlevel = 3
         self.maxlist = self.maxdict = 4
         self.maxstring = self.maxother = self.maxlong = 2 * LONGEST_VALUE
 
     def repr_str(self, x: str, level: int) -> str:
-        return quoted(x)
+        return self.quote(x)
 
     def repr_bytes(self, x: bytes, level: int) -> str:
         return f"{len(x)} bytes"  # YAML decodes what follows `!!binary`
@@ -40,14 +41,29 @@ class _Printed(reprlib.Repr):
         return super().repr_dict(hidden, level)
 
 
-_PRINTED = _Printed()
+_PRINTED = _Printed(quoted)
+_PRINTED_ADDRESS = _Printed(quoted_address)
+# Where lists that vendors hand out are pasted.
+KEYS_OF_ADDRESSES = {"cidrs", "range", "hosts", "endpoint", "endpoints", "address"}
+KEYS_OF_ADDRESSES |= {"virtualAddress", "ports", "httpPorts"}
+
+
+def of_addresses(value: object, location: Location) -> bool:
+    """Whether the value stands where an address, a host or a list of them is wanted."""
+    if location[-2:-1] == ("endpoints",):
+        return value != location[-1]  # else it is a key
+    if location[-3:-2] == ("hosts",) and location[-1] == "name":
+        return True
+    last = next((part for part in reversed(location) if isinstance(part, str)), "")
+    return last in KEYS_OF_ADDRESSES
 
 
 def printed(value: object, location: Location = ()) -> str:
     """The value as an operator would recognise it, on one line of at most 60 characters."""
     if any(isinstance(part, str) and SECRET_WORDS.search(part) for part in location):
         return "***"
-    text = str(value).lower() if isinstance(value, bool) else _PRINTED.repr(value)
+    form = _PRINTED_ADDRESS if of_addresses(value, location) else _PRINTED
+    text = str(value).lower() if isinstance(value, bool) else form.repr(value)
     return text if len(text) <= LONGEST_VALUE else f"{text[: LONGEST_VALUE - 1]}…"
 
 

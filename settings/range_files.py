@@ -4,8 +4,8 @@
     10.1.0.0/16
     10.1.8.0/24 residential
 
-A range, white space, its pool; `#` begins a comment. Nothing of a line but its address is
-printed: lists that vendors sell hold passwords.
+A range, white space, its pool; `#` begins a comment. Nothing of a line but a word in the form of
+an address is printed: lists that vendors sell hold passwords.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from settings.messages import printed
+from settings.masking import kind_of_proxy, quoted_address
 from settings.values.addresses import parse_vendor_network
+from settings.values.handed_out import REFUSALS, refusal_of
 from settings.values.kubernetes import DNS_LABEL
 from settings.values.texts import PATH_IN_ROOT
 from settings.vendors import AddressRange
@@ -31,14 +32,19 @@ def read_ranges(file: str, root: Path) -> tuple[list[AddressRange], list[str]]:
     PATH_IN_ROOT.check(file)
     ranges: list[AddressRange] = []
     findings: list[str] = []
-    for number, line in enumerate(lines_of(root / file), start=1):
-        words = line.partition("#")[0].split()
+    lines = lines_of(root / file)
+    if kind_of_proxy("\n".join(lines).strip()) == "JSON":  # else its every line is a mistake
+        return [], [f"{file}: {REFUSALS['JSON']}, one a line"]
+    for number, line in enumerate(lines, start=1):
+        content = line.partition("#")[0].strip()
         where = f"{file}:{number}"
         try:
-            if words:
-                ranges.append(range_of(words, where))
+            if content:
+                ranges.append(range_of(content, where))
         except ValueError as error:
-            findings.append(f"{where}: {error}")
+            # A password may hold a "#".
+            login = kind_of_proxy(line) == "login" and refusal_of(line)
+            findings.append(f"{where}: {f'{quoted_address(line)} {login}' if login else error}")
     if not ranges and not findings:
         raise ValueError("holds no range; write one a line, like 10.1.0.0/16")
     return ranges, capped(file, findings)
@@ -56,8 +62,12 @@ def lines_of(path: Path) -> list[str]:
         ) from None
 
 
-def range_of(words: Sequence[str], where: str) -> AddressRange:
-    address = printed(words[0])
+def range_of(line: str, where: str) -> AddressRange:
+    words = line.split()
+    address = quoted_address(words[0])
+    whole = refusal_of(line) if len(words) > 1 else None
+    if whole:  # of a table with tabs or spaces, say
+        raise ValueError(f"{quoted_address(line)} {whole}")
     try:
         network = parse_vendor_network(words[0])
     except ValueError as error:

@@ -22,6 +22,7 @@ from pydantic.functional_validators import PlainValidator
 
 from settings.masking import kind_of_proxy
 from settings.values.checked_text import text, titled
+from settings.values.handed_out import refusal_of
 
 IPNetwork = IPv4Network | IPv6Network
 IPAddress = IPv4Address | IPv6Address
@@ -54,7 +55,7 @@ def parse_network(value: object) -> IPNetwork:
     most = address.max_prefixlen
     if not slash:
         return ip_network(address)
-    # 10.1.0.0/255.255.0.0 is refused too: one spelling a range, so a search finds it.
+    # A netmask is refused too: one spelling a range, so a search finds it.
     if not re.fullmatch(r"[0-9]{1,3}", length_text):
         raise ValueError(
             f"is not a CIDR block; the prefix length is a whole number from 0 to {most}"
@@ -90,16 +91,6 @@ def without_space(text: str) -> str:
     return text
 
 
-ADDRESS_FIRST = re.compile(r"[0-9]+(\.[0-9]+){3}:[0-9]+:")
-# What vendors sell, written where a range is wanted.
-NO_RANGE = {
-    "login": "is a proxy with its login; write the address alone, and change the password if "
-    "others can read this file",
-    "host name": "is a host name, but a connection carries only an address; write the ranges that "
-    "the vendor names for it, or the addresses that `getent ahosts` lists",
-    "address and port": "is an address with a port; write the address alone, the port is for "
-    "httpPorts",
-}
 NO_ENDPOINT = {
     "login": "is a proxy with its login; write address and port alone, like 10.1.0.10:3128, "
     "and put the login into a Secret (loadGenerator.endpoints.*.credentialsSecret)",
@@ -110,9 +101,7 @@ NO_ENDPOINT = {
 
 def parse_vendor_network(value: object) -> IPNetwork:
     """A network that can be a vendor's: somewhere a crawler can connect to."""
-    if isinstance(value, str) and (refusal := NO_RANGE.get(kind_of_proxy(without_space(value)))):
-        if ADDRESS_FIRST.match(value):
-            refusal = refusal.replace("alone", "alone (for a whole file run `cut -d: -f1`)", 1)
+    if isinstance(value, str) and (refusal := refusal_of(without_space(value))):
         raise ValueError(refusal)
     network = parse_network(value)
     if network.prefixlen == 0:

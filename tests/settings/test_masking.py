@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import json
+import string
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from settings import loading
 from settings.loading import ROOT, SettingsError, load_stack_file, parse_settings
@@ -70,52 +73,126 @@ def test_a_proxy_with_its_login_is_recognised(text):
     assert kind_of_proxy(text) == "login"
 
 
-@pytest.mark.parametrize("text", [*LOGINS, *URLS])
-def test_no_place_prints_a_secret(text, tmp_path, monkeypatch, capsys):
-    """Range files, ranges, endpoints, lists, labels, keys and `make which`: as text and as JSON."""
+@pytest.fixture
+def said(tmp_path, monkeypatch, capsys):
+    """All that is printed when a text is pasted anywhere."""
     monkeypatch.setattr(loading, "ROOT", tmp_path)
-    (tmp_path / "ranges.txt").write_text(f"{text}\n")
+
+    def everything(text: str) -> str:
+        return everything_said(text, tmp_path, monkeypatch, capsys)
+
+    return everything
+
+
+def everything_said(text, folder, monkeypatch, capsys):
+    (folder / "ranges.txt").write_text(f"{text}\n")
     receivers = [
         {"name": text, "kind": text},
         {"name": "a", "kind": "slack", "channel": text},
         text,
     ]
+    listed = text.split(",")  # as YAML reads the text between brackets
+    host = {"name": text, "ports": listed, "pool": text, "virtualAddress": text}
+    mapping = dict(zip(("ip", "port", "username", "password"), listed, strict=False))
+    vendors: list[object] = [
+        {"name": "vendor-a", "cidrs": [text], "hosts": [text, host]},
+        {"name": "vendor-b", "cidrsFile": "ranges.txt", "hosts": text},
+        {"name": "vendor-c", "cidrs": [{"range": text}], "cidrsFile": text},
+        {"name": "vendor-d", "cidrs": listed, "hosts": listed, "products": [{"user": text}]},
+        {"name": "vendor-e", "cidrs": [mapping], "hosts": [mapping], "ports": listed},
+        {text: 1},
+    ]
+    values: dict[str, object] = {
+        "cluster": text,
+        "vendors": vendors,
+        "destinations": [{"name": text, "cidrs": listed, "hosts": listed}],
+        "loadGenerator": {
+            "endpoints": {"vendor-a": text, "vendor-b": listed, "vendor-c": mapping, text: text},
+            "mix": {text: 1},
+            "profile": text,
+        },
+        "crawlers": {"selector": {"app": text, text: "x"}, "namespaces": {"app": text}},
+        "grafana": {"image": text},
+        "istio": {"chartSource": f"{text}?" if "://" in text else text},
+        "alertmanager": {"receivers": receivers, "critical": [text]},
+        "alerts": {"runbookUrl": text, "ruleFiles": [text]},
+        "prometheus": {"federateFrom": [{"cluster": text, "url": text, "stack": text}]},
+        "simulatedVendors": {"vendors": {"vendor-a": {"endpoint": text}}},
+        text: text,
+    }
     with pytest.raises(SettingsError) as refused:
-        parse_settings(
-            {
-                "cluster": text,
-                "vendors": [
-                    {"name": "vendor-a", "cidrs": [text]},
-                    {"name": "vendor-b", "cidrsFile": "ranges.txt"},
-                    {"name": "vendor-c", "cidrs": [{"range": text}], "cidrsFile": text},
-                    {text: 1},
-                ],
-                "loadGenerator": {
-                    "endpoints": {"vendor-a": text, text: text},
-                    "mix": {text: 1},
-                    "profile": text,
-                },
-                "crawlers": {"selector": {"app": text, text: "x"}, "namespaces": {"app": text}},
-                "grafana": {"image": text},
-                "istio": {"chartSource": f"{text}?" if "://" in text else text},
-                "alertmanager": {"receivers": receivers, "critical": [text]},
-                "alerts": {"runbookUrl": text, "ruleFiles": [text]},
-                "prometheus": {"federateFrom": [{"cluster": text, "url": text, "stack": text}]},
-                "simulatedVendors": {"vendors": {"vendor-a": {"endpoint": text}}},
-                text: text,
-            }
-        )
+        parse_settings(values)
+    with pytest.raises(SettingsError) as lists_refused:
+        parse_settings(values | {"loadGenerator": {"endpoints": listed}})
     monkeypatch.setenv("STACK_FILE", str(ROOT / "Pulumi.dev.yaml"))
-    assert main([text, "--stack", "dev", "--out", str(tmp_path)]) == 2
+    assert main([text, "--stack", "dev", "--out", str(folder)]) == 2
     assert main(["10.1.0.1", "--stack", text]) == 2
-    printed = "".join(
-        [str(refused.value), *capsys.readouterr(), (tmp_path / "which.json").read_text()]
+    return "".join(
+        [
+            str(refused.value),
+            str(lists_refused.value),
+            *capsys.readouterr(),
+            (folder / "which.json").read_text(),
+        ]
     )
+
+
+@pytest.mark.parametrize("text", [*LOGINS, *URLS])
+def test_no_place_prints_a_secret(text, said):
+    """Range files, ranges, endpoints, lists, labels, keys and `make which`: as text and as JSON."""
+    printed = said(text)
     assert "ranges.txt:1: " in printed
     assert "ADDRESS: " in printed
     assert "STACK: " in printed
     for word in WORDS:
         assert word not in printed
+
+
+HOSTS = ("203.0.113.5", "[2001:db8::5]", "2001:db8::5", "gw.vendor.example")
+ORDERS = ("hpul", "ulhp", "thpul", "hpult", "hplu", "tulhp", "hul", "uhpl")
+
+
+@st.composite
+def lines_of_lists(draw) -> str:
+    """A line that a vendor's list may have; user and password hold "zq"."""
+    letters = st.text(string.ascii_letters + string.digits + "!$%^&*()_+-=~.#/?", max_size=8)
+    parts = {
+        "h": draw(st.sampled_from(HOSTS)),
+        "p": str(draw(st.integers(1, 65535))),
+        "u": f"zqu{draw(letters)}",
+        "l": f"zqp{draw(letters)}",
+        "t": draw(st.sampled_from(("http", "socks5", "US", "1"))),
+    }
+    form = draw(st.sampled_from(("list", "url", "json", "back")))
+    if form == "url":
+        return draw(st.sampled_from(("", "http://", "socks5h://"))) + (
+            f"{parts['u']}:{parts['l']}@{parts['h']}:{parts['p']}"
+        )
+    if form == "back":
+        return f"{parts['h']}:{parts['p']}@{parts['u']}:{parts['l']}"
+    if form == "json":
+        values = [parts[key] for key in draw(st.sampled_from(ORDERS))]
+        named = dict(zip(("ip", "port", "user", "pw", "type"), values, strict=False))
+        return json.dumps(draw(st.sampled_from((values, named, [named], [":".join(values)]))))
+    between = draw(st.sampled_from((":", ";", ",", "|", "\t", " ", ", ", " : ", ";;")))
+    quote = draw(st.sampled_from(("", '"', "'")))
+    words = [f"{quote}{parts[key]}{quote}" for key in draw(st.sampled_from(ORDERS))]
+    before, after = (
+        draw(st.sampled_from(("", "\ufeff", " ", "- "))),
+        draw(st.sampled_from(("", "\r", ",", ";", " "))),
+    )
+    return f"{before}{between.join(words)}{after}"
+
+
+@settings(
+    max_examples=150,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(lines_of_lists())
+def test_no_line_of_a_list_is_printed(said, line):
+    """Whatever the order, what stands between the parts, and in which quotes."""
+    assert "zq" not in said(line)
 
 
 @pytest.mark.parametrize(

@@ -94,8 +94,26 @@ def test_the_engine_and_the_stack_file_read_the_same_ranges(root, more, monkeypa
 
 LINES = {
     "10.1.0.0/33": "'10.1.0.0/33' is not a CIDR block; prefix length is at most 32",
-    "10.4.0.0/16, 10.5.0.0/16": "'10.4.0.0/16,' is not a CIDR block; the prefix length is a whole "
-    "number from 0 to 32",
+    "10.4.0.0/16, 10.5.0.0/16": "text of 24 characters with a space holds several values; write "
+    "each address or range by itself",
+    "10.1.0.0 255.255.0.0": "text of 20 characters with a space is written with a netmask; write "
+    "10.1.0.0/16",
+    "10.0.0.8 - 10.0.0.15": "text of 20 characters with a space is written from-to; write "
+    "10.0.0.8/29",
+    "203.0.113.5\t8080": "text of 16 characters with a space is an address with a port; write the "
+    "address alone, the port is for httpPorts",
+    "203.0.113.5\t8080\tuser\thunter2": "text of 29 characters with a space is a proxy with its "
+    "login; write the address alone (for a whole file run `cut -f1`), and change the password if "
+    "others can read this file",
+    "203.0.113.5;8080;user;hunter2": "text of 29 characters is a proxy with its login; write the "
+    "address alone (for a whole file run `cut -d';' -f1`), and change the password if others can "
+    "read this file",
+    "IP Address,Port,Username,Password\r": "text of 33 characters with a space is the heading of a "
+    "table; remove it, and write each address or range by itself",
+    "gw.vendor.example": "'gw.vendor.example' is a host name, whose addresses change; write it "
+    "under hosts, like hosts: [gw.vendor.example]",
+    "hunter2": "text of 7 characters is not a CIDR block; write an IPv4 or IPv6 address and a "
+    "prefix length, like 10.1.0.0/16",
     "10.3.0.0/16 Residential": "the pool behind '10.3.0.0/16' is not a DNS label; use 1 to 63 of "
     "a-z, 0-9 and '-', first and last no '-'",
     "10.6.0.0/16 residential and mobile": "'10.6.0.0/16' has more than a pool behind it; write one "
@@ -126,6 +144,17 @@ def test_a_file_without_ranges_is_refused(root, content, said):
     if content is not None:
         (root / FILE).write_bytes(content)
     assert findings_of(root, {"cidrsFile": FILE}) == (f"vendors[0].cidrsFile: '{FILE}' {said}",)
+
+
+@pytest.mark.parametrize("content", ['["10.1.0.0/16"]', '[\n  {"ip": "10.1.0.1"}\n]', '{"a": []}'])
+def test_json_is_one_finding(root, content):
+    """Each of its thousand lines would be a mistake of its own."""
+    (root / FILE).write_text(content)
+    said = (
+        "is JSON; write each address or range by itself, without brackets, quotes and logins, "
+        "one a line"
+    )
+    assert findings_of(root, {"cidrsFile": FILE}) == (f"{FILE}: {said}",)
 
 
 def test_a_range_that_another_vendor_has_is_told_by_its_line(root):
