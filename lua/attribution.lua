@@ -226,20 +226,23 @@ local function target_of(authority) -- does not search or remember a text of meg
   return #authority <= MAX_AUTHORITY and find_target(authority)
 end
 
--- Returns the outcome of the first rule that fits the answer. Rules are grouped by status and keep
--- the stack file's order.
-local function verdict_of(vendor, headers)
+-- Returns the outcomes of the first rules that fit the answer, to a CONNECT and to any other request.
+-- An answer does not tell to which it is. To have the method kept for it would take a hook for each
+-- request. Rules are grouped by status and keep the stack file's order.
+local function verdicts_of(vendor, headers)
+  local tunnel, plain
   local rules = VERDICTS[vendor] and VERDICTS[vendor][headers:get(":status")]
-  if not rules then
-    return nil
-  end
-  for _, rule in ipairs(rules) do
+  for _, rule in ipairs(rules or {}) do
     local value = rule.header and headers:get(rule.header)
     if not rule.header or (value and (not rule.contains or value:find(rule.contains, 1, true))) then
-      return rule.outcome
+      tunnel = tunnel or (rule.kind ~= "plain" and rule.outcome)
+      plain = plain or (rule.kind ~= "tunnel" and rule.outcome)
+      if tunnel and plain then
+        break
+      end
     end
   end
-  return nil
+  return tunnel, plain
 end
 
 -- A hook costs CPU for each request or answer, whatever it does: Envoy finds only those it needs.
@@ -272,9 +275,25 @@ if next(VERDICTS) then
 
     local stream = handle:streamInfo()
     local claim = SOLE_CLAIM or claim_of(stream:downstreamLocalAddress())
-    local verdict = claim and verdict_of(claim.vendor, headers)
-    if verdict then
-      stream:dynamicMetadata():set(NAMESPACE, "verdict", verdict)
+    local tunnel, plain
+    if claim then
+      tunnel, plain = verdicts_of(claim.vendor, headers)
+    end
+    if not (tunnel or plain) then
+      return
+    end
+
+    -- Which of two applies is read by the CEL of components/attribution/outcome.py.
+    local metadata = stream:dynamicMetadata()
+    if tunnel == plain then
+      metadata:set(NAMESPACE, "verdict", plain)
+      return
+    end
+    if tunnel then
+      metadata:set(NAMESPACE, "verdict_tunnel", tunnel)
+    end
+    if plain then
+      metadata:set(NAMESPACE, "verdict_plain", plain)
     end
   end
 end

@@ -117,6 +117,13 @@ class OutcomeRule(Section):
                 "add header, or remove contains",
             )
 
+    @property
+    def kind(self) -> Literal["any", "plain", "tunnel"]:
+        """To which requests the answer is; `tunnel` is a CONNECT."""
+        if self.connect is None:
+            return "any"
+        return "tunnel" if self.connect else "plain"
+
     def matches_all_of(self, other: OutcomeRule) -> bool:
         """Whether this rule matches every answer that the other one matches."""
         if self.status != other.status or self.connect not in (None, other.connect):

@@ -121,11 +121,13 @@ def _faults_at(script: Script, group: Group, text: str, route: Route | None) -> 
         except LuaError as error:
             yield f"raises for {text}: {first_line(error)}"
             return
-        expected = (pool, _verdict(owner, answer))
-        seen = (found.get("proxy_pool", ""), found.get("verdict", ""))
-        if seen != expected:
-            name = owner.name if owner else "no vendor"
-            yield f"says {seen} for {text}; the catalogue says {expected}, of {name}"
+        for kind in ("plain", "tunnel"):
+            expected = (pool, _verdict(owner, answer, kind))
+            verdict = found.get(f"verdict_{kind}", found.get("verdict", ""))
+            seen = (found.get("proxy_pool", ""), verdict)
+            if seen != expected:
+                name = owner.name if owner else "no vendor"
+                yield f"says {seen} for {text}; the catalogue says {expected}, of {name}"
 
 
 def _answer_to(rule: OutcomeRule) -> dict[str, str]:
@@ -134,11 +136,11 @@ def _answer_to(rule: OutcomeRule) -> dict[str, str]:
     return {":status": str(rule.status), **header}
 
 
-def _verdict(vendor: Vendor | None, answer: Mapping[str, str]) -> str:
+def _verdict(vendor: Vendor | None, answer: Mapping[str, str], kind: str) -> str:
     for rule in vendor.outcomes if vendor else ():
         value = answer.get(rule.header.lower()) if rule.header else ""
         has_text = value is not None and (rule.contains or "") in value
-        if has_text and str(rule.status) == answer[":status"]:
+        if has_text and str(rule.status) == answer[":status"] and rule.kind in ("any", kind):
             return rule.outcome
     return ""
 

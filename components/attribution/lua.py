@@ -121,4 +121,6 @@ def _rule(rule: OutcomeRule) -> str:
         parts.append(f"header = {quoted(rule.header.lower())}")
     if rule.contains is not None:
         parts.append(f"contains = {quoted(rule.contains)}")
+    if rule.kind != "any":
+        parts.append(f"kind = {quoted(rule.kind)}")
     return "{ " + ", ".join(parts) + " }"

@@ -148,14 +148,15 @@ _IS_TUNNEL = "has(request.method) && request.method == 'CONNECT'"
 PROXY_VISIBILITY = f"{_IS_TUNNEL} ? 'tunnel' : 'http'"
 
 
+_OWN = f"metadata.filter_metadata['{METADATA}']"
+
+
 def _has_metadata(key: str) -> str:
-    own = f"metadata.filter_metadata['{METADATA}']"
-    return f"'{METADATA}' in metadata.filter_metadata && '{key}' in {own}"
+    return f"'{METADATA}' in metadata.filter_metadata && '{key}' in {_OWN}"
 
 
 def _metadata(key: str, default: str) -> str:
-    own = f"metadata.filter_metadata['{METADATA}']"
-    return f"{_has_metadata(key)} ? {own}['{key}'] : {default}"
+    return f"{_has_metadata(key)} ? {_OWN}['{key}'] : {default}"
 
 
 PROXY_POOL = _metadata("proxy_pool", "''")
@@ -175,6 +176,15 @@ def _details(prefix: str) -> str:
 # 100 and 103 announce an answer that is still to come; 101 is an answer.
 _FINAL = "has(response.code) && (response.code >= 200 || response.code == 101)"
 _RESET_INSIDE = "upstream_reset_after_response_started"
+
+VERDICTS = {
+    "verdict": "",
+    "verdict_tunnel": f" && ({_IS_TUNNEL})",
+    "verdict_plain": f" && !({_IS_TUNNEL})",
+}
+"""Metadata with the outcome by a vendor's own rules, and the condition under which it applies.
+
+The Lua script sees an answer without its request, and so not whether that was a CONNECT."""
 
 # The vendor answered, and the answer reached the crawler, whole or until the crawler left. A tunnel
 # and a websocket are answered once they are open, however they end. So is a refused CONNECT without
@@ -271,8 +281,10 @@ def proxy_outcome(timeout_after_seconds: int) -> str:
         ],
         "'rejected'",  # Envoy answered the request itself
     )
-    verdict = f"metadata.filter_metadata['{METADATA}']['verdict']"
-    answered = _choose([(_has_metadata("verdict"), verdict)], f"({_by_table()})")
+    answered = _choose(
+        [(f"{_has_metadata(key)}{only}", f"{_OWN}['{key}']") for key, only in VERDICTS.items()],
+        f"({_by_table()})",
+    )
     return f"({ANSWERED}) ? ({answered}) : ({transport})"
 
 

@@ -111,7 +111,8 @@ def module_configuration(
 
 def _rule(vendor: Vendor, rule: OutcomeRule) -> str:
     header = rule.header.lower() if rule.header else "-"
-    words = ["rule", vendor.name, str(rule.status), str(rule.status), header, rule.outcome]
+    status = str(rule.status)
+    words = ["rule", vendor.name, status, status, rule.kind, header, rule.outcome]
     return " ".join([*words, *([rule.contains] if rule.contains else [])])
 
 

@@ -17,7 +17,8 @@ P = Vendor(
     outcomes=(
         {"status": 407, "header": "X-Error", "contains": "traffic left: 0", "outcome": "blocked"},
         {"status": 407, "header": "X-Ban", "outcome": "blocked"},
-        {"status": 503, "outcome": "rate_limited"},
+        {"status": 503, "connect": False, "outcome": "rate_limited"},
+        {"status": 502, "connect": True, "outcome": "policy"},
     ),
     inspect="passive",
 )
@@ -103,9 +104,10 @@ def test_the_module_is_told_of_passive_vendors():
     assert (first, second) == ("timeout_after 10000", "with_targets")
     assert codes.startswith("codes 200 204 206 ")
     assert [line for line in rest if not line.startswith(("answer ", "socks "))] == [
-        "rule vendor-p 407 407 x-error blocked traffic left: 0",
-        "rule vendor-p 407 407 x-ban blocked",
-        "rule vendor-p 503 503 - rate_limited",
+        "rule vendor-p 407 407 any x-error blocked traffic left: 0",
+        "rule vendor-p 407 407 any x-ban blocked",
+        "rule vendor-p 503 503 plain - rate_limited",
+        "rule vendor-p 502 502 tunnel - policy",
         "pool vendor-p 10.1.0.0/16 -",
         "pool vendor-p 10.1.8.0/24 residential",
         "pool vendor-p 2001:db8::/32 -",

@@ -14,6 +14,8 @@ OWN_RULES = (
     OutcomeRule(status=778, outcome="quota_exhausted"),
     OutcomeRule(status=200, header="x-own", outcome="blocked"),
     OutcomeRule(status=403, header="x-own", contains="login", outcome="auth_failed"),
+    OutcomeRule(status=779, header="x-own", connect=True, outcome="policy"),
+    OutcomeRule(status=779, connect=False, outcome="auth_failed"),
 )
 
 

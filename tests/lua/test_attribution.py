@@ -240,6 +240,32 @@ def test_the_vendors_dialect_gives_the_verdict(status, headers, verdict):
     assert seen.get("verdict") == verdict
 
 
+BY_KIND = (
+    OutcomeRule(status=403, connect=True, outcome="policy"),
+    OutcomeRule(status=403, header="X-Error", outcome="auth_failed"),
+    OutcomeRule(status=502, connect=False, outcome="vendor_error"),
+    OutcomeRule(status=429, connect=True, outcome="quota_exhausted"),
+    OutcomeRule(status=429, outcome="quota_exhausted"),
+)
+
+
+@pytest.mark.parametrize(
+    ("status", "headers", "written"),
+    [
+        ("403", {}, {"verdict_tunnel": "policy"}),
+        ("403", {"x-error": "1"}, {"verdict_tunnel": "policy", "verdict_plain": "auth_failed"}),
+        ("502", {}, {"verdict_plain": "vendor_error"}),
+        ("429", {}, {"verdict": "quota_exhausted"}),
+        ("404", {}, {}),
+    ],
+)
+def test_a_rule_may_ask_whether_the_answer_is_to_a_connect(status, headers, written):
+    """The script does not know it, and says both; no hook of requests is there for it."""
+    script = script_of(vendor("10.1.0.0/16", outcomes=BY_KIND))
+    assert script.request("10.1.0.1:1", answer={":status": status, **headers}) == written
+    assert script.lua.globals().envoy_on_request is None
+
+
 def test_each_vendor_of_a_shared_range_has_its_own_dialect():
     """What a 407 means is the vendor's of the port, not its neighbour's."""
     rules = {

@@ -99,7 +99,7 @@ def _with_rule(files: dict[str, Json], status: int) -> dict[str, Json]:
     changed = copy.deepcopy(files)
     (patch,) = changed[FILTER]["spec"]["configPatches"]
     config = patch["patch"]["value"]["typed_config"]["config"]
-    config["configuration"]["value"] += f"rule {VENDOR} {status} {status} - rate_limited\n"
+    config["configuration"]["value"] += f"rule {VENDOR} {status} {status} any - rate_limited\n"
     code = config["vm_config"]["code"]["local"]
     custom = b"\x00\x05\x04r%d" % status
     code["inline_bytes"] = b64encode(b64decode(code["inline_bytes"]) + custom).decode()

@@ -5,13 +5,14 @@
 //! timeout_after MS                            a crawler that waited as long was not cancelled
 //! with_targets                                metrics have the label `proxy_target`
 //! codes STATUS ...                            statuses with a `response_code` of their own
-//! rule VENDOR FIRST LAST HEADER|- OUTCOME [TEXT TO THE END]    a vendor's own, before the table
-//! answer FIRST LAST any|plain|tunnel CONDITION OUTCOME         the table; the first match wins
+//! rule VENDOR FIRST LAST KIND HEADER|- OUTCOME [TEXT TO THE END]   a vendor's own, before the table
+//! answer FIRST LAST KIND CONDITION OUTCOME    the table; the first match wins
 //! socks method|auth|reply FIRST LAST OUTCOME  what a SOCKS5 vendor says
 //! pool VENDOR CIDR POOL|-                     the vendor's longest range wins
 //! target HOST|*.HOST GROUP                    the longest match wins
 //! ```
 //!
+//! KIND is `any`, `plain` or `tunnel`, which is the answer to a CONNECT.
 //! CONDITION is `-`, `credentials`, `no-credentials`, `header:NAME` or `header:NAME:TEXT`. A value
 //! must contain TEXT, in this case. A list of rules tells at most 128 conditions apart.
 
@@ -267,12 +268,7 @@ impl Config {
 
     fn read_answer(&mut self, mut fields: Fields) -> Option<()> {
         let (first, last) = (status(fields.next()?)?, status(fields.next()?)?);
-        let kind = match fields.next()? {
-            b"any" => Kind::Any,
-            b"plain" => Kind::Plain,
-            b"tunnel" => Kind::Tunnel,
-            _ => return None,
-        };
+        let kind = kind(fields.next()?)?;
         let condition = fields.next()?;
         let outcome = self.outcome_number(fields.last()?)?;
         let when = match condition {
@@ -291,6 +287,7 @@ impl Config {
     fn read_rule(&mut self, mut fields: Fields) -> Option<()> {
         let vendor = self.vendor_number(fields.next()?)?;
         let (first, last) = (status(fields.next()?)?, status(fields.next()?)?);
+        let kind = kind(fields.next()?)?;
         let header = fields.next()?;
         let outcome = self.outcome_number(fields.next()?)?;
         let text = fields.rest.unwrap_or(b"");
@@ -300,7 +297,7 @@ impl Config {
             b"-" => return None,
             name => When::Header(rules.condition(name, text)?),
         };
-        rules.add(Rule { first, last, kind: Kind::Any, when, outcome })
+        rules.add(Rule { first, last, kind, when, outcome })
     }
 
     fn read_socks(&mut self, mut fields: Fields) -> Option<()> {
@@ -411,6 +408,15 @@ fn given(done: bool) -> Option<()> {
 
 fn status(field: &[u8]) -> Option<u16> {
     decimal(field).filter(|status| *status <= 999).map(|status| status as u16)
+}
+
+fn kind(field: &[u8]) -> Option<Kind> {
+    match field {
+        b"any" => Some(Kind::Any),
+        b"plain" => Some(Kind::Plain),
+        b"tunnel" => Some(Kind::Tunnel),
+        _ => None,
+    }
 }
 
 fn octet(field: &[u8]) -> Option<u8> {

@@ -93,8 +93,10 @@ fn a_line_that_cannot_be_read_refuses_the_whole() {
         "answer 200 299 any header: a",
         "socks hello 1 1 a",
         "socks reply 1 256 a",
-        "rule v 200 299 - a text",
-        "rule v 200 299",
+        "rule v 200 299 any - a text",
+        "rule v 200 299 any",
+        "rule v 200 299 - a",
+        "rule v 200 299 socks - a",
         "pool v 10.1.0.1/16 p",
         "pool v 10.1.0.0/33 p",
         "pool v 10.1.0.0/16",
@@ -107,7 +109,7 @@ fn a_line_that_cannot_be_read_refuses_the_whole() {
         let lines = format!("codes 200\n\n{}\ncodes 201\n", line);
         assert_eq!(Config::from_text(lines.as_bytes()).err(), Some(3), "{}", line);
     }
-    let long = format!("rule v 200 299 x a {}", "y".repeat(5000));
+    let long = format!("rule v 200 299 any x a {}", "y".repeat(5000));
     assert_eq!(Config::from_text(long.as_bytes()).err(), Some(1));
 }
 

@@ -23,7 +23,7 @@ socks auth 1 255 auth_failed
 socks reply 0 0 success
 socks reply 2 2 policy
 socks reply 1 255 connect_failed
-rule vendor-a 400 499 x-error quota_exhausted traffic limit
+rule vendor-a 400 499 any x-error quota_exhausted traffic limit
 target shop.test shops
 target *.shop.test shops
 target *.new.shop.test news

@@ -67,8 +67,8 @@ socks method 255 255 auth_failed
 socks auth 1 255 auth_failed
 socks reply 0 0 success
 socks reply 1 255 connect_failed
-rule vendor-a 429 429 - rate_limited
-rule vendor-a 500 599 x-why quota_exhausted no money
+rule vendor-a 429 429 any - rate_limited
+rule vendor-a 500 599 any x-why quota_exhausted no money
 target shop.test shops
 target *.shop.test shops
 ";
