@@ -10,6 +10,10 @@ from itertools import product
 
 from settings.alerts import Alerts, VendorAlerts
 from settings.catalogue import Catalogue
+from settings.destination_checks import (
+    destinations_are_no_vendors,
+    destinations_are_outside_the_cluster,
+)
 from settings.host_checks import (
     crawlers_resolve_names,
     hosts_are_unique,
@@ -405,6 +409,8 @@ CHECKS_OF_VENDORS: Checks = (
     hosts_are_unique,
     virtual_addresses_are_nobodys,
     hosts_have_listed_ports,
+    destinations_are_no_vendors,
+    destinations_are_outside_the_cluster,
 )
 CHECKS: Checks = (
     *CHECKS_OF_VENDORS,
