@@ -188,3 +188,38 @@ def test_one_run_does_not_see_another(run_program):
     first, again = run_program("dev"), run_with("dev", shipped("dev"))
     assert again.resources == first.resources
     assert again.outputs == first.outputs
+
+
+def test_a_name_leads_to_a_virtual_address_once_all_filters_are_there(edited):
+    """`destroy` takes the names away first: unlisted ports work only through our chains."""
+
+    def by_name(keys) -> None:
+        del keys["vendors"][0]["cidrs"]
+        keys["vendors"][0]["hosts"] = [
+            "gw.vendor.example",
+            {"name": "old.example", "retired": True},
+        ]
+        keys["crawlers"] = {"namespaces": ["crawlers", "more"], "selector": {"app": "crawler"}}
+
+    run = run_with("prod", edited("prod", by_name))
+    entries = run.of_kind("ServiceEntry")
+    assert {(one.namespace, one.inputs["metadata"]["name"]) for one in entries} == {
+        ("crawlers", "proxy-name-gw.vendor.example"),
+        ("more", "proxy-name-gw.vendor.example"),
+    }
+    for entry in entries:
+        filters = {f.urn for f in run.of_kind("EnvoyFilter") if f.namespace == entry.namespace}
+        assert filters <= entry.dependencies
+    for config in run.of_kind("ProxyConfig"):
+        assert config.inputs["apiVersion"] == "networking.istio.io/v1beta1"
+        assert config.inputs["spec"]["selector"] == {"matchLabels": {"app": "crawler"}}
+    assert {one.namespace for one in run.of_kind("ProxyConfig")} == {"crawlers", "more"}
+    # The stack has no name: nobody's DNS is touched.
+    assert run_with("prod", shipped("prod")).of_kind("ProxyConfig") == ()
+
+
+def test_sidecars_answer_dns_before_the_first_name_if_asked_to(variant):
+    """Pods that start now need no second restart once a name comes."""
+    run = variant("prod", crawlers={"dnsCapture": True})
+    assert named(run, "ProxyConfig") == {"proxy-dns-capture"}
+    assert run.of_kind("ServiceEntry") == ()
