@@ -8,7 +8,7 @@
 -- filter chain carries it. A script that fails loses detail and never a count.
 
 -- components/attribution/lua.py fills this slot, with `vendor` where all addresses are one vendor's
--- and none has a pool, and else with `ranges`: one a line, sorted, so that a diff names the range:
+-- and no range has a pool, and else with `ranges`: one a line, sorted, so that a diff names the range:
 -- "10.1.8.0/24 vendor-a residential". A pool of `-` is none, and ports follow where vendors differ
 -- by port.
 local CATALOGUE = nil
@@ -17,6 +17,7 @@ local NAMESPACE = "proxy_observability"
 local HAS_POOLS = false -- set as the ranges are read
 local MAX_REMEMBERED = 4096
 local MAX_AUTHORITY = 260 -- the longest DNS name, and a port
+local MAX_USER = 256 -- bytes; a longer user name has no product
 
 local function ipv4_number(text) -- nil unless dotted decimal with four octets
   local a, b, c, d = text:match("^(%d+)%.(%d+)%.(%d+)%.(%d+)$")
@@ -174,11 +175,104 @@ local function split(address) -- "10.1.0.10:3128" or "[2001:db8::1]:3128" into a
   return ip or address, tonumber(port)
 end
 
+local DIGITS = {} -- values of base64's digits, by their bytes
+for value = 0, 63 do
+  local digits = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/"
+  DIGITS[digits:byte(value + 1)] = value
+end
+local COLON = 58
+
+local DECODED = {} -- bytes of the user name that is being decoded; zeros once it is
+for i = 1, MAX_USER + 3 do
+  DECODED[i] = 0
+end
+
+-- Decodes base64 from `at` into DECODED, and returns the count of bytes before the first colon. It
+-- returns nil if there is no colon among the first bytes, or something that is no base64. What is
+-- behind the colon is the password, and stays as it is.
+local function decode_user(text, at)
+  local count = 0
+  while count <= MAX_USER do
+    local a, b, c, d = text:byte(at, at + 3)
+    a, b, c, d = DIGITS[a], DIGITS[b], DIGITS[c], DIGITS[d]
+    if not (a and b) then
+      return nil
+    end
+    local byte = a * 4 + math.floor(b / 16)
+    if byte == COLON then
+      return count
+    end
+    DECODED[count + 1] = byte
+
+    byte = c and b % 16 * 16 + math.floor(c / 4)
+    if not c or byte == COLON then
+      return c and count + 1
+    end
+    DECODED[count + 2] = byte
+
+    byte = d and c % 4 * 64 + d
+    if not d or byte == COLON then
+      return d and count + 2
+    end
+    DECODED[count + 3] = byte
+    count, at = count + 3, at + 4
+  end
+  return nil
+end
+
+local function user_of(authorization) -- of "Basic dXNlcjpwYXNz", or nil
+  local at = authorization:match("^[Bb][Aa][Ss][Ii][Cc][ \t]+()")
+  local count = at and decode_user(authorization, at)
+  local user = count and count <= MAX_USER and string.char(unpack(DECODED, 1, count))
+  for i = 1, count or #DECODED do
+    DECODED[i] = 0
+  end
+  return user
+end
+
+local function texts_between_stars(pattern) -- "a*b*" as { "a", "b", "" }
+  local texts = {}
+  for text in (pattern .. "*"):gmatch("([^*]*)%*") do
+    texts[#texts + 1] = text
+  end
+  return texts
+end
+
+-- Whether the first text begins and the last one ends the user name, with the others in their order
+-- in between.
+local function fits(user, texts)
+  local first, last = texts[1], texts[#texts]
+  if #texts == 1 then
+    return user == first
+  end
+  if user:find(first, 1, true) ~= 1 then
+    return false
+  end
+  local at = #first + 1
+  for i = 2, #texts - 1 do
+    local _, stop = user:find(texts[i], at, true)
+    if not stop then
+      return false
+    end
+    at = stop + 1
+  end
+  local tail = #user - #last + 1
+  return tail >= at and user:find(last, tail, true) == tail
+end
+
 local RANGES = CATALOGUE.ranges
 local INDEX = RANGES and build_index(RANGES)
 local SOLE_CLAIM = not RANGES and { vendor = CATALOGUE.vendor }
 local VERDICTS = CATALOGUE.verdicts
 local TARGETS = CATALOGUE.targets
+local PRODUCTS = {} -- by vendor, in the stack file's order
+for vendor, products in pairs(CATALOGUE.products) do
+  PRODUCTS[vendor] = {}
+  for i, product in ipairs(products) do
+    PRODUCTS[vendor][i] = { name = product.name, texts = texts_between_stars(product.user) }
+  end
+end
+local HAS_PRODUCTS = next(PRODUCTS) ~= nil
 local HAS_TARGETS = next(TARGETS) ~= nil
 CATALOGUE, RANGES = nil, nil -- lets Lua free the text of the ranges
 
@@ -226,6 +320,22 @@ local function target_of(authority) -- does not search or remember a text of meg
   return #authority <= MAX_AUTHORITY and find_target(authority)
 end
 
+-- Returns the vendor's first product whose pattern fits the user name. Nothing is remembered by it.
+local function product_of(vendor, headers)
+  local products = PRODUCTS[vendor]
+  local authorization = products and headers:get("proxy-authorization")
+  local user = authorization and user_of(authorization)
+  if not user then
+    return nil
+  end
+  for _, product in ipairs(products) do
+    if fits(user, product.texts) then
+      return product.name
+    end
+  end
+  return nil
+end
+
 -- Returns the outcomes of the first rules that fit the answer, to a CONNECT and to any other request.
 -- An answer does not tell to which it is. To have the method kept for it would take a hook for each
 -- request. Rules are grouped by status and keep the stack file's order.
@@ -246,12 +356,15 @@ local function verdicts_of(vendor, headers)
 end
 
 -- A hook costs CPU for each request or answer, whatever it does: Envoy finds only those it needs.
-if HAS_POOLS or HAS_TARGETS then
+if HAS_POOLS or HAS_PRODUCTS or HAS_TARGETS then
+  local NEEDS_CLAIM = HAS_POOLS or HAS_PRODUCTS
+  local NEEDS_HEADERS = HAS_PRODUCTS or HAS_TARGETS
+
   function envoy_on_request(handle) -- global because Envoy looks it up by name
-    local stream = handle:streamInfo()
-    local claim = HAS_POOLS and claim_of(stream:downstreamLocalAddress())
-    local target = HAS_TARGETS and target_of(handle:headers():get(":authority") or "")
-    local pool = claim and claim.pool
+    local stream, headers = handle:streamInfo(), NEEDS_HEADERS and handle:headers()
+    local claim = NEEDS_CLAIM and (SOLE_CLAIM or claim_of(stream:downstreamLocalAddress()))
+    local target = HAS_TARGETS and target_of(headers:get(":authority") or "")
+    local pool = claim and (HAS_PRODUCTS and product_of(claim.vendor, headers) or claim.pool)
     if not (pool or target) then
       return
     end

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 from typing import Annotated
 
 from pydantic import Field, StrictStr
 
-from settings.section import Section
+from settings.masking import quoted
+from settings.section import Problem, Section, path_text
 from settings.values.checked_text import Text
 from settings.values.kubernetes import DnsLabel
 
@@ -20,6 +23,10 @@ UserPattern = Annotated[
     ),
 ]
 
+MAX_USER_BYTES = 256
+"""A longer user name has no product. The passive module keeps no more, and SOCKS5 can send no more
+than 255 (RFC 1929)."""
+
 
 class Product(Section):
     """One product of a vendor: the proxy users that buy it."""
@@ -29,3 +36,43 @@ class Product(Section):
     a pattern of names, so write no session, and never a password."""
     name: DnsLabel = Field(examples=["residential"])
     """Label `proxy_pool` of these users' requests."""
+
+
+def product_of(products: Sequence[Product], user: str) -> str:
+    """Return the name of the first product whose pattern fits, or nothing.
+
+    lua/attribution.lua and wasm/parser/src/product.rs say the same, from the bytes of a request.
+
+    Args:
+        user: the user name as bytes, each as the character of its number (Latin-1).
+    """
+    if len(user) > MAX_USER_BYTES:
+        return ""
+    return next((one.name for one in products if fnmatchcase(user, one.user)), "")
+
+
+def unused(products: Sequence[Product]) -> Iterator[Problem]:
+    """The first match wins, so a pattern behind a wider one never applies."""
+    for index, product in enumerate(products):
+        for earlier, other in enumerate(products[:index]):
+            first = path_text(("products", earlier))
+            if product.user == other.user:
+                text = f"{quoted(product.user)} is also {first}.user; remove one"
+                yield Problem(("products", index, "user"), text)
+                break
+            if _contains(other.user, product.user):
+                text = (
+                    f"never applies, {first} matches every such user; "
+                    "remove one, or put the narrower one first"
+                )
+                yield Problem(("products", index), text)
+                break
+
+
+def _contains(wider: str, narrower: str) -> bool:
+    """Whether a pattern matches all that the other one does.
+
+    It does if it matches the other one with a text for each `*` that no pattern can name: only a
+    `*` of the wider one takes that, and would take any other text.
+    """
+    return fnmatchcase(narrower.replace("*", "#"), wider)

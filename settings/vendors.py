@@ -13,7 +13,7 @@ from pydantic.functional_validators import PlainValidator
 from settings.alerts import VendorAlerts
 from settings.hosts import Host, HostEntry, listed_ports, unlisted_ports
 from settings.masking import quoted
-from settings.products import Product
+from settings.products import Product, unused
 from settings.section import Problem, Section, path_text
 from settings.values.addresses import (
     IPNetwork,
@@ -208,6 +208,7 @@ class Vendor(Section):
                         f"{ports} is not among the vendor's ports "
                         f"({', '.join(map(str, self.ports))}); remove it, or add it to ports",
                     )
+        yield from unused(self.products)
         yield from unreachable(self.outcomes)
 
     @property

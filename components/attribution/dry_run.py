@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -12,6 +13,7 @@ except ImportError:  # lupa has no LuaJIT for macOS; 5.1 is LuaJIT's language
 
 from components.attribution.groups import Group, by_address
 from settings.catalogue import Catalogue, Route
+from settings.products import product_of
 from settings.vendors import OutcomeRule, Vendor
 
 NAMESPACE = "proxy_observability"
@@ -53,7 +55,7 @@ class Script:
     """
 
     def __init__(self, source: str) -> None:
-        self.lua = LuaRuntime(unpack_returned_tuples=True)
+        self.lua = LuaRuntime(unpack_returned_tuples=True, encoding="latin-1")
         self.lua.execute(_ENVOY)
         self.lua.execute(source)
 
@@ -62,6 +64,7 @@ class Script:
         address: str,
         *,
         authority: str = "shop.example",
+        authorization: str | None = None,
         answer: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """Run the hooks and return the metadata that the script wrote.
@@ -69,10 +72,13 @@ class Script:
         Args:
             address: the connection's destination, as Envoy prints it: "10.1.0.10:3128".
             authority: the request's `:authority`.
+            authorization: its `Proxy-Authorization`, if it has one. Text is Latin-1, since Lua's
+                is bytes.
             answer: the vendor's headers with `:status`; None if there is no answer. A hook that
                 the script lacks is not called, as in Envoy.
         """
-        fields = self.lua.table_from({":authority": authority})
+        sent = {} if authorization is None else {"proxy-authorization": authorization}
+        fields = self.lua.table_from({":authority": authority, **sent})
         script = self.lua.globals()
         handle = script.stream(address, fields)
         if script.envoy_on_request:
@@ -87,7 +93,8 @@ def script_faults(group: Group, source: str, catalogue: Catalogue) -> Iterator[s
     """Yield what is wrong with a group's script.
 
     For samples of the addresses that Envoy leads to this group's chains, the script must name the
-    pool that the stack's catalogue names, and give the outcomes of that vendor's own rules.
+    pool that the stack's catalogue names, or the user's product, and give the outcomes of that
+    vendor's own rules.
     """
     try:
         script = Script(source)
@@ -113,9 +120,10 @@ def script_faults(group: Group, source: str, catalogue: Catalogue) -> Iterator[s
 def _faults_at(script: Script, group: Group, text: str, route: Route | None) -> Iterator[str]:
     """Yield what is wrong for one destination, which `route` decides."""
     owner = next((one for one in group.vendors if route and one.name == route.vendor), None)
+    name = owner.name if owner else "no vendor"
     pool = route.pool if route else ""
-    for rule in (None, *(rule for one in group.vendors for rule in one.outcomes)):
-        answer = _answer_to(rule) if rule else {":status": "200"}
+    answers = [_answer_to(rule) for one in group.vendors for rule in one.outcomes]
+    for answer in ({":status": "200"}, *answers):
         try:
             found = script.request(text, answer=answer)
         except LuaError as error:
@@ -126,8 +134,26 @@ def _faults_at(script: Script, group: Group, text: str, route: Route | None) -> 
             verdict = found.get(f"verdict_{kind}", found.get("verdict", ""))
             seen = (found.get("proxy_pool", ""), verdict)
             if seen != expected:
-                name = owner.name if owner else "no vendor"
                 yield f"says {seen} for {text}; the catalogue says {expected}, of {name}"
+    for pattern in (product.user for one in group.vendors for product in one.products):
+        user = pattern.replace("*", "x")
+        try:
+            found = script.request(text, authorization=basic(user))
+        except LuaError as error:
+            yield f"raises for {text} and a user like {pattern}: {first_line(error)}"
+            return
+        wanted = product_of(owner.products if owner else (), user) or pool
+        said = found.get("proxy_pool", "")
+        if said != wanted:
+            yield (
+                f"says {said!r} for {text} and a user like {pattern}; "
+                f"the stack says {wanted!r}, of {name}"
+            )
+
+
+def basic(user: str, password: str = "x") -> str:
+    """Return `Proxy-Authorization` as a crawler sends it; both are Latin-1."""
+    return f"Basic {b64encode(f'{user}:{password}'.encode('latin-1')).decode()}"
 
 
 def _answer_to(rule: OutcomeRule) -> dict[str, str]:

@@ -213,10 +213,11 @@ def _too_many_headers(vendors: Sequence[Vendor]) -> Iterator[str]:
 def _too_many_pools(vendors: Sequence[Vendor]) -> Iterator[str]:
     passive = [vendor for vendor in vendors if vendor.inspect == "passive"]
     pools = {entry.pool for vendor in passive for entry in vendor.ranges if entry.pool}
+    pools |= {product.name for vendor in passive for product in vendor.products}
     if len(pools) > MAX_POOLS:
         yield (
-            f"vendors: {len(pools)} pools of passive vendors together, and the passive module "
-            f"tells {MAX_POOLS} apart; give several ranges one pool"
+            f"vendors: {len(pools)} pools and products of passive vendors, and the passive "
+            f"module tells {MAX_POOLS} apart; give several ranges one pool"
         )
 
 

@@ -19,13 +19,14 @@ from settings.vendors import OutcomeRule, Target, Vendor
 SCRIPT = Path(__file__).parents[2] / "lua" / "attribution.lua"
 SLOT = "local CATALOGUE = nil\n"
 
-NOTHING = "-- No pool, target group or outcome rule: nothing to tell.\n"
+NOTHING = "-- No pool, product, target group or outcome rule: nothing to tell.\n"
 
 
 def lua_filter(group: Group) -> Json:
     """Return the HTTP filter that runs a group's script.
 
-    Every chain has it, and so a first pool, target group or outcome rule ends no connection.
+    Every chain has it, and so a first pool, product, target group or outcome rule ends no
+    connection.
     """
     return http_filter(script_name(group), LUA_TYPE)
 
@@ -51,7 +52,7 @@ def attribution_script(group: Group, targets: Sequence[Target] = ()) -> str:
     source = SCRIPT.read_text(encoding="utf-8")
     if source.count(SLOT) != 1:
         raise ValueError(f"{SCRIPT.name}: expected exactly one line {SLOT.strip()!r} to fill")
-    if not (targets or _rules(group) or has_pools(group)):
+    if not (targets or _rules(group) or _sold(group) or has_pools(group)):
         return NOTHING
     return source.replace(SLOT, f"local CATALOGUE = {_catalogue(group, targets)}\n")
 
@@ -64,6 +65,13 @@ def _rules(group: Group) -> list[Vendor]:
     """Return the group's vendors that have outcome rules, sorted by name."""
     found = [vendor for vendor in group.vendors if vendor.outcomes]
     return sorted(found, key=lambda vendor: vendor.name)
+
+
+def _sold(group: Group) -> list[Vendor]:
+    """Return the group's vendors that have products, sorted by name."""
+    return sorted(
+        (vendor for vendor in group.vendors if vendor.products), key=lambda vendor: vendor.name
+    )
 
 
 def quoted(text: str) -> str:
@@ -79,7 +87,8 @@ def quoted(text: str) -> str:
 
 def _catalogue(group: Group, targets: Sequence[Target]) -> str:
     lines = ["{"]
-    if has_pools(group) or (_rules(group) and group.decides_by_port):
+    by_vendor = [*_rules(group), *_sold(group)]
+    if has_pools(group) or (by_vendor and group.decides_by_port):
         # Ranges are text that the script parses as Envoy loads it. A Lua table for each of 10,000
         # ranges would stay in memory.
         routes = {route for chain in group.chains for route in chain.routes}
@@ -90,6 +99,14 @@ def _catalogue(group: Group, targets: Sequence[Target]) -> str:
     lines += ["  verdicts = {"]
     for vendor in _rules(group):
         lines += _verdicts(vendor)
+    lines += ["  },", "  products = {"]
+    for vendor in _sold(group):
+        lines += [f"    [{quoted(vendor.name)}] = {{"]
+        lines += [
+            f"      {{ user = {quoted(one.user)}, name = {quoted(one.name)} }},"
+            for one in vendor.products
+        ]
+        lines += ["    },"]
     lines += ["  },", "  targets = {"]
     named = sorted((host, target.name) for target in targets for host in target.hosts)
     lines += [f"    [{quoted(host)}] = {quoted(name)}," for host, name in named]

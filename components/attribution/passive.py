@@ -3,7 +3,8 @@
     vendor constant -> module, sent by ECDS -> TCP proxy
 
 One ECDS resource holds the module and its configuration for all vendors, so that an edit of a rule,
-a pool or a target group changes no chain and cuts no connection. The module is built from `wasm/`.
+a pool, a product or a target group changes no chain and cuts no connection. The module is built
+from `wasm/`.
 """
 
 from __future__ import annotations
@@ -104,6 +105,7 @@ def module_configuration(
         if vendor.inspect == "passive":
             lines += [_rule(vendor, rule) for rule in vendor.outcomes]
             lines += _pools(vendor)
+            lines += [f"product {vendor.name} {one.user} {one.name}" for one in vendor.products]
     named = sorted((host, target.name) for target in targets for host in target.hosts)
     lines += [f"target {host} {name}" for host, name in named]
     return "".join(f"{line}\n" for line in lines)

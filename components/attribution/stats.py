@@ -240,7 +240,8 @@ def expected_series(
     requests, setup_times, connections = 0, 0, len(UPSTREAM_STATS) + 3
     for vendor in vendors:
         visibilities = REQUEST_VISIBILITIES[vendor.inspect]
-        pools = len({entry.pool for entry in vendor.ranges})
+        products = {product.name for product in vendor.products}
+        pools = len({entry.pool for entry in vendor.ranges} | products)
         requests += visibilities * outcomes * pools * (targets + 1)
         setup_times += visibilities * histogram
         opaque = 3  # connections, bytes each way

@@ -35,6 +35,7 @@ POOLED = Vendor(
     name="vendor-p",
     cidrs=("10.8.0.0/16", {"range": "10.8.8.0/24", "pool": "residential"}),
     outcomes=({"status": 407, "header": "X-Error", "outcome": "blocked"},),
+    products=({"user": "*-mob*", "name": "mobile"}, {"user": "acme", "name": "sub-user"}),
 )
 SHOPS = Target(name="shops", hosts=("shop.example", "*.shop.example"))
 PASSIVE = POOLED.model_copy(
@@ -236,7 +237,7 @@ def _edit_scripts(filters: Filters, edit: Callable[[str], str]) -> None:
         ),
         (lambda text: f"{text}\nerror('at load')\n", "does not load: .*: at load"),
         (
-            lambda text: text.replace("function envoy_on_request", "local function unused"),
+            lambda text: text.replace("or claim.pool)", "or nil)"),
             r"says \('', ''\) for 10\.8\.8\.0:3128; "
             r"the catalogue says \('residential', ''\), of vendor-p",
         ),
@@ -253,6 +254,15 @@ def _edit_scripts(filters: Filters, edit: Callable[[str], str]) -> None:
             lambda text: text.replace('outcome = "blocked"', 'outcome = "vendor_error"'),
             r"says \('', 'vendor_error'\) for 10\.8\.0\.0:3128; "
             r"the catalogue says \('', 'blocked'\), of vendor-p",
+        ),
+        (
+            lambda text: text.replace("*-mob*", "*-dc*"),
+            r"says '' for 10\.8\.0\.0:3128 and a user like \*-mob\*; "
+            r"the stack says 'mobile', of vendor-p",
+        ),
+        (
+            lambda text: text.replace("local count = at and", "local count = at + nil"),
+            r"raises for 10\.8\.0\.0:3128 and a user like \*-mob\*: .*: attempt to perform arith.*",
         ),
         (
             lambda _: "function envoy_on_request() end function envoy_on_response() end",

@@ -103,10 +103,10 @@ def test_more_pools_than_the_module_tells_apart(envoy):
         nested = AddressRange.parse({"range": "10.0.0.0/8", "pool": "pool-0"})
         network = ip_network("10.1.0.0/16")
         ranges = (AddressRange(ip_network(f"{network[n]}/32"), f"pool-{n}") for n in range(count))
-        return (PASSIVE.model_copy(update={"cidrs": (nested, *ranges), "outcomes": ()}),)
+        return (PASSIVE.model_copy(update={"cidrs": (nested, *ranges), "products": ()}),)
 
     refuse_undeployable(stack(4095), render(*stack(4095)), envoy)
     assert findings(stack(4096), render(*stack(4096))) == [
-        "vendors: 4096 pools of passive vendors together, and the passive module tells 4095 "
-        "apart; give several ranges one pool",
+        "vendors: 4096 pools and products of passive vendors, and the passive module "
+        "tells 4095 apart; give several ranges one pool",
     ]

@@ -20,6 +20,7 @@ P = Vendor(
         {"status": 503, "connect": False, "outcome": "rate_limited"},
         {"status": 502, "connect": True, "outcome": "policy"},
     ),
+    products=({"user": "*-zone-mob*", "name": "mobile"}, {"user": "acme", "name": "residential"}),
     inspect="passive",
 )
 Q = Vendor(name="vendor-q", cidrs=("10.2.0.0/16",), ports=(3128,), inspect="passive")
@@ -111,6 +112,8 @@ def test_the_module_is_told_of_passive_vendors():
         "pool vendor-p 10.1.0.0/16 -",
         "pool vendor-p 10.1.8.0/24 residential",
         "pool vendor-p 2001:db8::/32 -",
+        "product vendor-p *-zone-mob* mobile",
+        "product vendor-p acme residential",
         "target *.shop.example shops",
         "target shop.example shops",
     ]

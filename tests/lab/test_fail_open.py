@@ -188,7 +188,7 @@ def with_catalogue(source, table):
 
 def own_range_and(more):
     """Return a table that knows vendor-a's range, as the renderer writes it, and `more`."""
-    return '{ ranges = "127.1.0.0/16 vendor-a -\\n", ' + more + " }"
+    return '{ ranges = "127.1.0.0/16 vendor-a -\\n", products = {}, ' + more + " }"
 
 
 TOLD_BROKEN = {
@@ -215,6 +215,8 @@ TOLD_BROKEN = {
     ),
     "verdicts of a text": own_range_and('targets = {}, verdicts = "x"'),
     "verdicts of a number": own_range_and("targets = {}, verdicts = 7"),
+    "products of a number": own_range_and("").replace("products = {}", "products = 7"),
+    "a product of a number": own_range_and("").replace("products = {}", "products = { x = { 7 } }"),
     "a vendor's verdicts a number": own_range_and('targets = {}, verdicts = { ["vendor-a"] = 7 }'),
     "rules of a number": own_range_and(
         'targets = {}, verdicts = { ["vendor-a"] = { ["200"] = 7 } }'
@@ -226,7 +228,7 @@ TOLD_BROKEN = {
 """What raises, as it is loaded or as it is used: a counter moves."""
 
 HELD_BROKEN = {
-    "ranges of others": '{ ranges = "10.0.0.0/8 vendor-a -\\n", verdicts = {}, targets = {} }',
+    "ranges of others": own_range_and("verdicts = {}, targets = {}").replace("127.1", "10.1"),
     "a rule without outcome": own_range_and(
         'targets = {}, verdicts = { ["vendor-a"] = { ["200"] = { {} } } }'
     ),

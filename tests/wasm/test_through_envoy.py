@@ -20,8 +20,8 @@ def counted(sidecar: Sidecar) -> Counter[str]:
     """Return counts in the words of wasm/parser/tests/play."""
     counts: Counter[str] = Counter()
     for labels, value in sidecar.samples("istio_requests_total"):
-        names = ("proxy_visibility", "proxy_outcome", "response_code", "proxy_target")
-        counts[" ".join(labels[name] for name in names)] += value
+        names = ("proxy_visibility", "proxy_outcome", "response_code", "proxy_target", "proxy_pool")
+        counts[" ".join(labels.get(name, "") for name in names).rstrip()] += value
     counts["opaque"] = sidecar.counter("istio_tcp_connections_opened_total")
     return counts
 

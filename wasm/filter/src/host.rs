@@ -71,6 +71,8 @@ pub enum Metric {
 static mut DATA: [u8; BUFFER] = [0; BUFFER];
 static mut PROPERTY: [u8; BUFFER] = [0; BUFFER];
 static mut IS_PROPERTY: bool = false;
+/// How much of `DATA` was filled since it was forgotten.
+static mut READ: usize = 0;
 
 /// Envoy calls this inside `proxy_get_property` and `proxy_get_buffer_bytes`.
 #[no_mangle]
@@ -96,7 +98,18 @@ pub fn buffer(which: Buffer, start: usize, length: usize) -> &'static [u8] {
     unsafe {
         IS_PROPERTY = false;
         let status = proxy_get_buffer_bytes(which as u32, start, length, &mut bytes, &mut size);
+        READ = READ.max(size).min(BUFFER);
         given(status, bytes, size)
+    }
+}
+
+/// Overwrites what `buffer` has returned with zeros: a head may hold a password.
+pub fn forget_buffer() {
+    // Sound: one thread, and nobody reads the bytes any more.
+    unsafe {
+        let data = &mut *core::ptr::addr_of_mut!(DATA);
+        data.get_mut(..READ).unwrap_or(&mut []).fill(0);
+        READ = 0;
     }
 }
 

@@ -176,6 +176,9 @@ fn receive(context: u32, side: Side, size: usize, is_end: bool) {
     let config = &root.config;
     let mut counts = Counts { metrics: &mut root.metrics, owner, config, now_ms: None };
     connection.receive(side, size, &mut Passing(side), config, &mut counts);
+    if side == Side::Crawler {
+        host::forget_buffer();
+    }
     if is_end {
         connection.end(side, config, &mut counts);
     }

@@ -98,12 +98,13 @@ impl Metrics {
             outcome: exchange.outcome,
             code: Code::of(exchange.status, config),
             is_shortened: false,
-        };
+        }
+        .with_product();
         if let Some(id) = self.id(series, config) {
             host::increment(id, 1);
         }
         if let Some(setup_ms) = exchange.setup_ms {
-            let label = Label { group: 0, ..exchange.label };
+            let label = Label::of(exchange.label.visibility);
             let owner = Owner { pool: 0, ..owner };
             if let Some(id) = self.id(Series::plain(Name::Setup, owner, label), config) {
                 host::record(id, setup_ms);
@@ -132,7 +133,7 @@ impl Metrics {
             Side::Crawler => Name::RequestBytes,
             Side::Vendor => Name::ResponseBytes,
         };
-        self.add(Series::plain(name, owner, label), bytes, config);
+        self.add(Series::plain(name, owner, label).with_product(), bytes, config);
     }
 
     fn add(&mut self, series: Series, count: u64, config: &Config) {
@@ -198,6 +199,16 @@ impl Metrics {
 impl Series {
     fn plain(name: Name, owner: Owner, label: Label) -> Self {
         Series { name, owner, label, outcome: 0, code: Code::Own(0), is_shortened: false }
+    }
+
+    /// The same with the product in the pool's place, if there is one.
+    fn with_product(self) -> Self {
+        let pool = match self.label.product {
+            NO_POOL => self.owner.pool,
+            product => product,
+        };
+        let label = Label { product: NO_POOL, ..self.label };
+        Series { owner: Owner { pool, ..self.owner }, label, ..self }
     }
 
     /// The same with `other` for every label that could have many values.

@@ -7,6 +7,7 @@ use crate::head::{may_be_request, Method, RequestHead, Unreadable};
 use crate::line::Piece;
 use crate::queue::Pending;
 use crate::socks::{Answered, Asked, VERSION};
+use crate::target::OTHER;
 use crate::{Label, Side, Visibility, HEAD_LIMIT};
 
 /// What the crawler's next bytes are.
@@ -112,7 +113,7 @@ impl Connection {
                 }
             }
             (Piece::Line(line), Some(head)) if line.is_empty() => ended = Some(*head),
-            (Piece::Line(line), Some(head)) => head.read(&line, around.config),
+            (Piece::Line(line), Some(head)) => head.read(&line, around.config, self.vendor),
         }
         self.request.grow(used);
         match ended {
@@ -139,7 +140,7 @@ impl Connection {
             Method::Connect => (Visibility::Tunnel, None),
             _ => (Visibility::Http, head.framing.of_request()?),
         };
-        let label = Label { visibility, group: head.group };
+        let label = Label { visibility, group: head.group, product: head.product };
         let pending = Pending {
             is_head: head.method == Method::Head,
             had_credentials: head.has_credentials,
@@ -161,24 +162,24 @@ impl Connection {
             Asking::Socks(asked) => asked,
             _ => return 0,
         };
-        let used = match asked.feed(bytes, around.config) {
+        let used = match asked.feed(bytes, around.config, self.vendor) {
             Ok(used) => used,
             Err(Unreadable) => return 0,
         };
-        let (has_greeted, group) = (asked.has_greeted(), asked.group);
+        let (has_greeted, product, group) = (asked.has_greeted(), asked.product, asked.group);
         if has_greeted && self.request.has_begun {
-            let label = Label { visibility: Visibility::Socks, group: 0 };
+            let label = Label::of(Visibility::Socks);
             if !self.queue.push(Pending::new(self.request.start_ms, label)) {
                 return 0;
             }
             self.request.clear();
         }
         self.up.hold(used);
-        if let Some(group) = group {
-            let label = Label { visibility: Visibility::Socks, group };
-            if let Some(pending) = self.queue.front_mut() {
-                pending.label = label;
-            }
+        let label = Label { visibility: Visibility::Socks, group: group.unwrap_or(OTHER), product };
+        if let Some(pending) = self.queue.front_mut() {
+            pending.label = label;
+        }
+        if group.is_some() {
             self.label(Side::Crawler, label, around);
             self.asking = Asking::Passing;
         }

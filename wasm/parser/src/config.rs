@@ -9,6 +9,7 @@
 //! answer FIRST LAST KIND CONDITION OUTCOME    the table; the first match wins
 //! socks method|auth|reply FIRST LAST OUTCOME  what a SOCKS5 vendor says
 //! pool VENDOR CIDR POOL|-                     the vendor's longest range wins
+//! product VENDOR PATTERN NAME                 of the user name, before pools; the first match wins
 //! target HOST|*.HOST GROUP                    the longest match wins
 //! ```
 //!
@@ -21,6 +22,7 @@ use alloc::vec::Vec;
 use crate::address::{range, Address};
 use crate::memory::{append, push};
 use crate::outcome::{self, Answer, Condition, Kind, Rule, Rules, When, CONDITIONS};
+use crate::product::Products;
 use crate::table::{hash, hash_on, Index, Names};
 use crate::target::Targets;
 use crate::text::{decimal, split_at_first};
@@ -46,6 +48,7 @@ pub struct Config {
     pub outcomes: Names,
     pub vendors: Names,
     own_rules: Vec<Rules>,
+    products: Vec<Products>,
     pub pools: Names,
     pool_ranges: Vec<PoolRange>,
     pool_index: Index,
@@ -146,6 +149,7 @@ impl Config {
             outcomes: Names::new(),
             vendors: Names::new(),
             own_rules: Vec::new(),
+            products: Vec::new(),
             pools: Names::new(),
             pool_ranges: Vec::new(),
             pool_index: Index::new(),
@@ -208,6 +212,11 @@ impl Config {
         self.own_rules.get(usize::from(vendor?))
     }
 
+    /// Returns a vendor's products.
+    pub fn products_of(&self, vendor: Option<u16>) -> Option<&Products> {
+        self.products.get(usize::from(vendor?))
+    }
+
     pub fn table(&self) -> &Rules {
         &self.table
     }
@@ -247,6 +256,7 @@ impl Config {
             b"socks" => self.read_socks(fields)?,
             b"rule" => self.read_rule(fields)?,
             b"pool" => self.read_pool(fields)?,
+            b"product" => self.read_product(fields)?,
             b"target" => {
                 let host = fields.next()?;
                 let group = self.groups.number(fields.last()?, MOST_NAMES)? as u16;
@@ -331,6 +341,13 @@ impl Config {
         given(self.pool_index.insert(range_hash(vendor, start, length), entry))
     }
 
+    fn read_product(&mut self, mut fields: Fields) -> Option<()> {
+        let vendor = self.vendor_number(fields.next()?)?;
+        let pattern = fields.next()?;
+        let pool = self.pools.number(fields.last()?, MOST_NAMES)? as u16;
+        given(self.products.get_mut(usize::from(vendor))?.add(pattern, pool))
+    }
+
     fn outcome_number(&mut self, name: &[u8]) -> Option<u8> {
         Some(self.outcomes.number(name, MOST_OUTCOMES)? as u8)
     }
@@ -339,6 +356,7 @@ impl Config {
         let number = self.vendors.number(name, MOST_NAMES)?;
         while self.own_rules.len() <= number as usize {
             given(push(&mut self.own_rules, Rules::default()))?;
+            given(push(&mut self.products, Products::default()))?;
         }
         Some(number as u16)
     }

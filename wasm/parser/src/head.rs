@@ -1,7 +1,7 @@
 //! What a request's and an answer's head say of framing, target and outcome.
 
 use crate::body::Body;
-use crate::config::Config;
+use crate::config::{Config, NO_POOL};
 use crate::line::Line;
 use crate::text::{decimal, split_at_first, split_at_last, trim, trim_end};
 
@@ -104,6 +104,8 @@ pub struct RequestHead {
     pub method: Method,
     pub group: u16,
     pub has_credentials: bool,
+    /// See `Label::product`.
+    pub product: u16,
     pub framing: Framing,
     /// The target named the host, or a Host header did.
     has_group: bool,
@@ -136,13 +138,14 @@ impl RequestHead {
             method,
             group: authority.map_or(crate::target::OTHER, |authority| config.group(authority)),
             has_credentials: false,
+            product: NO_POOL,
             framing: Framing::default(),
             has_group: authority.is_some(),
         })
     }
 
     /// Reads a header line.
-    pub fn read(&mut self, line: &Line, config: &Config) {
+    pub fn read(&mut self, line: &Line, config: &Config, vendor: Option<u16>) {
         let (name, value) = match header(line, &mut self.framing) {
             Some(header) => header,
             None => return,
@@ -155,6 +158,10 @@ impl RequestHead {
                 self.framing.just_read = false;
             }
             19 if name.eq_ignore_ascii_case(b"proxy-authorization") => {
+                if let (false, Some(products)) = (self.has_credentials, config.products_of(vendor))
+                {
+                    self.product = products.of_authorization(value);
+                }
                 self.has_credentials = true;
                 self.framing.just_read = false;
             }

@@ -29,6 +29,7 @@ mod line;
 pub mod memory;
 mod meter;
 pub mod outcome;
+mod product;
 mod queue;
 mod socks;
 pub mod table;
@@ -68,10 +69,17 @@ pub struct Label {
     pub visibility: Visibility,
     /// The group of the host: a number of `Config::groups`.
     pub group: u16,
+    /// The product that the user of the request buys: a number of `Config::pools`. With `NO_POOL` the
+    /// address names the pool.
+    pub product: u16,
 }
 
 impl Label {
-    pub const OPAQUE: Label = Label { visibility: Visibility::Opaque, group: 0 };
+    pub const OPAQUE: Label = Label::of(Visibility::Opaque);
+
+    pub const fn of(visibility: Visibility) -> Label {
+        Label { visibility, group: target::OTHER, product: config::NO_POOL }
+    }
 }
 
 /// A request and what became of it.

@@ -2,7 +2,7 @@
 
 use alloc::vec::Vec;
 
-use crate::memory::append;
+use crate::memory::{append, wipe};
 use crate::LINE_LIMIT;
 
 /// Enough for " HTTP/1.1", a few spaces and a carriage return.
@@ -27,6 +27,7 @@ pub enum Piece<'a> {
 /// Keeps the start of a line whose end has not come. A line that comes whole is not copied.
 #[derive(Default)]
 pub struct Lines {
+    /// May hold a password. It never grows, since that would leave a copy behind.
     kept: Vec<u8>,
     tail: [u8; TAIL],
     is_long: bool,
@@ -40,6 +41,7 @@ impl Lines {
     /// `None` means that memory has ended.
     pub fn next<'a>(&'a mut self, bytes: &'a [u8]) -> Option<(usize, Piece<'a>)> {
         if self.given {
+            wipe(&mut self.kept);
             self.kept.clear();
             self.is_long = false;
             self.given = false;
@@ -68,6 +70,9 @@ impl Lines {
     }
 
     fn keep(&mut self, piece: &[u8]) -> bool {
+        if self.kept.capacity() == 0 && self.kept.try_reserve_exact(LINE_LIMIT).is_err() {
+            return false;
+        }
         let room = LINE_LIMIT.saturating_sub(self.kept.len());
         if self.is_long {
             shift_in(&mut self.tail, piece);
@@ -82,6 +87,12 @@ impl Lines {
             shift_in(&mut self.tail, piece);
         }
         append(&mut self.kept, piece.get(..room).unwrap_or(piece))
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        wipe(&mut self.kept);
     }
 }
 

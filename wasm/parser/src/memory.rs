@@ -36,6 +36,15 @@ pub fn filled<T: Copy>(item: T, count: usize) -> Option<Vec<T>> {
     Some(list)
 }
 
+/// Overwrites bytes with zeros, for what must not stay in memory that is free.
+pub fn wipe(bytes: &mut [u8]) {
+    for byte in bytes {
+        // Sound: a reference is a pointer that may be written. Written to no purpose as far as the
+        // compiler sees, so without `volatile` it would leave this out.
+        unsafe { core::ptr::write_volatile(byte, 0) };
+    }
+}
+
 fn push_reserved<T>(list: &mut Vec<T>, item: T) -> bool {
     let length = list.len();
     match list.spare_capacity_mut().first_mut() {

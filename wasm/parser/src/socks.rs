@@ -2,9 +2,9 @@
 
 use alloc::vec::Vec;
 
-use crate::config::{Config, SocksStep};
+use crate::config::{Config, SocksStep, NO_POOL};
 use crate::head::Unreadable;
-use crate::memory::append;
+use crate::memory::{append, wipe};
 use crate::outcome::{AUTH_FAILED, BAD_ANSWER};
 use crate::target::OTHER;
 
@@ -21,11 +21,20 @@ const LONGEST: usize = 520;
 /// The crawler's side: greeting, perhaps a password, the request.
 #[derive(Default)]
 pub struct Asked {
+    /// Holds a password while one comes. It never grows, since that would leave a copy behind.
     message: Vec<u8>,
     has_greeted: bool,
     has_authenticated: bool,
     /// Known once the request has come.
     pub group: Option<u16>,
+    /// See `Label::product`.
+    pub product: u16,
+}
+
+impl Drop for Asked {
+    fn drop(&mut self) {
+        wipe(&mut self.message);
+    }
 }
 
 /// The vendor's side: method, perhaps the result of the authentication, the reply.
@@ -50,14 +59,23 @@ impl Asked {
     }
 
     /// Reads bytes; returns how many were used. All that follows the request passes by size.
-    pub fn feed(&mut self, bytes: &[u8], config: &Config) -> Result<usize, Unreadable> {
+    pub fn feed(
+        &mut self,
+        bytes: &[u8],
+        config: &Config,
+        vendor: Option<u16>,
+    ) -> Result<usize, Unreadable> {
+        if self.message.capacity() == 0 && self.message.try_reserve_exact(LONGEST).is_err() {
+            return Err(Unreadable);
+        }
         for (at, byte) in bytes.iter().enumerate() {
             if self.group.is_some() {
                 return Ok(at);
             }
             take(&mut self.message, *byte)?;
             if self.is_complete()? {
-                self.read(config);
+                self.read(config, vendor);
+                wipe(&mut self.message);
                 self.message.clear();
             }
         }
@@ -84,11 +102,14 @@ impl Asked {
         Ok(length.map_or(false, |length| message.len() >= length))
     }
 
-    fn read(&mut self, config: &Config) {
+    fn read(&mut self, config: &Config, vendor: Option<u16>) {
         if !self.has_greeted {
             self.has_greeted = true;
         } else if byte(&self.message, 0) == Some(AUTH_VERSION) {
             self.has_authenticated = true;
+            let length = byte(&self.message, 1).map_or(0, usize::from);
+            let user = self.message.get(2..length.wrapping_add(2)).unwrap_or(&[]);
+            self.product = config.products_of(vendor).map_or(NO_POOL, |own| own.of_user(user));
         } else {
             let end = self.message.len().wrapping_sub(2);
             let address = self.message.get(4..end).unwrap_or(&[]);
@@ -97,7 +118,6 @@ impl Asked {
                 (Some(1), [a, b, c, d]) => group_of_ipv4([*a, *b, *c, *d], config),
                 _ => OTHER,
             });
-            self.message = Vec::new();
         }
     }
 }

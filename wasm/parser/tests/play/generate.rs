@@ -69,6 +69,9 @@ socks reply 0 0 success
 socks reply 1 255 connect_failed
 rule vendor-a 429 429 any - rate_limited
 rule vendor-a 500 599 any x-why quota_exhausted no money
+product vendor-a *-zone-resi* residential
+product vendor-a resi isp
+product vendor-b * nobodys
 target shop.test shops
 target *.shop.test shops
 ";
@@ -86,6 +89,29 @@ const NOISE: [&[u8]; 10] = [
     b"X-Empty:",
     b"X-Folded: one\r\n two: three\r\n\tContent-Length: 5",
 ];
+
+/// Credentials, and the product of their user.
+const AUTHORIZATIONS: [(&str, &str); 8] = [
+    ("Basic eDp5", ""),
+    ("Basic Yy16b25lLXJlc2ktMTpwYXNz", "residential"), // c-zone-resi-1:pass
+    ("basic \t LXpvbmUtcmVzaTpwOnE=  ", "residential"), // -zone-resi:p:q
+    ("BASIC cmVzaTo", "isp"),                          // resi: without padding
+    ("Basic cmVzaTo\u{e9}", "isp"),                    // the same, and no base64 behind it
+    ("Basic em9uZS1yZXNp", ""),                        // zone-resi, without a colon
+    ("Bearer Yy16b25lLXJlc2ktMTpwYXNz", ""),
+    ("Basic", ""),
+];
+
+/// Returns what a line says behind the status.
+fn group_and_product(group: &'static str, product: &str) -> &'static str {
+    match (group, product) {
+        ("shops", "residential") => "shops residential",
+        ("shops", "isp") => "shops isp",
+        ("other", "residential") => "other residential",
+        ("other", "isp") => "other isp",
+        _ => group,
+    }
+}
 
 pub fn connection(chance: &mut Chance) -> Expected {
     let mut made = Maker { chance, steps: Vec::new(), exchanges: Vec::new() };
@@ -195,9 +221,12 @@ impl Maker<'_> {
         );
         head.extend_from_slice(end);
         let has_credentials = self.chance.one_in(3);
+        let mut product = "";
         if has_credentials {
-            head.extend_from_slice(b"Proxy-Authorization: Basic eDp5");
+            let (value, own) = AUTHORIZATIONS[self.chance.below(AUTHORIZATIONS.len())];
+            head.extend_from_slice(format!("Proxy-Authorization: {}", value).as_bytes());
             head.extend_from_slice(end);
+            product = own;
         }
         let delimiter = match (method, self.chance.below(4)) {
             ("CONNECT", 0) => {
@@ -210,7 +239,12 @@ impl Maker<'_> {
         };
         self.finish_message(&mut head, delimiter, end);
         self.steps.push(Step::C(head));
-        Asked { is_connect: method == "CONNECT", is_head: method == "HEAD", has_credentials, group }
+        Asked {
+            is_connect: method == "CONNECT",
+            is_head: method == "HEAD",
+            has_credentials,
+            group: group_and_product(group, product),
+        }
     }
 
     /// Adds headers that do not matter, those that delimit a body, and the body.
@@ -480,13 +514,21 @@ impl Maker<'_> {
             self.exchanges.push("socks auth_failed 0 other".into());
             return (self.end(), false);
         }
+        let mut product = "";
         if self.chance.one_in(2) {
             self.steps.push(Step::V(b"\x05\x02".to_vec()));
-            self.steps.push(Step::C(b"\x01\x03you\x06secret".to_vec()));
+            let (login, own) = match self.chance.below(3) {
+                0 => (&b"\x01\x03you\x06secret"[..], ""),
+                1 => (&b"\x01\x04resi\x00"[..], "isp"),
+                _ => (&b"\x01\x0b-zone-resi-\x05s:cet"[..], "residential"),
+            };
+            product = own;
+            self.steps.push(Step::C(login.to_vec()));
             let is_refused = self.chance.one_in(4);
             self.steps.push(Step::V(vec![1, u8::from(is_refused)]));
             if is_refused {
-                self.exchanges.push("socks auth_failed 0 other".into());
+                let group = group_and_product("other", product);
+                self.exchanges.push(format!("socks auth_failed 0 {}", group));
                 return (self.end(), false);
             }
         } else {
@@ -500,6 +542,7 @@ impl Maker<'_> {
                 "other",
             ),
         };
+        let group = group_and_product(group, product);
         self.steps.push(Step::C([b"\x05\x01\x00", address, b"\x01\xbb"].concat()));
         if self.chance.one_in(6) {
             self.exchanges.push(format!("socks reset 0 {}", group));

@@ -15,7 +15,7 @@ pub struct Counts {
     pub exchanges: Vec<String>,
     /// Bytes by the crawler and the vendor, of each opaque connection.
     pub opaque: Vec<(u64, u64)>,
-    /// By direction, visibility and group.
+    /// By direction, visibility, group and product.
     pub bytes: BTreeMap<String, u64>,
     pub by_crawler: u64,
     pub by_vendor: u64,
@@ -29,8 +29,11 @@ pub struct Recorder<'a> {
 }
 
 impl Recorder<'_> {
+    /// Returns the group, and the product if there is one.
     fn group(&self, label: Label) -> String {
-        String::from_utf8_lossy(self.config.groups.get(label.group.into())).into_owned()
+        let group = String::from_utf8_lossy(self.config.groups.get(label.group.into()));
+        let product = String::from_utf8_lossy(self.config.pools.get(label.product.into()));
+        format!("{} {}", group, product).trim_end().to_string()
     }
 }
 
