@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from components.attribution import stats
+from components.attribution.dry_run import basic
 from components.prometheus.config import sidecar_metric_relabel
 from components.prometheus.estimate import estimate
 from lab.plan import endpoints, lab_settings
@@ -49,6 +50,10 @@ VARIED = {
         {
             "name": "vendor-1",
             "cidrs": ["127.1.0.0/16", {"range": "127.1.128.0/17", "pool": "residential"}],
+            "products": [
+                {"user": "*-mob*", "name": "mobile"},
+                {"user": "*-resi*", "name": "residential"},
+            ],
         },
         {"name": "vendor-2", "cidrs": ["127.2.0.0/16"]},
         {"name": "vendor-3", "cidrs": ["127.3.0.0/16"], "inspect": "connections"},
@@ -78,7 +83,7 @@ def named_status(head: bytes) -> str:
 
 @contextmanager
 def busy_sidecar(raw: dict[str, Any], folder: Path) -> Iterator[tuple[StackSettings, Sidecar]]:
-    """Run an Envoy of the stack that has met every vendor, pool, target, outcome and protocol."""
+    """Run an Envoy that has met all of the stack, with every outcome and protocol."""
     ports = free_ports()
     vendors = [{**own, "httpPorts": [3128], "idleTimeout": "1s"} for own in raw["vendors"]]
     raw = {**raw, "vendors": vendors, "prometheus": {"scrapeInterval": "1s"}}
@@ -104,8 +109,10 @@ def busy_sidecar(raw: dict[str, Any], folder: Path) -> Iterator[tuple[StackSetti
 
 def call_all(address: str, settings: StackSettings, ports: Ports) -> None:
     hosts = [*(target.hosts[0] for target in settings.targets), "other.test"]
-    for host, status in itertools.product(hosts, STATUSES):
-        more = f"X-Status: {status}\r\nProxy-Authorization: Basic eDp5\r\n"
+    sold = {product.user for own in settings.vendors for product in own.products}
+    users = ["x", *(pattern.replace("*", "x") for pattern in sorted(sold))]
+    for host, status, user in itertools.product(hosts, STATUSES, users):
+        more = f"X-Status: {status}\r\nProxy-Authorization: {basic(user)}\r\n"
         for first in (f"GET http://{host}/ HTTP/1.1", f"CONNECT {host}:443 HTTP/1.1"):
             request = f"{first}\r\nHost: {host}\r\n{more}\r\n"
             assert f" {status} " in ask(address, ports.vendor, request)
