@@ -162,6 +162,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
     filters = envoy_filters(
         settings.vendors,
         targets=settings.targets,
+        destinations=settings.destinations,
         timeout_after_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
         access_logs=settings.telemetry.access_logs,

@@ -12,6 +12,7 @@ connects.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from components.attribution.envoy import (
@@ -27,6 +28,7 @@ from components.attribution.lua import lua_filter
 from components.attribution.outcome import ANSWER_HEADERS, HAS_HEADER_KEY, METADATA, SETUP_KEY
 from components.attribution.stats import HTTP_STAT_PREFIX
 from components.attribution.upstream import Upstream
+from settings.values.addresses import IPNetwork
 
 SETUP_HEADER = "x-proxyobs-setup-milliseconds"
 """Inside Envoy only. A vendor's own header of that name does not reach the crawler."""
@@ -36,7 +38,7 @@ def http_chain(group: Group, chain: Chain, upstream: Upstream) -> Json:
     return {
         "name": f"{chain.name}_http",
         "filter_chain_match": {
-            "prefix_ranges": prefix_ranges(chain),
+            "prefix_ranges": prefix_ranges(chain.networks),
             # Not h2c: matched as HTTP it would reach the vendor as HTTP/1.1.
             "application_protocols": ["http/1.0", "http/1.1"],
         },
@@ -50,7 +52,7 @@ def http_chain(group: Group, chain: Chain, upstream: Upstream) -> Json:
 def opaque_chain(chain: Chain, upstream: Upstream) -> Json:
     return {
         "name": f"{chain.name}_opaque",
-        "filter_chain_match": {"prefix_ranges": prefix_ranges(chain)},
+        "filter_chain_match": {"prefix_ranges": prefix_ranges(chain.networks)},
         "filters": [
             vendor_constant(*upstream.states, *upstream.opaque_states),
             opaque_stats(),
@@ -73,10 +75,10 @@ def tcp_proxy(cluster: str, **more: Any) -> Json:
     )
 
 
-def prefix_ranges(chain: Chain) -> list[Json]:
+def prefix_ranges(networks: Iterable[IPNetwork]) -> list[Json]:
     return [
         {"address_prefix": str(network.network_address), "prefix_len": network.prefixlen}
-        for network in chain.networks
+        for network in networks
     ]
 
 

@@ -21,6 +21,8 @@ from settings.values.addresses import IPNetwork
 from settings.vendors import Vendor
 
 CLUSTER_PREFIX = "proxy-vendor_"
+DESTINATION_PREFIX = "proxy-destination_"
+"""How the clusters and chains of `destinations` begin (destinations.py)."""
 
 # With eight chains an edit ends an eighth of a large vendor's tunnels. There are not more because
 # each pair of chains costs every sidecar about half a megabyte and 13 ms of its start

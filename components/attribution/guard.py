@@ -113,7 +113,7 @@ def refuse_undeployable(
     stack_groups = groups(vendors)
     findings = [
         *_wrong_release(istio_version),
-        *_too_large(vendors, stack_groups, filters),
+        *_too_large(stack_groups, filters),
         *_too_many_sharing(stack_groups, filters),
         *_too_many_headers(vendors),
         *_too_many_pools(vendors),
@@ -140,9 +140,7 @@ def _wrong_release(istio_version: str | None) -> Iterator[str]:
         )
 
 
-def _too_large(
-    vendors: Sequence[Vendor], stack_groups: Sequence[Group], filters: Mapping[str, Json]
-) -> Iterator[str]:
+def _too_large(stack_groups: Sequence[Group], filters: Mapping[str, Json]) -> Iterator[str]:
     for name, spec in filters.items():
         size = len(json.dumps(spec))
         if size > MAX_OBJECT_BYTES:
@@ -159,8 +157,14 @@ def _too_large(
             f"targets: {hosts} hosts in {len(running)} scripts together, and a sidecar has memory "
             f"for {MAX_HOST_ENTRIES}; name fewer, or wider ones like *.shop.example"
         )
-    networks = {entry.network for vendor in vendors for entry in vendor.ranges}
-    ipv6 = sum(network.version == 6 for network in networks)
+    ipv6 = len(
+        {
+            (block["address_prefix"], block["prefix_len"])
+            for _, chain in _chains(filters)
+            for block in chain["filter_chain_match"]["prefix_ranges"]
+            if ":" in block["address_prefix"]
+        }
+    )
     if ipv6 > MAX_IPV6_RANGES:
         yield (
             f"vendors: {ipv6} IPv6 ranges together, and Envoy's look-up holds {MAX_IPV6_RANGES}; "
@@ -244,12 +248,7 @@ def _without_extension(filters: Mapping[str, Json]) -> Iterator[str]:
 
 
 def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
-    chains = [
-        (patch["match"]["listener"], patch["patch"]["value"])
-        for spec in filters.values()
-        for patch in spec["configPatches"]
-        if patch["applyTo"] == "FILTER_CHAIN"
-    ]
+    chains = _chains(filters)
     matches = [(listener, chain["filter_chain_match"]) for listener, chain in chains]
     for listener, chain in chains:
         # Envoy looks for the address first and does not go back. Without the opaque chain it would
@@ -261,6 +260,16 @@ def _without_opaque_chain(filters: Mapping[str, Json]) -> Iterator[str]:
                 "TLS and SOCKS5 to its addresses would be reset; this is a defect of the program, "
                 "report it"
             )
+
+
+def _chains(filters: Mapping[str, Json]) -> list[tuple[Json, Json]]:
+    """Return every filter chain with the listener that it is for."""
+    return [
+        (patch["match"]["listener"], patch["patch"]["value"])
+        for spec in filters.values()
+        for patch in spec["configPatches"]
+        if patch["applyTo"] == "FILTER_CHAIN"
+    ]
 
 
 def _wrong_scripts(

@@ -41,7 +41,7 @@ def passive_chain(chain: Chain, upstream: Upstream) -> Json:
     """Return the one chain of these ranges: it takes every port and every protocol."""
     return {
         "name": f"{chain.name}_passive",
-        "filter_chain_match": {"prefix_ranges": prefix_ranges(chain)},
+        "filter_chain_match": {"prefix_ranges": prefix_ranges(chain.networks)},
         "filters": [
             vendor_constant(*upstream.states, *upstream.opaque_states),
             network_filter(EXTENSION, WASM_TYPE),

@@ -7,6 +7,7 @@ cluster (clusters.py), its Lua (lua.py), and for each part of its ranges a pair 
 of its own, and that again in the listener of each of its ports (names.py). A passive vendor has one
 chain in place of each pair and no Lua; `proxy-passive` holds the module that all of its like share
 (passive.py).
+`proxy-destination-<name>` counts what goes to a known destination (destinations.py).
 Vendors that share addresses have one more EnvoyFilter together, `proxy-shared-<names>`
 (shared_addresses.py). A vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
 
@@ -24,6 +25,7 @@ from collections.abc import Mapping, Sequence
 from components.attribution.access_logs import log_accesses
 from components.attribution.chains import http_chain, opaque_chain
 from components.attribution.clusters import unowned_cluster, vendor_cluster
+from components.attribution.destinations import destination_patches
 from components.attribution.envoy import LISTENER, Json, add, patch_listener
 from components.attribution.groups import Chain, Group, groups
 from components.attribution.labels import LABELS_FILTER_NAME, label_patches
@@ -32,6 +34,7 @@ from components.attribution.lua import lua_extension
 from components.attribution.names import listener_name, named_cluster
 from components.attribution.passive import FILTER_NAME, passive_chain, passive_patches
 from components.attribution.upstream import upstream_of
+from settings.destinations import Destination
 from settings.vendors import Target, Vendor, is_http_port, ports_of
 
 LISTENER_FILTER_NAME = "proxy-observability"
@@ -45,6 +48,7 @@ def envoy_filters(
     vendors: Sequence[Vendor],
     *,
     targets: Sequence[Target] = (),
+    destinations: Sequence[Destination] = (),
     timeout_after_seconds: int,
     selector: Mapping[str, str],
     access_logs: bool = False,
@@ -54,6 +58,7 @@ def envoy_filters(
     Args:
         vendors: the stack's vendors; their order does not change the result.
         targets: groups of crawled sites, for the label `proxy_target`.
+        destinations: what is counted beside the vendors.
         timeout_after_seconds: see `outcome.proxy_outcome`.
         selector: labels of the pods that get the filters; empty means the whole namespace.
         access_logs: whether sidecars print a line for each request and connection to a vendor.
@@ -79,6 +84,7 @@ def envoy_filters(
         for patch in (patch for config_patches in patches.values() for patch in config_patches):
             if patch["applyTo"] == "FILTER_CHAIN":
                 log_accesses(patch["patch"]["value"], timeout_after_seconds)
+    patches |= destination_patches(destinations)
     workloads = _workload_selector(selector)
     return {
         name: {**workloads, "priority": 10, "configPatches": config_patches}

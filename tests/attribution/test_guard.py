@@ -81,7 +81,11 @@ def test_the_lab_and_the_shipped_stacks_pass(envoy):
         settings = load_stack_file(path) if path.name != "Pulumi.yaml" else None
         if settings:
             filters = envoy_filters(
-                settings.vendors, targets=settings.targets, timeout_after_seconds=1, selector={}
+                settings.vendors,
+                targets=settings.targets,
+                destinations=settings.destinations,
+                timeout_after_seconds=1,
+                selector={},
             )
             refuse_undeployable(settings.vendors, filters, envoy)
 
@@ -139,15 +143,19 @@ def test_more_ipv6_ranges_than_envoy_looks_up():
                 for n in range(count)
             ),
             ports=ports,
+            inspect="connections",
         )
 
-    assert list(guard._too_large((stack(4001),), (), {})) == [
+    def refused(*vendors: Vendor) -> list[str]:
+        return list(guard._too_large((), render(*vendors)))
+
+    assert refused(stack(4001)) == [
         "vendors: 4001 IPv6 ranges together, and Envoy's look-up holds 4000; "
         "join neighbouring ranges"
     ]
-    assert list(guard._too_large((stack(4000),), (), {})) == []
+    assert refused(stack(4000)) == []
     # Vendors that share ranges by port share the look-up too.
-    assert list(guard._too_large((stack(4000, ports=(1,)), stack(4000, ports=(2,))), (), {})) == []
+    assert refused(stack(4000, ports=(1,)), stack(4000, ports=(2,))) == []
 
 
 def sharing(count: int, prefix: str = "v") -> tuple[Vendor, ...]:
