@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.attribution.groups import CLUSTER_PREFIX
+from components.attribution.groups import CLUSTER_PREFIX, DESTINATION_PREFIX
 from components.attribution.outcome import (
     PROXY_POOL,
     PROXY_TARGET,
@@ -178,9 +178,11 @@ def proxy_stats_matcher() -> dict[str, list[str]]:
     full names, before Istio's tag rules cut them at `;`.
     """
     names, outside = "|".join(UPSTREAM_STATS), "|".join(OUTSIDE_CLUSTERS)
+    # Destinations also before a stack has any: the first one needs no restart then.
+    own = rf"({CLUSTER_PREFIX}|{DESTINATION_PREFIX})[a-z0-9-]+"
     return {
         "inclusionRegexps": [
-            rf"cluster\.({CLUSTER_PREFIX}[a-z0-9-]+|{outside});\.({names})",
+            rf"cluster\.({own}|{outside});\.({names})",
             rf"cluster\.{BLACK_HOLE};\.{BLACK_HOLED}",
             rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
             NET_CONNECTIONS,
@@ -222,6 +224,7 @@ def expected_series(
     buckets: Sequence[int],
     *,
     targets: int = 0,
+    destinations: int = 0,
     native_histograms: bool = False,
 ) -> SidecarSeries:
     """Estimate the series of a sidecar that uses every vendor.
@@ -233,11 +236,12 @@ def expected_series(
     Args:
         buckets: bounds of the set-up time's histogram, in milliseconds.
         targets: how many target groups there are; the group `other` comes on top.
+        destinations: how many known destinations there are.
     """
     outcomes, directions = 6, 2
     histogram = 1 if native_histograms else len(buckets) + 1  # le="+Inf"
     # The further cluster is PassthroughCluster; the 3 are BLACK_HOLED, Lua's errors and the uptime.
-    requests, setup_times, connections = 0, 0, len(UPSTREAM_STATS) + 3
+    requests, setup_times, connections = 0, 0, (1 + destinations) * len(UPSTREAM_STATS) + 3
     for vendor in vendors:
         visibilities = REQUEST_VISIBILITIES[vendor.inspect]
         products = {product.name for product in vendor.products}

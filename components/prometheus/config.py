@@ -15,16 +15,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.attribution.groups import CLUSTER_PREFIX
-from components.attribution.stats import (
-    BLACK_HOLE,
-    BLACK_HOLED,
-    OUTSIDE_CLUSTERS,
-    SCRAPED_METRICS,
-    SETUP_METRIC,
-)
 from components.labels import COMPONENT, pods_of, selector
-from settings.catalogue import OUTSIDE
+from components.prometheus.relabel import any_of, host_names, sidecar_metric_relabel
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
@@ -161,7 +153,9 @@ def prometheus_config(
             crawlers,
             _keep_container("istio-proxy", SIDECAR_PORT),
             metrics_path="/stats/prometheus",
-            metric_relabel_configs=sidecar_metric_relabel(settings.telemetry.histogram_sampling),
+            metric_relabel_configs=sidecar_metric_relabel(
+                settings.telemetry.histogram_sampling, host_names(settings)
+            ),
             **(native if settings.telemetry.native_histograms else {}),
         ),
         job(
@@ -247,77 +241,6 @@ def operator_jobs(settings: StackSettings, alertmanager_auth: BasicAuth) -> tupl
     )
 
 
-def sidecar_metric_relabel(histogram_sampling: int = 1) -> list[Json]:
-    """Return the relabelling that leaves the product's series of a sidecar.
-
-    No label of Envoy's is dropped: two series that differ only in it would collide, and
-    Prometheus would keep one of them.
-    """
-    outside = any_of(OUTSIDE_CLUSTERS)
-    black_holed = f"envoy_cluster_{BLACK_HOLED};{BLACK_HOLE}"
-    cluster_metrics = any_of(name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_"))
-    others = any_of(name for name in SCRAPED_METRICS if not name.startswith("envoy_cluster_"))
-    return [
-        # The name alone would also keep Envoy's own cluster for istiod, xds-grpc.
-        {
-            "action": "keep",
-            "source_labels": ["__name__", "cluster_name"],
-            "regex": f"{cluster_metrics};({CLUSTER_PREFIX}.+|{outside})|{black_holed}|{others};.*",
-        },
-        # So rules count what Envoy closed there among the connections outside every range.
-        {
-            "source_labels": ["__name__", "cluster_name"],
-            "regex": black_holed,
-            "target_label": "__name__",
-            "replacement": "envoy_cluster_upstream_cx_total",
-        },
-        {
-            "source_labels": ["cluster_name"],
-            "regex": f"{CLUSTER_PREFIX}(.+)",
-            "target_label": "proxy_vendor",
-            "replacement": "$1",
-        },
-        {
-            "source_labels": ["cluster_name"],
-            "regex": f"{outside}|{BLACK_HOLE}",
-            "target_label": "proxy_vendor",
-            "replacement": OUTSIDE,
-        },
-        # Istio's standard metrics of the pod's other traffic, with a label for each site it
-        # called; and set-up times of unanswered requests, which are recorded as 0.
-        {
-            "action": "drop",
-            "source_labels": ["__name__", "proxy_vendor"],
-            "regex": "istio_.+;",
-        },
-        *(_sampled(histogram_sampling) if histogram_sampling > 1 else ()),
-    ]
-
-
-def _sampled(one_in: int) -> list[Json]:
-    """Return the relabelling that leaves the set-up times of one sidecar in so many.
-
-    Metrics are relabelled, not targets, since a target's own `__` labels do not reach its metrics.
-    The hash is of the pod's name, so that every scrape and every replica chooses the same pods.
-    """
-    part = "__tmp_part"
-    return [
-        {
-            "action": "hashmod",
-            "source_labels": ["namespace", "pod"],
-            "modulus": one_in,
-            "target_label": part,
-        },
-        {
-            "action": "drop",
-            "source_labels": ["__name__", part],
-            "regex": f"istio_{SETUP_METRIC}(_bucket)?;[1-9][0-9]*",
-        },
-        # Without it, Prometheus would store this label with every series.
-        {"action": "labeldrop", "regex": part},
-    ]
-
-
 def _targets(
     namespaces: Sequence[str],
     addresses: Sequence[str] | None,
@@ -399,11 +322,6 @@ def http_config(auth: BasicAuth | None) -> Json:
     if auth is None:
         return {}
     return {"basic_auth": {"username": auth.username, "password_file": auth.password_file}}
-
-
-def any_of(names: Iterable[str]) -> str:
-    """Return the regular expression that matches any of the names, sorted."""
-    return f"({'|'.join(sorted(names))})"
 
 
 def _storage(prometheus: OwnPrometheus) -> Json:

@@ -56,6 +56,7 @@ def estimate(settings: StackSettings) -> Estimate:
         settings.vendors,
         telemetry.buckets,
         targets=len(settings.targets),
+        destinations=len(settings.destinations),
         native_histograms=telemetry.native_histograms,
     )
     if sidecar.total > telemetry.series_budget:
@@ -65,7 +66,8 @@ def estimate(settings: StackSettings) -> Estimate:
                 f"telemetry.seriesBudget: {telemetry.series_budget} is less than the "
                 f"{sidecar.total} series expected of a sidecar ({sidecar.requests} of requests, "
                 f"{sidecar.setup_times} of set-up times, {sidecar.connections} of connections); "
-                "raise it, or have fewer vendors, pools, targets or telemetry.buckets" + native
+                "raise it, or have fewer vendors, pools, targets, destinations or "
+                f"telemetry.buckets{native}"
             ]
         )
     return Estimate(

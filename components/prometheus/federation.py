@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.prometheus.config import BasicAuth, any_of, http_config, keep
+from components.prometheus.config import BasicAuth, http_config, keep
+from components.prometheus.relabel import any_of
 from components.prometheus.rules import SHARD_PREFIX, federated_from_clusters, federated_sums
 
 Json = dict[str, Any]
@@ -147,7 +148,7 @@ def _federation(source: Source, own_cluster: str) -> Json:
             # The scrape's own `job`, which no record has but those of level `job`.
             {
                 "source_labels": ["__name__", "job"],
-                "regex": f"(?:proxy_vendor|workload_proxy_vendor|cluster).*;{JOB}",
+                "regex": f"(?:proxy_host|proxy_vendor|workload_proxy_vendor|cluster).*;{JOB}",
                 "target_label": "job",
                 "replacement": "",
             },

@@ -425,7 +425,7 @@ def test_what_istio_may_export_is_what_the_scrape_keeps():
     for metric in SCRAPED_METRICS:
         if metric.startswith("envoy_cluster_"):
             stat = metric.removeprefix("envoy_cluster_")
-            for cluster in ("proxy-vendor_vendor-a", *OUTSIDE_CLUSTERS):
+            for cluster in ("proxy-vendor_vendor-a", "proxy-destination_s3", *OUTSIDE_CLUSTERS):
                 assert any(p.fullmatch(f"cluster.{cluster};.{stat}") for p in patterns)
     assert any(p.fullmatch("http.proxyobs;.lua.errors") for p in patterns)
     assert len(SCRAPED_METRICS) == len(set(SCRAPED_METRICS))
@@ -453,6 +453,7 @@ def test_pools_and_targets_multiply_the_request_counter():
     # 6 outcomes, 2 visibilities
     assert expected_series([A], buckets, targets=1).total - one == 12
     assert expected_series([A], buckets, targets=3).total - one == 36
+    assert expected_series([A], buckets, destinations=2).total - one == 2 * 6
     pooled = Vendor(
         name="vendor-p",
         cidrs=("10.8.0.0/16", {"range": "10.8.8.0/24", "pool": "residential"}),

@@ -16,9 +16,9 @@ from components.prometheus.config import (
     SIMULATED_VENDOR_METRICS,
     StaticTargets,
     prometheus_config,
-    sidecar_metric_relabel,
 )
 from components.prometheus.estimate import Estimate, estimate
+from components.prometheus.relabel import sidecar_metric_relabel
 from components.prometheus.thresholds import samples_per_second_threshold, threshold_rules
 from settings.catalogue import OUTSIDE
 from settings.loading import SettingsError, parse_settings
@@ -46,15 +46,48 @@ def jobs_of(settings=SETTINGS, **more):
     return {job["job_name"]: job for job in config["scrape_configs"]}
 
 
-def scraped(name, one_in=1, **labels):
+def scraped(name, one_in=1, names=(), **labels):
     """What is stored of a series."""
-    return relabel(sidecar_metric_relabel(one_in), {"__name__": name, **labels})
+    return relabel(sidecar_metric_relabel(one_in, names), {"__name__": name, **labels})
 
 
 def test_a_vendors_connections_carry_its_name():
     """envoy.cluster metrics know the cluster only; the scrape names the vendor."""
     stored = scraped("envoy_cluster_upstream_cx_total", cluster_name="proxy-vendor_vendor-a")
     assert stored["proxy_vendor"] == "vendor-a"
+
+
+def test_a_destinations_connections_carry_its_name():
+    """In the place of `outside`, and in the same metrics."""
+    stored = scraped(
+        "envoy_cluster_upstream_cx_rx_bytes_total", cluster_name="proxy-destination_s3"
+    )
+    assert stored["proxy_vendor"] == "s3"
+
+
+def test_what_istio_carries_of_a_name_is_outside_and_says_which_name():
+    """The name is one of the stack's: any other ServiceEntry's cluster is nobody's business."""
+    names = ("gw.vendor.test", "gw-2.vendor.test")
+    total = "envoy_cluster_upstream_cx_total"
+    assert scraped(total, names=names, cluster_name="outbound|7777||gw-2.vendor.test") == {
+        "__name__": total,
+        "cluster_name": "outbound|7777||gw-2.vendor.test",
+        "proxy_host": "gw-2.vendor.test",
+        "proxy_vendor": OUTSIDE,
+    }
+    for other in ("outbound|80||gwxvendor.test", "outbound|80|v1|gw.vendor.test", "xds-grpc"):
+        assert scraped(total, names=names, cluster_name=other) is None
+    for cluster in ("outbound|7777||", "outbound|7777||gw.vendor.test"):
+        assert scraped(total, cluster_name=cluster) is None
+    assert scraped(total, names=names, cluster_name="PassthroughCluster").keys() == {
+        *("__name__", "cluster_name", "proxy_vendor")
+    }
+    stack_names = {
+        "vendors": [{"name": "vendor-a", "hosts": [{"name": names[0], "ports": [7777]}]}]
+    }
+    job = jobs_of(parse_settings({"cluster": "prod", **stack_names}))["sidecars"]
+    net = {"__name__": total, "cluster_name": f"outbound|7777||{names[0]}"}
+    assert relabel(job["metric_relabel_configs"], net)["proxy_host"] == names[0]
 
 
 @pytest.mark.parametrize("cluster", OUTSIDE_CLUSTERS)
@@ -255,8 +288,8 @@ def test_a_stack_beyond_its_budget_is_refused_by_key():
     assert refused.value.findings == (
         f"telemetry.seriesBudget: {parts.total - 1} is less than the {parts.total} series expected "
         f"of a sidecar ({parts.requests} of requests, {parts.setup_times} of set-up times, "
-        f"{parts.connections} of connections); raise it, or have fewer vendors, pools, targets or "
-        "telemetry.buckets, or set telemetry.nativeHistograms",
+        f"{parts.connections} of connections); raise it, or have fewer vendors, pools, targets, "
+        "destinations or telemetry.buckets, or set telemetry.nativeHistograms",
     )
     native = stack(telemetry={**less, "nativeHistograms": True})
     assert estimate(native).sidecar.total < parts.total - 1

@@ -14,8 +14,8 @@ import pytest
 
 from components.attribution import stats
 from components.attribution.dry_run import basic
-from components.prometheus.config import sidecar_metric_relabel
 from components.prometheus.estimate import estimate
+from components.prometheus.relabel import sidecar_metric_relabel
 from lab.plan import endpoints, lab_settings
 from lab.ports import Ports
 from lab.processes import children
