@@ -16,6 +16,7 @@ from settings.alerts import SLOW_BURN
 _CLUSTER = '{cluster=~"$cluster"}'
 _VENDOR = '{cluster=~"$cluster", proxy_vendor=~"$vendor"}'
 _OUTSIDE = '{cluster=~"$cluster", proxy_vendor="outside"}'
+_PRODUCT = "{{cluster}} {{proxy_vendor}} {{proxy_pool}}"
 _SIDECARS = '{cluster=~"$cluster", job="sidecars"}'
 _CX = "proxy_vendor:envoy_cluster_upstream_cx"
 CONNECTIONS_METRIC = f"{_CX}:rate5m"
@@ -275,6 +276,28 @@ def fleet() -> dict[str, Any]:
                     expr="topk(10, sum by (source_workload_namespace, source_workload)"
                     f" (workload_proxy_vendor:istio_requests:rate5m{_VENDOR}))",
                     legend="{{source_workload_namespace}}/{{source_workload}}",
+                    width=12,
+                ),
+            ),
+            row(
+                "Which of a vendor's products?",
+                timeseries(
+                    title="Requests by product",
+                    unit="reqps",
+                    description="By the vendor's products (proxy users) and pools (ranges, names). "
+                    "A line without one: no pattern of the vendor's products fits the user.",
+                    expr=f"proxy_vendor_pool:istio_requests:rate5m{_VENDOR}",
+                    legend=_PRODUCT,
+                    width=12,
+                ),
+                timeseries(
+                    title="Failed requests by product",
+                    unit="percentunit",
+                    description="Share of a product's requests that the vendor could not carry. "
+                    "One alone points to its plan or quota, all of them to the vendor.",
+                    expr=f"proxy_vendor_pool:request_failures_per_requests:ratio_rate5m{_VENDOR}",
+                    legend=_PRODUCT,
+                    maximum=1,
                     width=12,
                 ),
             ),

@@ -55,7 +55,7 @@ SHARD_PREFIX = "shard_"
 all shards' would be two series of one name, and a query would count both."""
 
 # No board or alert needs so many labels at once: other sums are made of it where it is recorded.
-_NOT_FEDERATED = "workload_proxy_vendor_visibility_outcome_target:istio_requests:rate5m"
+_NOT_FEDERATED = "workload_proxy_vendor_pool_visibility_outcome_target:istio_requests:rate5m"
 
 
 def server_rules(settings: StackSettings, own: Mapping[str, Json] | None = None) -> dict[str, str]:

@@ -61,10 +61,11 @@ LEVELS = {
     "proxy_vendor_le": {"proxy_vendor", "le"},
     "proxy_vendor_outcome": {"proxy_vendor", "proxy_outcome"},
     "proxy_vendor_target": {"proxy_vendor", "proxy_target"},
+    "proxy_vendor_pool": {"proxy_vendor", "proxy_pool"},
     "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
     "workload_proxy_vendor": {"source_workload", "source_workload_namespace", "proxy_vendor"},
-    "workload_proxy_vendor_visibility_outcome_target": {
-        *("source_workload", "source_workload_namespace", "proxy_vendor"),
+    "workload_proxy_vendor_pool_visibility_outcome_target": {
+        *("source_workload", "source_workload_namespace", "proxy_vendor", "proxy_pool"),
         *("proxy_visibility", "proxy_outcome", "proxy_target"),
     },
 }
@@ -231,7 +232,7 @@ def test_failures_are_the_outcomes_a_vendor_can_be_blamed_for() -> None:
     """The failure rule names each blamable outcome, and the program can emit no other."""
     lists = [re.findall(r'proxy_outcome=~"([^"]*)"', rule["expr"]) for rule in records()]
     blamed = [set(text.split("|")) for texts in lists for text in texts]
-    assert blamed == [FAILURES, FAILURES]  # by outcome and by workload
+    assert blamed == [FAILURES] * 3  # by outcome, by workload and by pool
     emitted = set(re.findall(r"[?:] \(?'(\w+)'(?! in )", proxy_outcome(10)))
     assert emitted | {row.outcome for row in SOCKS} == FAILURES | NO_FAILURES
 
