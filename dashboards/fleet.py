@@ -307,7 +307,8 @@ def fleet() -> dict[str, Any]:
                     title="Traffic outside all ranges",
                     unit="percentunit",
                     description="Share of the pods' passed-through bytes that went to no vendor's "
-                    "range. Direct crawling belongs there; a vendor's new address does not.",
+                    "range and no known destination. Direct crawling belongs there; a vendor's new "
+                    "address does not.",
                     expr=f"cluster:outside_bytes_per_bytes:ratio_rate5m{_CLUSTER}",
                 ),
                 stat(
@@ -337,8 +338,10 @@ def fleet() -> dict[str, Any]:
                     title="Connections outside all ranges",
                     unit="cps",
                     description="New connections to addresses that no vendor's range covers, "
-                    "whichever vendors are chosen.",
-                    expr=f"{_CX}:rate5m{_OUTSIDE}",
+                    "whichever vendors are chosen: to strangers (outside), and to each destination "
+                    "of the stack by its name.",
+                    expr=f"{_CX}:rate5m{_OUTSIDE} or {_CX}:rate5m{_CLUSTER}"
+                    f" and on (cluster, proxy_vendor) proxy_vendor:destination:info{_CLUSTER}",
                     width=8,
                 ),
                 timeseries(

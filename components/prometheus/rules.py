@@ -144,7 +144,12 @@ def federated_sums() -> tuple[str, ...]:
 def federated_from_clusters() -> tuple[str, ...]:
     """Return the records that are taken from another cluster, its limits among them."""
     samples = {rule["record"] for rule in rules_of(read_rules()["prometheus_records.yml"])}
-    return (*sorted({*federated_sums(), *samples}), ".+:threshold", ".+:slo:ratio")
+    return (
+        *sorted({*federated_sums(), *samples}),
+        ".+:threshold",
+        ".+:slo:ratio",
+        ".+:destination:info",
+    )
 
 
 def sums_of_shards() -> Json:

@@ -76,3 +76,8 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
         *(rule for vendor in settings.vendors for rule in of_vendor(vendor)),
     ]
     return {"groups": [{"name": "thresholds", "rules": rules}]}
+        # No limit either: it tells a destination from a vendor.
+        *(
+            record("proxy_vendor:destination:info", 1, proxy_vendor=destination.name)
+            for destination in settings.destinations
+        ),

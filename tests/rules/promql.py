@@ -23,7 +23,11 @@ STACK = {
         {"name": f"vendor-{letter}", "cidrs": [f"10.{number}.0.0/16"]}
         for number, letter in enumerate("abc", 1)
     ]
-    + [{"name": "vendor-p", "cidrs": ["10.9.0.0/16"], "inspect": "passive"}],
+    + [
+        {"name": "vendor-p", "cidrs": ["10.9.0.0/16"], "inspect": "passive"},
+        {"name": "vendor-i", "cidrs": ["10.8.0.0/16"], "inspect": "connections"},
+    ],
+    "destinations": [{"name": "s3", "cidrs": ["10.20.0.0/16"]}],
 }
 FILES = shipped_rules(parse_settings(STACK))
 """Without limits of its own, and without native histograms."""

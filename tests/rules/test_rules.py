@@ -60,9 +60,9 @@ LEVELS = {
     "proxy_vendor": {"proxy_vendor"},
     "proxy_vendor_le": {"proxy_vendor", "le"},
     "proxy_vendor_outcome": {"proxy_vendor", "proxy_outcome"},
-    "proxy_vendor_target": {"proxy_vendor", "proxy_target"},
     "proxy_vendor_pool": {"proxy_vendor", "proxy_pool"},
     "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
+    "proxy_vendor_target": {"proxy_vendor", "proxy_target"},
     "workload_proxy_vendor": {"source_workload", "source_workload_namespace", "proxy_vendor"},
     "workload_proxy_vendor_pool_visibility_outcome_target": {
         *("source_workload", "source_workload_namespace", "proxy_vendor", "proxy_pool"),
