@@ -44,7 +44,10 @@ INHIBITIONS: tuple[tuple[str, list[str], list[str]], ...] = (
     # No traffic is attributed any more: one message, not one for each vendor.
     (
         'alertname="ProxyAttributionLost"',
-        ["ProxyVendorSilent", "ProxyTrafficOutside", "ProxyCountsDisagree"],
+        [
+            *("ProxyVendorSilent", "ProxyTrafficOutside", "ProxyCountsDisagree"),
+            "ProxyNameUnattributed",
+        ],
         ["cluster"],
     ),
     # An outage silences both burn rates, and the fast burn rate the slow one.

@@ -23,6 +23,10 @@ UNCOUNTED_SHARE_OF_SHORT_LIVES = 0.2
 """The same where a sidecar ends with its crawler, before the last scrape: then the guess is up to
 14 % too much, for crawlers that live 35 s (docs/decisions/0013)."""
 
+UNREADABLE_SHARE = 0.9
+"""Of the connections of a vendor that is to be read. A stack may mix TLS or SOCKS5 with what can be
+read, but hardly as much of it without meaning `inspect: connections`."""
+
 _OUTCOME = "proxy_vendor_outcome:istio_requests_per_requests:threshold"
 # Records of a vendor: name, the setting of its limit, further labels.
 _VENDOR_LIMITS: tuple[tuple[str, str, dict[str, str]], ...] = (
@@ -58,6 +62,9 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
         yield record("proxy_vendor:istio_requests:threshold", per_second, proxy_vendor=vendor.name)
         for name, setting, labels in _VENDOR_LIMITS:
             yield record(name, limit(setting), proxy_vendor=vendor.name, **labels)
+        if vendor.inspect != "connections":
+            name = "proxy_vendor:opaque_connections_per_connections:threshold"
+            yield record(name, UNREADABLE_SHARE, proxy_vendor=vendor.name)
         if vendor.inspect == "passive":
             name = "proxy_vendor:uncounted_bytes_per_bytes:threshold"
             yield record(name, uncounted, proxy_vendor=vendor.name)
@@ -74,10 +81,10 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
         # No limit, but the factor for rates of set-up times.
         record(SIDECARS_PER_HISTOGRAM, settings.telemetry.histogram_sampling),
         *(rule for vendor in settings.vendors for rule in of_vendor(vendor)),
-    ]
-    return {"groups": [{"name": "thresholds", "rules": rules}]}
         # No limit either: it tells a destination from a vendor.
         *(
             record("proxy_vendor:destination:info", 1, proxy_vendor=destination.name)
             for destination in settings.destinations
         ),
+    ]
+    return {"groups": [{"name": "thresholds", "rules": rules}]}

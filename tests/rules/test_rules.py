@@ -57,12 +57,13 @@ OTHERS = {
 LEVELS = {
     "cluster": set(),
     "job": {"job"},
+    "proxy_host": {"proxy_host"},
     "proxy_vendor": {"proxy_vendor"},
     "proxy_vendor_le": {"proxy_vendor", "le"},
     "proxy_vendor_outcome": {"proxy_vendor", "proxy_outcome"},
     "proxy_vendor_pool": {"proxy_vendor", "proxy_pool"},
-    "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
     "proxy_vendor_target": {"proxy_vendor", "proxy_target"},
+    "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
     "workload_proxy_vendor": {"source_workload", "source_workload_namespace", "proxy_vendor"},
     "workload_proxy_vendor_pool_visibility_outcome_target": {
         *("source_workload", "source_workload_namespace", "proxy_vendor", "proxy_pool"),
@@ -74,7 +75,7 @@ DERIVED = {
     *("request_successes_per_requests", "istio_requests_per_requests", "wire_bytes"),
     *("requests_blocked", "requests_blocked_per_requests", "connect_failures_per_connections"),
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
-    "uncounted_bytes_per_bytes",
+    *("uncounted_bytes_per_bytes", "opaque_connections_per_connections"),
     *("crawler_requests", "sidecar_cpu", "sidecar_memory"),
     *("prometheus_samples_appended", "sidecars_over_budget"),
 }
@@ -203,7 +204,9 @@ def test_requests_are_read_exactly_and_the_rest_as_rates() -> None:
     for rule in records():
         for name in metric_names(rule["expr"]) & counters:
             read.add(name)
-            series = f'{name}{{job="sidecars", proxy_vendor!=""}}'
+            level = rule["record"].split(":")[0]
+            label = "proxy_host" if level == "proxy_host" else "proxy_vendor"
+            series = f'{name}{{job="sidecars", {label}!=""}}'
             exact = name == "istio_requests_total" or name.startswith("istio_proxy_re")
             form = EXACT.replace("COUNTER", series) if exact else f"rate({series}[5m]))"
             expr = " ".join(rule["expr"].split())
