@@ -30,6 +30,7 @@ class Books:
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.pools: Counter[tuple[str, str, str]] = Counter()  # vendor, pool, outcome
         self.connections: Counter[str] = Counter()  # opaque, vendor or "outside"
         self.bytes: Counter[tuple[str, str]] = Counter()  # vendor or "outside", direction
         self.protocols: Counter[tuple[str, str]] = Counter()  # vendor, protocol
@@ -66,6 +67,7 @@ class Books:
         }
         return {
             "counts": rows(("vendor", "visibility", "outcome"), self.counts),
+            "pools": rows(("vendor", "pool", "outcome"), self.pools),
             "opaque": wire_rows(("vendor",), {who: self._line(who) for who in opaque}),
             "outside": dict(zip(WIRE_COLUMNS, self._line("outside"), strict=True)),
             "protocols": rows(("vendor", "protocol"), self.protocols),

@@ -41,7 +41,13 @@ plan (JSON; defaults in brackets, null = none):
   vendors   [{name (may repeat), address, port, opaque_port [port],
             dead_address, weight [1], socks5_auth [false], simulated [true],
             visible [requests], passive or connections, faults {name: share},
-            and, else the plan's: mix, session, password_env}]
+            and, else the plan's: mix, session, password_env;
+            host and dead_host: names in place of the addresses;
+            users [{password_env, pool, weight [1]}], one drawn for each
+            request, {n} in its name a session's number;
+            pool: the label of requests whose user has none}]
+  name_server   address:port, asked for each host again after its TTL [null:
+            the machine's]
   password_env   the variable with user:password
   session   [rotating], or sticky: user-session-<id> for ten minutes, or until
             a ban page

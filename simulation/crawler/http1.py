@@ -27,6 +27,7 @@ class Answer:
         "endless",
         "error",
         "garbage",
+        "meant",
         "status",
     )
 
@@ -36,6 +37,7 @@ class Answer:
         self.by_vendor = self.banned = self.closes = self.endless = self.garbage = False
         self._chunked = False
         self.error: bytes | None = None  # the vendor's error header, lower case
+        self.meant = ""  # the outcome that a simulated vendor means by an answer of its dialect
 
     def feed(self, data: memoryview) -> bool:
         """Take bytes; return True once the answer is complete, or is no HTTP."""
@@ -67,6 +69,7 @@ class Answer:
         self.endless = length is None and not bodiless and whole_when_lost
         self.by_vendor = b"\r\nx-sim-vendor:" in head
         self.error = field(head, b"\r\nx-sim-error:") or field(head, b"\r\nproxy-status:")
+        self.meant = (field(head, b"\r\nx-sim-outcome:") or b"").decode("latin-1")
         self.closes = b"\r\nconnection: close\r\n" in head or head.startswith(b"http/1.0")
         self.banned = body == BAN_MARK or body.startswith(CAPTCHA_MARK)
         rest, self._head = self._head[end + 4 :], b""

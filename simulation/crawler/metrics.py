@@ -7,6 +7,7 @@ from simulation.crawler.durations import histogram
 from simulation.exposition import Family, counter, exposition, gauge, start_time_family
 
 VENDOR, PROTOCOL = ("vendor",), ("vendor", "protocol")
+POOL = ("vendor", "pool", "outcome")
 OUTCOME, WIRE = ("vendor", "visibility", "outcome"), (*PROTOCOL, "direction")
 
 
@@ -23,6 +24,7 @@ def _counters(books: Books) -> list[Family]:
     directed, truth, reason = (*VENDOR, "direction"), (*VENDOR, "outcome"), (*VENDOR, "reason")
     found = [
         counter("requests", "Requests by the outcome a sidecar sees.", OUTCOME, books.counts),
+        counter("pool_requests", "Requests of a pool.", POOL, books.pools),
         counter("connections", "Opaque connections.", VENDOR, books.connections),
         counter("bytes", "Socket bytes of opaque connections.", directed, books.bytes),
         counter("counts", "Counts that have ended, by protocol.", PROTOCOL, books.protocols),

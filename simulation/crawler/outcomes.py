@@ -6,9 +6,11 @@ from typing import Final, NamedTuple
 
 from simulation.crawler.faults import FAULTS, INSIDE, SOCKS_FAULTS
 from simulation.crawler.http1 import Answer
-from simulation.crawler.plan import Retries
+from simulation.crawler.identity import Login
+from simulation.crawler.plan import Retries, Vendor
 from simulation.crawler.sequence import PlannedRequest
 
+OUTCOMES: Final = frozenset((*FAULTS.values(), *SOCKS_FAULTS.values(), "success"))
 PROXY_AUTHENTICATION_REQUIRED, BAD_GATEWAY = 407, 502
 SOCKS_VERSION, SOCKS_LOGIN_VERSION, SOCKS_NO_METHOD = 5, 1, 0xFF
 # RFC 1928, 6: the reply's code. The others are the vendor's own failures.
@@ -18,6 +20,7 @@ SOCKS_OUTCOMES: Final = {
     **dict.fromkeys((2, 7, 8), "policy"),
     **dict.fromkeys((3, 4, 5), "connect_failed"),
 }
+NO_SOCKS_USER: Final = ("auth-challenge", "auth-failed")
 # What a vendor that refuses by its own rules says: RFC 9209's errors, and Bright Data's code.
 POLICY_ERRORS: Final = (
     b"error=http_request_denied",
@@ -91,6 +94,8 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: 
         return "timeout" if seen.seconds >= timeout_after_seconds else "client_cancelled"
     if answer.by_vendor and seen.end == "lost":
         return "reset"
+    if answer.by_vendor and answer.meant in OUTCOMES:
+        return answer.meant
     if answer.by_vendor:
         return status_outcome(
             answer.status,
@@ -107,6 +112,15 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: 
     if seen.end == "answered" and 400 <= answer.status < 500 and intended == "rejected":
         return intended
     return "unexpected"
+
+
+def pool_of(vendor: Vendor, planned: PlannedRequest, login: Login, seen: Seen) -> str:
+    """Return what a sidecar calls the product of a request: by its user, else by its place."""
+    shown = planned.fault not in ("auth-challenge", "rejected")  # Envoy reads no user of the second
+    if planned.protocol == "socks5":
+        # With the fault auth-failed the user is another; a refused connection gets no login.
+        shown = vendor.socks5_auth and seen.end != "refused" and planned.fault not in NO_SOCKS_USER
+    return (login.pool if shown else "") or vendor.pool
 
 
 def opaque_end(seen: Seen) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Final, cast
 
 from simulation.crawler.faults import FAULTS, MIX
+from simulation.crawler.names import Server, host_name, name_server
 from simulation.pages import MAX_BODY_BYTES
 from simulation.plans import (
     address_or_all,
@@ -92,9 +93,21 @@ def full_mix(value: object) -> Mapping[str, float]:
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class Vendor:
-    """Where a vendor listens; `faults` maps a fault to its share of this vendor's counts.
+class User:
+    """A proxy user, as often as its weight says; `pool` is what a sidecar calls its requests."""
 
+    password_env: str = key(variable)  # user:password; {n} in the user is a session's number
+    pool: str = key(plain_name, "")
+    weight: float = key(number(0, 1e9), 1.0)
+    credentials: str = field(default="", repr=False)
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Vendor:
+    """Where a vendor listens, by `address` or by the name `host`, which each connection resolves.
+
+    `faults` maps a fault to its share of this vendor's counts. `pool` is what a sidecar calls the
+    requests here whose user has none. Each request draws one of `users`.
     `visible` says what a sidecar sees there: "requests" of HTTP, "passive" for those and SOCKS5's
     handshake, or "connections" alone. Then every count is a connection of its own, with socket
     bytes and no outcome. A vendor that is not `simulated`
@@ -103,15 +116,19 @@ class Vendor:
     """
 
     name: str = key(plain_name)
-    address: str = key(ip_address)
+    address: str | None = key(ip_address, None)
+    host: str | None = key(host_name, None)
     port: int = key(whole(1, 65535))
     opaque_port: int = key(whole(1, 65535), None)
     dead_address: str | None = key(ip_address, None)
+    dead_host: str | None = key(host_name, None)
     weight: float = key(number(0, 1e9), 1.0)
     mix: Mapping[str, float] = key(full_mix, None)
     visible: str = key(one_of(VISIBLE), "requests")
     faults: Mapping[str, float] = key(shares(tuple(FAULTS)), {})
     password_env: str | None = key(variable, None)  # names the one with user:password
+    users: tuple[User, ...] = key(several(User, "give at least one entry", least=1), ())
+    pool: str = key(plain_name, "")
     session: str = key(one_of(SESSIONS), None)
     socks5_auth: bool = key(flag, False)
     simulated: bool = key(flag, True)
@@ -195,6 +212,7 @@ class Plan:
     mix: Mapping[str, float] = key(full_mix, MIX)
     session: str = key(one_of(SESSIONS), "rotating")
     target: Target = key(nested(Target), Target())
+    name_server: Server | None = key(name_server, None)
     metrics_host: str = key(address_or_all, "127.0.0.1")
     metrics_port: int | None = key(whole(1, 65535), None)
     drain_seconds: float = key(number(0, 3600), DRAIN_SECONDS)

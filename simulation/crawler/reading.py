@@ -8,7 +8,7 @@ import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from simulation.crawler.plan import TIMEOUT_MARGIN_SECONDS, Plan, Vendor
+from simulation.crawler.plan import TIMEOUT_MARGIN_SECONDS, Plan, User, Vendor
 from simulation.crawler.sequence import request_kinds
 from simulation.plans import Json, PlanError, encodable, finding, read, under
 
@@ -88,6 +88,7 @@ def _completed(
             mix=plan.mix if vendor.mix is None else vendor.mix,
             session=vendor.session or plan.session,
             credentials=own or usual,
+            users=_users(vendor, f"vendors[{index}].", environment, findings),
         )
         findings += [f"vendors[{index}].{line}" for line in _vendor_clashes(completed)]
         vendors.append(completed)
@@ -99,8 +100,20 @@ def _completed(
     )
 
 
+def _users(
+    vendor: Vendor, path: str, environment: Mapping[str, str], findings: list[str]
+) -> tuple[User, ...]:
+    return tuple(
+        dataclasses.replace(
+            user,
+            credentials=_credentials(user, f"{path}users[{index}].", environment, findings) or "",
+        )
+        for index, user in enumerate(vendor.users)
+    )
+
+
 def _credentials(
-    entry: Plan | Vendor, path: str, environment: Mapping[str, str], findings: list[str]
+    entry: Plan | Vendor | User, path: str, environment: Mapping[str, str], findings: list[str]
 ) -> str | None:
     """Return `user:password` out of the variable that the entry names."""
     named = entry.password_env
@@ -123,15 +136,26 @@ def _vendor_clashes(vendor: Vendor) -> Iterator[str]:
     """Name what does not go together in one vendor; a name may repeat, once for each address."""
     if vendor.name == "outside":
         yield finding("name", vendor.name, "is kept for addresses outside: give another")
-    if vendor.faults.get("dead") and not vendor.dead_address:
+    if not vendor.address and not vendor.host:
+        yield "address: is missing: add it, or host"
+    if vendor.address and vendor.host:
+        yield finding("host", vendor.host, "stands beside address: leave out one")
+    if vendor.users and not any(user.weight for user in vendor.users):
+        weights = [user.weight for user in vendor.users]
+        yield finding("users", weights, "are all the weights: give one above 0")
+    if vendor.users and vendor.session == "sticky":
+        yield finding("session", "sticky", "is for one user: write {n} in users instead")
+    if vendor.faults.get("dead") and not vendor.dead_address and not vendor.dead_host:
         yield finding("faults.dead", vendor.faults["dead"], "has no dead_address: add one")
     if vendor.faults and vendor.visible == "connections":
         yield finding("faults", vendor.faults, "show in no connection: leave them out")
     if vendor.faults and not vendor.simulated:
         yield finding("faults", vendor.faults, "are for simulated vendors: leave them out")
-    user, _, password = vendor.credentials.partition(":")
     # RFC 1929: a byte holds their length; 64 leave room for a session's id.
-    longest = max(len(user.encode(errors="replace")) + 64, len(password.encode(errors="replace")))
+    longest = 0
+    for credentials in (vendor.credentials, *(user.credentials for user in vendor.users)):
+        user, _, password = (each.encode(errors="replace") for each in credentials.partition(":"))
+        longest = max(longest, len(user) + 64, len(password))
     if vendor.socks5_auth and longest > 255:
         reason = "takes short credentials: user 191 bytes, password 255"
         yield finding("socks5_auth", True, reason)

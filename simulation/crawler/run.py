@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-import errno
-import functools
 import itertools
 import math
-import os
 import random
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable
-from typing import Final
 
 from simulation.crawler.admission import RefusalPause, first_of, tracked
 from simulation.crawler.arrival import start_times
@@ -20,14 +16,16 @@ from simulation.crawler.books import Books, Wire
 from simulation.crawler.budget import GB, Budget
 from simulation.crawler.connection import Connection
 from simulation.crawler.durations import Durations
-from simulation.crawler.faults import OPAQUE, OWN_CONNECTION
+from simulation.crawler.faults import OWN_CONNECTION
 from simulation.crawler.http1 import Answer, plain_get
 from simulation.crawler.identity import NOBODY, Identity, Login
+from simulation.crawler.opening import Opener
 from simulation.crawler.outcomes import (
     Seen,
     asks_for_retry,
     intended_outcome,
     opaque_end,
+    pool_of,
     socks_outcome,
     true_outcome,
     unexpected_reason,
@@ -37,7 +35,6 @@ from simulation.crawler.plan import Plan
 from simulation.crawler.sequence import PlannedRequest, host_of, planned_requests, retry_of
 from simulation.crawler.socks5 import socks_steps
 from simulation.crawler.tls import Tls
-from simulation.process import place
 
 # When the crawler leaves a vendor that stalls: late enough for its request to arrive on a busy
 # machine, and well before the sidecar's time-out.
@@ -47,12 +44,8 @@ LEAST_REFUSALS = 8  # in a row; fewer may be chance if there are several vendors
 LONGEST_NAP_SECONDS = 60.0
 UNREACHABLE_SECONDS = 3.0  # a sidecar that starts with the crawler listens by then
 LEAVING_SECONDS = 0.3
-NOT_THERE = "start the vendor, or correct its address and port"
-USED_UP = "this machine has no more: raise `ulimit -n`, or give less in flight"
 # Returns what came of a request for a connection to a target, and of what was sent through it.
 Ask = Callable[[Connection, PlannedRequest, Login], Awaitable[tuple[Seen, Seen | None]]]
-# This machine has no more ports, files or memory: no vendor's fault.
-LOCAL_ERRORS: Final = {errno.EADDRNOTAVAIL, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class Crawler:
@@ -87,8 +80,8 @@ class Crawler:
         self._idle: list[list[Connection]] = [[] for _ in plan.vendors]
         self._busy: set[Connection] = set()
         self._sleeping: set[asyncio.Task[None]] = set()  # workers that wait for a start
-        self._connecting: set[asyncio.Task[None]] = set()  # nothing is sent or counted yet
         self._refusals = RefusalPause(max(plan.concurrency, LEAST_REFUSALS))
+        self._opener = Opener(plan, self._refusals, self.books.trouble)
         self._bounded = bool(plan.count or plan.duration_seconds)
         self._stopping = False
         self._end = math.inf  # by the loop's clock
@@ -110,7 +103,7 @@ class Crawler:
         timed_out = self._loop.time() >= self._end
         self._stop_starting()
         await first_of(asyncio.wait(workers), at_once.wait(), seconds=self.plan.drain_seconds)
-        for task in self._connecting:
+        for task in self._opener.connecting:
             task.cancel()
         for connection in self._busy:
             connection.leave()
@@ -255,35 +248,7 @@ class Crawler:
             await asyncio.sleep(seconds)
 
     async def _open(self, planned: PlannedRequest) -> Connection | Seen:
-        factory = functools.partial(Connection, self._wire(planned))
-        try:
-            async with asyncio.timeout(self._limit_seconds):
-                with tracked(self._connecting):
-                    _, connection = await self._loop.create_connection(
-                        factory, *self._address(planned)
-                    )
-        except TimeoutError:
-            self._note_trouble(planned, f"no connection in {self._limit_seconds:g} s", NOT_THERE)
-            return Seen("left", Answer(), self._limit_seconds)
-        except OSError as error:
-            local = error.errno in LOCAL_ERRORS
-            fix = USED_UP if local else NOT_THERE
-            self._note_trouble(planned, os.strerror(error.errno or 0), fix)
-            if local:
-                return Seen("local", Answer())
-            if planned.fault != "dead":
-                self._refusals.refused()
-            return Seen("refused", Answer())
-        self._refusals.connected()
-        return connection
-
-    def _note_trouble(self, planned: PlannedRequest, reason: str, fix: str) -> None:
-        if planned.fault != "dead":
-            host, port = self._address(planned)
-            self.books.trouble[self._name(planned), f"{place(host, port)}: {reason}", fix] += 1
-
-    def _name(self, planned: PlannedRequest) -> str:
-        return self.plan.vendors[planned.vendor].name if planned.vendor >= 0 else "outside"
+        return await self._opener.open(planned, self._wire(planned))
 
     def _wire(self, planned: PlannedRequest) -> Wire:
         if planned.vendor < 0:
@@ -294,23 +259,16 @@ class Crawler:
         wires = (*self.books.wire.values(), self._wire_outside)
         return sum(wire.sent + wire.received for wire in wires)
 
-    def _address(self, planned: PlannedRequest) -> tuple[str, int]:
-        if planned.vendor < 0:
-            outside = self.plan.outside[~planned.vendor]
-            return outside.address, outside.port
-        vendor = self.plan.vendors[planned.vendor]
-        dead = vendor.dead_address if planned.fault == "dead" else None
-        port = vendor.opaque_port if planned.protocol in OPAQUE else vendor.port
-        return dead or vendor.address, port
-
     def _seconds(self, planned: PlannedRequest) -> float:
         return self._stall_seconds if planned.fault == "stall" else self._limit_seconds
 
-    def _book(self, planned: PlannedRequest, seen: Seen, truth: Seen | None) -> None:
+    def _book(self, planned: PlannedRequest, login: Login, seen: Seen, truth: Seen | None) -> None:
         vendor = self.plan.vendors[planned.vendor]
         self._trust_real_vendor(planned, seen)
         outcome = visible_outcome(planned, seen, self.plan.timeout_after_seconds)
         self.books.counts[vendor.name, vendor.visibility_of(planned.protocol), outcome] += 1
+        if pool := pool_of(vendor, planned, login, seen):
+            self.books.pools[vendor.name, pool, outcome] += 1
         if outcome == "success" and truth:
             self.books.truth[vendor.name, true_outcome(truth)] += 1
         if outcome != intended_outcome(planned):
@@ -342,13 +300,13 @@ class Crawler:
         if connection is None:
             connection = await self._open(planned)
         if isinstance(connection, Seen):
-            self._book(planned, connection, None)
+            self._book(planned, login, connection, None)
             return connection
         self._busy.add(connection)
         request = plain_get(planned, self.plan.target.host_suffix, login)
         seen = await connection.request(request, Answer(), self._seconds(planned))
         self._busy.discard(connection)
-        self._book(planned, seen, seen)
+        self._book(planned, login, seen, seen)
         connection.uses += 1
         spent = own or connection.uses >= self.plan.connection_reuse or self._stopping
         if spent or seen.end != "answered" or seen.answer.closes:
@@ -363,12 +321,12 @@ class Crawler:
     async def _tunnel(self, planned: PlannedRequest, login: Login, ask: Ask) -> Seen:
         connection = await self._open(planned)
         if isinstance(connection, Seen):
-            self._book(planned, connection, None)
+            self._book(planned, login, connection, None)
             return connection
         self._busy.add(connection)
         seen, truth = await ask(connection, planned, login)
         self._busy.discard(connection)
-        self._book(planned, seen, truth)
+        self._book(planned, login, seen, truth)
         connection.close()
         return truth or seen
 
