@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from http import HTTPStatus
 from typing import Final, NamedTuple
 
 from simulation.pages import BAN_MARK, CAPTCHA_MARK, MAX_BODY_BYTES
@@ -12,6 +14,8 @@ PAGE = memoryview(b"<!doctype html>" + b"x" * MAX_BODY_BYTES)
 BAN_PAGE = BAN_MARK + b"<p>Unusual traffic from your network.</p>"
 CAPTCHA_PAGE = CAPTCHA_MARK + b"</title><form><input name=captcha></form>"
 PAGE_PATH = re.compile(rb"/p/(\d{1,9})")
+PROXY_AUTHENTICATION_REQUIRED = 407
+REASONS: Final = {status.value: status.phrase for status in HTTPStatus}
 AUTHENTICATE = b'Proxy-Authenticate: Basic realm="sim"\r\n'
 
 
@@ -96,6 +100,8 @@ THROUGH_EXIT: Final = ("success", "target_error", "reset")  # outcomes that left
 CUT_SHORT: Final = ("reset-inside", "close-inside")
 AUTHENTICATION: Final = ("auth-failed", "auth-challenge")
 FAULTS: Final = (*REFUSALS, *AUTHENTICATION, *SILENT, *INSIDE, "refused-open")
+# A vendor may word these in its own way: `answers` of its behaviour.
+WORDED: Final = (*REFUSALS, *AUTHENTICATION)
 # Other wordings of a fault, by their names in a plan.
 DIALECTS: Final = {
     "quota": {"402": "quota", "407-traffic": "quota-dialect"},
@@ -136,6 +142,17 @@ def target_answer(fault: str, request: Request, missing: bool) -> Action:
     if request.method == b"HEAD" and fault in CUT_SHORT:  # there is no body to cut
         fault = ""
     return page_answer(fault, request.path, missing)
+
+
+def in_words(action: Action, status: int, headers: Mapping[str, str]) -> Action:
+    """Say the same in a vendor's own words; X-Sim-Outcome tells the crawler what is meant."""
+    reason = REASONS.get(status, "Refused")
+    lines = {**headers, "X-Sim-Outcome": action.outcome}
+    said = "".join(f"{name}: {content}\r\n" for name, content in lines.items()).encode()
+    authenticate = AUTHENTICATE if status == PROXY_AUTHENTICATION_REQUIRED else b""
+    return action._replace(
+        kind="answer", status=f"{status} {reason}".encode(), headers=authenticate + said
+    )
 
 
 def action_of(fault: str, request: Request, missing: bool) -> Action:

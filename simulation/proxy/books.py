@@ -31,6 +31,7 @@ class Books:
 
     def __init__(self) -> None:
         self.counts: Counter[tuple[str, str, str]] = Counter()
+        self.pools: Counter[tuple[str, str, str]] = Counter()  # vendor, pool, outcome
         self.opaque: Counter[str] = Counter()
         self.bytes: Counter[tuple[str, str]] = Counter()
         self.connections: Counter[str] = Counter()
@@ -58,6 +59,7 @@ class Books:
         }
         return {
             "counts": rows(("vendor", "visibility", "outcome"), self.counts),
+            "pools": rows(("vendor", "pool", "outcome"), self.pools),
             "opaque": wire_rows(("vendor",), opaque),
             "connections": rows(("vendor",), self.connections),
             "wire": wire_rows(("vendor", "protocol"), sockets),
@@ -84,9 +86,11 @@ class Books:
         }
         by_vendor, protocol = ("vendor",), ("vendor", "protocol")
         outcome, directed = ("vendor", "visibility", "outcome"), ("vendor", "direction")
+        pool = ("vendor", "pool", "outcome")
         used = labelled(by_vendor, {vendor: len(exits) for vendor, exits in self.exits.items()})
         families = [
             counter("requests", "Requests by what was done with them.", outcome, self.counts),
+            counter("pool_requests", "Those of a pool.", pool, self.pools),
             counter("connections", "Connections accepted.", by_vendor, self.connections),
             counter("opaque_connections", "Closed opaque connections.", by_vendor, self.opaque),
             counter("opaque_bytes", "Their socket bytes.", directed, self.bytes),

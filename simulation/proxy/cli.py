@@ -44,7 +44,9 @@ PLAN_HELP = f"""\
 plan (JSON; defaults in brackets):
   listen       [{{vendor, address, port, visible [requests]}}]; a vendor may
                come more than once; visible passive: SOCKS5 is booked by its
-               reply, too; connections: they are booked, no requests
+               reply, too; connections: they are booked, no requests; products
+               [{{user: pattern with *, name}}] and pool, of the other users: by
+               these are requests booked too
   vendors      {{name: behaviour}} [none: a proxy for anybody, as fast as it can]
   control_port, control_host [127.0.0.1; * is every address]: see below
   slow_seconds [30] delay of a slow answer
@@ -63,6 +65,8 @@ behaviour of a vendor, each key as you like:
                credentials and limits come at once
   dialect      {{fault: wording}}:
 {_listed(f"{key}: {', '.join(known)}" for key, known in DIALECTS.items())}
+  answers      {{fault: [{{status, headers {{}}, connect [both]}}, in turn]}}: a
+               fault in the vendor's own words, to CONNECT or to the others
   faults       {{fault: share of requests}}, beside those asked for
 
 faults:

@@ -24,8 +24,8 @@ from simulation.proxy.answers import (
     target_answer,
 )
 from simulation.proxy.books import Books
-from simulation.proxy.customers import Customer, check_login
-from simulation.proxy.plan import Plan
+from simulation.proxy.customers import Customer, basic_login, check_login, pool_of
+from simulation.proxy.plan import Listen, Plan
 from simulation.proxy.requests import (
     MAX_HEAD_BYTES,
     Body,
@@ -61,11 +61,13 @@ class Shared:
 class Connection(Stream):
     """One accepted connection: HTTP proxy and target in a tunnel, or SOCKS5."""
 
-    def __init__(self, shared: Shared, vendor: Vendor, visible: str) -> None:
+    def __init__(self, shared: Shared, vendor: Vendor, listen: Listen) -> None:
         super().__init__(vendor, shared.tls)
         self._shared, self._books = shared, shared.books
         self._take = self._detect
-        self._opaque, self._reads_socks = visible == "connections", visible == "passive"
+        self._opaque = listen.visible == "connections"
+        self._reads_socks = listen.visible == "passive"
+        self._listen, self._pool = listen, listen.pool
         self._protocol = "none"
         self.decided = False  # whether the protocol can no longer change in the books
         self._waiting: tuple[str, float] | None = None  # visibility and start of a late request
@@ -115,6 +117,8 @@ class Connection(Stream):
     def _count(self, visibility: str, outcome: str) -> None:
         if not self._opaque:
             self._books.counts[self._vendor.name, visibility, outcome] += 1
+            if self._pool:
+                self._books.pools[self._vendor.name, self._pool, outcome] += 1
 
     def _book(self, visibility: str, action: Action) -> None:
         if action.outcome not in THROUGH_EXIT:
@@ -210,6 +214,7 @@ class Connection(Stream):
     def _http(self) -> None:
         while self._take == self._http and (request := self._next_request()):
             missing = self._shared.chance.random() < 0.5
+            self._pool = pool_of(self._listen, basic_login(request.authorization)[0])
             action, seconds = self._vendor.decide(request, self._customer, missing=missing)
             visibility = visibility_of(request)
             if not self.decided:
@@ -320,6 +325,7 @@ class Connection(Stream):
         user, rest = said[2 : 2 + said[1]], said[2 + said[1] :]
         password, self._buffer = rest[1 : 1 + rest[0]], rest[1 + rest[0] :]
         behaviour = self._vendor.behaviour
+        self._pool = pool_of(self._listen, user)
         self._customer = check_login(behaviour, user, password) if behaviour else None
         refused = said[0] != 1 or fault_of(user.decode("latin-1")) == "auth-failed"
         refused = refused or (self._customer is not None and bool(self._customer.refusal))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import base64
+import fnmatch
 import hmac
 import re
 from typing import NamedTuple
 
-from simulation.proxy.plan import Behaviour
+from simulation.proxy.plan import Behaviour, Listen
 
 SESSION_OPTION = re.compile(r"-sess(?:ion|id)-([A-Za-z0-9_.]{1,64})")
 
@@ -24,6 +25,11 @@ def read_login(behaviour: Behaviour, authorization: bytes) -> Customer:
     """Read the value of Proxy-Authorization, which is empty if there was none."""
     if not authorization:
         return Customer("auth-challenge" if behaviour.credentials else "", "", "")
+    return check_login(behaviour, *basic_login(authorization))
+
+
+def basic_login(authorization: bytes) -> tuple[bytes, bytes]:
+    """Return user and password of a header's value; both are empty if it holds none."""
     scheme, _, encoded = authorization.partition(b" ")
     try:
         login = (
@@ -32,7 +38,16 @@ def read_login(behaviour: Behaviour, authorization: bytes) -> Customer:
     except ValueError:
         login = b""
     user, _, password = login.partition(b":")
-    return check_login(behaviour, user, password)
+    return user, password
+
+
+def pool_of(listen: Listen, user: bytes) -> str:
+    """Return the product that a user buys; the place's pool where no pattern fits."""
+    name = user.decode("latin-1")
+    for product in listen.products:
+        if name and fnmatch.fnmatchcase(name, product.user):
+            return product.name
+    return listen.pool
 
 
 def check_login(behaviour: Behaviour, user: bytes, password: bytes) -> Customer:

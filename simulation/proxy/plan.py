@@ -6,15 +6,19 @@ import itertools
 import json
 import math
 import random
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from simulation.plans import (
     VARIABLE,
+    PlanError,
     SecretValueError,
     address_or_all,
     encodable,
+    finding,
+    flag,
     ip_address,
     key,
     mapping,
@@ -25,14 +29,17 @@ from simulation.plans import (
     several,
     shares,
     text,
+    under,
     whole,
     without_secrets,
 )
-from simulation.proxy.answers import DIALECTS, FAULTS
+from simulation.proxy.answers import DIALECTS, FAULTS, WORDED
 
 SESSION_SECONDS = 600.0  # ten minutes is what most vendors give a session
+HEADER = re.compile(r"[A-Za-z0-9-]{1,64}")
 MAX_SECONDS = 3600.0
 VISIBLE = ("requests", "passive", "connections")
+USER_PATTERN = re.compile(r"[A-Za-z0-9._~+@*-]{1,128}")  # as `vendors[].products` of a stack
 MAX_EXITS = 65_536
 NORMAL_P95 = 1.6448536269514722  # the normal distribution's 95th percentile, in deviations
 
@@ -82,6 +89,40 @@ def dialect(value: object) -> Mapping[str, str]:
     return found
 
 
+def headers(value: object) -> Mapping[str, str]:
+    found = mapping(value)
+    for name, content in found.items():
+        if not HEADER.fullmatch(name) or not isinstance(content, str) or not content.isprintable():
+            raise ValueError('are no headers: give {"x-error": "text"}')
+        if not content.isascii():
+            raise ValueError("are not in ASCII: write them so")
+    return {name: str(content) for name, content in found.items()}
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Wording:
+    """An answer in a vendor's own words; `connect` says for which requests, null for all."""
+
+    status: int = key(whole(200, 999))
+    headers: Mapping[str, str] = key(headers, {})
+    connect: bool | None = key(flag, None)
+
+
+def wordings(value: object) -> Mapping[str, tuple[Wording, ...]]:
+    """A check for {fault: [answer, ...]}, which come in turn."""
+    found = {}
+    for fault, given in mapping(value).items():
+        if fault not in WORDED:
+            raise ValueError(f"names {without_secrets(fault)}: use {', '.join(WORDED)}")
+        try:
+            found[fault] = several(Wording, "give [{status, headers}]", least=1)(given)
+        except PlanError as error:
+            raise PlanError([under(fault, line) for line in error.findings]) from None
+        except ValueError as reason:
+            raise PlanError([finding(fault, given, str(reason))]) from None
+    return found
+
+
 def logins(value: object) -> Mapping[str, str]:
     """A check for {user: name of a variable}; a password in the place of either is not shown."""
     given = mapping(value)
@@ -121,19 +162,41 @@ class Behaviour:
     limits: Limits = key(nested(Limits), Limits())
     latency_seconds: Latency | None = key(latency, None)
     dialect: Mapping[str, str] = key(dialect, {})
+    answers: Mapping[str, tuple[Wording, ...]] = key(wordings, {})
     faults: tuple[tuple[float, str], ...] = key(fault_shares, ())
     passwords: Mapping[str, str] = field(default_factory=dict, repr=False)  # by user
     raw: Mapping[str, object] = field(default_factory=dict)  # the JSON that says all of it
 
 
+def user_pattern(value: object) -> str:
+    if not isinstance(value, str) or not USER_PATTERN.fullmatch(value):
+        raise SecretValueError("is no pattern of user names: give one such as *-zone-resi*")
+    return value
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Product:
+    """What the users buy whose name fits the pattern, in which * stands for any text."""
+
+    user: str = key(user_pattern)
+    name: str = key(plain_name)
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Listen:
-    """`visible` says what a sidecar sees of the connections here, as in a crawler's plan."""
+    """`visible` says what a sidecar sees of the connections here, as in a crawler's plan.
+
+    The first of `products` that fits a request's user is its pool in the books, else `pool` is.
+    """
 
     vendor: str = key(plain_name)
     address: str = key(ip_address)
     port: int = key(whole(1, 65535))
     visible: str = key(one_of(VISIBLE), "requests")
+    pool: str = key(plain_name, "")
+    products: tuple[Product, ...] = key(
+        several(Product, "give [{user, name}], or leave it out"), ()
+    )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

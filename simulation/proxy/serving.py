@@ -49,9 +49,7 @@ async def serve(plan: Plan) -> Books:
         loop.add_signal_handler(name, stop.set)
     async with contextlib.AsyncExitStack() as servers:
         for item in plan.listen:
-            factory = functools.partial(
-                Connection, shared, shared.vendors[item.vendor], item.visible
-            )
+            factory = functools.partial(Connection, shared, shared.vendors[item.vendor], item)
             with named_bind(item.address, item.port):
                 # With a shorter backlog a burst of crawlers would wait 1 s for each SYN retry.
                 server = await loop.create_server(

@@ -6,11 +6,12 @@ import ipaddress
 import math
 import random
 import time
+from collections import Counter
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 from simulation.plans import keys_of
-from simulation.proxy.answers import SILENT, THROUGH_EXIT, Action, action_of
+from simulation.proxy.answers import SILENT, THROUGH_EXIT, Action, action_of, in_words
 from simulation.proxy.books import Books
 from simulation.proxy.customers import Customer, read_login
 from simulation.proxy.plan import SESSION_SECONDS, Behaviour, Plan
@@ -51,6 +52,7 @@ class Vendor:
         self.name, self.planned = name, plan.vendors.get(name)
         self.signature = b"X-Sim-Vendor: %b\r\n" % name.encode()
         self.bytes = 0  # of all its sockets
+        self._said: Counter[tuple[str, bool]] = Counter()  # wordings, which come in turn
         self._books, self._slow_seconds = books, plan.slow_seconds
         # Each has random numbers of its own, so that none changes what another draws.
         self._exit_chance, self._fault_chance, self._latency_chance = (
@@ -88,7 +90,7 @@ class Vendor:
             fault = fault or self._draw_fault(behaviour)
             fault = behaviour.dialect.get(fault, fault)
         slow = fault == "slow"
-        action = action_of("" if slow else fault, request, missing)
+        action = self._answer("" if slow else fault, request, missing=missing)
         seconds = self._slow_seconds if slow else 0.0
         if not behaviour or action.kind in SILENT:
             return action, seconds
@@ -100,17 +102,31 @@ class Vendor:
             action = action._replace(headers=b"X-Sim-Exit: %b\r\n" % exit_address(chosen))
         return action, seconds
 
+    def _answer(self, fault: str, request: Request, *, missing: bool = False) -> Action:
+        """Return what a fault gives, in the vendor's own words if it has any for such a request."""
+        action = action_of(fault, request, missing)
+        connect = request.method == b"CONNECT"
+        worded = self.behaviour.answers.get(fault, ()) if self.behaviour else ()
+        fitting = [each for each in worded if each.connect in (None, connect)]
+        if not fitting:
+            return action
+        self._said[fault, connect] += 1
+        said = fitting[self._said[fault, connect] % len(fitting)]
+        return in_words(action, said.status, said.headers)
+
     def _refusal(
         self, behaviour: Behaviour, request: Request, customer: Customer, now: float
     ) -> Action | None:
         if customer.refusal:
-            return action_of(customer.refusal, request, False)
+            return self._answer(customer.refusal, request)
         if self._bucket and (wait := self._bucket.wait(now)):
-            action = action_of("rate-limited", request, False)
+            action = self._answer("rate-limited", request)
+            if "rate-limited" in behaviour.answers:
+                return action
             return action._replace(headers=b"Retry-After: %d\r\n" % max(1, math.ceil(wait)))
         quota = behaviour.limits.quota_bytes
         if quota is not None and self.bytes - self._bytes_before_quota >= quota:
-            return action_of(behaviour.dialect.get("quota", "quota"), request, False)
+            return self._answer(behaviour.dialect.get("quota", "quota"), request)
         if self._bucket:
             self._bucket.take()
         return None
