@@ -55,47 +55,48 @@ class Answer:
         return f"answer {self.first} {self.last} {self.kind} {self.condition} {self.outcome}"
 
 
-def _with_header(
-    outcome: str, header: str, text: str = "", *, first: int = 100, last: int = 999
-) -> Answer:
-    return Answer(first, last, outcome, f"header:{header}:{text}" if text else f"header:{header}")
+def _with_header(outcome: str, header: str, text: str = "", *, first: int = 400) -> Answer:
+    return Answer(first, 999, outcome, f"header:{header}:{text}" if text else f"header:{header}")
 
 
 # What an answer counts as, from which both the CEL below and the passive module's configuration are
 # made. The first row that matches decides; a vendor's own rules (`vendors[].outcomes`) come before.
 #
-# Only a vendor's own headers tell its answer to a plain request from the target's. Sources:
-# docs.brightdata.com/proxy-networks/errorCatalog, docs.zyte.com/zyte-api/usage/errors.html and
-# /smart-proxy-manager/errors.html, developers.oxylabs.io (residential proxies, response codes: its
-# errors have X-Error-Description, and a target's never do), help.netnut.io. Proxy-Status is RFC
-# 9209's: without `error=` it is information, and sites send it too.
+# Only a vendor's own headers tell its answer to a plain request from the target's. They count from
+# 400 on, as a target's page may have one by accident; what a vendor says with 200, and with a
+# status alone, is in its preset (presets/, which name their sources). Proxy-Status is RFC 9209's,
+# for every status: without `error=` it is information, and sites send it too.
 ANSWERS = (
     # The crawler's account.
-    _with_header("quota_exhausted", "x-error-description", "traffic", first=407, last=407),
+    Answer(407, 407, "quota_exhausted", "header:x-error-description:traffic"),
     Answer(407, 407, "auth_challenge", "no-credentials"),
     Answer(407, 407, "auth_failed", "credentials"),
     _with_header("auth_failed", "zyte-error-type", "/auth/"),
-    Answer(491, 491, "auth_failed", kind="tunnel"),  # NetNut: source address not allowed
     Answer(429, 429, "rate_limited"),
     _with_header("rate_limited", "zyte-error-type", "/limits/"),
-    # Refused by the vendor's own rules. Before 402, which Bright Data answers for those too.
+    # Refused by the vendor's own rules. Bright Data words RFC 9209's token as a text.
     _with_header("policy", "x-brd-err-code", "policy_"),
-    _with_header("policy", "proxy-status", "error=http_request_denied"),
-    _with_header("policy", "proxy-status", "error=destination_ip_prohibited"),
-    _with_header("policy", "x-error-description", first=403, last=403),
+    _with_header("policy", "x-brd-error", "bad_endpoint"),
+    _with_header("policy", "proxy-status", "error=http_request_denied", first=100),
+    _with_header("policy", "proxy-status", 'error="http_request_denied', first=100),
+    _with_header("policy", "proxy-status", "error=destination_ip_prohibited", first=100),
+    Answer(403, 403, "policy", "header:x-error-description"),
+    _with_header("policy", "x-webshare-error-reason", "forbidden"),
     _with_header("policy", "zyte-error-type", "domain-forbidden"),
-    Answer(402, 402, "quota_exhausted"),
     # Banned: Zyte says so of the site's answer.
     _with_header("blocked", "zyte-error-type", "website-ban"),
     # The vendor failed, or the exit that it chose did not reach the site.
-    _with_header("vendor_error", "proxy-status", "error="),
+    _with_header("vendor_error", "proxy-status", "error=", first=100),
     _with_header("vendor_error", "x-brd-error"),
     _with_header("vendor_error", "x-brd-err-code"),
     _with_header("vendor_error", "x-luminati-error"),
     _with_header("vendor_error", "x-crawlera-error"),
     _with_header("vendor_error", "zyte-error-type"),
-    _with_header("vendor_error", "x-error-description", first=400, last=999),
+    _with_header("vendor_error", "x-error-description"),
+    _with_header("vendor_error", "x-soax-error"),
+    _with_header("vendor_error", "x-webshare-error-reason"),
     # The status alone.
+    Answer(402, 402, "quota_exhausted"),
     Answer(403, 403, "blocked"),
     Answer(451, 451, "blocked"),
     Answer(999, 999, "blocked"),  # LinkedIn's, to crawlers

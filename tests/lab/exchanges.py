@@ -58,8 +58,6 @@ def _code(status: int) -> str:
 
 
 def _tunnel(status: int, outcome: str) -> str:
-    if status == 491:
-        return "auth_failed"  # NetNut's, and no target answers a CONNECT
     if outcome == "target_error" or (outcome == "success" and status >= 300):
         return "vendor_error"
     return outcome
@@ -98,6 +96,7 @@ PROXY_STATUS = (
     _answered("vendor_error", 403, "Proxy-Status: brd; error=tls_alert_received", request=CONNECT),
     _answered("policy", 403, "Proxy-Status: brd; error=http_request_denied"),
     _answered("policy", 403, "Proxy-Status: brd; error=http_request_denied", request=CONNECT),
+    _answered("policy", 403, 'Proxy-Status: brd; error="http_request_denied"; details="x"'),
     _answered("policy", 502, "Proxy-Status: brd; error=destination_ip_prohibited"),
     _answered("policy", 402, "Proxy-Status: brd; error=http_request_denied"),
     _answered("policy", 200, "Proxy-Status: brd; error=http_request_denied"),
@@ -127,7 +126,9 @@ BY_VENDOR = (
     _answered("policy", 402, BAD_ENDPOINT, "X-BRD-Err-Code: policy_20140"),
     _answered("policy", 403, "x-brd-err-code: policy_20050", request=CONNECT),
     _answered("vendor_error", 502, "x-brd-err-code: peer_30010"),
-    _answered("vendor_error", 200, "x-brd-err-code: client_10070"),
+    _answered("success", 200, "x-brd-err-code: client_10070"),  # with 200 by preset alone
+    _answered("policy", 402, BAD_ENDPOINT),
+    _answered("vendor_error", 402, "x-brd-error: no peers"),
     _answered("vendor_error", 503, "x-brd-error: no peers"),
     _answered("vendor_error", 403, "X-Luminati-Error: forbidden host"),
     # Oxylabs
@@ -149,6 +150,10 @@ BY_VENDOR = (
     _answered("policy", 451, "Zyte-Error-Type: /download/domain-forbidden"),
     _answered("vendor_error", 500, "Zyte-Error-Type: /download/internal-error"),
     _answered("vendor_error", 503, "X-Crawlera-Error: noslaves"),
+    # SOAX, Webshare
+    _answered("vendor_error", 502, "X-SOAX-Error: NODE_OFFLINE"),
+    _answered("vendor_error", 502, "X-Webshare-Error-Reason: upstream"),
+    _answered("policy", 403, "X-Webshare-Error-Reason: client_connect_forbidden_host"),
 )
 
 CHUNKED = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
