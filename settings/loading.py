@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from settings.cross_checks import CHECKS, Checks
 from settings.masking import is_harmless
 from settings.messages import encrypted, printed, problems_of, yaml_mistake
+from settings.presets import Given, of_preset, with_presets
 from settings.range_files import capped, read_ranges
 from settings.section import path_text
 from settings.stack import StackSettings
@@ -169,25 +170,28 @@ def parsed(
 ) -> StackSettings:
     """Return settings, or raise with `findings` and everything that is wrong with `values`."""
     findings = [*findings]
+    values, given = with_presets(values, findings)
     values = with_ranges_of_files(values, findings)
     try:
         settings = StackSettings.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
-        findings += (f"{path_text(at)}: {text}" for at, text, _ in problems_of(error))
+        findings += (
+            f"{path_text(at)}: {of_preset(at, given)}{text}" for at, text, _ in problems_of(error)
+        )
         raise SettingsError(dict.fromkeys(findings)) from None
     if not findings:
-        findings += cross_checked(settings, checks)
+        findings += cross_checked(settings, checks, given)
     if findings:
         raise SettingsError(dict.fromkeys(findings))
     return settings
 
 
-def cross_checked(settings: StackSettings, checks: Checks) -> Iterator[str]:
+def cross_checked(settings: StackSettings, checks: Checks, given: Given) -> Iterator[str]:
     """What the checks across sections find; of a file of ranges not all of it."""
     by_file: dict[str, list[str]] = {}
     for check in checks:
         for at, text, line in check(settings):
-            finding = f"{line or path_text(at)}: {text}"
+            finding = f"{line or path_text(at)}: {of_preset(at, given)}{text}"
             by_file.setdefault(line.rpartition(":")[0], []).append(finding)
     for file, findings in by_file.items():
         yield from capped(file, findings) if file else findings

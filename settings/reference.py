@@ -1,4 +1,7 @@
-"""Writes docs/configuration.md and docs/stack.schema.json: `python -m settings.reference`."""
+"""Writes what repeats the models and the presets: `python -m settings.reference`.
+
+These are docs/configuration.md, docs/stack.schema.json, and the pages of docs/vendors.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from typing import Any
 
 from settings.loading import PROJECT, ROOT
 from settings.messages import as_yaml
+from settings.presets_pages import pages
 from settings.schema import Key, definition_of, keys, stack_schema
 from settings.stack import StackSettings
 
@@ -103,11 +107,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 when stale")
     check = parser.parse_args(arguments).check
     status = 0
-    for path, text in ((PAGE, page()), (SCHEMA, editor_schema())):
+    for path, text in {PAGE: page(), SCHEMA: editor_schema(), **pages()}.items():
         if not check:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8")
         elif not path.exists() or path.read_text(encoding="utf-8") != text:
-            print(f"docs/{path.name}: is stale; run python -m settings.reference", file=sys.stderr)
+            shown = path.relative_to(ROOT) if path.is_relative_to(ROOT) else path.name
+            print(f"{shown}: is stale; run python -m settings.reference", file=sys.stderr)
             status = 1
     return status
 

@@ -143,7 +143,8 @@ class Vendor(Section):
     `other` or `none`. A new name begins new series."""
     preset: DnsLabel | None = Field(default=None, examples=["bright-data"])
     """A well-known vendor (docs/vendors): its names, ports and refusals, as if written here. A key
-    that is written here replaces the preset's."""
+    that is written here replaces the preset's whole. `cidrs` stand beside its names; `hosts: []`
+    is for a vendor by address alone."""
     cidrs: tuple[Range, ...] = ()
     """Addresses of the vendor's proxies. Required, or `cidrsFile` or `hosts`. The longest prefix
     wins, so a range may lie inside another vendor's. A changed range cuts open tunnels of the same
