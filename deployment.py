@@ -34,6 +34,7 @@ from dashboards.boards import boards
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 from settings.values.quantities import format_duration
+from settings.warnings import vendor_warnings
 
 Json = dict[str, Any]
 
@@ -197,4 +198,5 @@ def _warnings(settings: StackSettings) -> tuple[str, ...]:
         warnings.append("alertmanager.receivers: there are none, so no alert reaches anybody")
     if settings.alerts.rule_files and promtool_here() is None:
         warnings.append("alerts.ruleFiles: their PromQL was not checked; install promtool")
+    warnings += vendor_warnings(settings)
     return tuple(warnings)

@@ -7,7 +7,7 @@ facts are from, and fills the pages in docs/vendors.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
@@ -121,16 +121,30 @@ class Preset(Section):
         return Vendor.model_validate(values, by_alias=True, by_name=False)
 
     def knows(self, host: str) -> bool:
-        return any(
-            gateway.name == host
-            or (gateway.name.startswith("*.") and host.endswith(gateway.name.removeprefix("*")))
+        return bool(self.ports_at(host))
+
+    def ports_at(self, host: str) -> tuple[PortRange, ...]:
+        """Return the ports of a name; none if the vendor has no such name."""
+        return distinct(
+            ports
             for gateway in self.gateways
+            if gateway.name == host
+            or (gateway.name.startswith("*.") and host.endswith(gateway.name.removeprefix("*")))
+            for ports in gateway.ports
         )
 
     @property
     def ports(self) -> tuple[PortRange, ...]:
         """Every port that it is known for."""
-        return tuple(sorted({ports for gateway in self.gateways for ports in gateway.ports}))
+        return distinct(ports for gateway in self.gateways for ports in gateway.ports)
+
+
+def distinct(listed: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    """Return ports without those that lie inside others, sorted."""
+    found = sorted(set(listed))
+    return tuple(
+        one for one in found if not any(one.within(other) for other in found if other != one)
+    )
 
 
 class PresetError(ValueError):

@@ -118,7 +118,9 @@ def test_vendors_that_share_addresses_are_there_before_what_they_share(edited):
 
     def share(keys):
         keys["vendors"][0].update(cidrs=["10.1.0.0/16"], ports=[3128])
-        keys["vendors"][1].update(cidrs=["10.1.0.0/16"], ports=["4000-4999"])
+        keys["vendors"][1].update(
+            cidrs=["10.1.0.0/16"], ports=["4000-4999"], httpPorts=["4000-4999"]
+        )
 
     run = run_with("prod", edited("prod", share))
     waiting = {name: waits_for(run, one) for name, one in filters_of(run).items()}
