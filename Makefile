@@ -17,7 +17,7 @@ ifneq ($(origin WINDOW),command line)
 override WINDOW :=
 endif
 
-.PHONY: help setup demo demo-check drill audit which render test mutate check format bench docs wasm clean
+.PHONY: help setup demo demo-check drill audit discover which render test mutate check format bench docs wasm clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -54,8 +54,16 @@ audit: .venv/installed
 	  --lab-only="$(strip $(foreach key,N STOPS BREAK MIX INSPECT,$(if $($(key)),$(key))))"
 endif
 
-which: .venv/installed ## Name the vendor of an address. ADDRESS=10.2.9.1:3128 STACK=prod
-	@exec $(PY) -m settings.which "$(ADDRESS)" --stack "$(STACK)" $(out)
+discover: .venv/installed ## Who do crawlers talk to? STACK=prod, or NAMESPACE= SELECTOR=; NAMES= SECONDS=
+	@exec $(PY) -m discover --stack="$(STACK)" $(call option,namespace,NAMESPACE) \
+	  $(call option,selector,SELECTOR) $(call option,context,CONTEXT) $(call option,names,NAMES) \
+	  $(call option,seconds,SECONDS) $(call option,pods,PODS) $(out)
+
+# The address and the user come by the environment, so that no shell reads them.
+which: export ADDRESS ?=
+which: export PROXY_USER ?=
+which: .venv/installed ## Whose is an address or a name? ADDRESS=10.2.9.1:3128 STACK=prod PROXY_USER=
+	@exec $(PY) -m settings.which --stack "$(STACK)" $(out)
 
 render: .venv/installed ## Write all manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)

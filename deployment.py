@@ -167,6 +167,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         timeout_after_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
         access_logs=settings.telemetry.access_logs,
+        log_outside=settings.telemetry.log_outside,
     )
     vendors, destinations = settings.vendors, settings.destinations
     refuse_undeployable(

@@ -340,6 +340,7 @@ def rendered_envoy(
         timeout_after_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
         access_logs=settings.telemetry.access_logs,
+        log_outside=settings.telemetry.log_outside,
     )
     return lab_envoy(
         filters,

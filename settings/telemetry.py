@@ -38,6 +38,10 @@ class Telemetry(Section):
     for each connection to a `passive` one: vendor, outcome, code, flags, bytes, times, addresses,
     and no host, URL or header. A change cuts all connections to vendors; while on, one of
     `timeoutAfter` cuts tunnels on inspected ports."""
+    log_outside: StrictBool = False
+    """Whether sidecars print a line of JSON for each connection to nobody's address, for `make
+    discover`: destination, bytes, time, and no user or URL. A change cuts such connections after
+    45 s."""
     delay_pod_termination: StrictBool = True
     """Whether a terminating pod's sidecar stays for one more scrape (`prometheus.scrapeInterval`
     and 5 s). Without it the last counts are lost (docs/limits.md). With it every pod, Job and

@@ -32,6 +32,8 @@ from components.attribution.labels import LABELS_FILTER_NAME, label_patches
 from components.attribution.listener import listener_patches, named_listener_patches
 from components.attribution.lua import lua_extension
 from components.attribution.names import listener_name, named_cluster
+from components.attribution.outside_log import FILTER_NAME as OUTSIDE_LOG_FILTER_NAME
+from components.attribution.outside_log import outside_log_patches
 from components.attribution.passive import FILTER_NAME, passive_chain, passive_patches
 from components.attribution.upstream import upstream_of
 from settings.destinations import Destination
@@ -52,6 +54,7 @@ def envoy_filters(
     timeout_after_seconds: int,
     selector: Mapping[str, str],
     access_logs: bool = False,
+    log_outside: bool = False,
 ) -> dict[str, Json]:
     """Return the spec of each EnvoyFilter by its name.
 
@@ -62,6 +65,7 @@ def envoy_filters(
         timeout_after_seconds: see `outcome.proxy_outcome`.
         selector: labels of the pods that get the filters; empty means the whole namespace.
         access_logs: whether sidecars print a line for each request and connection to a vendor.
+        log_outside: whether they print one for each connection to nobody's address.
     """
     patches = {LISTENER_FILTER_NAME: listener_patches(vendors)}
     if any(vendor.inspect == "passive" for vendor in vendors):
@@ -85,6 +89,8 @@ def envoy_filters(
             if patch["applyTo"] == "FILTER_CHAIN":
                 log_accesses(patch["patch"]["value"], timeout_after_seconds)
     patches |= destination_patches(destinations)
+    if log_outside:
+        patches[OUTSIDE_LOG_FILTER_NAME] = outside_log_patches()
     workloads = _workload_selector(selector)
     return {
         name: {**workloads, "priority": 10, "configPatches": config_patches}

@@ -137,6 +137,8 @@ def apply_filters(filters: Mapping[str, Json], base: Applied) -> Applied:
                     applied.clusters.append(value)
                 case ("EXTENSION_CONFIG", "ADD"):
                     applied.extensions.append(value)
+                case ("NETWORK_FILTER", "MERGE"):
+                    _add_access_logs(patch["match"]["listener"]["filterChain"], value, listener)
                 case kind:
                     raise ValueError(f"EnvoyFilter {name}: cannot be applied: {kind}")
     return applied
@@ -144,6 +146,14 @@ def apply_filters(filters: Mapping[str, Json], base: Applied) -> Applied:
 
 def _listener_meant(patch: Json) -> str:
     return str(patch["match"].get("listener", {}).get("name", ""))
+
+
+def _add_access_logs(where: Json, value: Json, listener: Json) -> None:
+    """Merge access logs into a filter, as istiod does with the items of a list."""
+    for chain in listener["filter_chains"]:
+        own = _typed(chain["filters"], where["filter"]["name"])
+        if chain["name"] == where["name"] and own is not None:
+            own.setdefault("access_log", []).extend(value["typed_config"]["access_log"])
 
 
 def _refuse_stray(name: str, patch: Json, applied: Applied) -> None:
