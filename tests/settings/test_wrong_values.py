@@ -67,7 +67,9 @@ def test_every_constraint_of_a_key_has_a_row():
     plain = [key for key in keys().values() if "const" not in key.schema]
     wanted = {found for key in plain for found in constraints(key.path, key.schema)}
     wanted |= {(key.path, "missing") for key in plain if key.required}
-    missing = {one for one in wanted - seen if ".resources." not in one[0]}  # as istio.sidecar
+    # As istio.sidecar, and as vendors[].hosts.
+    again = (".resources.", "destinations[].hosts")
+    missing = {one for one in wanted - seen if not any(part in one[0] for part in again)}
     assert sorted(missing) == []
 
 
@@ -88,7 +90,7 @@ def test_every_sentence_has_a_row():
         f"{path.name}:{node.lineno} {longest}"
         for path in [*SETTINGS.glob("*.py"), *SETTINGS.glob("values/*.py")]
         if path.name
-        not in ("presets.py", "range_files.py", "which.py")  # tests/settings/test_<its name>
+        not in ("presets.py", "range_files.py", "warnings.py", "which.py")  # tests/settings/test_<its name>
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in REFUSALS
         for longest in [longest_text(node)]
