@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
+import yaml
 
 from components.attribution.outcome import proxy_outcome
+from render.program import run_program
 from settings.loading import load_stack_file
 from tests.rules.promql import alerts
 
@@ -125,6 +128,34 @@ def test_the_example_of_a_team_is_accepted(monkeypatch: pytest.MonkeyPatch) -> N
     settings = load_stack_file(ROOT / "docs" / "examples" / "Pulumi.acme.yaml")
     names = {vendor.name: len(vendor.cidrs) for vendor in settings.vendors}
     assert names == {"residential": 1, "datacenter": 4, "sticky": 1}
+
+
+@pytest.mark.parametrize("name", ["residential", "datacenter", "mixed"])
+def test_a_first_stack_file_has_three_lines_a_vendor(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As a new user would write it: short, accepted without a warning of its vendors, rendered."""
+    file = ROOT / "docs" / "examples" / f"Pulumi.{name}.yaml"
+    config = dict(yaml.compose(text_of(file)).value[0][1].value)
+    (vendors,) = [node for key, node in config.items() if key.value.endswith(":vendors")]
+    lines = [len(text_between(file, one).strip().split("\n")) for one in vendors.value]
+    assert lines
+    assert max(lines) <= 3
+
+    monkeypatch.setenv("STACK_FILE", str(file))
+    run = run_program(name)
+    assert run.of_kind("EnvoyFilter")
+    assert bool(run.of_kind("ServiceEntry")) == (name != "datacenter")
+
+
+def text_between(file: Path, node: yaml.Node) -> str:
+    return text_of(file)[node.start_mark.index : node.end_mark.index]
+
+
+def test_the_readme_shows_a_whole_stack_file() -> None:
+    """What a reader copies from the page is the file that is tested above."""
+    shown = text_of(ROOT / "README.md").partition("```yaml\n")[2].partition("   ```")[0]
+    assert textwrap.dedent(shown) == text_of(ROOT / "docs/examples/Pulumi.mixed.yaml")
 
 
 def test_nothing_of_a_machine_is_in_the_pages() -> None:
