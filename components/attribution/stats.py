@@ -21,7 +21,7 @@ from components.attribution.outcome import (
     proxy_outcome,
     response_code,
 )
-from settings.vendors import Vendor
+from settings.vendors import Vendor, ports_of
 
 PASSTHROUGH = "PassthroughCluster"
 OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster")
@@ -250,6 +250,8 @@ def expected_series(
         setup_times += visibilities * histogram
         opaque = 3  # connections, bytes each way
         connections += len(UPSTREAM_STATS) + opaque
+        # NET_CONNECTIONS, which Envoy exports before there is any.
+        connections += sum(len(ports_of(vendor, one)) for one in vendor.hosts if not one.retired)
         if vendor.inspect == "passive":  # bytes by request; an opaque connection has no target
             connections += directions * pools * (visibilities * (targets + 1) + 1)
     return SidecarSeries(requests=requests, setup_times=setup_times, connections=connections)

@@ -18,6 +18,7 @@ from components.attribution.standalone import (
     validation_bootstrap,
     with_resolver,
 )
+from components.attribution.stats import expected_series
 from settings.hosts import VIRTUAL_RANGE, virtual_address
 from settings.loading import SettingsError
 from settings.vendors import Vendor
@@ -205,6 +206,15 @@ def test_what_istio_is_told_of_a_name():
     assert render(vendor) == render(named(GATEWAY, OTHER))  # chains stay for who has the address
     assert dns_capture({}) == {"environmentVariables": {"ISTIO_META_DNS_CAPTURE": "true"}}
     assert dns_capture(selector)["selector"] == {"matchLabels": selector}
+
+
+def test_a_listed_port_is_a_series():
+    """Of each sidecar, used or not."""
+    few, more = (
+        expected_series([named(*hosts)], [1, 2]).total
+        for hosts in ((GATEWAY,), (GATEWAY, {**OTHER, "pool": None, "ports": (80, 81, 82)}))
+    )
+    assert more - few == 3
 
 
 def test_pools_by_name_reach_lua():
