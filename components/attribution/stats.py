@@ -244,14 +244,15 @@ def expected_series(
     requests, setup_times, connections = 0, 0, (1 + destinations) * len(UPSTREAM_STATS) + 3
     for vendor in vendors:
         visibilities = REQUEST_VISIBILITIES[vendor.inspect]
-        products = {product.name for product in vendor.products}
-        pools = len({entry.pool for entry in vendor.ranges} | products)
+        of_addresses = {entry.pool for entry in vendor.ranges}
+        pools = len(of_addresses | {product.name for product in vendor.products})
         requests += visibilities * outcomes * pools * (targets + 1)
         setup_times += visibilities * histogram
         opaque = 3  # connections, bytes each way
         connections += len(UPSTREAM_STATS) + opaque
         # NET_CONNECTIONS, which Envoy exports before there is any.
         connections += sum(len(ports_of(vendor, one)) for one in vendor.hosts if not one.retired)
-        if vendor.inspect == "passive":  # bytes by request; an opaque connection has no target
-            connections += directions * pools * (visibilities * (targets + 1) + 1)
+        if vendor.inspect == "passive":  # bytes by request
+            connections += directions * pools * visibilities * (targets + 1)
+            connections += directions * len(of_addresses)  # opaque ones have no target and no user
     return SidecarSeries(requests=requests, setup_times=setup_times, connections=connections)

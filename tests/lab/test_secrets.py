@@ -16,6 +16,7 @@ from lab import plan
 from lab.loopback import answers, get_text
 from lab.system import ROOT, STACK_FILE, running
 from render.__main__ import main as render
+from settings.products import Product
 from tests.lab.conftest import free_ports, until
 from tests.lab.scripted import vendor
 
@@ -58,6 +59,20 @@ def leaks(places):
     ]
 
 
+# By these the users' products are told; a pattern is part of the configuration, and no secret.
+SOLD = (
+    Product(user="zqcraw*", name="crawling"),
+    Product(user="zqbas*", name="plain"),
+    Product(user="zqsocksu*", name="in-clear-text"),
+)
+
+
+def selling_and_logging(settings):
+    vendors = tuple(one.model_copy(update={"products": SOLD}) for one in settings.vendors)
+    telemetry = settings.telemetry.model_copy(update={"access_logs": True})
+    return settings.model_copy(update={"vendors": vendors, "telemetry": telemetry})
+
+
 def requests():
     """Return requests with credentials wherever HTTP and SOCKS5 have a place for them."""
     basic = base64.b64encode(b"zqbasic4711:zqbasicword4711").decode()
@@ -90,12 +105,16 @@ ANSWER = (
 
 @pytest.fixture(scope="module", params=["http", "passive"])
 def lab_after_a_run(request, tmp_path_factory):
-    """(a lab whose crawler has ended, what its parts showed while it ran)."""
+    """(a lab whose crawler has ended, what its parts showed while it ran, the mode)."""
     folder = tmp_path_factory.mktemp("lab") / "run"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(lab.system, "CREDENTIALS", CRAWLERS)
         with running(
-            ports=free_ports(), folder=folder, say=lambda line: None, inspect=request.param
+            ports=free_ports(),
+            folder=folder,
+            say=lambda line: None,
+            behind_the_generator=selling_and_logging,
+            inspect=request.param,
         ) as own:
             own.start_crawler(count=COUNT, requests_per_second=PER_SECOND)
             until(lambda: answers(f"{own.crawler_url}/books"))
@@ -104,7 +123,7 @@ def lab_after_a_run(request, tmp_path_factory):
             assert plan.CREDENTIALS_VARIABLE.encode() in while_running["environment of the crawler"]
             for _ in own.family.wait_for_end("crawler"):
                 pass
-            yield own, while_running
+            yield own, while_running, request.param
 
 
 def crawler_pages(own):
@@ -149,7 +168,7 @@ def sent_with_credentials(own):
 
 def test_a_running_lab_keeps_no_credential(lab_after_a_run):
     """Nothing that Envoy, Prometheus, crawler or vendors show or write holds one."""
-    own, while_running = lab_after_a_run
+    own, while_running, mode = lab_after_a_run
     # The search would find them: the one place where the crawler's may stand, and a vendor's wire.
     kept = while_running.pop("environment of the crawler")
     assert leaks({"": kept})
@@ -158,6 +177,9 @@ def test_a_running_lab_keeps_no_credential(lab_after_a_run):
         secret for _, found in leaks({"": received}) for secret in [found.encode()]
     }
     own.settle()
+    counted = get_text(f"{own.envoy_url}/stats/prometheus")
+    known = {one.name for one in SOLD if mode == "passive" or "socks" not in one.user}
+    assert {name for name in known if f'proxy_pool="{name}"' in counted} == known
 
     pages = {
         own.envoy_url: [
