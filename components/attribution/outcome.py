@@ -80,6 +80,7 @@ ANSWERS = (
     _with_header("policy", "proxy-status", "error=http_request_denied", first=100),
     _with_header("policy", "proxy-status", 'error="http_request_denied', first=100),
     _with_header("policy", "proxy-status", "error=destination_ip_prohibited", first=100),
+    _with_header("policy", "proxy-status", 'error="destination_ip_prohibited', first=100),
     Answer(403, 403, "policy", "header:x-error-description"),
     _with_header("policy", "x-webshare-error-reason", "forbidden"),
     _with_header("policy", "zyte-error-type", "domain-forbidden"),
