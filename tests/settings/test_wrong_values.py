@@ -18,6 +18,8 @@ from settings.stack import StackSettings
 from tests.settings.table import BASES, changed, findings_of, rows
 
 SETTINGS = Path(loading.__file__).parent
+# Each has tests/settings/test_<its name>.
+ELSEWHERE = ("presets.py", "range_files.py", "warnings.py", "which.py")
 # Calls with a refusal, and which argument it is.
 REFUSALS = {"ValueError": 0, "Problem": 1, "Text": 2}
 # What the JSON schema says of a value, and how pydantic calls its refusal.
@@ -89,8 +91,7 @@ def test_every_sentence_has_a_row():
     missing = [
         f"{path.name}:{node.lineno} {longest}"
         for path in [*SETTINGS.glob("*.py"), *SETTINGS.glob("values/*.py")]
-        if path.name
-        not in ("presets.py", "range_files.py", "warnings.py", "which.py")  # tests/settings/test_<its name>
+        if path.name not in ELSEWHERE
         for node in ast.walk(ast.parse(path.read_text()))
         if isinstance(node, ast.Call) and ast.unparse(node.func) in REFUSALS
         for longest in [longest_text(node)]
