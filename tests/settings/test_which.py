@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from components.attribution.render import envoy_filters
+from settings.hosts import virtual_address
 from settings.loading import ROOT, load_stack_file
 from settings.which import main
 
@@ -147,7 +148,8 @@ def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
     ("address", "stack", "said"),
     [
         ("", "lab", "ADDRESS: '' is not an address; write"),
-        ("proxy.example.com:3128", "lab", "ADDRESS: 'proxy.example.com:3128' is a host name, but"),
+        ("gw.vendor.example:1", "lab", "ADDRESS: 'gw.vendor.example:1' is no name of this stack;"),
+        ("gw.vendor.example:1:user:hunter2", "lab", "ADDRESS: text of 32 characters is a proxy"),
         ("10.1.0.10:99999", "lab", "ADDRESS: '10.1.0.10:99999' has a port that is not a number"),
         ("10.1.0.10:3128 ", "lab", "ADDRESS: '10.1.0.10:3128 ' begins or ends with a space;"),
         ("10.1.0.0/16", "lab", "ADDRESS: '10.1.0.0/16' is not an address; write"),
@@ -236,3 +238,113 @@ def test_as_a_program():
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["vendor"] == "vendor-b"
+
+
+BY_NAME = """
+config:
+  proxy-observability:cluster: x
+  proxy-observability:vendors:
+    - name: resi
+      hosts:
+        - {name: gw.resi.example, ports: [7777, 9000], pool: pool-of-name}
+        - name: old.resi.example
+          retired: true
+          ports: [7777, 10000-10010]
+          allowUnlistedPorts: true
+      httpPorts: [7777]
+      cidrs: [10.9.0.0/16]
+      products: [{user: '*-zone-dc*', name: datacenter}, {user: 'acme', name: house}]
+    - {name: quiet, hosts: [gw.quiet.example], inspect: connections}
+  proxy-observability:destinations:
+    - {name: s3, cidrs: [10.9.7.0/24], hosts: [s3.example.com]}
+"""
+
+
+@pytest.fixture
+def by_name(monkeypatch, tmp_path):
+    (tmp_path / "Pulumi.x.yaml").write_text(BY_NAME)
+    monkeypatch.setenv("STACK_FILE", str(tmp_path / "Pulumi.x.yaml"))
+    monkeypatch.delenv("PROXY_USER", raising=False)
+
+
+CHAIN = "proxy-vendor_resi_gw.resi.example"
+VIRTUAL = str(virtual_address("gw.resi.example"))
+OLD = "the name is retired: DNS gives its real addresses again"
+
+
+@pytest.mark.parametrize(
+    ("address", "host", "pool", "chain", "note"),
+    [
+        ("gw.resi.example", "gw.resi.example", "pool-of-name", f"{CHAIN}_http", None),
+        ("GW.Resi.example.:7777", "gw.resi.example", "pool-of-name", f"{CHAIN}_http", None),
+        (f"{VIRTUAL}:7777", "gw.resi.example", "pool-of-name", f"{CHAIN}_http", None),
+        ("gw.resi.example:9000", "gw.resi.example", "pool-of-name", f"{CHAIN}_opaque",
+         f"port 9000 is not in httpPorts: {ONLY_BYTES}"),
+        ("gw.resi.example:1", "gw.resi.example", "pool-of-name", f"{CHAIN}_opaque",
+         f"port 1 is not in httpPorts: {ONLY_BYTES}; port 1 is not in the name's ports: add it "
+         "there, or connections may fail"),
+        ("old.resi.example:10003", "old.resi.example", None,
+         "proxy-vendor_resi_old.resi.example_http",
+         f"{OLD}; port 10003 is not listed by number: connections fail without our filters"),
+        ("gw.quiet.example", "gw.quiet.example", None,
+         "proxy-vendor_quiet_gw.quiet.example_opaque", f"inspect is connections: {ONLY_BYTES}"),
+    ],
+)  # fmt: skip
+def test_a_name(capsys, by_name, address, host, pool, chain, note):
+    """By its name in any case, or by its virtual address: the chain is the name's own."""
+    status, found, errors = ask(capsys, address, "--stack", "x")
+    assert (status, errors) == (0, [])
+    assert (found["host"], found["pool"], found["chain"]) == (host, pool, chain)
+    assert (found["visibility"], found.get("note")) == (chain.rpartition("_")[2], note)
+
+
+@pytest.mark.parametrize(
+    ("address", "user", "product", "pool", "note"),
+    [
+        ("gw.resi.example", "me-zone-dc9", "datacenter", "datacenter", None),
+        ("10.9.0.1:7777", "acme", "house", "house", None),
+        ("gw.resi.example", "ACME", None, "pool-of-name", "no pattern of products fits this user"),
+        ("gw.resi.example:9000", "acme", None, "pool-of-name",
+         f"port 9000 is not in httpPorts: {ONLY_BYTES}; no request is read there, so no user and "
+         "no product"),
+    ],
+)  # fmt: skip
+def test_a_proxy_user(capsys, monkeypatch, by_name, address, user, product, pool, note):
+    """The product is what the sidecar would make of the user, who is printed nowhere."""
+    monkeypatch.setenv("PROXY_USER", user)
+    status, found, errors = ask(capsys, address, "--stack", "x")
+    assert (status, errors) == (0, [])
+    assert (found["product"], found["pool"], found.get("note")) == (product, pool, note)
+    assert user not in json.dumps(found)
+
+
+def test_a_user_with_a_password_is_refused_unseen(capsys, monkeypatch, by_name):
+    """As users paste it."""
+    monkeypatch.setenv("PROXY_USER", "acme:hunter2")
+    status, found, errors = ask(capsys, "gw.resi.example", "--stack", "x")
+    assert (status, found) == (2, None)
+    assert errors == ["PROXY_USER: has a ':' in it; write the user name alone, no password"]
+
+
+@pytest.mark.parametrize("address", ["10.9.7.5:443", "s3.example.com:443", "s3.example.com"])
+def test_a_known_destination(capsys, by_name, address):
+    """It is no vendor's, though its range lies inside one."""
+    _, found, _ = ask(capsys, address, "--stack", "x")
+    assert (found["vendor"], found["destination"], found["visibility"]) == (None, "s3", "opaque")
+    _, found, _ = ask(capsys, "10.9.8.5:443", "--stack", "x")
+    assert (found["vendor"], found["destination"]) == ("resi", None)
+
+
+def test_make_gives_no_shell_the_address(by_name):
+    """A pasted login with a quote or a back quote in it runs nothing, and is not printed."""
+    done = subprocess.run(
+        ["make", "-s", "which", "STACK=x", "ADDRESS=10.0.0.1:80:user:`echo hunter2`\"'"],
+        cwd=ROOT,
+        env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "ADDRESS: text of " in done.stderr
+    assert "hunter2" not in done.stdout + done.stderr
