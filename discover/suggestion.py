@@ -128,7 +128,8 @@ def _hosts(found: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
 def _ports(ports: Iterable[int]) -> list[int | str]:
     listed = sorted(ports)
     if len(listed) > MOST_LISTED_PORTS:
-        return [f"{listed[0]}-{listed[-1]}"]
+        # A name needs one by number, or Istio does not take it.
+        return [listed[0], f"{listed[0] + 1}-{listed[-1]}"]
     return [*listed]
 
 
