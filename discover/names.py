@@ -22,7 +22,7 @@ PRESETS = ROOT / "presets"
 DNS_SECONDS = 8.0  # for all names together
 
 # Ports on which nearly anything may listen: they suggest no preset, and no vendor.
-COMMON_PORTS = frozenset((80, 443, 1080, 3128, 8000, 8080, 8443, 8888, 9000))
+COMMON_PORTS = frozenset((80, 443, 1080, 3128, 5000, 8000, 8080, 8443, 8888, 9000, 60000))
 
 Resolve = Callable[[str], Iterable[str]]
 

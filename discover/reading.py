@@ -13,12 +13,18 @@ from dataclasses import dataclass, field
 from ipaddress import ip_address
 from typing import Any, NamedTuple
 
+from components.attribution.clusters import UNOWNED_CLUSTER_PREFIX
+from components.attribution.groups import CLUSTER_PREFIX
+from components.attribution.names import NAMED_CLUSTER_PREFIX
 from components.attribution.outside_log import KIND
 from components.attribution.stats import PASSTHROUGH
 from settings.values.addresses import IPAddress, split_endpoint
 
-OURS = ("proxy-vendor_", "proxy-destination_")
+OURS = (CLUSTER_PREFIX, NAMED_CLUSTER_PREFIX, "proxy-destination_")
 """How the clusters of vendors and destinations are called that a stack has already."""
+
+NOBODYS = (PASSTHROUGH, UNOWNED_CLUSTER_PREFIX)
+"""And those of connections to nobody's address, or to nobody's port at a shared one."""
 
 
 class Destination(NamedTuple):
@@ -55,7 +61,7 @@ def hosts_of(page: str) -> Iterator[Host]:
         for cluster in json.loads(page)["cluster_statuses"]:
             name = cluster["name"]
             known = next((name.removeprefix(own) for own in OURS if name.startswith(own)), "")
-            if known or name == PASSTHROUGH:
+            if known or name.startswith(NOBODYS):
                 for host in cluster.get("host_statuses", ()):
                     if socket := host["address"].get("socket_address"):
                         yield _host(socket, known, host.get("stats", ()))

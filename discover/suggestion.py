@@ -21,6 +21,8 @@ NO_PROXY_PORTS = frozenset((22, 25, 53, 80, 123, 443, 465, 587, 853))
 NO_PROXY_PORTS |= {1433, 2049, 2181, 3306, 4317, 5432, 5671, 5672, 6379, 6443, 9042, 9092, 9093}
 NO_PROXY_PORTS |= {9200, 11211, 26379, 27017}
 MOST_VENDORS = 20
+NEAR = 1000  # ports between which a sticky session may move
+FEW = 4
 MOST_ADDRESSES = 50  # of a vendor: more belong into a file of ranges
 
 Vendor = tuple[dict[str, Any], str]
@@ -126,11 +128,25 @@ def _hosts(found: Iterable[tuple[str, int]]) -> list[dict[str, Any]]:
 
 
 def _ports(ports: Iterable[int]) -> list[int | str]:
+    """Return ports as a stack file has them: many that are near each other become a range."""
     listed = sorted(ports)
-    if len(listed) > MOST_LISTED_PORTS:
-        # A name needs one by number, or Istio does not take it.
-        return [listed[0], f"{listed[0] + 1}-{listed[-1]}"]
-    return [*listed]
+    if len(listed) <= MOST_LISTED_PORTS:
+        return [*listed]
+    runs: list[list[int]] = []
+    for port in listed:
+        if runs and port - runs[-1][-1] <= NEAR:
+            runs[-1].append(port)
+        else:
+            runs.append([port])
+    few = [port for run in runs if len(run) <= FEW for port in run][: MOST_LISTED_PORTS - 1]
+    many = [run for run in runs if len(run) > FEW]
+    if not few:  # a name needs a port by number, or Istio does not take it
+        few = [many[0].pop(0)]
+    return sorted([*few, *(f"{run[0]}-{run[-1]}" for run in many)], key=_first)
+
+
+def _first(ports: int | str) -> int:
+    return int(str(ports).partition("-")[0])
 
 
 def _by_port(rows: Iterable[Row]) -> list[Vendor]:

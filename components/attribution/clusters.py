@@ -18,6 +18,7 @@ from components.attribution.groups import CLUSTER_PREFIX, Group
 from components.attribution.stats import PASSTHROUGH
 from settings.vendors import Vendor
 
+UNOWNED_CLUSTER_PREFIX = "proxy-unowned_"
 CONNECT_TIMEOUT = "10s"
 UNOWNED_IDLE_TIMEOUT = "30s"  # the vendors' default
 _MOST = 4294967295
@@ -43,7 +44,7 @@ def cluster_name(vendor: Vendor) -> str:
 
 
 def unowned_cluster_name(group: Group) -> str:
-    return f"proxy-unowned_{group.name}"
+    return f"{UNOWNED_CLUSTER_PREFIX}{group.name}"
 
 
 def vendor_cluster(vendor: Vendor) -> Json:

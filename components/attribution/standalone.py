@@ -150,10 +150,9 @@ def _listener_meant(patch: Json) -> str:
 
 def _add_access_logs(where: Json, value: Json, listener: Json) -> None:
     """Merge access logs into a filter, as istiod does with the items of a list."""
-    for chain in listener["filter_chains"]:
-        own = _typed(chain["filters"], where["filter"]["name"])
-        if chain["name"] == where["name"] and own is not None:
-            own.setdefault("access_log", []).extend(value["typed_config"]["access_log"])
+    (chain,) = (one for one in listener["filter_chains"] if one["name"] == where["name"])
+    own = next(one for one in chain["filters"] if one["name"] == where["filter"]["name"])
+    own["typed_config"].setdefault("access_log", []).extend(value["typed_config"]["access_log"])
 
 
 def _refuse_stray(name: str, patch: Json, applied: Applied) -> None:

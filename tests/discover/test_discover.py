@@ -177,6 +177,7 @@ def test_many_ports_and_addresses_stay_a_stack_file(tmp_path):
     recognise(rows, {ip_address("10.0.0.1"): "gw.rare.example"}, PRESETS, None)
     (tmp_path / "Pulumi.new.yaml").write_text(suggested(rows, namespaces=["default"]))
     settings = load_stack_file(tmp_path / "Pulumi.new.yaml")
+    assert [str(ports) for ports in settings.vendors[0].hosts[0].ports] == ["20000", "20001-20029"]
     assert len(settings.vendors[1].cidrs) == 50
     assert settings.crawlers.namespaces == ("crawlers",)
 
