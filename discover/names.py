@@ -10,15 +10,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from ipaddress import ip_address
-from pathlib import Path
-from typing import Any
 
-import yaml
-
-from settings.loading import ROOT
+from settings.presets import preset, preset_names
 from settings.values.addresses import IPAddress
+from settings.vendors import ports_of
 
-PRESETS = ROOT / "presets"
 DNS_SECONDS = 8.0  # for all names together
 
 # Ports on which nearly anything may listen: they suggest no preset, and no vendor.
@@ -59,30 +55,21 @@ class Presets:
         return {port: next(iter(names)) for port, names in holders.items() if len(names) == 1}
 
 
-def read_presets(folder: Path = PRESETS) -> Presets:
-    """Read the names and ports of `presets/*.yaml`."""
+def read_presets() -> Presets:
+    """Return the names and ports of `presets/`."""
     hosts: dict[str, str] = {}
     listed, ports = {}, {}
-    for file in sorted(folder.glob("*.yaml")):
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-        vendor = content["vendor"]
-        own = [_host(one, vendor) for one in vendor.get("hosts", ())]
-        others = [(one["name"], one["ports"]) for one in content.get("gateways", ())]
-        for name, _ in [*own, *others]:
-            hosts.setdefault(name, file.stem)
-        listed[file.stem] = frozenset((name, port) for name, its in own for port in _numbers(its))
-        ports[file.stem] = frozenset(port for _, its in [*own, *others] for port in _numbers(its))
+    for name in preset_names():
+        known = preset(name)
+        vendor = known.example()
+        listed[name] = frozenset(
+            (host.name, port) for host in vendor.hosts for port in ports_of(vendor, host)
+        )
+        numbers = {span.first for span in known.ports if span.first == span.last}
+        ports[name] = frozenset(numbers | {port for _, port in listed[name]})
+        for host in (*(host.name for host in vendor.hosts), *(one.name for one in known.gateways)):
+            hosts.setdefault(host, name)
     return Presets(hosts, listed, ports)
-
-
-def _host(entry: Any, vendor: Mapping[str, Any]) -> tuple[str, Iterable[object]]:
-    if isinstance(entry, str):
-        return entry, vendor.get("httpPorts", ())
-    return entry["name"], entry.get("ports", vendor.get("httpPorts", ()))
-
-
-def _numbers(ports: Iterable[object]) -> set[int]:
-    return {port for port in ports if isinstance(port, int)}
 
 
 def by_dns(name: str) -> list[str]:

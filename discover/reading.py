@@ -14,13 +14,18 @@ from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from components.attribution.clusters import UNOWNED_CLUSTER_PREFIX
-from components.attribution.groups import CLUSTER_PREFIX
+from components.attribution.groups import CLUSTER_PREFIX, DESTINATION_PREFIX
 from components.attribution.names import NAMED_CLUSTER_PREFIX
 from components.attribution.outside_log import KIND
 from components.attribution.stats import PASSTHROUGH
 from settings.values.addresses import IPAddress, split_endpoint
 
-OURS = (CLUSTER_PREFIX, NAMED_CLUSTER_PREFIX, "proxy-destination_")
+OURS = (
+    CLUSTER_PREFIX,
+    NAMED_CLUSTER_PREFIX,
+    f"{DESTINATION_PREFIX}names_",
+    DESTINATION_PREFIX,
+)
 """How the clusters of vendors and destinations are called that a stack has already."""
 
 NOBODYS = (PASSTHROUGH, UNOWNED_CLUSTER_PREFIX)

@@ -17,16 +17,17 @@ import re
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
 
-from components.attribution.groups import groups
+from components.attribution.groups import DESTINATION_PREFIX, groups
 from settings.catalogue import OUTSIDE, Catalogue, Route
 from settings.cross_checks import CHECKS_OF_VENDORS
 from settings.destinations import Destination
 from settings.hosts import Host, unlisted_ports
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
 from settings.masking import is_harmless, quoted_address
+from settings.presets import preset, preset_names
+from settings.products import product_of
 from settings.stack import StackSettings
 from settings.values.addresses import IPAddress, IPNetwork, split_endpoint
 from settings.vendors import Vendor, inspected_ports, is_http_port, ports_of
@@ -63,9 +64,11 @@ def asked(text: str, user: str, settings: StackSettings) -> Asked:
     name, port_text = match[1].lower(), match[2]
     host = next((host for host, _ in named(settings) if host.name == name), None)
     if host is None:
+        known = next((one for one in preset_names() if preset(one).knows(name)), None)
         raise ValueError(
-            "is no name of this stack; write it under the hosts of its vendor, or ask for one of "
-            "the addresses that `getent ahosts` lists"
+            "is no name of this stack; write it under the hosts of its vendor"
+            + (f" (of preset {known})" if known else "")
+            + ", or ask for one of the addresses that `getent ahosts` lists"
         )
     # The address is the stack's own: what is left to check is the port.
     bracketed = f"[{host.address}]" if host.address.version == 6 else host.address
@@ -141,7 +144,7 @@ def destination_at(
     return {
         **NOTHING,
         "range": block_text,
-        "chain": f"proxy-destination_{name}" + (f"_{host_name}" if host_name else ""),
+        "chain": DESTINATION_PREFIX + (f"names_{name}_{host_name}" if host_name else name),
         "host": host_name,
         "visibility": "opaque",
         "destination": name,
@@ -182,8 +185,8 @@ def add_product(found: Answer, vendor: Vendor, user: str) -> Iterator[str]:
     if found["visibility"] == "opaque":
         yield "no request is read there, so no user and no product"
         return
-    product = next((one.name for one in vendor.products if fnmatchcase(user, one.user)), None)
-    if product:
+    # The request's bytes, as the sidecar sees them.
+    if product := product_of(vendor.products, user.encode().decode("latin-1")):
         found["product"] = found["pool"] = product
     elif vendor.products:
         yield "no pattern of products fits this user"

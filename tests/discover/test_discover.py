@@ -9,11 +9,12 @@ import pytest
 
 from deployment import stack_plan
 from discover.kubectl import Pod, spread
-from discover.names import Presets, names_of
+from discover.names import Presets, names_of, read_presets
 from discover.reading import Destination, NotAPageError, Tally
 from discover.report import Row, recognise, rows_of, table
 from discover.suggestion import left_out, stack_text
 from settings.loading import load_stack_file
+from settings.presets import preset_names
 
 PRESETS = Presets(
     hosts={"gw.big.example": "big", "*.big.example": "big", "gw.small.example": "small"},
@@ -167,6 +168,33 @@ def test_a_preset_is_suggested_by_name_and_perhaps_by_port():
         "{name: big, preset: big, hosts: [{name: gw.big.example, ports: [7777]}, "
         "{name: us.big.example, ports: [7777]}]}"
     )
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_makes_a_stack_file(tmp_path, name):
+    """By a name of it with its own ports and by another, and by a port where one has no other."""
+    presets = read_presets()
+    own = [(host, port) for host, port in sorted(presets.listed[name])]
+    others = [(host, 41000) for host, holder in presets.hosts.items() if holder == name][:3]
+    for pairs in (own, [*own, *((host, p) for host, p in others if "*" not in host)]):
+        hosts = [*dict.fromkeys(host for host, _ in pairs)]
+        rows = seen(*(f"10.0.0.{hosts.index(host)}:{port}" for host, port in pairs))
+        names = {ip_address(f"10.0.0.{hosts.index(host)}"): host for host in hosts}
+        recognise(rows, names, presets, None)
+        text = stack_text(rows, presets, cluster="new", namespaces=["shops"], selector={})
+        (tmp_path / "Pulumi.new.yaml").write_text(text)
+        settings = load_stack_file(tmp_path / "Pulumi.new.yaml")
+        assert [vendor.preset for vendor in settings.vendors] == [name]
+        assert stack_plan(settings).crawlers is not None
+        if pairs is own:
+            assert f"    - {{name: {name}, preset: {name}}}\n" in text
+
+
+def test_a_port_of_one_preset_suggests_it():
+    """Those on which anything may listen suggest none."""
+    by_port = read_presets().by_port
+    assert (by_port[33335], by_port[7777], by_port[5959]) == ("bright-data", "oxylabs", "netnut")
+    assert not by_port.keys() & {80, 443, 3128, 8080, 5000}
 
 
 def test_many_ports_and_addresses_stay_a_stack_file(tmp_path):

@@ -150,6 +150,12 @@ def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
         ("", "lab", "ADDRESS: '' is not an address; write"),
         ("gw.vendor.example:1", "lab", "ADDRESS: 'gw.vendor.example:1' is no name of this stack;"),
         ("gw.vendor.example:1:user:hunter2", "lab", "ADDRESS: text of 32 characters is a proxy"),
+        (
+            "us-pr.oxylabs.io",
+            "lab",
+            "ADDRESS: 'us-pr.oxylabs.io' is no name of this stack; write it "
+            "under the hosts of its vendor (of preset oxylabs), or",
+        ),
         ("10.1.0.10:99999", "lab", "ADDRESS: '10.1.0.10:99999' has a port that is not a number"),
         ("10.1.0.10:3128 ", "lab", "ADDRESS: '10.1.0.10:3128 ' begins or ends with a space;"),
         ("10.1.0.0/16", "lab", "ADDRESS: '10.1.0.0/16' is not an address; write"),
@@ -324,6 +330,29 @@ def test_a_user_with_a_password_is_refused_unseen(capsys, monkeypatch, by_name):
     status, found, errors = ask(capsys, "gw.resi.example", "--stack", "x")
     assert (status, found) == (2, None)
     assert errors == ["PROXY_USER: has a ':' in it; write the user name alone, no password"]
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["gw.resi.example:7777", "gw.resi.example:9000", "old.resi.example:7777", "gw.quiet.example:80",
+     "10.9.7.5", "s3.example.com:443"],
+)  # fmt: skip
+def test_chains_of_names_are_named_as_they_are_rendered(capsys, tmp_path, by_name, address):
+    """An operator looks for them in the sidecar."""
+    settings = load_stack_file(tmp_path / "Pulumi.x.yaml")
+    filters = envoy_filters(
+        settings.vendors,
+        destinations=settings.destinations,
+        timeout_after_seconds=1,
+        selector={},
+    )
+    rendered = [
+        patch["patch"]["value"]["name"]
+        for spec in filters.values()
+        for patch in spec["configPatches"]
+        if patch["applyTo"] == "FILTER_CHAIN"
+    ]
+    assert ask(capsys, address, "--stack", "x")[1]["chain"] in rendered
 
 
 @pytest.mark.parametrize("address", ["10.9.7.5:443", "s3.example.com:443", "s3.example.com"])
