@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import yaml
 
+from deployment import stack_plan
 from settings import presets
 from settings.loading import SettingsError, parse_settings
 from settings.presets import PresetError, preset, preset_names, read_preset
@@ -48,6 +49,14 @@ def test_a_name_and_a_preset_are_a_whole_vendor(name):
     (same,) = parse_settings(stack(written)).vendors
     assert vendor.model_copy(update={"preset": None}) == same
     assert vendor.hosts
+
+
+@pytest.mark.parametrize("inspect", ["http", "passive", "connections"])
+def test_all_presets_can_be_deployed_together(inspect):
+    """Their names share no address, their rules and products are refused by nobody."""
+    vendors = [{"name": name, "preset": name, "inspect": inspect} for name in preset_names()]
+    crawlers = stack_plan(parse_settings(stack(*vendors))).crawlers
+    assert {f"proxy-vendor-{name}" for name in preset_names()} <= crawlers.filters.keys()
 
 
 @pytest.mark.parametrize("name", preset_names())
