@@ -75,11 +75,12 @@ def test_nothing_is_said_of_what_is_read(keys):
     assert warnings(**keys) == []
 
 
-def test_simulated_vendors_are_known(monkeypatch):
-    """The shipped stacks are quiet, simulated vendors and real ones, and so is the example."""
-    monkeypatch.chdir(ROOT)
-    for file in ("Pulumi.dev.yaml", "Pulumi.prod.yaml", "docs/examples/Pulumi.acme.yaml"):
-        assert list(vendor_warnings(load_stack_file(ROOT / file))) == [], file
+def test_nothing_is_said_of_the_shipped_stacks():
+    """They are quiet, with simulated vendors and with real ones, and so are the examples."""
+    files = [*ROOT.glob("Pulumi.*.yaml"), *(ROOT / "docs" / "examples").glob("Pulumi.*.yaml")]
+    assert len(files) > 2
+    for file in files:
+        assert list(vendor_warnings(load_stack_file(file))) == [], file
 
 
 def test_a_preview_shows_them():
