@@ -40,6 +40,8 @@ STATUSES = {
     502: "vendor_error",
 }
 
+STORE = "127.8.0.10"
+
 FIVE = {
     "cluster": "lab",
     "vendors": [{"name": f"vendor-{n}", "cidrs": [f"127.{n}.0.0/16"]} for n in range(1, 6)],
@@ -59,6 +61,7 @@ VARIED = {
         {"name": "vendor-3", "cidrs": ["127.3.0.0/16"], "inspect": "connections"},
     ],
     "targets": [{"name": "shops", "hosts": ["shop.test"]}],
+    "destinations": [{"name": "store", "cidrs": [f"{STORE}/32"]}],
     "telemetry": {"buckets": [100, 1000, 6000]},
 }
 PASSIVE = {
@@ -89,13 +92,21 @@ def busy_sidecar(raw: dict[str, Any], folder: Path) -> Iterator[tuple[StackSetti
     raw = {**raw, "vendors": vendors, "prometheus": {"scrapeInterval": "1s"}}
     settings = lab_settings(parse_settings(raw), ports)
     places = endpoints(settings.vendors, ports)
-    rendered = rendered_envoy(settings, [place.address for place in places], ports, folder)
-    with vendor("0.0.0.0", ports.vendor_upstream, named_status), children() as family:
+    addresses = [place.address for place in places]
+    addresses += [STORE] if settings.destinations else []
+    rendered = rendered_envoy(settings, addresses, ports, folder)
+    with (
+        vendor("0.0.0.0", ports.vendor_upstream, named_status),
+        vendor(STORE, ports.outside_upstream, named_status),
+        children() as family,
+    ):
         start_envoy(family, rendered, folder)
         wait_until_ready(family, "envoy", f"http://127.0.0.1:{ports.envoy_admin}/ready")
         sidecar = Sidecar(ports, folder)
         for place in places:
             call_all(place.address, settings, ports)
+        if settings.destinations:
+            call_all(STORE, settings, ports)
         inspected = [own.name for own in settings.vendors if own.inspect != "connections"]
         expected = {
             (name, visibility, outcome, str(status))
