@@ -21,6 +21,8 @@ from components.attribution.outcome import (
     proxy_outcome,
     response_code,
 )
+from settings import destinations as known
+from settings.destinations import Destination
 from settings.vendors import Vendor, ports_of
 
 PASSTHROUGH = "PassthroughCluster"
@@ -224,7 +226,7 @@ def expected_series(
     buckets: Sequence[int],
     *,
     targets: int = 0,
-    destinations: int = 0,
+    destinations: Sequence[Destination] = (),
     native_histograms: bool = False,
 ) -> SidecarSeries:
     """Estimate the series of a sidecar that uses every vendor.
@@ -236,12 +238,13 @@ def expected_series(
     Args:
         buckets: bounds of the set-up time's histogram, in milliseconds.
         targets: how many target groups there are; the group `other` comes on top.
-        destinations: how many known destinations there are.
+        destinations: the known ones, which have connections and bytes alone.
     """
     outcomes, directions = 6, 2
     histogram = 1 if native_histograms else len(buckets) + 1  # le="+Inf"
     # The further cluster is PassthroughCluster; the 3 are BLACK_HOLED, Lua's errors and the uptime.
-    requests, setup_times, connections = 0, 0, (1 + destinations) * len(UPSTREAM_STATS) + 3
+    requests, setup_times = 0, 0
+    connections = (1 + len(destinations)) * len(UPSTREAM_STATS) + 3 + _nets(vendors, destinations)
     for vendor in vendors:
         visibilities = REQUEST_VISIBILITIES[vendor.inspect]
         of_addresses = {entry.pool for entry in vendor.ranges}
@@ -250,9 +253,14 @@ def expected_series(
         setup_times += visibilities * histogram
         opaque = 3  # connections, bytes each way
         connections += len(UPSTREAM_STATS) + opaque
-        # NET_CONNECTIONS, which Envoy exports before there is any.
-        connections += sum(len(ports_of(vendor, one)) for one in vendor.hosts if not one.retired)
         if vendor.inspect == "passive":  # bytes by request
             connections += directions * pools * visibilities * (targets + 1)
             connections += directions * len(of_addresses)  # opaque ones have no target and no user
     return SidecarSeries(requests=requests, setup_times=setup_times, connections=connections)
+
+
+def _nets(vendors: Sequence[Vendor], destinations: Sequence[Destination]) -> int:
+    """Return the series of NET_CONNECTIONS, which Envoy exports before there is any connection."""
+    listed = [(host, ports_of(vendor, host)) for vendor in vendors for host in vendor.hosts]
+    listed += [(host, known.ports_of(host)) for one in destinations for host in one.hosts]
+    return sum(len(ports) for host, ports in listed if not host.retired)

@@ -56,7 +56,7 @@ def estimate(settings: StackSettings) -> Estimate:
         settings.vendors,
         telemetry.buckets,
         targets=len(settings.targets),
-        destinations=len(settings.destinations),
+        destinations=settings.destinations,
         native_histograms=telemetry.native_histograms,
     )
     if sidecar.total > telemetry.series_budget:

@@ -20,6 +20,7 @@ from components.attribution.stats import (
     opaque_plugin_config,
     proxy_stats_matcher,
 )
+from settings.destinations import Destination
 from settings.vendors import AddressRange, Target, Vendor
 from tests.attribution.filters import by_name, nested, values
 
@@ -453,7 +454,10 @@ def test_pools_and_targets_multiply_the_request_counter():
     # 6 outcomes, 2 visibilities
     assert expected_series([A], buckets, targets=1).total - one == 12
     assert expected_series([A], buckets, targets=3).total - one == 36
-    assert expected_series([A], buckets, destinations=2).total - one == 2 * 6
+    store = Destination(name="store", cidrs=("10.20.0.0/16",))
+    named = Destination(name="api", hosts=("api.store.example",))
+    assert expected_series([A], buckets, destinations=[store]).total - one == 6
+    assert expected_series([A], buckets, destinations=[store, named]).total - one == 2 * 6 + 1
     pooled = Vendor(
         name="vendor-p",
         cidrs=("10.8.0.0/16", {"range": "10.8.8.0/24", "pool": "residential"}),
