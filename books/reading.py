@@ -22,6 +22,7 @@ from books.counters import (
     Timestamp,
     process_from_samples,
 )
+from components.attribution.groups import DESTINATION_PREFIX
 
 SIDECARS, GENERATORS, VENDORS = "sidecars", "load-generator", "simulated-vendors"
 JOBS = (SIDECARS, GENERATORS, VENDORS)
@@ -96,8 +97,9 @@ def selector(job: str, metric: str) -> str:
     """Return the PromQL selector of one metric of METRICS."""
     only = ""
     if job == SIDECARS:
-        outside = metric in _OUTSIDE_ONLY
-        only = f',proxy_vendor="{OUTSIDE}"' if outside else f',proxy_vendor!~"|{OUTSIDE}"'
+        # A destination of the stack has its name where strangers have `outside`.
+        vendors = f',proxy_vendor!~"|{OUTSIDE}",cluster_name!~"{DESTINATION_PREFIX}.*"'
+        only = f',proxy_vendor="{OUTSIDE}"' if metric in _OUTSIDE_ONLY else vendors
     return f'{metric}{{job="{job}"{only}}}'
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+import re
 
 import pytest
 
 from books.comparison import compare
 from books.counters import CONNECTION, COUNTS, OPAQUE_BYTES, OUTSIDE, WIRE_BYTES, Key
 from books.final import final_books
-from books.reading import NothingToCompareError, books_from_series, quiet_times
+from books.reading import NothingToCompareError, books_from_series, quiet_times, selector
 from books.report import audit_report
 from tests.books.history import START, History, ms, play
 
@@ -87,6 +88,15 @@ def test_a_scrape_that_ends_between_two_questions_is_left_out(late):
 
 def sample(value, **labels):
     return {"metric": labels, "value": [0, str(value)]}
+
+
+def test_a_destinations_bytes_are_compared_with_no_vendors():
+    """No other party counts them, and they have a name where a vendor has one."""
+    asked = selector("sidecars", "envoy_cluster_upstream_cx_tx_bytes_total")
+    left_out = re.search(r'cluster_name!~"([^"]*)"', asked)[1]
+    assert re.fullmatch(left_out, "proxy-destination_store")
+    assert not re.fullmatch(left_out, "proxy-vendor_vendor-a")
+    assert not re.fullmatch(left_out, "")  # what istio.stats counts
 
 
 LAST_SCRAPE = {
