@@ -18,7 +18,7 @@ from typing import Any
 
 from discover.names import names_of, read_presets
 from discover.report import MOST_IN_JSON, Row, ports_of, recognise, rows_of, table
-from discover.sidecars import Read, Reader, of_cluster, of_one_envoy
+from discover.sidecars import CannotReadError, Read, Reader, of_cluster, of_one_envoy
 from discover.suggestion import left_out, stack_text
 from settings.cross_checks import CHECKS_OF_VENDORS
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return could_not_run("discover", out, *(f"{one}, {fix}" for one in error.findings))
     except SettingsError as error:
         return finish("discover", out, {"status": 1, "findings": [*error.findings]})
-    except (OptionError, Reader.Error) as error:
+    except (OptionError, CannotReadError) as error:
         return could_not_run("discover", out, str(error))
     except KeyboardInterrupt:
         return could_not_run("discover", out, "stopped")

@@ -14,6 +14,7 @@ from typing import Any
 CALL_SECONDS = 15.0
 MOST_LOG_BYTES = 5_000_000  # of a pod
 SIDECAR = "istio-proxy"
+REQUEST = ("pilot-agent", "request", "GET", "clusters?format=json")
 
 
 class KubectlError(Exception):
@@ -60,8 +61,7 @@ class Kubectl:
         Raises:
             KubectlError: it cannot be read.
         """
-        request = ["pilot-agent", "request", "GET", "clusters?format=json"]
-        inside = ["exec", pod.name, "--container", SIDECAR, "--", *request]
+        inside = ["exec", pod.name, "--container", SIDECAR, "--", *REQUEST]
         return self._run(pod.namespace, "exec into pods", inside)
 
     def log(self, pod: Pod, seconds: int) -> list[str]:

@@ -71,7 +71,10 @@ def hosts_of(page: str) -> Iterator[Host]:
                     if socket := host["address"].get("socket_address"):
                         yield _host(socket, known, host.get("stats", ()))
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise NotAPageError("is not Envoy's page of clusters") from None
+        raise NotAPageError(
+            "clusters: what a sidecar answers is not Envoy's page; see whether its port 15000 is "
+            "another program's"
+        ) from None
 
 
 def _host(socket: Mapping[str, Any], known: str, stats: Iterable[Mapping[str, Any]]) -> Host:

@@ -7,7 +7,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from discover.kubectl import Kubectl, KubectlError, Pod, spread
 from discover.reading import NotAPageError, Tally
@@ -42,9 +42,6 @@ class Reader:
     found: int
     page: Callable[[Pod], str]
     log: Callable[[Pod, int], Sequence[str]] | None = None
-    sleep: Callable[[float], None] = field(default=time.sleep)
-
-    Error = CannotReadError
 
     def read(self, seconds: int) -> Read:
         """Sample every pod for so many seconds, then read the logs.
@@ -79,7 +76,7 @@ class Reader:
                 left = min(end, began + SAMPLE_SECONDS) - time.monotonic()
                 if time.monotonic() >= end:
                     break
-                self.sleep(max(0.0, left))
+                time.sleep(max(0.0, left))
             if self.log:
                 [*pool.map(read_log, self.pods)]
         return Read(
@@ -122,9 +119,12 @@ def of_cluster(
 def of_one_envoy(admin: str) -> Reader:
     """Return a reader of the Envoy whose admin interface is at a URL of this machine."""
 
+    # A proxy of the environment could not reach this machine's loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+
     def page(_: Pod) -> str:
         try:
-            with urllib.request.urlopen(f"{admin}/clusters?format=json", timeout=10) as answer:
+            with opener.open(f"{admin}/clusters?format=json", timeout=10) as answer:
                 return str(answer.read().decode())
         except (urllib.error.URLError, OSError) as error:
             reason = getattr(error, "reason", None) or error
