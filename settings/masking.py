@@ -42,7 +42,7 @@ NETMASK = re.compile(r"([0-9]+(?:\.[0-9]+){3})\s*[/\s]\s*([0-9]+(?:\.[0-9]+){3})
 LIKE_AN_ADDRESS = re.compile(
     r"[0-9]{1,5}([-:, ]+[0-9]{1,5})?|"
     rf"(?=.{{0,{LONGEST}}}$) *(\*\.)?[0-9]*(\.[0-9]*)+(-[0-9.]+)?(/[0-9.]*)*(:[0-9]{{1,5}})?,? *"
-    rf"|(?=.{{0,{LONGEST}}}$) *(\*\.)?{HOST_NAME.pattern}[.,]? *"
+    rf"|(?=.{{0,{LONGEST}}}$) *(\*\.)?([\w-]+\.)+[A-Za-z]{{2,63}}(:[0-9]{{1,5}})?[.,]? *"
 )
 
 
@@ -67,7 +67,8 @@ def quoted_address(text: str) -> str:
     """Return a text in quotes if it has the form of an address, a range, a host or ports.
 
     It is for places where an address is wanted. There a single word can be a password too: YAML
-    reads `[203.0.113.5, 8080, user, password]` as a list of four.
+    reads `[203.0.113.5, 8080, user, password]` as a list of four. One that has itself the form of
+    a host's name, as `my.password`, is quoted.
     """
     url = ORIGIN.fullmatch(text)
     host = url[1].rpartition("/")[2] if url else text
