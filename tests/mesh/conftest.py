@@ -11,9 +11,10 @@ from contextlib import contextmanager
 import pytest
 
 from tests.mesh import mesh as mesh_module
-from tests.mesh import vendors
+from tests.mesh import names, vendors
 from tests.mesh.compatibility import COUNTED, RESULTS
 from tests.mesh.mesh import Mesh
+from tests.mesh.names import NameServer
 from tests.mesh.networks import why_not
 from tests.mesh.vendors import Servers
 from tests.mesh.versions import PAIRS, Pair
@@ -50,6 +51,15 @@ def _as_rendered(request: pytest.FixtureRequest) -> None:
 def servers(mesh: Mesh) -> Iterator[Servers]:
     with vendors.serving(mesh.world, mesh.folder) as running:
         yield running
+
+
+@pytest.fixture(scope="module")
+def dns(mesh: Mesh, servers: Servers) -> Iterator[NameServer]:
+    """Vendors by name beside the others, and the name server of their gateways."""
+    with names.answering(mesh) as server:
+        mesh.up(mesh.stack(names.by_name))
+        names.until_captured(mesh)
+        yield server
 
 
 @pytest.fixture

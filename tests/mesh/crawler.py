@@ -66,11 +66,16 @@ ORIGIN = (
 
 def tunnel(pod: Pod, address: str, port: int) -> Spoken:
     with pod.network.connect(address, port) as sock:
-        sock.sendall(b"CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\n\r\n" % (TARGET, TARGET))
-        spoken = Spoken(_answer(sock), _port(sock))
-        if spoken.code == 200:
-            spoken.echoed = _exchange(sock)
-        return spoken
+        return tunnel_over(sock)
+
+
+def tunnel_over(sock: socket.socket) -> Spoken:
+    """Open a tunnel over a connection to a proxy, which stays open."""
+    sock.sendall(b"CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\n\r\n" % (TARGET, TARGET))
+    spoken = Spoken(_answer(sock), _port(sock))
+    if spoken.code == 200:
+        spoken.echoed = exchange(sock)
+    return spoken
 
 
 def tls(pod: Pod, address: str, port: int) -> Spoken:
@@ -83,17 +88,22 @@ def tls(pod: Pod, address: str, port: int) -> Spoken:
     ):
         sock.sendall(b"CONNECT %s:443 HTTP/1.1\r\nHost: %s:443\r\n\r\n" % (TARGET, TARGET))
         spoken = Spoken(_answer(sock), _port(sock))
-        spoken.echoed = _exchange(sock)
+        spoken.echoed = exchange(sock)
         return spoken
 
 
 def socks5(pod: Pod, address: str, port: int) -> Spoken:
     with pod.network.connect(address, port) as sock:
-        sock.sendall(b"\x05\x01\x00")
-        answer = _exactly(sock, 2)
-        sock.sendall(b"\x05\x01\x00\x03" + bytes([len(TARGET)]) + TARGET + (443).to_bytes(2))
-        answer += _exactly(sock, 10)
-        return Spoken(answer, _port(sock), _exchange(sock))
+        return socks5_over(sock)
+
+
+def socks5_over(sock: socket.socket) -> Spoken:
+    """Open a SOCKS5 connection over one to a proxy, which stays open."""
+    sock.sendall(b"\x05\x01\x00")
+    answer = _exactly(sock, 2)
+    sock.sendall(b"\x05\x01\x00\x03" + bytes([len(TARGET)]) + TARGET + (443).to_bytes(2))
+    answer += _exactly(sock, 10)
+    return Spoken(answer, _port(sock), exchange(sock))
 
 
 def banner(pod: Pod, address: str, port: int) -> tuple[bytes, float]:
@@ -125,7 +135,8 @@ def _answer(sock: socket.socket) -> bytes:
     return received
 
 
-def _exchange(sock: socket.socket) -> bytes:
+def exchange(sock: socket.socket) -> bytes:
+    """Send the payload through a tunnel; return what comes back, which the server reverses."""
     sock.sendall(PAYLOAD)
     return _exactly(sock, len(PAYLOAD))
 

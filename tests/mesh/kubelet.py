@@ -154,6 +154,7 @@ def running(
         own = folder / f"pod-{number}-{name}"
         own.mkdir()
         network = Network(family, name, own)
+        network.resolve_as_a_pod(own)
         addresses = plug_in(world, network, number)
         status = {
             "phase": "Running",

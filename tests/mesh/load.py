@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.mesh.kubelet import Pod
+from tests.mesh.names import address_of
 
 Target = tuple[str, int]
 
@@ -35,7 +36,7 @@ class Cut:
 
 @dataclass
 class Load:
-    """Traffic from one or several pods; `targets` are (address, port) by name."""
+    """Traffic from one or several pods; `targets` are (address or host name, port) by name."""
 
     pods: Sequence[Pod]
     targets: dict[str, Target]
@@ -55,6 +56,10 @@ class Load:
 
     def all_open(self) -> bool:
         return all(self.open[name] == self.tunnels_each * len(self.pods) for name in self.targets)
+
+    @property
+    def most_open(self) -> int:
+        return self.tunnels_each * len(self.pods) * len(self.targets)
 
     async def run(self) -> None:
         tasks = [
@@ -77,7 +82,8 @@ class Load:
         await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _open(self, pod: Pod, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        address, port = self.targets[name]
+        host, port = self.targets[name]
+        address = await self._loop.run_in_executor(None, address_of, pod, host)
         sock = pod.network.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
         sock.setblocking(False)
         async with asyncio.timeout(TIMEOUT_SECONDS):

@@ -19,7 +19,8 @@ from components.attribution.passive import FILTER_NAME as PASSIVE_FILTER_NAME
 from lab.processes import children
 from render.manifests import manifests
 from render.program import run_program
-from settings.loading import PROJECT
+from settings.loading import PROJECT, load_stack_file
+from settings.stack import StackSettings
 from tests.mesh import kubelet, kubernetes
 from tests.mesh.control_plane import START_SECONDS, ControlPlane
 from tests.mesh.kubernetes import Api, ApiError
@@ -31,15 +32,30 @@ Json = dict[str, Any]
 STACK_FILE = Path(__file__).with_name("Pulumi.mesh.yaml")
 CRAWLERS = "crawlers"
 API_VERSIONS = {
+    "ServiceEntry": "networking.istio.io/v1",
     "EnvoyFilter": "networking.istio.io/v1alpha3",
     "Sidecar": "networking.istio.io/v1",
+    "ProxyConfig": "networking.istio.io/v1beta1",
 }
+"""The program's custom resources, in the order of their removal."""
 
 
 def rendered(stack_file: Path = STACK_FILE) -> dict[str, Json]:
     """Return what `make render` writes for a stack, by path."""
     files = manifests(run_program("mesh", stack_file).resources)
     return {path: yaml.load(text, yaml.CSafeLoader) for path, text in files.items()}
+
+
+@contextmanager
+def _stack_file(edit: Callable[[Json], None]) -> Iterator[Path]:
+    document = yaml.safe_load(STACK_FILE.read_text())
+    keys = {key.removeprefix(f"{PROJECT}:"): value for key, value in document["config"].items()}
+    edit(keys)
+    config = {f"{PROJECT}:{key}": value for key, value in keys.items()}
+    with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
+        yaml.safe_dump({"config": config}, file)
+        file.flush()
+        yield Path(file.name)
 
 
 def unchanged(keys: Json) -> None:
@@ -74,7 +90,12 @@ class Mesh(ControlPlane):
             name: each["spec"] for (kind, name), each in wanted.items() if kind == "EnvoyFilter"
         }
         before = filters_before(filters)
-        for key in sorted(wanted, key=lambda key: len(before.get(key[1], ()))):
+
+        def order(key: tuple[str, str]) -> tuple[bool, int]:
+            # A ServiceEntry gives a name an address that only our filter chains know.
+            return key[0] == "ServiceEntry", len(before.get(key[1], ()))
+
+        for key in sorted(wanted, key=order):
             began = time.time()
             metadata = self._apply(wanted[key], began + retry_seconds)["metadata"]
             if self._versions.get(metadata["uid"]) != metadata["resourceVersion"]:
@@ -122,14 +143,13 @@ class Mesh(ControlPlane):
 
     def stack(self, edit: Callable[[Json], None]) -> dict[str, Json]:
         """Return what the tests' stack renders after `edit` has changed its keys."""
-        document = yaml.safe_load(STACK_FILE.read_text())
-        keys = {key.removeprefix(f"{PROJECT}:"): value for key, value in document["config"].items()}
-        edit(keys)
-        config = {f"{PROJECT}:{key}": value for key, value in keys.items()}
-        with tempfile.NamedTemporaryFile("w", suffix=".yaml") as file:
-            yaml.safe_dump({"config": config}, file)
-            file.flush()
-            return rendered(Path(file.name))
+        with _stack_file(edit) as file:
+            return rendered(file)
+
+    def settings(self, edit: Callable[[Json], None]) -> StackSettings:
+        """Return the settings of that stack."""
+        with _stack_file(edit) as file:
+            return load_stack_file(file)
 
     def settled(self, pods: Sequence[kubelet.Pod], since: float, seconds: float = 30.0) -> None:
         """Wait until each pod has acknowledged all that was pushed after `since` (time.time()).

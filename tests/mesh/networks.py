@@ -31,6 +31,12 @@ CRAWLER, CRAWLER6 = "10.98.0.1", "fd00:98::1"
 """Source addresses of a crawler's connections in its pod, not known outside."""
 PORTS = range(10000, 32768)  # the kernel picks ports from 32768 on
 
+RESOLV_CONF = f"""nameserver {GATEWAY}
+search crawlers.svc.cluster.local svc.cluster.local cluster.local
+options ndots:5
+"""
+"""As a kubelet writes it into a pod; names.py runs the server."""
+
 _CLONE_NEWNET = 0x40000000  # linux/sched.h
 _LIBC = ctypes.CDLL(None, use_errno=True)
 
@@ -76,6 +82,7 @@ class Network:
         # A thread inside the namespace makes sockets; every thread can use them.
         self._inside = ThreadPoolExecutor(1, initializer=self._enter)
         self._own_ports: Iterator[int] | None = None
+        self._resolving: list[str] = []
         self.run("ip link set lo up")
 
     @property
@@ -94,8 +101,17 @@ class Network:
         """Run a short function inside the namespace."""
         return self._inside.submit(function).result()
 
-    def socket(self, family: int = socket.AF_INET) -> socket.socket:
-        return self.call(lambda: socket.socket(family, socket.SOCK_STREAM))
+    def socket(
+        self, family: int = socket.AF_INET, type_: int = socket.SOCK_STREAM
+    ) -> socket.socket:
+        return self.call(lambda: socket.socket(family, type_))
+
+    def resolve_as_a_pod(self, folder: Path) -> None:
+        """Let what `command` runs find a pod's /etc/resolv.conf."""
+        file = folder / "resolv.conf"
+        file.write_text(RESOLV_CONF)
+        mount = 'mount --bind "$0" /etc/resolv.conf && exec "$@"'
+        self._resolving = ["unshare", "--mount", "sh", "-c", mount, os.fspath(file)]
 
     def know_connections_by_port(self) -> None:
         """Let `connect` use each source port only once.
@@ -125,7 +141,8 @@ class Network:
 
         After SIGTERM, istiod and the API server would take their time, and unshare would stay.
         """
-        return ["nsenter", f"--net={self.path}", "setpriv", "--pdeathsig=KILL", *command]
+        entered = ["nsenter", f"--net={self.path}", *self._resolving]
+        return [*entered, "setpriv", "--pdeathsig=KILL", *command]
 
     def container(self, command: Sequence[str], user: int) -> list[str]:
         """Return a command that runs `command` inside as this user, in a process namespace.

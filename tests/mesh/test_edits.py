@@ -150,8 +150,8 @@ def observed(
         what,
         {
             "failed requests": f"{len(load.failed)} of {load.requests}",
-            "tunnels cut of 200": len(load.cut),
-            "whose": "everybody's" if cut == ALL else ", ".join(sorted(cut)),
+            f"tunnels cut of {load.most_open}": len(load.cut),
+            "whose": "everybody's" if cut == set(load.targets) else ", ".join(sorted(cut)),
             "after seconds": f"{min(seconds):.0f}-{max(seconds):.0f}" if seconds else "",
         },
     )

@@ -13,7 +13,7 @@ from pathlib import Path
 from tests.mesh.control_plane import certify
 from tests.mesh.networks import Network
 
-PROXY_PORTS = (3128, 3140, 4444)
+PROXY_PORTS = (3128, 3140, 3145, 4444)
 """4444 is an HTTP port of no vendor."""
 HOST_PORTS = {80: "http", 443: "tls", 25: "banner", 8025: "banner"}
 BANNER = b"220 mail.sim.test ready\r\n"
