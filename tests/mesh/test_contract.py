@@ -116,7 +116,7 @@ def test_istiod_validates_every_rendered_resource(mesh: Mesh, stack: str) -> Non
     """istiod's webhook refuses none, and only warns that each is an EnvoyFilter."""
     path: Path = STACKS[stack]
     wanted = [one for one in rendered(path).values() if "istio.io" in str(one.get("apiVersion"))]
-    assert {one["kind"] for one in wanted} == {"EnvoyFilter", "Sidecar"}
+    assert {"EnvoyFilter", "Sidecar"} <= {one["kind"] for one in wanted}
     mesh.api.warnings.clear()
     for one in wanted:
         one["metadata"]["namespace"] = CRAWLERS
