@@ -29,6 +29,7 @@ from tools.reports import add_out, write_report
 
 BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "http-chain": sidecar_cpu.http_chain,
+    "products": sidecar_cpu.products,
     "requests": inspection.requests,
     "tunnels": inspection.through_tunnels,
     "names": names.against_addresses,

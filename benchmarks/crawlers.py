@@ -23,7 +23,9 @@ REQUEST = (
     b"Host: shop.sim.test\r\n"
     b"User-Agent: bench\r\n"
     b"Accept: */*\r\n"
-    b"Proxy-Authorization: Basic YmVuY2g6YmVuY2g=\r\n"
+    b"Proxy-Authorization: Basic "
+    # A residential vendor's, with a product and a session in the user name.
+    b"YnJkLWN1c3RvbWVyLWhsXzEyMzQtem9uZS1yZXNpLWNvdW50cnktdXMtc2Vzc2lvbi03ZjNhOTpiZW5jaA==\r\n"
     b"\r\n"
 )
 CONNECT = b"CONNECT shop.sim.test:443 HTTP/1.1\r\nHost: shop.sim.test:443\r\n\r\n"

@@ -12,6 +12,7 @@ from benchmarks.sidecars import (
     PLACES,
     Change,
     bare,
+    contender,
     one_vendor,
     sidecar,
     start_vendor,
@@ -47,4 +48,34 @@ def http_chain() -> list[Measure]:
         cpu_ratio("CPU a request: Lua with hooks / without Lua", telling, untold, goal=1.12),
         cpu_ratio("CPU a request: HTTP chain / bare manager", silent, least),
         cpu_ratio("CPU a request: without Lua / bare manager", no_lua, least),
+    ]
+
+
+def products() -> list[Measure]:
+    """Compare both modes with four products and with none, where every request has a user.
+
+    A chain without products has no hook for requests at all, unless it has pools or target groups.
+    """
+    with tempfile.TemporaryDirectory() as name, children() as family:
+        folder = Path(name)
+        start_vendor(family, folder)
+        kinds = [(tells, sells) for tells in (False, True) for sells in (False, True)]
+        http = [
+            sidecar(ports, folder, one_vendor(ports, tells=tells, sells=sells)).start
+            for ports, (tells, sells) in zip(PLACES, kinds, strict=False)
+        ]
+        passive = [
+            contender("passive", ports, folder, one_vendor(ports, sells=sells)).start
+            for ports, sells in zip(PLACES, (False, True), strict=False)
+        ]
+        none, four, none_told, four_told = cpu_a_unit(
+            http, kept_alive, units=REQUESTS, warm_up=WARM_UP
+        )
+        unread, read = cpu_a_unit(passive, kept_alive, units=REQUESTS, warm_up=WARM_UP)
+        family.check()
+    unit = "CPU a request"
+    return [
+        cpu_ratio(f"{unit}: http with products / without", four, none, goal=1.05),
+        cpu_ratio(f"{unit}: http with products and pools / pools", four_told, none_told, goal=1.05),
+        cpu_ratio(f"{unit}: passive with products / without", read, unread, goal=1.05),
     ]

@@ -27,6 +27,7 @@ from lab.system import (
     start_vendors,
     wait_until_ready,
 )
+from settings.products import Product
 from settings.stack import StackSettings
 from settings.vendors import AddressRange, OutcomeRule
 
@@ -91,13 +92,15 @@ def one_vendor(
     ranges: Sequence[IPv4Network] = (),
     idle_timeout: int | None = None,
     tells: bool = False,
+    sells: bool = False,
 ) -> StackSettings:
     """Return the lab's settings with only its first vendor.
 
-    It has no pools, target groups and outcome rules, unless Lua has all of that to tell.
+    It has no pools, target groups and outcome rules, unless Lua has all of that to tell; and no
+    products, unless it sells four.
     """
     settings = load_settings(ports)
-    changed: Json = {"outcomes": ()}
+    changed: Json = {"outcomes": (), "products": PRODUCTS if sells else ()}
     if tells:
         network = settings.vendors[0].cidrs[0].network
         changed["cidrs"] = (AddressRange(network, pool="isp"),)
@@ -112,6 +115,11 @@ def one_vendor(
     targets = settings.targets if tells else ()
     return settings.model_copy(update={"vendors": (vendor,), "targets": targets})
 
+
+PRODUCTS = tuple(
+    Product(user=f"*-zone-{zone}*", name=zone) for zone in ("dc", "isp", "mobile", "resi")
+)
+"""The crawlers' user has the last one: three patterns are tried in vain."""
 
 INSPECTIONS = ("passive", "http", "plain")
 """The benchmarks compare these. `plain` is the passive listener with its TCP proxies alone."""
