@@ -18,11 +18,14 @@ PLAIN = b"GET http://shop.test/a/../b//c?%2F HTTP/1.1\r\nHost: shop.test\r\nX-oW
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
 
 
-def passes(address, port, upstream, sent, answer=OK) -> bytes:
-    """Return what the vendor gets of `sent`; the crawler must get the end of `answer`."""
+def passes(address, port, upstream, sent, answer=OK, at="") -> bytes:
+    """Return what the vendor gets of `sent`; the crawler must get the end of `answer`.
+
+    The vendor is at the address that the crawler connects to, if `at` names no other.
+    """
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with (
-        socket.create_server((address, upstream), family=family) as server,
+        socket.create_server((at or address, upstream), family=family) as server,
         socket.create_connection((address, port), timeout=10) as crawler,
     ):
         crawler.sendall(sent)
