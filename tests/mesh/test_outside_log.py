@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import time
+from ipaddress import ip_address
 
 from components.attribution.outside_log import CATCH_ALL, KIND
+from discover.kubectl import REQUEST
+from discover.reading import Destination, Tally
 from tests.mesh import crawler
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
@@ -13,6 +18,7 @@ from tests.mesh.mesh import Json, Mesh
 from tests.mesh.vendors import Servers
 
 OUTSIDE = ("10.200.0.5", 80)
+TO_OUTSIDE = Destination(ip_address(OUTSIDE[0]), OUTSIDE[1])
 LOG = "sidecar.log"
 DRAIN_SECONDS = 4  # Istio's default is 45
 
@@ -25,6 +31,17 @@ def _lines(pod: Pod) -> list[Json]:
     lines = (pod.folder / LOG).read_text().splitlines()
     found = [json.loads(line) for line in lines if line.startswith("{") and line.endswith("}")]
     return [one for one in found if one.get("log") == KIND]
+
+
+def _sampled(mesh: Mesh, pod: Pod) -> Tally:
+    """Return what `make discover` reads of the pod, by its own pilot-agent as kubectl would."""
+    agent = mesh.folder / "bin" / "pilot-agent"
+    command = pod.network.command([os.fspath(agent), *REQUEST[1:]])
+    done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=True)
+    tally = Tally()
+    tally.add_sample(done.stdout)
+    tally.add_log((pod.folder / LOG).read_text().splitlines())
+    return tally
 
 
 def _catch_all(pod: Pod) -> str:
@@ -51,6 +68,9 @@ def test_a_line_for_each_connection_to_nobody(mesh: Mesh, servers: Servers, reco
         outside = pod.network.connect(*OUTSIDE)
         outside.sendall(b"GET / HTTP/1.1\r\nHost: h.sim.test\r\n\r\n")
         assert outside.recv(4096)
+        sampled = _sampled(mesh, pod)
+        assert sampled.active[TO_OUTSIDE] == 1
+        assert sampled.connections[TO_OUTSIDE] in (1, 2)  # Envoy may have forgotten the first
         started = time.time()
         mesh.up(mesh.stack(_log_outside))
         mesh.settled([pod], started)
@@ -61,6 +81,8 @@ def test_a_line_for_each_connection_to_nobody(mesh: Mesh, servers: Servers, reco
         assert line["destination"] == f"{OUTSIDE[0]}:{OUTSIDE[1]}"
         assert line["bytes_received"] > 0
         assert line["bytes_sent"] > 0
+        tally = _sampled(mesh, pod)
+        assert (tally.logged[TO_OUTSIDE], tally.sent[TO_OUTSIDE]) == (1, len(crawler.ORIGIN))
         outside.settimeout(DRAIN_SECONDS + 10)
         assert outside.recv(1) == b""  # cut, and not before its drain is over
         record("seconds until open connections to nobody were cut", round(time.time() - started))
