@@ -14,7 +14,6 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from discover.names import names_of, read_presets
 from discover.report import MOST_IN_JSON, Row, ports_of, recognise, rows_of, table
@@ -22,7 +21,7 @@ from discover.sidecars import CannotReadError, Read, Reader, of_cluster, of_one_
 from discover.suggestion import left_out, stack_text
 from settings.cross_checks import CHECKS_OF_VENDORS
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
-from settings.masking import quoted_address
+from settings.masking import quoted, quoted_address
 from settings.stack import StackSettings
 from settings.values.kubernetes import DNS_LABEL
 from tools.reports import add_out, could_not_run, finish, print_result
@@ -51,6 +50,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     out = options.out
     try:
+        options.seconds = _number("SECONDS", options.seconds, 3, 3600)
+        options.pods = _number("PODS", options.pods, 1, 500)
         where = _where(options)
         names = _names(options.names)
         reader = _reader(options, where, os.environ)
@@ -123,7 +124,7 @@ def _where(options: argparse.Namespace) -> Where:
         try:
             DNS_LABEL.check(namespace)
         except ValueError as error:
-            raise OptionError(f"NAMESPACE: {quoted_address(namespace)} {error}") from None
+            raise OptionError(f"NAMESPACE: {quoted(namespace)} {error}") from None
     named = re.fullmatch(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", options.stack)
     stack = options.stack if named else "dev"
     return Where(settings=settings, stack=stack, namespaces=namespaces, selector=selector)
@@ -166,19 +167,18 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--selector", default="", help="labels of the pods (SELECTOR)")
     parser.add_argument("--context", default="", help="of kubeconfig (CONTEXT)")
     parser.add_argument("--names", default="", help="host names to look for, a,b (NAMES)")
-    parser.add_argument("--seconds", type=_number(3, 3600), default=30, help="(SECONDS)")
-    parser.add_argument("--pods", type=_number(1, 500), default=20, help="most pods read (PODS)")
+    parser.add_argument("--seconds", default="30", help="how long (SECONDS)")
+    parser.add_argument("--pods", default="20", help="most pods read (PODS)")
     add_out(parser, "discover.json")
     return parser.parse_args(arguments)
 
 
-def _number(least: int, most: int) -> Any:
-    def number(text: str) -> int:
-        if not text.isdecimal() or not least <= int(text) <= most:
-            raise argparse.ArgumentTypeError(f"is no number from {least} to {most}; write one")
-        return int(text)
-
-    return number
+def _number(key: str, text: str, least: int, most: int) -> int:
+    if not re.fullmatch(r"[0-9]{1,5}", text) or not least <= int(text) <= most:
+        raise OptionError(
+            f"{key}: {quoted(text)} is no whole number from {least} to {most}; write one"
+        )
+    return int(text)
 
 
 if __name__ == "__main__":

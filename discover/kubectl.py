@@ -117,9 +117,13 @@ def _refusal(said: str, namespace: str, what: str) -> str:
             f"kubectl: you may not {what} in namespace {namespace}; have its owner run `kubectl "
             f"create role proxy-discover -n {namespace} {_RIGHTS[what]}`, and bind it to you"
         )
-    line = next((line for line in said.splitlines() if line.strip()), "no reason given")
-    words = re.sub(r"[^ -~]", "?", line.strip())[:200]
-    return f"kubectl: could not {what} in namespace {namespace}: {words}; correct it, or CONTEXT="
+    # The last line says it; the ones before are of the client's own log.
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
+    words = re.sub(r"[^ -~]", "?", lines[-1])[:200]
+    return (
+        f"kubectl: could not {what} in namespace {namespace} ({words}); correct that, or name "
+        "another cluster with CONTEXT="
+    )
 
 
 def _has_sidecar(item: Mapping[str, Any]) -> bool:

@@ -25,7 +25,7 @@ from settings.cross_checks import CHECKS_OF_VENDORS
 from settings.destinations import Destination
 from settings.hosts import Host, unlisted_ports
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
-from settings.masking import is_harmless, quoted_address
+from settings.masking import is_harmless, kind_of_proxy, quoted_address
 from settings.presets import preset, preset_names
 from settings.products import product_of
 from settings.stack import StackSettings
@@ -39,6 +39,11 @@ KEYS = ("vendor", "range", "pool", "chain", "host", "product", "visibility", "pr
 NOTHING: Answer = dict.fromkeys((*KEYS, "destination"))
 NAME = re.compile(  # its last label has a letter, so it is no address
     r"(?=.{1,253}$)([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z0-9-]*[a-z][a-z0-9-]*)\.?(?::([^:]*))?", re.I
+)
+
+LOGIN = (
+    "is a proxy with its login; write address and port alone, like 10.1.0.10:3128, and the user "
+    "name as PROXY_USER"
 )
 
 
@@ -225,6 +230,8 @@ def run(address: str, stack: str, user: str = "") -> tuple[int, Answer, tuple[st
     if ":" in user:
         return 2, {}, ("PROXY_USER: has a ':' in it; write the user name alone, no password",)
     try:
+        if kind_of_proxy(address) == "login":
+            raise ValueError(LOGIN)
         if not NAME.fullmatch(address):
             split_endpoint(address)  # a wrong address is reported first
         # A credential that is not set yet, say, changes no answer.

@@ -169,6 +169,8 @@ def test_what_cannot_run_says_what_to_do(tmp_path, kubectl, monkeypatch, capsys)
     login = "gw.example:80:user:hunter2"
     status, _, said = discovered(tmp_path, capsys, "--names", login, *shops)
     assert (status, "NAMES: text of 26 characters" in said, "hunter2" in said) == (2, True, False)
+    said = discovered(tmp_path, capsys, *shops, "--pods", "no")[2]
+    assert "PODS: 'no' is no whole number from 1 to 500; write one" in said
     monkeypatch.setenv("ENVOY_ADMIN", "http://127.0.0.1:1")
     assert "does not answer" in discovered(tmp_path, capsys, *shops)[2]
     monkeypatch.setenv("ENVOY_ADMIN", "http://user:hunter2@10.0.0.1:15000")
