@@ -116,7 +116,9 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: 
 
 def pool_of(vendor: Vendor, planned: PlannedRequest, login: Login, seen: Seen) -> str:
     """Return what a sidecar calls the product of a request: by its user, else by its place."""
-    shown = planned.fault not in ("auth-challenge", "rejected")  # Envoy reads no user of the second
+    if planned.fault == "rejected":
+        return ""  # Envoy refuses it before its script reads anything
+    shown = planned.fault != "auth-challenge"
     if planned.protocol == "socks5":
         # With the fault auth-failed the user is another; a refused connection gets no login.
         shown = vendor.socks5_auth and seen.end != "refused" and planned.fault not in NO_SOCKS_USER
