@@ -14,7 +14,8 @@ from typing import Any
 
 from benchmarks.cpu import Proxy
 from benchmarks.crawlers import Address, connected
-from lab import loopback, plan
+from lab import loopback
+from lab.endpoints import endpoints
 from lab.envoy import LabEnvoy
 from lab.ports import Ports
 from lab.processes import Children, LabError, require_free
@@ -158,7 +159,7 @@ def contenders(folder: Path) -> dict[str, Sidecar]:
 def start_vendor(family: Children, folder: Path, addresses: Sequence[str] = (PROXY,)) -> None:
     """Start the simulated vendor to which all sidecars forward, on these addresses."""
     settings = one_vendor(VENDOR)
-    endpoint = plan.endpoints(settings.vendors, VENDOR)[0]
+    endpoint = endpoints(settings.vendors, VENDOR)[0]
     require_free([(address, VENDOR.vendor_upstream) for address in addresses])
     own = folder / "vendor"
     own.mkdir()

@@ -17,7 +17,7 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 
 from dashboards.fleet import TABLE_QUERIES
-from lab import plan
+from lab.endpoints import authority
 from lab.envoy import STAND_INS
 from lab.inspection import check_inspection
 from lab.pages import Page, served
@@ -165,8 +165,10 @@ def _run(options: argparse.Namespace, started: float) -> None:
 def _say_addresses(lab: Lab, requests_per_second: int) -> None:
     """Print the proxies, and last what a human opens or tries."""
     for endpoint in lab.endpoints:
-        _say(f"proxy       http://{plan.authority(endpoint)}  {endpoint.vendor}")
-    proxy = f"http://{plan.authority(lab.endpoints[0])}"
+        products = ", ".join(product.name for product in endpoint.products)
+        known = (endpoint.vendor, endpoint.host, products)
+        _say(f"proxy       http://{authority(endpoint)}  {'  '.join(filter(None, known))}")
+    proxy = f"http://{authority(lab.endpoints[0])}"
     lines = (
         *("", *LEGEND, ""),
         f"page        curl -kx {proxy} https://site-1.sim.test/p/60",
@@ -228,10 +230,19 @@ def _write_endpoints(lab: Lab) -> None:
         "crawler": lab.crawler_url,
         "vendor_control": lab.vendor_url,
         "vendors": {
-            vendor: [
-                plan.authority(endpoint) for endpoint in lab.endpoints if endpoint.vendor == vendor
-            ]
+            vendor: [authority(endpoint) for endpoint in lab.endpoints if endpoint.vendor == vendor]
             for vendor in dict.fromkeys(endpoint.vendor for endpoint in lab.endpoints)
+        },
+        # A program that joins in has not the lab's DNS: it connects to the name's virtual address.
+        "names": {
+            f"{endpoint.host}:{endpoint.port}": authority(endpoint)
+            for endpoint in lab.endpoints
+            if endpoint.host
+        },
+        "products": {
+            endpoint.vendor: {product.name: product.user for product in endpoint.products}
+            for endpoint in lab.endpoints
+            if endpoint.products
         },
     }
     ENDPOINTS.parent.mkdir(exist_ok=True)

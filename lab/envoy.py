@@ -13,6 +13,7 @@ from pathlib import Path
 from socket import IPPROTO_TCP
 from typing import Any
 
+from components.attribution.clusters import ORIGINAL_DESTINATION
 from components.attribution.discovery import STATS_TYPE
 from components.attribution.envoy import LISTENER
 from components.attribution.standalone import (
@@ -22,8 +23,10 @@ from components.attribution.standalone import (
     filters_sent_apart,
     istio_base,
     replace_istio_stats,
+    with_resolver,
 )
 from components.attribution.stats import EXTRA_STAT_TAGS, SETUP_METRIC
+from lab import names
 from lab.ports import Ports
 
 Json = dict[str, Any]
@@ -34,6 +37,7 @@ STAND_INS = (
     "istio.stats -> Envoy's stats access logger, same CEL",
     "istiod's ECDS -> the same Lua and Wasm, from watched files",
     "a refusal's way back -> where nobody is, Envoy accepts with the crawler's first bytes",
+    *names.STAND_INS,
 )
 
 # The passive module reads a pod's labels there; pilot-agent writes them (Istio's
@@ -83,6 +87,7 @@ class LabEnvoy:
 
 def lab_envoy(
     filters: Mapping[str, Json],
+    entries: Mapping[str, Json],
     *,
     sockets: Sequence[tuple[str, int]],
     upstream_ports: Mapping[str, int],
@@ -96,6 +101,7 @@ def lab_envoy(
 
     Args:
         filters: EnvoyFilter specs by name, as rendered for the stack.
+        entries: ServiceEntry specs by name; each has a listener for each of its ports.
         sockets: loopback addresses and ports to listen on, for the redirect to 15001.
         upstream_ports: where the simulated vendors listen, by the name of the cluster; any other
             cluster goes to `ports.outside_upstream`.
@@ -105,15 +111,19 @@ def lab_envoy(
         stats_matcher: the rendered `proxyStatsMatcher`.
         extension_dir: folder from which Envoy will read `extensions`.
     """
-    parts = apply_filters(filters, istio_base(sockets, {}))
+    parts = apply_filters(filters, istio_base(sockets, entries))
+    parts = with_resolver(parts, *names.resolver(ports))
     listener, clusters = parts.listeners[LISTENER], parts.clusters
     _stand_in_for_redirect(listener)
-    _stand_in_for_distance(listener, dead_addresses)
+    for one in parts.listeners.values():
+        one.pop("bind_to_port", None)  # nothing hands a connection over to a name's listener
+        _stand_in_for_distance(one, dead_addresses)
     for cluster in clusters:
-        port = upstream_ports.get(cluster["name"], ports.outside_upstream)
-        cluster["original_dst_lb_config"] = {"upstream_port_override": port}
+        if cluster.get("type") == ORIGINAL_DESTINATION["type"]:
+            port = upstream_ports.get(cluster["name"], ports.outside_upstream)
+            cluster["original_dst_lb_config"] = {"upstream_port_override": port}
     configs = {extension["name"]: extension["typed_config"] for extension in parts.extensions}
-    for chain in listener["filter_chains"]:
+    for chain in parts.chains:
         replace_istio_stats(chain, configs)
         _stand_in_for_istiod(chain, extension_dir)
     return LabEnvoy(
@@ -132,7 +142,10 @@ def lab_envoy(
             },
             # Envoy merges histograms that often; with its 5 s a short window would miss them.
             "stats_flush_interval": "1s",
-            "static_resources": {"listeners": [listener], "clusters": clusters},
+            "static_resources": {
+                "listeners": list(parts.listeners.values()),
+                "clusters": clusters,
+            },
             "stats_config": {
                 "use_all_default_tags": False,
                 "stats_tags": _ISTIO_STATS_TAGS,
@@ -178,9 +191,11 @@ def _stand_in_for_distance(listener: Json, dead_addresses: Collection[str]) -> N
     A refusal on loopback is known within connect(2), sooner than any crawler sends; one that
     crosses a network is known later. Which is first decides what a passive sidecar has read.
     """
-    for one in listener["additional_addresses"]:
+    for one in listener.get("additional_addresses", ()):
         if one["address"]["socket_address"]["address"] in dead_addresses:
             one["socket_options"] = {"socket_options": [_DEFER_ACCEPT]}
+    if listener["address"]["socket_address"]["address"] in dead_addresses:
+        listener["socket_options"] = [_DEFER_ACCEPT]
 
 
 def _stand_in_for_istiod(chain: Json, extension_dir: Path) -> None:

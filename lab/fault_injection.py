@@ -13,7 +13,7 @@ from typing import Any
 
 from components.attribution.discovery import network_filter
 from components.attribution.passive import EXTENSION, WASM_TYPE
-from lab import plan
+from lab.endpoints import listening_addresses
 from lab.loopback import send
 from lab.pages import Page, Text
 from lab.prometheus import THRESHOLDS
@@ -120,11 +120,15 @@ def remove_chains(stage: Stage) -> Undo:
     """Restart Envoy without a vendor's chain, as if an upgrade of Istio had moved the listener."""
     lab = stage.lab
     folder = lab.folder / "without-chains"
-    addresses = plan.listening_addresses(lab.endpoints)
+    addresses = listening_addresses(lab.endpoints)
     rendered = rendered_envoy(lab.settings, addresses, lab.ports, folder)
-    listener = rendered.bootstrap["static_resources"]["listeners"][0]
-    chains = [chain for chain in listener["filter_chains"] if chain["name"] == ISTIO_CHAIN]
-    listener["filter_chains"] = chains
+    for listener in rendered.bootstrap["static_resources"]["listeners"]:
+        # Istio's chain for a name has no name.
+        listener["filter_chains"] = [
+            chain
+            for chain in listener["filter_chains"]
+            if chain.get("name", ISTIO_CHAIN) == ISTIO_CHAIN
+        ]
     start = lab.family.end("envoy", signal.SIGTERM)
     start_envoy(lab.family, rendered, folder)
     wait_until_ready(lab.family, "envoy", lab.ready_urls["envoy"])

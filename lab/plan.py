@@ -1,24 +1,19 @@
-"""Addresses of the lab, and the plans of its crawler and simulated vendors."""
+"""The plans of the lab's crawler and simulated vendors."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-from components.attribution.clusters import cluster_name
+from lab.dialects import answers, has_words
+from lab.endpoints import Endpoint, outside_sockets, upstreams
+from lab.names import captured_resolver
 from lab.ports import Ports
-from settings.catalogue import Catalogue
 from settings.masking import quoted
-from settings.stack import StackSettings
-from settings.values.addresses import PortRange
-from settings.vendors import AddressRange, Vendor
+from settings.products import Product
 
 Json = dict[str, Any]
-
-OUTSIDE_ADDRESS = "127.9.0.10"
-"""An address in no vendor's range: its traffic must be counted as `outside`, and nowhere else."""
 
 OUTSIDE_SHARE = 0.01
 
@@ -30,9 +25,6 @@ MIXES = {
 }
 UNINSPECTED_MIX = {"http": 0.25, "tunnel": 0.25, "tls": 0.25, "socks5": 0.25}
 """For a vendor whose connections Envoy does not inspect: all of them count as opaque."""
-
-VISIBLE = {"http": "requests", "passive": "passive", "connections": "connections"}
-"""What a sidecar sees, by a vendor's `inspect`; the crawler's and the vendors' plans name it so."""
 
 MOST_COUNTS = 10_000_000
 """The most counts of one run, which a crawler's plan allows."""
@@ -80,6 +72,13 @@ RARER_FAULTS = {
 QUOTA_DIALECT = {"quota": 0.002, "quota-dialect": 0.02}
 """Added for a vendor with an outcome rule: it answers an exhausted quota with 407."""
 
+OWN_WORDS = "refused-open"
+"""A fault that only those vendors have which refuse in the simulation's own words."""
+
+# A user of each product, and one whose name tells none.
+PRODUCT_WEIGHTS = (4.0, 3.0, 2.0, 1.0)
+NO_PRODUCT_WEIGHT = 1.0
+
 # HTML page sizes of real crawls: p10, p25, p50, p75, p90.
 SIZES_BYTES = [[0.1, 6_000], [0.25, 13_000], [0.5, 32_000], [0.75, 71_000], [0.9, 147_000]]
 
@@ -97,122 +96,21 @@ def parse_count(text: str, *, customary: int) -> int:
     return int(text)
 
 
-@dataclass(frozen=True, kw_only=True)
-class Endpoint:
-    """One proxy of a vendor, where crawlers connect; nothing listens at `dead_address`."""
-
-    vendor: str
-    address: str
-    port: int
-    dead_address: str | None
-    has_dialect: bool
-    visible: str
-    """What Envoy sees of this vendor's connections: a value of VISIBLE."""
-
-
-def endpoints(vendors: Sequence[Vendor], ports: Ports) -> tuple[Endpoint, ...]:
-    """Return an endpoint for each range, in the stack's order.
-
-    A range's own nested ranges keep their addresses: one that the catalogue gives to another
-    vendor is left out.
-    """
-    catalogue = Catalogue.of(vendors)
-    found = []
-    for vendor in vendors:
-        port = port_of(vendor, ports)
-        for entry in vendor.ranges:
-            address, dead = _host(entry, 10), _host(entry, 99)
-            route = catalogue.find(address, port)
-            if route is not None and route.vendor == vendor.name:
-                found.append(
-                    Endpoint(
-                        vendor=vendor.name,
-                        address=address,
-                        port=port,
-                        dead_address=dead if dead != address else None,
-                        has_dialect=bool(vendor.outcomes),
-                        visible=VISIBLE[vendor.inspect],
-                    )
-                )
-    return tuple(found)
-
-
-def authority(endpoint: Endpoint) -> str:
-    """Return "127.1.0.10:3128", or "[::1]:3128"."""
-    host = f"[{endpoint.address}]" if ":" in endpoint.address else endpoint.address
-    return f"{host}:{endpoint.port}"
-
-
-def port_of(vendor: Vendor, ports: Ports) -> int:
-    """Return where crawlers connect to a vendor."""
-    return vendor.ports[0].first if vendor.ports else ports.vendor
-
-
-def lab_settings(settings: StackSettings, ports: Ports) -> StackSettings:
-    """Return the settings with every vendor's ports moved to the lab's."""
-
-    def moved(listed: Sequence[PortRange]) -> tuple[PortRange, ...]:
-        return tuple(PortRange(ports.moved(one.first), ports.moved(one.last)) for one in listed)
-
-    vendors = tuple(
-        vendor.model_copy(
-            update={"http_ports": moved(vendor.http_ports), "ports": moved(vendor.ports)}
-        )
-        for vendor in settings.vendors
-    )
-    return settings.model_copy(update={"vendors": vendors})
-
-
-def listening_addresses(where: Sequence[Endpoint]) -> tuple[str, ...]:
-    """Return every address Envoy stands on: the vendors', the dead ones, the outside one."""
-    addresses = (one.address for one in where)
-    return tuple(dict.fromkeys((*addresses, *dead_addresses(where), OUTSIDE_ADDRESS)))
-
-
-def dead_addresses(where: Sequence[Endpoint]) -> tuple[str, ...]:
-    """Return the vendors' addresses where nobody is."""
-    return tuple(one.dead_address for one in where if one.dead_address)
-
-
-def envoy_sockets(
-    vendors: Sequence[Vendor], addresses: Sequence[str], ports: Ports
-) -> list[tuple[str, int]]:
-    """Return where Envoy listens for what crawlers send to these addresses.
-
-    Where vendors share an address, on a port of each and on one that is nobody's.
-    """
-    catalogue = Catalogue.of(vendors)
-    ported = {vendor.name: port_of(vendor, ports) for vendor in vendors if vendor.ports}
-    sockets = []
-    for address in addresses:
-        own = [ported[r.vendor] for r in catalogue.covering(address) if r.vendor in ported]
-        sockets += [(address, port) for port in ([*own, ports.nobodys] if own else [ports.vendor])]
-    return sockets
-
-
-def upstream_ports(vendors: Sequence[Vendor], ports: Ports) -> dict[str, int]:
-    """Return where each vendor's simulation listens, by the name of its cluster."""
-    return {cluster_name(one): ports.upstream_of(port_of(one, ports)) for one in vendors}
-
-
-def outside_sockets(where: Sequence[Endpoint], ports: Ports) -> list[tuple[str, int]]:
-    """Return what is no vendor's: an address outside, and nobody's port of each shared address."""
-    seen = [one.address for one in where]
-    shared = sorted({address for address in seen if seen.count(address) > 1})
-    return [(OUTSIDE_ADDRESS, ports.vendor), *((one, ports.nobodys) for one in shared)]
-
-
 def vendor_plan(where: Sequence[Endpoint], ports: Ports, timeout_after_seconds: int) -> Json:
     """Return the plan of `simulation.proxy`: each vendor on its own addresses."""
     listen = [
         {
             "vendor": endpoint.vendor,
-            "address": endpoint.address,
-            "port": ports.upstream_of(endpoint.port),
+            "address": address,
+            "port": port,
             "visible": endpoint.visible,
+            **({"pool": endpoint.pool} if endpoint.pool else {}),
+            "products": [{"user": one.user, "name": one.name} for one in endpoint.products],
         }
         for endpoint in where
+        for address, port in upstreams(endpoint, ports)
     ]
+    by_address = {endpoint.address for endpoint in where if not endpoint.host}
     strangers = [address for address, _ in outside_sockets(where, ports)]
     outside = [
         {"vendor": "outside", "address": address, "port": ports.outside_upstream}
@@ -220,10 +118,13 @@ def vendor_plan(where: Sequence[Endpoint], ports: Ports, timeout_after_seconds: 
     ]
     # Traffic that Envoy takes for nobody's reaches the same vendors, who serve it as before.
     nameless = [
-        one | {"port": ports.outside_upstream} for one in listen if one["address"] not in strangers
+        one | {"port": ports.outside_upstream}
+        for one in listen
+        if one["address"] in by_address.difference(strangers)
     ]
     return {
-        "listen": [*listen, *outside, *nameless],
+        "listen": [*listen, *outside, *_once(nameless)],
+        "vendors": {one.vendor: {"answers": answers(one.preset)} for one in where if one.preset},
         "control_host": "127.0.0.1",
         "control_port": ports.vendor_control,
         "slow_seconds": timeout_after_seconds + 2,
@@ -268,6 +169,7 @@ def crawler_plan(
         "metrics_port": ports.crawler_metrics,
         "metrics_host": "127.0.0.1",
         "password_env": CREDENTIALS_VARIABLE,
+        "name_server": captured_resolver(ports),
         "connection_reuse": 20,
         "timeout_after_seconds": timeout_after_seconds,
         "vendors": vendors,
@@ -281,9 +183,12 @@ def crawler_plan(
 
 
 def with_every_fault(crawler_plan: Json) -> Json:
-    """Return the plan with the rarer faults too, at every vendor that has any."""
+    """Return the plan with the rarer faults too, at every vendor that has the usual ones.
+
+    Those with a preset refuse in its words alone.
+    """
     vendors = [
-        one | ({"faults": one["faults"] | RARER_FAULTS} if one["faults"] else {})
+        one | ({"faults": one["faults"] | RARER_FAULTS} if OWN_WORDS in one["faults"] else {})
         for one in crawler_plan["vendors"]
     ]
     return crawler_plan | {"vendors": vendors}
@@ -314,20 +219,24 @@ def _crawler_vendors(
         faults = {} if is_opaque else _faults(endpoint)
         entry = {
             "name": endpoint.vendor,
-            "address": endpoint.address,
+            "host" if endpoint.host else "address": endpoint.host or endpoint.address,
             "port": endpoint.port,
             "opaque_port": endpoint.port,
             "weight": weight * (1 - round_envoy_share),
             "visible": endpoint.visible,
             "faults": faults,
-            "socks5_auth": index % 2 == 1,  # RFC 1929 at every other one
+            "socks5_auth": index % 2 == 1 or bool(endpoint.products),  # RFC 1929
             **({"mix": UNINSPECTED_MIX} if is_opaque else {}),
-            **({"dead_address": endpoint.dead_address} if endpoint.dead_address else {}),
+            **_dead(endpoint),
+            **({"pool": endpoint.pool} if endpoint.pool else {}),
+            **({"users": _users(endpoint)} if endpoint.products else {}),
         }
         yield entry
         if round_envoy_share:
-            port = ports.upstream_of(endpoint.port)
-            yield entry | {
+            address, port = upstreams(endpoint, ports)[0]
+            past = {key: value for key, value in entry.items() if key != "host"}
+            yield past | {
+                "address": address,
                 "port": port,
                 "opaque_port": port,
                 "weight": weight * round_envoy_share,
@@ -336,18 +245,57 @@ def _crawler_vendors(
             }
 
 
+def _dead(endpoint: Endpoint) -> Json:
+    if endpoint.dead_host:
+        return {"dead_host": endpoint.dead_host}
+    return {"dead_address": endpoint.dead_address} if endpoint.dead_address else {}
+
+
+def _users(endpoint: Endpoint) -> list[Json]:
+    """Return the vendor's proxy users: one a product, and one whose name tells none."""
+    products = [
+        {"password_env": user_variable(endpoint.vendor, one), "pool": one.name, "weight": weight}
+        for one, weight in zip(endpoint.products, PRODUCT_WEIGHTS, strict=False)
+    ]
+    return [*products, {"password_env": CREDENTIALS_VARIABLE, "weight": NO_PRODUCT_WEIGHT}]
+
+
+def user_variable(vendor: str, product: Product) -> str:
+    return f"{CREDENTIALS_VARIABLE}_{vendor}_{product.name}".replace("-", "_").upper()
+
+
+def crawler_environment(where: Sequence[Endpoint], credentials: str) -> dict[str, str]:
+    """Return the variables that a crawler's plan names; no file holds a user.
+
+    Args:
+        where: the vendors' proxies.
+        credentials: user:password; the users of products are made of it.
+    """
+    user, _, password = credentials.partition(":")
+    variables = {CREDENTIALS_VARIABLE: credentials}
+    for endpoint in where:
+        for product in endpoint.products:
+            named = product.user.replace("*", user, 1).replace("*", "")
+            variables[user_variable(endpoint.vendor, product)] = (
+                f"{named}-session-{user}{{n}}:{password}"
+            )
+    return variables
+
+
+def _once(listen: list[Json]) -> list[Json]:
+    """Leave out what listens where an earlier entry does: a vendor's other ports."""
+    places = [(one["address"], one["port"]) for one in listen]
+    return [one for index, one in enumerate(listen) if places[index] not in places[:index]]
+
+
 def _faults(endpoint: Endpoint) -> dict[str, float]:
     faults = dict(FAULTS)
     if endpoint.has_dialect:
         faults |= QUOTA_DIALECT
+    if endpoint.preset:
+        faults = {name: share for name, share in faults.items() if has_words(endpoint.preset, name)}
     if endpoint.visible == "passive":
-        del faults["rejected"]  # nothing is: Envoy parses no request
+        faults.pop("rejected", None)  # nothing is: Envoy parses no request
     if endpoint.dead_address is None:
-        del faults["dead"]
+        faults.pop("dead", None)
     return faults
-
-
-def _host(entry: AddressRange, number: int) -> str:
-    """Return the range's address of that number, or its only one."""
-    network = entry.network
-    return str(network[number] if network.num_addresses > number else network[0])

@@ -105,3 +105,13 @@ class Ports:
     @property
     def second_sidecar(self) -> int:
         return self.base + 96
+
+    @property
+    def name_server(self) -> int:
+        """Tells Envoy where the vendors are that are given by name."""
+        return self.base + 97
+
+    @property
+    def captured_name_server(self) -> int:
+        """Tells crawlers the names' virtual addresses."""
+        return self.base + 98

@@ -14,11 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from components.alertmanager.config import START_DELAY
+from components.attribution.names import service_entries
 from components.attribution.render import envoy_filters
 from components.attribution.stats import proxy_stats_matcher
 from lab import loopback, plan
+from lab.endpoints import (
+    Endpoint,
+    dead_addresses,
+    endpoints,
+    envoy_sockets,
+    lab_settings,
+    listening_addresses,
+    named_sockets,
+    upstream_ports,
+    upstreams,
+)
 from lab.envoy import LabEnvoy, lab_envoy
 from lab.inspection import with_inspection
+from lab.names import name_servers
 from lab.ports import Ports
 from lab.processes import Children, LabError, children, require_free
 from lab.prometheus import lab_alertmanager_files, lab_prometheus_files
@@ -57,7 +70,7 @@ class Lab:
 
     settings: StackSettings
     ports: Ports
-    endpoints: tuple[plan.Endpoint, ...]
+    endpoints: tuple[Endpoint, ...]
     folder: Path
     family: Children
     is_watched: bool = False
@@ -138,7 +151,10 @@ class Lab:
                 *("--plan", str(plan_file), "--books", str(self.crawler_books)),
             ],
             log=self.folder / "crawler.log",
-            environment={plan.CREDENTIALS_VARIABLE: CREDENTIALS, "PYTHONPATH": str(ROOT)},
+            environment={
+                **plan.crawler_environment(self.endpoints, CREDENTIALS),
+                "PYTHONPATH": str(ROOT),
+            },
         )
 
     @property
@@ -206,7 +222,7 @@ def load_settings(ports: Ports, inspect: str = "") -> StackSettings:
     Raises:
         settings.loading.SettingsError: the file is wrong.
     """
-    return with_inspection(plan.lab_settings(load_stack_file(STACK_FILE), ports), inspect)
+    return with_inspection(lab_settings(load_stack_file(STACK_FILE), ports), inspect)
 
 
 @contextlib.contextmanager
@@ -241,7 +257,7 @@ def running(
     """
     settings = load_settings(ports, inspect)
     meshed = behind_the_generator(settings) if behind_the_generator else settings
-    where = plan.endpoints(settings.vendors, ports)
+    where = endpoints(settings.vendors, ports)
     _program("envoy")  # raises before anything starts
     for program in ("prometheus", *(["alertmanager"] if watched else [])):
         _program(program)
@@ -252,7 +268,7 @@ def running(
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
-    with children() as family:
+    with children() as family, name_servers(family, settings.vendors, ports, folder):
         lab = Lab(
             settings=settings,
             ports=ports,
@@ -262,7 +278,7 @@ def running(
             is_watched=watched,
         )
         start_vendors(family, where, ports, settings.telemetry.timeout_after, folder)
-        addresses = plan.listening_addresses(where)
+        addresses = listening_addresses(where)
         start_envoy(family, rendered_envoy(meshed, addresses, ports, folder), folder)
         files = lab_prometheus_files(
             settings,
@@ -344,10 +360,11 @@ def rendered_envoy(
     )
     return lab_envoy(
         filters,
-        sockets=plan.envoy_sockets(settings.vendors, addresses, ports),
-        upstream_ports=plan.upstream_ports(settings.vendors, ports),
+        service_entries(settings.vendors, settings.destinations),
+        sockets=envoy_sockets(settings.vendors, addresses, ports),
+        upstream_ports=upstream_ports(settings.vendors, ports),
         ports=ports,
-        dead_addresses=plan.dead_addresses(plan.endpoints(settings.vendors, ports)),
+        dead_addresses=dead_addresses(endpoints(settings.vendors, ports)),
         buckets=settings.telemetry.buckets,
         stats_matcher=proxy_stats_matcher(),
         extension_dir=folder / EXTENSIONS,
@@ -372,7 +389,7 @@ def start_envoy(family: Children, rendered: LabEnvoy, folder: Path) -> int:
 
 def start_vendors(
     family: Children,
-    where: Sequence[plan.Endpoint],
+    where: Sequence[Endpoint],
     ports: Ports,
     timeout_after_seconds: int,
     folder: Path,
@@ -389,7 +406,7 @@ def start_vendors(
 
 
 def _sockets(
-    settings: StackSettings, where: Sequence[plan.Endpoint], ports: Ports
+    settings: StackSettings, where: Sequence[Endpoint], ports: Ports
 ) -> list[tuple[str, int]]:
     local = (
         ports.envoy_admin,
@@ -399,9 +416,11 @@ def _sockets(
     )
     return [
         *(("127.0.0.1", port) for port in local),
-        *((one.address, ports.upstream_of(one.port)) for one in where),
-        *((address, ports.outside_upstream) for address in plan.listening_addresses(where)),
-        *plan.envoy_sockets(settings.vendors, plan.listening_addresses(where), ports),
+        *(socket for one in where for socket in upstreams(one, ports)),
+        *(("127.0.0.1", port) for port in (ports.name_server, ports.captured_name_server)),
+        *named_sockets(settings.vendors),
+        *((address, ports.outside_upstream) for address in listening_addresses(where)),
+        *envoy_sockets(settings.vendors, listening_addresses(where), ports),
     ]
 
 

@@ -26,6 +26,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab import plan
+from lab.endpoints import Endpoint, endpoints, listening_addresses
 from lab.loopback import get_json
 from lab.processes import children
 from lab.system import (
@@ -86,7 +87,7 @@ class Scene:
     ca: Path
     other_ca: Path
     """A CA that has signed no certificate here."""
-    where: dict[str, plan.Endpoint]
+    where: dict[str, Endpoint]
 
     def authority(self, vendor: str, *, straight: bool = False) -> str:
         """Return where a vendor's proxy is: "127.1.0.10:3128"."""
@@ -145,7 +146,7 @@ class Scene:
 def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder, ports = tmp_path_factory.mktemp("clients"), free_ports()
     settings = load_settings(ports)
-    where = plan.endpoints(settings.vendors, ports)
+    where = endpoints(settings.vendors, ports)
     _certificates(folder, sorted({place.address for place in where}))
     vendors = plan.vendor_plan(where, ports, settings.telemetry.timeout_after)
     vendors["listen"] = [one for one in vendors["listen"] if one["address"] != H2C_ADDRESS]
@@ -162,7 +163,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     vendors["vendors"] = {place["vendor"]: wants_login for place in vendors["listen"]}
     vendors |= {"certificate": str(folder / "site.crt"), "key": str(folder / "site.key")}
     (folder / "vendors.json").write_text(json.dumps(vendors))
-    rendered = rendered_envoy(settings, plan.listening_addresses(where), ports, folder)
+    rendered = rendered_envoy(settings, listening_addresses(where), ports, folder)
     with children() as family:
         family.start(
             "vendors",

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from lab import plan
+from lab.endpoints import endpoints
 from lab.ports import Ports
 from lab.processes import Children, children
 from lab.system import EXTENSIONS, load_settings, rendered_envoy, start_envoy, wait_until_ready
@@ -341,12 +341,15 @@ def twins(folder: Path) -> Iterator[Twins]:
             own = folder / name
             own.mkdir()
             settings = load_settings(ports)
-            addresses = [one.address for one in plan.endpoints(settings.vendors, ports)]
+            addresses = [one.address for one in endpoints(settings.vendors, ports)]
             rendered = rendered_envoy(settings, addresses, ports, own)
             resources = rendered.bootstrap["static_resources"]
             offsets = _listen_everywhere(resources["listeners"][0], ports)
             for cluster in resources["clusters"]:
-                cluster["original_dst_lb_config"]["upstream_port_override"] = ports.vendor_upstream
+                if "original_dst_lb_config" in cluster:
+                    cluster["original_dst_lb_config"]["upstream_port_override"] = (
+                        ports.vendor_upstream
+                    )
             if name == "control":
                 strip(resources["listeners"][0])
             start_envoy(family, rendered, own)

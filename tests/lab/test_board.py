@@ -41,7 +41,7 @@ def test_the_live_table_shows_every_vendor_and_the_outside(lab):
         outside = [line for line in text if line.startswith("outside")]
         # Of a vendor that is not looked into there is no request to tell of.
         bare = [line.split() for line in text if line.startswith("vendor-i")]
-        done = len(complete) == 8 and outside and bare and bare[0][1:4] == ["-", "-", "-"]
+        done = len(complete) == 11 and outside and bare and bare[0][1:4] == ["-", "-", "-"]
         return (text, outside) if done else None
 
     text, _ = until(lines, seconds=40)

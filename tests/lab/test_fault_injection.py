@@ -15,6 +15,7 @@ from components.attribution.passive import EXTENSION, WASM_TYPE
 from components.prometheus.rules import RULES
 from lab import fault_injection as inject
 from lab import plan
+from lab.endpoints import endpoints
 from lab.pages import Page, served
 from lab.ports import Ports
 from lab.prometheus import THRESHOLDS, lab_prometheus_files
@@ -86,7 +87,7 @@ def test_the_module_is_gone_and_comes_back(stage):
 def test_changes_of_the_crawlers_plan_do_what_they_say():
     """One vendor alone is left, or unreachable; the share outside is spread over all addresses."""
     own = plan.crawler_plan(
-        plan.endpoints(load_settings(PORTS).vendors, PORTS),
+        endpoints(load_settings(PORTS).vendors, PORTS),
         PORTS,
         timeout_after_seconds=1,
         count=None,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from lab.endpoints import endpoints
 from lab.inspection import INSPECTIONS, with_inspection
-from lab.plan import crawler_plan, endpoints, vendor_plan
+from lab.plan import crawler_plan, vendor_plan
 from lab.ports import Ports
 from lab.system import load_settings
 from tests.lab.conftest import run_lab

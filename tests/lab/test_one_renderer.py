@@ -10,10 +10,11 @@ import pytest
 
 from components.attribution.discovery import STATS_TYPE
 from components.attribution.labels import HTTP_STATS, OPAQUE_STATS
+from components.attribution.names import dns_caches, dns_resolver
 from components.attribution.standalone import filters_sent_apart
+from lab.endpoints import lab_settings, named_sockets
 from lab.envoy import STAND_INS
 from lab.loopback import get_json
-from lab.plan import lab_settings
 from lab.ports import Ports
 from lab.system import STACK_FILE, load_settings, rendered_envoy
 from render.program import run_program
@@ -26,19 +27,25 @@ def deployed_filters(stack_file: Path) -> dict[str, dict]:
     return {found.inputs["metadata"]["name"]: found.inputs["spec"] for found in filters}
 
 
-def patched(filters, apply_to):
+def patched(filters, apply_to, listener=None):
+    """Return what patches of a kind hold, of all listeners or of one."""
     return [
         copy.deepcopy(patch["patch"]["value"])
         for name in sorted(filters)
         for patch in filters[name]["configPatches"]
         if patch["applyTo"] == apply_to
+        and listener in (None, patch["match"].get("listener", {}).get("name"))
     ]
 
 
 def undo_stand_ins(chains, clusters):
     """Take out what stands in for the mesh; leave the slots that istiod and Istio would fill."""
     for cluster in clusters:
-        assert list(cluster.pop("original_dst_lb_config")) == ["upstream_port_override"]
+        if cluster.get("type") == "ORIGINAL_DST":
+            assert list(cluster.pop("original_dst_lb_config")) == ["upstream_port_override"]
+    for cache in dns_caches([chains, clusters]):
+        assert len(cache["typed_dns_resolver_config"]["typed_config"]["resolvers"]) == 1
+        cache["typed_dns_resolver_config"] = dns_resolver()
     for chain in chains:
         last = chain["filters"][-1]["typed_config"]
         if not chain["name"].endswith("_passive"):
@@ -75,21 +82,26 @@ USUAL = Ports()  # with another base the lab moves the vendors' ports; nothing l
 
 @pytest.mark.parametrize("stack_file", [lambda _: STACK_FILE, passive_copy])
 def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path):
-    """Nothing differs but the four stand-ins that the demo prints."""
+    """Nothing differs but the stand-ins that the demo prints."""
     file = stack_file(tmp_path)
     deployed = deployed_filters(file)
     settings = lab_settings(load_stack_file(file), USUAL)
     lab = rendered_envoy(settings, ["127.1.0.10"], USUAL, tmp_path)
-    (listener,) = lab.bootstrap["static_resources"]["listeners"]
-    catch_all, *chains = listener["filter_chains"]
+    listeners = lab.bootstrap["static_resources"]["listeners"]
     clusters = lab.bootstrap["static_resources"]["clusters"]
-    passthrough = clusters.pop(0)
-    assert (catch_all["name"], passthrough["name"]) == (
-        "virtualOutbound-catchall-tcp",
-        "PassthroughCluster",
-    )
-    undo_stand_ins(chains, clusters)
-    assert chains == without_mesh_parts(patched(deployed, "FILTER_CHAIN"))
+    named = [f"{address}_{port}" for address, port in named_sockets(settings.vendors)]
+    assert [one["name"] for one in listeners] == ["virtualOutbound", *named]
+    istios = [clusters.pop(0)["name"] for _ in listeners]
+    assert istios[0] == "PassthroughCluster"
+    assert all(name.startswith("outbound|") for name in istios[1:])
+    (listener, *_), nets = listeners, [one["filter_chains"].pop(0) for one in listeners]
+    assert nets[0]["name"] == "virtualOutbound-catchall-tcp"
+    undo_stand_ins([chain for one in listeners for chain in one["filter_chains"]], clusters)
+    for one in listeners:
+        own = patched(deployed, "FILTER_CHAIN", one["name"])
+        assert one["filter_chains"] == without_mesh_parts(own)
+        (merged,) = patched(deployed, "LISTENER", one["name"]) or [{}]
+        assert merged.items() <= one.items()
     assert clusters == patched(deployed, "CLUSTER")
 
     extensions = [response["resources"][0] for response in lab.extensions.values()]
@@ -101,12 +113,11 @@ def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path
         if extension["typed_config"]["@type"] != STATS_TYPE
     ]
 
-    (merged,) = patched(deployed, "LISTENER")
-    assert merged.items() <= listener.items()
-    stand_in, *inherited = listener["listener_filters"]
+    stand_in = listener["listener_filters"].pop(0)
     assert stand_in["name"] == "envoy.filters.listener.set_filter_state"
-    assert inherited == patched(deployed, "LISTENER_FILTER")
-    assert len(STAND_INS) == 5
+    for one in listeners:
+        assert one["listener_filters"] == patched(deployed, "LISTENER_FILTER", one["name"])
+    assert len(STAND_INS) == 8
 
 
 def test_the_stand_in_for_istio_stats_has_its_labels_and_expressions(tmp_path):
@@ -132,8 +143,12 @@ def test_envoy_runs_that_configuration(sidecar):
     dump = get_json(f"http://127.0.0.1:{sidecar.ports.envoy_admin}/config_dump")
     text = json.dumps(dump)
     rendered = rendered_envoy(load_settings(sidecar.ports), ["127.1.0.10"], sidecar.ports, Path())
-    (listener,) = rendered.bootstrap["static_resources"]["listeners"]
-    names = [chain["name"] for chain in listener["filter_chains"]]
+    names = [
+        chain["name"]
+        for listener in rendered.bootstrap["static_resources"]["listeners"]
+        for chain in listener["filter_chains"]
+        if "name" in chain
+    ]
     assert len(names) > 2 * len(load_settings(sidecar.ports).vendors)
     assert [name for name in names if f'"{name}"' not in text] == []
     assert "warming" not in text

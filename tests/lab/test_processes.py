@@ -77,6 +77,10 @@ def test_a_signal_ends_the_demo_within_ten_seconds(demo, ports, number):
     known = json.loads(endpoints.read_text())
     assert known["prometheus"] == f"http://127.0.0.1:{ports.prometheus}"
     assert known["vendors"]["vendor-a"] == [f"127.1.0.10:{ports.vendor}"]
+    named = f"gw.vendor-k.test:{ports.moved(3171)}"
+    assert known["names"][named] == f"127.241.0.3:{ports.moved(3171)}"
+    assert known["vendors"]["vendor-k"] == [known["names"][named]]
+    assert list(known["products"]["vendor-j"]) == ["residential", "isp", "datacenter", "mobile"]
     started = time.monotonic()
     demo.send_signal(number)
     _, errors = demo.communicate(timeout=15)

@@ -20,9 +20,11 @@ from settings.products import Product
 from tests.lab.conftest import free_ports, until
 from tests.lab.scripted import vendor
 
+BY_POOL = 'sum by (proxy_pool) (istio_requests_total{proxy_vendor="vendor-j"})'
 COUNT, PER_SECOND = 2000, 700
 
-# Unlike anything in the repository or on the machine: whoever finds one has found a leak.
+# Unlike anything in the repository or on the machine: whoever finds one has found a leak. The users
+# of products and their sessions begin with the crawler's.
 CRAWLERS = "zqcrawler4711:zqcrawlerword4711"
 IN_CONFIG = "zqconfigword4711"
 IN_TRAFFIC = [
@@ -37,6 +39,8 @@ def encoded(secret):
     return {
         secret.encode(),
         base64.b64encode(secret.encode()),
+        # A product's user goes on behind it; a group of three bytes is the same whatever follows.
+        base64.b64encode(secret.encode()[: len(secret) // 3 * 3]),
         urllib.parse.quote(secret, safe="").encode(),
         secret.encode().hex().encode(),
     }
@@ -172,6 +176,11 @@ def test_a_running_lab_keeps_no_credential(lab_after_a_run):
     # The search would find them: the one place where the crawler's may stand, and a vendor's wire.
     kept = while_running.pop("environment of the crawler")
     assert leaks({"": kept})
+    assert b"=zqcrawler4711-zone-resi-session-zqcrawler4711{n}:zqcrawlerword4711" in kept
+    own.settle()
+    assert {one["metric"]["proxy_pool"] for one in own.query(BY_POOL)} == {
+        *("", "residential", "isp", "datacenter", "mobile")
+    }
     received = sent_with_credentials(own)
     assert {b"zqcookie4711", b"zqquery4711", b"zqbearer4711"} <= {
         secret for _, found in leaks({"": received}) for secret in [found.encode()]

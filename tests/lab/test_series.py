@@ -16,7 +16,7 @@ from components.attribution import stats
 from components.attribution.dry_run import basic
 from components.prometheus.estimate import estimate
 from components.prometheus.relabel import sidecar_metric_relabel
-from lab.plan import endpoints, lab_settings
+from lab.endpoints import endpoints, lab_settings
 from lab.ports import Ports
 from lab.processes import children
 from lab.prometheus import lab_prometheus_files
