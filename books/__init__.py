@@ -7,5 +7,6 @@ Read in this order:
 - `events`: which process stopped, and when
 - `offset` and `side_by_side`: by how much one set of books is ahead of another
 - `explanation` and `causes`: what a stop explains; what was counted as what
+- `pools`: requests by pool, at rest
 - `row`, `comparison` and `report`: all books together, and what is printed and written
 """

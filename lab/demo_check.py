@@ -15,6 +15,7 @@ from typing import Any
 from books.comparison import Comparison, compare
 from books.counters import WIRE_BYTES
 from books.final import final_books
+from books.pools import PoolRow, pool_findings, pool_rows, pool_table
 from books.reading import JOBS
 from books.report import Report, table
 from lab.bounded_run import (
@@ -84,9 +85,11 @@ def _run(run: Run) -> Report:
         lab.settle()
         wait_for_scrapes(lab, time.time(), JOBS)
         comparison = compare(final_books(lab.query, time.time()), lag_seconds=0.0)
+        pools = pool_rows(lab.query)
         seen = module_bytes(lab)
     protocols = _sums((entry["protocol"], entry["count"]) for entry in books["protocols"])
-    _print(comparison, protocols, seen, meter)
+    _print(comparison, pools, protocols, seen, meter)
+    differing = _sums((row.key.vendor, row.unexplained) for row in comparison.vendor_rows)
     seconds = time.monotonic() - started
     print(f"time        {seconds:.1f} s from start to comparison")
     return Report(
@@ -94,6 +97,7 @@ def _run(run: Run) -> Report:
         seconds=seconds,
         more={
             "exact": comparison.exact,
+            "pools": [row.as_json() for row in pools],
             "protocols": dict(protocols),
             "rates_are_judged": bool(meter and meter.is_steady),
             "rates": meter.rates() if meter else [],
@@ -101,6 +105,7 @@ def _run(run: Run) -> Report:
             "stand_ins": LAB_STAND_INS,
         },
         more_findings=[
+            *pool_findings(pools, differing),
             *(meter.findings if meter else ()),
             *(one.finding for one in seen if one.finding),
         ],
@@ -128,11 +133,12 @@ def _wait_for_end(lab: Lab, count: int, meter: RateMeter | None) -> Json:
 
 def _print(
     compared: Comparison,
+    pools: Sequence[PoolRow],
     protocols: Counter[str],
     seen: Sequence[ModuleBytes],
     meter: RateMeter | None,
 ) -> None:
-    print("\n" + "\n".join(table(compared)) + "\n")
+    print("\n" + "\n".join((*table(compared), "", *pool_table(pools))) + "\n")
     rows = [(row.key, row.generator or 0) for row in compared.vendor_rows]
     for what, sums in (
         ("vendors", _sums((key.vendor, count) for key, count in rows)),

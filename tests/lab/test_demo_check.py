@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -24,7 +25,8 @@ def check(ports, tmp_path, count, *more):
 
 COUNTS = {"http": 8000, "passive": 8000, "mixed": 4000}
 EVERY_MODE = pytest.mark.parametrize("inspect", COUNTS)
-PASSIVE = {"http": "", "passive": "abcdefgh", "mixed": "bdfg"}  # those of the vendors
+PASSIVE = {"http": "", "passive": "abcdefghjkl", "mixed": "bdfgjl"}  # those of the vendors
+VENDORS = {f"vendor-{letter}" for letter in "abcdefghijkl"}
 
 
 @EVERY_MODE
@@ -50,15 +52,15 @@ def test_every_count_is_exact_in_all_three_books(ports, tmp_path, inspect):
     def share(key, value):
         return sum(row["generator"] for row in rows if row[key] == value) / total
 
-    assert {row["vendor"] for row in rows} == {f"vendor-{letter}" for letter in "abcdefghi"}
+    assert {row["vendor"] for row in rows} == VENDORS
     assert share("visibility", "http") >= 0.4
     assert share("visibility", "tunnel") >= 0.4
     assert share("visibility", "opaque") >= 0.05
-    assert all(share("vendor", f"vendor-{letter}") >= 0.05 for letter in "abcdefghi")
+    assert all(share("vendor", vendor) >= 0.05 for vendor in VENDORS)
     assert {row["visibility"] for row in rows if row["vendor"] == "vendor-i"} == {"opaque"}
     assert set(report["protocols"]) == {"http", "tunnel", "tls", "socks5"}
     wire = [row for row in report["bytes"] if row["bytes"] == "wire"]
-    assert len(wire) == 2 * 9  # a finding where mesh and vendor are 0.1 % apart
+    assert len(wire) == 2 * len(VENDORS)  # a finding where mesh and vendor are 0.1 % apart
     assert "too short for rates" in ended.stdout
     # What 100,000 counts must show 500 times, 8,000 show 40 times.
     outcomes = {row["outcome"] for row in rows if row["visibility"] != "opaque"}
@@ -71,9 +73,29 @@ def test_every_count_is_exact_in_all_three_books(ports, tmp_path, inspect):
     # What the module saw go by is what Envoy's sockets carried.
     assert {one["vendor"] for one in report["module_bytes"]} == read_socks
 
+    assert_pools_agree(report["pools"], rows)
+
     # One address is in no range: its connections count as outside, and for no vendor.
     assert report["outside"]["generator"] == report["outside"]["mesh"] >= total // 100
     assert report["outside"]["difference"] == 0
+
+
+def assert_pools_agree(pools, rows):
+    """Four products on one port, one beside its gateway's pool, and a pool by range."""
+    counts = Counter()
+    for row in pools:
+        assert row["difference"] == 0
+        assert row["vendor_books"] in (row["generator"], None)
+        counts[row["vendor"], row["pool"]] += row["generator"]
+    products = [("vendor-j", name) for name in ("residential", "isp", "datacenter", "mobile")]
+    others = [("vendor-k", "gateway"), ("vendor-k", "residential"), ("vendor-b", "residential")]
+    assert set(counts) == {*products, *others}
+    # The rarest has a weight of 1 in 11; some of its requests show no user.
+    for vendor, pool in products:
+        visible = sum(
+            r["generator"] for r in rows if r["vendor"] == vendor and r["outcome"] != "connection"
+        )
+        assert counts[vendor, pool] >= visible / 20
 
 
 @EVERY_MODE
