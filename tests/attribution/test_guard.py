@@ -15,6 +15,7 @@ import pytest
 from components.attribution import guard
 from components.attribution.discovery import LUA_TYPE, STATS_TYPE
 from components.attribution.guard import envoy_here, refuse_undeployable
+from components.attribution.names import service_entries
 from components.attribution.render import envoy_filters
 from components.attribution.standalone import validation_bootstrap
 from settings.loading import ROOT, SettingsError, load_stack_file
@@ -87,7 +88,8 @@ def test_the_lab_and_the_shipped_stacks_pass(envoy):
                 timeout_after_seconds=1,
                 selector={},
             )
-            refuse_undeployable(settings.vendors, filters, envoy)
+            entries = service_entries(settings.vendors, settings.destinations)
+            refuse_undeployable(settings.vendors, filters, envoy, entries=entries)
 
 
 def test_what_envoy_validates_is_what_is_rendered():
