@@ -31,6 +31,17 @@ CHANGES_TEXT = (
 LAST_SCRAPE = ("When a crawler has ended", "With a drain of 4 s; the program sets 20 s.")
 PASSIVE = ("The passive module in a sidecar", "Medians of three starts.")
 
+NAMES = (
+    "Vendors by name",
+    "Four vendors whose names lead to the same addresses, two with `inspect: http` and two with "
+    "`passive`; plain requests, CONNECT and SOCKS5. The name server is this project's own.",
+)
+NAME_PARTS = (
+    "When a part of a vendor by name is missing",
+    "What becomes of a crawler's connections to a listed port, and to one of a range "
+    "(`allowUnlistedPorts`). The program refuses to deploy a set without a chain or its cluster.",
+)
+
 SECTIONS = {
     "test_a_patch_that_does_not_arrive": (
         "When a patch does not arrive",
@@ -75,6 +86,19 @@ SECTIONS = {
     "test_istios_own_hook_would_end_it_at_once": LAST_SCRAPE,
     "test_how_long_a_sidecar_starts": PASSIVE,
     "test_updates_leave_no_memory": PASSIVE,
+    "test_answers_that_change": NAMES,
+    "test_dns_trouble": NAMES,
+    "test_what_a_question_costs": NAMES,
+    "test_a_part_that_is_missing": NAME_PARTS,
+    "test_without_its_service_entry": NAME_PARTS,
+    "test_without_dns_capture": NAME_PARTS,
+    "test_a_pod_that_lacks_something": NAME_PARTS,
+    "test_an_edit_of_names": (
+        "Edits of vendors by name",
+        "Under 150 requests a second and 100 open tunnels, ten to each of ten targets, with a "
+        "drain of 4 s. Retired, a name loses the tunnels of its listed ports. As a port is listed "
+        "no more, connections of some milliseconds may be reset (2 of 1,340 in another run).",
+    ),
     "test_a_server_that_speaks_first_is_not_delayed": (
         "Traffic that goes to no vendor",
         "The time until the first byte of a server that speaks first.",
