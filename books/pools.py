@@ -1,4 +1,4 @@
-"""Requests by pool, as generator, vendors and mesh counted them once all is at rest.
+"""Requests by pool, and connections to known destinations, as all counted them at rest.
 
 The rows of the comparison have no pool. Beside them these show that each request also stands in
 the right pool: what a user bought, or whose range or name the proxy has.
@@ -11,9 +11,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from books.counters import VENDOR_CANNOT_KNOW
+from books.counters import OUTSIDE, VENDOR_CANNOT_KNOW
 from books.final import Query
 from books.reading import GENERATORS, SIDECARS, VENDORS
+from components.attribution.groups import DESTINATION_PREFIX
+
+GENERATED_OUTSIDE = f'crawler_outside_connections_total{{job="{GENERATORS}",place!="{OUTSIDE}"}}'
+COUNTED_AT_DESTINATIONS = (
+    f'envoy_cluster_upstream_cx_total{{job="{SIDECARS}",cluster_name=~"{DESTINATION_PREFIX}.*"}}'
+)
 
 PoolKey = tuple[str, str, str]
 """Vendor, pool and outcome."""
@@ -88,6 +94,25 @@ def _counts(query: Query, job: str) -> Counter[PoolKey]:
     for sample in query(f'{metric}{{job="{job}",{pool}!=""}}'):
         vendor, own, outcome = (sample["metric"].get(name, "") for name in names)
         found[vendor, own, outcome] += round(float(sample["value"][1]))
+    return found
+
+
+def destination_findings(query: Query) -> list[str]:
+    """Return a line for each known destination whose connections the mesh counted otherwise."""
+    generator = _by_label(query, "place", GENERATED_OUTSIDE)
+    mesh = _by_label(query, "proxy_vendor", COUNTED_AT_DESTINATIONS)
+    return [
+        f"{name}: mesh {mesh[name]} connections - generator {generator[name]} = "
+        f"{mesh[name] - generator[name]:+d}"
+        for name in sorted({*generator, *mesh})
+        if mesh[name] != generator[name]
+    ]
+
+
+def _by_label(query: Query, label: str, selector: str) -> Counter[str]:
+    found: Counter[str] = Counter()
+    for sample in query(f"sum by ({label}) ({selector})"):
+        found[sample["metric"].get(label, "")] += round(float(sample["value"][1]))
     return found
 
 

@@ -22,7 +22,7 @@ from books.counters import (
     Timestamp,
     process_from_samples,
 )
-from components.attribution.groups import DESTINATION_PREFIX
+from components.attribution.groups import CLUSTER_PREFIX, DESTINATION_PREFIX
 
 SIDECARS, GENERATORS, VENDORS = "sidecars", "load-generator", "simulated-vendors"
 JOBS = (SIDECARS, GENERATORS, VENDORS)
@@ -89,7 +89,8 @@ METRICS: Mapping[str, Mapping[str, KeyOf]] = {
 }
 """The counters that are compared, by Prometheus job."""
 
-# Outside every range connections alone are compared: the generator knows no bytes of them.
+# Outside every range connections alone are compared: the generator knows no bytes of them. Those to
+# the stack's destinations are among them, as they are for the generator.
 _OUTSIDE_ONLY = ("envoy_cluster_upstream_cx_total",)
 
 
@@ -99,7 +100,8 @@ def selector(job: str, metric: str) -> str:
     if job == SIDECARS:
         # A destination of the stack has its name where strangers have `outside`.
         vendors = f',proxy_vendor!~"|{OUTSIDE}",cluster_name!~"{DESTINATION_PREFIX}.*"'
-        only = f',proxy_vendor="{OUTSIDE}"' if metric in _OUTSIDE_ONLY else vendors
+        outside = f',proxy_vendor!="",cluster_name!~"{CLUSTER_PREFIX}.*"'
+        only = outside if metric in _OUTSIDE_ONLY else vendors
     return f'{metric}{{job="{job}"{only}}}'
 
 

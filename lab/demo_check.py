@@ -15,7 +15,7 @@ from typing import Any
 from books.comparison import Comparison, compare
 from books.counters import WIRE_BYTES
 from books.final import final_books
-from books.pools import PoolRow, pool_findings, pool_rows, pool_table
+from books.pools import PoolRow, destination_findings, pool_findings, pool_rows, pool_table
 from books.reading import JOBS
 from books.report import Report, table
 from lab.bounded_run import (
@@ -85,7 +85,7 @@ def _run(run: Run) -> Report:
         lab.settle()
         wait_for_scrapes(lab, time.time(), JOBS)
         comparison = compare(final_books(lab.query, time.time()), lag_seconds=0.0)
-        pools = pool_rows(lab.query)
+        pools, elsewhere = pool_rows(lab.query), destination_findings(lab.query)
         seen = module_bytes(lab)
     protocols = _sums((entry["protocol"], entry["count"]) for entry in books["protocols"])
     _print(comparison, pools, protocols, seen, meter)
@@ -106,6 +106,7 @@ def _run(run: Run) -> Report:
         },
         more_findings=[
             *pool_findings(pools, differing),
+            *elsewhere,
             *(meter.findings if meter else ()),
             *(one.finding for one in seen if one.finding),
         ],

@@ -19,11 +19,16 @@ from settings.vendors import AddressRange, Vendor, ports_of
 OUTSIDE_ADDRESS = "127.9.0.10"
 """An address in no vendor's range: its traffic must be counted as `outside`, and nowhere else."""
 
+DESTINATION, DESTINATION_ADDRESS = "storage", "127.8.0.10"
+"""The stack's known destination. Its connections are none of a vendor's, and no leak."""
+
 VISIBLE = {"http": "requests", "passive": "passive", "connections": "connections"}
 """What a sidecar sees, by a vendor's `inspect`; the crawler's and the vendors' plans name it so."""
 
 DIALECT_HEADER = "x-sim-error"
 """By the header of its rule, whether a vendor speaks the simulation's own dialect."""
+
+_ELSEWHERE = (OUTSIDE_ADDRESS, DESTINATION_ADDRESS)
 
 Socket = tuple[str, int]
 
@@ -157,7 +162,7 @@ def listening_addresses(where: Sequence[Endpoint]) -> tuple[str, ...]:
     """Return the addresses of vendors given by address, the dead ones and the outside one."""
     by_address = [one for one in where if not one.host]
     addresses = (one.address for one in by_address)
-    return tuple(dict.fromkeys((*addresses, *dead_addresses(by_address), OUTSIDE_ADDRESS)))
+    return tuple(dict.fromkeys((*addresses, *dead_addresses(by_address), *_ELSEWHERE)))
 
 
 def dead_addresses(where: Sequence[Endpoint]) -> tuple[str, ...]:
@@ -198,10 +203,10 @@ def upstream_ports(vendors: Sequence[Vendor], ports: Ports) -> dict[str, int]:
 
 
 def outside_sockets(where: Sequence[Endpoint], ports: Ports) -> list[Socket]:
-    """Return what is no vendor's: an address outside, and nobody's port of each shared address."""
+    """Return what is no vendor's: two addresses, and nobody's port of each shared address."""
     seen = [one.address for one in where if not one.host]
     shared = sorted({address for address in seen if seen.count(address) > 1})
-    return [(OUTSIDE_ADDRESS, ports.vendor), *((one, ports.nobodys) for one in shared)]
+    return [*((one, ports.vendor) for one in _ELSEWHERE), *((one, ports.nobodys) for one in shared)]
 
 
 def _host(entry: AddressRange, number: int) -> str:

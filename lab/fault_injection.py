@@ -97,9 +97,12 @@ def to_dead_addresses(vendor: str, share: float) -> Change:
 
 def to_outside(share: float) -> Change:
     """Send a part of all requests to addresses of no vendor, as without a proxy setting."""
-    return lambda own: (
-        own | {"outside": [one | {"share": share / len(own["outside"])} for one in own["outside"]]}
-    )
+
+    def change(own: Json) -> Json:
+        strangers = [one for one in own["outside"] if "name" not in one]
+        return own | {"outside": [one | {"share": share / len(strangers)} for one in strangers]}
+
+    return change
 
 
 def _replace_crawler(

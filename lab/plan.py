@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 from lab.dialects import answers, has_words
-from lab.endpoints import Endpoint, outside_sockets, upstreams
+from lab.endpoints import (
+    DESTINATION,
+    DESTINATION_ADDRESS,
+    Endpoint,
+    outside_sockets,
+    upstreams,
+)
 from lab.names import captured_resolver
 from lab.ports import Ports
 from settings.masking import quoted
@@ -157,9 +164,10 @@ def crawler_plan(
         round_envoy_share: part of the traffic that goes to the vendors without Envoy.
     """
     # Counts outside come on top, so that the vendors get all of `count`.
-    outside = 0 if count is None else round(count * OUTSIDE_SHARE)
-    vendors = list(_crawler_vendors(where, ports, round_envoy_share))
     strangers = outside_sockets(where, ports)
+    each = 0 if count is None else math.ceil(count * OUTSIDE_SHARE / len(strangers))
+    outside = each * len(strangers)
+    vendors = list(_crawler_vendors(where, ports, round_envoy_share))
     outside_share = OUTSIDE_SHARE if count is None else outside / (count + outside)
     return {
         "seed": seed,
@@ -174,7 +182,12 @@ def crawler_plan(
         "timeout_after_seconds": timeout_after_seconds,
         "vendors": vendors,
         "outside": [
-            {"address": address, "port": port, "share": outside_share / len(strangers)}
+            {
+                "address": address,
+                "port": port,
+                "share": outside_share / len(strangers),
+                **({"name": DESTINATION} if address == DESTINATION_ADDRESS else {}),
+            }
             for address, port in strangers
         ],
         "mix": MIXES[mix],

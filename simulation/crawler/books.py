@@ -32,6 +32,7 @@ class Books:
         self.counts: Counter[tuple[str, str, str]] = Counter()
         self.pools: Counter[tuple[str, str, str]] = Counter()  # vendor, pool, outcome
         self.connections: Counter[str] = Counter()  # opaque, vendor or "outside"
+        self.places: Counter[str] = Counter()  # connections outside, by the place's name
         self.bytes: Counter[tuple[str, str]] = Counter()  # vendor or "outside", direction
         self.protocols: Counter[tuple[str, str]] = Counter()  # vendor, protocol
         self.wire: defaultdict[tuple[str, str], Wire] = defaultdict(Wire)
@@ -70,6 +71,7 @@ class Books:
             "pools": rows(("vendor", "pool", "outcome"), self.pools),
             "opaque": wire_rows(("vendor",), {who: self._line(who) for who in opaque}),
             "outside": dict(zip(WIRE_COLUMNS, self._line("outside"), strict=True)),
+            "places": rows(("place",), self.places),
             "protocols": rows(("vendor", "protocol"), self.protocols),
             "wire": wire_rows(("vendor", "protocol"), wire),
             "true": rows(("vendor", "outcome"), self.truth),

@@ -54,7 +54,7 @@ plan (JSON; defaults in brackets, null = none):
   mix       {http [0.44], tunnel [0.42], socks5 [0.14], tls [0]}
   hosts     {count, zipf_exponent [1]} [null: a hundred, by page size]
   target    {host_suffix ["sim.test"], sizes_bytes [[quantile, bytes], ...]}
-  outside   [{address, port, share}]: SOCKS5, in no vendor's range
+  outside   [{address, port, share, name [outside]}]: SOCKS5, to no vendor
   seed [1], count [null], duration_seconds [null]: both null = until a signal
   arrival   closed, constant or poisson [by whether there is a rate]
   concurrency [16] of arrival closed; per_host_concurrency [null]

@@ -26,6 +26,7 @@ def _counters(books: Books) -> list[Family]:
         counter("requests", "Requests by the outcome a sidecar sees.", OUTCOME, books.counts),
         counter("pool_requests", "Requests of a pool.", POOL, books.pools),
         counter("connections", "Opaque connections.", VENDOR, books.connections),
+        counter("outside_connections", "Those outside, by place.", ("place",), books.places),
         counter("bytes", "Socket bytes of opaque connections.", directed, books.bytes),
         counter("counts", "Counts that have ended, by protocol.", PROTOCOL, books.protocols),
         counter("planned_requests", "Requests of the plan begun.", (), {(): books.requests}),

@@ -20,7 +20,7 @@ SOCKS_OUTCOMES: Final = {
     **dict.fromkeys((2, 7, 8), "policy"),
     **dict.fromkeys((3, 4, 5), "connect_failed"),
 }
-NO_SOCKS_USER: Final = ("auth-challenge", "auth-failed")
+NO_SOCKS_USER: Final = ("auth-challenge", "auth-failed", "dead")
 # What a vendor that refuses by its own rules says: RFC 9209's errors, and Bright Data's code.
 POLICY_ERRORS: Final = (
     b"error=http_request_denied",
@@ -114,14 +114,14 @@ def visible_outcome(planned: PlannedRequest, seen: Seen, timeout_after_seconds: 
     return "unexpected"
 
 
-def pool_of(vendor: Vendor, planned: PlannedRequest, login: Login, seen: Seen) -> str:
+def pool_of(vendor: Vendor, planned: PlannedRequest, login: Login) -> str:
     """Return what a sidecar calls the product of a request: by its user, else by its place."""
     if planned.fault == "rejected":
         return ""  # Envoy refuses it before its script reads anything
     shown = planned.fault != "auth-challenge"
     if planned.protocol == "socks5":
-        # With the fault auth-failed the user is another; a refused connection gets no login.
-        shown = vendor.socks5_auth and seen.end != "refused" and planned.fault not in NO_SOCKS_USER
+        # With the fault auth-failed the user is another; a vendor that is not there gets no login.
+        shown = vendor.socks5_auth and planned.fault not in NO_SOCKS_USER
     return (login.pool if shown else "") or vendor.pool
 
 

@@ -148,11 +148,12 @@ class Vendor:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Outside:
-    """An address in no vendor's range; `share` is its part of all counts."""
+    """An address in no vendor's range, which `name` tells; `share` is its part of all counts."""
 
     address: str = key(ip_address)
     port: int = key(whole(1, 65535))
     share: float = key(number(0, 1))
+    name: str = key(plain_name, "outside")
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

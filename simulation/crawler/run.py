@@ -221,6 +221,7 @@ class Crawler:
         """Make one count; return what the crawler saw, inside the tunnel if one was opened."""
         started = self._loop.time()
         if planned.vendor < 0:
+            self.books.places[self.plan.outside[~planned.vendor].name] += 1
             return await self._opaque(planned, "outside", NOBODY)
         vendor, identity = self.plan.vendors[planned.vendor], self._identities[planned.vendor]
         login = identity.login(started)
@@ -267,7 +268,7 @@ class Crawler:
         self._trust_real_vendor(planned, seen)
         outcome = visible_outcome(planned, seen, self.plan.timeout_after_seconds)
         self.books.counts[vendor.name, vendor.visibility_of(planned.protocol), outcome] += 1
-        if pool := pool_of(vendor, planned, login, seen):
+        if pool := pool_of(vendor, planned, login):
             self.books.pools[vendor.name, pool, outcome] += 1
         if outcome == "success" and truth:
             self.books.truth[vendor.name, true_outcome(truth)] += 1

@@ -58,7 +58,7 @@ def test_crawler_names_every_finding(refused: Any) -> None:
         "count: 0 is out of range: give a whole number from 1 to 10000000",
         'mix: {"http": 0.5} does not sum to 1: the shares make up all counts',
         "outside[0].share: 1.5 is out of range: give a number from 0 to 1",
-        "outside[1]: 7 is not an object: give {address, port, share}",
+        "outside[1]: 7 is not an object: give {address, port, share, name}",
         "sed: 1 is an unknown key: use seed",
         "target.sizes_bytes: [[0.5, 10], [0.1, 20]] is no list of rising sizes:"
         " give [[quantile 0 to 1, bytes 0 to 4194304], ...], both rising",
