@@ -33,9 +33,9 @@ LEVELS = (
         "workload_proxy_vendor",
         "cluster",
     ),
-    # Beyond the architecture document's: boards and ProxyVendorBanned read the first two,
-    # TargetsMissing reads `job`, which tells how many sidecars a shard has.
-    *("proxy_vendor_visibility", "proxy_vendor_target", "job"),
+    # Beyond the architecture document's: boards, ProxyVendorBanned and ProxyNameUnattributed read
+    # them, and TargetsMissing `job`, which tells how many sidecars a shard has.
+    *("proxy_vendor_visibility", "proxy_vendor_pool", "proxy_vendor_target", "proxy_host", "job"),
 )
 MATCH = f'{{__name__=~"({"|".join(LEVELS)}):.*"}}'
 

@@ -10,7 +10,7 @@ from components.prometheus.federation import (
     server_config,
     shard_config,
 )
-from components.prometheus.rules import federated_sums
+from components.prometheus.rules import federated_from_clusters, federated_sums
 from tests.components.test_metrics import SETTINGS
 from tests.relabel import relabel
 
@@ -84,6 +84,12 @@ def test_the_query_to_a_source():
     assert job["honor_labels"] is True
     documented = "proxy_vendor|proxy_vendor_outcome|proxy_vendor_le|workload_proxy_vendor|cluster"
     assert "|".join(LEVELS).startswith(documented)
+
+
+def test_every_record_that_is_taken_is_asked_for():
+    """Else alerts and panels on a new level would be silent, and only where there is a source."""
+    levels = {name.partition(":")[0] for name in federated_from_clusters()} - {".+"}
+    assert levels == set(LEVELS)
 
 
 def test_a_shards_record_arrives_under_another_name():
