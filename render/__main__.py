@@ -18,7 +18,7 @@ from deployment import files_outside
 from render.manifests import manifests
 from render.program import Run, run_program
 from settings.loading import MissingStackFileError, SettingsError
-from tools.reports import CANNOT_RUN, print_result
+from tools.reports import CANNOT_RUN, FIX, print_result
 
 REPORT = "render.json"
 OUTSIDE_FOLDER = "prometheus"
@@ -92,7 +92,7 @@ def write(out: Path, files: dict[str, str], report: dict[str, object]) -> int:
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(content, encoding="utf-8")
     except OSError as error:
-        print(f"OUT: cannot be written: {error}", file=sys.stderr)
+        print(f"OUT: cannot be written: {error}; {FIX}", file=sys.stderr)
         return 2
     return int(str(report["status"]))
 

@@ -6,9 +6,11 @@ connection by it, and connects to what the name resolves to (components/attribut
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from hashlib import blake2b
-from ipaddress import IPv4Network, ip_address
+from ipaddress import IPv4Network, IPv6Address, ip_network
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictStr
@@ -21,8 +23,10 @@ from settings.values.checked_text import Text, titled
 from settings.values.kubernetes import LABEL, DnsLabel
 
 VIRTUAL_RANGE = IPv4Network("240.241.0.0/16")
-"""Where names get their virtual addresses: reserved, so no network routes it, and beside
-240.240.0.0/16, from which Istio itself gives addresses."""
+"""Where names get their virtual addresses: reserved, so no network routes it."""
+
+AUTOMATIC_RANGE = IPv4Network("240.240.0.0/16")
+"""Where Istio takes addresses for others' ServiceEntries."""
 
 # Each listed port is a listener of its own, with a filter chain or two, in every sidecar.
 MOST_LISTED_PORTS = 20
@@ -41,14 +45,17 @@ def not_another_form(name: str) -> str:
             "is a wildcard, but a name needs one virtual address, and Istio would send every host "
             "below it to a single gateway; list the names that your crawlers use"
         )
+    if is_address(name) or kind == "address and port":
+        raise ValueError("is an address; write it under cidrs")
     if "://" in name or "/" in name:
         raise ValueError("is a URL; write the host's name alone, like gw.vendor.example")
-    try:
-        ip_address(name.strip("[]").partition("%")[0])
-    except ValueError:
-        pass
-    else:
-        raise ValueError("is an address; write it under cidrs")
+    if re.fullmatch(r"[0-9.]+", name):
+        raise ValueError("is neither a name nor an address; correct it, and write it under cidrs")
+    if name.endswith((".svc", ".svc.cluster.local")):
+        raise ValueError(
+            "is a Service of the cluster, and what stays inside it is no vendor's; write the name "
+            "of the gateway outside"
+        )
     if ":" in name:
         raise ValueError("has a port; write {name: gw.vendor.example, ports: [7777]}")
     if name.endswith("."):
@@ -56,6 +63,12 @@ def not_another_form(name: str) -> str:
     if name.lower() != name:
         raise ValueError("has upper-case letters; write it in lower case")
     return name
+
+
+def is_address(text: str) -> bool:
+    with suppress(ValueError):
+        return bool(ip_network(text.strip("[]").partition("%")[0], strict=False))
+    return False
 
 
 GatewayName = Annotated[
@@ -69,6 +82,29 @@ GatewayName = Annotated[
         "like gw.vendor.example",
     ),
 ]
+
+
+def parse_virtual_address(value: object) -> IPAddress:
+    """Read an address that is no machine's.
+
+    Istio makes a listener of it: one on 0.0.0.0 would take the port's whole traffic.
+    """
+    address = parse_address(value)
+    mapped = isinstance(address, IPv6Address) and address.ipv4_mapped
+    if (
+        mapped
+        or address.is_unspecified
+        or address.is_multicast
+        or address.is_link_local
+        or address.is_global
+        or address in AUTOMATIC_RANGE
+        or str(address) == "255.255.255.255"
+    ):
+        raise ValueError(
+            "may be a machine's, or Istio's own; write one that no network routes, "
+            "like 240.241.0.9"
+        )
+    return address
 
 
 class Host(Section):
@@ -86,7 +122,7 @@ class Host(Section):
     connection fails, where on listed ports it only loses its labels, while the filters of this
     program are missing."""
     virtual_address: (
-        Annotated[IPAddress, PlainValidator(parse_address), titled("IP address")] | None
+        Annotated[IPAddress, PlainValidator(parse_virtual_address), titled("IP address")] | None
     ) = None
     """The address that the crawlers' DNS gives for the name; by default one of 240.241.0.0/16, from
     a hash of the name. Write one where two names get the same, or in a cluster with IPv6 alone."""

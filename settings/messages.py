@@ -54,6 +54,8 @@ def of_addresses(value: object, location: Location) -> bool:
         return value != location[-1]  # else it is a key
     if location[-3:-2] == ("hosts",) and location[-1] == "name":
         return True
+    if isinstance(value, str) and location[:-1] in (("vendors",), ("destinations",)):
+        return True  # a list pasted in place of the mappings
     last = next((part for part in reversed(location) if isinstance(part, str)), "")
     return last in KEYS_OF_ADDRESSES
 

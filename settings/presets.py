@@ -7,6 +7,7 @@ facts are from, and fills the pages in docs/vendors.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
 from functools import cache
@@ -228,7 +229,10 @@ def with_presets(values: Mapping[str, object], findings: list[str]) -> tuple[dic
 
 def no_preset(name: str) -> str:
     """Return why a name is refused, and what to write instead."""
-    close = get_close_matches(name.lower().replace(" ", "-").replace("_", "-"), preset_names(), 1)
+    wanted = re.sub(r"[ _]", "-", name.lower())
+    # By its title too, which has the name that a vendor had before.
+    titled = [one for one in preset_names() if wanted in preset(one).title.lower()]
+    close = titled or get_close_matches(wanted, preset_names(), 1)
     meant = f"write {close[0]}" if close else "remove it and write hosts or cidrs"
     return f"is no preset; {meant} (there are {', '.join(preset_names())})"
 

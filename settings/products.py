@@ -17,9 +17,9 @@ UserPattern = Annotated[
     StrictStr,
     Text(
         "user pattern",
-        r"[A-Za-z0-9._~+@*-]{1,128}",
-        "is not a pattern of user names; write letters, digits and ._~+@- with * for any text, "
-        "like *-zone-resi*",
+        r"[A-Za-z0-9._~+@*=;,&-]{1,128}",
+        "is not a pattern of user names; write letters, digits and ._~+@-=;,& with * for any "
+        "text, like *-zone-resi*",
     ),
 ]
 

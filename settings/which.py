@@ -31,7 +31,7 @@ from settings.products import product_of
 from settings.stack import StackSettings
 from settings.values.addresses import IPAddress, IPNetwork, split_endpoint
 from settings.vendors import Vendor, inspected_ports, is_http_port, ports_of
-from tools.reports import print_result
+from tools.reports import FIX, print_result
 
 Answer = dict[str, object]
 
@@ -41,10 +41,12 @@ NAME = re.compile(  # its last label has a letter, so it is no address
     r"(?=.{1,253}$)([a-z0-9-]+(?:\.[a-z0-9-]+)*\.[a-z0-9-]*[a-z][a-z0-9-]*)\.?(?::([^:]*))?", re.I
 )
 
-LOGIN = (
-    "is a proxy with its login; write address and port alone, like 10.1.0.10:3128, and the user "
-    "name as PROXY_USER"
-)
+FORMS = "write 10.1.0.10:3128, [2001:db8::1]:3128 or gw.vendor.example:7777"
+REFUSALS = {
+    "login": f"is a proxy with its login; {FORMS}, and the user name as PROXY_USER",
+    "URL": f"is a URL; {FORMS}",
+    "host name": f"is not written as DNS has names; {FORMS}",
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -230,9 +232,10 @@ def run(address: str, stack: str, user: str = "") -> tuple[int, Answer, tuple[st
     if ":" in user:
         return 2, {}, ("PROXY_USER: has a ':' in it; write the user name alone, no password",)
     try:
-        if kind_of_proxy(address) == "login":
-            raise ValueError(LOGIN)
-        if not NAME.fullmatch(address):
+        kind = kind_of_proxy(address)
+        if kind == "login" or not NAME.fullmatch(address):
+            if kind in REFUSALS:
+                raise ValueError(REFUSALS[kind])
             split_endpoint(address)  # a wrong address is reported first
         # A credential that is not set yet, say, changes no answer.
         settings = load_stack_file(stack_file(stack), CHECKS_OF_VENDORS)
@@ -265,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             given.out.mkdir(parents=True, exist_ok=True)
             (given.out / "which.json").write_text(f"{text}\n", encoding="utf-8")
         except OSError as error:
-            status, findings = 2, (*findings, f"OUT: cannot be written: {error}")
+            status, findings = 2, (*findings, f"OUT: cannot be written: {error}; {FIX}")
     for finding in findings:
         print(finding, file=sys.stderr)
     return status

@@ -155,6 +155,8 @@ def parse_ports(value: object) -> PortRange:
         first, last = (int(number) for number in value.split("-"))
         if first >= last:
             raise ValueError("does not ascend; write the lower port first, like 10000-10999")
+    elif isinstance(value, str) and re.fullmatch(r"[0-9]{1,5}", value):
+        raise ValueError(f"is text; write the number without quotes, like {int(value)}")
     else:
         raise ValueError("is not a port; write a number like 3128, or a range like 10000-10999")
     if not (first >= 1 and last <= 65535):

@@ -109,6 +109,8 @@ def test_an_unknown_preset_is_refused_with_the_closest():
     (finding,) = findings({"name": "resi", "preset": "brightdata"})
     assert finding.startswith("vendors[0].preset: 'brightdata' is no preset; write bright-data (")
     assert finding.endswith(", webshare, zyte)")
+    (finding,) = findings({"name": "resi", "preset": "smartproxy"})
+    assert "'smartproxy' is no preset; write decodo (" in finding
     (finding,) = findings({"name": "resi", "preset": "acme"})
     assert "remove it and write hosts or cidrs" in finding
     (finding,) = findings({"name": "resi", "preset": 7})

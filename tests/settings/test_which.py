@@ -151,6 +151,12 @@ def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
         ("gw.vendor.example:1", "lab", "ADDRESS: 'gw.vendor.example:1' is no name of this stack;"),
         ("gw.vendor.example:1:user:hunter2", "lab", "ADDRESS: text of 32 characters is a proxy"),
         (
+            "http://gw.vendor.example:7777",
+            "lab",
+            "ADDRESS: 'http://gw.vendor.example:7777' is a URL; write 10.1.0.10:3128, ",
+        ),
+        ("b\u00fccher.example", "lab", "ADDRESS: 'b\u00fccher.example' is not written as DNS has"),
+        (
             "us-pr.oxylabs.io",
             "lab",
             "ADDRESS: 'us-pr.oxylabs.io' is no name of this stack; write it "
