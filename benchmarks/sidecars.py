@@ -114,7 +114,8 @@ def one_vendor(
         changed["idle_timeout"] = idle_timeout
     vendor = settings.vendors[0].model_copy(update=changed)
     targets = settings.targets if tells else ()
-    return settings.model_copy(update={"vendors": (vendor,), "targets": targets})
+    only = {"vendors": (vendor,), "targets": targets, "destinations": ()}
+    return settings.model_copy(update=only)
 
 
 PRODUCTS = tuple(

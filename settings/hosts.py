@@ -101,8 +101,7 @@ def parse_virtual_address(value: object) -> IPAddress:
         or str(address) == "255.255.255.255"
     ):
         raise ValueError(
-            "may be a machine's, or Istio's own; write one that no network routes, "
-            "like 240.241.0.9"
+            "may be a machine's, or Istio's own; write one that no network routes, like 240.241.0.9"
         )
     return address
 
