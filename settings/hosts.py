@@ -112,8 +112,9 @@ class Host(Section):
     name: GatewayName = Field(examples=["gw.vendor.example"])
     """The gateway's host name, as crawlers write it."""
     ports: Annotated[tuple[Ports, ...], Field(max_length=50)] = ()
-    """The ports that crawlers use there: at most 20 by number, on which they work whatever fails
-    here. Without it, those of `httpPorts` for a vendor, 443 for a destination."""
+    """The ports that crawlers use there: at most 20 by number, 200 for all names together, on which
+    they work whatever fails here. Without it, those of `httpPorts` for a vendor, 443 for a
+    destination."""
     pool: DnsLabel | None = None
     """Label `proxy_pool` of every request to this name."""
     allow_unlisted_ports: StrictBool = False
