@@ -4,7 +4,8 @@
 how every chain counts (labels.py). `proxy-vendor-<name>` holds everything of one vendor: its
 cluster (clusters.py), its Lua (lua.py), and for each part of its ranges a pair of filter chains
 (chains.py), so that a chain never arrives without its cluster. Each of a vendor's names has a pair
-of its own, and that again in the listener of each of its ports (names.py). A passive vendor has one
+of its own, and that again in the listener of each of its ports (names.py), all in an EnvoyFilter
+`proxy-vendor-<name>.chain-<host>`. A passive vendor has one
 chain in place of each pair and no Lua; `proxy-passive` holds the module that all of its like share
 (passive.py).
 `proxy-destination-<name>` counts what goes to a known destination (destinations.py).
@@ -131,10 +132,15 @@ def _group_patches(group: Group, targets: Sequence[Target]) -> dict[str, list[Js
     if group.parses_http:
         shared.append(add("EXTENSION_CONFIG", lua_extension(group, targets)))
     chains = {chain.part: _chain_patches(group, chain) for chain in group.chains}
-    if len(json.dumps([shared, *chains.values()])) > SPLIT_ABOVE_BYTES:
-        split = {f"{name}.chain-{part}": patches for part, patches in chains.items()}
-        return ({name: shared} if shared else {}) | split
-    return {name: [*shared, *(patch for patches in chains.values() for patch in patches)]}
+    # A name's are always apart: with 4 names of 20 ports a further one would split the vendor, and
+    # cut all its connections.
+    apart = {chain.part for chain in group.chains if chain.host}
+    together = [patches for part, patches in chains.items() if part not in apart]
+    if len(json.dumps([shared, *together])) > SPLIT_ABOVE_BYTES:
+        apart, together = set(chains), []
+    patches = [*shared, *(patch for patches in together for patch in patches)]
+    split = {f"{name}.chain-{part}": chains[part] for part in chains if part in apart}
+    return ({name: patches} if patches else {}) | split
 
 
 def _chain_patches(group: Group, chain: Chain) -> list[Json]:

@@ -317,11 +317,14 @@ def test_parts_that_do_not_fit_are_not_deployed(what, said):
     assert all(finding.isprintable() for finding in refused.value.findings)
 
 
-def test_a_name_of_many_ports_is_stored_in_parts():
-    """Each part far below what etcd takes, chain by chain."""
+def test_each_name_is_stored_apart():
+    """So a further name, of however many ports, leaves all that is there as it is."""
     hosts = tuple({"name": f"gw-{n}.vendor.test", "ports": tuple(range(1, 21))} for n in range(6))
     filters = render(Vendor(name="vendor-n", hosts=hosts))
     parts = {f"proxy-vendor-vendor-n.chain-gw-{n}.vendor.test" for n in range(6)}
     assert filters.keys() >= parts
     assert max(len(json.dumps(spec)) for spec in filters.values()) < 750_000
+    fewer = render(Vendor(name="vendor-n", hosts=hosts[:5]))
+    assert fewer == {name: filters[name] for name in fewer}
+    assert filters.keys() - fewer.keys() == {"proxy-vendor-vendor-n.chain-gw-5.vendor.test"}
     assert ip_network("240.241.0.0/16") == VIRTUAL_RANGE
