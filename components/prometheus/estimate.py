@@ -66,7 +66,7 @@ def estimate(settings: StackSettings) -> Estimate:
                 f"telemetry.seriesBudget: {telemetry.series_budget} is less than the "
                 f"{sidecar.total} series expected of a sidecar ({sidecar.requests} of requests, "
                 f"{sidecar.setup_times} of set-up times, {sidecar.connections} of connections); "
-                "raise it, or have fewer vendors, pools, targets, destinations or "
+                "raise it, or have fewer vendors, pools, targets, destinations, ports of hosts or "
                 f"telemetry.buckets{native}"
             ]
         )

@@ -289,7 +289,7 @@ def test_a_stack_beyond_its_budget_is_refused_by_key():
         f"telemetry.seriesBudget: {parts.total - 1} is less than the {parts.total} series expected "
         f"of a sidecar ({parts.requests} of requests, {parts.setup_times} of set-up times, "
         f"{parts.connections} of connections); raise it, or have fewer vendors, pools, targets, "
-        "destinations or telemetry.buckets, or set telemetry.nativeHistograms",
+        "destinations, ports of hosts or telemetry.buckets, or set telemetry.nativeHistograms",
     )
     native = stack(telemetry={**less, "nativeHistograms": True})
     assert estimate(native).sidecar.total < parts.total - 1
