@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 OUTCOMES = ("success", "blocked", "timeout", "target_error")
 AHEAD = 4
 BOUNDS = (50, 500, 5000)
+DESTINATION = "store"
+GATEWAY = "gw.vendor.test"
 
 
 def page(number: int, seconds: float, vendors: Sequence[str]) -> str:
@@ -29,6 +31,7 @@ def page(number: int, seconds: float, vendors: Sequence[str]) -> str:
             labels = (
                 f'{name},{of_workload},proxy_visibility="{("http", "tunnel")[rank % 2]}",'
                 f'proxy_outcome="{outcome}",proxy_target="{("shops", "other")[number % 2]}"'
+                f',proxy_pool="{("datacenter", "residential")[rank // 2 % 2]}"'
             )
             lines.append(f"istio_requests_total{{{labels}}} {rate * seconds:.6f}")
         for rank, metric in enumerate(("connections_opened", "sent_bytes", "received_bytes"), 1):
@@ -50,6 +53,7 @@ def page(number: int, seconds: float, vendors: Sequence[str]) -> str:
         lines.append(f"istio_proxy_setup_milliseconds_count{{{name}}} {answered[-1]:.6f}")
         lines.append(f"istio_proxy_setup_milliseconds_sum{{{name}}} {100 * answered[-1]:.6f}")
     clusters = [*(f"proxy-vendor_{vendor}" for vendor in vendors), "PassthroughCluster"]
+    clusters.append(f"proxy-destination_{DESTINATION}")
     for place, cluster in enumerate(clusters, 1):
         name = f'cluster_name="{cluster}"'
         for rank, metric in enumerate(
@@ -58,6 +62,8 @@ def page(number: int, seconds: float, vendors: Sequence[str]) -> str:
             rate = busy * place * (1000 if "bytes" in metric else 1) / rank
             lines.append(f"envoy_cluster_upstream_cx_{metric}{{{name}}} {rate * seconds:.6f}")
         lines.append(f"envoy_cluster_upstream_cx_active{{{name}}} {busy * place}")
+    name = f'cluster_name="outbound|7777||{GATEWAY}"'  # Istio's own, of a name
+    lines.append(f"envoy_cluster_upstream_cx_total{{{name}}} {busy * seconds:.6f}")
     lines.append(f"envoy_server_uptime {seconds:.0f}")
     lines.append(f'envoy_http_lua_errors{{prefix="proxyobs"}} {busy * seconds:.6f}')
     if number == 0:  # one with far more series than the others

@@ -27,7 +27,7 @@ from components.prometheus.rules import federated_sums, server_rules, shard_rule
 from lab.processes import Children, children
 from settings.loading import parse_settings
 from tests.lab.conftest import until
-from tests.lab.sidecars import BOUNDS, exposed, page
+from tests.lab.sidecars import BOUNDS, DESTINATION, GATEWAY, exposed, page
 from tests.lab.test_password import HASH, PASSWORD, get
 from tests.ports import free_block
 from tests.rules.promql import limits, records
@@ -67,12 +67,14 @@ class Servers:
 def settings_of(cluster: str, shards: int = 1) -> Any:
     vendors = [{"name": name, "cidrs": [f"10.{n}.0.0/16"]} for n, name in enumerate(VENDORS, 1)]
     vendors[0]["inspect"] = "passive"  # its bytes are compared with the cluster's
+    vendors[1]["hosts"] = [{"name": GATEWAY, "ports": [7777]}]
     # One cluster in each form: the same records are federated.
     telemetry = {"buckets": [*BOUNDS], "nativeHistograms": cluster == "lab"}
     # The last bound is all that can be differences, and below the limit nothing would ever be slow.
     stack = {
         "cluster": cluster,
         "vendors": vendors,
+        "destinations": [{"name": DESTINATION, "cidrs": ["10.9.0.0/16"]}],
         "telemetry": telemetry,
         "alerts": {"setupMilliseconds": BOUNDS[-2]},
         "prometheus": {"shards": shards, "scrapeInterval": "1s"},
