@@ -28,7 +28,9 @@ from tools.reports import add_out, could_not_run, finish, print_result
 
 ENVOY = "ENVOY_ADMIN"
 DEMO = Path(__file__).resolve().parent.parent / ".demo" / "endpoints.json"
-HOST = re.compile(r"(?=.{1,253}$)[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+")
+HOST = re.compile(  # with a letter, so it is no address
+    r"(?=.{1,253}$)(?=.*[a-z])[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+"
+)
 LABELS = re.compile(r"[A-Za-z0-9._/-]+=[A-Za-z0-9._-]*(,[A-Za-z0-9._/-]+=[A-Za-z0-9._-]*)*")
 
 

@@ -119,7 +119,8 @@ def _refusal(said: str, namespace: str, what: str) -> str:
         )
     # The last line says it; the ones before are of the client's own log.
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
-    words = re.sub(r"[^ -~]", "?", lines[-1])[:200]
+    # kubectl quotes HTTPS_PROXY where it cannot read it, with the login of a crawler's vendor.
+    words = re.sub(r"//\S*@", "//…@", re.sub(r"[^ -~]", "?", lines[-1]))[:200]
     return (
         f"kubectl: could not {what} in namespace {namespace} ({words}); correct that, or name "
         "another cluster with CONTEXT="

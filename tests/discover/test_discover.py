@@ -8,7 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from deployment import stack_plan
-from discover.kubectl import Pod, spread
+from discover.__main__ import HOST
+from discover.kubectl import Kubectl, KubectlError, Pod, spread
 from discover.names import Presets, names_of, read_presets
 from discover.reading import Destination, NotAPageError, Tally
 from discover.report import Row, recognise, rows_of, table
@@ -222,3 +223,24 @@ def test_what_the_stack_has_is_named_and_not_suggested(tmp_path):
     assert [row.known for row in rows] == ["mine", "store"]
     assert suggested(rows) is None
     assert "10.0.0.1:3128" in table(rows, has_bytes=False)
+
+
+def test_a_login_that_kubectl_quotes_is_left_out(tmp_path, monkeypatch):
+    """As of an HTTPS_PROXY that it cannot read; the name of a context stays."""
+    script = tmp_path / "kubectl"
+    script.write_text(
+        "#!/bin/sh\n"
+        'echo \'error: context "me@new": parse "http://user:hunt%er2@gw.example:1"\' >&2\n'
+        "exit 1\n"
+    )
+    script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    with pytest.raises(KubectlError) as caught:
+        Kubectl().pods("shops", {})
+    assert 'context "me@new": parse "http://…@gw.example:1"' in str(caught.value)
+
+
+def test_an_address_is_no_name():
+    """As a name it would be suggested under hosts, where it is refused."""
+    assert HOST.fullmatch("gw.vendor.example")
+    assert not HOST.fullmatch("203.0.113.5")
