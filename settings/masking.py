@@ -13,6 +13,7 @@ from ipaddress import ip_network
 from typing import Literal
 
 LONGEST = 60  # characters of a text that is quoted
+LONGEST_FORM = 1000  # that decide on a form: for a line of a megabyte the patterns take hours
 # One word, a host with its port, or an image with its tag.
 HARMLESS = re.compile(rf"(?=.{{0,{LONGEST}}}$) *[\w./%#*+-]*(:[0-9]{{1,5}})?,? *")
 IMAGE = re.compile(rf"(?=.{{0,{LONGEST}}}$)[\w.-]+(/[\w.-]+)+:(latest|v?[0-9]+(\.[0-9]+)*)")
@@ -106,7 +107,8 @@ Kind = Literal[
 
 
 def kind_of_proxy(text: str) -> Kind:
-    """Say which of the forms in which vendors hand out proxies the text has."""
+    """Say which of the forms in which vendors hand out proxies the text has, by its beginning."""
+    text = text[:LONGEST_FORM]
     with suppress(ValueError):  # "2001:db8:2::/48" has the form of a login, too
         ip_network(text, strict=False)
         return "netmask" if NETMASK.fullmatch(text) else "other"

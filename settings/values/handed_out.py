@@ -6,7 +6,7 @@ import re
 from contextlib import suppress
 from ipaddress import ip_address, ip_network, summarize_address_range
 
-from settings.masking import FROM_TO, HOST_NAME, NETMASK, kind_of_proxy
+from settings.masking import FROM_TO, HOST_NAME, LONGEST_FORM, NETMASK, kind_of_proxy
 
 MOST_BLOCKS = 6  # that a message lists in place of "from-to"
 
@@ -29,6 +29,7 @@ HOST_FIRST = re.compile(HOST_NAME.pattern.removesuffix("(:[0-9]{1,5})?") + r"[:;
 
 def refusal_of(text: str) -> str | None:
     """Return "reason; remedy" for a form of which the remedy is known, else None."""
+    text = text[:LONGEST_FORM]
     kind = kind_of_proxy(text)
     if kind == "login":
         return _of_login(text)

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from settings import loading
 from settings.loading import ROOT, SettingsError, load_stack_file, parse_settings
 from settings.masking import kind_of_proxy, quoted
+from settings.values.handed_out import refusal_of
 from settings.which import main
 
 LOGINS = (
@@ -72,6 +73,13 @@ def test_ordinary_mistakes_are_quoted(text):
 def test_a_proxy_with_its_login_is_recognised(text):
     """The remedy then says to change the password."""
     assert kind_of_proxy(text) == "login"
+
+
+@pytest.mark.parametrize("text", ["1." * 500_000, "1.1-" * 250_000, "a.b:80 " * 140_000])
+def test_a_megabyte_without_line_ends_is_read_at_once(text):
+    """As of a wrong file: the patterns would take hours for all of it."""
+    kind_of_proxy(text)
+    refusal_of(text)
 
 
 @pytest.fixture
