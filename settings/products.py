@@ -17,8 +17,9 @@ UserPattern = Annotated[
     StrictStr,
     Text(
         "user pattern",
-        r"[A-Za-z0-9._~+@*=;,&-]{1,128}",
-        "is not a pattern of user names; write letters, digits and ._~+@-=;,& with * for any "
+        # Not what stands between the parts of a proxy in a list, which has a password.
+        r"[A-Za-z0-9._~+@*-]{1,128}",
+        "is not a pattern of user names; write letters, digits and ._~+@- with * for any other "
         "text, like *-zone-resi*",
     ),
 ]
