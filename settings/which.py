@@ -74,7 +74,7 @@ def asked(text: str, user: str, settings: StackSettings) -> Asked:
         known = next((one for one in preset_names() if preset(one).knows(name)), None)
         raise ValueError(
             "is no name of this stack; write it under the hosts of its vendor"
-            + (f" (of preset {known})" if known else "")
+            + (f", beside the names of preset {known}" if known else "")
             + ", or ask for one of the addresses that `getent ahosts` lists"
         )
     # The address is the stack's own: what is left to check is the port.
@@ -100,7 +100,7 @@ def answer(question: Asked, settings: StackSettings) -> Answer:
     if known := destination_at(ip, settings, covering[0].network if covering else None):
         return known
     if port is None and covering and covering[0].ports:
-        names = ", ".join(rung.vendor for rung in catalogue.candidates(covering[0].network))
+        names = ", ".join(one.vendor for one in catalogue.candidates(covering[0].network))
         raise ValueError(f"is one that vendors hold by port ({names}); add the port, like :3128")
     inner = catalogue.find(ip, port)
     chain = chain_at(covering[0].network, port, settings) if covering else None
@@ -236,6 +236,8 @@ def run(address: str, stack: str, user: str = "") -> tuple[int, Answer, tuple[st
         if kind == "login" or not NAME.fullmatch(address):
             if kind in REFUSALS:
                 raise ValueError(REFUSALS[kind])
+            if not re.search(r"[.:]", address):
+                raise ValueError(f"is neither an address nor a full name; {FORMS}")
             split_endpoint(address)  # a wrong address is reported first
         # A credential that is not set yet, say, changes no answer.
         settings = load_stack_file(stack_file(stack), CHECKS_OF_VENDORS)

@@ -12,7 +12,8 @@ MOST_BLOCKS = 6  # that a message lists in place of "from-to"
 
 CHANGE_IT = "and change the password if others can read this file"
 REFUSALS = {
-    "login": f"is a proxy with its login; write the address alone, {CHANGE_IT}",
+    "login": f"is a proxy with its login; write the address alone, its port under httpPorts, "
+    f"{CHANGE_IT}",
     "JSON": "is JSON; write each address or range by itself, without brackets, quotes and logins",
     "heading": "is the heading of a table; remove it, and write each address or range by itself",
     "URL": "is a URL; write its address alone, or its name under hosts",
@@ -42,7 +43,7 @@ def refusal_of(text: str) -> str | None:
 
 def _of_login(text: str) -> str:
     if HOST_FIRST.fullmatch(text) and not re.match(r"[0-9.]+\b[:;,|\s]", text):
-        return f"is a proxy with its login; write its name alone, under hosts, {CHANGE_IT}"
+        return f"is a proxy with its login; write its name and ports under hosts, {CHANGE_IT}"
     if first := ADDRESS_FIRST.match(text):
         option = {"\t": "", ":": "-d: ", ",": "-d, "}.get(first[1], f"-d'{first[1]}' ")
         return REFUSALS["login"].replace(
