@@ -81,8 +81,8 @@ class Alerts(Section):
     """Milliseconds until an answer begins that one request in twenty exceeds. Must be below the
     highest of `telemetry.buckets`."""
     outside_share: Share = 0.2
-    """Bytes of the crawler pods that go to no vendor's range. Calls to APIs and stores outside the
-    cluster count too."""
+    """Bytes of the crawler pods that go to no vendor. APIs and stores outside the cluster count
+    too, unless they are `destinations`."""
     runbook_url: BaseUrl = (
         "https://github.com/proxy-observability/proxy-observability/blob/main/docs/runbooks/"
     )

@@ -110,17 +110,16 @@ class Host(Section):
     """The long form of a name: {name: gw.vendor.example, ports: [7777], pool: residential}."""
 
     name: GatewayName = Field(examples=["gw.vendor.example"])
-    """The gateway's host name, as crawlers write it."""
+    """The host name, as crawlers write it."""
     ports: Annotated[tuple[Ports, ...], Field(max_length=50)] = ()
-    """The ports that crawlers use there: at most 20 by number, 200 for all names together, on which
-    they work whatever fails here. Without it, those of `httpPorts` for a vendor, 443 for a
-    destination."""
+    """The ports that crawlers use there, at most 20 by number and 200 of all names: on these,
+    connections work even while this program's filters are missing. Default: those of `httpPorts`;
+    443 for a destination."""
     pool: DnsLabel | None = None
     """Label `proxy_pool` of every request to this name."""
     allow_unlisted_ports: StrictBool = False
-    """Whether `ports` may hold ranges like 10000-49999, of sticky sessions. On them a crawler's
-    connection fails, where on listed ports it only loses its labels, while the filters of this
-    program are missing."""
+    """Whether `ports` may hold ranges, like 10000-49999 of sticky sessions. Connections to them
+    fail while this program's filters are missing."""
     virtual_address: (
         Annotated[IPAddress, PlainValidator(parse_virtual_address), titled("IP address")] | None
     ) = None

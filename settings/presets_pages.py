@@ -14,14 +14,14 @@ PAGES = FOLDER.parent / "docs" / "vendors"
 INDEX = """# Vendors that have a preset
 
 `- {name: resi, preset: bright-data}` in a stack file is a whole vendor: its names and ports, what
-is read as HTTP, and what its own answers mean. A key that the stack writes replaces the preset's
-whole. Addresses under `cidrs` stand beside the names of the preset; `hosts: []` leaves those out.
+is read as HTTP, and what its own answers mean. A key that the stack writes replaces the preset's:
+a team that adds a name to `hosts` copies those of the preset, from the end of the vendor's page.
+Addresses under `cidrs` stand beside the names of the preset; `hosts: []` leaves those out.
 Each fact has the page of the vendor that says it and the month of the last check, and vendors
 change theirs without notice. None of them takes part in this project.
 
 An answer that cannot be told apart is one whose status a site may send as well, or to which the
-vendor gives two meanings; it counts by the table in [architecture](../architecture.md). A vendor's
-page has the requests for which that holds in parentheses.
+vendor gives two meanings; it counts by the table in [architecture](../architecture.md).
 """
 
 
@@ -56,7 +56,8 @@ def page(name: str, one: Preset) -> str:
     parts += ["\n".join(f"- {note}" for note in one.notes)] if one.notes else []
     parts += [
         "## Gateways\n\n" + table("name | ports | there", map(gateway, one.gateways)).rstrip(),
-        "## Answers\n\n"
+        "## Answers\n\n(In parentheses): not told apart from a site's own answer, or from another "
+        "meaning ([how it counts then](README.md)).\n\n"
         + table(
             "status | header | to | counts as | means | source",
             map(answer_row, one.answers),

@@ -154,7 +154,7 @@ class Vendor(Section):
     cidrs_file: PathInRoot | None = None
     """File with more ranges for `cidrs`, one a line (see above)."""
     hosts: Annotated[tuple[HostEntry, ...], Field(max_length=50)] = ()
-    """Gateways that crawlers reach by name, whatever addresses DNS gives for it. No two vendors
+    """Gateways that crawlers reach by name, whatever addresses DNS gives. No two vendors
     have the same name. Pods that started before the stack's first name count as `outside` until
     they restart."""
     ports: Annotated[tuple[Ports, ...], Field(max_length=20)] = ()
