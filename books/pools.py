@@ -117,7 +117,7 @@ def _by_label(query: Query, label: str, selector: str) -> Counter[str]:
 
 
 def pool_table(rows: Sequence[PoolRow]) -> list[str]:
-    """Return a line for each vendor and pool."""
+    """Return a line for each vendor and pool, and what none of the vendors can count."""
     lines = [f"{'vendor':<10}{'pool':<28}{'generator':>13}{'vendors':>13}{'mesh':>13}{'diff':>8}"]
     for vendor, pool in sorted({row.key[:2] for row in rows}):
         some = [row for row in rows if row.key[:2] == (vendor, pool)]
@@ -125,7 +125,7 @@ def pool_table(rows: Sequence[PoolRow]) -> list[str]:
         mesh, generator = sum(row.mesh for row in some), sum(row.generator for row in some)
         apart = sum(abs(row.difference) for row in some)
         lines.append(f"{vendor:<10}{pool:<28}{generator:>13}{known:>13}{mesh:>13}{apart:>8}")
-    return lines
+    return [*lines, f"no vendor sees {' or '.join(sorted(VENDOR_CANNOT_KNOW))}"]
 
 
 def pool_findings(rows: Iterable[PoolRow], differing: Mapping[str, int]) -> list[str]:

@@ -59,7 +59,8 @@ LEGEND = (
     "requests/s  plain requests and tunnels; opaque connections are in connects/s alone",
     "failed %    the simulated vendors misbehave on purpose",
     f"{OUTSIDE:<11} connections to an address outside every vendor's ranges",
-    "login       the simulated vendors take any; a host name asks for their faults",
+    "login       the simulated vendors take any; its user tells the product",
+    "fault-*     a site of that name has a simulated vendor misbehave",
 )
 
 
@@ -169,9 +170,12 @@ def _say_addresses(lab: Lab, requests_per_second: int) -> None:
         known = (endpoint.vendor, endpoint.host, products)
         _say(f"proxy       http://{authority(endpoint)}  {'  '.join(filter(None, known))}")
     proxy = f"http://{authority(lab.endpoints[0])}"
+    sells = next(one for one in lab.endpoints if one.products)
+    user = f"acme{sells.products[0].user.replace('*', '')}"
     lines = (
         *("", *LEGEND, ""),
         f"page        curl -kx {proxy} https://site-1.sim.test/p/60",
+        f"product     curl -kx http://{user}:any@{authority(sells)} https://site-1.sim.test/p/60",
         f"429         curl -ix {proxy} http://fault-rate-limited.sim.test/",
         f"407         curl -ix {proxy} http://fault-auth-failed.sim.test/",
         f"crawler     {lab.crawler_url}/books  ({requests_per_second} requests/s)",

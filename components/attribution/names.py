@@ -5,8 +5,8 @@ The chains of that address write the name and the connection's port into the con
 forward proxy cluster reads both and connects to what the name resolves to at that moment. Which
 addresses DNS gives, and who else has them, does not matter.
 
-Without these chains Istio's own chain of the listener carries the connection (its "net"), and
-without the ServiceEntry, or the DNS proxy of the pod, the name has its real addresses.
+Without these chains Istio's own chain of the listener carries the connection. Without the
+ServiceEntry, or the DNS proxy of the pod, the name has its real addresses.
 """
 
 from __future__ import annotations
