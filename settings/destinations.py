@@ -22,7 +22,7 @@ class Destination(Section):
     """Its addresses. The longest prefix wins, against vendors' too. A change cuts its open
     connections after 45 s."""
     hosts: Annotated[tuple[HostEntry, ...], Field(max_length=50)] = ()
-    """Its names, as in `vendors[].hosts`; port 443 unless `ports` says else."""
+    """Its names, with the keys of `vendors[].hosts` but `pool`. Without `ports`, port 443."""
 
     def problems(self) -> Iterator[Problem]:
         if not self.cidrs and not self.hosts:
