@@ -164,8 +164,9 @@ class Vendor(Section):
     http_ports: Annotated[tuple[Ports, ...], Field(min_length=1, max_length=50)] = USUAL_HTTP_PORTS
     """Ports on which Envoy inspects this vendor's connections for HTTP. On others they are
     `opaque`: bytes and connections only. With `ports`, the default is those of the list that are in
-    `ports`, or all `ports` if none is. Envoy inspects a port for all vendors if one names it. A
-    change of all vendors' union drains every outbound connection of the crawlers (45 s)."""
+    `ports`, or all `ports` if none is; of a name with `ports`, all of these. Envoy inspects
+    a port for all vendors if one names it. A change of all vendors' union drains every outbound
+    connection of the crawlers (45 s)."""
     inspect: Literal["http", "passive", "connections"] = "http"
     """How a vendor's connections are read (docs/inspection.md says which for whom). `http`: Envoy
     parses what passes on `httpPorts`, and refuses or rewrites odd requests. `passive`: a Wasm
