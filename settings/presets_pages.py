@@ -21,7 +21,7 @@ Each fact has the page of the vendor that says it and the month of the last chec
 change theirs without notice. None of them takes part in this project.
 
 An answer that cannot be told apart is one whose status a site may send as well, or to which the
-vendor gives two meanings; it counts by the table in [architecture](../architecture.md).
+vendor gives two meanings; it counts by the [general table](../architecture.md#outcomes).
 """
 
 
@@ -57,7 +57,7 @@ def page(name: str, one: Preset) -> str:
     parts += [
         "## Gateways\n\n" + table("name | ports | there", map(gateway, one.gateways)).rstrip(),
         "## Answers\n\n(In parentheses): not told apart from a site's own answer, or from another "
-        "meaning ([how it counts then](README.md)).\n\n"
+        "meaning ([how it counts then](../architecture.md#outcomes)).\n\n"
         + table(
             "status | header | to | counts as | means | source",
             map(answer_row, one.answers),
