@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from components.attribution.discovery import network_filter
+from components.attribution.envoy import LISTENER
 from components.attribution.passive import EXTENSION, WASM_TYPE
 from lab.endpoints import listening_addresses
 from lab.loopback import send
@@ -105,6 +106,16 @@ def to_outside(share: float) -> Change:
     return change
 
 
+def encrypted_to(vendor: str) -> Change:
+    """Let the crawler speak TLS to a vendor's proxies, so that nothing of it can be read."""
+
+    def change(own: Json) -> Json:
+        mix = {"mix": {"tls": 1.0}}
+        return own | {"vendors": [v | (mix if v["name"] == vendor else {}) for v in own["vendors"]]}
+
+    return change
+
+
 def _replace_crawler(
     stage: Stage, change: Change = dict, *, round_envoy_share: float = 0.0
 ) -> Undo:
@@ -121,11 +132,20 @@ def _replace_crawler(
 
 def remove_chains(stage: Stage) -> Undo:
     """Restart Envoy without a vendor's chain, as if an upgrade of Istio had moved the listener."""
+    return _without_chains(stage, lambda listener: True)
+
+
+def remove_chains_of_names(stage: Stage) -> Undo:
+    """Restart Envoy without the chains in the listeners of names, so that Istio's carry them."""
+    return _without_chains(stage, lambda listener: listener["name"] != LISTENER)
+
+
+def _without_chains(stage: Stage, loses: Callable[[Json], bool]) -> Undo:
     lab = stage.lab
     folder = lab.folder / "without-chains"
     addresses = listening_addresses(lab.endpoints)
     rendered = rendered_envoy(lab.settings, addresses, lab.ports, folder)
-    for listener in rendered.bootstrap["static_resources"]["listeners"]:
+    for listener in filter(loses, rendered.bootstrap["static_resources"]["listeners"]):
         # Istio's chain for a name has no name.
         listener["filter_chains"] = [
             chain

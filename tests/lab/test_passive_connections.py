@@ -58,7 +58,7 @@ def passive(settings):
 
 
 def changed(envoy):
-    (listener,) = envoy.bootstrap["static_resources"]["listeners"]
+    listener, *_ = envoy.bootstrap["static_resources"]["listeners"]  # those of names follow
     admin = envoy.bootstrap["admin"]["address"]["socket_address"]["port_value"]
     listen_also(listener, other_port(Ports(admin - 1)))
     return with_short_connect_timeout(envoy)

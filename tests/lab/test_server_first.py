@@ -58,7 +58,7 @@ def sides(tmp_path_factory):
         for name in ("ours", "control"):
             ports, folder = free_ports(), tmp_path_factory.mktemp(name)
             rendered = rendered_envoy(load_settings(ports), ADDRESSES, ports, folder)
-            (listener,) = rendered.bootstrap["static_resources"]["listeners"]
+            listener, *_ = rendered.bootstrap["static_resources"]["listeners"]
             listen_also(listener, other_port(ports))
             if name == "control":
                 strip(listener)
