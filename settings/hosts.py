@@ -78,7 +78,7 @@ GatewayName = Annotated[
         "host",
         # 253 is the most that DNS and Kubernetes take; "proxy-name-" and a vendor stand before it.
         rf"(?=.{{1,170}}$){LABEL}(\.{LABEL})+",
-        "is not the full name of a gateway; write letters, digits, '-' and at least one '.', "
+        "is not the full name of a gateway; write at most 170 letters, digits, '-' and '.', "
         "like gw.vendor.example",
     ),
 ]

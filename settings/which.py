@@ -232,6 +232,8 @@ def run(address: str, stack: str, user: str = "") -> tuple[int, Answer, tuple[st
     if ":" in user:
         return 2, {}, ("PROXY_USER: has a ':' in it; write the user name alone, no password",)
     try:
+        if not address:
+            raise ValueError(f"is empty; {FORMS}")
         kind = kind_of_proxy(address)
         if kind == "login" or not NAME.fullmatch(address):
             if kind in REFUSALS:

@@ -147,7 +147,7 @@ def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
 @pytest.mark.parametrize(
     ("address", "stack", "said"),
     [
-        ("", "lab", "ADDRESS: '' is neither an address nor a full name; write"),
+        ("", "lab", "ADDRESS: '' is empty; write 10.1.0.10:3128, "),
         ("gateway", "lab", "ADDRESS: text of 7 characters is neither an address nor a full name;"),
         ("gw.vendor.example:1", "lab", "ADDRESS: 'gw.vendor.example:1' is no name of this stack;"),
         ("gw.vendor.example:1:user:hunter2", "lab", "ADDRESS: text of 32 characters is a proxy"),
