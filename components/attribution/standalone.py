@@ -17,7 +17,7 @@ from components.attribution.clusters import UNLIMITED
 from components.attribution.discovery import STATS_TYPE
 from components.attribution.envoy import Json, extension
 from components.attribution.names import dns_caches, dns_resolver
-from components.attribution.stats import PASSTHROUGH
+from components.attribution.stats import BLACK_HOLE, PASSTHROUGH
 
 STAT_SCOPE = "lab"
 """Prefix of the statistics that replace istio.stats'; Envoy exports them as `envoy_lab_…`."""
@@ -111,7 +111,11 @@ def istio_base(sockets: Sequence[tuple[str, int]], entries: Mapping[str, Json]) 
     listeners = [base_listener(sockets), *(_net_listener(entry, port) for entry, port in ports)]
     return Applied(
         listeners={listener["name"]: listener for listener in listeners},
-        clusters=[passthrough_cluster(), *(_net_cluster(entry, port) for entry, port in ports)],
+        clusters=[
+            passthrough_cluster(),
+            _black_hole_cluster(),
+            *(_net_cluster(entry, port) for entry, port in ports),
+        ],
         extensions=[],
     )
 
@@ -248,6 +252,16 @@ def _tcp_proxy_to(cluster: str) -> Json:
         stat_prefix=cluster,
         cluster=cluster,
     )
+
+
+def _black_hole_cluster() -> Json:
+    """Return Istio's cluster without an endpoint, whose one statistic every sidecar exports."""
+    return {
+        "name": BLACK_HOLE,
+        "alt_stat_name": f"{BLACK_HOLE};",
+        "type": "STATIC",
+        "connect_timeout": "10s",
+    }
 
 
 def passthrough_cluster() -> Json:

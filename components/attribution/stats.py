@@ -242,9 +242,10 @@ def expected_series(
     """
     outcomes, directions = 6, 2
     histogram = 1 if native_histograms else len(buckets) + 1  # le="+Inf"
-    # The further cluster is PassthroughCluster; the 3 are BLACK_HOLED, Lua's errors and the uptime.
+    # The further cluster is PassthroughCluster. The rest are BLACK_HOLED, the uptime, Lua's errors.
     requests, setup_times = 0, 0
-    connections = (1 + len(destinations)) * len(UPSTREAM_STATS) + 3 + _nets(vendors, destinations)
+    connections = (1 + len(destinations)) * len(UPSTREAM_STATS) + _nets(vendors, destinations)
+    connections += 2 + any(vendor.inspect == "http" for vendor in vendors)
     for vendor in vendors:
         visibilities = REQUEST_VISIBILITIES[vendor.inspect]
         of_addresses = {entry.pool for entry in vendor.ranges}

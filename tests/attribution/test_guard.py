@@ -112,8 +112,9 @@ def test_what_envoy_validates_is_what_is_rendered():
         own = rendered[chain["name"]]
         assert chain["filter_chain_match"] == own["filter_chain_match"]
         assert chain["filters"][0] == own["filters"][0]
+    own_clusters = [cluster["name"] for cluster in values(filters, "CLUSTER")]
     assert sorted(cluster["name"] for cluster in resources["clusters"]) == sorted(
-        ["PassthroughCluster", *(cluster["name"] for cluster in values(filters, "CLUSTER"))]
+        ["PassthroughCluster", "BlackHoleCluster", *own_clusters]
     )
     text = json.dumps(listener)
     for extension in values(filters, "EXTENSION_CONFIG"):

@@ -93,9 +93,9 @@ def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path
     clusters = lab.bootstrap["static_resources"]["clusters"]
     named = [f"{address}_{port}" for address, port in named_sockets(settings.vendors)]
     assert [one["name"] for one in listeners] == ["virtualOutbound", *named]
-    istios = [clusters.pop(0)["name"] for _ in listeners]
-    assert istios[0] == "PassthroughCluster"
-    assert all(name.startswith("outbound|") for name in istios[1:])
+    istios = [clusters.pop(0)["name"] for _ in [None, *listeners]]
+    assert istios[:2] == ["PassthroughCluster", "BlackHoleCluster"]
+    assert all(name.startswith("outbound|") for name in istios[2:])
     (listener, *_), nets = listeners, [one["filter_chains"].pop(0) for one in listeners]
     assert nets[0]["name"] == "virtualOutbound-catchall-tcp"
     undo_stand_ins([chain for one in listeners for chain in one["filter_chains"]], clusters)
