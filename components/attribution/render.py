@@ -5,12 +5,11 @@ how every chain counts (labels.py). `proxy-vendor-<name>` holds everything of on
 cluster (clusters.py), its Lua (lua.py), and for each part of its ranges a pair of filter chains
 (chains.py), so that a chain never arrives without its cluster. Each of a vendor's names has a pair
 of its own, and that again in the listener of each of its ports (names.py), all in an EnvoyFilter
-`proxy-vendor-<name>.chain-<host>`. A passive vendor has one
-chain in place of each pair and no Lua; `proxy-passive` holds the module that all of its like share
-(passive.py).
-`proxy-destination-<name>` counts what goes to a known destination (destinations.py).
-Vendors that share addresses have one more EnvoyFilter together, `proxy-shared-<names>`
-(shared_addresses.py). A vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
+`proxy-vendor-<name>.chain-<host>`. A passive vendor has one chain in place of each pair and no Lua;
+`proxy-passive` holds the module that all of its like share (passive.py).
+`proxy-destination-<name>` counts what goes to a known destination (destinations.py). Vendors that
+share addresses have one more EnvoyFilter together, `proxy-shared-<names>` (shared_addresses.py). A
+vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
 
 Nothing of Istio's is replaced. When a patch stops matching, traffic takes Istio's own catch-all
 without attribution. It passes unharmed if the mesh's `outboundTrafficPolicy` is `ALLOW_ANY`,
