@@ -283,11 +283,7 @@ def test_an_address_outside_every_range_passes_through(sidecar):
 
 def registry_only(rendered):
     """End the catch-all where Istio ends it under `REGISTRY_ONLY` (its cluster_builder.go)."""
-    resources = rendered.bootstrap["static_resources"]
-    resources["clusters"].append(
-        {"name": BLACK_HOLE, "alt_stat_name": f"{BLACK_HOLE};", "type": "STATIC"}
-    )
-    catch_all = resources["listeners"][0]["filter_chains"][0]
+    catch_all = rendered.bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]
     assert catch_all["name"] == "virtualOutbound-catchall-tcp"
     catch_all["filters"][-1]["typed_config"]["cluster"] = BLACK_HOLE
     return rendered
