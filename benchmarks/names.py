@@ -7,7 +7,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import partial
 from ipaddress import ip_address
@@ -27,6 +27,7 @@ from benchmarks.sidecars import (
     start_vendor,
     wait_until_listening,
 )
+from components.attribution.envoy import mappings
 from components.attribution.names import PORT_KEY, dns_caches, dns_resolver
 from lab.ports import Ports
 from lab.processes import Children, children
@@ -95,20 +96,10 @@ def _towards(vendor: Ports, bootstrap: Json) -> None:
     for cluster in resources["clusters"]:
         if "cluster_type" in cluster:
             cluster.pop("original_dst_lb_config", None)
-    for state in _states(resources["listeners"]):
-        if state["object_key"] == PORT_KEY:
+    for state in mappings(resources["listeners"]):
+        if state.get("object_key") == PORT_KEY:
             text = state["format_string"]["text_format_source"]
             text["inline_string"] = str(vendor.vendor_upstream)
-
-
-def _states(node: Any) -> Iterator[Json]:
-    if isinstance(node, dict):
-        if "object_key" in node:
-            yield node
-        node = list(node.values())
-    if isinstance(node, list):
-        for one in node:
-            yield from _states(one)
 
 
 def _dns_port(vendor: Ports) -> int:

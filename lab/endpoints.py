@@ -10,6 +10,7 @@ from components.attribution.clusters import cluster_name
 from lab.names import ANSWERS, is_down
 from lab.ports import Ports
 from settings.catalogue import Catalogue
+from settings.destinations import listed_names
 from settings.hosts import Host, unlisted_ports
 from settings.products import Product
 from settings.stack import StackSettings
@@ -189,12 +190,7 @@ def envoy_sockets(
 
 def named_sockets(vendors: Sequence[Vendor]) -> list[Socket]:
     """Return where Envoy's listeners for names listen, one a listed port."""
-    return [
-        (str(host.address), port)
-        for vendor in vendors
-        for host in vendor.hosts
-        for port in ports_of(vendor, host)
-    ]
+    return [(str(host.address), port) for host, ports in listed_names(vendors) for port in ports]
 
 
 def upstream_ports(vendors: Sequence[Vendor], ports: Ports) -> dict[str, int]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from pydantic import Field
@@ -10,7 +10,8 @@ from pydantic import Field
 from settings.hosts import Host, HostEntry, listed_ports
 from settings.section import Problem, Section
 from settings.values.addresses import PortRange, VendorNetwork
-from settings.vendors import VendorName
+from settings.vendors import Vendor, VendorName
+from settings.vendors import ports_of as ports_of_vendor
 
 
 class Destination(Section):
@@ -35,3 +36,15 @@ class Destination(Section):
 def ports_of(host: Host) -> tuple[int, ...]:
     """Return the ports of a name that have a listener of their own."""
     return listed_ports(host, (PortRange(443, 443),))
+
+
+def listed_names(
+    vendors: Sequence[Vendor], destinations: Sequence[Destination] = ()
+) -> Iterator[tuple[Host, tuple[int, ...]]]:
+    """Yield each name of a stack with its listed ports, vendors' before destinations'."""
+    for vendor in vendors:
+        for host in vendor.hosts:
+            yield host, ports_of_vendor(vendor, host)
+    for destination in destinations:
+        for host in destination.hosts:
+            yield host, ports_of(host)

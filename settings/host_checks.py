@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from itertools import chain
 
 from settings.catalogue import Catalogue, Route
-from settings.destinations import ports_of as destination_ports
+from settings.destinations import listed_names
 from settings.hosts import MOST_LISTED_PORTS, Host
 from settings.section import Location, Problem, path_text, repeated
 from settings.stack import StackSettings
 from settings.values.addresses import IPNetwork
-from settings.vendors import ports_of
 
 # A port that is read as HTTP takes 0.8 MB of each sidecar and 15 ms of its start (Envoy 1.40, two
 # workers): with 400 it needed 399 MB of the 512 that it may have (settings/istio.py).
@@ -76,10 +75,7 @@ def _ranges(settings: StackSettings) -> Iterator[tuple[IPNetwork, str]]:
 
 def hosts_have_listed_ports(settings: StackSettings) -> Iterator[Problem]:
     """Istio needs a port to know a name, and each is a listener in every sidecar."""
-    listed = [
-        *((host, ports_of(vendor, host)) for vendor in settings.vendors for host in vendor.hosts),
-        *((host, destination_ports(host)) for d in settings.destinations for host in d.hosts),
-    ]
+    listed = listed_names(settings.vendors, settings.destinations)
     total = 0
     for (at, _), (host, ports) in zip(hosts_of(settings), listed, strict=True):
         before, total = total, total + (0 if host.retired else len(ports))

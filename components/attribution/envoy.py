@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 Json = dict[str, Any]
@@ -66,6 +67,16 @@ def preserve_case() -> Json:
         forward_reason_phrase=True,
     )
     return {"stateful_formatter": formatter}
+
+
+def mappings(node: Any) -> Iterator[Json]:
+    """Yield every mapping anywhere in a part of Envoy's configuration, outer ones first."""
+    if isinstance(node, dict):
+        yield node
+        node = list(node.values())
+    if isinstance(node, list):
+        for item in node:
+            yield from mappings(item)
 
 
 def add(apply_to: str, value: Json) -> Json:

@@ -1,12 +1,13 @@
-"""What is wrong with rendered names: a part that lacks the others would cut connections."""
+"""Find what does not fit together in rendered names: one part without the others cuts
+connections."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from components.attribution.envoy import LISTENER, Json
 from components.attribution.names import HOST_KEY, NAME_LOOKUP, PORT_KEY, dns_caches
+from components.attribution.order import clusters_named
 
 _DEFECT = "this is a defect of the program, report it"
 
@@ -37,7 +38,7 @@ def _chain_faults(chain: Json, caches: Mapping[str, Json]) -> Iterator[str]:
     Args:
         caches: the DNS cache of each cluster that resolves names, by the cluster's name.
     """
-    led_to = sorted({name for name in _texts(chain, "cluster") if name in caches})
+    led_to = sorted(set(clusters_named(chain)) & caches.keys())
     keys = {state["object_key"] for state in _states(chain)}
     where = f"EnvoyFilters: chain {chain['name']}"
     if bool(led_to) != (HOST_KEY in keys) or bool(led_to) != (PORT_KEY in keys):
@@ -101,13 +102,3 @@ def _hosts(chain: Json) -> list[str]:
         for state in _states(chain)
         if state["object_key"] == HOST_KEY
     ]
-
-
-def _texts(node: Any, key: str) -> list[str]:
-    """Return every text under a key anywhere in a part of Envoy's configuration."""
-    if isinstance(node, list):
-        return [text for item in node for text in _texts(item, key)]
-    if not isinstance(node, dict):
-        return []
-    own = [node[key]] if isinstance(node.get(key), str) else []
-    return own + [text for value in node.values() for text in _texts(value, key)]

@@ -12,16 +12,15 @@ ServiceEntry, or the DNS proxy of the pod, the name has its real addresses.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any
 
 from components.attribution.clusters import cluster, cluster_name
-from components.attribution.envoy import Json, extension, filter_state
-from settings import destinations as known
-from settings.destinations import Destination
+from components.attribution.envoy import Json, extension, filter_state, mappings
+from settings.destinations import Destination, listed_names
 from settings.hosts import Host
-from settings.vendors import Vendor, ports_of
+from settings.vendors import Vendor
 
 NAMED_CLUSTER_PREFIX = "proxy-names_"
 
@@ -106,12 +105,8 @@ def dns_resolver(**more: Any) -> Json:
 
 def dns_caches(node: Any) -> list[Json]:
     """Return every DNS cache anywhere in a part of Envoy's configuration."""
-    if isinstance(node, list):
-        return [cache for item in node for cache in dns_caches(item)]
-    if not isinstance(node, dict):
-        return []
-    own = [node["dns_cache_config"]] if "dns_cache_config" in node else []
-    return own + [cache for value in node.values() for cache in dns_caches(value)]
+    found = (one for one in mappings(node) if "dns_cache_config" in one)
+    return [one["dns_cache_config"] for one in found]
 
 
 def name_states(host: Host) -> list[Json]:
@@ -126,18 +121,6 @@ def name_states(host: Host) -> list[Json]:
 def listener_name(host: Host, port: int) -> str:
     """Return how Istio calls the listener of a listed port."""
     return f"{host.address}_{port}"
-
-
-def listed_names(
-    vendors: Sequence[Vendor], destinations: Sequence[Destination] = ()
-) -> Iterator[tuple[Host, tuple[int, ...]]]:
-    """Yield each name of a stack with its listed ports."""
-    for vendor in vendors:
-        for host in vendor.hosts:
-            yield host, ports_of(vendor, host)
-    for destination in destinations:
-        for host in destination.hosts:
-            yield host, known.ports_of(host)
 
 
 def service_entries(
@@ -166,7 +149,8 @@ def _service_entry(host: Host, ports: Sequence[int]) -> Json:
         "hosts": [host.name],
         "addresses": [str(host.address)],
         "location": "MESH_EXTERNAL",
-        # Of several answers it takes one that accepts; with DNS, those that refuse get their share.
+        # Envoy then connects to an answer that accepts. With DNS it would also send connections to
+        # answers that refuse.
         "resolution": "DNS_ROUND_ROBIN",
         "exportTo": ["."],
         # The dot: without it every sidecar asks for each entry of its search list, for ever.

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from components.attribution.envoy import Json
+from components.attribution.envoy import Json, mappings
 from components.attribution.shared_addresses import TCP_PROXY_CLUSTER
 from components.attribution.stats import PASSTHROUGH
 
@@ -17,7 +17,7 @@ from components.attribution.stats import PASSTHROUGH
 def clusters_needed(spec: Json) -> dict[str, set[str]]:
     """Return the clusters that each filter chain of an EnvoyFilter leads to, by chain name."""
     return {
-        chain["name"]: set(_clusters_named(chain["filters"])) - {PASSTHROUGH}
+        chain["name"]: set(clusters_named(chain["filters"])) - {PASSTHROUGH}
         for chain in _values(spec, "FILTER_CHAIN")
     }
 
@@ -63,23 +63,17 @@ def _values(spec: Json, apply_to: str) -> list[Json]:
 
 def _extensions_asked(node: Any) -> list[str]:
     """Return the name of every filter, within a part of a chain, that istiod configures apart."""
-    if isinstance(node, list):
-        return [name for item in node for name in _extensions_asked(item)]
-    if not isinstance(node, dict):
-        return []
-    own = [node["name"]] if "config_discovery" in node else []
-    return own + [name for value in node.values() for name in _extensions_asked(value)]
+    return [one["name"] for one in mappings(node) if "config_discovery" in one]
 
 
-def _clusters_named(node: Any) -> list[str]:
+def clusters_named(node: Any) -> list[str]:
     """Return every cluster that a part of a chain's configuration may send to."""
-    if isinstance(node, list):
-        return [name for item in node for name in _clusters_named(item)]
-    if not isinstance(node, dict):
-        return []
-    if node.get("object_key") == TCP_PROXY_CLUSTER:
-        # The clusters are the quoted texts of a CEL expression.
-        text = node["format_string"]["text_format_source"]["inline_string"]
-        return [part for part in text.split("'")[1::2] if part]
-    own = [node["cluster"]] if isinstance(node.get("cluster"), str) else []
-    return own + [name for value in node.values() for name in _clusters_named(value)]
+    found: list[str] = []
+    for one in mappings(node):
+        if one.get("object_key") == TCP_PROXY_CLUSTER:
+            # The clusters are the quoted texts of a CEL expression.
+            text = one["format_string"]["text_format_source"]["inline_string"]
+            found += [part for part in text.split("'")[1::2] if part]
+        elif isinstance(one.get("cluster"), str):
+            found.append(one["cluster"])
+    return found

@@ -21,9 +21,8 @@ from components.attribution.outcome import (
     proxy_outcome,
     response_code,
 )
-from settings import destinations as known
-from settings.destinations import Destination
-from settings.vendors import Vendor, ports_of
+from settings.destinations import Destination, listed_names
+from settings.vendors import Vendor
 
 PASSTHROUGH = "PassthroughCluster"
 OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster")
@@ -262,6 +261,5 @@ def expected_series(
 
 def _nets(vendors: Sequence[Vendor], destinations: Sequence[Destination]) -> int:
     """Return the series of NET_CONNECTIONS, which Envoy exports before there is any connection."""
-    listed = [(host, ports_of(vendor, host)) for vendor in vendors for host in vendor.hosts]
-    listed += [(host, known.ports_of(host)) for one in destinations for host in one.hosts]
+    listed = listed_names(vendors, destinations)
     return sum(len(ports) for host, ports in listed if not host.retired)

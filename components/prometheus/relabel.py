@@ -14,6 +14,7 @@ from components.attribution.stats import (
     SETUP_METRIC,
 )
 from settings.catalogue import OUTSIDE
+from settings.destinations import listed_names
 from settings.stack import StackSettings
 
 Json = dict[str, Any]
@@ -24,9 +25,7 @@ HOST_LABEL = "proxy_host"
 
 def host_names(settings: StackSettings) -> list[str]:
     """Return every name of the stack that has a listener of Istio's own in the sidecars."""
-    hosts = [host for vendor in settings.vendors for host in vendor.hosts]
-    hosts += [host for destination in settings.destinations for host in destination.hosts]
-    return [host.name for host in hosts]
+    return [host.name for host, _ in listed_names(settings.vendors, settings.destinations)]
 
 
 def sidecar_metric_relabel(histogram_sampling: int = 1, names: Sequence[str] = ()) -> list[Json]:
