@@ -54,7 +54,7 @@ audit: .venv/installed
 	  --lab-only="$(strip $(foreach key,N STOPS BREAK MIX INSPECT,$(if $($(key)),$(key))))"
 endif
 
-discover: .venv/installed ## Who do crawlers talk to? STACK=prod, or NAMESPACE= SELECTOR=; NAMES= SECONDS=
+discover: .venv/installed ## List crawlers' destinations. STACK=prod, or NAMESPACE= SELECTOR=; NAMES= SECONDS=
 	@exec $(PY) -m discover --stack="$(STACK)" $(call option,namespace,NAMESPACE) \
 	  $(call option,selector,SELECTOR) $(call option,context,CONTEXT) $(call option,names,NAMES) \
 	  $(call option,seconds,SECONDS) $(call option,pods,PODS) $(out)
@@ -62,7 +62,7 @@ discover: .venv/installed ## Who do crawlers talk to? STACK=prod, or NAMESPACE= 
 # The address and the user come by the environment, so that no shell reads them.
 which: export ADDRESS ?=
 which: export PROXY_USER ?=
-which: .venv/installed ## Whose is an address or a name? ADDRESS=10.2.9.1:3128 STACK=prod PROXY_USER=
+which: .venv/installed ## Name the vendor of an address or name. ADDRESS=10.2.9.1:3128 STACK=prod PROXY_USER=
 	@exec $(PY) -m settings.which --stack "$(STACK)" $(out)
 
 render: .venv/installed ## Write all manifests of a stack as files, without a cluster. STACK=prod OUT=dir

@@ -33,7 +33,7 @@ _METRICS = {
 
 @dataclass(frozen=True, kw_only=True)
 class PoolRow:
-    """What was counted under one key; `vendor_books` is None where no vendor can know."""
+    """Three counts of one key. `vendor_books` is None for outcomes that the vendor does not see."""
 
     key: PoolKey
     generator: int

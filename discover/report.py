@@ -78,11 +78,12 @@ def rows_of(tallies: Iterable[tuple[str, Tally]]) -> list[Row]:
     return sorted(rows.values(), key=_largest_first)
 
 
-def _largest_first(row: Row) -> tuple[int, int, Destination]:
+def _largest_first(row: Row) -> tuple[int, int, int, int, int]:
     bytes_ = row.sent + row.received
     address, port = row.destination
     # Addresses of both versions do not compare with each other.
-    return (-bytes_, -max(row.connections, row.logged), (address.version, int(address), port))  # type: ignore[return-value]
+    connections = max(row.connections, row.logged)
+    return -bytes_, -connections, address.version, int(address), port
 
 
 def recognise(

@@ -68,7 +68,7 @@ class Chain:
     """
 
     part: str
-    """What tells it from the group's other chains: a number, or the host's name."""
+    """Its number within the group, or the name of its host. No other chain of the group has it."""
     name: str
     """The beginning of the names of its filter chains."""
     networks: tuple[IPNetwork, ...]

@@ -1,5 +1,6 @@
-"""What is changed in listeners themselves: in `virtualOutbound`, once for all vendors, and in the
-listener of each listed port of a name.
+"""Patches of the listeners: `virtualOutbound`, for all vendors, and those of names' listed ports.
+
+Filter chains are in chains.py.
 """
 
 from __future__ import annotations

@@ -37,8 +37,8 @@ class Server:
         question = DNSRecord.question(name, type_)
         return DNSRecord.parse(question.send("127.0.0.1", self.port, tcp=tcp, timeout=5))
 
-    def addresses(self, **options: object) -> list[str]:
-        return [str(one.rdata) for one in self.ask(**options).rr]  # type: ignore[arg-type]
+    def addresses(self, name: str = NAME, type_: str = "A", *, tcp: bool = False) -> list[str]:
+        return [str(one.rdata) for one in self.ask(name, type_, tcp=tcp).rr]
 
 
 @pytest.fixture
