@@ -158,15 +158,16 @@ def main() -> None:
     parser.add_argument("--zone", required=True, type=Path, metavar="FILE")
     parser.add_argument("--questions", type=Path, metavar="FILE")
     options = parser.parse_args()
+    # Blocked before any thread starts. Else the kernel may hand a signal to one of the threads, and
+    # the main thread would sleep on.
+    ends = {signal.SIGTERM, signal.SIGINT}
+    signal.pthread_sigmask(signal.SIG_BLOCK, ends)
     try:
         serve(options.listen, Answering(Zone(options.zone), options.questions))
     except (OSError, ValueError) as error:
         sys.exit(f"lab.name_server: {' '.join(str(error).split())}")
-    ended = threading.Event()
-    signal.signal(signal.SIGTERM, lambda *_: ended.set())
-    signal.signal(signal.SIGINT, lambda *_: ended.set())
     print(json.dumps({"listens": options.listen}), flush=True)
-    ended.wait()
+    signal.sigwait(ends)
 
 
 if __name__ == "__main__":
