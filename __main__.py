@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pulumi
 
+from components.access.component import TeamAccess, TeamAccessArgs
 from components.alertmanager.component import AlertmanagerCluster, AlertmanagerClusterArgs
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
 from components.cluster import after, cluster_provider, read_stack
@@ -21,6 +22,8 @@ provider = cluster_provider(pulumi.Config("kubernetes"))
 here = pulumi.ResourceOptions(providers={"kubernetes": provider})
 namespaces = Namespaces("namespaces", NamespacesArgs(plans=plan.namespaces), here)
 monitoring = namespaces.name_for("monitoring")
+access_args = TeamAccessArgs(namespace=monitoring, settings=settings.monitoring.access)
+TeamAccess("access", access_args, here)
 
 alert_args = AlertmanagerClusterArgs(
     namespace=monitoring,

@@ -17,6 +17,7 @@ from settings.destinations import Destination
 from settings.grafana import Grafana
 from settings.istio import Istio
 from settings.load_generator import LoadGenerator
+from settings.monitoring import Monitoring
 from settings.network import ClusterNetwork
 from settings.prometheus import OwnPrometheus, Prometheus
 from settings.section import Section
@@ -58,6 +59,8 @@ class StackSettings(Section):
     does not tell one clear value from encrypted ones beside it, `make render` does."""
     grafana: Grafana = Grafana()
     """The dashboards' server."""
+    monitoring: Monitoring = Monitoring()
+    """The namespace of Prometheus, Alertmanager and Grafana."""
     load_generator: LoadGenerator = LoadGenerator()
     """Synthetic traffic to check the numbers with."""
     simulated_vendors: SimulatedVendors = SimulatedVendors()

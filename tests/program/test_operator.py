@@ -9,6 +9,7 @@ import subprocess
 import pytest
 import yaml
 
+from components.access.roles import ROLES
 from components.prometheus.rules import EVALUATED_BY
 from components.prometheus.rules import OPERATOR as OPERATED
 from render.__main__ import main as render
@@ -27,7 +28,8 @@ def test_no_prometheus_is_run(run_program, shape):
     run = run_program(shape)
     assert "prometheus" not in named(run, "StatefulSet") | named(run, "Service")
     assert not any("prometheus" in one.name.split("-") for one in run.of_kind("Secret"))
-    for kind in ("Role", "RoleBinding", "ClusterRole", "ClusterRoleBinding"):
+    assert named(run, "Role") == set(ROLES)  # of people
+    for kind in ("RoleBinding", "ClusterRole", "ClusterRoleBinding"):
         assert run.of_kind(kind) == ()
     assert "prometheusPassword" not in run.outputs
     assert run.outputs["prometheusUrl"] == OPERATOR["url"]

@@ -1,0 +1,52 @@
+"""`monitoring`: who may use the namespace of Prometheus, Alertmanager and Grafana."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, StrictStr
+
+from settings.section import Problem, Section, repeated
+from settings.values.checked_text import Text
+
+
+def of_few(group: str) -> str:
+    if group.startswith("system:"):
+        raise ValueError(
+            "is a group of Kubernetes itself, which may hold everybody; name one of your own"
+        )
+    return group
+
+
+GroupName = Annotated[
+    StrictStr,
+    Text(
+        "group",
+        r"\S(.{0,251}\S)?",
+        "is not the name of a group; write it as the cluster's login provider does",
+    ),
+    AfterValidator(of_few),
+]
+
+
+class Access(Section):
+    """Who may do what in `monitoring`, besides the cluster's administrators."""
+
+    viewers: tuple[GroupName, ...] = Field(default=(), examples=[["oidc:crawler-team"]])
+    """Groups that may see pods, logs, events and configuration there, and forward a port: role
+    `proxy-observability-viewer` (docs/security.md). It reads no Secret."""
+    operators: tuple[GroupName, ...] = Field(default=(), examples=[["oidc:sre"]])
+    """Groups that may in addition restart and scale the servers, grow a volume, and run commands in
+    the pods, which shows them the servers' passwords: role `proxy-observability-operator`."""
+
+    def problems(self) -> Iterator[Problem]:
+        yield from repeated((("viewers", n), group) for n, group in enumerate(self.viewers))
+        yield from repeated((("operators", n), group) for n, group in enumerate(self.operators))
+
+
+class Monitoring(Section):
+    """The namespace `monitoring`."""
+
+    access: Access = Access()
+    """Who may do what in it, besides the cluster's administrators."""
