@@ -89,6 +89,7 @@ bench: setup ## Measure what attribution and monitoring cost. ONLY=name
 
 docs: .venv/installed ## Write the generated pages.
 	@$(PY) -m settings.reference
+	@$(PY) -m render.security
 	@$(PY) -m tests.mesh.compatibility
 
 wasm: .venv/installed ## Build the module of `inspect: passive`, as committed. OUT=dir
