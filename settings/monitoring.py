@@ -37,8 +37,9 @@ class Access(Section):
     """Groups that may see pods, logs, events and configuration there, and forward a port: role
     `proxy-observability-viewer` (docs/security.md). It reads no Secret."""
     operators: tuple[GroupName, ...] = Field(default=(), examples=[["oidc:sre"]])
-    """Groups that may in addition restart and scale the servers, grow a volume, and run commands in
-    the pods, which shows them the servers' passwords: role `proxy-observability-operator`."""
+    """Groups that may in addition restart and scale the servers and grow a volume: role
+    `proxy-observability-operator`. Running commands in the pods is left to administrators, since
+    the pods' files show the servers' passwords."""
 
     def problems(self) -> Iterator[Problem]:
         yield from repeated((("viewers", n), group) for n, group in enumerate(self.viewers))

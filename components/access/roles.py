@@ -1,7 +1,7 @@
 """What a viewer and an operator may do in `monitoring`; pure.
 
-Neither role can read a Secret, start a pod or change a workload's template: who can do one of the
-last two can mount every Secret of the namespace.
+Neither role can read a Secret, run a command in a pod, start a pod or change a workload's template:
+each of these shows the servers' passwords.
 """
 
 from __future__ import annotations
@@ -80,12 +80,6 @@ OPERATES = (
         resources=("pods",),
         verbs=("delete",),
         reason="restart a server: its controller starts the pod anew",
-    ),
-    Grant(
-        group="",
-        resources=("pods/exec",),
-        verbs=("get", "create"),
-        reason="run promtool and amtool; the pods' files show the servers' passwords",
     ),
     Grant(
         group="apps",
