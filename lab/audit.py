@@ -85,11 +85,6 @@ class _Traffic:
     def made(self) -> int:
         return self.made_before + int(get_json(f"{self.lab.crawler_url}/books")["requests"])
 
-    def is_quiet(self) -> bool:
-        page = get_text(f"{self.lab.crawler_url}/metrics")
-        found = re.search(r"^crawler_in_flight (\d+)", page, re.MULTILINE)
-        return bool(found and int(found[1]) == 0)
-
     def stop(self, name: str, made: int) -> None:
         (part, number, kind), after = STOPS[name], time.time()
         if part == CRAWLER:
@@ -169,7 +164,7 @@ def _carry_out(traffic: _Traffic, stops: Sequence[str]) -> None:
     for made in watch(traffic.lab, count, traffic.made):
         if due and made >= due[0][0]:
             traffic.stop(due.pop(0)[1], made)
-        elif made >= count and traffic.is_quiet():
+        elif made >= count and is_quiet(traffic.lab):
             return
 
 
@@ -188,14 +183,22 @@ def wait_for_first_scrapes(lab: Lab) -> None:
     wait_for_scrapes(lab, time.time(), (SIDECARS, VENDORS))
 
 
+def is_quiet(lab: Lab) -> bool:
+    """Return whether nothing is in flight; a crawler's `requests` are those it has begun."""
+    page = get_text(f"{lab.crawler_url}/metrics")
+    found = re.search(r"^crawler_in_flight (\d+)", page, re.MULTILINE)
+    return bool(found and int(found[1]) == 0)
+
+
 def wait_for_last_scrapes(lab: Lab) -> None:
     """Return once an audit sees the end of traffic that has just ended.
 
     The sidecar's last scrape that is compared lies between two scrapes of the generator, each a
-    lag away, and the first of them must see the end too.
+    lag away, and the first of them must see the end too. A scrape may take long, so each wait
+    begins when the scrape before it has ended.
     """
-    ended = time.time() + 2 * LAG_SECONDS + 2 * SCRAPE_MILLISECONDS / 1000
-    wait_for_scrapes(lab, ended, JOBS)
+    for lag_seconds in (0, LAG_SECONDS, LAG_SECONDS):
+        wait_for_scrapes(lab, time.time() + lag_seconds, JOBS)
 
 
 if __name__ == "__main__":

@@ -13,6 +13,7 @@ from books.__main__ import main
 from lab.audit import (
     SCRAPE_MILLISECONDS,
     STOPS,
+    is_quiet,
     start_crawler,
     wait_for_first_scrapes,
     wait_for_last_scrapes,
@@ -94,7 +95,7 @@ def test_a_broken_configuration_is_named(ports, tmp_path, monkeypatch, capsys):
     with running_lab(ports, tmp_path, lambda s: outcome.change(range_.change(s))) as lab:
         wait_for_first_scrapes(lab)
         start_crawler(lab, 1800, 900, round_envoy_share=5 * drop.round_envoy_share)
-        until(lambda: made(lab) == 1800)
+        until(lambda: made(lab) == 1800 and is_quiet(lab))
         wait_for_last_scrapes(lab)
         code, report = audit_of(lab, tmp_path, monkeypatch)
     lines = capsys.readouterr().err.splitlines()
