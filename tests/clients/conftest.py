@@ -98,20 +98,21 @@ class Scene:
 
     def mesh(self) -> Counts:
         """Return what Envoy has counted, once no client is connected."""
-        text = until(self._at_rest)
+        until(self._is_at_rest)
         counts: Counts = Counter()
-        for kind, labels, count in _COUNTED.findall(text):
+        # Asked anew: Envoy renders counters before gauges, and the last connection may have ended
+        # between the two, so that an answer has it as ended and not yet as counted.
+        for kind, labels, count in _COUNTED.findall(self.sidecar.stats()):
             told = dict(_LABEL.findall(labels))
             outcome = told["proxy_outcome"] if kind == "requests" else "connection"
             counts[told["proxy_vendor"], told["proxy_visibility"], outcome] += int(count)
         return counts
 
-    def _at_rest(self) -> str:
-        """Return all statistics, or nothing while a client is connected."""
-        text = self.sidecar.stats()
-        active = _CONNECTED.findall(text)
+    def _is_at_rest(self) -> bool:
+        """Return whether no client is connected."""
+        active = _CONNECTED.findall(self.sidecar.stats())
         assert active
-        return "" if any(map(int, active)) else text
+        return not any(map(int, active))
 
     def books(self) -> Counts:
         """Return what the vendors have counted, once their opaque connections have ended."""
