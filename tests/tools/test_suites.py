@@ -115,7 +115,9 @@ def test_ctrl_c_ends_workers_and_what_their_tests_started(tmp_path: Path) -> Non
     for name in "ab":
         (tmp_path / f"test_{name}.py").write_text(WAITS.format(folder=str(tmp_path)))
     script = (
-        "import pathlib\nfrom tests.suites import run\n"
+        # A shell starts `make test &` with SIGINT ignored, which every child inherits.
+        "import pathlib, signal\nfrom tests.suites import run\n"
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         f"try: run([pathlib.Path({str(tmp_path)!r})], 2)\n"
         "except KeyboardInterrupt: print('stopped')\n"
     )
