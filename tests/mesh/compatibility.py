@@ -1,6 +1,6 @@
 """Write docs/compatibility.md from what the mesh tests measured.
 
-    rm -r tests/mesh/results; MESH_RECORD=1 make test SUITE=mesh && make docs
+    rm -r tests/mesh/results; MESH_RECORD=1 DURATION=300 make test SUITE=mesh && make docs
 
 Figures come from one run on one machine; the tests assert bounds, not these figures.
 """
