@@ -85,7 +85,6 @@ if crawlers := plan.crawlers:
         service_entries=crawlers.service_entries,
         dns_capture=crawlers.dns_capture,
     )
-    attribution = VendorAttribution("attribution", attribution_args, after(here, mesh))
     simulated_vendors = None
     if crawlers.simulated_vendors:
         vendor_args = SimulatedVendorsArgs(
@@ -93,8 +92,9 @@ if crawlers := plan.crawlers:
             settings=settings.simulated_vendors,
             plan=crawlers.simulated_vendors,
         )
-        after_services = after(here, mesh, alertmanager, prometheus, grafana)
-        simulated_vendors = SimulatedVendors("simulated-vendors", vendor_args, after_services)
+        simulated_vendors = SimulatedVendors("simulated-vendors", vendor_args, here)
+    after_them = after(here, mesh, simulated_vendors)
+    attribution = VendorAttribution("attribution", attribution_args, after_them)
     if crawlers.load_generator:
         traffic = LoadGeneratorArgs(
             namespace=namespaces.names[settings.crawlers.namespaces[0]],

@@ -29,7 +29,7 @@ from components.prometheus.own_rules import own_rule_files, promtool_here
 from components.prometheus.rules import operator_rules
 from components.prometheus.servers import Server, servers_of
 from components.repository_files import ROOT
-from components.simulated_vendors.plan import SimulationPlan, simulation_plan
+from components.simulated_vendors.plan import SimulationPlan, simulation_plan, simulators
 from dashboards.boards import boards
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
@@ -166,6 +166,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         destinations=settings.destinations,
         timeout_after_seconds=settings.telemetry.timeout_after,
         selector=settings.crawlers.selector,
+        simulators=simulators(settings),
         access_logs=settings.telemetry.access_logs,
         log_outside=settings.telemetry.log_outside,
     )

@@ -23,7 +23,7 @@ from settings.host_checks import (
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.section import Location, Problem, path_text, repeated
 from settings.stack import StackSettings
-from settings.values.addresses import PortRange, overlap, split_endpoint
+from settings.values.addresses import IPNetwork, PortRange, overlap, split_endpoint
 from settings.vendors import AddressRange, Vendor, inspected_ports
 
 
@@ -142,13 +142,11 @@ def passive_vendors_share_with_passive_ones(settings: StackSettings) -> Iterator
 
 def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Problem]:
     network = settings.network
-    pods = [(("network", "podCidrs", n), one) for n, one in enumerate(network.pod_cidrs)]
-    services = [
-        (("network", "serviceCidrs", n), one) for n, one in enumerate(network.service_cidrs)
+    own: list[tuple[Location, IPNetwork]] = [
+        (("network", "podCidrs", n), one) for n, one in enumerate(network.pod_cidrs)
     ]
+    own += [(("network", "serviceCidrs", n), one) for n, one in enumerate(network.service_cidrs)]
     for index, vendor in enumerate(settings.vendors):
-        # A simulated vendor's addresses are cluster IPs.
-        own = pods if settings.is_simulated(vendor.name) else [*pods, *services]
         for (number, block), (at, taken) in product(enumerate(vendor.cidrs), own):
             if overlap(block.network, taken):
                 yield Problem(
@@ -191,23 +189,13 @@ def endpoints_are_their_vendors(settings: StackSettings) -> Iterator[Problem]:
             )
 
 
-def simulated_proxies_exist(settings: StackSettings) -> Iterator[Problem]:
-    """A simulated vendor listens at one address, and makes its own login."""
+def simulated_vendors_make_logins(settings: StackSettings) -> Iterator[Problem]:
     for vendor, proxy in settings.load_generator.endpoints.items():
         if not settings.is_simulated(vendor):
             continue
-        simulated = settings.simulated_vendors.vendors[vendor]
-        at: Location = ("loadGenerator", "endpoints", vendor)
-        there = path_text(("simulatedVendors", "vendors", vendor, "endpoint"))
-        if split_endpoint(proxy.address) != split_endpoint(simulated.endpoint):
+        if proxy.credentials_secret and settings.simulated_vendors.vendors[vendor].login:
             yield Problem(
-                at,
-                f"{proxy.address!r} is where no simulated {vendor} listens; "
-                f"write {simulated.endpoint}, as {there}",
-            )
-        if proxy.credentials_secret and simulated.login:
-            yield Problem(
-                (*at, "credentialsSecret"),
+                ("loadGenerator", "endpoints", vendor, "credentialsSecret"),
                 f"is not used, {vendor} is simulated and makes its own password; remove it",
             )
 
@@ -223,20 +211,6 @@ def real_traffic_is_bounded(settings: StackSettings) -> Iterator[Problem]:
             f"is missing, and synthetic traffic costs real money at {', '.join(paid)}; "
             "write the most GB a day, like maxGBPerDay: 1, or have simulatedVendors",
         )
-
-
-def simulated_addresses_are_service_ips(settings: StackSettings) -> Iterator[Problem]:
-    ranges = settings.network.service_cidrs
-    if settings.simulated_vendors.service_cidr == "create" or not ranges:
-        return
-    for name, vendor in settings.simulated_vendors.vendors.items():
-        address, _ = split_endpoint(vendor.endpoint)
-        if not any(address in network for network in ranges):
-            yield Problem(
-                ("simulatedVendors", "vendors", name, "endpoint"),
-                f"{vendor.endpoint!r} lies in none of network.serviceCidrs, so it can be no "
-                "cluster IP; write serviceCidr: create, or correct network.serviceCidrs",
-            )
 
 
 def namespaces_have_one_purpose(settings: StackSettings) -> Iterator[Problem]:
@@ -416,9 +390,8 @@ CHECKS: Checks = (
     *CHECKS_OF_VENDORS,
     crawlers_resolve_names,
     endpoints_are_their_vendors,
-    simulated_proxies_exist,
+    simulated_vendors_make_logins,
     real_traffic_is_bounded,
-    simulated_addresses_are_service_ips,
     namespaces_have_one_purpose,
     pod_security_allows_injection,
     slowness_can_be_seen,

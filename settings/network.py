@@ -13,4 +13,4 @@ class ClusterNetwork(Section):
     """The cluster's pod ranges. A vendor's range that overlaps one is refused: traffic between pods
     would count as the vendor's."""
     service_cidrs: tuple[Network, ...] = ()
-    """The cluster's Service ranges. Only simulated vendors may overlap them."""
+    """The cluster's Service ranges. A vendor's range that overlaps one is refused too."""

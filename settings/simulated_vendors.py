@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import Field, StrictBool, WithJsonSchema
 from pydantic.functional_validators import PlainValidator
 
-from settings.section import Location, Problem, Resources, Section, path_text, resources
-from settings.service_ranges import assignable, service_range
-from settings.values.addresses import Endpoint, IPAddress, split_endpoint
+from settings.section import Problem, Resources, Section, resources
+from settings.values.addresses import Endpoint
 from settings.values.kubernetes import DnsLabel, Image
 from simulation.proxy.reading import read_behaviour
+
+LONGEST_NAME = 57  # a Service's name takes 63, and "proxy-" stands before
 
 
 def parse_behaviour(value: object) -> dict[str, Any]:
@@ -35,7 +36,8 @@ class SimulatedVendor(Section):
     """A vendor of the stack that is simulated."""
 
     endpoint: Endpoint = Field(examples=["10.1.0.10:3128"])
-    """The proxy's port and address, a cluster IP in the vendor's ranges."""
+    """Where crawlers find the proxy: an address of the vendor and a port. Nobody in the cluster has
+    it. The sidecar leads what goes to any address of the vendor to the simulation."""
     login: StrictBool = True
     """Whether it asks for credentials. The load generator gets them."""
     behaviour: Behaviour = Field(default={})
@@ -58,10 +60,6 @@ class SimulatedVendors(Section):
     enabled: StrictBool = False
     """Whether the vendors below run in this cluster, in namespace `proxy-vendors`. Crawlers that
     connect to their addresses then reach the simulation."""
-    service_cidr: Literal["create", "none"] = "create"
-    """`create` makes a ServiceCIDR of four addresses around each endpoint (Kubernetes 1.33 or
-    newer). `none`: the cluster's Service ranges hold the endpoints already
-    (docs/simulated-vendors.md)."""
     vendors: dict[DnsLabel, SimulatedVendor] = Field(default={})
     """The simulated vendors: a name of `vendors` to the keys below."""
     image: Image = "docker.io/library/python:3.11-slim"
@@ -77,23 +75,10 @@ class SimulatedVendors(Section):
                 "true simulates nobody; add simulatedVendors.vendors, "
                 "like {vendor-a: {endpoint: 10.1.0.10:3128}}, or write false",
             )
-        first: dict[IPAddress, Location] = {}
-        for name, vendor in self.vendors.items():
-            at: Location = ("vendors", name, "endpoint")
-            address, _ = split_endpoint(vendor.endpoint)
-            earlier = first.setdefault(address, at)
-            if earlier != at:
+        for name in self.vendors:
+            if len(name) > LONGEST_NAME:
                 yield Problem(
-                    at,
-                    f"{vendor.endpoint!r} has the address of simulatedVendors."
-                    f"{path_text(earlier)}, and an address is one Service; write another of the "
-                    "vendor's",
-                )
-            possible = assignable(service_range(address))
-            if self.service_cidr == "create" and address not in possible:
-                yield Problem(
-                    at,
-                    f"{vendor.endpoint!r} is the first or last address of "
-                    f"{service_range(address)}, which no Service can get; write {possible[0]} or "
-                    f"{possible[1]}",
+                    ("vendors", name),
+                    f"has a name of {len(name)} letters, and the name of its Service takes "
+                    f"{LONGEST_NAME}; give the vendor a shorter one",
                 )

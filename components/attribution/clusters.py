@@ -1,7 +1,8 @@
 """Where a filter chain sends connections on to: the clusters.
 
-A vendor has one for its addresses and one for its names (names.py). Both count under one name the
-vendor's bytes and connections while they are open.
+A vendor has one for its addresses and one for its names (names.py), or one for both where it is
+simulated (simulators.py). All count under one name the vendor's bytes and connections while they
+are open.
 """
 
 from __future__ import annotations
@@ -75,8 +76,8 @@ def cluster(name: str, stat_name: str, idle_timeout: str, discovery: Json) -> Js
     return {
         "name": name,
         "alt_stat_name": stat_name,
-        **discovery,
         "lb_policy": "CLUSTER_PROVIDED",
+        **discovery,
         "connect_timeout": CONNECT_TIMEOUT,
         "per_connection_buffer_limit_bytes": BUFFER_BYTES,
         "upstream_connection_options": {"tcp_keepalive": dict(KEEPALIVE)},

@@ -41,10 +41,10 @@ def _chain_faults(chain: Json, caches: Mapping[str, Json]) -> Iterator[str]:
     led_to = sorted(set(clusters_named(chain)) & caches.keys())
     keys = {state["object_key"] for state in _states(chain)}
     where = f"EnvoyFilters: chain {chain['name']}"
-    if bool(led_to) != (HOST_KEY in keys) or bool(led_to) != (PORT_KEY in keys):
+    if led_to and not {HOST_KEY, PORT_KEY} <= keys:
         yield (
-            f"{where} must write name and port into a connection if its cluster resolves names, "
-            f"and only then: it would get 503; {_DEFECT}"
+            f"{where} must write name and port into a connection, as its cluster resolves names: "
+            f"it would get 503; {_DEFECT}"
         )
     lookups = [one for one in chain["filters"] if one["name"] == NAME_LOOKUP]
     if led_to and not lookups and chain["filters"][-1]["name"].endswith("tcp_proxy"):

@@ -92,14 +92,16 @@ def dns_cache(cluster_name: str) -> Json:
 
 
 def dns_resolver(**more: Any) -> Json:
-    """Return how names are asked for; `more` are further fields of it."""
+    """Return how names are asked for; `more` are other fields of it."""
     return extension(
         "envoy.network.dns_resolver.cares",
         "network.dns_resolver.cares.v3.CaresDnsResolverConfig",
-        udp_max_queries=100,
-        # A pod's search list would make six questions of two.
-        dns_resolver_options={"no_default_search_domain": True},
-        **more,
+        **{
+            "udp_max_queries": 100,
+            # A pod's search list would make six questions of two.
+            "dns_resolver_options": {"no_default_search_domain": True},
+            **more,
+        },
     )
 
 

@@ -2,11 +2,11 @@
 
 `proxy-observability` prepares the outbound listener, once (listener.py), and `proxy-labels` says
 how every chain counts (labels.py). `proxy-vendor-<name>` holds everything of one vendor: its
-cluster (clusters.py), its Lua (lua.py), and for each part of its ranges a pair of filter chains
-(chains.py), so that a chain never arrives without its cluster. Each of a vendor's names has a pair
-of its own, and that again in the listener of each of its ports (names.py), all in an EnvoyFilter
-`proxy-vendor-<name>.chain-<host>`. A passive vendor has one chain in place of each pair and no Lua;
-`proxy-passive` holds the module that all of its like share (passive.py).
+cluster (clusters.py, simulators.py), its Lua (lua.py), and for each part of its ranges a pair of
+filter chains (chains.py), so that a chain never arrives without its cluster. Each of a vendor's
+names has a pair of its own, and that again in the listener of each of its ports (names.py), all in
+an EnvoyFilter `proxy-vendor-<name>.chain-<host>`. A passive vendor has one chain in place of each
+pair and no Lua; `proxy-passive` holds the module that all of its like share (passive.py).
 `proxy-destination-<name>` counts what goes to a known destination (destinations.py). Vendors that
 share addresses have one more EnvoyFilter together, `proxy-shared-<names>` (shared_addresses.py). A
 vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
@@ -20,7 +20,7 @@ the mesh the crawlers' sidecars know.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from components.attribution.access_logs import log_accesses
 from components.attribution.chains import http_chain, opaque_chain
@@ -35,7 +35,8 @@ from components.attribution.names import listener_name, named_cluster
 from components.attribution.outside_log import FILTER_NAME as OUTSIDE_LOG_FILTER_NAME
 from components.attribution.outside_log import outside_log_patches
 from components.attribution.passive import FILTER_NAME, passive_chain, passive_patches
-from components.attribution.upstream import upstream_of
+from components.attribution.simulators import Simulator, simulator_cluster
+from components.attribution.upstream import Upstream, upstream_of
 from settings.destinations import Destination
 from settings.vendors import Target, Vendor, is_http_port, ports_of
 
@@ -53,6 +54,7 @@ def envoy_filters(
     destinations: Sequence[Destination] = (),
     timeout_after_seconds: int,
     selector: Mapping[str, str],
+    simulators: Mapping[str, Simulator] | None = None,
     access_logs: bool = False,
     log_outside: bool = False,
 ) -> dict[str, Json]:
@@ -64,17 +66,17 @@ def envoy_filters(
         destinations: what is counted beside the vendors.
         timeout_after_seconds: see `outcome.proxy_outcome`.
         selector: labels of the pods that get the filters; empty means the whole namespace.
+        simulators: who gets the connections of simulated vendors, by the vendor's name.
         access_logs: whether sidecars print a line for each request and connection to a vendor.
         log_outside: whether they print one for each connection to nobody's address.
     """
+    simulators = simulators or {}
     patches = {LISTENER_FILTER_NAME: listener_patches(vendors)}
     if any(vendor.inspect == "passive" for vendor in vendors):
         patches[FILTER_NAME] = passive_patches(vendors, targets, timeout_after_seconds)
     for vendor in sorted(vendors, key=lambda vendor: vendor.name):
-        patches[_vendor_filter(vendor)] = [
-            *([add("CLUSTER", vendor_cluster(vendor))] if vendor.cidrs else []),
-            *([add("CLUSTER", named_cluster(vendor))] if vendor.hosts else []),
-        ]
+        clusters = _vendor_clusters(vendor, simulators.get(vendor.name))
+        patches[_vendor_filter(vendor)] = [add("CLUSTER", each) for each in clusters]
     stack_groups = groups(vendors)
     labels = label_patches(
         stack_groups, with_targets=bool(targets), timeout_after_seconds=timeout_after_seconds
@@ -82,7 +84,8 @@ def envoy_filters(
     if labels:
         patches[LABELS_FILTER_NAME] = labels
     for group in stack_groups:
-        for name, more in _group_patches(group, targets).items():
+        simulated = group.vendors[0].name in simulators
+        for name, more in _group_patches(group, targets, simulated=simulated).items():
             patches[name] = [*patches.get(name, []), *more]
     if access_logs:
         for patch in (patch for config_patches in patches.values() for patch in config_patches):
@@ -121,7 +124,19 @@ def _vendor_filter(vendor: Vendor) -> str:
     return f"proxy-vendor-{vendor.name}"
 
 
-def _group_patches(group: Group, targets: Sequence[Target]) -> dict[str, list[Json]]:
+def _vendor_clusters(vendor: Vendor, simulator: Simulator | None) -> Iterator[Json]:
+    if simulator:
+        yield simulator_cluster(vendor, simulator)
+        return
+    if vendor.cidrs:
+        yield vendor_cluster(vendor)
+    if vendor.hosts:
+        yield named_cluster(vendor)
+
+
+def _group_patches(
+    group: Group, targets: Sequence[Target], *, simulated: bool
+) -> dict[str, list[Json]]:
     """Return a group's patches by the name of the EnvoyFilter that holds them."""
     alone = len(group.vendors) == 1
     name = _vendor_filter(group.vendors[0]) if alone else f"proxy-shared-{group.name}"
@@ -130,7 +145,10 @@ def _group_patches(group: Group, targets: Sequence[Target]) -> dict[str, list[Js
         shared.append(add("CLUSTER", unowned_cluster(group)))
     if group.parses_http:
         shared.append(add("EXTENSION_CONFIG", lua_extension(group, targets)))
-    chains = {chain.part: _chain_patches(group, chain) for chain in group.chains}
+    chains = {
+        chain.part: _chain_patches(group, chain, upstream_of(group, chain, simulated=simulated))
+        for chain in group.chains
+    }
     # A name's are always apart: with 4 names of 20 ports a further one would split the vendor, and
     # cut all its connections.
     apart = {chain.part for chain in group.chains if chain.host}
@@ -142,19 +160,20 @@ def _group_patches(group: Group, targets: Sequence[Target]) -> dict[str, list[Js
     return ({name: patches} if patches else {}) | split
 
 
-def _chain_patches(group: Group, chain: Chain) -> list[Json]:
-    patches = _chains_in(LISTENER, group, chain, parses_http=group.parses_http)
+def _chain_patches(group: Group, chain: Chain, upstream: Upstream) -> list[Json]:
+    patches = _chains_in(LISTENER, group, chain, upstream, parses_http=group.parses_http)
     if chain.host:
         (vendor,) = group.vendors
         for port in ports_of(vendor, chain.host):
             listener, parses_http = listener_name(chain.host, port), is_http_port(vendor, port)
             patches += named_listener_patches(listener, inspects=parses_http)
-            patches += _chains_in(listener, group, chain, parses_http=parses_http)
+            patches += _chains_in(listener, group, chain, upstream, parses_http=parses_http)
     return patches
 
 
-def _chains_in(listener: str, group: Group, chain: Chain, *, parses_http: bool) -> list[Json]:
-    upstream = upstream_of(group, chain)
+def _chains_in(
+    listener: str, group: Group, chain: Chain, upstream: Upstream, *, parses_http: bool
+) -> list[Json]:
     if group.is_passive:
         chains = [passive_chain(chain, upstream)]
     elif parses_http:

@@ -1,7 +1,8 @@
 """Where a chain leads: its clusters, and what they read from the connection.
 
 There are three kinds of chains: of one vendor's addresses, of addresses that vendors share
-(shared_addresses.py), and of a name (names.py).
+(shared_addresses.py), and of a name (names.py). Where the vendor is simulated, the first two have
+another cluster of the same name (simulators.py), and a name's chain leads there too.
 """
 
 from __future__ import annotations
@@ -37,15 +38,20 @@ class Upstream:
     """Filters right before the TCP proxy."""
 
 
-def upstream_of(group: Group, chain: Chain) -> Upstream:
+def upstream_of(group: Group, chain: Chain, *, simulated: bool = False) -> Upstream:
+    """Return where a chain leads.
+
+    Args:
+        simulated: whether the group's first vendor is.
+    """
     (vendor, *_), states = group.vendors, [vendor_state(group)]
     if chain.host:
-        cluster = named_cluster_name(vendor)
+        cluster = cluster_name(vendor) if simulated else named_cluster_name(vendor)
         return Upstream(
             cluster=cluster,
             routes=routes_to(cluster),
             states=[*states, *name_states(chain.host)],
-            opaque_filters=[name_lookup(cluster)],
+            opaque_filters=[] if simulated else [name_lookup(cluster)],
         )
     if group.decides_by_port:
         return Upstream(

@@ -1,4 +1,4 @@
-"""SimulatedVendors: proxy vendors that run in the cluster, at the vendors' own addresses."""
+"""SimulatedVendors: proxy vendors that run in the cluster, instead of far away."""
 
 from __future__ import annotations
 
@@ -22,17 +22,14 @@ from components.simulated_vendors.plan import (
     PASSWORD_VARIABLE,
     PROXY_PORT,
     SimulationPlan,
-    name_of,
+    service_name,
 )
-from settings.service_ranges import service_range
 from settings.simulated_vendors import SimulatedVendors as SimulatedVendorsSettings
-from settings.values.addresses import IPAddress, IPNetwork, split_endpoint
 
 INSTANCE = "app.kubernetes.io/instance"
 PROGRAM_FOLDER = "/program"
 PLAN = "plan.json"
 STARTUP_SECONDS = 60
-NO_VENDOR = "none"  # settings.vendors.RESERVED_NAMES
 
 # To Istio these are no Services: a listener for one would take the vendor's port away from the
 # attribution in every namespace that sees it.
@@ -49,13 +46,12 @@ class SimulatedVendorsArgs:
 
 
 class SimulatedVendors(ClusterComponent):
-    """A Deployment for each vendor behind a Service whose cluster IP is in the vendor's own ranges.
+    """A Deployment for each vendor, and a Service to which sidecars lead its connections.
 
-    Traffic takes the same way as to a real vendor: through the sidecar to an address outside the
-    mesh. One pod each: its limits, sessions and counts are in memory.
+    Crawlers connect to the vendor's own addresses, which nobody in the cluster has. One pod each:
+    its limits, sessions and counts are in memory.
 
-    It must come after every Service of this program that Kubernetes gives an address, istiod's
-    included: the address could be one of the new ranges.
+    It must come before the attribution, which leads connections here.
     """
 
     logins: dict[str, pulumi.Output[str]]
@@ -82,70 +78,27 @@ class SimulatedVendors(ClusterComponent):
             ),
             opts=self.child,
         )
-        ranges = {network: self._range(network) for network in plan.ranges}
-        for address in plan.spare_addresses:
-            # No pod answers there. Without it the next new Service could get the address.
-            self._hold(address, PROXY_PORT, ranges, NO_VENDOR)
         self.logins = {}
-        for vendor, simulated in sorted(args.settings.vendors.items()):
-            address, port = split_endpoint(simulated.endpoint)
-            assert port is not None  # settings.values.check_endpoint
-            self._hold(address, port, ranges, vendor)
+        for vendor in sorted(args.settings.vendors):
+            self._service(vendor)
             self._deployment(args, vendor, program)
         self.register_outputs({"logins": self.logins})
 
-    def _range(self, network: IPNetwork) -> networking.ServiceCIDR:
-        return networking.ServiceCIDR(
-            f"{self.prefix}-{name_of(network)}",
-            metadata=meta.ObjectMetaArgs(
-                # The range is in the name, because it cannot be changed and a Service can only move
-                # to a range that exists.
-                name=f"simulated-vendors-{name_of(network)}",
-                labels=self.labels,
-                # Until then the API server refuses the range's addresses.
-                annotations={"pulumi.com/waitFor": "condition=Ready"},
-            ),
-            spec=networking.ServiceCIDRSpecArgs(cidrs=[str(network)]),
-            opts=self.child,
-        )
-
-    def _hold(
-        self,
-        address: IPAddress,
-        port: int,
-        ranges: dict[IPNetwork, networking.ServiceCIDR],
-        vendor: str,
-    ) -> None:
-        """Hold an address for a vendor, or for no vendor.
-
-        Its name is the address: an endpoint that moves to another address changes two Services in
-        place. Named after the vendor, a new Service would need the address while the old one, which
-        Pulumi deletes last, still has it.
-        """
-        service_cidr = ranges.get(service_range(address))
-        # Pulumi would wait for pods that never come.
-        skip = {"pulumi.com/skipAwait": "true"} if vendor == NO_VENDOR else {}
+    def _service(self, vendor: str) -> None:
+        instance = {INSTANCE: vendor}
         core.Service(
-            f"{self.prefix}-{name_of(address)}",
+            f"{self.prefix}-{vendor}-service",
             metadata=meta.ObjectMetaArgs(
-                name=f"at-{name_of(address)}",
+                name=service_name(vendor),
                 namespace=self.namespace,
-                labels={**self.labels, INSTANCE: vendor},
-                annotations={**HIDDEN_FROM_THE_MESH, **skip},
+                labels={**self.labels, **instance},
+                annotations=HIDDEN_FROM_THE_MESH,
             ),
             spec=core.ServiceSpecArgs(
-                cluster_ip=str(address),
-                ip_families=[f"IPv{address.version}"],
-                ip_family_policy="SingleStack",
-                # Also where it selects no pod: a Service that loses its selector keeps the pods it
-                # had.
-                selector={**selector(APP), INSTANCE: vendor},
-                ports=[core.ServicePortArgs(name="proxy", port=port, target_port="proxy")],
+                selector={**selector(APP), **instance},
+                ports=[core.ServicePortArgs(name="proxy", port=PROXY_PORT, target_port="proxy")],
             ),
-            opts=pulumi.ResourceOptions.merge(
-                self.child,
-                pulumi.ResourceOptions(depends_on=[service_cidr] if service_cidr else None),
-            ),
+            opts=self.child,
         )
 
     def _deployment(self, args: SimulatedVendorsArgs, vendor: str, program: core.ConfigMap) -> None:

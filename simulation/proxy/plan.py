@@ -19,7 +19,6 @@ from simulation.plans import (
     encodable,
     finding,
     flag,
-    ip_address,
     key,
     mapping,
     nested,
@@ -190,7 +189,7 @@ class Listen:
     """
 
     vendor: str = key(plain_name)
-    address: str = key(ip_address)
+    address: str = key(address_or_all)
     port: int = key(whole(1, 65535))
     visible: str = key(one_of(VISIBLE), "requests")
     pool: str = key(plain_name, "")

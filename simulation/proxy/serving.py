@@ -11,7 +11,7 @@ import signal
 import sys
 
 from simulation.endpoint import listen
-from simulation.plans import PlanError
+from simulation.plans import PlanError, host_to_bind
 from simulation.process import named_bind, place
 from simulation.proxy.books import Books
 from simulation.proxy.connection import Connection, Shared
@@ -53,7 +53,7 @@ async def serve(plan: Plan) -> Books:
             with named_bind(item.address, item.port):
                 # With a shorter backlog a burst of crawlers would wait 1 s for each SYN retry.
                 server = await loop.create_server(
-                    factory, item.address, item.port, backlog=LISTEN_BACKLOG
+                    factory, host_to_bind(item.address), item.port, backlog=LISTEN_BACKLOG
                 )
             servers.callback(server.close)
         pages = functools.partial(control_page, shared)

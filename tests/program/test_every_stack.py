@@ -15,7 +15,6 @@ from components.labels import PROJECT
 from components.namespaces.admission import namespaces_of
 from render.program import MOCK_PASSWORD, REDACTED
 from settings.loading import ROOT
-from settings.vendors import RESERVED_NAMES
 from tests.program.conftest import (
     SHAPES,
     config_maps_of,
@@ -28,7 +27,7 @@ from tests.program.conftest import (
 from tests.program.pod_security import violations
 from tools.find import find
 
-CLUSTER_SCOPED = ("Namespace", "ClusterRole", "ClusterRoleBinding", "ServiceCIDR")
+CLUSTER_SCOPED = ("Namespace", "ClusterRole", "ClusterRoleBinding")
 
 
 @pytest.fixture(params=SHAPES)
@@ -220,10 +219,6 @@ def test_services_lead_to_pods(run):
     """A Service's selector and named port are those of a pod template beside it."""
     for service in run.of_kind("Service"):
         spec = service.inputs["spec"]
-        if spec["selector"].get("app.kubernetes.io/instance") == "none":
-            # It holds an address beside a simulated vendor's; no vendor may have that name.
-            assert "none" in RESERVED_NAMES
-            continue
         (workload,) = [
             workload
             for workload in workloads(run)

@@ -11,14 +11,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from render.program import REDACTED, Run
 from render.program import run_program as run_with
-from settings.values.addresses import split_endpoint
 from tests.program.conftest import (
     config_maps_of,
     container_of,
@@ -76,13 +74,20 @@ def variables_of(workload) -> dict[str, dict]:
 
 
 def services_of(run, vendor=None):
-    """The Services of simulated vendors, of one of them, or of spare addresses ("none")."""
+    """The Services of simulated vendors, or of one of them."""
     return [
         service
         for service in run.of_kind("Service")
         if service.namespace == "proxy-vendors"
         and vendor in (None, service.inputs["spec"]["selector"]["app.kubernetes.io/instance"])
     ]
+
+
+def cluster_of(run, vendor):
+    """The cluster to which a vendor's chains lead."""
+    patches = run.only("EnvoyFilter", f"proxy-vendor-{vendor}")["spec"]["configPatches"]
+    (cluster,) = [one["patch"]["value"] for one in patches if one["applyTo"] == "CLUSTER"]
+    return cluster
 
 
 def test_every_replica_has_a_plan_of_its_own(real):
@@ -152,86 +157,57 @@ def test_the_days_budget_outlives_a_container(real):
 
 def test_nobody_is_simulated_unless_the_stack_says_so(real):
     """A Service at a vendor's address would take real crawlers' traffic away from it."""
-    assert real.of_kind("ServiceCIDR") == ()
     assert not any(resource.namespace == "proxy-vendors" for resource in real.resources)
     assert "proxy-vendors" not in json.dumps([resource.inputs for resource in real.resources])
 
 
-def test_a_simulated_vendor_is_where_crawlers_look_for_it(dev):
-    """In its own ranges, with a cluster IP that no Service of others can get before it."""
-    by_urn = {resource.urn: resource for resource in dev.resources}
-    vendors = {vendor.name: vendor for vendor in dev.settings.vendors}
-    for vendor, simulated in dev.settings.simulated_vendors.vendors.items():
+def test_a_simulated_vendor_has_no_address_of_its_own(dev):
+    """Any Service of the cluster may get any free address: the first `up` lost that race."""
+    for service in dev.of_kind("Service"):
+        assert service.inputs["spec"].get("clusterIP") in (None, "None")
+
+
+def test_sidecars_lead_to_the_simulated_vendor(dev):
+    """By the Service's name, whatever address of the vendor and whatever port is asked for."""
+    for vendor in dev.settings.simulated_vendors.vendors:
+        cluster = cluster_of(dev, vendor)
+        (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+        place = endpoint["endpoint"]["address"]["socket_address"]
         (service,) = services_of(dev, vendor)
-        spec = service.inputs["spec"]
-        address, port = split_endpoint(simulated.endpoint)
-        assert ip_address(spec["clusterIP"]) == address
-        assert any(address in block.network for block in vendors[vendor].cidrs)
+        name, namespace = service.inputs["metadata"]["name"], service.namespace
+        assert place["address"] == f"{name}.{namespace}.svc"
         # The proxy alone: the control endpoint changes what a vendor does.
-        assert [(one["name"], one["port"]) for one in spec["ports"]] == [("proxy", port)]
-        (service_range,) = [
-            by_urn[urn] for urn in service.dependencies if by_urn[urn].kind == "ServiceCIDR"
-        ]
-        (cidr,) = service_range.inputs["spec"]["cidrs"]
-        assert address in ip_network(cidr)
-        # Not made is refused: Pulumi goes on only when the range is ready.
-        waits = service_range.inputs["metadata"]["annotations"]["pulumi.com/waitFor"]
-        assert waits == "condition=Ready"
+        (port,) = service.inputs["spec"]["ports"]
+        assert (port["name"], port["port"]) == ("proxy", place["port_value"])
+        (pod_port,) = (
+            one["containerPort"]
+            for one in container_of(dev.only("Deployment", vendor))["ports"]
+            if one["name"] == port["targetPort"]
+        )
+        assert pod_port == place["port_value"]
+        labels = dev.only("Deployment", vendor)["spec"]["template"]["metadata"]["labels"]
+        assert service.inputs["spec"]["selector"].items() <= labels.items()
 
 
-def test_the_ranges_of_simulated_vendors_hold_nobody_else(dev):
-    """Any Service may get any free address of any range: its traffic would be the vendor's."""
-    taken = {ip_address(service.inputs["spec"]["clusterIP"]) for service in services_of(dev)}
-    for service_range in dev.of_kind("ServiceCIDR"):
-        (cidr,) = service_range.inputs["spec"]["cidrs"]
-        assert set(ip_network(cidr).hosts()) <= taken
+def test_a_real_vendor_beside_simulated_ones_keeps_its_addresses(edited):
+    """One `up` moves a vendor: its cluster changes while the simulation still runs."""
+
+    def edit(keys):
+        del keys["simulatedVendors"]["vendors"]["vendor-b"]
+        del keys["loadGenerator"]["endpoints"]["vendor-b"]
+
+    run = run_with("dev", edited("dev", edit))
+    assert cluster_of(run, "vendor-b")["type"] == "ORIGINAL_DST"
+    assert cluster_of(run, "vendor-a")["type"] == "STRICT_DNS"
+    assert not services_of(run, "vendor-b")
 
 
-def test_other_services_have_addresses_before_the_simulated_ranges_exist(dev):
-    """The first `up` failed 6 of 7 times: Grafana's Service was given a simulated vendor's IP.
-
-    istiod's Service is in its chart.
-    """
-    (istiod,) = [one.urn for one in dev.resources if one.inputs.get("name") == "istiod"]
-    monitoring = {s.urn for s in dev.of_kind("Service") if s.namespace == "monitoring"}
-    assert {urn.rpartition("::")[2] for urn in monitoring} >= {
-        *("alertmanager-service", "grafana-service", "prometheus-service"),
-    }
-    ranges = dev.of_kind("ServiceCIDR")
-    assert ranges
-    for service_range in ranges:
-        assert {*monitoring, istiod} <= waited_for(dev, service_range)
-
-
-def test_ranges_that_the_cluster_has_are_not_made(edited):
-    """On a cluster before 1.33 the API server's own flag holds them."""
-
-    def older(keys):
-        keys["simulatedVendors"]["serviceCidr"] = "none"
-        keys["network"].update(serviceCidrs=["10.0.0.0/8"], podCidrs=["192.168.0.0/16"])
-
-    run = run_with("dev", edited("dev", older))
-    assert run.of_kind("ServiceCIDR") == ()
-    assert all(services_of(run, vendor) for vendor in ("vendor-a", "vendor-b", "vendor-c"))
-    assert not services_of(run, "none")
-
-
-def test_a_simulated_vendor_can_move_to_the_address_beside_it(dev, edited):
-    """No address changes hands between two Services: the new one would come before the old goes."""
-
-    def move(keys):
-        keys["simulatedVendors"]["vendors"]["vendor-a"]["endpoint"] = "10.1.0.9:3128"
-        keys["loadGenerator"]["endpoints"]["vendor-a"] = "10.1.0.9:3128"
-
-    before, after = (
-        {
-            service.inputs["spec"]["clusterIP"]: (service.urn, service.inputs["metadata"]["name"])
-            for service in services_of(run)
-        }
-        for run in (dev, run_with("dev", edited("dev", move)))
-    )
-    assert before == after
-    assert len(before) == 6
+def test_sidecars_lead_to_simulated_vendors_once_these_run(dev):
+    """Sooner, connections would get 503; and `destroy` takes the lead away first."""
+    vendors = [*services_of(dev), *dev.of_kind("Deployment")]
+    urns = {resource.urn for resource in vendors if resource.namespace == "proxy-vendors"}
+    for envoy_filter in dev.of_kind("EnvoyFilter"):
+        assert urns <= waited_for(dev, envoy_filter)
 
 
 def test_simulated_vendors_are_outside_the_mesh(dev):
