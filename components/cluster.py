@@ -6,6 +6,7 @@ import pulumi
 from pulumi.runtime import get_config_env, get_config_secret_keys_env
 from pulumi_kubernetes import Provider
 
+from components.cluster_identity import checked_uid, known_or_none, provider_of
 from deployment import StackPlan, stack_plan
 from settings.loading import SettingsError, settings_of_config
 from settings.stack import StackSettings
@@ -31,6 +32,8 @@ def read_stack() -> tuple[StackSettings, StackPlan]:
 def cluster_provider(config: pulumi.Config) -> Provider:
     """Return the provider of every Kubernetes resource.
 
+    It works only in the cluster of the stack's first `up`: see `checked_uid`.
+
     Args:
         config: Pulumi's own keys, `kubernetes:context` and `kubernetes:kubeconfig`.
     """
@@ -40,10 +43,12 @@ def cluster_provider(config: pulumi.Config) -> Provider:
             "kubernetes:context is not set: pulumi uses the current context of kubectl; "
             "pin it with `pulumi config set kubernetes:context NAME`"
         )
-    return Provider(
+    return provider_of(
         "cluster",
         kubeconfig=kubeconfig,
         context=context,
+        # Another address of the same cluster would replace every object.
+        cluster_identifier=known_or_none(checked_uid(kubeconfig, context)),
         # Prometheus reloads its files in place, and the operator reads a Secret by its name. The
         # provider would delete each before it makes the new one. It still replaces objects that
         # are marked immutable.

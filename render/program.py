@@ -12,12 +12,12 @@ import threading
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pulumi
 from google.protobuf import json_format  # type: ignore[import-untyped]
 from pulumi.runtime import mocks, rpc
-from pulumi.runtime.settings import set_root_resource
+from pulumi.runtime.settings import SETTINGS, _get_rpc_manager, set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
 from settings.loading import PROJECT, ROOT, SettingsError, StackFile, load_stack, stack_file
@@ -25,6 +25,7 @@ from settings.stack import StackSettings
 
 REDACTED = "REDACTED"
 STACK_TYPE = "pulumi:pulumi:Stack"
+MOCK_CLUSTER = "mock-uid"
 MOCK_PASSWORD = "mock-password"  # nowhere in what is recorded, unless a secret leaks
 
 
@@ -141,6 +142,9 @@ def _run(stack: str, file: StackFile, recorder: _Recorder) -> None:
     finally:
         for variable in variables:
             del os.environ[variable]
+        # A run that failed half-way leaves calls that wait for the loop closed here.
+        _get_rpc_manager().clear()
+        SETTINGS.outputs.clear()
         asyncio.set_event_loop(None)
         for used in (loop, *recorder.loops):
             used.close()
@@ -153,6 +157,9 @@ def _program() -> None:
 class _Provider(mocks.Mocks):
     """Stands in for the plugins: names what has no name, and makes passwords."""
 
+    kept: ClassVar[dict[str, str]] = {}
+    """What an earlier `up` stashed, by name."""
+
     def __init__(self) -> None:
         super().__init__()
         self.stacks: set[str] = set()
@@ -163,6 +170,10 @@ class _Provider(mocks.Mocks):
         if args.typ == "random:index/randomPassword:RandomPassword":
             state["result"] = pulumi.Output.secret(MOCK_PASSWORD)
             state["bcryptHash"] = pulumi.Output.secret(f"hash of {MOCK_PASSWORD}")
+        if args.typ == "pulumi:index:Stash":
+            state["output"] = self.kept.get(args.name, args.inputs["input"])
+        if args.resource_id == "kube-system":
+            return args.resource_id, {"metadata": {"name": "kube-system", "uid": MOCK_CLUSTER}}
         if args.typ == "pulumi:pulumi:StackReference":
             self.stacks.add(args.inputs["name"])
             state["outputs"] = {"prometheusPassword": MOCK_PASSWORD}

@@ -159,6 +159,12 @@ def workloads(run: Run) -> list[Any]:
     return [resource for kind in WORKLOADS for resource in run.of_kind(kind)]
 
 
+def provider_of(run: Run) -> Any:
+    """Return the provider of every Kubernetes object."""
+    (found,) = [one for one in run.of_type("pulumi:providers:kubernetes") if one.name == "cluster"]
+    return found
+
+
 def named(run: Run, kind: str) -> set[str]:
     return {resource.inputs["metadata"]["name"] for resource in run.of_kind(kind)}
 

@@ -21,6 +21,7 @@ from tests.program.conftest import (
     container_of,
     named,
     objects,
+    provider_of,
     waited_for,
     workloads,
 )
@@ -60,7 +61,7 @@ def test_every_resource_hangs_below_a_component(run):
             modules = (ROOT / "components" / folder).glob("*.py")
             assert any(f"\nclass {name}(" in module.read_text() for module in modules)
             assert parent is None
-        elif resource.type != "pulumi:providers:kubernetes":
+        elif not resource.type.startswith("pulumi:"):
             assert parent is not None, resource.urn
             assert resource.name.startswith(f"{parent.name}-")
 
@@ -82,7 +83,7 @@ def test_every_component_makes_something(run):
 
 def test_every_object_goes_to_the_named_cluster(run):
     """A resource without our provider would use whatever cluster the shell points to."""
-    (provider,) = run.of_type("pulumi:providers:kubernetes")
+    provider = provider_of(run)
     for resource in run.resources:
         if resource.type.startswith("kubernetes:"):
             assert resource.provider.startswith(provider.urn), resource.urn

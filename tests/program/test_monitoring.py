@@ -19,6 +19,7 @@ from tests.program.conftest import (
     config_map,
     container_of,
     named,
+    provider_of,
     scrape_jobs,
     workloads,
 )
@@ -186,7 +187,7 @@ def test_a_kubeconfig_of_the_stack_is_used_and_stays_secret(tmp_path):
     path = tmp_path / "Pulumi.prod.yaml"
     text = (ROOT / "Pulumi.prod.yaml").read_text()
     path.write_text(text.replace("config:\n", "config:\n  kubernetes:kubeconfig: token\n", 1))
-    (provider,) = run_with("prod", path).of_type("pulumi:providers:kubernetes")
+    provider = provider_of(run_with("prod", path))
     assert provider.inputs["kubeconfig"] == REDACTED
     assert "kubeconfig" in provider.secrets
 

@@ -14,7 +14,7 @@ from components.prometheus.rules import EVALUATED_BY
 from components.prometheus.rules import OPERATOR as OPERATED
 from render.__main__ import main as render
 from settings.namespaces import MONITORING_NAMESPACE
-from tests.program.conftest import OPERATOR, RECEIVERS, named, sections
+from tests.program.conftest import OPERATOR, RECEIVERS, named, provider_of, sections
 from tools.find import find
 
 RULE_FILES = {name for name, servers in EVALUATED_BY.items() if OPERATED in servers}
@@ -90,7 +90,7 @@ def test_the_operator_finds_the_login_in_both_namespaces(variant):
     keys = {"username", "password", "alertmanagers.yml"}
     assert logins == {"monitoring": keys, "observability": keys}
     # Replaced under a fixed name it would be missing for a moment.
-    (provider,) = run.of_type("pulumi:providers:kubernetes")
+    provider = provider_of(run)
     assert provider.inputs["enableSecretMutable"] == "true"
 
 
