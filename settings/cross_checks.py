@@ -200,6 +200,16 @@ def simulated_vendors_make_logins(settings: StackSettings) -> Iterator[Problem]:
             )
 
 
+def simulated_vendors_prove_nothing(settings: StackSettings) -> Iterator[Problem]:
+    for index, vendor in enumerate(settings.vendors):
+        if vendor.tls.originate and settings.is_simulated(vendor.name):
+            yield Problem(
+                ("vendors", index, "tls", "originate"),
+                f"true cannot hold, {vendor.name} is simulated and its certificate's key is "
+                "public; remove tls in this stack",
+            )
+
+
 def real_traffic_is_bounded(settings: StackSettings) -> Iterator[Problem]:
     generator = settings.load_generator
     if not generator.enabled or generator.max_gb_per_day is not None:
@@ -391,6 +401,7 @@ CHECKS: Checks = (
     crawlers_resolve_names,
     endpoints_are_their_vendors,
     simulated_vendors_make_logins,
+    simulated_vendors_prove_nothing,
     real_traffic_is_bounded,
     namespaces_have_one_purpose,
     pod_security_allows_injection,

@@ -23,9 +23,10 @@ from settings.cross_checks import CHECKS, Checks
 from settings.masking import is_harmless
 from settings.messages import encrypted, printed, problems_of, yaml_mistake
 from settings.presets import Given, of_preset, with_presets
-from settings.range_files import capped, read_ranges
+from settings.range_files import capped, lines_of, read_ranges
 from settings.section import path_text
 from settings.stack import StackSettings
+from settings.values.texts import PATH_IN_ROOT
 from settings.vendors import AddressRange
 
 PROJECT = "proxy-observability"
@@ -172,6 +173,7 @@ def parsed(
     findings = [*findings]
     values, given = with_presets(values, findings)
     values = with_ranges_of_files(values, findings)
+    values = with_certificates_of_files(values, findings)
     try:
         settings = StackSettings.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -214,6 +216,27 @@ def with_ranges_of_files(values: Mapping[str, object], findings: list[str]) -> d
             findings.append(f"vendors[{index}].cidrsFile: {printed(file)} {error}")
         if isinstance(cidrs := vendor.get("cidrs", []), list):
             read[index] = {**vendor, "cidrs": [*cidrs, *ranges]}
+    return {**values, "vendors": read}
+
+
+def with_certificates_of_files(values: Mapping[str, object], findings: list[str]) -> dict[str, Any]:
+    """Return the values with each vendor's `tls.ca` as text, where it is the path of a file."""
+    vendors = values.get("vendors")
+    if not isinstance(vendors, list | tuple):
+        return dict(values)
+    read = list(vendors)
+    for index, vendor in enumerate(vendors):
+        if not isinstance(vendor, dict) or not isinstance(tls := vendor.get("tls"), dict):
+            continue
+        file = tls.get("ca")
+        if not isinstance(file, str) or file.lstrip().startswith("-----BEGIN"):
+            continue
+        text = None
+        try:
+            text = "\n".join(lines_of(ROOT / PATH_IN_ROOT.check(file)))
+        except ValueError as error:
+            findings.append(f"vendors[{index}].tls.ca: {printed(file)} {error}")
+        read[index] = {**vendor, "tls": {**tls, "ca": text}}
     return {**values, "vendors": read}
 
 

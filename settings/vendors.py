@@ -15,6 +15,7 @@ from settings.hosts import Host, HostEntry, listed_ports, unlisted_ports
 from settings.masking import quoted
 from settings.products import Product, unused
 from settings.section import Problem, Section, path_text
+from settings.tls import VendorTls
 from settings.values.addresses import (
     IPNetwork,
     PortRange,
@@ -176,6 +177,8 @@ class Vendor(Section):
     idle_timeout: Duration = 30
     """How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves idle
     sockets at the vendor; shorter may give a slow crawler another exit IP."""
+    tls: VendorTls = VendorTls()
+    """TLS to the vendor, spoken by the sidecar."""
     products: Annotated[tuple[Product, ...], Field(max_length=50)] = ()
     """What the vendor sells behind one address and port, told by the proxy user name of a request.
     The first pattern that fits sets the label `proxy_pool`; without one the range's or name's
@@ -199,6 +202,12 @@ class Vendor(Section):
                 ("ports",),
                 "is for addresses that vendors share, and a name is one vendor's; remove it (a "
                 "name's ports stand in hosts), or write two vendors",
+            )
+        if self.tls.originate and not self.tls.sni and (self.cidrs or self.cidrs_file):
+            yield Problem(
+                ("tls", "sni"),
+                "is missing, and an address has no name to check a certificate for; write the name "
+                "in the vendor's certificate, like sni: gw.vendor.example",
             )
         yield from overlapping("ports", self.ports)
         yield from overlapping("httpPorts", self.http_ports)

@@ -17,6 +17,7 @@ from components.attribution.envoy import (
 )
 from components.attribution.groups import CLUSTER_PREFIX, Group
 from components.attribution.stats import PASSTHROUGH
+from components.attribution.tls import tls_fields
 from settings.vendors import Vendor
 
 UNOWNED_CLUSTER_PREFIX = "proxy-unowned_"
@@ -52,7 +53,8 @@ def vendor_cluster(vendor: Vendor) -> Json:
     # The `;` ends the name for Istio's tag rules. Without it the vendor would become part of the
     # metric's name.
     name = cluster_name(vendor)
-    return cluster(name, f"{name};", f"{vendor.idle_timeout}s", ORIGINAL_DESTINATION)
+    discovery = {**ORIGINAL_DESTINATION, **tls_fields(vendor.tls)}
+    return cluster(name, f"{name};", f"{vendor.idle_timeout}s", discovery)
 
 
 def unowned_cluster(group: Group) -> Json:
@@ -71,7 +73,7 @@ def cluster(name: str, stat_name: str, idle_timeout: str, discovery: Json) -> Js
 
     Args:
         stat_name: what its statistics are counted under; ends in `;`.
-        discovery: the fields that say how it finds an address.
+        discovery: the fields that say how it finds an address, and how it connects there.
     """
     return {
         "name": name,

@@ -18,6 +18,7 @@ from typing import Any
 
 from components.attribution.clusters import cluster, cluster_name
 from components.attribution.envoy import Json, extension, filter_state, mappings
+from components.attribution.tls import tls_fields
 from settings.destinations import Destination, listed_names
 from settings.hosts import Host
 from settings.vendors import Vendor
@@ -43,7 +44,8 @@ def named_cluster(vendor: Vendor) -> Json:
     """Return the cluster of a vendor's names; it counts with that of the vendor's addresses."""
     name = named_cluster_name(vendor)
     stat_name = f"{cluster_name(vendor)};"
-    return cluster(name, stat_name, f"{vendor.idle_timeout}s", by_name(name))
+    discovery = {**by_name(name), **tls_fields(vendor.tls)}
+    return cluster(name, stat_name, f"{vendor.idle_timeout}s", discovery)
 
 
 def by_name(cluster_name: str) -> Json:
@@ -51,7 +53,8 @@ def by_name(cluster_name: str) -> Json:
     config = extension(
         "envoy.clusters.dynamic_forward_proxy",
         "clusters.dynamic_forward_proxy.v3.ClusterConfig",
-        # Without it Envoy refuses the cluster: it would want auto_sni, and it speaks no TLS.
+        # Without it Envoy refuses the cluster: it would want auto_sni, which asks for the crawled
+        # site's name.
         allow_insecure_cluster_options=True,
         dns_cache_config=dns_cache(cluster_name),
     )

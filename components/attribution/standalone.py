@@ -12,10 +12,11 @@ import copy
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from components.attribution.clusters import UNLIMITED
 from components.attribution.discovery import STATS_TYPE
-from components.attribution.envoy import Json, extension
+from components.attribution.envoy import Json, extension, mappings
 from components.attribution.names import dns_caches, dns_resolver
 from components.attribution.stats import BLACK_HOLE, PASSTHROUGH
 
@@ -72,12 +73,21 @@ def validation_bootstrap(filters: Mapping[str, Json], entries: Mapping[str, Json
         for one in filters_sent_apart(chain):
             del one["config_discovery"]
             one["typed_config"] = sent[one["name"]]
+    for cluster in applied.clusters:
+        if trusts_files_missing_here(cluster):
+            del cluster["transport_socket"]
     return {
         "static_resources": {
             "listeners": list(applied.listeners.values()),
             "clusters": applied.clusters,
         }
     }
+
+
+def trusts_files_missing_here(cluster: Json) -> bool:
+    """Whether Envoy would refuse a cluster here alone: a Mac has no such file of CAs."""
+    trusted = (one.get("trusted_ca", {}) for one in mappings(cluster))
+    return any("filename" in one and not Path(one["filename"]).exists() for one in trusted)
 
 
 def scripts_by_name(filters: Mapping[str, Json]) -> dict[str, str]:

@@ -20,6 +20,7 @@ from components.attribution.shared_addresses import (
     vendor_state,
 )
 from components.attribution.stats import PASSTHROUGH
+from components.attribution.tls import tls_states
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +51,7 @@ def upstream_of(group: Group, chain: Chain, *, simulated: bool = False) -> Upstr
         return Upstream(
             cluster=cluster,
             routes=routes_to(cluster),
-            states=[*states, *name_states(chain.host)],
+            states=[*states, *name_states(chain.host), *tls_states(vendor.tls, chain.host)],
             opaque_filters=[] if simulated else [name_lookup(cluster)],
         )
     if group.decides_by_port:

@@ -24,6 +24,7 @@ from settings.loading import (
 from settings.range_files import read_ranges
 from settings.values.addresses import parse_network
 from settings.vendors import AddressRange
+from tests.certificates import Authority
 
 FILE = "ranges/vendor-a.txt"
 PULUMI_YAML = Path(__file__).parents[2] / "Pulumi.yaml"
@@ -90,6 +91,19 @@ def test_the_engine_and_the_stack_file_read_the_same_ranges(root, more, monkeypa
     monkeypatch.chdir("/")
     assert settings_of_config(handed, ()) == read
     assert [str(one.network) for one in read.vendors[0].cidrs] == ["10.1.0.0/16"]
+
+
+def test_a_ca_is_the_same_by_path_and_as_text(root):
+    """What stands between the certificates stays out of the cluster."""
+    text = Authority().pem
+    (root / "ca.pem").write_text(f"# the vendor's\n{text}")
+    tls = {"originate": True, "sni": "gw.vendor.example"}
+    read, as_text = (
+        parse_settings(stack({"cidrs": ["10.1.0.0/16"], "tls": {**tls, "ca": ca}})).vendors[0].tls
+        for ca in ("ca.pem", text)
+    )
+    assert read == as_text
+    assert read.ca == text
 
 
 LINES = {
