@@ -12,6 +12,7 @@ from components.grafana.component import GrafanaServer, GrafanaServerArgs
 from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
 from components.mesh.component import IstioInstall, IstioInstallArgs
 from components.namespaces.component import Namespaces, NamespacesArgs
+from components.network.component import NetworkPolicies, NetworkPoliciesArgs
 from components.prometheus.operator import OperatedPrometheus, OperatedPrometheusArgs
 from components.prometheus.server import PrometheusServer, PrometheusServerArgs
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
@@ -24,6 +25,8 @@ namespaces = Namespaces("namespaces", NamespacesArgs(plans=plan.namespaces), her
 monitoring = namespaces.name_for("monitoring")
 access_args = TeamAccessArgs(namespace=monitoring, settings=settings.monitoring.access)
 TeamAccess("access", access_args, here)
+policies = NetworkPoliciesArgs(namespaces=namespaces.names, plans=plan.network_policies)
+NetworkPolicies("network", policies, here)
 
 alert_args = AlertmanagerClusterArgs(
     namespace=monitoring,

@@ -17,6 +17,8 @@ from components.file_text import yaml_text
 from components.load_generator.plan import GeneratorPlan, generator_plan
 from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
 from components.namespaces.admission import NamespacePlan, namespaces_of
+from components.network.crawlers import limits_egress
+from components.network.policies import PolicyPlan, policies_of
 from components.prometheus.config import BasicAuth, alerting_config, operator_jobs
 from components.prometheus.estimate import estimate
 from components.prometheus.operator_objects import (
@@ -76,6 +78,7 @@ class StackPlan:
     """Everything that is rendered from one stack's settings."""
 
     namespaces: tuple[NamespacePlan, ...]
+    network_policies: tuple[PolicyPlan, ...]
     alertmanager_config: str
     """Text of alertmanager.yml."""
     operator_namespace: str | None
@@ -114,6 +117,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
         servers = servers_of(settings, prometheus, own_rules)
     return StackPlan(
         namespaces=namespaces_of(settings),
+        network_policies=policies_of(settings),
         alertmanager_config=yaml_text(alertmanager_config(settings.alertmanager)),
         operator_namespace=operator_namespace,
         operator_objects=operator_objects,
@@ -181,7 +185,11 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
     istio, buckets = settings.istio, settings.telemetry.buckets
     return CrawlerSide(
         filters=filters,
-        sidecar=sidecar_spec(settings.crawlers.egress_hosts, settings.crawlers.selector),
+        sidecar=sidecar_spec(
+            settings.crawlers.egress_hosts,
+            settings.crawlers.selector,
+            registry_only=limits_egress(settings),
+        ),
         service_entries=service_entries(vendors, destinations),
         dns_capture=dns_capture(settings.crawlers.selector) if settings.captures_dns else None,
         charts=charts_of(istio, buckets, last_scrape_seconds(settings)) if istio.install else (),

@@ -15,6 +15,7 @@ from components.alertmanager.config import (
     ALERTMANAGER_USER,
     ALERTMANAGERS_KEY,
     CREDENTIALS,
+    GOSSIP_PORT,
     LOGIN_SECRET,
     PODS_SERVICE,
     START_DELAY,
@@ -39,7 +40,6 @@ from components.prometheus.config import BasicAuth
 from settings.alertmanager import Alertmanager
 from settings.namespaces import MONITORING_NAMESPACE
 
-GOSSIP_PORT = 9094
 AUTH = "/etc/alertmanager/auth"
 
 

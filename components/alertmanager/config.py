@@ -16,6 +16,7 @@ Json = dict[str, Any]
 
 ALERTMANAGER_USER = "alertmanager"
 PODS_SERVICE = "alertmanager-pods"
+GOSSIP_PORT = 9094
 CREDENTIALS = "/etc/alertmanager/credentials"
 
 LOGIN_SECRET = "alertmanager-login"

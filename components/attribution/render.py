@@ -101,19 +101,27 @@ def envoy_filters(
     }
 
 
-def sidecar_spec(egress_hosts: Sequence[str], selector: Mapping[str, str]) -> Json:
+def sidecar_spec(
+    egress_hosts: Sequence[str], selector: Mapping[str, str], *, registry_only: bool = False
+) -> Json:
     """Return the spec of the crawlers' Sidecar resource.
 
     Without it a Service or ServiceEntry of any namespace on a vendor's port becomes a listener in
-    the crawlers' sidecars, which takes the connection before our chains: CONNECT gets 404. The
-    mesh's own policy for unknown destinations stays in force.
+    the crawlers' sidecars, which takes the connection before our chains: CONNECT gets 404.
 
     Args:
         egress_hosts: services of other namespaces to keep, as `namespace/host`. istiod's
             namespace must be named too: an ingress gateway there has port 80.
         selector: as in `envoy_filters`; a namespace may have one Sidecar without a selector.
+        registry_only: close connections to destinations that neither our chains nor the mesh know.
+            Otherwise the mesh's own policy for them stays in force.
     """
-    return {**_workload_selector(selector), "egress": [{"hosts": ["./*", *egress_hosts]}]}
+    policy = {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}} if registry_only else {}
+    return {
+        **_workload_selector(selector),
+        "egress": [{"hosts": ["./*", *egress_hosts]}],
+        **policy,
+    }
 
 
 def _workload_selector(selector: Mapping[str, str]) -> Json:

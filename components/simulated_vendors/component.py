@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
-from pulumi_kubernetes.networking import v1 as networking
 
 from components.base import ClusterComponent
 from components.basic_auth import generated_password
@@ -64,20 +62,6 @@ class SimulatedVendors(ClusterComponent):
         super().__init__(token, name, APP, args.namespace, opts)
         plan = args.plan
         program = self.config_map("program", plan.program.data)
-        networking.NetworkPolicy(
-            f"{name}-policy",
-            metadata=self.metadata("simulated-vendors"),
-            # Crawlers reach the proxy and Prometheus the metrics; the pods call nobody.
-            spec=networking.NetworkPolicySpecArgs(
-                pod_selector=meta.LabelSelectorArgs(match_labels=selector(APP)),
-                policy_types=["Ingress", "Egress"],
-                ingress=[
-                    _allow(plan.crawler_namespaces, PROXY_PORT),
-                    _allow([plan.prometheus_namespace], CONTROL_PORT),
-                ],
-            ),
-            opts=self.child,
-        )
         self.logins = {}
         for vendor in sorted(args.settings.vendors):
             self._service(vendor)
@@ -149,21 +133,3 @@ class SimulatedVendors(ClusterComponent):
         self.logins[vendor] = pulumi.Output.concat(CUSTOMER, ":", password)
         customers = self.secret(f"{vendor}-customers", {CUSTOMER: password})
         return [secret_variable(PASSWORD_VARIABLE, customers.metadata.name, CUSTOMER)]
-
-
-def _allow(namespaces: Sequence[str], port: int) -> networking.NetworkPolicyIngressRuleArgs:
-    """Let the pods of these namespaces connect to one port."""
-    named = meta.LabelSelectorRequirementArgs(
-        # Kubernetes itself puts this label on every namespace.
-        key="kubernetes.io/metadata.name",
-        operator="In",
-        values=list(namespaces),
-    )
-    return networking.NetworkPolicyIngressRuleArgs(
-        from_=[
-            networking.NetworkPolicyPeerArgs(
-                namespace_selector=meta.LabelSelectorArgs(match_expressions=[named])
-            )
-        ],
-        ports=[networking.NetworkPolicyPortArgs(protocol="TCP", port=port)],
-    )

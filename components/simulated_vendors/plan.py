@@ -34,10 +34,6 @@ class SimulationPlan:
     program: ProgramFiles
     plans: dict[str, str]
     """Text of each vendor's plan, by vendor."""
-    crawler_namespaces: tuple[str, ...]
-    """Pods there may connect to the proxies."""
-    prometheus_namespace: str
-    """Pods there may scrape the metrics."""
 
 
 def simulation_plan(settings: StackSettings) -> SimulationPlan:
@@ -45,8 +41,6 @@ def simulation_plan(settings: StackSettings) -> SimulationPlan:
     return SimulationPlan(
         program=program_files("proxy"),
         plans={name: json_text(vendor_plan(settings, name)) for name in sorted(simulated.vendors)},
-        crawler_namespaces=settings.crawlers.namespaces,
-        prometheus_namespace=settings.prometheus.namespace,
     )
 
 

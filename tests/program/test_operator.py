@@ -13,7 +13,6 @@ from components.access.roles import ROLES
 from components.prometheus.rules import EVALUATED_BY
 from components.prometheus.rules import OPERATOR as OPERATED
 from render.__main__ import main as render
-from settings.namespaces import MONITORING_NAMESPACE
 from tests.program.conftest import OPERATOR, RECEIVERS, named, provider_of, sections
 from tools.find import find
 
@@ -100,27 +99,6 @@ def test_a_monitoring_namespace_that_is_there_stays_as_it_is(variant, create):
     run = variant("dev", prometheus={**OPERATOR, "createNamespace": create}, alertmanager=None)
     assert ("monitoring" in named(run, "Namespace")) is create
     assert run.only("Deployment", "grafana")["metadata"]["namespace"] == "monitoring"
-
-
-@pytest.mark.parametrize(
-    ("namespace", "prometheus"),
-    [
-        ("observability", {**OPERATOR, "namespace": "observability"}),
-        (MONITORING_NAMESPACE, OPERATOR),
-        (MONITORING_NAMESPACE, {"scrapeInterval": "15s"}),
-    ],
-)
-def test_simulated_vendors_let_that_prometheus_in(variant, namespace, prometheus):
-    """Their counts are scraped from wherever it runs."""
-    run = variant("dev", prometheus=prometheus, alertmanager=None)
-    ingress = run.only("NetworkPolicy", "simulated-vendors")["spec"]["ingress"]
-    allowed = [
-        expression["values"]
-        for rule in ingress
-        for peer in rule["from"]
-        for expression in peer["namespaceSelector"]["matchExpressions"]
-    ]
-    assert [namespace] in allowed
 
 
 OWN_RULES = {

@@ -222,24 +222,6 @@ def test_simulated_vendors_are_outside_the_mesh(dev):
         assert annotations["networking.istio.io/exportTo"] == "~"
 
 
-def test_only_crawlers_and_prometheus_reach_simulated_vendors(dev):
-    """The control endpoint changes what a vendor does, and a simulated vendor calls nobody."""
-    spec = dev.only("NetworkPolicy", "simulated-vendors")["spec"]
-    vendor = container_of(dev.only("Deployment", "vendor-a"))
-    ports = {port["name"]: port["containerPort"] for port in vendor["ports"]}
-    allowed = {}
-    for rule in spec["ingress"]:
-        (port,), (peer,) = rule["ports"], rule["from"]
-        (expression,) = peer["namespaceSelector"]["matchExpressions"]
-        allowed[port["port"]] = expression["values"]
-    assert allowed == {ports["proxy"]: ["crawlers"], ports["control"]: ["monitoring"]}
-    assert spec["policyTypes"] == ["Ingress", "Egress"]
-    assert "egress" not in spec
-    for name in dev.settings.simulated_vendors.vendors:
-        pod_labels = dev.only("Deployment", name)["spec"]["template"]["metadata"]["labels"]
-        assert spec["podSelector"]["matchLabels"].items() <= pod_labels.items()
-
-
 def test_prometheus_finds_simulated_vendors(dev, run_program):
     """By label and port, as it finds the load generator."""
     template = dev.only("Deployment", "vendor-a")["spec"]["template"]

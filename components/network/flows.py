@@ -1,0 +1,231 @@
+"""Every connection that this program's pods and the crawlers need, each with its reason.
+
+One table: the policies are made from it (policies.py), and what is not in it is denied. Policies
+add up: a cluster with other needs adds a NetworkPolicy of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from urllib.parse import urlsplit
+
+from components.alertmanager.config import GOSSIP_PORT
+from components.network import groups
+from components.network.crawlers import XDS_PORT, crawler_flows
+from components.network.peers import Addresses, Flow, Pods, port
+from components.prometheus.config import (
+    ALERTMANAGER_PORT,
+    GRAFANA_PORT,
+    ISTIOD_PORT,
+    LOAD_GENERATOR_PORT,
+    PROMETHEUS_PORT,
+    SIDECAR_PORT,
+    SIMULATED_VENDOR_PORT,
+)
+from components.simulated_vendors.plan import PROXY_PORT
+from settings.alertmanager import EmailReceiver, Receiver, WebhookReceiver
+from settings.prometheus import OperatorPrometheusSettings
+from settings.stack import StackSettings
+from settings.values.addresses import PortRange
+
+DNS_PORT = 53
+KUBELET_PORT = 10250
+WEBHOOK_PORT = 15017
+# Of the managed clouds; of kubeadm, kind and k3s; of minikube; of MicroK8s. Policies see the
+# server's own port, not that of the Service `kubernetes`.
+API_SERVER_PORTS = tuple(PortRange(number, number) for number in (443, 6443, 8443, 16443))
+
+
+def flows_of(settings: StackSettings) -> tuple[Flow, ...]:
+    """Return the table of a stack."""
+    flows = [*_prometheus(settings), *_grafana(settings), *_people(settings)]
+    if settings.runs_alertmanager:
+        flows += _alertmanager(settings)
+    if settings.has_crawlers:
+        flows += [*_scrapes(settings), *crawler_flows(settings)]
+        if settings.istio.install:
+            flows += _istio(settings)
+        if settings.simulated_vendors.enabled:
+            flows += _simulated_vendors(settings)
+    return (*flows, *_dns(settings))
+
+
+def _prometheus(settings: StackSettings) -> Iterator[Flow]:
+    """Yield what Prometheus needs beside its targets among the crawlers and in the mesh."""
+    prometheus, scrapers = settings.prometheus, groups.scrapers(settings)
+    yield _scrape(scrapers, groups.GRAFANA, GRAFANA_PORT, "Grafana's own metrics")
+    if isinstance(prometheus, OperatorPrometheusSettings):
+        return
+    sharded = prometheus.shards > 1
+    for servers in (groups.PROMETHEUS, *((groups.SHARDS,) if sharded else ())):
+        yield _scrape(groups.PROMETHEUS, servers, PROMETHEUS_PORT, "Replicas watch each other")
+        yield Flow(
+            source=servers,
+            target=groups.API_SERVER,
+            ports=API_SERVER_PORTS,
+            reason="Prometheus asks the API server for its targets.",
+        )
+    if prometheus.node_metrics:
+        yield Flow(
+            source=groups.PROMETHEUS,
+            target=groups.KUBELETS,
+            ports=port(KUBELET_PORT),
+            reason="Prometheus scrapes the sidecars' CPU and memory, and the volumes' space.",
+        )
+    for source in prometheus.federate_from:
+        yield Flow(
+            source=groups.PROMETHEUS,
+            target=Addresses(name=f"Prometheus of cluster {source.cluster}"),
+            ports=port(_port_of(source.url)),
+            reason=f"Prometheus takes the records of cluster {source.cluster}.",
+        )
+
+
+def _scrapes(settings: StackSettings) -> Iterator[Flow]:
+    """Yield the scrapes of crawlers, of the mesh and of simulated vendors."""
+    scrapers, crawlers = groups.scrapers(settings), groups.crawlers(settings)
+    sidecar_scrapers = groups.sidecar_scrapers(settings)
+    yield _scrape(sidecar_scrapers, crawlers, SIDECAR_PORT, "The product's numbers")
+    yield _scrape(scrapers, groups.istiod(settings), ISTIOD_PORT, "Configuration it refused")
+    if settings.load_generator.enabled:
+        generator = groups.load_generator(settings)
+        yield _scrape(scrapers, generator, LOAD_GENERATOR_PORT, "What it counted itself")
+    if settings.simulated_vendors.enabled:
+        vendors = groups.SIMULATED_VENDORS
+        yield _scrape(scrapers, vendors, SIMULATED_VENDOR_PORT, "What they counted themselves")
+
+
+def _grafana(settings: StackSettings) -> Iterator[Flow]:
+    prometheus = settings.prometheus
+    reason = "Grafana queries Prometheus."
+    if not isinstance(prometheus, OperatorPrometheusSettings):
+        yield Flow(
+            source=groups.GRAFANA,
+            target=groups.PROMETHEUS,
+            ports=port(PROMETHEUS_PORT),
+            reason=reason,
+        )
+        return
+    # Behind a Service the pod's port may be another than the URL's.
+    yield Flow(source=groups.GRAFANA, target=groups.scrapers(settings), reason=reason)
+    yield Flow(
+        source=groups.GRAFANA,
+        target=Addresses(name="prometheus.url"),
+        ports=port(_port_of(prometheus.url)),
+        reason="Grafana queries the server of prometheus.url, which may be outside.",
+    )
+
+
+def _alertmanager(settings: StackSettings) -> Iterator[Flow]:
+    alertmanager = groups.ALERTMANAGER
+    yield Flow(
+        source=groups.scrapers(settings),
+        target=alertmanager,
+        ports=port(ALERTMANAGER_PORT),
+        reason="Prometheus sends alerts, and scrapes Alertmanager.",
+    )
+    if settings.alertmanager.replicas > 1:
+        yield Flow(
+            source=alertmanager,
+            target=alertmanager,
+            ports=port(GOSSIP_PORT),
+            protocols=("TCP", "UDP"),
+            reason="Replicas tell each other what was sent.",
+        )
+    for receiver in settings.alertmanager.receivers:
+        yield Flow(
+            source=alertmanager,
+            target=Addresses(name=f"receiver {receiver.name}"),
+            ports=port(_receiver_port(settings, receiver)),
+            reason=f"Alertmanager notifies receiver {receiver.name}, which may be anywhere.",
+        )
+
+
+def _istio(settings: StackSettings) -> Iterator[Flow]:
+    istiod, cni = groups.istiod(settings), groups.istio_cni(settings)
+    yield Flow(
+        source=groups.API_SERVER,
+        target=istiod,
+        ports=port(WEBHOOK_PORT),
+        reason="The API server has istiod inject sidecars and check configuration.",
+    )
+    yield Flow(
+        source=groups.EVERY_POD,
+        target=istiod,
+        ports=port(XDS_PORT),
+        reason="Other teams' namespaces may have sidecars of this Istio.",
+    )
+    for pods in (istiod, *((cni,) if settings.istio.cni else ())):
+        yield Flow(
+            source=pods,
+            target=groups.EVERYBODY,
+            # As in Istio's own policy (manifests/charts, networkpolicy.yaml).
+            reason="The API server's port differs among clusters, and without it no pod starts.",
+        )
+
+
+def _simulated_vendors(settings: StackSettings) -> Iterator[Flow]:
+    yield Flow(
+        source=groups.crawlers(settings),
+        target=groups.SIMULATED_VENDORS,
+        ports=port(PROXY_PORT),
+        reason="Crawlers use simulated vendors as proxies.",
+    )
+
+
+def _people(settings: StackSettings) -> Iterator[Flow]:
+    """Yield what Kubernetes admits whatever policies say: it comes from the pod's own node."""
+    ports = {groups.GRAFANA: GRAFANA_PORT}
+    if settings.runs_prometheus:
+        ports[groups.PROMETHEUS] = PROMETHEUS_PORT
+    if settings.runs_alertmanager:
+        ports[groups.ALERTMANAGER] = ALERTMANAGER_PORT
+    for pods, number in ports.items():
+        yield Flow(
+            source=groups.NODE,
+            target=pods,
+            ports=port(number),
+            reason="The kubelet probes it, and people reach it by kubectl port-forward.",
+        )
+
+
+def _dns(settings: StackSettings) -> Iterator[Flow]:
+    """Yield who looks up names. Shards scrape addresses, simulated vendors connect to nobody."""
+    askers: list[Pods] = [groups.GRAFANA]
+    if settings.runs_prometheus:
+        askers.append(groups.PROMETHEUS)
+    if settings.runs_alertmanager:
+        askers.append(groups.ALERTMANAGER)
+    if settings.has_crawlers:
+        askers.append(groups.attributed(settings))
+    services = Addresses(name="the DNS Service", cidrs=settings.network.service_cidrs)
+    # Some plugins compare a Service's address, before it is replaced by a pod's.
+    for server in (groups.CLUSTER_DNS, groups.NODE_DNS, *((services,) if services.cidrs else ())):
+        for asker in askers:
+            yield Flow(
+                source=asker,
+                target=server,
+                ports=port(DNS_PORT),
+                protocols=("TCP", "UDP"),
+                reason="Names are looked up.",
+            )
+
+
+def _scrape(source: Pods, target: Pods, number: int, what: str) -> Flow:
+    reason = f"Prometheus scrapes. {what}."
+    return Flow(source=source, target=target, ports=port(number), reason=reason)
+
+
+def _receiver_port(settings: StackSettings, receiver: Receiver) -> int:
+    """Return the port of a receiver; a webhook's encrypted URL gives it to the engine alone."""
+    if isinstance(receiver, EmailReceiver):
+        return int(receiver.smarthost.rpartition(":")[2])
+    credential = settings.alertmanager_secrets.get(receiver.name)
+    if isinstance(receiver, WebhookReceiver) and credential and credential.text:
+        return _port_of(credential.text)
+    return 443
+
+
+def _port_of(url: str) -> int:
+    parts = urlsplit(url)
+    return parts.port or {"http": 80}.get(parts.scheme, 443)

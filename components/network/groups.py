@@ -1,0 +1,104 @@
+"""The pods and places that connections are between."""
+
+from __future__ import annotations
+
+from ipaddress import ip_network
+
+from components.labels import COMPONENT, pods_of
+from components.network.peers import Addresses, OwnNode, Pods
+from components.prometheus.config import (
+    ALERTMANAGER_APP,
+    GRAFANA_APP,
+    LOAD_GENERATOR_APP,
+    PROMETHEUS_APP,
+    SHARD_APP,
+    SIMULATED_VENDOR_APP,
+)
+from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
+from settings.prometheus import OperatorPrometheusSettings
+from settings.stack import StackSettings
+
+
+def _monitoring(app: str) -> Pods:
+    return Pods(name=app, namespaces=(MONITORING_NAMESPACE,), labels=pods_of(app))
+
+
+PROMETHEUS = _monitoring(PROMETHEUS_APP)
+SHARDS = _monitoring(SHARD_APP)
+ALERTMANAGER = _monitoring(ALERTMANAGER_APP)
+GRAFANA = _monitoring(GRAFANA_APP)
+SIMULATED_VENDORS = Pods(
+    name="simulated-vendors",
+    namespaces=(SIMULATED_NAMESPACE,),
+    labels=pods_of(SIMULATED_VENDOR_APP),
+)
+
+EVERYBODY = Addresses(name="any address")
+EVERY_POD = Pods(name="pods of any namespace", others=True)
+API_SERVER = Addresses(name="the API server")
+"""Its address is the cluster's own affair: no policy can name it."""
+KUBELETS = Addresses(name="the kubelets")
+"""On the nodes' addresses, which come and go with the nodes."""
+NODE = OwnNode(name="the pod's own node")
+
+CLUSTER_DNS = Pods(name="the cluster's DNS", namespaces=("kube-system",))
+NODE_DNS = Addresses(
+    name="the node's DNS",
+    # NodeLocal DNSCache (kubernetes.io/docs, nodelocaldns), and the DNS of Google's clusters.
+    cidrs=(ip_network("169.254.20.10/32"), ip_network("169.254.169.254/32")),
+)
+
+
+def crawlers(settings: StackSettings) -> Pods:
+    """Return all pods of the crawlers' namespaces."""
+    return Pods(name="crawlers", namespaces=settings.crawlers.namespaces)
+
+
+def attributed(settings: StackSettings) -> Pods:
+    """Return the crawlers proper: those that `crawlers.selector` selects."""
+    selector = settings.crawlers.selector
+    if not selector:
+        return crawlers(settings)
+    namespaces = settings.crawlers.namespaces
+    return Pods(name="attributed-crawlers", namespaces=namespaces, labels=selector)
+
+
+def load_generator(settings: StackSettings) -> Pods:
+    return Pods(
+        name="load-generator",
+        namespaces=settings.crawlers.namespaces[:1],
+        labels={COMPONENT: LOAD_GENERATOR_APP},
+    )
+
+
+def istiod(settings: StackSettings) -> Pods:
+    return Pods(
+        name="istiod",
+        namespaces=(settings.istio.root_namespace,),
+        # Of the chart, whatever the revision.
+        labels={"app": "istiod"},
+    )
+
+
+def istio_cni(settings: StackSettings) -> Pods:
+    return Pods(
+        name="istio-cni",
+        namespaces=(settings.istio.root_namespace,),
+        labels={"k8s-app": "istio-cni-node"},
+    )
+
+
+def scrapers(settings: StackSettings) -> Pods:
+    """Return the pods of the Prometheus that scrapes everything but, with shards, the sidecars."""
+    if isinstance(settings.prometheus, OperatorPrometheusSettings):
+        return Pods(
+            name="the operator's Prometheus",
+            # Its pods' labels are its owner's choice.
+            namespaces=(settings.prometheus.namespace,),
+            others=True,
+        )
+    return PROMETHEUS
+
+
+def sidecar_scrapers(settings: StackSettings) -> Pods:
+    return SHARDS if settings.prometheus.shards > 1 else scrapers(settings)
