@@ -14,6 +14,7 @@ from typing import Any
 from components.attribution.discovery import network_filter
 from components.attribution.envoy import LISTENER
 from components.attribution.passive import EXTENSION, WASM_TYPE
+from components.prometheus.unseen import JOB as UNSEEN
 from lab.endpoints import listening_addresses
 from lab.loopback import send
 from lab.pages import Page, Text
@@ -190,6 +191,23 @@ def unload_module(stage: Stage) -> Undo:
     resource = kept["resources"][0] | {"typed_config": default}
     _write(file, json.dumps(kept | {"version_info": "2", "resources": [resource]}))
     return lambda: _write(file, json.dumps(kept | {"version_info": "3"}))
+
+
+# --- Pods without a sidecar, as Prometheus finds them ---------------------------------------
+
+
+def unseen_crawler(stage: Stage) -> Undo:
+    """Give every replica a target as Kubernetes would, for a workload without a sidecar."""
+    address = f"127.0.0.1:{stage.lab.ports.prometheus}"
+    labels = {"cluster": stage.lab.settings.cluster, "namespace": "crawlers", "workload": "shop"}
+    files = {}
+    for folder in _replica_folders(stage):
+        file = folder / "prometheus.yml"
+        config = json.loads(file.read_text(encoding="utf-8"))
+        (job,) = (job for job in config["scrape_configs"] if job["job_name"] == UNSEEN)
+        job["static_configs"] = [{"targets": [address], "labels": labels}]
+        files[file] = json.dumps(config)
+    return _write_all(files)
 
 
 # --- Processes ------------------------------------------------------------------------------

@@ -4,8 +4,9 @@ The job `sidecars` has the product's numbers: everything else that a sidecar exp
 before it is stored. The other jobs watch what the numbers depend on: `prometheus` (each replica
 scrapes all), `istiod`, `alertmanager`, `grafana`, the nodes' `kubelet` (volumes) and `cadvisor`
 (what sidecars use), `load-generator` with what the synthetic traffic counted itself, and
-`simulated-vendors` with what those counted. Every series has the label `cluster`, so that records
-of this cluster and federated ones of another are told apart alike.
+`simulated-vendors` with what those counted. `crawlers-unseen` has a target for each workload of
+crawlers without a sidecar, and asks none of them (unseen.py). Every series has the label `cluster`,
+so that records of this cluster and federated ones of another are told apart alike.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 
 from components.labels import COMPONENT, pods_of, selector
 from components.prometheus.relabel import any_of, host_names, sidecar_metric_relabel
+from components.prometheus.unseen import asked_for_nothing, unseen_job
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
@@ -189,6 +191,14 @@ def prometheus_config(
             _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
             GRAFANA_METRICS,
         ),
+        {
+            **(
+                unseen_job(crawlers, settings.crawlers.selector, cluster)
+                if targets is None
+                else {**asked_for_nothing(), "static_configs": []}
+            ),
+            **http_config(prometheus_auth),
+        },
     ]
     if targets or settings.simulated_vendors.enabled:
         chosen = _keep_labelled(selector(SIMULATED_VENDOR_APP), SIMULATED_VENDOR_PORT)

@@ -21,7 +21,10 @@ Json = dict[str, Any]
 
 JOB = "federation"
 SIDECARS = "sidecars"
-CRAWLER_JOBS = (SIDECARS, "istiod", "load-generator", "simulated-vendors", "cadvisor")
+CRAWLER_JOBS = (
+    *(SIDECARS, "istiod", "load-generator", "simulated-vendors", "cadvisor"),
+    "crawlers-unseen",
+)
 """Jobs that a cluster without crawlers has no targets for."""
 TMP_LABEL = "__tmp_shard"
 

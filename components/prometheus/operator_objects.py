@@ -106,6 +106,7 @@ def _service_monitor(job: Json) -> OperatorObject:
 def _endpoint(job: Json, added: str) -> Json:
     return {
         **({"path": job["metrics_path"]} if "metrics_path" in job else {}),
+        **({"params": job["params"]} if "params" in job else {}),
         "interval": job["scrape_interval"],
         "scrapeTimeout": job["scrape_timeout"],
         "relabelings": [

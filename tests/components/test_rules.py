@@ -35,7 +35,8 @@ ABOUT_PROMETHEUS = {
 }
 ABOUT_ALERTMANAGER = {"Watchdog", "AlertmanagerDown", "AlertmanagerNotificationsFailing"}
 ABOUT_THE_MESH = {
-    *("IstiodDown", "IstiodConfigRejected", "SidecarCpuNearLimit", "SidecarMemoryNearLimit"),
+    *("IstiodDown", "IstiodConfigRejected", "ProxyCrawlersUnseen"),
+    *("SidecarCpuNearLimit", "SidecarMemoryNearLimit"),
 }
 
 

@@ -34,7 +34,12 @@ def stage(tmp_path: Path) -> Any:
         for name, text in files.items():
             (tmp_path / replica / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / replica / name).write_text(text, encoding="utf-8")
-    lab = SimpleNamespace(folder=tmp_path, ports=PORTS, prometheus_urls=dict.fromkeys(REPLICAS, ""))
+    lab = SimpleNamespace(
+        folder=tmp_path,
+        ports=PORTS,
+        settings=load_settings(PORTS),
+        prometheus_urls=dict.fromkeys(REPLICAS, ""),
+    )
     return SimpleNamespace(lab=lab, pages={name: Page(t) for name, t in inject.PAGES.items()})
 
 
@@ -49,8 +54,9 @@ def files_of(folder: Path) -> dict[str, str]:
         (inject.rule_file("groups: []"), {f"{name}/rules/own.yml" for name in REPLICAS}),
         (inject.remove_limits("vendor-d"), {f"{name}/{THRESHOLDS}" for name in REPLICAS}),
         (inject.lose_alertmanager("prometheus-1"), {"prometheus-1/prometheus.yml"}),
+        (inject.unseen_crawler, {f"{name}/prometheus.yml" for name in REPLICAS}),
     ],
-    ids=["rule-file", "limits", "alertmanager"],
+    ids=["rule-file", "limits", "alertmanager", "unseen"],
 )
 def test_only_the_named_files_change_and_are_restored(stage, fault, changed):
     """The next scenario begins with the shipped files."""

@@ -37,16 +37,41 @@ def app(name: str, part_of: str = "proxy-observability") -> Target:
     }
 
 
+def owned(kind: str, name: str) -> Target:
+    return {"controller_kind": kind, "controller_name": name}
+
+
+INJECTED = {
+    "annotation_sidecar_istio_io_status": "{}",
+    "annotationpresent_sidecar_istio_io_status": "true",
+}
+NATIVE = {**INJECTED, "container_init": "true"}
+
+OLD = owned("ReplicaSet", "old-5d4f8")
+
 PODS: tuple[Target, ...] = (
-    pod("crawlers", "shop-1", "10.244.1.5", "istio-proxy", 15090, container_init="true"),
-    pod("crawlers-eu", "news-1", "10.244.2.5", "istio-proxy", 15090),
-    pod("crawlers", "shop-1", "10.244.1.5", "istio-proxy", 15021),
-    pod("crawlers", "shop-1", "10.244.1.5", "shop", 8080),
-    pod("crawlers", "done-1", "10.244.1.6", "istio-proxy", 15090, phase="Succeeded"),
+    pod("crawlers", "shop-1", "10.244.1.5", "istio-proxy", 15090, **NATIVE),
+    pod("crawlers-eu", "news-1", "10.244.2.5", "istio-proxy", 15090, **INJECTED),
+    pod("crawlers", "shop-1", "10.244.1.5", "istio-proxy", 15021, **INJECTED),
+    pod("crawlers", "shop-1", "10.244.1.5", "shop", 8080, **INJECTED),
+    pod("crawlers", "done-1", "10.244.1.6", "istio-proxy", 15090, phase="Succeeded", **INJECTED),
+    # Without a sidecar: two pods of a rollout with two ports, a Job's, one on the node's network.
+    *(
+        pod("crawlers", f"old-{n}", f"10.244.3.{n}", "old", port, **OLD)
+        for n in (1, 2)
+        for port in (8080, 8081)
+    ),
+    pod("crawlers-eu", "run-1", "10.244.3.3", "run", 80, **owned("Job", "run-29384756")),
+    pod("crawlers-eu", "set-0", "172.18.0.2", "set", 80, **owned("StatefulSet", "set")),
+    pod("crawlers", "bare", "10.244.3.4", "bare", 80),
+    pod("crawlers", "gone", "10.244.3.5", "gone", 80, phase="Succeeded"),
+    pod("crawlers", "waits", "10.244.3.6", "waits", 80, phase="Pending"),
+    pod("shops", "web-2", "10.244.3.7", "web", 80),
     pod("shops", "web-1", "10.244.1.7", "istio-proxy", 15090),
     pod(
         *("crawlers", "load-generator-0", "10.244.1.8", "crawler", 9464),
         **labelled("proxy_observability_component", "load-generator"),
+        **INJECTED,
     ),
     pod("istio-system", "istiod-1", "10.244.1.9", "discovery", 15014),
     pod("istio-system", "istiod-1", "10.244.1.9", "discovery", 15012),

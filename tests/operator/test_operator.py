@@ -244,6 +244,13 @@ def test_the_same_targets_get_the_same_labels(operatorlab):
         "pod": "shop-1",
     }
     assert news["namespace"] == "crawlers-eu"
+    # A target for each workload without a sidecar, however many pods and ports it has: Prometheus
+    # takes targets of the same labels for one. None is asked anything.
+    unseen = scraped_by(theirs["crawlers-unseen"])
+    found = sorted({(one["namespace"], one["workload"]) for one in unseen})
+    assert [workload for _, workload in found] == ["bare", "old", "run", "set"]
+    assert len({json.dumps(one, sort_keys=True) for one in unseen}) == 4
+    assert {one["__address__"] for one in unseen} == {"127.0.0.1:9090"}
     # Nor is anybody else's Grafana taken for ours.
     assert [one["pod"] for one in scraped_by(theirs["grafana"])] == ["grafana-1"]
     assert [one["pod"] for one in scraped_by(theirs["alertmanager"])] == ["alertmanager-0"]

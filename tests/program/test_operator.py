@@ -50,9 +50,9 @@ def test_an_alertmanager_runs_where_it_has_receivers(run_program, shape, ours):
 def test_the_operator_gets_monitors_and_rules(run_program):
     """With the labels it selects by, beside Grafana; every rule file is one of them."""
     run = run_program("operator")
+    jobs = ("sidecars", "istiod", "load-generator", "simulated-vendors", "grafana")
     assert named(run, "PodMonitor") == {
-        f"proxy-observability-{job}"
-        for job in ("sidecars", "istiod", "load-generator", "simulated-vendors", "grafana")
+        f"proxy-observability-{job}" for job in (*jobs, "crawlers-unseen")
     }
     assert named(run, "ServiceMonitor") == {"proxy-observability-cadvisor"}
     assert named(run, "PrometheusRule") == {

@@ -36,6 +36,9 @@ KEPT = {
     "kubelet": KUBELET_METRICS,
     "cadvisor": CADVISOR_METRICS,
 }
+EMPTY = {"crawlers-unseen"}
+"""Answers without a series: its targets themselves are what is read."""
+
 GROUND_TRUTH = {"load-generator", "simulated-vendors"}
 """Kept whole: books of a pod or two, and what else they say explains a difference."""
 
@@ -70,7 +73,7 @@ def read_in_runbooks() -> set[str]:
 
 def test_every_job_has_its_list() -> None:
     """A new job that keeps everything would store what nobody reads, unseen by the next tests."""
-    assert {job["job_name"] for job in jobs()} - GROUND_TRUTH == set(KEPT)
+    assert {job["job_name"] for job in jobs()} - GROUND_TRUTH - EMPTY == set(KEPT)
 
 
 @pytest.mark.parametrize("job", KEPT)
