@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from components.access.roles import OPERATES, OPERATOR, VIEWER, VIEWS
+from components.network.flows import flows_of
 from render.program import Run, run_program
 from settings.loading import ROOT
 
@@ -28,6 +29,7 @@ def page(runs: Iterable[Run]) -> str:
     sections = (
         ("What people may do in `monitoring`", ("role", "may", "on", "so that they can"), people),
         ("What pods may ask of the API server", ("account", "where", "may", "on"), accounts),
+        ("Who connects to whom", ("from", "to", "ports", "why"), connections),
         ("Which secret is where", ("Secret", "keys", "read by"), secrets),
     )
     parts = [head]
@@ -68,6 +70,14 @@ def accounts(run: Run) -> Iterator[Row]:
 
 def _code(words: Iterable[str]) -> str:
     return ", ".join(f"`{word}`" for word in words)
+
+
+def connections(run: Run) -> Iterator[Row]:
+    """Yield what the network policies let through; a port of none is every port."""
+    for flow in flows_of(run.settings):
+        ports = ", ".join(map(str, flow.ports)) or "all"
+        named = ports if flow.protocols == ("TCP",) else f"{ports} ({', '.join(flow.protocols)})"
+        yield flow.source.name, flow.target.name, named, flow.reason
 
 
 def secrets(run: Run) -> Iterator[Row]:
