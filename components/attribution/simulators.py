@@ -31,6 +31,8 @@ def simulator_cluster(vendor: Vendor, simulator: Simulator) -> Json:
         "type": "STRICT_DNS",
         "lb_policy": "ROUND_ROBIN",
         "dns_lookup_family": "ALL",
+        # kubeadm's CoreDNS lets an answer live for 30 s. Envoy would ask every 5 s.
+        "respect_dns_ttl": True,
         "load_assignment": {
             "cluster_name": name,
             "endpoints": [{"lb_endpoints": [{"endpoint": {"address": address}}]}],
