@@ -7,6 +7,7 @@ import pulumi
 from components.access.component import TeamAccess, TeamAccessArgs
 from components.alertmanager.component import AlertmanagerCluster, AlertmanagerClusterArgs
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
+from components.certificates.component import ServerCertificates, ServerCertificatesArgs
 from components.cluster import after, cluster_provider, read_stack
 from components.grafana.component import GrafanaServer, GrafanaServerArgs
 from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
@@ -28,15 +29,23 @@ TeamAccess("access", access_args, here)
 policies = NetworkPoliciesArgs(namespaces=namespaces.names, plans=plan.network_policies)
 NetworkPolicies("network", policies, here)
 
+certificates, with_tls = None, bool(plan.certificates)
+if with_tls:
+    certificate_args = ServerCertificatesArgs(namespace=monitoring, specs=plan.certificates)
+    certificates = ServerCertificates("certificates", certificate_args, here)
+certified = after(here, certificates)
+
 alert_args = AlertmanagerClusterArgs(
     namespace=monitoring,
     settings=settings.alertmanager,
     config=plan.alertmanager_config,
     credentials=pulumi.Config().get_secret_object("alertmanagerSecrets", {}),
     operator_namespace=plan.operator_namespace,
+    with_tls=with_tls,
 )
-runs_alertmanager = settings.runs_alertmanager
-alertmanager = AlertmanagerCluster("alertmanager", alert_args, here) if runs_alertmanager else None
+alertmanager = None
+if settings.runs_alertmanager:
+    alertmanager = AlertmanagerCluster("alertmanager", alert_args, certified)
 prometheus: PrometheusServer | OperatedPrometheus
 if isinstance(settings.prometheus, OperatorPrometheusSettings):
     operator_args = OperatedPrometheusArgs(
@@ -59,8 +68,9 @@ else:
         federation_passwords={
             cluster: stack.require_output("prometheusPassword") for cluster, stack in stacks.items()
         },
+        with_tls=with_tls,
     )
-    prometheus = PrometheusServer("prometheus", server_args, here)
+    prometheus = PrometheusServer("prometheus", server_args, certified)
     pulumi.export("prometheusPassword", prometheus.password)
 grafana_args = GrafanaServerArgs(
     namespace=monitoring,
@@ -69,8 +79,9 @@ grafana_args = GrafanaServerArgs(
     scrape_interval=settings.prometheus.scrape_interval,
     prometheus_url=prometheus.url,
     prometheus_login=prometheus.login_secret,
+    with_tls=with_tls,
 )
-grafana = GrafanaServer("grafana", grafana_args, here)
+grafana = GrafanaServer("grafana", grafana_args, certified)
 if alertmanager:
     pulumi.export("alertmanagerUrl", alertmanager.url)
     pulumi.export("alertmanagerPassword", alertmanager.password)

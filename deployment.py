@@ -13,6 +13,7 @@ from components.alertmanager.config import ALERTMANAGER_USER, alertmanager_confi
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.names import dns_capture, service_entries
 from components.attribution.render import envoy_filters, sidecar_spec
+from components.certificates.plan import certificates
 from components.file_text import yaml_text
 from components.load_generator.plan import GeneratorPlan, generator_plan
 from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
@@ -49,6 +50,10 @@ The operator reads the Secret itself.
 """
 
 
+ALERTMANAGER_TLS = "/etc/prometheus/secrets/alertmanager-tls"
+"""The Secret with the CA there."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class CrawlerSide:
     """What a cluster with crawlers gets beside monitoring."""
@@ -79,6 +84,8 @@ class StackPlan:
 
     namespaces: tuple[NamespacePlan, ...]
     network_policies: tuple[PolicyPlan, ...]
+    certificates: dict[str, Json]
+    """Spec of each Certificate that cert-manager is asked for, by its name."""
     alertmanager_config: str
     """Text of alertmanager.yml."""
     operator_namespace: str | None
@@ -118,6 +125,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
     return StackPlan(
         namespaces=namespaces_of(settings),
         network_policies=policies_of(settings),
+        certificates=certificates(settings),
         alertmanager_config=yaml_text(alertmanager_config(settings.alertmanager)),
         operator_namespace=operator_namespace,
         operator_objects=operator_objects,
@@ -139,7 +147,8 @@ def files_outside(settings: StackSettings) -> dict[str, str]:
     """
     if not settings.has_crawlers:
         return {}
-    alerting = {"alerting": alerting_config(ALERTMANAGER_LOGIN)}
+    tls_folder = ALERTMANAGER_TLS if settings.monitoring.tls else None
+    alerting = {"alerting": alerting_config(ALERTMANAGER_LOGIN, tls_folder=tls_folder)}
     prometheus = {
         "global": {
             # Prometheus would evaluate rules once a minute, and vendors' alerts would be late.
@@ -152,7 +161,7 @@ def files_outside(settings: StackSettings) -> dict[str, str]:
         "rule_files": ["rules/*.yml"],
         **(alerting if settings.runs_alertmanager else {}),
     }
-    jobs = operator_jobs(settings, ALERTMANAGER_LOGIN)
+    jobs = operator_jobs(settings, ALERTMANAGER_LOGIN, tls_folder)
     rules = operator_rules(settings, own_rule_files(settings, ROOT))
     return {
         "prometheus.yml": yaml_text(prometheus),

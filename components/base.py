@@ -101,13 +101,16 @@ class ClusterComponent(pulumi.ComponentResource):
             opts=self.child,
         )
 
-    def address(self, service: core.Service, port: int = 80) -> pulumi.Output[str]:
-        """Return the URL of a Service inside the cluster."""
+    def address(
+        self, service: core.Service, port: int | None = None, *, with_tls: bool = False
+    ) -> pulumi.Output[str]:
+        """Return the URL of a Service inside the cluster; without a port, its scheme's own."""
         return pulumi.Output.format(
-            "http://{0}.{1}.svc{2}",
+            "{0}://{1}.{2}.svc{3}",
+            "https" if with_tls else "http",
             service.metadata.name,
             self.namespace,
-            "" if port == 80 else f":{port}",
+            "" if port is None else f":{port}",
         )
 
     def workload_options(

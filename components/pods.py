@@ -98,9 +98,16 @@ def pod_template(
     )
 
 
-def http_probes(path: str, port: str, *, startup_seconds: int) -> dict[str, Any]:
-    """Return the three probes of a container that answers HTTP without a login."""
-    get = core.HTTPGetActionArgs(path=path, port=port)
+def http_probes(
+    path: str, port: str, *, startup_seconds: int, with_tls: bool = False
+) -> dict[str, Any]:
+    """Return the three probes of a container that answers HTTP without a login.
+
+    Args:
+        with_tls: whether it speaks TLS alone; the kubelet checks no certificate.
+    """
+    scheme = "HTTPS" if with_tls else None
+    get = core.HTTPGetActionArgs(path=path, port=port, scheme=scheme)
     return {
         "startup_probe": core.ProbeArgs(
             http_get=get, period_seconds=2, failure_threshold=startup_seconds // 2

@@ -334,6 +334,15 @@ def alertmanager_runs_if_configured(settings: StackSettings) -> Iterator[Problem
             )
 
 
+def tls_is_for_own_servers(settings: StackSettings) -> Iterator[Problem]:
+    if settings.monitoring.tls and not settings.runs_prometheus:
+        yield Problem(
+            ("monitoring", "tls"),
+            "has no effect with prometheus.mode: operator, whose Prometheus would not know the CA; "
+            "remove it",
+        )
+
+
 def receivers_have_credentials(settings: StackSettings) -> Iterator[Problem]:
     secrets = settings.alertmanager_secrets
     receivers = settings.alertmanager.receivers
@@ -409,6 +418,7 @@ CHECKS: Checks = (
     pods_end_as_their_mesh_decides,
     some_histograms_are_kept,
     alertmanager_runs_if_configured,
+    tls_is_for_own_servers,
     receivers_have_credentials,
     federated_clusters_are_others,
     a_global_server_has_no_crawlers,

@@ -1,14 +1,15 @@
-"""`monitoring`: who may use the namespace of Prometheus, Alertmanager and Grafana."""
+"""`monitoring`: who may use the namespace of Prometheus, Alertmanager and Grafana, and its TLS."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, StrictStr
 
 from settings.section import Problem, Section, repeated
 from settings.values.checked_text import Text
+from settings.values.kubernetes import ObjectName
 
 
 def of_few(group: str) -> str:
@@ -46,8 +47,31 @@ class Access(Section):
         yield from repeated((("operators", n), group) for n, group in enumerate(self.operators))
 
 
+class CertificateIssuer(Section):
+    """An issuer of cert-manager's, which must exist."""
+
+    name: ObjectName = Field(examples=["monitoring-ca"])
+    """Its name. It must have one CA for all certificates, and tell it in `ca.crt`: kind CA or
+    Vault, say, not SelfSigned, nor ACME, which signs no names of Services."""
+    kind: Literal["Issuer", "ClusterIssuer"] = "Issuer"
+    """`Issuer` in namespace `monitoring`, or `ClusterIssuer`."""
+
+
+class MonitoringTls(Section):
+    """TLS of the servers in `monitoring`, with certificates of cert-manager's."""
+
+    issuer: CertificateIssuer = Field(examples=[{"name": "monitoring-ca"}])
+    """Who signs the certificates."""
+
+
 class Monitoring(Section):
     """The namespace `monitoring`."""
+
+    tls: MonitoringTls | None = None
+    """Prometheus, its shards, Alertmanager and Grafana speak TLS alone, among each other too; plain
+    HTTP is refused. It needs cert-manager; without its CRDs `pulumi up` fails before it changes a
+    server. Sidecars, istiod and the synthetic traffic are scraped in clear, and Alertmanagers
+    gossip in clear. To set it restarts all servers (docs/operations.md#tls)."""
 
     access: Access = Access()
     """Who may do what in it, besides the cluster's administrators."""

@@ -37,10 +37,12 @@ from components.pods import (
 from components.prometheus.config import ALERTMANAGER_APP as APP
 from components.prometheus.config import ALERTMANAGER_PORT as PORT
 from components.prometheus.config import BasicAuth
+from components.tls import Tls, secret_name
 from settings.alertmanager import Alertmanager
 from settings.namespaces import MONITORING_NAMESPACE
 
 AUTH = "/etc/alertmanager/auth"
+TLS = "/etc/alertmanager/tls"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ class AlertmanagerClusterArgs:
     """A secret output: each receiver's credential by its name."""
     operator_namespace: str | None = None
     """Namespace of the operator's Prometheus that sends alerts; None where the program runs it."""
+    with_tls: bool = False
+    """Whether cert-manager keeps a certificate for the servers (components/certificates)."""
 
 
 class AlertmanagerCluster(ClusterComponent):
@@ -77,12 +81,15 @@ class AlertmanagerCluster(ClusterComponent):
         super().__init__(token, name, APP, args.namespace, opts)
         alertmanager = args.settings
         login = BasicAuth(username=ALERTMANAGER_USER, password_file=f"{AUTH}/{PASSWORD_KEY}")
-        auth, self.password = basic_auth_secret(name, self.metadata(), login, self.child)
+        tls = Tls(app=APP, folder=TLS) if args.with_tls else None
+        auth, self.password = basic_auth_secret(name, self.metadata(), login, self.child, tls)
         config = self.config_map("config", {"alertmanager.yml": args.config})
         mounts = {
             "config": ("/etc/alertmanager/config", config_source(config)),
             "auth": (AUTH, secret_source(auth.metadata.name)),
         }
+        if tls:
+            mounts["tls"] = (TLS, secret_source(secret_name(APP)))
         if alertmanager.receivers:
             secret = self.secret("credentials", args.credentials.apply(_texts))
             mounts["credentials"] = (CREDENTIALS, secret_source(secret.metadata.name))
@@ -113,7 +120,7 @@ class AlertmanagerCluster(ClusterComponent):
         )
         self.disruption_budget("budget", metadata, pods_of(APP), alertmanager.replicas)
         self.auth_secret = auth.metadata.name
-        self.url = self.address(service, PORT)
+        self.url = self.address(service, PORT, with_tls=args.with_tls)
         self.register_outputs(
             {"auth_secret": self.auth_secret, "url": self.url, "password": self.password}
         )

@@ -14,6 +14,7 @@ from components.base import ClusterComponent
 from components.basic_auth import PASSWORD_KEY, USER_KEY, generated_password
 from components.file_text import yaml_text
 from components.grafana.provisioning import (
+    CA_VARIABLE,
     DASHBOARD_FOLDER,
     PASSWORD_VARIABLE,
     PROVISIONING_FOLDER,
@@ -21,14 +22,24 @@ from components.grafana.provisioning import (
     USER_VARIABLE,
     dashboard_providers,
     datasources,
+    tls_settings,
 )
 from components.labels import labels, pods_of, selector
-from components.pods import config_source, empty_source, http_probes, pod_template, secret_variable
+from components.pods import (
+    config_source,
+    empty_source,
+    http_probes,
+    pod_template,
+    secret_source,
+    secret_variable,
+)
 from components.prometheus.config import GRAFANA_APP as APP
 from components.prometheus.config import GRAFANA_PORT
+from components.tls import CA_KEY, Tls, secret_name
 from settings.grafana import Grafana
 
 USER = 472  # the image's own
+TLS = "/etc/grafana/tls"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +56,8 @@ class GrafanaServerArgs:
     """Where Grafana's pod reaches Prometheus."""
     prometheus_login: pulumi.Input[str] | None = None
     """Secret with `username` and `password`; None where Prometheus asks for no login."""
+    with_tls: bool = False
+    """Whether cert-manager keeps a certificate for the servers (components/certificates)."""
 
 
 class GrafanaServer(ClusterComponent):
@@ -73,8 +86,14 @@ class GrafanaServer(ClusterComponent):
                 USER_VARIABLE: (login, USER_KEY),
                 PASSWORD_VARIABLE: (login, PASSWORD_KEY),
             }
+        environment, with_tls = SETTINGS, args.with_tls
+        if with_tls:
+            environment = environment | tls_settings(Tls(app=APP, folder=TLS))
+            secrets[CA_VARIABLE] = (pulumi.Output.from_input(secret_name(APP)), CA_KEY)
         datasource_text = pulumi.Output.from_input(args.prometheus_url).apply(
-            lambda url: yaml_text(datasources(url, args.scrape_interval, with_login=with_login))
+            lambda url: yaml_text(
+                datasources(url, args.scrape_interval, with_login=with_login, with_tls=with_tls)
+            )
         )
         provider_text = yaml_text(dashboard_providers())
         files: dict[str, tuple[str, Mapping[str, pulumi.Input[str]]]] = {
@@ -94,6 +113,7 @@ class GrafanaServer(ClusterComponent):
                 # Grafana writes to these two; the rest of its file system is read-only.
                 "data": ("/var/lib/grafana", empty_source()),
                 "scratch": ("/tmp", empty_source()),
+                **({"tls": (TLS, secret_source(secret_name(APP)))} if with_tls else {}),
                 **{
                     volume: (path, config_source(self.config_map(volume, data)))
                     for volume, (path, data) in files.items()
@@ -101,11 +121,11 @@ class GrafanaServer(ClusterComponent):
             },
             ports={"http": GRAFANA_PORT},
             env=[
-                *(core.EnvVarArgs(name=key, value=text) for key, text in sorted(SETTINGS.items())),
+                *(core.EnvVarArgs(name=key, value=environment[key]) for key in sorted(environment)),
                 *(secret_variable(key, secret, part) for key, (secret, part) in secrets.items()),
             ],
             # The first start fills the database, which takes a slow disk a minute.
-            **http_probes("/api/health", "http", startup_seconds=180),
+            **http_probes("/api/health", "http", startup_seconds=180, with_tls=with_tls),
         )
         apps.Deployment(
             f"{name}-server",
@@ -117,6 +137,7 @@ class GrafanaServer(ClusterComponent):
             ),
             opts=self.workload_options(),
         )
-        service = self.service("service", self.metadata(APP), pods_of(APP), {"http": 80})
-        self.url = self.address(service)
+        ports = {"http": 443 if with_tls else 80}
+        service = self.service("service", self.metadata(APP), pods_of(APP), ports)
+        self.url = self.address(service, with_tls=with_tls)
         self.register_outputs({"url": self.url, "admin_password": self.admin_password})

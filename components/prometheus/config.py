@@ -19,6 +19,7 @@ from typing import Any
 from components.labels import COMPONENT, pods_of, selector
 from components.prometheus.relabel import any_of, host_names, sidecar_metric_relabel
 from components.prometheus.unseen import asked_for_nothing, unseen_job
+from components.tls import Tls
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
@@ -118,6 +119,7 @@ def prometheus_config(
     rule_files: Sequence[str] = RULE_FILES,
     prometheus_auth: BasicAuth | None = None,
     alertmanager_auth: BasicAuth | None = None,
+    tls_folder: str | None = None,
 ) -> Json:
     """Return prometheus.yml as plain values.
 
@@ -125,6 +127,7 @@ def prometheus_config(
         targets: scrape these instead of asking Kubernetes, which alone knows where kubelets are.
         prometheus_auth: the login of this Prometheus and its other replica.
         alertmanager_auth: the login of Alertmanager.
+        tls_folder: where the CA of the servers in `monitoring` is; None if they speak plain HTTP.
     """
     prometheus, cluster = settings.prometheus, settings.cluster
     crawlers, monitoring = settings.crawlers.namespaces, [MONITORING_NAMESPACE]
@@ -165,7 +168,7 @@ def prometheus_config(
             monitoring,
             _keep_labelled(prometheus_pods, PROMETHEUS_PORT),
             PROMETHEUS_METRICS,
-            **http_config(prometheus_auth),
+            **client_config(prometheus_auth, PROMETHEUS_APP, tls_folder),
         ),
         job(
             "istiod",
@@ -183,13 +186,14 @@ def prometheus_config(
             monitoring,
             _keep_labelled(pods_of(ALERTMANAGER_APP), ALERTMANAGER_PORT),
             ALERTMANAGER_METRICS,
-            **http_config(alertmanager_auth),
+            **client_config(alertmanager_auth, ALERTMANAGER_APP, tls_folder),
         ),
         job(
             "grafana",
             monitoring,
             _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
             GRAFANA_METRICS,
+            **client_config(None, GRAFANA_APP, tls_folder),
         ),
         {
             **(
@@ -197,7 +201,7 @@ def prometheus_config(
                 if targets is None
                 else {**asked_for_nothing(), "static_configs": []}
             ),
-            **http_config(prometheus_auth),
+            **client_config(prometheus_auth, PROMETHEUS_APP, tls_folder),
         },
     ]
     if targets or settings.simulated_vendors.enabled:
@@ -215,13 +219,19 @@ def prometheus_config(
             "external_labels": {"cluster": cluster, "prometheus_replica": "${POD_NAME}"},
         },
         "rule_files": [*rule_files],
-        "alerting": alerting_config(alertmanager_auth, targets.alertmanager if targets else None),
+        "alerting": alerting_config(
+            alertmanager_auth, targets.alertmanager if targets else None, tls_folder
+        ),
         "scrape_configs": jobs,
         **({"storage": _storage(prometheus)} if prometheus.mode == "server" else {}),
     }
 
 
-def alerting_config(auth: BasicAuth | None, addresses: Sequence[str] | None = None) -> Json:
+def alerting_config(
+    auth: BasicAuth | None,
+    addresses: Sequence[str] | None = None,
+    tls_folder: str | None = None,
+) -> Json:
     """Return the `alerting` part of prometheus.yml: the stack's Alertmanagers."""
     found = _targets(
         [MONITORING_NAMESPACE],
@@ -231,17 +241,19 @@ def alerting_config(auth: BasicAuth | None, addresses: Sequence[str] | None = No
     return {
         # Without it, Alertmanager would take the two replicas' alerts for different ones.
         "alert_relabel_configs": [{"action": "labeldrop", "regex": "prometheus_replica"}],
-        "alertmanagers": [{**found, **http_config(auth)}],
+        "alertmanagers": [{**found, **client_config(auth, ALERTMANAGER_APP, tls_folder)}],
     }
 
 
-def operator_jobs(settings: StackSettings, alertmanager_auth: BasicAuth) -> tuple[Json, ...]:
+def operator_jobs(
+    settings: StackSettings, alertmanager_auth: BasicAuth, tls_folder: str | None = None
+) -> tuple[Json, ...]:
     """Return the scrape jobs for the Prometheus operator's Prometheus.
 
     As in prometheus.yml, each with its interval: that Prometheus has another one. Left out are
     jobs about a Prometheus or an Alertmanager that is not the stack's.
     """
-    config = prometheus_config(settings, alertmanager_auth=alertmanager_auth)
+    config = prometheus_config(settings, alertmanager_auth=alertmanager_auth, tls_folder=tls_folder)
     left_out = {*NOT_FOR_THE_OPERATOR, *(() if settings.runs_alertmanager else ("alertmanager",))}
     pace = {key: config["global"][key] for key in ("scrape_interval", "scrape_timeout")}
     return tuple(
@@ -322,16 +334,21 @@ def _node_jobs(cluster: str, crawler_namespaces: Sequence[str]) -> list[Json]:
     ]
 
 
-def web_config(username: str, bcrypt_hash: str) -> Json:
+def web_config(username: str, bcrypt_hash: str, tls: Tls | None = None) -> Json:
     """Return the file of `--web.config.file`, for Prometheus and Alertmanager alike."""
-    return {"basic_auth_users": {username: bcrypt_hash}}
+    return {"basic_auth_users": {username: bcrypt_hash}, **(tls.server() if tls else {})}
 
 
-def http_config(auth: BasicAuth | None) -> Json:
-    """Return the login of a scrape job, which is also the HTTP file of promtool and amtool."""
-    if auth is None:
-        return {}
-    return {"basic_auth": {"username": auth.username, "password_file": auth.password_file}}
+def http_config(auth: BasicAuth | None, tls: Tls | None = None) -> Json:
+    """Return how a client logs in, and knows its server: the HTTP file of promtool and amtool."""
+    login = auth and {"username": auth.username, "password_file": auth.password_file}
+    return {**({"basic_auth": login} if login else {}), **(tls.client() if tls else {})}
+
+
+def client_config(auth: BasicAuth | None, app: str, tls_folder: str | None) -> Json:
+    """Return how Prometheus reaches a server of `monitoring`, as fields of a scrape job."""
+    tls = Tls(app=app, folder=tls_folder) if tls_folder else None
+    return {**({"scheme": "https"} if tls else {}), **http_config(auth, tls)}
 
 
 def _storage(prometheus: OwnPrometheus) -> Json:

@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from components.prometheus.config import BasicAuth, http_config, keep
 from components.prometheus.relabel import any_of
 from components.prometheus.rules import SHARD_PREFIX, federated_from_clusters, federated_sums
+from components.tls import Tls
 
 Json = dict[str, Any]
 
@@ -52,6 +53,8 @@ class Source:
 
     url: str
     auth: BasicAuth | None
+    tls: Tls | None = None
+    """None for plain HTTP, and where the machine's CAs know the server."""
     shard: int | None = None
     cluster: str | None = None
 
@@ -157,5 +160,5 @@ def _federation(source: Source, own_cluster: str) -> Json:
             },
             *renamed,
         ],
-        **http_config(source.auth),
+        **http_config(source.auth, source.tls),
     }

@@ -30,8 +30,11 @@ from components.prometheus.servers import (
     AUTH,
     FEDERATION_AUTH,
     OWN_LOGIN,
+    OWN_TLS,
+    TLS,
     Server,
 )
+from components.tls import secret_name
 from settings.prometheus import OwnPrometheus
 
 ROLE = "prometheus"
@@ -64,6 +67,8 @@ class PrometheusServerArgs:
     """Name of the Secret with Alertmanager's password."""
     federation_passwords: Mapping[str, pulumi.Input[str]]
     """Passwords of the other clusters' Prometheus, by cluster."""
+    with_tls: bool = False
+    """Whether cert-manager keeps a certificate for the servers (components/certificates)."""
 
 
 class PrometheusServer(ClusterComponent):
@@ -96,8 +101,12 @@ class PrometheusServer(ClusterComponent):
         if args.settings.node_metrics:
             self._grant("nodes", "ClusterRole", CLUSTER_ROLE, NODE_READER, None)
         # Secrets without a name: a new password is a new Secret, which rolls the pods.
-        auth, self.password = basic_auth_secret(name, self.metadata(), OWN_LOGIN, self.child)
+        auth, self.password = basic_auth_secret(
+            name, self.metadata(), OWN_LOGIN, self.child, OWN_TLS if args.with_tls else None
+        )
         own = {"auth": (AUTH, secret_source(auth.metadata.name))}
+        if args.with_tls:
+            own["tls"] = (TLS, secret_source(secret_name(PROMETHEUS_APP)))
         others = {"alertmanager": (ALERTMANAGER_AUTH, secret_source(args.alertmanager_auth))}
         if args.federation_passwords:
             passwords = self.secret("federation", pulumi.Output.secret(args.federation_passwords))
@@ -107,7 +116,7 @@ class PrometheusServer(ClusterComponent):
         for server in shards:
             self._server(server, args.settings, account, own)
 
-        self.url = self.address(service, PROMETHEUS_PORT)
+        self.url = self.address(service, PROMETHEUS_PORT, with_tls=args.with_tls)
         self.login_secret = auth.metadata.name
         self.register_outputs(
             {"url": self.url, "login_secret": self.login_secret, "password": self.password}
@@ -194,7 +203,7 @@ def _stateful_set(
         command=[
             *("promtool", "check", "ready"),
             f"--http.config.file={AUTH}/{HTTP_FILE}",
-            f"--url=http://127.0.0.1:{PROMETHEUS_PORT}",
+            f"--url={'https' if 'tls' in mounts else 'http'}://127.0.0.1:{PROMETHEUS_PORT}",
         ]
     )
     template = pod_template(

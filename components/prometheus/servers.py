@@ -20,7 +20,7 @@ from components.prometheus.config import (
 )
 from components.prometheus.federation import Source, server_config, shard_config
 from components.prometheus.rules import Files, server_rules, shard_rules
-from settings.namespaces import MONITORING_NAMESPACE
+from components.tls import Tls, server_name
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
 
@@ -31,6 +31,8 @@ SHARD_LABEL = f"{PROJECT}/shard"
 AUTH = "/etc/prometheus/auth"
 ALERTMANAGER_AUTH = "/etc/prometheus/alertmanager"
 FEDERATION_AUTH = "/etc/prometheus/federation"
+TLS = "/etc/prometheus/tls"
+OWN_TLS = Tls(app=PROMETHEUS_APP, folder=TLS)
 OWN_LOGIN = BasicAuth(username=USER, password_file=f"{AUTH}/password")
 ALERTMANAGER_LOGIN = BasicAuth(
     username=ALERTMANAGER_USER, password_file=f"{ALERTMANAGER_AUTH}/password"
@@ -59,8 +61,12 @@ def servers_of(
     Raises:
         SettingsError: a rule of the user's, `own_rules`, selects series that no server has.
     """
+    with_tls = settings.monitoring.tls is not None
     config = prometheus_config(
-        settings, prometheus_auth=OWN_LOGIN, alertmanager_auth=ALERTMANAGER_LOGIN
+        settings,
+        prometheus_auth=OWN_LOGIN,
+        alertmanager_auth=ALERTMANAGER_LOGIN,
+        tls_folder=TLS if with_tls else None,
     )
     shards = range(prometheus.shards) if prometheus.shards > 1 else range(0)
     queried = Server(
@@ -69,7 +75,10 @@ def servers_of(
         config=yaml_text(
             server_config(
                 config,
-                [*map(_shard_source, shards), *_cluster_sources(prometheus)],
+                [
+                    *(_shard_source(number, with_tls=with_tls) for number in shards),
+                    *_cluster_sources(prometheus),
+                ],
                 crawlers_here=settings.has_crawlers,
             )
         ),
@@ -88,9 +97,11 @@ def servers_of(
     return (queried, *others)
 
 
-def _shard_source(number: int) -> Source:
-    host = f"{SHARD_APP}-{number}.{MONITORING_NAMESPACE}.svc"
-    return Source(url=f"http://{host}:{PROMETHEUS_PORT}", auth=OWN_LOGIN, shard=number)
+def _shard_source(number: int, *, with_tls: bool) -> Source:
+    host = f"{server_name(f'{SHARD_APP}-{number}')}:{PROMETHEUS_PORT}"
+    if with_tls:
+        return Source(url=f"https://{host}", auth=OWN_LOGIN, tls=OWN_TLS, shard=number)
+    return Source(url=f"http://{host}", auth=OWN_LOGIN, shard=number)
 
 
 def _cluster_sources(prometheus: OwnPrometheus) -> tuple[Source, ...]:

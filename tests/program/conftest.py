@@ -67,6 +67,13 @@ SHAPES: dict[str, tuple[str, Edit]] = {
         ),
     ),
     "shards": ("prod", with_federation(shards=2)),
+    "tls": (
+        "prod",
+        sections(
+            prometheus={**FEDERATION, "shards": 2},
+            monitoring={"tls": {"issuer": {"name": "monitoring-ca", "kind": "ClusterIssuer"}}},
+        ),
+    ),
     "global": ("prod", with_federation(role="global")),
     "operator": ("dev", sections(prometheus=OPERATOR, alertmanager=None)),
     "operator-slack": ("dev", sections(prometheus=OPERATOR, **RECEIVERS)),

@@ -1,0 +1,41 @@
+"""Which certificates cert-manager is asked for; pure."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from components.prometheus.config import ALERTMANAGER_APP, GRAFANA_APP, PROMETHEUS_APP, SHARD_APP
+from components.tls import secret_name, server_name
+from settings.prometheus import OwnPrometheus
+from settings.stack import StackSettings
+
+
+def certificates(settings: StackSettings) -> dict[str, dict[str, Any]]:
+    """Return the spec of each Certificate by its name; none without `monitoring.tls`.
+
+    Shards share the certificate of the server that people query: one scrape job asks all of them
+    for one name. It has the names of that server's pods too, for who must reach one of two.
+    """
+    tls, prometheus = settings.monitoring.tls, settings.prometheus
+    if tls is None or not isinstance(prometheus, OwnPrometheus):
+        return {}
+    shards = range(prometheus.shards) if prometheus.shards > 1 else ()
+    names = {
+        PROMETHEUS_APP: [
+            *(f"{PROMETHEUS_APP}-{n}.{PROMETHEUS_APP}-pods" for n in range(prometheus.replicas)),
+            *(f"{SHARD_APP}-{n}" for n in shards),
+        ],
+        ALERTMANAGER_APP: [],
+        GRAFANA_APP: [],
+    }
+    issuer = {"group": "cert-manager.io", "kind": tls.issuer.kind, "name": tls.issuer.name}
+    return {
+        app: {
+            "secretName": secret_name(app),
+            "dnsNames": [server_name(name) for name in (app, *more)],
+            "issuerRef": issuer,
+            "privateKey": {"algorithm": "ECDSA", "size": 256, "rotationPolicy": "Always"},
+            "usages": ["digital signature", "server auth"],
+        }
+        for app, more in names.items()
+    }
