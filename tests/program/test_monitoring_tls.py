@@ -6,6 +6,7 @@ import pytest
 import yaml
 
 from components.certificates.plan import certificates
+from deployment import files_outside
 from tests.program.conftest import config_map, container_of, scrape_jobs, waited_for, workloads
 
 OWN = ("prometheus", "alertmanager", "grafana")
@@ -87,6 +88,23 @@ def test_whatever_reaches_a_server_asks_by_tls_for_its_name(run):
         "grafanaUrl": "https://grafana.monitoring.svc",
     }.items():
         assert run.outputs[output] == url
+
+
+def test_a_prometheus_outside_is_told_too(run):
+    """As for the login, its owner mounts the Secret; without it no alert would arrive."""
+    files = {name: yaml.safe_load(text) for name, text in files_outside(run.settings).items()}
+    (alertmanagers,) = files["prometheus.yml"]["alerting"]["alertmanagers"]
+    jobs = {one["job_name"]: one for one in files["scrape_configs.yml"]["scrape_configs"]}
+    for app, client in (
+        ("alertmanager", alertmanagers),
+        ("alertmanager", jobs["alertmanager"]),
+        ("grafana", jobs["grafana"]),
+    ):
+        assert client["scheme"] == "https"
+        assert client["tls_config"] == {
+            "ca_file": "/etc/prometheus/secrets/alertmanager-tls/ca.crt",
+            "server_name": f"{app}.monitoring.svc",
+        }
 
 
 def test_probes_speak_what_the_server_speaks(run):
