@@ -16,6 +16,7 @@ from settings.destination_checks import (
 )
 from settings.host_checks import (
     crawlers_resolve_names,
+    gateways_are_outside_the_cluster,
     hosts_are_unique,
     hosts_have_listed_ports,
     virtual_addresses_are_nobodys,
@@ -408,6 +409,7 @@ CHECKS_OF_VENDORS: Checks = (
 CHECKS: Checks = (
     *CHECKS_OF_VENDORS,
     crawlers_resolve_names,
+    gateways_are_outside_the_cluster,
     endpoints_are_their_vendors,
     simulated_vendors_make_logins,
     simulated_vendors_prove_nothing,

@@ -109,3 +109,18 @@ def crawlers_resolve_names(settings: StackSettings) -> Iterator[Problem]:
             f"false leaves {path_text(at)} ({host.name}) its real addresses, and its connections "
             "would count as outside; remove it, or the hosts",
         )
+
+
+def gateways_are_outside_the_cluster(settings: StackSettings) -> Iterator[Problem]:
+    """A policy cannot match a name: it allows its ports at every address outside the cluster."""
+    first = next(hosts_of(settings), None)
+    network = settings.network
+    if not first or network.egress == "any" or (network.pod_cidrs and network.service_cidrs):
+        return
+    at, host = first
+    missing = "serviceCidrs" if network.pod_cidrs else "podCidrs"
+    yield Problem(
+        ("network", missing),
+        f"is missing; with egress: vendorsOnly, {path_text(at)} ({host.name}) may have any address "
+        "outside the cluster, so write which are inside",
+    )

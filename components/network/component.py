@@ -37,8 +37,9 @@ class NetworkPolicies(pulumi.ComponentResource):
     ) -> None:
         super().__init__("proxyobs:network:NetworkPolicies", name, None, opts)
         child = child_options(self, opts)
-        allowing: list[networking.NetworkPolicy] = []
-        for plan in sorted(args.plans, key=lambda plan: plan.denies):
+        made: list[tuple[int, networking.NetworkPolicy]] = []
+        for plan in sorted(args.plans, key=lambda plan: plan.step):
+            before = [policy for step, policy in made if step < plan.step]
             policy = networking.NetworkPolicy(
                 f"{name}-{plan.namespace}-{plan.name}",
                 metadata=meta.ObjectMetaArgs(
@@ -48,12 +49,7 @@ class NetworkPolicies(pulumi.ComponentResource):
                     annotations={**plan.reasons},
                 ),
                 spec=plan.spec,
-                opts=pulumi.ResourceOptions.merge(
-                    child,
-                    # Denied first, running pods would be cut until the rest has been made.
-                    pulumi.ResourceOptions(depends_on=allowing if plan.denies else None),
-                ),
+                opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=before)),
             )
-            if not plan.denies:
-                allowing.append(policy)
+            made.append((plan.step, policy))
         self.register_outputs({})

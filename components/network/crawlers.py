@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from ipaddress import ip_network
 
 from components.network import groups
@@ -43,7 +44,8 @@ def crawler_flows(settings: StackSettings) -> Iterator[Flow]:
     )
     yield Flow(
         source=crawlers,
-        target=groups.istiod(settings),
+        # Of an Istio of ours, sidecars of every namespace are admitted.
+        target=replace(groups.istiod(settings), unruled=True),
         ports=port(XDS_PORT),
         reason="Sidecars get configuration and certificates.",
     )

@@ -34,7 +34,7 @@ SIMULATED_VENDORS = Pods(
 )
 
 EVERYBODY = Addresses(name="any address")
-EVERY_POD = Pods(name="pods of any namespace", others=True)
+EVERY_POD = Pods(name="pods of any namespace", unruled=True)
 API_SERVER = Addresses(name="the API server")
 """Its address is the cluster's own affair: no policy can name it."""
 KUBELETS = Addresses(name="the kubelets")
@@ -95,7 +95,7 @@ def scrapers(settings: StackSettings) -> Pods:
             name="the operator's Prometheus",
             # Its pods' labels are its owner's choice.
             namespaces=(settings.prometheus.namespace,),
-            others=True,
+            unruled=True,
         )
     return PROMETHEUS
 

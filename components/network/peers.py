@@ -21,8 +21,9 @@ class Pods:
     """None means every namespace."""
     labels: Mapping[str, str] = field(default_factory=dict, hash=False)
     """None mean every pod there."""
-    others: bool = False
-    """Whether they are another team's, whose own connections are no affair of this program."""
+    unruled: bool = False
+    """Whether this end of a flow gets no rule: they are another team's pods, or another flow has it
+    already."""
 
     def covers(self, pods: Pods) -> bool:
         """Whether all of `pods` are among these."""

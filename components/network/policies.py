@@ -37,8 +37,9 @@ class PolicyPlan:
     """Annotations: what each rule is for."""
     spec: Any
     """As in Kubernetes' API."""
-    denies: bool = False
-    """Whether it is the one that denies everything; it is made last and removed first."""
+    step: int
+    """Made after those of lower steps, and removed before them: running pods would be cut until the
+    rest has been made."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +51,7 @@ class Guarded:
 
 
 def policies_of(settings: StackSettings) -> tuple[PolicyPlan, ...]:
-    """Return the policies of a stack, those that allow before those that deny."""
-    flows, guarded = flows_of(settings), [*groups_of(settings)]
-    return (*_allowing(flows, guarded), *_denying(settings))
+    return (*_allowing(flows_of(settings), [*groups_of(settings)]), *_denying(settings))
 
 
 def groups_of(settings: StackSettings) -> Iterator[Guarded]:
@@ -85,31 +84,23 @@ def _denying(settings: StackSettings) -> Iterator[PolicyPlan]:
     # In a namespace that exists, or that the operator's Prometheus shares, other teams' pods stay
     # as they are.
     whole = prometheus.mode == "server" and prometheus.create_namespace
-    ours = {} if whole else OURS
-    yield _denial(MONITORING_NAMESPACE, ours, BOTH)
+    yield _denial(MONITORING_NAMESPACE, {} if whole else OURS)
     if not settings.has_crawlers:
         return
     if settings.istio.install:
-        yield _denial(settings.istio.root_namespace, {}, BOTH)
+        yield _denial(settings.istio.root_namespace, {})
     if settings.simulated_vendors.enabled:
-        yield _denial(SIMULATED_NAMESPACE, {}, BOTH)
-    for namespace in settings.crawlers.namespaces:
-        if limits_ingress(settings):
-            yield _denial(namespace, {}, ("Ingress",))
-        if limits_egress(settings):
-            yield _denial(namespace, settings.crawlers.selector, ("Egress",))
+        yield _denial(SIMULATED_NAMESPACE, {})
+    # Crawlers' own policy selects all of them, and so denies the rest.
 
 
-def _denial(
-    namespace: str, labels: Mapping[str, str], directions: tuple[Direction, ...]
-) -> PolicyPlan:
-    part = "" if directions == BOTH else f"-{directions[0].lower()}"
+def _denial(namespace: str, labels: Mapping[str, str]) -> PolicyPlan:
     return PolicyPlan(
         namespace=namespace,
-        name=f"default-deny{part}",
+        name="default-deny",
         reasons={f"{PROJECT}/reason": "What no other policy here allows is denied."},
-        spec={"podSelector": _labelled(labels), "policyTypes": [*directions]},
-        denies=True,
+        spec={"podSelector": _labelled(labels), "policyTypes": [*BOTH]},
+        step=2,
     )
 
 
@@ -135,6 +126,7 @@ def _allowing(flows: Iterable[Flow], guarded: list[Guarded]) -> Iterator[PolicyP
         yield PolicyPlan(
             namespace=namespace,
             name=name,
+            step=int(name == pods.name),
             reasons={
                 f"{PROJECT}/{direction.lower()}": "\n".join(reason for reason, _ in each)
                 for direction, each in by_direction.items()
@@ -152,7 +144,7 @@ def _allowing(flows: Iterable[Flow], guarded: list[Guarded]) -> Iterator[PolicyP
 
 def _guarded_at(end: Peer, direction: Direction, guarded: list[Guarded]) -> list[Pods]:
     """Return the groups that need a rule for this end of a flow."""
-    if not isinstance(end, Pods) or end.others:
+    if not isinstance(end, Pods) or end.unruled:
         return []
     candidates = [each.pods for each in guarded if direction in each.directions]
     return [end] if end in candidates else [pods for pods in candidates if end.covers(pods)]

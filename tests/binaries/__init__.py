@@ -1,4 +1,4 @@
-"""The programs that only tests need: Istio, an API server with etcd, and the operator.
+"""The programs that only tests need: Istio, an API server with etcd, and judges of objects.
 
     python -m tests.binaries operatorlab
 
@@ -31,6 +31,24 @@ PROMETHEUS_OPERATOR = Project(
             f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
             for kind in ("podmonitors", "prometheusrules", "servicemonitors")
         ),
+    ),
+    version_argument="version",
+    exact=True,
+)
+
+# Which connections NetworkPolicies allow, by the code of a conformance tester.
+CYCLONUS = Project(
+    name="cyclonus",
+    version="0.5.6",
+    programs=("flowlab",),
+    build=GoBuild(
+        module="github.com/mattfenwick/cyclonus",
+        module_version="v0.5.6",
+        packages=("./flowlab",),
+        tags="",
+        ldflags="-s -w -X main.cyclonusVersion=0.5.6",
+        # Its go.mod pins Kubernetes' packages as the operator's, so Go compiles them once.
+        folder=GO_MODULES / "cyclonus",
     ),
     version_argument="version",
     exact=True,
@@ -100,7 +118,7 @@ ISTIO = (
     _istio("1.30", "v0.0.0-20260826214018-9739e10eb9d7", "istio-1.30.mod"),
 )
 
-PROJECTS = (PROMETHEUS_OPERATOR, ETCD, KUBERNETES, *ISTIO)
+PROJECTS = (PROMETHEUS_OPERATOR, CYCLONUS, ETCD, KUBERNETES, *ISTIO)
 
 
 def find(name: str) -> Path:
