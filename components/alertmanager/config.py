@@ -47,7 +47,7 @@ INHIBITIONS: tuple[tuple[str, list[str], list[str]], ...] = (
         'alertname="ProxyAttributionLost"',
         [
             *("ProxyVendorSilent", "ProxyTrafficOutside", "ProxyCountsDisagree"),
-            "ProxyNameUnattributed",
+            *("ProxyNameUnattributed", "ProxyTrafficRefused"),
         ],
         ["cluster"],
     ),

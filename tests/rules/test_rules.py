@@ -74,6 +74,7 @@ DERIVED = {
     *("request_failures", "request_failures_per_requests", "request_failures_per_budget"),
     *("request_successes_per_requests", "istio_requests_per_requests", "wire_bytes"),
     *("requests_blocked", "requests_blocked_per_requests", "connect_failures_per_connections"),
+    "connections_refused",
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
     *("uncounted_bytes_per_bytes", "opaque_connections_per_connections"),
     *("crawler_requests", "sidecar_cpu", "sidecar_memory"),
@@ -208,6 +209,10 @@ def test_requests_are_read_exactly_and_the_rest_as_rates() -> None:
             label = "proxy_host" if level == "proxy_host" else "proxy_vendor"
             series = f'{name}{{job="sidecars", {label}!=""}}'
             exact = name == "istio_requests_total" or name.startswith("istio_proxy_re")
+            if level == "workload_proxy_vendor":  # of the connections that sidecars refuse
+                refused = f'rate({name}{{job="sidecars", cluster_name="BlackHoleCluster"}}[5m])'
+                assert refused in rule["expr"]
+                continue
             form = EXACT.replace("COUNTER", series) if exact else f"rate({series}[5m]))"
             expr = " ".join(rule["expr"].split())
             assert re.sub(r"^sum by \([^)]*\) \(\s?", "", expr) == form, rule["record"]
