@@ -20,6 +20,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 from settings.masking import quoted
+from tests import binaries
 from tests.binaries.debian import this_machine
 from tests.mesh import networks, versions
 from tools.find import NotFoundError
@@ -27,11 +28,11 @@ from tools.reports import add_out, write_report
 from wasm import build
 
 TESTS = Path(__file__).parent
-FOLDERS = ("lua", "wasm", "program", "rules", "lab", "mesh")
+FOLDERS = ("lua", "wasm", "program", "rules", "lab", "mesh", "api")
 """Folders that are a suite of their own; every other folder of tests is in `unit`."""
 
-ON_DEMAND = ("mesh",)
-"""Suites that take minutes: they run with FULL=1 or CI=true, or when SUITE names them."""
+ON_DEMAND = ("mesh", "api")
+"""Suites that take minutes, or builds that do: with FULL=1 or CI=true, or when SUITE names them."""
 
 WORKERS = {"unit": 3, "program": 2, "lab": 3, "mesh": 2}
 """Worker processes of a suite: with more, measured seconds would be less exact."""
@@ -115,13 +116,28 @@ def prepare_mesh() -> str | None:
     return reason
 
 
+def prepare_api() -> str | None:
+    """Install or build what the API server's tests need, all of which others need too.
+
+    Raises:
+        NotFoundError: a program cannot be built here.
+    """
+    this_machine().install(networks.PACKAGES, "api", "its tests do not run")
+    reason = networks.why_not()
+    if reason is None:
+        for name in ("etcd", "kube-apiserver", "operatorlab"):
+            binaries.find(name)
+        versions.PAIRS[0].program("meshlab")
+    return reason
+
+
 def prepare_wasm() -> str | None:
     """Install Debian's compiler; return why this machine cannot build the module."""
     this_machine().install(build.PACKAGES, "wasm", "its tests do not run")
     return build.why_not()
 
 
-PREPARE = {"mesh": prepare_mesh, "wasm": prepare_wasm}
+PREPARE = {"mesh": prepare_mesh, "api": prepare_api, "wasm": prepare_wasm}
 """What a suite needs before it runs; each returns why it cannot."""
 
 

@@ -153,12 +153,12 @@ class ControlPlane:
         added = lab_values(self.folder)
         say(f"lab-only values of istiod's chart: {json.dumps(added)}")
         values = merged(files["helm/istiod.yaml"]["values"], added)
-        base = _chart(meshlab, "istio-base", "base", files["helm/istio-base.yaml"]["values"])
-        istiod = _chart(meshlab, "istiod", "istio-control/istio-discovery", values)
+        base = chart(meshlab, "istio-base", "base", files["helm/istio-base.yaml"]["values"])
+        istiod = chart(meshlab, "istiod", "istio-control/istio-discovery", values)
         crds = [each for each in base if each["kind"] == "CustomResourceDefinition"]
         for each in crds:
             self.api.apply(each)
-        self.until(lambda: _established(self.api, crds), START_SECONDS, "CRDs are not established")
+        self.until(lambda: established(self.api, crds), START_SECONDS, "CRDs are not established")
         for each in [*base, *istiod]:
             if each["kind"] == "Deployment":
                 self._deployment = each
@@ -280,7 +280,8 @@ def _endpoints_of_istiod(service: Json) -> Json:
     }
 
 
-def _established(api: Api, crds: Sequence[Json]) -> bool:
+def established(api: Api, crds: Sequence[Json]) -> bool:
+    """Return whether the API server serves all of these kinds."""
     for each in crds:
         found = api.get(each["apiVersion"], each["kind"], None, each["metadata"]["name"])
         conditions = found.get("status", {}).get("conditions", ())
@@ -289,7 +290,8 @@ def _established(api: Api, crds: Sequence[Json]) -> bool:
     return True
 
 
-def _chart(meshlab: Path, release: str, folder: str, values: Json) -> list[Json]:
+def chart(meshlab: Path, release: str, folder: str, values: Json) -> list[Json]:
+    """Return what Helm would make of one of Istio's charts."""
     command = [meshlab, "charts", "--release", release, "--namespace", ISTIO, "--folder", folder]
     done = subprocess.run(
         command, input=json.dumps(values), capture_output=True, text=True, timeout=60, check=False

@@ -1,0 +1,175 @@
+"""A real API server that has the CRDs, and a stack's objects as Pulumi would send them."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from graphlib import TopologicalSorter
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from components.namespaces.admission import namespaces_of
+from lab.processes import Children, children
+from render.manifests import RELEASE_TYPE
+from render.program import Run
+from tests import binaries
+from tests.mesh import kubernetes
+from tests.mesh.control_plane import ISTIO, START_SECONDS, chart, established
+from tests.mesh.kubernetes import Api
+from tests.mesh.networks import build_world
+from tests.mesh.versions import PAIRS
+
+Json = dict[str, Any]
+
+CHARTS = {
+    "istio-base": "base",
+    "istio-cni": "istio-cni",
+    "istiod": "istio-control/istio-discovery",
+}
+"""Release -> its chart's folder in Istio's source tree."""
+
+FIRST = ("Namespace", "ServiceCIDR")
+
+STAYS = ("Namespace", "CustomResourceDefinition")
+"""Kinds that are not removed after a stack: controllers would have to, and none runs here."""
+
+WEBHOOKS = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
+"""No istiod answers here: its webhooks would refuse every pod of a crawler."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The API server; no controller runs, so a namespace that was made stays."""
+
+    api: Api
+
+    def apply(self, manifest: Json) -> Json:
+        """Apply on the server's side, and refuse fields that the API does not know."""
+        query = "?fieldManager=api-tests&force=true&fieldValidation=Strict"
+        path = self.api.path_of(manifest) + query
+        return self.api.call("PATCH", path, manifest, "apply-patch+yaml")
+
+    def try_pod(self, pod: Json) -> None:
+        """Ask whether a pod would be admitted, without making it."""
+        path = self.api.path("v1", "Pod", pod["metadata"]["namespace"])
+        self.api.call("POST", f"{path}?dryRun=All&fieldValidation=Strict", pod)
+
+    def use_quota(self, quota: Json) -> None:
+        """Do what the controller of quotas would: count what is used, here nothing."""
+        hard = quota["spec"]["hard"]
+        self.api.set_status(quota, {"hard": hard, "used": dict.fromkeys(hard, "0")})
+
+    def remove(self, manifests: Sequence[Json]) -> None:
+        """Remove a stack in the order of `pulumi destroy`."""
+        for each in reversed(manifests):
+            if each["kind"] not in STAYS:
+                metadata = each["metadata"]
+                identity = (metadata.get("namespace"), metadata["name"])
+                self.api.delete(each["apiVersion"], each["kind"], *identity)
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Cluster]:
+    """Run etcd and the API server, with the CRDs of Istio and of the Prometheus operator."""
+    with children() as family:
+        world = build_world(family, folder)
+        try:
+            kubernetes.start(family, world, folder)
+            cluster = Cluster(Api(world))
+            _until(family, cluster.api.is_ready, "the API server is not ready")
+            crds = [*_operator_crds(), *_of_kind("CustomResourceDefinition", _chart("istio-base"))]
+            for crd in crds:
+                cluster.api.apply(crd)
+            _until(family, lambda: established(cluster.api, crds), "CRDs are not established")
+            yield cluster
+        finally:
+            world.close()
+
+
+def _operator_crds() -> list[Json]:
+    """Return the CRDs that the pinned Prometheus operator ships."""
+    folder = binaries.find("operatorlab").parent
+    files = sorted(folder.glob("monitoring.coreos.com_*.yaml"))
+    assert files
+    return [yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader) for file in files]
+
+
+def _chart(release: str, values: Json | None = None) -> list[Json]:
+    meshlab = PAIRS[0].program("meshlab")
+    found = chart(meshlab, release, CHARTS[release], values or {})
+    # As Helm does; the API server ignores a namespace where a kind has none.
+    return [{**each, "metadata": {"namespace": ISTIO, **each["metadata"]}} for each in found]
+
+
+def objects_of(run: Run) -> list[Json]:
+    """Return a stack's objects without Istio's charts, in an order of `pulumi up`."""
+    by_urn = {resource.urn: resource for resource in run.resources}
+    graph = {urn: resource.dependencies & by_urn.keys() for urn, resource in by_urn.items()}
+    found = [by_urn[urn] for urn in TopologicalSorter(graph).static_order()]
+    made = [one.inputs for one in found if one.kind and not one.kind.endswith("Patch")]
+    # Addresses that are asked for come first: another Service could get one of them.
+    made.sort(key=lambda each: each["kind"] not in FIRST and not _asks_address(each))
+    return [*_existing_namespaces(run), *made]
+
+
+def istio_of(run: Run) -> list[Json]:
+    """Return what Helm makes of Istio's charts in a stack, and Istio's namespace."""
+    releases = [one.inputs for one in run.of_type(RELEASE_TYPE)]
+    charts = [each for one in releases for each in _chart(one["name"], one["values"])]
+    own = [run.only("Namespace", ISTIO)]
+    return [*own, *charts]
+
+
+def _asks_address(manifest: Json) -> bool:
+    return manifest["kind"] == "Service" and manifest["spec"].get("clusterIP", "None") != "None"
+
+
+def pods_of(manifests: Iterable[Json]) -> Iterator[tuple[Json, int]]:
+    """Yield a pod of each workload, with its volumes claimed, and the most of it at a time."""
+    manifests = [*manifests]
+    scalers = {
+        each["spec"]["scaleTargetRef"]["name"]: each["spec"]["maxReplicas"]
+        for each in _of_kind("HorizontalPodAutoscaler", manifests)
+    }
+    for each in manifests:
+        spec, name = each.get("spec", {}), each["metadata"]["name"]
+        if each["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        if "template" not in spec or "containers" not in spec["template"].get("spec", {}):
+            continue
+        template = json.loads(json.dumps(spec["template"]))
+        for claim in spec.get("volumeClaimTemplates", ()):
+            volume = claim["metadata"]["name"]
+            source = {"claimName": f"{volume}-{name}-0"}
+            template["spec"].setdefault("volumes", [])
+            template["spec"]["volumes"].append({"name": volume, "persistentVolumeClaim": source})
+        metadata = {**template.get("metadata", {}), "namespace": each["metadata"]["namespace"]}
+        pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
+        metadata["name"] = f"{name}-try"
+        yield pod, scalers.get(name, spec.get("replicas", 1))
+
+
+def _of_kind(kind: str, manifests: Iterable[Json]) -> list[Json]:
+    return [each for each in manifests if each["kind"] == kind]
+
+
+def _existing_namespaces(run: Run) -> Iterator[Json]:
+    """Yield the namespaces that a stack finds, with the labels that it adds."""
+    for plan in namespaces_of(run.settings):
+        if plan.action != "create":
+            labels = plan.labels if plan.action == "label" else {}
+            metadata = {"name": plan.name, "labels": labels}
+            yield {"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}
+
+
+def _until(family: Children, condition: Callable[[], bool], why: str) -> None:
+    deadline = time.monotonic() + START_SECONDS
+    while not condition():
+        family.check()
+        assert time.monotonic() < deadline, why
+        time.sleep(0.05)
