@@ -1,0 +1,143 @@
+"""Prometheus' own snapshots, copied to an object store by rclone, and back.
+
+Prometheus writes a snapshot beside its data: hard links to its blocks, and a new block with what is
+in memory. So the copy shares Prometheus' volume.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import shutil
+import subprocess
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from backups.names import BackupError, is_name, new_name, outdated
+
+MARK = "complete.json"
+"""Of a folder beside the data: this program made it. In the object store, where it arrives last:
+everything else is there."""
+RESTORING = "restoring"
+"""Folder that exists while a restoration is unfinished."""
+SNAPSHOT_SECONDS = 900.0  # it writes all that is in memory as a block
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """A folder of a remote that rclone knows."""
+
+    rclone: Sequence[str]
+    """The program and its configuration."""
+    remote: str
+    """`backup:bucket/folder`."""
+
+    def run(self, *arguments: str) -> str:
+        """Run rclone; return what it prints.
+
+        Raises:
+            BackupError: it failed, in its own words.
+        """
+        command = [*self.rclone, *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise BackupError(f"{command[0]}: {error.strerror}") from None
+        if done.returncode != 0:
+            last = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
+            raise BackupError(f"rclone {arguments[0]} {self.remote}: {last}")
+        return done.stdout
+
+    def backups(self) -> list[str]:
+        listed = self.run("lsf", "--dirs-only", self.remote).splitlines()
+        return sorted(name for line in listed if is_name(name := line.rstrip("/")))
+
+    def complete(self) -> list[str]:
+        """Return the backups whose every file has arrived."""
+        listed = self.run(
+            *("lsf", "--files-only", "--recursive", "--max-depth=2"),
+            *(f"--include=/*/{MARK}", self.remote),
+        )
+        return sorted(filter(is_name, (line.partition("/")[0] for line in listed.splitlines())))
+
+
+def back_up(store: Store, *, prometheus: str, login: Path, data: Path, keep: int, say: Say) -> None:
+    """Snapshot, copy, then delete older backups.
+
+    Args:
+        login: folder with `username` and `password`.
+
+    Raises:
+        BackupError: Prometheus or rclone refuses. Nothing is deleted in the object store.
+    """
+    _delete_left_over(data)
+    backup = new_name()
+    folder = data / "snapshots" / _snapshot(prometheus, login)
+    if not folder.is_dir():
+        raise BackupError(f"{folder}: does not exist; this pod has another volume than Prometheus")
+    try:
+        (folder / MARK).write_text(json.dumps({"backup": backup, "of": prometheus}))
+        store.run("copy", f"--exclude=/{MARK}", str(folder), f"{store.remote}/{backup}")
+        store.run("copyto", str(folder / MARK), f"{store.remote}/{backup}/{MARK}")
+    finally:
+        # Its hard links would keep blocks on the volume that Prometheus deletes.
+        shutil.rmtree(folder, ignore_errors=True)
+    say(f"backup {backup}: complete")
+    for old in outdated(store.backups(), store.complete(), keep):
+        store.run("purge", f"{store.remote}/{old}")
+        say(f"backup {old}: deleted")
+
+
+def restore(store: Store, backup: str, data: Path, say: Say) -> None:
+    """Fill an empty data folder from a backup; leave any other folder as it is.
+
+    Raises:
+        BackupError: there is no such backup, or rclone fails. The next start goes on from there.
+    """
+    loading = data / RESTORING
+    # A new ext4 volume has a folder of its own.
+    own = {RESTORING, "lost+found"}
+    if not loading.exists() and any(path.name not in own for path in data.iterdir()):
+        say(f"{data}: has data, which stays; backup {backup} is for an empty volume")
+        return
+    complete = store.complete()
+    if backup not in complete:
+        there = ", ".join(complete) or "none"
+        raise BackupError(f"{store.remote}/{backup}: is not there or not complete; there: {there}")
+    loading.mkdir(exist_ok=True)
+    store.run("copy", f"--exclude=/{MARK}", f"{store.remote}/{backup}", str(loading))
+    for path in loading.iterdir():
+        if (data / path.name).exists():  # moved by a start that was interrupted
+            shutil.rmtree(data / path.name)
+        path.rename(data / path.name)
+    loading.rmdir()
+    say(f"{data}: restored from backup {backup}")
+
+
+def _snapshot(prometheus: str, login: Path) -> str:
+    """Have Prometheus write a snapshot; return its folder's name."""
+    url = f"{prometheus}/api/v1/admin/tsdb/snapshot"
+    user, password = ((login / name).read_text().strip() for name in ("username", "password"))
+    token = base64.b64encode(f"{user}:{password}".encode()).decode()
+    request = urllib.request.Request(
+        url, method="POST", headers={"Authorization": f"Basic {token}"}
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=SNAPSHOT_SECONDS) as answer:
+            return str(json.load(answer)["data"]["name"])
+    except urllib.error.HTTPError as error:
+        text = " ".join(error.read().decode(errors="replace").split())[:200]
+        raise BackupError(f"{url}: {error.code} {text}") from None
+    except (OSError, ValueError, KeyError) as error:
+        raise BackupError(f"{url}: {error}") from None
+
+
+def _delete_left_over(data: Path) -> None:
+    """Delete what a backup that was killed has left, and no snapshot that a person made."""
+    for mark in (data / "snapshots").glob(f"*/{MARK}"):
+        shutil.rmtree(mark.parent)
