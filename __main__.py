@@ -7,6 +7,7 @@ import pulumi
 from components.access.component import TeamAccess, TeamAccessArgs
 from components.alertmanager.component import AlertmanagerCluster, AlertmanagerClusterArgs
 from components.attribution.component import VendorAttribution, VendorAttributionArgs
+from components.backup.component import PrometheusBackup, PrometheusBackupArgs
 from components.certificates.component import ServerCertificates, ServerCertificatesArgs
 from components.cluster import after, cluster_provider, read_stack
 from components.grafana.component import GrafanaServer, GrafanaServerArgs
@@ -72,6 +73,11 @@ else:
     )
     prometheus = PrometheusServer("prometheus", server_args, certified)
     pulumi.export("prometheusPassword", prometheus.password)
+    if plan.backup:
+        backup_args = PrometheusBackupArgs(
+            namespace=monitoring, plan=plan.backup, login=prometheus.login_secret
+        )
+        PrometheusBackup("backup", backup_args, here)
 grafana_args = GrafanaServerArgs(
     namespace=monitoring,
     settings=settings.grafana,
@@ -86,6 +92,8 @@ if alertmanager:
     pulumi.export("alertmanagerUrl", alertmanager.url)
     pulumi.export("alertmanagerPassword", alertmanager.password)
 pulumi.export("prometheusUrl", prometheus.url)
+# A preview names those that would stay behind, as after a change of mode.
+pulumi.export("volumes", plan.volumes)
 pulumi.export("grafanaUrl", grafana.url)
 pulumi.export("grafanaAdminPassword", grafana.admin_password)
 

@@ -13,6 +13,7 @@ from components.alertmanager.config import ALERTMANAGER_USER, alertmanager_confi
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.names import dns_capture, service_entries
 from components.attribution.render import envoy_filters, sidecar_spec
+from components.backup.plan import BackupPlan, backup_plan
 from components.certificates.plan import certificates
 from components.file_text import yaml_text
 from components.load_generator.plan import GeneratorPlan, generator_plan
@@ -20,7 +21,7 @@ from components.mesh.values import Chart, charts_of, last_scrape_seconds, requir
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.network.crawlers import limits_egress
 from components.network.policies import PolicyPlan, policies_of
-from components.prometheus.config import BasicAuth, alerting_config, operator_jobs
+from components.prometheus.config import ALERTMANAGER_APP, BasicAuth, alerting_config, operator_jobs
 from components.prometheus.estimate import estimate
 from components.prometheus.operator_objects import (
     OperatorObject,
@@ -30,11 +31,11 @@ from components.prometheus.operator_objects import (
 )
 from components.prometheus.own_rules import own_rule_files, promtool_here
 from components.prometheus.rules import operator_rules
-from components.prometheus.servers import Server, servers_of
+from components.prometheus.servers import Server, claims_of, servers_of
 from components.repository_files import ROOT
 from components.simulated_vendors.plan import SimulationPlan, simulation_plan, simulators
 from dashboards.boards import boards
-from settings.prometheus import OperatorPrometheusSettings
+from settings.prometheus import OperatorPrometheusSettings, OwnPrometheus
 from settings.stack import StackSettings
 from settings.values.quantities import format_duration
 from settings.warnings import vendor_warnings
@@ -96,6 +97,10 @@ class StackPlan:
     """What the owner of kube-prometheus-stack merges into its values, for the operator."""
     servers: tuple[Server, ...]
     """Empty where the operator runs Prometheus."""
+    backup: BackupPlan | None
+    """None where nothing is backed up."""
+    volumes: tuple[str, ...]
+    """Claims that Kubernetes makes in `monitoring`, and that outlive what they were made for."""
     dashboards: dict[str, str]
     """JSON by file name."""
     crawlers: CrawlerSide | None
@@ -114,6 +119,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
     servers: tuple[Server, ...] = ()
     operator_objects: tuple[OperatorObject, ...] = ()
     operator_namespace = None
+    backup = None
     if isinstance(prometheus, OperatorPrometheusSettings):
         operator_namespace = prometheus.namespace
         operator_objects = (
@@ -122,6 +128,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
         )
     else:
         servers = servers_of(settings, prometheus, own_rules)
+        backup = backup_plan(prometheus, servers)
     return StackPlan(
         namespaces=namespaces_of(settings),
         network_policies=policies_of(settings),
@@ -133,6 +140,8 @@ def stack_plan(settings: StackSettings) -> StackPlan:
             settings.cluster, runs_alertmanager=settings.runs_alertmanager
         ),
         servers=servers,
+        backup=backup,
+        volumes=_volumes(settings, servers),
         dashboards=boards(),
         crawlers=_crawler_side(settings) if settings.has_crawlers else None,
         warnings=_warnings(settings),
@@ -209,6 +218,16 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         load_generator=generator_plan(settings) if settings.load_generator.enabled else None,
         expected=expected.as_output(),
     )
+
+
+def _volumes(settings: StackSettings, servers: tuple[Server, ...]) -> tuple[str, ...]:
+    prometheus = settings.prometheus
+    replicas = {}
+    if isinstance(prometheus, OwnPrometheus):
+        replicas = {server.name: prometheus.replicas for server in servers}
+    if settings.runs_alertmanager:
+        replicas[ALERTMANAGER_APP] = settings.alertmanager.replicas
+    return tuple(claim for name, number in replicas.items() for claim in claims_of(name, number))
 
 
 def _warnings(settings: StackSettings) -> tuple[str, ...]:

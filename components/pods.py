@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pulumi
@@ -33,6 +34,18 @@ class Section(Protocol):
     def resources(self) -> Resources: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class InitContainer:
+    """A container that ends before the pod's own one starts."""
+
+    name: str
+    image: str
+    resources: Resources
+    command: Sequence[str]
+    mounts: Mounts
+    working_dir: str | None = None
+
+
 def pod_template(
     name: str,
     section: Section,
@@ -41,6 +54,7 @@ def pod_template(
     mounts: Mounts,
     ports: Mapping[str, int],
     user: int = NOBODY,
+    init: Sequence[InitContainer] = (),
     annotations: Mapping[str, str] | None = None,
     pod: Mapping[str, Any] | None = None,
     **container: Any,
@@ -48,10 +62,12 @@ def pod_template(
     """Return a pod of one container that a namespace of level `restricted` admits.
 
     Args:
-        user: runs the container; its group owns the pod's volumes.
+        user: runs the containers; its group owns the pod's volumes.
+        init: run before it, one after the other.
         pod: more of the pod's fields.
         container: more of the container's fields.
     """
+    all_mounts = {key: mount for one in init for key, mount in one.mounts.items()} | dict(mounts)
     return core.PodTemplateSpecArgs(
         metadata=meta.ObjectMetaArgs(labels=labels, annotations=annotations),
         spec=core.PodSpecArgs(
@@ -64,37 +80,48 @@ def pod_template(
                 fs_group_change_policy="OnRootMismatch",
                 seccomp_profile=core.SeccompProfileArgs(type="RuntimeDefault"),
             ),
-            containers=[
-                core.ContainerArgs(
-                    name=name,
-                    image=section.image,
-                    ports=[
-                        core.ContainerPortArgs(name=key, container_port=port)
-                        for key, port in ports.items()
-                    ],
-                    resources=core.ResourceRequirementsArgs(
-                        requests=_amounts(section.resources.requests),
-                        limits=_amounts(section.resources.limits),
-                    ),
-                    security_context=core.SecurityContextArgs(
-                        allow_privilege_escalation=False,
-                        capabilities=core.CapabilitiesArgs(drop=["ALL"]),
-                        read_only_root_filesystem=True,
-                    ),
-                    volume_mounts=[
-                        core.VolumeMountArgs(name=key, mount_path=path)
-                        for key, (path, _) in mounts.items()
-                    ],
-                    **container,
+            init_containers=[
+                _container(
+                    *(one.name, one, one.mounts, {}),
+                    command=[*one.command],
+                    working_dir=one.working_dir,
                 )
-            ],
+                for one in init
+            ]
+            or None,
+            containers=[_container(name, section, mounts, ports, **container)],
             volumes=[
                 core.VolumeArgs(name=key, **source)
-                for key, (_, source) in mounts.items()
+                for key, (_, source) in all_mounts.items()
                 if source is not None
             ],
             **{"automount_service_account_token": False, **(pod or {})},
         ),
+    )
+
+
+def _container(
+    name: str, section: Section, mounts: Mounts, ports: Mapping[str, int], **more: Any
+) -> core.ContainerArgs:
+    """Return a container that a namespace of level `restricted` admits."""
+    return core.ContainerArgs(
+        name=name,
+        image=section.image,
+        ports=[core.ContainerPortArgs(name=key, container_port=port) for key, port in ports.items()]
+        or None,
+        resources=core.ResourceRequirementsArgs(
+            requests=_amounts(section.resources.requests),
+            limits=_amounts(section.resources.limits),
+        ),
+        security_context=core.SecurityContextArgs(
+            allow_privilege_escalation=False,
+            capabilities=core.CapabilitiesArgs(drop=["ALL"]),
+            read_only_root_filesystem=True,
+        ),
+        volume_mounts=[
+            core.VolumeMountArgs(name=key, mount_path=path) for key, (path, _) in mounts.items()
+        ],
+        **more,
     )
 
 
@@ -153,11 +180,19 @@ def secret_variable(name: str, secret: pulumi.Input[str], key: str) -> core.EnvV
 def volume_claim(labels: Mapping[str, str], size: str) -> core.PersistentVolumeClaimArgs:
     """Return the claim for volume `data` of each replica of a StatefulSet."""
     return core.PersistentVolumeClaimArgs(
-        metadata=meta.ObjectMetaArgs(name="data", labels=labels),
-        spec=core.PersistentVolumeClaimSpecArgs(
-            access_modes=["ReadWriteOnce"],
-            resources=core.VolumeResourceRequirementsArgs(requests={"storage": size}),
-        ),
+        metadata=meta.ObjectMetaArgs(name="data", labels=labels), spec=claim_spec(size)
+    )
+
+
+def claim_spec(size: str, snapshot: str | None = None) -> core.PersistentVolumeClaimSpecArgs:
+    """Return the spec of a claim: of an empty volume, or of one with a VolumeSnapshot's content."""
+    source = core.TypedLocalObjectReferenceArgs(
+        api_group="snapshot.storage.k8s.io", kind="VolumeSnapshot", name=snapshot or ""
+    )
+    return core.PersistentVolumeClaimSpecArgs(
+        access_modes=["ReadWriteOnce"],
+        resources=core.VolumeResourceRequirementsArgs(requests={"storage": size}),
+        data_source=source if snapshot else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -12,10 +13,11 @@ PROFILES = "simulation/profiles/*.json"
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgramFiles:
-    """A program of `simulation/` as a ConfigMap, whose keys may not contain "/".
+    """A Python program as a ConfigMap, whose keys may not contain "/".
 
     `data` maps each key to a file's text, `items` maps it to the file's path below the mount.
-    `python -m simulation.<program>` runs with the mount as working directory.
+    `python -m simulation.<program>`, or `python -m backups`, runs with the mount as working
+    directory.
     """
 
     data: dict[str, str]
@@ -27,6 +29,15 @@ def program_files(program: Literal["crawler", "proxy"]) -> ProgramFiles:
     patterns = ["simulation/*.py", f"simulation/{program}/*.py", f"simulation/{program}/*.pem"]
     if program == "crawler":
         patterns.append(PROFILES)
+    return _files(patterns)
+
+
+def backup_files() -> ProgramFiles:
+    """Return every file that `python -m backups` reads."""
+    return _files(["backups/*.py"])
+
+
+def _files(patterns: Sequence[str]) -> ProgramFiles:
     paths = [path for pattern in patterns for path in sorted(ROOT.glob(pattern))]
     items = {_key(path): path.relative_to(ROOT).as_posix() for path in paths}
     return ProgramFiles(

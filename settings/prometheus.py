@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt, Tag
 
+from settings.backup import Backup, BackupName
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, repeated, resources
 from settings.values.kubernetes import (
@@ -70,7 +71,7 @@ class OwnPrometheus(PrometheusSettings):
     """`server`: this program runs Prometheus. `operator`: the cluster has the Prometheus operator,
     as in kube-prometheus-stack, and gets PodMonitors, a ServiceMonitor and PrometheusRules;
     Alertmanager runs only if `alertmanager.receivers` has some (docs/own-prometheus.md). The keys
-    from `image` to `shards` are for `server`, those from `url` on for `operator`."""
+    from `image` to `restoreFrom` are for `server`, those from `url` on for `operator`."""
     image: PrometheusImage = "quay.io/prometheus/prometheus:v3.16.0"
     """Image with a tag or a digest; 3.11 or newer, whose retention can be set in its file."""
     replicas: Annotated[StrictInt, Field(ge=1, le=2)] = 1
@@ -96,6 +97,12 @@ class OwnPrometheus(PrometheusSettings):
     """Servers that share the sidecars, if one cannot hold them. Each has `replicas`, `storage` and
     `resources`; with two or more, one more server adds up their sums and answers queries
     (docs/federation.md). After a change, rates are wrong for five minutes."""
+    backup: Backup | None = None
+    """Daily backups, off by default; `{}` takes volume snapshots at 03:00 UTC and keeps seven
+    (docs/recovery.md)."""
+    restore_from: BackupName | None = Field(default=None, examples=["20261130-030012"])
+    """Backup with which new volumes are filled. A volume that exists stays as it is. Remove the key
+    once it is restored."""
 
     @property
     def namespace(self) -> str:
@@ -120,11 +127,25 @@ class OwnPrometheus(PrometheusSettings):
             yield Problem(
                 ("shards",), "has no effect with role: global; remove it, or correct role"
             )
+        yield from self._backup_problems()
         if self.role == "global" and not self.federate_from:
             yield Problem(
                 ("federateFrom",),
                 "names no source, and a global server has only other clusters' records; name "
                 "them, or remove prometheus.role",
+            )
+
+    def _backup_problems(self) -> Iterator[Problem]:
+        if self.restore_from and not self.backup:
+            yield Problem(
+                ("restoreFrom",),
+                "needs prometheus.backup, which says where backups are; add it as it was",
+            )
+        if self.shards > 1 and self.backup and self.backup.object_storage:
+            yield Problem(
+                ("backup", "objectStorage"),
+                "copies the data of one server, and prometheus.shards makes more; "
+                "use volume snapshots",
             )
 
 
@@ -155,6 +176,10 @@ class OperatorPrometheusSettings(PrometheusSettings):
     @property
     def federate_from(self) -> tuple[FederationSource, ...]:
         return ()
+
+    @property
+    def backup(self) -> None:
+        return None
 
     def problems(self) -> Iterator[Problem]:
         for key in self.operator_labels:

@@ -33,6 +33,7 @@ ISTIOD_PORT = 15014
 PROMETHEUS_PORT = 9090
 LOAD_GENERATOR_PORT = 9464
 SIMULATED_VENDOR_PORT = 9465
+BACKUP_PORT = 9466
 
 ALERTMANAGER_PORT = 9093
 GRAFANA_PORT = 3000
@@ -43,6 +44,7 @@ ALERTMANAGER_APP = "alertmanager"
 GRAFANA_APP = "grafana"
 LOAD_GENERATOR_APP = "load-generator"
 SIMULATED_VENDOR_APP = "simulated-vendor"
+BACKUP_APP = "prometheus-backup"
 
 SIMULATED_VENDOR_METRICS = "vendor_.+|process_start_time_seconds"
 
@@ -67,6 +69,7 @@ ALERTMANAGER_METRICS = (
     "alertmanager_notifications_failed_total",
     "alertmanager_notifications_total",
 )
+BACKUP_METRICS = ("prometheus_backup_completed_timestamp_seconds",)  # backups/report.py
 ISTIOD_METRICS = ("pilot_total_xds_rejects",)
 # Sources of the names, where there was no binary to check them against:
 # grafana/grafana, pkg/infra/httpclient/httpclientprovider/datasource_metrics_middleware.go
@@ -102,6 +105,7 @@ class StaticTargets:
     simulated_vendors: tuple[str, ...] = ()
     alertmanager: tuple[str, ...] = ()
     grafana: tuple[str, ...] = ()
+    backup: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +213,10 @@ def prometheus_config(
         names = [keep("__name__", SIMULATED_VENDOR_METRICS)]
         vendors = [SIMULATED_NAMESPACE]
         jobs.append(job("simulated-vendors", vendors, chosen, metric_relabel_configs=names))
+    if prometheus.backup and (targets is None or targets.backup):
+        # A pod of some seconds each day; job:up:count leaves it out.
+        backup = _keep_labelled(pods_of(BACKUP_APP), BACKUP_PORT)
+        jobs.append(job("backup", monitoring, backup, BACKUP_METRICS))
     if prometheus.node_metrics and targets is None:
         jobs += _node_jobs(cluster, crawlers)
     return {

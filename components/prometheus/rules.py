@@ -45,6 +45,7 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "alertmanager_alerts.yml": (SERVER, OPERATOR),  # where Alertmanager is the stack's
     "prometheus_records.yml": (SERVER,),
     "prometheus_alerts.yml": (SERVER,),
+    "backup_alerts.yml": (SERVER,),  # where there are backups
     "operator_records.yml": (OPERATOR,),
 }
 MADE = ("thresholds.yml", "native_histograms.yml", "burn_rates.yml")
@@ -92,7 +93,10 @@ def shard_rules(settings: StackSettings) -> dict[str, str]:
 
 
 def _chosen(settings: StackSettings, server: str) -> Files:
-    left_out = () if settings.runs_alertmanager else ("alertmanager_alerts.yml",)
+    left_out = {
+        *(() if settings.runs_alertmanager else ("alertmanager_alerts.yml",)),
+        *(() if settings.prometheus.backup else ("backup_alerts.yml",)),
+    }
     return {
         name: file
         for name, file in shipped_rules(settings).items()

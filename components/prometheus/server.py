@@ -12,11 +12,15 @@ from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.rbac import v1 as rbac
 
+from components.backup.containers import restoring
+from components.backup.plan import PROGRAM
 from components.base import ClusterComponent
 from components.basic_auth import HTTP_FILE, WEB_FILE, basic_auth_secret
 from components.labels import labels, pods_of
 from components.pods import (
+    InitContainer,
     Mounts,
+    claim_spec,
     config_source,
     field_variable,
     pod_template,
@@ -28,12 +32,15 @@ from components.prometheus.config import PROMETHEUS_APP, PROMETHEUS_PORT
 from components.prometheus.servers import (
     ALERTMANAGER_AUTH,
     AUTH,
+    DATA,
     FEDERATION_AUTH,
     OWN_LOGIN,
     OWN_TLS,
     TLS,
     Server,
+    claims_of,
 )
+from components.repository_files import backup_files
 from components.tls import secret_name
 from settings.prometheus import OwnPrometheus
 
@@ -112,9 +119,10 @@ class PrometheusServer(ClusterComponent):
             passwords = self.secret("federation", pulumi.Output.secret(args.federation_passwords))
             others["federation"] = (FEDERATION_AUTH, secret_source(passwords.metadata.name))
         queried, *shards = args.servers
-        service = self._server(queried, args.settings, account, {**own, **others})
+        init = self._restoring(args.settings)
+        service = self._server(queried, args.settings, account, {**own, **others}, init)
         for server in shards:
-            self._server(server, args.settings, account, own)
+            self._server(server, args.settings, account, own, init)
 
         self.url = self.address(service, PROMETHEUS_PORT, with_tls=args.with_tls)
         self.login_secret = auth.metadata.name
@@ -145,12 +153,14 @@ class PrometheusServer(ClusterComponent):
         prometheus: OwnPrometheus,
         account: core.ServiceAccount,
         secrets: Mounts,
+        init: tuple[InitContainer, ...],
     ) -> core.Service:
         """Create one Prometheus: files, Services, replicas, and a budget where there are two."""
         part = "" if server.shard is None else f"shard-{server.shard}-"
         pods = {**pods_of(server.app["app.kubernetes.io/name"]), **server.app}
         mounts = {**self._files(server, part), **secrets}
         metadata = self.metadata(server.name, server.app)
+        restored = self._restored_claims(server, prometheus)
         ports = {"http": PROMETHEUS_PORT}
         headless = self.metadata(f"{server.name}-pods", server.app)
         self.service(f"{part}pods", headless, pods, ports, cluster_ip="None")
@@ -162,11 +172,55 @@ class PrometheusServer(ClusterComponent):
         apps.StatefulSet(
             f"{self.prefix}-{part}server",
             metadata=metadata,
-            spec=_stateful_set(server, prometheus, account.metadata.name, mounts),
-            opts=self.workload_options(update_timeout=f"{minutes}m", claims=True),
+            spec=_stateful_set(server, prometheus, account.metadata.name, mounts, init),
+            opts=pulumi.ResourceOptions.merge(
+                self.workload_options(update_timeout=f"{minutes}m", claims=True),
+                pulumi.ResourceOptions(depends_on=restored),
+            ),
         )
         self.disruption_budget(f"{part}budget", metadata, pods, prometheus.replicas)
         return service
+
+    def _restored_claims(self, server: Server, prometheus: OwnPrometheus) -> list[pulumi.Resource]:
+        """Create the claims that the StatefulSet would make, filled from volume snapshots.
+
+        The StatefulSet takes claims that exist. In its own template the snapshot would stay for
+        ever, and after its deletion no lost volume could be made anew. A claim that exists already
+        is an error of `pulumi up`: nothing is overwritten.
+        """
+        backup, taken = prometheus.restore_from, prometheus.backup
+        if not (backup and taken) or taken.object_storage:
+            return []
+        options = pulumi.ResourceOptions(
+            # Else the data would go with the key, or be lost to a changed `storage`.
+            retain_on_delete=True,
+            ignore_changes=["spec"],
+        )
+        return [
+            core.PersistentVolumeClaim(
+                f"{self.prefix}-{claim}-{backup}",
+                metadata=meta.ObjectMetaArgs(
+                    name=claim,
+                    namespace=self.namespace,
+                    labels={**self.labels, **server.app},
+                    # Storage classes that wait for a pod: the pod comes after the claim.
+                    annotations={"pulumi.com/skipAwait": "true"},
+                ),
+                spec=claim_spec(str(prometheus.storage), f"{claim}-{backup}"),
+                opts=pulumi.ResourceOptions.merge(self.child, options),
+            )
+            for claim in claims_of(server.name, prometheus.replicas)
+        ]
+
+    def _restoring(self, prometheus: OwnPrometheus) -> tuple[InitContainer, ...]:
+        """Return the containers that fill empty volumes from an object store, if one is named."""
+        backup, taken = prometheus.restore_from, prometheus.backup
+        if not (backup and taken and taken.object_storage):
+            return ()
+        files = backup_files()
+        program = config_source(self.config_map("restore", files.data), files.items)
+        mounts = {"program": (PROGRAM, program), "data": (DATA, None)}
+        return restoring(taken, taken.object_storage, backup, mounts)
 
     def _files(self, server: Server, part: str) -> Mounts:
         """Create the ConfigMaps of a server's configuration and rules.
@@ -192,9 +246,14 @@ class PrometheusServer(ClusterComponent):
 
 
 def _stateful_set(
-    server: Server, prometheus: OwnPrometheus, account: pulumi.Input[str], mounts: Mounts
+    server: Server,
+    prometheus: OwnPrometheus,
+    account: pulumi.Input[str],
+    mounts: Mounts,
+    init: tuple[InitContainer, ...],
 ) -> apps.StatefulSetSpecArgs:
     app = server.app["app.kubernetes.io/name"]
+    copied = prometheus.backup and prometheus.backup.object_storage
     pod_labels = {**labels(app), **server.app}
     # Prometheus answers HTTP probes with 401, and a login in the probe would stand in the pod's
     # spec. promtool reads the login from a file. The liveness probe needs none: promtool would
@@ -210,7 +269,8 @@ def _stateful_set(
         "prometheus",
         prometheus,
         labels=pod_labels,
-        mounts={**mounts, "data": ("/prometheus", None)},
+        mounts={**mounts, "data": (DATA, None)},
+        init=init,
         ports={"http": PROMETHEUS_PORT},
         pod={
             "service_account_name": account,
@@ -222,7 +282,9 @@ def _stateful_set(
             "--config.file=/etc/prometheus/config/prometheus.yml",
             "--config.auto-reload",
             f"--web.config.file={AUTH}/{WEB_FILE}",
-            "--storage.tsdb.path=/prometheus",
+            f"--storage.tsdb.path={DATA}",
+            # For snapshots. It can delete series too, and asks for the password like all else.
+            *(["--web.enable-admin-api"] if copied else []),
         ],
         env=[field_variable("POD_NAME", "metadata.name")],  # for label prometheus_replica
         # Without it the liveness probe would end the replay.

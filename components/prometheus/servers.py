@@ -29,6 +29,7 @@ SHARD_LABEL = f"{PROJECT}/shard"
 
 # Where Secrets are mounted.
 AUTH = "/etc/prometheus/auth"
+DATA = "/prometheus"
 ALERTMANAGER_AUTH = "/etc/prometheus/alertmanager"
 FEDERATION_AUTH = "/etc/prometheus/federation"
 TLS = "/etc/prometheus/tls"
@@ -95,6 +96,11 @@ def servers_of(
         for number in shards
     )
     return (queried, *others)
+
+
+def claims_of(stateful_set: str, replicas: int) -> tuple[str, ...]:
+    """Return the claims that Kubernetes makes for volume `data` of a StatefulSet."""
+    return tuple(f"data-{stateful_set}-{number}" for number in range(replicas))
 
 
 def _shard_source(number: int, *, with_tls: bool) -> Source:

@@ -10,7 +10,6 @@ from collections import Counter
 import pytest
 import yaml
 
-from components.access.roles import ROLES
 from components.labels import PROJECT
 from components.namespaces.admission import namespaces_of
 from render.program import MOCK_PASSWORD, REDACTED
@@ -274,13 +273,14 @@ def test_prometheus_may_list_pods_where_it_looks(run):
         if discovery["role"] == "pod"
         for namespace in discovery["namespaces"]["names"]
     }
-    roles = [role for role in run.of_kind("Role") if role.inputs["metadata"]["name"] not in ROLES]
+    own = [one for one in objects(run) if one.inputs["metadata"]["name"] == "prometheus"]
+    roles = [one for one in own if one.kind == "Role"]
     assert looked_at == {role.namespace for role in roles}
     for role in roles:
         assert role.inputs["rules"] == [
             {"apiGroups": [""], "resources": ["pods"], "verbs": ["list", "watch"]}
         ]
-    for binding in run.of_kind("RoleBinding"):
+    for binding in (one for one in own if one.kind == "RoleBinding"):
         assert binding.inputs["roleRef"]["name"] == "prometheus"
         assert binding.inputs["subjects"] == [
             {"kind": "ServiceAccount", "name": "prometheus", "namespace": "monitoring"}

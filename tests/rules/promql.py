@@ -28,6 +28,7 @@ STACK = {
         {"name": "vendor-i", "cidrs": ["10.8.0.0/16"], "inspect": "connections"},
     ],
     "destinations": [{"name": "s3", "cidrs": ["10.20.0.0/16"]}],
+    "prometheus": {"backup": {}},
 }
 FILES = shipped_rules(parse_settings(STACK))
 """Without limits of its own, and without native histograms."""

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from backups.report import METRIC as OF_BACKUPS
 from components.attribution.outcome import SOCKS, proxy_outcome
 from components.attribution.standalone import STAT_SCOPE
 from components.attribution.stats import SCRAPED_METRICS
@@ -51,6 +52,7 @@ OTHERS = {
     *GRAFANA_METRICS,
     *CADVISOR_METRICS,
     *KUBELET_METRICS,
+    OF_BACKUPS,
 }
 """Those with a list are no binary here: their sources stand where they are scraped."""
 

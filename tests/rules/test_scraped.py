@@ -13,6 +13,7 @@ from books import reading
 from components.attribution.stats import SCRAPED_METRICS
 from components.prometheus.config import (
     ALERTMANAGER_METRICS,
+    BACKUP_METRICS,
     CADVISOR_METRICS,
     GRAFANA_METRICS,
     ISTIOD_METRICS,
@@ -35,6 +36,7 @@ KEPT = {
     "grafana": GRAFANA_METRICS,
     "kubelet": KUBELET_METRICS,
     "cadvisor": CADVISOR_METRICS,
+    "backup": BACKUP_METRICS,
 }
 EMPTY = {"crawlers-unseen"}
 """Answers without a series: its targets themselves are what is read."""
