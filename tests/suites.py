@@ -137,7 +137,12 @@ def prepare_wasm() -> str | None:
     return build.why_not()
 
 
-PREPARE = {"mesh": prepare_mesh, "api": prepare_api, "wasm": prepare_wasm}
+def prepare_lab() -> None:
+    """Install Debian's rclone, which copies backups."""
+    this_machine().install({"rclone": "rclone"}, "lab", "the restore drill is skipped")
+
+
+PREPARE = {"lab": prepare_lab, "mesh": prepare_mesh, "api": prepare_api, "wasm": prepare_wasm}
 """What a suite needs before it runs; each returns why it cannot."""
 
 

@@ -1,0 +1,271 @@
+"""The restore drill: load, back up, wipe, restore, and ask a real Prometheus 50 queries again.
+
+Every program runs with the command that the stack renders for its container. The object store is a
+WebDAV server of rclone's own; a volume snapshot is a copy of the folder while Prometheus is stopped
+in the middle of its work, as a disk's snapshot is.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from components.file_text import yaml_text
+from components.prometheus.config import (
+    BasicAuth,
+    StaticTargets,
+    prometheus_config,
+    web_config,
+)
+from components.prometheus.rules import server_rules
+from lab.processes import Children, children
+from render.program import Run, run_program
+from tests.backups.rendered import Container, containers, pod_of_job, pod_of_prometheus
+from tests.lab.conftest import until
+from tests.lab.sidecars import exposed, page
+from tests.lab.test_federation import shortened
+from tests.lab.test_password import HASH, PASSWORD
+from tests.ports import free_ports
+from tools.find import find
+
+pytestmark = [
+    pytest.mark.long,
+    pytest.mark.skipif(shutil.which("rclone") is None, reason="rclone is not on PATH"),
+]
+
+SIDECARS = [f"127.21.1.{n}" for n in range(1, 9)]
+VENDORS = ("vendor-a", "vendor-b", "vendor-c")
+LOADED_SECONDS = 20
+QUERIES = 50
+SECONDS = 60.0
+STORE = {"path": "backups/lab", "secret": "backup-storage"}
+LOGIN = "Basic " + base64.b64encode(f"prometheus:{PASSWORD}".encode()).decode()
+
+
+def stack(**prometheus: Any) -> dict[str, Any]:
+    return {
+        "cluster": "lab",
+        "vendors": [
+            {"name": name, "cidrs": [f"10.{n}.0.0/16"]} for n, name in enumerate(VENDORS, 1)
+        ],
+        "prometheus": {
+            "scrapeInterval": "1s",
+            "backup": {"keep": 2, "objectStorage": STORE},
+            **prometheus,
+        },
+    }
+
+
+def rendered(folder: Path, **prometheus: Any) -> Run:
+    keys = {f"proxy-observability:{key}": value for key, value in stack(**prometheus).items()}
+    path = folder / "Pulumi.lab.yaml"
+    path.write_text(yaml.safe_dump({"config": keys}))
+    return run_program("lab", path)
+
+
+@dataclass
+class Drill:
+    """One Prometheus, its volume, and the object store."""
+
+    folder: Path
+    family: Children
+    run: Run
+    url: str
+    backup_port: int
+    store: Path
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def containers(self, run: Run, pod: dict[str, Any]) -> dict[str, Container]:
+        """Return a pod's containers, with the places of this machine."""
+        places = {
+            "/prometheus": str(self.data),
+            "/etc/prometheus": str(self.folder),
+            "/etc/rclone": str(self.folder),
+            "/tools": str(self.folder),
+            "/usr/local/bin/rclone": str(shutil.which("rclone")),
+            "http://prometheus-0.prometheus-pods:9090": self.url,
+            "9466": str(self.backup_port),
+        }
+        return containers(run, pod, folder=self.folder, places=places)
+
+    def start(self) -> None:
+        """Start Prometheus as its pod does, and wait until it answers."""
+        arguments = self.containers(self.run, pod_of_prometheus(self.run))["prometheus"].command()
+        address = self.url.removeprefix("http://")
+        command = [str(find("prometheus")), *arguments, f"--web.listen-address={address}"]
+        log = self.folder / "prometheus.log"
+        self.family.start("prometheus", command, log=log, environment={"POD_NAME": "one"})
+        until(lambda: self.ask("/-/ready") is not None, SECONDS)
+
+    def stop(self) -> None:
+        self.family.end("prometheus", signal.SIGTERM)
+
+    def ask(self, path: str) -> bytes | None:
+        request = urllib.request.Request(self.url + path, headers={"Authorization": LOGIN})
+        try:
+            with urllib.request.urlopen(request, timeout=SECONDS) as answer:
+                return bytes(answer.read())
+        except OSError:
+            return None
+
+    def query(self, expression: str, start: int, end: int) -> Any:
+        query = {"query": expression, "start": start, "end": end, "step": 1}
+        answer = self.ask(f"/api/v1/query_range?{urllib.parse.urlencode(query)}")
+        assert answer is not None, expression
+        result = json.loads(answer)["data"]["result"]
+        return sorted(result, key=lambda series: sorted(series["metric"].items()))
+
+    def names(self) -> list[str]:
+        answer = self.ask("/api/v1/label/__name__/values")
+        return list(json.loads(answer or b'{"data": []}')["data"])
+
+    def back_up(self) -> subprocess.CompletedProcess[str]:
+        pod = self.containers(self.run, pod_of_job(self.run))
+        assert pod["rclone"].finish().returncode == 0
+        return pod["backup"].finish()
+
+    def restore(self, backup: str) -> subprocess.CompletedProcess[str]:
+        run = rendered(self.folder, restoreFrom=backup)
+        pod = self.containers(run, pod_of_prometheus(run))
+        assert pod["rclone"].finish().returncode == 0
+        return pod["restore"].finish()
+
+    def wipe(self) -> None:
+        shutil.rmtree(self.data)
+        self.data.mkdir()
+
+
+@pytest.fixture(scope="module")
+def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
+    folder = tmp_path_factory.mktemp("restore")
+    own, store_port, backup_port = free_ports(["127.0.0.1"] * 3)
+    (sidecar_port,) = free_ports([SIDECARS[0]])
+    run = rendered(folder)
+    store = folder / "store"
+    for name in ("data", "config", "rules", "auth", "store"):
+        (folder / name).mkdir()
+    (folder / "rclone.conf").write_text(
+        f"[backup]\ntype = webdav\nurl = http://127.0.0.1:{store_port}\nvendor = other\n"
+    )
+    (folder / "auth" / "username").write_text("prometheus")
+    (folder / "auth" / "password").write_text(PASSWORD)
+    (folder / "auth" / "web.yml").write_text(yaml_text(web_config("prometheus", HASH)))
+    targets = StaticTargets(
+        sidecars=tuple(f"{address}:{sidecar_port}" for address in SIDECARS),
+        prometheus=(f"127.0.0.1:{own}",),
+        backup=(f"127.0.0.1:{backup_port}",),
+    )
+    config = prometheus_config(
+        run.settings,
+        targets=targets,
+        rule_files=(str(folder / "rules" / "*.yml"),),
+        prometheus_auth=BasicAuth(
+            username="prometheus", password_file=str(folder / "auth" / "password")
+        ),
+    )
+    (folder / "config" / "prometheus.yml").write_text(yaml_text(config))
+    for name, text in server_rules(run.settings).items():
+        (folder / "rules" / name).write_text(shortened(text))
+
+    pages = {
+        address: lambda seconds, number=number: page(number, seconds, VENDORS)
+        for number, address in enumerate(SIDECARS)
+    }
+    with exposed(pages, sidecar_port), children() as family:
+        serving = ["rclone", "serve", "webdav", f"--addr=127.0.0.1:{store_port}", str(store)]
+        family.start("store", serving, log=folder / "store.log")
+        own_url = f"http://127.0.0.1:{own}"
+        drill = Drill(folder, family, run, own_url, backup_port, store)
+        drill.start()
+        yield drill
+        family.check()
+
+
+def questions(drill: Drill) -> list[str]:
+    """Return 50 queries: every record, the raw series of sidecars, and sums of rates."""
+    names = drill.names()
+    chosen = [name for name in names if ":" in name and "threshold" not in name]
+    chosen += [f"sum by (proxy_vendor) (rate({n}[5s]))" for n in names if n.startswith("istio_")]
+    chosen += [name for name in names if name.startswith(("istio_", "envoy_", "prometheus_"))]
+    return chosen[:QUERIES]
+
+
+def differing(drill: Drill, before: dict[str, Any], start: int, end: int) -> list[str]:
+    return [text for text, answer in before.items() if drill.query(text, start, end) != answer]
+
+
+@pytest.fixture(scope="module")
+def loaded(drill: Drill) -> int:
+    """Load until every query has data; return when the load began."""
+    begun = int(time.time())
+    until(lambda: len(questions(drill)) == QUERIES, SECONDS)
+    time.sleep(max(0.0, begun + LOADED_SECONDS - time.time()))
+    return begun
+
+
+def answers(drill: Drill, start: int, end: int) -> dict[str, Any]:
+    found = {text: drill.query(text, start, end) for text in questions(drill)}
+    assert len(found) == QUERIES
+    assert [text for text, answer in found.items() if not answer] == []
+    return found
+
+
+def test_after_a_wipe_the_backup_answers_as_before(drill: Drill, loaded: int) -> None:
+    """Load, snapshot, wipe, restore: not one of 50 queries differs up to the snapshot."""
+    taken = int(time.time())
+    done = drill.back_up()
+    assert done.returncode == 0, done.stderr
+    (backup,) = re.findall(r"^backup (\S+): complete$", done.stdout, re.MULTILINE)
+    assert (drill.store / "backups" / "lab" / backup / "complete.json").exists()
+    assert [*(drill.data / "snapshots").iterdir()] == [], "its links would keep old blocks"
+    before = answers(drill, loaded, taken)
+
+    drill.stop()
+    drill.wipe()
+    restored = drill.restore(backup)
+    assert restored.returncode == 0, restored.stderr
+    drill.start()
+
+    differ = differing(drill, before, loaded, taken)
+    print(f"\n{len(differ)} of {len(before)} queries differ up to the snapshot")
+    assert differ == []
+
+
+def test_a_snapshot_of_the_running_volume_answers_as_before(drill: Drill, loaded: int) -> None:
+    """A volume snapshot stops nothing: Prometheus replays its log as after a power cut."""
+    loaded = int(time.time()) - 5  # the test before has restarted it
+    until(lambda: all(drill.query(q, loaded, int(time.time())) for q in questions(drill)), SECONDS)
+    pid = next(child.process.pid for child in drill.family._running if child.name == "prometheus")
+    taken = int(time.time())
+    time.sleep(1)  # what was scraped by then is written
+    os.kill(pid, signal.SIGSTOP)
+    shutil.copytree(drill.data, drill.folder / "snapshot", ignore=shutil.ignore_patterns("lock"))
+    os.kill(pid, signal.SIGCONT)
+    before = answers(drill, loaded, taken)
+
+    drill.stop()
+    shutil.rmtree(drill.data)
+    (drill.folder / "snapshot").rename(drill.data)
+    drill.start()
+
+    differ = differing(drill, before, loaded, taken)
+    print(f"\n{len(differ)} of {len(before)} queries differ up to the snapshot")
+    assert differ == []
