@@ -79,16 +79,34 @@ class Prometheus:
 
     def _ask(self, expression: str, at: float | None) -> dict[str, Any]:
         parameters = {"query": expression} | ({"time": f"{at:.3f}"} if at is not None else {})
+        return dict(self._data("query", urllib.parse.urlencode(parameters).encode()))
+
+    def query(self, expression: str) -> list[dict[str, Any]]:
+        """Return the instant vector of an expression: [{metric, value}].
+
+        Raises:
+            PrometheusError: as `series`.
+        """
+        return list(self._ask(expression, None)["result"])
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """Return what a page of the API says; `path` is below /api/v1.
+
+        Raises:
+            PrometheusError: as `series`.
+        """
+        query = {key.replace("match", "match[]"): value for key, value in parameters.items()}
+        return self._data(f"{path}?{urllib.parse.urlencode(query)}" if query else path)
+
+    def _data(self, path: str, form: bytes | None = None) -> Any:
         request = urllib.request.Request(
-            f"{self._base}/api/v1/query",
-            data=urllib.parse.urlencode(parameters).encode(),
-            headers=self._headers,
+            f"{self._base}/api/v1/{path}", data=form, headers=self._headers
         )
         try:
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
                 answer = json.load(response)
             if answer["status"] == "success":
-                return dict(answer["data"])
+                return answer["data"]
             reason = answer.get("error", "no success")
         except urllib.error.HTTPError as error:
             reason = _reason(error)

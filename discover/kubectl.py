@@ -21,6 +21,10 @@ class KubectlError(Exception):
     """kubectl is missing, or says why it cannot, as "kubectl: reason; fix"."""
 
 
+class RefusedError(Exception):
+    """kubectl ran and failed; the text is its own, and may name the user."""
+
+
 @dataclass(frozen=True, order=True)
 class Pod:
     """A running pod with a sidecar."""
@@ -51,7 +55,7 @@ class Kubectl:
         )
         try:
             items = json.loads(text)["items"]
-            return [_pod(item, namespace) for item in items if _has_sidecar(item)]
+            return [_pod(item, namespace) for item in items if has_sidecar(item)]
         except (ValueError, KeyError, TypeError):
             raise KubectlError("kubectl: the list of pods is not JSON; update kubectl") from None
 
@@ -75,32 +79,60 @@ class Kubectl:
         return self._run(pod.namespace, "read logs", command).splitlines()
 
     def _run(self, namespace: str, what: str, arguments: Sequence[str]) -> str:
-        context = [f"--context={self.context}"] if self.context else []
-        command = ["kubectl", *context, f"--namespace={namespace}", *arguments]
+        command = kubectl(self.context, f"--namespace={namespace}", *arguments)
+        other = "name one Envoy with ENVOY_ADMIN=http://127.0.0.1:15000"
         try:
-            done = subprocess.run(
-                command,
-                capture_output=True,
-                text=True,
-                errors="replace",
-                timeout=CALL_SECONDS,
-                stdin=subprocess.DEVNULL,
-                check=False,
-            )
-        except FileNotFoundError:
-            raise KubectlError(
-                "kubectl: is not on PATH; install it, or name one Envoy with "
-                "ENVOY_ADMIN=http://127.0.0.1:15000"
-            ) from None
-        except subprocess.TimeoutExpired:
-            raise KubectlError(
-                f"kubectl: could not {what} in {CALL_SECONDS:.0f} s; try again, or fewer PODS="
-            ) from None
-        except OSError as error:
-            raise KubectlError(f"kubectl: cannot be run ({error.strerror}); install it") from None
-        if done.returncode:
-            raise KubectlError(_refusal(done.stderr, namespace, what))
-        return done.stdout
+            return output_of(command, what, missing=other, slow="fewer PODS=")
+        except RefusedError as error:
+            raise KubectlError(_refusal(str(error), namespace, what)) from None
+
+
+def kubectl(context: str, *arguments: str) -> list[str]:
+    """Return a command of kubectl; an empty context is the user's current one."""
+    return ["kubectl", *([f"--context={context}"] if context else []), *arguments]
+
+
+def output_of(command: Sequence[str], what: str, *, missing: str, slow: str) -> str:
+    """Run a command of kubectl.
+
+    Args:
+        what: is to be done, for errors: "list pods".
+        missing: what else to do where there is no kubectl.
+        slow: what else to do where it took too long.
+
+    Raises:
+        KubectlError: it cannot be run, or takes too long.
+        RefusedError: it failed.
+    """
+    try:
+        done = subprocess.run(
+            command,
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=CALL_SECONDS,
+            stdin=subprocess.DEVNULL,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise KubectlError(f"kubectl: is not on PATH; install it, or {missing}") from None
+    except subprocess.TimeoutExpired:
+        raise KubectlError(
+            f"kubectl: could not {what} in {CALL_SECONDS:.0f} s; try again, or {slow}"
+        ) from None
+    except OSError as error:
+        raise KubectlError(f"kubectl: cannot be run ({error.strerror}); install it") from None
+    if done.returncode:
+        raise RefusedError(done.stderr)
+    return done.stdout
+
+
+def last_words(said: str) -> str:
+    """Return the line of kubectl's that says why, without logins."""
+    # The last line says it; the ones before are of the client's own log.
+    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
+    # kubectl quotes HTTPS_PROXY where it cannot read it, with the login of a crawler's vendor.
+    return re.sub(r"//\S*@", "//…@", re.sub(r"[^ -~]", "?", lines[-1]))[:200]
 
 
 # What a role needs for each of the calls.
@@ -117,17 +149,14 @@ def _refusal(said: str, namespace: str, what: str) -> str:
             f"kubectl: you may not {what} in namespace {namespace}; have its owner run `kubectl "
             f"create role proxy-discover -n {namespace} {_RIGHTS[what]}`, and bind it to you"
         )
-    # The last line says it; the ones before are of the client's own log.
-    lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
-    # kubectl quotes HTTPS_PROXY where it cannot read it, with the login of a crawler's vendor.
-    words = re.sub(r"//\S*@", "//…@", re.sub(r"[^ -~]", "?", lines[-1]))[:200]
     return (
-        f"kubectl: could not {what} in namespace {namespace} ({words}); correct that, or name "
-        "another cluster with CONTEXT="
+        f"kubectl: could not {what} in namespace {namespace} ({last_words(said)}); correct that, "
+        "or name another cluster with CONTEXT="
     )
 
 
-def _has_sidecar(item: Mapping[str, Any]) -> bool:
+def has_sidecar(item: Mapping[str, Any]) -> bool:
+    """Whether a pod, as Kubernetes describes it, has Istio's proxy."""
     # A native sidecar is an init container.
     containers = [*item["spec"]["containers"], *item["spec"].get("initContainers", ())]
     return any(one["name"] == SIDECAR for one in containers)
@@ -135,10 +164,10 @@ def _has_sidecar(item: Mapping[str, Any]) -> bool:
 
 def _pod(item: Mapping[str, Any], namespace: str) -> Pod:
     metadata = item["metadata"]
-    return Pod(namespace, _workload(metadata), metadata["name"])
+    return Pod(namespace, workload_of(metadata), metadata["name"])
 
 
-def _workload(metadata: Mapping[str, Any]) -> str:
+def workload_of(metadata: Mapping[str, Any]) -> str:
     """Return the name that Deployment and CronJob give, without what a rollout or run adds."""
     owner = next(iter(metadata.get("ownerReferences", ())), None)
     if owner is None:

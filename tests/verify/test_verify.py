@@ -1,0 +1,73 @@
+"""What `make verify` expects is what the program renders."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from components.attribution.outcome import SOCKS, proxy_outcome, response_code
+from deployment import stack_plan
+from settings.loading import parse_settings
+from verify.contract import CODES, OUTCOMES
+from verify.crawlers import mesh_of, vendors_of
+from verify.mesh import mesh_findings
+from verify.prometheus import servers_of
+
+VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"], "httpPorts": [3128]}]
+
+
+def stack(**more):
+    return parse_settings({"cluster": "x", "vendors": VENDORS, **more})
+
+
+def test_the_outcomes_and_codes_are_those_that_a_sidecar_can_write():
+    """A new one would be reported as a fault of every cluster."""
+    emitted = set(re.findall(r"[?:] \(?'(\w+)'(?! in )", proxy_outcome(10)))
+    assert emitted | {row.outcome for row in SOCKS} == OUTCOMES
+    assert set(re.findall(r"'(\w+)'", response_code())) <= CODES
+
+
+@pytest.mark.parametrize(
+    ("more", "jobs"),
+    [
+        ({}, {"prometheus": True}),
+        ({"prometheus": {"shards": 2}}, {"prometheus": False, "prometheus-shard-0": True}),
+        (
+            {"prometheus": {"mode": "operator", "url": "http://p.m.svc", "operatorLabels": {}}},
+            {"": True},
+        ),
+    ],
+    ids=["server", "shards", "operator"],
+)
+def test_each_server_is_asked_for_its_own(more, jobs):
+    """Shards have the sidecars; no job is waited for whose pods the stack does not run."""
+    settings = stack(**more)
+    servers = servers_of(settings, stack_plan(settings))
+    has_sidecars = {server.service: server.has_sidecars for server in servers}
+    assert jobs.items() <= has_sidecars.items()
+    for server in servers:
+        assert server.rules
+        assert not {"load-generator", "simulated-vendors", "crawlers-unseen"} & set(server.jobs)
+
+
+def test_what_other_namespaces_have_matters_where_crawlers_know_it():
+    """By `crawlers.egressHosts`, which brings a Service's listener to crawlers."""
+    ports = [{"number": 3128, "protocol": "HTTP"}]
+    entry = {
+        "kind": "ServiceEntry",
+        "metadata": {"name": "proxy", "namespace": "shops"},
+        "spec": {"hosts": ["a.shops.test"], "ports": ports},
+    }
+
+    def found(*egress_hosts):
+        settings = stack(crawlers={"egressHosts": [*egress_hosts]})
+        crawlers = stack_plan(settings).crawlers
+        mesh = mesh_of(settings, crawlers, vendors_of(settings.vendors))
+        return [line for line in mesh_findings(mesh, [entry], [], []) if "is missing" not in line]
+
+    assert found() == []
+    assert found("shops/other.test") == []
+    (line,) = found("shops/*.shops.test")
+    assert line.startswith("shops: ServiceEntry proxy takes port 3128 of vendors")
+    assert found("*/a.shops.test") == [line]

@@ -1,0 +1,208 @@
+"""`make verify`: is what is deployed right, and does it count?
+
+Exit codes: 0 good, 1 a defect is named, 2 could not ask.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from books.prometheus import PASSWORD, URL, USER, Prometheus, PrometheusError
+from components.prometheus.config import PROMETHEUS_APP, PROMETHEUS_PORT
+from deployment import StackPlan, stack_plan
+from discover.kubectl import KubectlError, workload_of
+from settings.catalogue import OUTSIDE
+from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
+from settings.namespaces import MONITORING_NAMESPACE
+from settings.prometheus import OperatorPrometheusSettings
+from settings.stack import StackSettings
+from tools.reports import add_out, could_not_run, finish, print_result
+from verify.check import Check
+from verify.cluster import Cluster
+from verify.contract import contract_check, outside_by_pod
+from verify.crawlers import crawler_checks
+from verify.prometheus import Server, boards_check, rules_check, servers_of, targets_check
+from verify.recorded import recorded_uid
+
+Json = dict[str, Any]
+
+CONTEXT_KEY = "kubernetes:context"
+IN_CLUSTER = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack's file, and what is rendered from it."""
+
+    name: str
+    settings: StackSettings
+    plan: StackPlan
+    context: str
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _options(arguments)
+    try:
+        stack = _stack(options.stack, options.context)
+        report = _of_prometheus(stack) if os.environ.get(URL) else _of_cluster(stack)
+    except MissingStackFileError as error:
+        return could_not_run("verify", options.out, *error.findings)
+    except SettingsError as error:
+        return finish("verify", options.out, {"status": 1, "findings": [*error.findings]})
+    except (KubectlError, PrometheusError) as error:
+        return could_not_run("verify", options.out, str(error))
+    except KeyboardInterrupt:
+        return could_not_run("verify", options.out, "stopped")
+    status = print_result("\n".join(report.pop("lines")))
+    return finish("verify", options.out, {**report, "status": max(status, report["status"])})
+
+
+def _of_cluster(stack: Stack) -> Json:
+    """Ask the cluster, then its Prometheus."""
+    cluster = Cluster(stack.context)
+    uid = cluster.uid()
+    more = {"context": stack.context, "clusterUid": uid}
+    checks = [_right_cluster(stack, uid)]
+    if checks[0].findings:  # all else would be said of another cluster
+        return _report(checks, {}, "", more)
+    workloads: dict[tuple[str, str], str] = {}
+    if stack.plan.crawlers:
+        pods = _crawlers(cluster, stack.settings)
+        for one in pods:
+            metadata = one["metadata"]
+            workloads[metadata["namespace"], metadata["name"]] = workload_of(metadata)
+        checks += crawler_checks(cluster, stack.settings, stack.plan, pods)
+    trouble = ""
+    outside: dict[str, float] = {}
+    try:
+        for server in servers_of(stack.settings, stack.plan):
+            with _prometheus_of(cluster, stack.settings, server) as prometheus:
+                checks += _asked(prometheus, stack, server)
+                outside |= _outside(prometheus, server, workloads)
+    except (KubectlError, PrometheusError) as error:
+        trouble = str(error)  # what was found before is told all the same
+    return _report(checks, outside, trouble, more)
+
+
+def _right_cluster(stack: Stack, uid: str) -> Check:
+    name = stack.context or "kubectl's current context"
+    recorded = recorded_uid(stack.name)
+    said, findings = f"{name}, kube-system has UID {uid}", []
+    if recorded is None:
+        said += " (not compared: no Pulumi CLI here, no login, or no `up` yet)"
+    elif recorded != uid:
+        findings = [
+            f"cluster: {name} leads to the cluster with UID {uid}, and stack {stack.name} belongs "
+            f"to {recorded}; name the right context with CONTEXT="
+        ]
+    return Check(name="cluster", said=said, findings=findings)
+
+
+def _of_prometheus(stack: Stack) -> Json:
+    """Ask one Prometheus by its address, and no cluster."""
+    prometheus = Prometheus(os.environ[URL], os.environ)
+    server = servers_of(stack.settings, stack.plan)[0]
+    checks = _asked(prometheus, stack, server)
+    return _report(checks, _outside(prometheus, server, {}), "", {})
+
+
+def _asked(prometheus: Prometheus, stack: Stack, server: Server) -> list[Check]:
+    checks = [targets_check(prometheus, server), rules_check(prometheus, server)]
+    if server.has_sidecars:
+        checks.append(contract_check(prometheus, stack.settings))
+    if server == servers_of(stack.settings, stack.plan)[0]:
+        checks.append(boards_check(prometheus, stack.plan.dashboards))
+    return checks
+
+
+def _report(checks: Sequence[Check], outside: Json, trouble: str, more: Json) -> Json:
+    findings = [finding for check in checks for finding in check.findings]
+    lines = [check.line() for check in checks]
+    if outside:
+        most = sorted(outside.items(), key=lambda item: -item[1])
+        text = ", ".join(f"{workload} {number:.0f}" for workload, number in most[:10])
+        lines.append(
+            f"note  {OUTSIDE}: connections of the last hour to nobody's addresses, which "
+            f"network.egress: vendorsOnly would cut: {text}; `make discover` names where to"
+        )
+    return {
+        "status": 2 if trouble else 1 if findings else 0,
+        "findings": [*findings, *([trouble] if trouble else [])],
+        "checks": [one.as_json() for one in checks],
+        "outside": {name: round(number) for name, number in outside.items()},
+        "lines": lines,
+        **more,
+    }
+
+
+def _outside(
+    prometheus: Prometheus, server: Server, workloads: Mapping[tuple[str, str], str]
+) -> dict[str, float]:
+    """Return how many connections of each workload `vendorsOnly` would cut."""
+    found: dict[str, float] = {}
+    if server.has_sidecars:
+        for (namespace, pod), number in outside_by_pod(prometheus).items():
+            workload = f"{namespace}/{workloads.get((namespace, pod), pod)}"
+            found[workload] = found.get(workload, 0.0) + number
+    return found
+
+
+@contextmanager
+def _prometheus_of(
+    cluster: Cluster, settings: StackSettings, server: Server
+) -> Iterator[Prometheus]:
+    """Reach a server of the stack; its password is read from its Secret, and shown to nobody."""
+    own, namespace = settings.prometheus, MONITORING_NAMESPACE
+    if not isinstance(own, OperatorPrometheusSettings):
+        login = cluster.login(namespace, app=PROMETHEUS_APP)
+        with cluster.forwarded(namespace, server.service, PROMETHEUS_PORT) as url:
+            yield Prometheus(url, _environment(login))
+        return
+    parts = urlsplit(str(own.url))
+    login = cluster.login(namespace, name=own.login_secret) if own.login_secret else {}
+    inside = IN_CLUSTER.fullmatch(parts.hostname or "")
+    if inside is None:
+        yield Prometheus(str(own.url), _environment(login) or os.environ)
+        return
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    with cluster.forwarded(inside[2], inside[1], port) as here:
+        yield Prometheus(f"{here}{parts.path}", _environment(login))
+
+
+def _environment(login: Mapping[str, str]) -> dict[str, str]:
+    return {USER: login["username"], PASSWORD: login["password"]} if login else {}
+
+
+def _crawlers(cluster: Cluster, settings: StackSettings) -> list[Json]:
+    crawlers = settings.crawlers
+    return [pod for one in crawlers.namespaces for pod in cluster.pods(one, crawlers.selector)]
+
+
+def _stack(name: str, context: str) -> Stack:
+    file = load_stack(stack_file(name))
+    return Stack(
+        name=name,
+        settings=file.settings,
+        plan=stack_plan(file.settings),
+        context=context or file.config.get(CONTEXT_KEY, ""),
+    )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make verify", description=__doc__)
+    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    parser.add_argument("--context", default="", help="of kubeconfig, not the stack's (CONTEXT)")
+    add_out(parser, "verify.json")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

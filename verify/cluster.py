@@ -1,0 +1,139 @@
+"""Reads a cluster's objects by kubectl, with the user's own kubeconfig, and changes nothing."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+import subprocess
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from discover.kubectl import (
+    CALL_SECONDS,
+    KubectlError,
+    RefusedError,
+    kubectl,
+    last_words,
+    output_of,
+)
+
+Json = dict[str, Any]
+
+ISTIO_KINDS = ("EnvoyFilter", "ServiceEntry", "Sidecar")
+ISTIO_RESOURCES = ",".join(
+    f"{plural}.networking.istio.io" for plural in ("envoyfilters", "serviceentries", "sidecars")
+)
+WITHOUT_KUBECTL = "ask one Prometheus with PROMETHEUS_URL=http://127.0.0.1:9090"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The cluster of a context; an empty one is kubectl's current context."""
+
+    context: str = ""
+
+    def uid(self) -> str:
+        """Return what tells one cluster from every other: the UID of namespace kube-system."""
+        (found,) = self.namespaces("kube-system").values()
+        return str(found["metadata"]["uid"])
+
+    def namespaces(self, *names: str) -> dict[str, Json]:
+        """Return those of the namespaces that there are, by name."""
+        found = self._items("read namespaces", "get", "namespaces", *names, "--ignore-not-found")
+        return {one["metadata"]["name"]: one for one in found}
+
+    def pods(self, namespace: str, selector: Mapping[str, str]) -> list[Json]:
+        """Return the running pods of a namespace that have these labels."""
+        labels = [f"--selector={as_selector(selector)}"] if selector else []
+        phase = "--field-selector=status.phase=Running"
+        where = f"--namespace={namespace}"
+        return self._items(f"list pods in {namespace}", "get", "pods", where, phase, *labels)
+
+    def services(self, namespace: str) -> list[Json]:
+        where = f"--namespace={namespace}"
+        return self._items(f"list services in {namespace}", "get", "services", where)
+
+    def istio_objects(self, namespace: str) -> list[Json]:
+        """Return the EnvoyFilters, ServiceEntries and Sidecars of a namespace, "" for all."""
+        where = f"--namespace={namespace}" if namespace else "--all-namespaces"
+        what = f"list {ISTIO_RESOURCES} in {namespace or 'all namespaces'}"
+        return self._items(what, "get", ISTIO_RESOURCES, where)
+
+    def login(self, namespace: str, *, name: str = "", app: str = "") -> dict[str, str]:
+        """Return `username` and `password` of a Secret, by its name or its application's label."""
+        chosen = [name] if name else [f"--selector=app.kubernetes.io/name={app}"]
+        where = f"--namespace={namespace}"
+        found = self._items(f"read secrets in {namespace}", "get", "secrets", where, *chosen)
+        for one in found:
+            data = one.get("data", {})
+            if {"username", "password"} <= data.keys():
+                keys = ("username", "password")
+                return {key: base64.b64decode(data[key]).decode() for key in keys}
+        raise KubectlError(
+            f"kubectl: no Secret in namespace {namespace} has the login of Prometheus; deploy the "
+            "stack, or name another cluster with CONTEXT="
+        )
+
+    @contextmanager
+    def forwarded(self, namespace: str, service: str, port: int) -> Iterator[str]:
+        """Forward a free port of this machine to a Service for the length of the block."""
+        where = (f"--namespace={namespace}", "port-forward", "--address=127.0.0.1")
+        command = kubectl(self.context, *where, f"service/{service}", f":{port}")
+        with subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        ) as process:
+            assert process.stdout
+            assert process.stderr
+            timer = threading.Timer(CALL_SECONDS, process.kill)
+            timer.start()
+            try:
+                said = process.stdout.readline()
+                timer.cancel()
+                found = re.search(r"127\.0\.0\.1:([0-9]+)", said)
+                if not found:
+                    process.kill()
+                    raise KubectlError(
+                        f"kubectl: could not forward a port to service {service} in namespace "
+                        f"{namespace} ({last_words(process.stderr.read())}); see whether its pod "
+                        "runs, or ask its address with PROMETHEUS_URL="
+                    )
+                yield f"http://127.0.0.1:{found[1]}"
+            finally:
+                timer.cancel()
+                process.kill()
+
+    def _items(self, what: str, *arguments: str) -> list[Json]:
+        command = kubectl(self.context, *arguments, "--output=json")
+        try:
+            text = output_of(command, what, missing=WITHOUT_KUBECTL, slow="with a nearer cluster")
+        except RefusedError as error:
+            raise KubectlError(_refusal(str(error), what)) from None
+        if not text.strip():  # of --ignore-not-found
+            return []
+        try:
+            found = json.loads(text)
+            return list(found["items"]) if "items" in found else [found]
+        except (ValueError, KeyError, TypeError):
+            raise KubectlError(f"kubectl: could not {what}: no JSON; update kubectl") from None
+
+
+def as_selector(labels: Mapping[str, str]) -> str:
+    return ",".join(f"{key}={value}" for key, value in labels.items())
+
+
+def _refusal(said: str, what: str) -> str:
+    if "forbidden" in said.lower():
+        return f"kubectl: you may not {what}; ask the cluster's owner for `get` and `list` of it"
+    return (
+        f"kubectl: could not {what} ({last_words(said)}); correct that, or name another cluster "
+        "with CONTEXT="
+    )

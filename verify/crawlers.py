@@ -1,0 +1,91 @@
+"""Do the crawlers' pods and the mesh around them let the attribution work?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from deployment import CrawlerSide, StackPlan
+from settings.destinations import listed_names
+from settings.hosts import unlisted_ports
+from settings.stack import StackSettings
+from settings.vendors import Vendor
+from verify.check import Check
+from verify.cluster import Cluster
+from verify.mesh import Mesh, mesh_findings
+from verify.pods import Vendors, namespace_findings, pod_findings
+
+Json = dict[str, Any]
+
+EVERY_NAMESPACE = "*"
+INJECTION = ("istio-injection", "istio.io/rev")
+MOST_PORTS = 1000  # of a range: sessions may stick to ten thousands
+
+
+def crawler_checks(
+    cluster: Cluster, settings: StackSettings, plan: StackPlan, pods: list[Json]
+) -> list[Check]:
+    """Ask for the crawlers' pods, namespaces and what Istio knows of them.
+
+    Raises:
+        KubectlError: it cannot be read.
+    """
+    assert plan.crawlers
+    vendors = vendors_of(settings.vendors)
+    wanted = {
+        one.name: {key: value for key, value in one.labels.items() if key in INJECTION}
+        for one in plan.namespaces
+        if one.purpose == "crawlers"
+    }
+    sidecars = [*namespace_findings(cluster.namespaces(*wanted), wanted)]
+    sidecars += pod_findings(pods, vendors)
+    mesh = mesh_of(settings, plan.crawlers, vendors)
+    objects = [one for where in _namespaces(mesh) for one in cluster.istio_objects(where)]
+    services = [one for where in mesh.namespaces for one in cluster.services(where)]
+    return [
+        Check(name="sidecars", said=f"{len(pods)} pods of crawlers run", findings=sidecars),
+        Check(
+            name="mesh",
+            said=f"{len(objects)} objects of Istio, {len(mesh.own) * len(wanted)} of the stack",
+            findings=[*mesh_findings(mesh, objects, services, pods)],
+        ),
+    ]
+
+
+def mesh_of(settings: StackSettings, crawlers: CrawlerSide, vendors: Vendors) -> Mesh:
+    own = [("EnvoyFilter", name) for name in crawlers.filters]
+    own += [("ServiceEntry", name) for name in crawlers.service_entries]
+    names = listed_names(settings.vendors, settings.destinations)
+    return Mesh(
+        namespaces=settings.crawlers.namespaces,
+        root=settings.istio.root_namespace,
+        own=frozenset([*own, ("Sidecar", "proxy-observability")]),
+        egress_hosts=settings.crawlers.egress_hosts,
+        selector=settings.crawlers.selector,
+        vendors=vendors,
+        names=frozenset(host.name for host, _ in names),
+    )
+
+
+def vendors_of(vendors: Iterable[Vendor]) -> Vendors:
+    """Return the ranges of all vendors, and the ports that a listener of 0.0.0.0 would take.
+
+    A name's listed ports have listeners at its own address, which win.
+    """
+    ports: set[int] = set()
+    ranges = []
+    for vendor in vendors:
+        ranges += [one.network for one in vendor.ranges]
+        spans = [ports for host in vendor.hosts for ports in unlisted_ports(host)]
+        spans += (vendor.ports or vendor.http_ports) if vendor.cidrs else ()
+        for span in spans:
+            ports |= {*range(span.first, min(span.last, span.first + MOST_PORTS) + 1)}
+    return Vendors(ranges=tuple(ranges), ports=frozenset(ports))
+
+
+def _namespaces(mesh: Mesh) -> list[str]:
+    """Return the namespaces whose objects crawlers' sidecars get; "" stands for all."""
+    imported = {host.partition("/")[0] for host in mesh.egress_hosts}
+    if EVERY_NAMESPACE in imported:
+        return [""]
+    return sorted({*mesh.namespaces, mesh.root, *(imported - {".", "~"})})

@@ -1,0 +1,173 @@
+"""Other people's Istio objects that take vendors' connections from the attribution; pure.
+
+What shadows what was measured (docs/compatibility.md, tests/mesh/test_shadowing.py).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from verify.pods import Vendors
+
+Json = dict[str, Any]
+
+CHANGES_CONNECTIONS = ("LISTENER", "LISTENER_FILTER", "FILTER_CHAIN", "NETWORK_FILTER")
+"""What an EnvoyFilter may patch that reaches our chains or their order. Another team's HTTP filter
+does not reach an added chain, unless it names the listener."""
+OUTBOUND = ("ANY", "SIDECAR_OUTBOUND")
+LISTENER = "virtualOutbound"
+LISTENER_PORT = 15001
+
+HTTP = ("http", "http2", "grpc", "grpc-web")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Mesh:
+    """What is looked at, and whose it is."""
+
+    namespaces: tuple[str, ...]
+    """The crawlers'."""
+    root: str
+    """istiod's: its EnvoyFilters are for every sidecar."""
+    own: frozenset[tuple[str, str]]
+    """(kind, name) of the program's own objects in each of the crawlers' namespaces."""
+    egress_hosts: tuple[str, ...]
+    """`namespace/host` of other namespaces that crawlers' sidecars know."""
+    selector: Mapping[str, str]
+    """Labels of crawlers' pods; empty for all."""
+    vendors: Vendors
+    names: frozenset[str]
+    """Vendors' and destinations' names."""
+
+
+def mesh_findings(
+    mesh: Mesh, objects: Iterable[Json], services: Iterable[Json], pods: Sequence[Json]
+) -> Iterator[str]:
+    """Yield a line for each object that is missing or in the way."""
+    found: set[tuple[str, str, str]] = set()
+    for one in objects:
+        metadata, kind = one["metadata"], one["kind"]
+        where, name = metadata["namespace"], metadata["name"]
+        if where in mesh.namespaces and (kind, name) in mesh.own:
+            found.add((where, kind, name))
+            continue
+        near = [pod for pod in pods if where in (mesh.root, pod["metadata"]["namespace"])]
+        if reason := _REASONS[kind](one, mesh, near):
+            yield f"{where}: {kind} {name} {reason}"
+    for where in mesh.namespaces:
+        for kind, name in sorted(mesh.own):
+            if (where, kind, name) not in found:
+                yield f"{where}: {kind} {name} is missing; run `pulumi up --refresh`"
+    for one in services:
+        metadata = one["metadata"]
+        if ports := _http_ports(one) & mesh.vendors.ports:
+            yield (
+                f"{metadata['namespace']}: Service {metadata['name']} takes port {min(ports)} of "
+                "vendors from the attribution; move it to another namespace or port"
+            )
+
+
+def _of_filter(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
+    namespace, spec = one["metadata"]["namespace"], one.get("spec") or {}
+    if namespace not in (*mesh.namespaces, mesh.root) or spec.get("targetRefs"):
+        return ""
+    if not _selects((spec.get("workloadSelector") or {}).get("labels"), pods):
+        return ""
+    for patch in spec.get("configPatches", ()):
+        if _reaches_us(patch):
+            return (
+                f"patches {patch['applyTo']} of the crawlers' outbound listener; give it a "
+                "workloadSelector without crawlers, or another listener"
+            )
+    return ""
+
+
+def _reaches_us(patch: Json) -> bool:
+    match = patch.get("match") or {}
+    if match.get("context", "ANY") not in OUTBOUND:
+        return False
+    listener = match.get("listener") or {}
+    named = listener.get("name")
+    if patch.get("applyTo") == "HTTP_FILTER":
+        return bool(named == LISTENER)
+    if patch.get("applyTo") not in CHANGES_CONNECTIONS:
+        return False
+    return named in (None, "", LISTENER) and listener.get("portNumber") in (None, 0, LISTENER_PORT)
+
+
+def _of_entry(one: Json, mesh: Mesh, _: Sequence[Json]) -> str:
+    namespace, spec = one["metadata"]["namespace"], one.get("spec") or {}
+    hosts = spec.get("hosts", ())
+    if namespace not in mesh.namespaces and not _imported(namespace, hosts, mesh.egress_hosts):
+        return ""
+    for name in sorted(mesh.names):
+        if any(name == host or _below(name, host) for host in hosts):
+            return f"has {name}, a name of the stack; take it out, or part of it goes past us"
+    ports = {
+        port["number"]
+        for port in spec.get("ports", ())
+        if str(port.get("protocol", "")).lower() in HTTP or _on_every_address(spec)
+    }
+    if taken := ports & mesh.vendors.ports:
+        return (
+            f"takes port {min(taken)} of vendors from the attribution; move it to another "
+            "namespace, or give it addresses and protocol TCP"
+        )
+    return ""
+
+
+def _on_every_address(spec: Json) -> bool:
+    """Whether Istio listens on 0.0.0.0: without an address, and for a range of them."""
+    addresses = [str(one) for one in spec.get("addresses", ())]
+    return not addresses or any("/" in one and not _is_one(one) for one in addresses)
+
+
+def _is_one(address: str) -> bool:
+    return address.endswith("/32") or address.endswith("/128")
+
+
+def _of_sidecar(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
+    if one["metadata"]["namespace"] not in mesh.namespaces:
+        return ""
+    labels = ((one.get("spec") or {}).get("workloadSelector") or {}).get("labels")
+    # With a selector, ours wins over one without.
+    if (labels and _selects(labels, pods)) or (not labels and not mesh.selector):
+        return "takes the place of ours for crawlers; remove it, or select other pods"
+    return ""
+
+
+_REASONS = {"EnvoyFilter": _of_filter, "ServiceEntry": _of_entry, "Sidecar": _of_sidecar}
+
+
+def _selects(labels: Mapping[str, str] | None, pods: Sequence[Json]) -> bool:
+    """Whether labels select one of the pods; without labels, and without pods, they do."""
+    if not labels or not pods:
+        return True
+    return any(labels.items() <= (pod["metadata"].get("labels") or {}).items() for pod in pods)
+
+
+def _imported(namespace: str, hosts: Iterable[str], egress: Iterable[str]) -> bool:
+    for where, _, wanted in (one.partition("/") for one in egress):
+        if where in ("*", namespace):
+            for host in hosts:
+                if wanted in ("*", host) or _below(host, wanted) or _below(wanted, host):
+                    return True
+    return False
+
+
+def _below(name: str, wildcard: str) -> bool:
+    """Whether a host's name is below `*.shop.example`."""
+    return wildcard.startswith("*.") and name.endswith(wildcard[1:])
+
+
+def _http_ports(service: Json) -> set[int]:
+    """Return the ports on which Istio listens for HTTP at every address."""
+    found = set()
+    for port in service["spec"].get("ports", ()):
+        protocol = port.get("appProtocol") or port.get("name") or ""
+        if re.fullmatch(rf"({'|'.join(HTTP)})(-.*)?", protocol.lower()):
+            found.add(int(port["port"]))
+    return found
