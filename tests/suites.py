@@ -34,6 +34,9 @@ FOLDERS = ("lua", "wasm", "program", "rules", "lab", "mesh", "api")
 ON_DEMAND = ("mesh", "api")
 """Suites that take minutes, or builds that do: with FULL=1 or CI=true, or when SUITE names them."""
 
+KUBECTL = {"kubectl": "kubernetes-client"}
+"""Program -> the Debian package that has it."""
+
 WORKERS = {"unit": 3, "program": 2, "lab": 3, "mesh": 2}
 """Worker processes of a suite: with more, measured seconds would be less exact."""
 
@@ -110,6 +113,7 @@ def prepare_mesh() -> str | None:
         NotFoundError: a program cannot be built here.
     """
     this_machine().install(networks.PACKAGES, "mesh", "its tests do not run")
+    this_machine().install(KUBECTL, "mesh", "the tests of make verify are skipped")
     reason = networks.why_not()
     if reason is None:
         versions.obtain()

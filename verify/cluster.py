@@ -38,8 +38,7 @@ class Cluster:
 
     def uid(self) -> str:
         """Return what tells one cluster from every other: the UID of namespace kube-system."""
-        (found,) = self.namespaces("kube-system").values()
-        return str(found["metadata"]["uid"])
+        return str(self.namespaces("kube-system")["kube-system"]["metadata"]["uid"])
 
     def namespaces(self, *names: str) -> dict[str, Json]:
         """Return those of the namespaces that there are, by name."""
