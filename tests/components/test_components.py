@@ -51,7 +51,9 @@ def test_a_stack_without_a_cluster_is_warned(monkeypatch, keys, warnings):
     monkeypatch.setattr(config, "get", keys.get)
     monkeypatch.setattr(config, "get_secret", keys.get)
     made, said = [], []
-    monkeypatch.setattr(cluster, "Provider", lambda name, **options: made.append(options))
+    monkeypatch.setattr(cluster, "checked_uid", lambda *_: None)
+    monkeypatch.setattr(cluster, "known_or_none", lambda uid: uid)
+    monkeypatch.setattr(cluster, "provider_of", lambda name, **options: made.append(options))
     monkeypatch.setattr(pulumi.log, "warn", said.append)
     cluster.cluster_provider(config)
     assert [text.partition(" is not set")[0] for text in said] == ["kubernetes:context"] * warnings
