@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from types import FrameType
+
 import pulumi
 from pulumi.runtime import get_config_env, get_config_secret_keys_env
+from pulumi.runtime.mocks import MockMonitor
+from pulumi.runtime.settings import get_monitor
 from pulumi_kubernetes import Provider
 
 from components.cluster_identity import checked_uid, known_or_none, provider_of
 from deployment import StackPlan, stack_plan
 from settings.loading import SettingsError, settings_of_config
 from settings.stack import StackSettings
+
+ERROR_IS_PRINTED = 32  # exit code that pulumi-language-python adds no words to
 
 
 def read_stack() -> tuple[StackSettings, StackPlan]:
@@ -18,6 +26,8 @@ def read_stack() -> tuple[StackSettings, StackPlan]:
     Raises:
         pulumi.RunError: the settings have findings. Pulumi prints it without a traceback.
     """
+    if not isinstance(get_monitor(), MockMonitor):
+        signal.signal(signal.SIGINT, _end_quietly)
     try:
         # The whole map: pulumi.Config cannot list its keys, so a misspelt one would go unseen.
         settings = settings_of_config(get_config_env(), get_config_secret_keys_env())
@@ -27,6 +37,14 @@ def read_stack() -> tuple[StackSettings, StackPlan]:
     for warning in plan.warnings:
         pulumi.log.warn(warning)
     return settings, plan
+
+
+def _end_quietly(_number: int, _frame: FrameType | None) -> None:
+    """End at the signal that Pulumi's engine sends after an error, which it prints itself.
+
+    Python would print some 70 lines of traceback below the error.
+    """
+    os._exit(ERROR_IS_PRINTED)
 
 
 def cluster_provider(config: pulumi.Config) -> Provider:
