@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pytest
 from cryptography import x509
@@ -57,7 +57,8 @@ _COUNTED = re.compile(
 )
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _CONNECTED = re.compile(
-    r"^envoy_listener_(?!admin)(?!\w*worker)\w+_downstream_cx_active\S* (\d+)$", re.MULTILINE
+    r"^envoy_listener_(?!admin)(?!\w*worker)\w+_downstream_cx_(active|total)\S* (\d+)$",
+    re.MULTILINE,
 )
 
 Counts = Counter[tuple[str, str, str]]
@@ -77,6 +78,17 @@ def need(program: str) -> None:
         pytest.fail(missing)
     if missing:
         pytest.skip(missing)
+
+
+class Connections(NamedTuple):
+    """How many a vendor's clients have opened, and Envoy for them."""
+
+    straight: int
+    to_envoy: int
+    from_envoy: int
+
+    def since(self, before: Connections) -> Connections:
+        return Connections(*(now - then for now, then in zip(self, before, strict=True)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +122,13 @@ class Scene:
 
     def _is_at_rest(self) -> bool:
         """Return whether no client is connected."""
-        active = _CONNECTED.findall(self.sidecar.stats())
-        assert active
-        return not any(map(int, active))
+        return not self._clients("active")
+
+    def _clients(self, which: str) -> int:
+        """Return how many connections to Envoy are `active`, or were accepted in `total`."""
+        found = [int(n) for name, n in _CONNECTED.findall(self.sidecar.stats()) if name == which]
+        assert found
+        return sum(found)
 
     def books(self) -> Counts:
         """Return what the vendors have counted, once their opaque connections have ended."""
@@ -124,10 +140,14 @@ class Scene:
             counts[row["vendor"], "opaque", "connection"] += row["connections"]
         return counts
 
-    def connections(self, vendor: str) -> int:
-        """Return how many connections the vendor has accepted."""
-        rows = self._books()["connections"]
-        return sum(row["count"] for row in rows if row["vendor"] == vendor)
+    def connections(self, vendor: str) -> Connections:
+        """Return how many connections the vendor has accepted, and Envoy from everybody."""
+        counts = {row["vendor"]: row["count"] for row in self._books()["connections"]}
+        return Connections(
+            straight=counts.get(STRAIGHT + vendor, 0),
+            to_envoy=self._clients("total"),
+            from_envoy=counts.get(vendor, 0),
+        )
 
     def _settled_books(self) -> Any:
         books = self._books()

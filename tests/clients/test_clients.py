@@ -90,6 +90,8 @@ class Known:
     keeps_its_connections: bool = True
     """As many to Envoy as to the vendor: not who goes on after a refused CONNECT, which Envoy
     closes, or asks for several pages at once."""
+    may_give_up_a_connection: bool = False
+    """It opens another where a busy machine made it wait, so twice the same need not be as many."""
     tunnels_each_page: bool = False
     """Each page is fetched by a process of its own, so each has a tunnel."""
     tries: int = 1
@@ -162,7 +164,15 @@ CLIENTS = (
         hides_refusals=True,
         tunnels_each_page=True,
     ),
-    Known(name="go", program="go", fetch=go, vendor="vendor-b", hides_refusals=True),
+    Known(
+        name="go",
+        program="go",
+        fetch=go,
+        vendor="vendor-b",
+        hides_refusals=True,
+        # net/http, maxWriteWaitBeforeConnReuse: 50 ms from an answer to the end of its own write.
+        may_give_up_a_connection=True,
+    ),
     Known(name="java", program="java", fetch=java, vendor="vendor-c", hides_refusals=True),
 )
 
@@ -197,7 +207,7 @@ def test_same_as_without_envoy_and_counted_once(scene: Scene, client: Known) -> 
     """Envoy changes and misses nothing, plain and in tunnels, for every login and refusal."""
     need(client.program)
     asked = [(case, scheme) for scheme in ("http", "https") for case in client.cases]
-    before = scene.connections(client.vendor), scene.connections(STRAIGHT + client.vendor)
+    before = scene.connections(client.vendor)
     jobs = [case.job(scheme, "http") for case, scheme in asked]
     seen, counts = both_ways(scene, client.fetch, client.vendor, jobs)
 
@@ -218,9 +228,12 @@ def test_same_as_without_envoy_and_counted_once(scene: Scene, client: Known) -> 
 
     assert counts == client.counts(asked)
     if client.keeps_its_connections:
-        assert scene.connections(client.vendor) - before[0] == (
-            scene.connections(STRAIGHT + client.vendor) - before[1]
-        )
+        opened = scene.connections(client.vendor).since(before)
+        assert opened.from_envoy == opened.to_envoy
+        if client.may_give_up_a_connection:
+            assert max(opened) < sum(len(case.paths) for case, _ in asked)
+        else:
+            assert opened.to_envoy == opened.straight
 
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
