@@ -24,7 +24,10 @@ class Simulator:
 
 
 def simulator_cluster(vendor: Vendor, simulator: Simulator) -> Json:
-    """Return the cluster of a vendor's connections; it counts as the vendor's of addresses."""
+    """Return the cluster of a vendor's connections; it counts as the vendor's of addresses.
+
+    It speaks no TLS of its own: the simulation has no certificate that `vendors[].tls` would trust.
+    """
     name = cluster_name(vendor)
     address = {"socket_address": {"address": simulator.host, "port_value": simulator.port}}
     by_name = {
