@@ -205,7 +205,10 @@ def prometheus_config(
                 if targets is None
                 else {**asked_for_nothing(), "static_configs": []}
             ),
-            **client_config(prometheus_auth, PROMETHEUS_APP, tls_folder),
+            # Without a login it is another team's Prometheus, which asks itself in clear.
+            **client_config(
+                prometheus_auth, PROMETHEUS_APP, tls_folder if prometheus_auth else None
+            ),
         },
     ]
     if targets or settings.simulated_vendors.enabled:

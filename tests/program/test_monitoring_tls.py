@@ -60,6 +60,7 @@ def test_whatever_reaches_a_server_asks_by_tls_for_its_name(run):
     jobs = scrape_jobs(run)
     names = {
         "prometheus": "prometheus",
+        "crawlers-unseen": "prometheus",
         "alertmanager": "alertmanager",
         "grafana": "grafana",
         "federation-shard-0": "prometheus",
@@ -95,6 +96,7 @@ def test_a_prometheus_outside_is_told_too(run):
     files = {name: yaml.safe_load(text) for name, text in files_outside(run.settings).items()}
     (alertmanagers,) = files["prometheus.yml"]["alerting"]["alertmanagers"]
     jobs = {one["job_name"]: one for one in files["scrape_configs.yml"]["scrape_configs"]}
+    assert "scheme" not in jobs["crawlers-unseen"]  # it is that Prometheus itself
     for app, client in (
         ("alertmanager", alertmanagers),
         ("alertmanager", jobs["alertmanager"]),
