@@ -6,6 +6,7 @@ import base64
 import http.client
 import json
 import math
+import ssl
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -28,8 +29,13 @@ class PrometheusError(Exception):
 class Prometheus:
     """The HTTP API of one server. Credentials are never part of an address or a message."""
 
-    def __init__(self, url: str, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, url: str, environment: Mapping[str, str], trust: ssl.SSLContext | None = None
+    ) -> None:
         """Take the server's URL and, from the environment, a bearer token or user and password.
+
+        Args:
+            trust: for `https`; None for the machine's own CAs.
 
         Raises:
             PrometheusError: the URL or the credentials make no sense.
@@ -46,6 +52,8 @@ class Prometheus:
         self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._headers = _credentials(environment)
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
+        if trust:
+            handlers.append(urllib.request.HTTPSHandler(context=trust))
         if host in LOOPBACK:  # a proxy could not reach this machine's own loopback
             handlers.append(urllib.request.ProxyHandler({}))
         self._opener = urllib.request.build_opener(*handlers)

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 from books.prometheus import PASSWORD, URL, USER, Prometheus, PrometheusError
 from components.prometheus.config import PROMETHEUS_APP, PROMETHEUS_PORT
+from components.tls import secret_name
+from components.tls import server_name as tls_name
 from deployment import StackPlan, stack_plan
 from discover.kubectl import KubectlError, workload_of
 from settings.catalogue import OUTSIDE
@@ -31,6 +33,7 @@ from verify.contract import contract_check, outside_by_pod
 from verify.crawlers import crawler_checks
 from verify.prometheus import Server, boards_check, rules_check, servers_of, targets_check
 from verify.recorded import recorded_uid
+from verify.trust import trusting
 
 Json = dict[str, Any]
 
@@ -163,8 +166,13 @@ def _prometheus_of(
     own, namespace = settings.prometheus, MONITORING_NAMESPACE
     if not isinstance(own, OperatorPrometheusSettings):
         login = cluster.login(namespace, app=PROMETHEUS_APP)
+        trust = None
+        if settings.monitoring.tls:
+            ca = cluster.ca(namespace, secret_name(PROMETHEUS_APP))
+            trust = trusting(ca, tls_name(PROMETHEUS_APP))
         with cluster.forwarded(namespace, server.service, PROMETHEUS_PORT) as url:
-            yield Prometheus(url, _environment(login))
+            reached = url.replace("http:", "https:", 1) if trust else url
+            yield Prometheus(reached, _environment(login), trust)
         return
     parts = urlsplit(str(own.url))
     login = cluster.login(namespace, name=own.login_secret) if own.login_secret else {}

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+from components.tls import CA_KEY
 from discover.kubectl import (
     CALL_SECONDS,
     KubectlError,
@@ -75,6 +76,18 @@ class Cluster:
         raise KubectlError(
             f"kubectl: no Secret in namespace {namespace} has the login of Prometheus; deploy the "
             "stack, or name another cluster with CONTEXT="
+        )
+
+    def ca(self, namespace: str, secret: str) -> str:
+        """Return the CA's certificate in a Secret of cert-manager's, as PEM text."""
+        where = f"--namespace={namespace}"
+        what = f"read secret {secret} in {namespace}"
+        for one in self._items(what, "get", "secrets", where, secret):
+            if CA_KEY in one.get("data", {}):
+                return base64.b64decode(one["data"][CA_KEY]).decode()
+        raise KubectlError(
+            f"kubectl: Secret {secret} in namespace {namespace} has no {CA_KEY}; have "
+            "monitoring.tls name an issuer with a CA"
         )
 
     @contextmanager
