@@ -128,7 +128,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
         )
     else:
         servers = servers_of(settings, prometheus, own_rules)
-        backup = backup_plan(prometheus, servers)
+        backup = backup_plan(prometheus, servers, with_tls=settings.monitoring.tls is not None)
     return StackPlan(
         namespaces=namespaces_of(settings),
         network_policies=policies_of(settings),

@@ -37,6 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 _store(options),
                 prometheus=options.prometheus,
                 login=options.login,
+                ca=options.ca,
                 data=options.data,
                 keep=options.keep,
                 say=say,
@@ -89,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     copies = actions.add_parser("objects", parents=[backing_up, storing])
     copies.add_argument("--prometheus", required=True)
     copies.add_argument("--login", type=Path, required=True)
+    copies.add_argument("--ca", type=Path)
 
     actions.add_parser("restore", parents=[storing]).add_argument("--backup", required=True)
     return parser

@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import shutil
+import ssl
 import subprocess
 import urllib.error
 import urllib.request
@@ -66,18 +67,28 @@ class Store:
         return sorted(filter(is_name, (line.partition("/")[0] for line in listed.splitlines())))
 
 
-def back_up(store: Store, *, prometheus: str, login: Path, data: Path, keep: int, say: Say) -> None:
+def back_up(
+    store: Store,
+    *,
+    prometheus: str,
+    login: Path,
+    data: Path,
+    keep: int,
+    say: Say,
+    ca: Path | None = None,
+) -> None:
     """Snapshot, copy, then delete older backups.
 
     Args:
         login: folder with `username` and `password`.
+        ca: file with the CA of an `https` Prometheus; None for the image's own CAs.
 
     Raises:
         BackupError: Prometheus or rclone refuses. Nothing is deleted in the object store.
     """
     _delete_left_over(data)
     backup = new_name()
-    folder = data / "snapshots" / _snapshot(prometheus, login)
+    folder = data / "snapshots" / snapshot(prometheus, login, ca)
     if not folder.is_dir():
         raise BackupError(f"{folder}: does not exist; this pod has another volume than Prometheus")
     try:
@@ -119,7 +130,7 @@ def restore(store: Store, backup: str, data: Path, say: Say) -> None:
     say(f"{data}: restored from backup {backup}")
 
 
-def _snapshot(prometheus: str, login: Path) -> str:
+def snapshot(prometheus: str, login: Path, ca: Path | None) -> str:
     """Have Prometheus write a snapshot; return its folder's name."""
     url = f"{prometheus}/api/v1/admin/tsdb/snapshot"
     user, password = ((login / name).read_text().strip() for name in ("username", "password"))
@@ -128,7 +139,8 @@ def _snapshot(prometheus: str, login: Path) -> str:
         url, method="POST", headers={"Authorization": f"Basic {token}"}
     )
     try:
-        with urllib.request.urlopen(request, timeout=SNAPSHOT_SECONDS) as answer:
+        trust = ssl.create_default_context(cafile=ca) if ca else None
+        with urllib.request.urlopen(request, timeout=SNAPSHOT_SECONDS, context=trust) as answer:
             return str(json.load(answer)["data"]["name"])
     except urllib.error.HTTPError as error:
         text = " ".join(error.read().decode(errors="replace").split())[:200]

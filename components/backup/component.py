@@ -17,7 +17,8 @@ from components.base import ClusterComponent
 from components.labels import labels, pods_of
 from components.pods import config_source, pod_template, secret_source
 from components.prometheus.config import BACKUP_APP, BACKUP_PORT, PROMETHEUS_APP
-from components.prometheus.servers import AUTH, DATA
+from components.prometheus.servers import AUTH, DATA, TLS
+from components.tls import secret_name
 
 # It cannot read what a snapshot holds. `list` is how it waits and finds the old ones.
 SNAPSHOT_TAKER = [
@@ -67,6 +68,8 @@ class PrometheusBackup(ClusterComponent):
         if storage:
             mounts |= store_mounts(storage)
             mounts["auth"] = (AUTH, secret_source(args.login))
+            if args.plan.with_tls:
+                mounts["tls"] = (TLS, secret_source(secret_name(PROMETHEUS_APP)))
             mounts["data"] = (DATA, _claim(f"data-{COPIED_POD}"))
             pod["affinity"] = _beside_prometheus()
         template = pod_template(

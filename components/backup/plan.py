@@ -8,8 +8,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.prometheus.config import ACCOUNT, BACKUP_PORT, PROMETHEUS_APP, PROMETHEUS_PORT
-from components.prometheus.servers import AUTH, DATA, Server, claims_of
+from components.prometheus.servers import AUTH, DATA, TLS, Server, claims_of
 from components.repository_files import ProgramFiles, backup_files
+from components.tls import CA_KEY, server_name
 from settings.backup import Backup, ObjectStorage
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OwnPrometheus
@@ -34,6 +35,8 @@ class BackupPlan:
     section: Backup
     program: ProgramFiles
     command: tuple[str, ...]
+    with_tls: bool = False
+    """Whether Prometheus speaks TLS, and the pod needs its CA."""
 
     @property
     def storage(self) -> ObjectStorage | None:
@@ -41,7 +44,9 @@ class BackupPlan:
         return self.section.object_storage
 
 
-def backup_plan(prometheus: OwnPrometheus, servers: tuple[Server, ...]) -> BackupPlan | None:
+def backup_plan(
+    prometheus: OwnPrometheus, servers: tuple[Server, ...], *, with_tls: bool
+) -> BackupPlan | None:
     """Return what backs up these servers, None for a stack without backups."""
     backup = prometheus.backup
     if backup is None:
@@ -49,8 +54,9 @@ def backup_plan(prometheus: OwnPrometheus, servers: tuple[Server, ...]) -> Backu
     if backup.object_storage:
         action = (
             *("objects", *_store(backup.object_storage)),
-            f"--prometheus=http://{COPIED_POD}.{PROMETHEUS_APP}-pods:{PROMETHEUS_PORT}",
+            f"--prometheus={_address(with_tls=with_tls)}",
             f"--login={AUTH}",
+            *((f"--ca={TLS}/{CA_KEY}",) if with_tls else ()),
         )
     else:
         claims = [
@@ -63,6 +69,7 @@ def backup_plan(prometheus: OwnPrometheus, servers: tuple[Server, ...]) -> Backu
         )
     return BackupPlan(
         section=backup,
+        with_tls=with_tls,
         program=backup_files(),
         command=(
             *("python", "-m", "backups", *action),
@@ -72,6 +79,12 @@ def backup_plan(prometheus: OwnPrometheus, servers: tuple[Server, ...]) -> Backu
             f"--scrapers={prometheus.replicas}",
         ),
     )
+
+
+def _address(*, with_tls: bool) -> str:
+    """Return the URL of the one replica; the certificate has its full name."""
+    host = f"{COPIED_POD}.{PROMETHEUS_APP}-pods"
+    return f"{f'https://{server_name(host)}' if with_tls else f'http://{host}'}:{PROMETHEUS_PORT}"
 
 
 def restore_command(storage: ObjectStorage, backup: str) -> tuple[str, ...]:

@@ -123,3 +123,19 @@ def test_probes_speak_what_the_server_speaks(run):
     }
     for probe in ("startupProbe", "readinessProbe", "livenessProbe"):
         assert container[probe]["httpGet"]["scheme"] == "HTTPS"
+
+
+def test_the_backup_asks_one_replica_by_its_name(variant):
+    store = {"path": "backups/prod", "secret": "backup-storage"}
+    tls = {"issuer": {"name": "monitoring-ca"}}
+    run = variant("prod", prometheus={"backup": {"objectStorage": store}}, monitoring={"tls": tls})
+    template = run.only("CronJob", "prometheus-backup")["spec"]["jobTemplate"]["spec"]["template"]
+    (container,) = template["spec"]["containers"]
+    name = "prometheus-0.prometheus-pods.monitoring.svc"
+    assert f"--prometheus=https://{name}:9090" in container["command"]
+    assert "--ca=/etc/prometheus/tls/ca.crt" in container["command"]
+    assert name in certificates(run.settings)["prometheus"]["dnsNames"]
+    secrets = {
+        one["secret"]["secretName"] for one in template["spec"]["volumes"] if "secret" in one
+    }
+    assert "prometheus-tls" in secrets
