@@ -51,8 +51,7 @@ class CertificateIssuer(Section):
     """An issuer of cert-manager's, which must exist."""
 
     name: ObjectName = Field(examples=["monitoring-ca"])
-    """Its name. It must have one CA for all certificates, and tell it in `ca.crt`: kind CA or
-    Vault, say, not SelfSigned, nor ACME, which signs no names of Services."""
+    """Its name. It must have one CA, as `ca.crt` in each Secret: not SelfSigned, not ACME."""
     kind: Literal["Issuer", "ClusterIssuer"] = "Issuer"
     """`Issuer` in namespace `monitoring`, or `ClusterIssuer`."""
 
@@ -68,10 +67,9 @@ class Monitoring(Section):
     """The namespace `monitoring`."""
 
     tls: MonitoringTls | None = None
-    """Prometheus, its shards, Alertmanager and Grafana speak TLS alone, among each other too; plain
-    HTTP is refused. It needs cert-manager; without its CRDs `pulumi up` fails before it changes a
-    server. Sidecars, istiod and the synthetic traffic are scraped in clear, and Alertmanagers
-    gossip in clear. To set it restarts all servers (docs/operations.md#tls)."""
+    """Prometheus, its shards, Alertmanager and Grafana speak TLS alone, and refuse plain HTTP
+    (docs/operations.md#tls). Without cert-manager `pulumi up` fails before it changes a server. The
+    scrapes of sidecars and istiod and the Alertmanagers' gossip stay in clear."""
 
     access: Access = Access()
     """Who may do what in it, besides the cluster's administrators."""
