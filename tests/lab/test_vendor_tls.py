@@ -13,6 +13,7 @@ import sys
 import pytest
 
 from components.attribution.dry_run import basic
+from components.attribution.tls import tls_fields
 from lab.processes import children
 from settings.tls import VendorTls
 from tests.certificates import Authority
@@ -26,6 +27,7 @@ PLAIN = b"GET http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n" + HEADER
 CONNECT = b"CONNECT shop.test:443 HTTP/1.1\r\nHost: shop.test:443\r\n" + HEADER
 SOCKS = b"\x05\x01\x00"
 READ = {"plain": (PLAIN, GOOD), "tunnel": (CONNECT, ESTABLISHED), "socks": (SOCKS, SOCKS_METHOD)}
+CLUSTER_TYPE = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 MODES = ("http", "passive", "connections")
 
 
@@ -162,3 +164,47 @@ def test_each_name_has_its_own_certificate(originating, authority, tmp_path):
     assert [len(vendor.seen), len(other.seen)] == [2, 0]
     assert_hidden(vendor)
     assert_hidden(other)
+
+
+def test_turning_it_on_cuts_nothing_that_is_open(authority, tmp_path):
+    """Open connections keep what they began with; the next request speaks TLS."""
+    file, clusters = tmp_path / "cds" / "clusters.json", []
+
+    def from_a_file(rendered):
+        clusters.extend(rendered.bootstrap["static_resources"].pop("clusters"))
+        watched = {"path": str(file), "watched_directory": {"path": str(file.parent)}}
+        source = {"path_config_source": watched, "resource_api_version": "V3"}
+        rendered.bootstrap["dynamic_resources"] = {"cds_config": source}
+        file.parent.mkdir()
+        write()
+        return rendered
+
+    def write():
+        resources = [{"@type": CLUSTER_TYPE, **one} for one in clusters]
+        changed = file.with_suffix(".new")
+        changed.write_text(json.dumps({"resources": resources}))
+        changed.replace(file)
+
+    with (
+        running_sidecar(tmp_path / "sidecar", from_a_file) as sidecar,
+        tls_vendor(ADDRESS, sidecar.ports.vendor_upstream, None) as vendor,
+        contextlib.ExitStack() as stack,
+    ):
+        before = [stack.enter_context(opened(sidecar.ports.vendor)) for _ in READ]
+        for crawler, (request, answer) in zip(before, READ.values(), strict=True):
+            crawler.sendall(request)
+            assert crawler.recv(65536).lower().startswith(answer[:15].lower())
+        (own,) = (one for one in clusters if one["name"] == "proxy-vendor_vendor-a")
+        own |= tls_fields(VendorTls(originate=True, sni=NAME, ca=authority.pem))
+        write()
+        port = sidecar.ports.vendor
+        until(lambda: exchange(ADDRESS, port, PLAIN).startswith(b"HTTP/1.1 503"))
+        assert b"\x16\x03" in vendor.wire  # a handshake, which this vendor does not speak
+        for crawler, kind in zip(before, READ, strict=True):
+            crawler.sendall(PLAIN)
+            kept = b"HTTP/1.1 503" if kind == "plain" else GOOD
+            assert crawler.recv(65536).startswith(kept)
+
+
+def opened(port):
+    return socket.create_connection((ADDRESS, port), timeout=15)
