@@ -134,7 +134,7 @@ def start(family: Children, world: Network, folder: Path) -> None:
         f"--cert-dir={folder}/certificates",
         f"--service-cluster-ip-range={SERVICES}",
         f"--token-auth-file={tokens}",
-        "--authorization-mode=AlwaysAllow",
+        "--authorization-mode=RBAC",
         "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
         f"--service-account-key-file={key}",
         f"--service-account-signing-key-file={key}",
