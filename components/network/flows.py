@@ -53,12 +53,14 @@ def flows_of(settings: StackSettings) -> tuple[Flow, ...]:
 def _prometheus(settings: StackSettings) -> Iterator[Flow]:
     """Yield what Prometheus needs beside its targets among the crawlers and in the mesh."""
     prometheus, scrapers = settings.prometheus, groups.scrapers(settings)
-    yield _scrape(scrapers, groups.GRAFANA, GRAFANA_PORT, "Grafana's own metrics")
+    yield _scrape(scrapers, groups.GRAFANA, GRAFANA_PORT, "whether Grafana works")
     if isinstance(prometheus, OperatorPrometheusSettings):
         return
     sharded = prometheus.shards > 1
     for servers in (groups.PROMETHEUS, *((groups.SHARDS,) if sharded else ())):
-        yield _scrape(groups.PROMETHEUS, servers, PROMETHEUS_PORT, "Replicas watch each other")
+        yield _scrape(
+            groups.PROMETHEUS, servers, PROMETHEUS_PORT, "its other replica and its shards"
+        )
         yield Flow(
             source=servers,
             target=groups.API_SERVER,
@@ -85,14 +87,20 @@ def _scrapes(settings: StackSettings) -> Iterator[Flow]:
     """Yield the scrapes of crawlers, of the mesh and of simulated vendors."""
     scrapers, crawlers = groups.scrapers(settings), groups.crawlers(settings)
     sidecar_scrapers = groups.sidecar_scrapers(settings)
-    yield _scrape(sidecar_scrapers, crawlers, SIDECAR_PORT, "The product's numbers")
-    yield _scrape(scrapers, groups.istiod(settings), ISTIOD_PORT, "Configuration it refused")
+    yield _scrape(sidecar_scrapers, crawlers, SIDECAR_PORT, "what the sidecars counted")
+    yield _scrape(
+        scrapers, groups.istiod(settings), ISTIOD_PORT, "which configuration sidecars refused"
+    )
     if settings.load_generator.enabled:
         generator = groups.load_generator(settings)
-        yield _scrape(scrapers, generator, LOAD_GENERATOR_PORT, "What it counted itself")
+        yield _scrape(
+            scrapers, generator, LOAD_GENERATOR_PORT, "what the load generator counted itself"
+        )
     if settings.simulated_vendors.enabled:
         vendors = groups.SIMULATED_VENDORS
-        yield _scrape(scrapers, vendors, SIMULATED_VENDOR_PORT, "What they counted themselves")
+        yield _scrape(
+            scrapers, vendors, SIMULATED_VENDOR_PORT, "what simulated vendors counted themselves"
+        )
 
 
 def _grafana(settings: StackSettings) -> Iterator[Flow]:
@@ -212,7 +220,7 @@ def _dns(settings: StackSettings) -> Iterator[Flow]:
 
 
 def _scrape(source: Pods, target: Pods, number: int, what: str) -> Flow:
-    reason = f"Prometheus scrapes. {what}."
+    reason = f"Prometheus scrapes {what}."
     return Flow(source=source, target=target, ports=port(number), reason=reason)
 
 

@@ -28,7 +28,8 @@ SHARDS = _monitoring(SHARD_APP)
 ALERTMANAGER = _monitoring(ALERTMANAGER_APP)
 GRAFANA = _monitoring(GRAFANA_APP)
 SIMULATED_VENDORS = Pods(
-    name="simulated-vendors",
+    # Earlier releases have a policy "simulated-vendors", which Pulumi deletes after it makes this.
+    name="simulated-proxies",
     namespaces=(SIMULATED_NAMESPACE,),
     labels=pods_of(SIMULATED_VENDOR_APP),
 )
