@@ -7,6 +7,7 @@ add up: a cluster with other needs adds a NetworkPolicy of its own.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from components.alertmanager.config import GOSSIP_PORT
@@ -15,6 +16,7 @@ from components.network.crawlers import XDS_PORT, crawler_flows
 from components.network.peers import Addresses, Flow, Pods, port
 from components.prometheus.config import (
     ALERTMANAGER_PORT,
+    BACKUP_PORT,
     GRAFANA_PORT,
     ISTIOD_PORT,
     LOAD_GENERATOR_PORT,
@@ -24,6 +26,7 @@ from components.prometheus.config import (
 )
 from components.simulated_vendors.plan import PROXY_PORT
 from settings.alertmanager import EmailReceiver, Receiver, WebhookReceiver
+from settings.backup import Backup
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 from settings.values.addresses import PortRange
@@ -41,6 +44,10 @@ def flows_of(settings: StackSettings) -> tuple[Flow, ...]:
     flows = [*_prometheus(settings), *_grafana(settings), *_people(settings)]
     if settings.runs_alertmanager:
         flows += _alertmanager(settings)
+    if settings.prometheus.backup:
+        flows += _backup(
+            settings.prometheus.backup, restores=bool(settings.prometheus.restore_from)
+        )
     if settings.has_crawlers:
         flows += [*_scrapes(settings), *crawler_flows(settings)]
         if settings.istio.install:
@@ -146,6 +153,34 @@ def _alertmanager(settings: StackSettings) -> Iterator[Flow]:
             target=Addresses(name=f"receiver {receiver.name}"),
             ports=port(_receiver_port(settings, receiver)),
             reason=f"Alertmanager notifies receiver {receiver.name}, which may be anywhere.",
+        )
+
+
+def _backup(backup: Backup, *, restores: bool) -> Iterator[Flow]:
+    yield _scrape(groups.PROMETHEUS, groups.BACKUP, BACKUP_PORT, "when the last backup was made")
+    if not backup.object_storage:
+        yield Flow(
+            source=groups.BACKUP,
+            target=groups.API_SERVER,
+            ports=API_SERVER_PORTS,
+            reason="The job asks the API server for volume snapshots.",
+        )
+        return
+    yield Flow(
+        # It may connect anywhere, see below.
+        source=replace(groups.BACKUP, unruled=True),
+        target=groups.PROMETHEUS,
+        ports=port(PROMETHEUS_PORT),
+        reason="The job has Prometheus write a snapshot.",
+    )
+    # Only the Secret with rclone's configuration says where the store is.
+    store = Addresses(name="the object store")
+    yield Flow(source=groups.BACKUP, target=store, reason="The job copies the snapshot there.")
+    if restores:
+        yield Flow(
+            source=groups.PROMETHEUS,
+            target=store,
+            reason="A new pod fills its volume from there, as prometheus.restoreFrom says.",
         )
 
 

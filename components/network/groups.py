@@ -8,6 +8,7 @@ from components.labels import COMPONENT, pods_of
 from components.network.peers import Addresses, OwnNode, Pods
 from components.prometheus.config import (
     ALERTMANAGER_APP,
+    BACKUP_APP,
     GRAFANA_APP,
     LOAD_GENERATOR_APP,
     PROMETHEUS_APP,
@@ -27,6 +28,7 @@ PROMETHEUS = _monitoring(PROMETHEUS_APP)
 SHARDS = _monitoring(SHARD_APP)
 ALERTMANAGER = _monitoring(ALERTMANAGER_APP)
 GRAFANA = _monitoring(GRAFANA_APP)
+BACKUP = _monitoring(BACKUP_APP)
 SIMULATED_VENDORS = Pods(
     # Earlier releases have a policy "simulated-vendors", which Pulumi deletes after it makes this.
     name="simulated-proxies",

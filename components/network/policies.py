@@ -59,6 +59,8 @@ def groups_of(settings: StackSettings) -> Iterator[Guarded]:
     yield Guarded(pods=groups.GRAFANA)
     if settings.runs_prometheus:
         yield Guarded(pods=groups.PROMETHEUS)
+    if settings.prometheus.backup:
+        yield Guarded(pods=groups.BACKUP)
     if settings.prometheus.shards > 1:
         yield Guarded(pods=groups.SHARDS)
     if settings.runs_alertmanager:

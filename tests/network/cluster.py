@@ -13,7 +13,7 @@ from render.program import Run
 
 Json = dict[str, Any]
 
-WORKLOADS = ("Deployment", "StatefulSet")
+WORKLOADS = ("CronJob", "Deployment", "StatefulSet")
 
 # Istio's charts make these pods; the labels were read there (manifests/charts, Istio 1.31).
 ISTIO_PODS = {
@@ -43,7 +43,7 @@ MACHINES = {
 PORTS = (
     *((number, "UDP") for number in (53, 443, 9094)),
     *((number, "TCP") for number in (22, 53, 80, 443, 587, 3000, 3128, 6443, 7777, 8080, 8443)),
-    *((number, "TCP") for number in (9090, 9093, 9094, 9464, 9465, 10250, 15000, 15010)),
+    *((number, "TCP") for number in (9090, 9093, 9094, 9464, 9465, 9466, 10250, 15000, 15010)),
     *((number, "TCP") for number in (15012, 15014, 15017, 15020, 15090, 16443)),
 )
 
@@ -64,7 +64,7 @@ def peers(run: Run) -> list[Json]:
     pods = {
         resource.inputs["metadata"]["name"]: (
             resource.inputs["metadata"]["namespace"],
-            resource.inputs["spec"]["template"]["metadata"]["labels"],
+            _template(resource.inputs["spec"])["metadata"]["labels"],
         )
         for kind in WORKLOADS
         for resource in run.of_kind(kind)
@@ -94,6 +94,13 @@ def peers(run: Run) -> list[Json]:
         }
         for number, (name, (namespace, chosen)) in enumerate(sorted(everybody.items()), 1)
     ] + [{"name": name, "address": address} for name, address in MACHINES.items()]
+
+
+def _template(spec: Json) -> Json:
+    template: Json = (
+        spec["jobTemplate"]["spec"]["template"] if "jobTemplate" in spec else spec["template"]
+    )
+    return template
 
 
 def _spaces(run: Run) -> Iterable[Json]:

@@ -117,6 +117,7 @@ proxy-observability:prometheus:
   replicas: 2
   shards: 2
   nodeMetrics: false
+  backup: {}
   federateFrom: [{cluster: eu, url: "http://prometheus.eu.example.com", stack: prod-eu}]
 proxy-observability:alertmanager:
   replicas: 2
@@ -137,9 +138,31 @@ prometheus | 15014 | istiod
 prometheus | 3000 | grafana
 prometheus | 9090 | prometheus prometheus-shard-0 prometheus-shard-1
 prometheus | 9093 | alertmanager
+prometheus | 9466 | prometheus-backup
+prometheus-backup | {API_SERVER} | OUTSIDE
 prometheus | 80 {API_SERVER} | OUTSIDE
 prometheus-shard-0 prometheus-shard-1 | 15090 | crawler
 prometheus-shard-0 prometheus-shard-1 | {API_SERVER} | OUTSIDE
+""",
+    ),
+    "backups in an object store": Stack(
+        config="""
+proxy-observability:cluster: tested
+proxy-observability:vendors: [{name: by-range, cidrs: [203.0.113.0/26]}]
+proxy-observability:network: {serviceCidrs: [10.96.0.0/12]}
+proxy-observability:prometheus:
+  backup: {objectStorage: {path: backups/tested, secret: backup-storage}}
+""",
+        needed=f"""{ISTIO}{SERVER}
+crawler | any | OUTSIDE crawler
+crawler | 15012 15017 | istiod
+prometheus | 15014 | istiod
+prometheus | 15090 | crawler
+prometheus | 9466 | prometheus-backup
+# The store is where the user's rclone.conf says.
+prometheus-backup | any | OUTSIDE
+prometheus-backup | 9090 | prometheus
+prometheus-backup | 15012 15017 | istiod
 """,
     ),
     # Istio and Prometheus are other teams'. Their pods, in whichever namespace, lose nothing.

@@ -118,3 +118,18 @@ def test_a_webhook_is_reached_on_its_own_port():
         settings = StackSettings.model_validate({**stack, "alertmanagerSecrets": {"hook": url}})
         (ports,) = [f.ports for f in flows_of(settings) if f.target.name == "receiver hook"]
         assert ports == port(expected)
+
+
+def test_a_new_pod_may_fill_its_volume_only_while_it_restores():
+    stack: Json = {
+        "cluster": "tested",
+        "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}],
+        "prometheus": {"backup": {"objectStorage": {"path": "backups/x", "secret": "store"}}},
+    }
+    sources = []
+    for restoring in ({}, {"restoreFrom": "20261130-030012"}):
+        prometheus = {**stack["prometheus"], **restoring}
+        settings = StackSettings.model_validate({**stack, "prometheus": prometheus})
+        flows = [flow for flow in flows_of(settings) if flow.target.name == "the object store"]
+        sources.append([flow.source.name for flow in flows])
+    assert sources == [["prometheus-backup"], ["prometheus-backup", "prometheus"]]
