@@ -13,7 +13,7 @@ from typing import Any
 
 from components.attribution.stats import EXTRA_STAT_TAGS, bucket_annotation, proxy_stats_matcher
 from settings.istio import Istio
-from settings.section import Quantities
+from settings.section import Quantities, Resources, resources
 from settings.stack import StackSettings
 from settings.values.quantities import cpu_millis
 
@@ -21,6 +21,15 @@ Json = dict[str, Any]
 
 # Added to one scrape interval: Prometheus may take 5 s to discover a pod, and a scrape takes time.
 LAST_SCRAPE_MARGIN_SECONDS = 5
+
+# istiod was measured at 150 MB (docs/compatibility.md). The chart requests 2 GB, too much for a
+# laptop's cluster, and limits no CPU.
+ISTIOD = resources(cpu=("200m", "2"), memory=("512Mi", "2Gi"))
+ISTIOD_REPLICAS = 5
+"""The most that the chart's autoscaler starts."""
+
+# The chart's requests; it has no limits. The agent copies its plugin and watches the node's pods.
+CNI_AGENT = resources(cpu=("100m", "500m"), memory=("100Mi", "512Mi"))
 
 RELEASE_HUB = "registry.istio.io/release"
 
@@ -123,10 +132,7 @@ def istiod_values(
             **_images(istio),
             "istioNamespace": istio.root_namespace,
             "proxy": {
-                "resources": {
-                    "requests": _amounts(istio.sidecar.requests),
-                    "limits": _amounts(istio.sidecar.limits),
-                },
+                "resources": _resources(istio.sidecar),
                 # Without it a namespace of level `restricted` refuses the sidecar.
                 "seccompProfile": {"type": "RuntimeDefault"},
                 **({"lifecycle": _outliving_lifecycle()} if outliving else {}),
@@ -144,17 +150,16 @@ def istiod_values(
         "revision": "" if istio.revision == "default" else istio.revision,
         "base": {"validationFailurePolicy": "Ignore"},
         "cni": {"enabled": istio.cni},
-        # istiod was measured at 150 MB. The chart requests 2 GB, too much for a laptop's cluster.
-        "resources": {
-            "requests": {"cpu": "200m", "memory": "512Mi"},
-            "limits": {"memory": "2Gi"},
-        },
+        "resources": _resources(ISTIOD),
+        # The chart's own number, which the namespace's quota must know.
+        "autoscaleMax": ISTIOD_REPLICAS,
     }
 
 
 def cni_values(istio: Istio) -> Json:
     return {
         "global": _images(istio),
+        "resources": _resources(CNI_AGENT),
         # istiod's own pods start before it can configure a sidecar.
         "excludeNamespaces": ["kube-system", istio.root_namespace],
     }
@@ -206,6 +211,10 @@ def _images(istio: Istio) -> Json:
     if not is_folder(istio.chart_source):
         return {}
     return {"hub": RELEASE_HUB, "tag": istio.version}
+
+
+def _resources(resources: Resources) -> Json:
+    return {"requests": _amounts(resources.requests), "limits": _amounts(resources.limits)}
 
 
 def _amounts(quantities: Quantities) -> Json:

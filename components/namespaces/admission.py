@@ -5,6 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from components.namespaces.quota import (
+    Quota,
+    istio_quota,
+    monitoring_quota,
+    simulated_quota,
+)
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.stack import StackSettings
 
@@ -28,6 +34,8 @@ class NamespacePlan:
     action: Literal["create", "label", "use"]
     labels: dict[str, str]
     retained: bool = False
+    quota: Quota | None = None
+    """How much its pods may use; None where others have pods in it."""
 
 
 def namespaces_of(settings: StackSettings) -> tuple[NamespacePlan, ...]:
@@ -40,6 +48,7 @@ def namespaces_of(settings: StackSettings) -> tuple[NamespacePlan, ...]:
         labels=pod_security("restricted"),
         # Volumes with weeks of history, and perhaps other teams' objects.
         retained=True,
+        quota=monitoring_quota(settings),
     )
     if not settings.has_crawlers:
         return (monitoring,)
@@ -52,6 +61,7 @@ def namespaces_of(settings: StackSettings) -> tuple[NamespacePlan, ...]:
             action="create" if istio.install else "use",
             # The CNI node agent mounts folders of the host.
             labels=pod_security("privileged" if istio.cni else "baseline"),
+            quota=istio_quota(settings),
         ),
         *(
             NamespacePlan(
@@ -73,6 +83,7 @@ def namespaces_of(settings: StackSettings) -> tuple[NamespacePlan, ...]:
                     purpose="simulated vendors",
                     action="create",
                     labels=pod_security("restricted") | NOT_INJECTED,
+                    quota=simulated_quota(settings),
                 )
             ]
             if settings.simulated_vendors.enabled

@@ -12,6 +12,7 @@ from pulumi_kubernetes.meta import v1 as meta
 from components.base import child_options
 from components.labels import labels
 from components.namespaces.admission import NamespacePlan, Purpose
+from components.namespaces.quota import Quota
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +24,7 @@ class NamespacesArgs:
 
 
 class Namespaces(pulumi.ComponentResource):
-    """The namespaces of a stack: created, labelled, or used as they are."""
+    """The namespaces of a stack: created, with a quota, or labelled, or used as they are."""
 
     names: dict[str, pulumi.Output[str]]
     """Each name as an output, by name.
@@ -64,7 +65,25 @@ class Namespaces(pulumi.ComponentResource):
                 self._child, pulumi.ResourceOptions(retain_on_delete=plan.retained)
             ),
         )
+        if plan.quota:
+            self._limit(namespace.metadata.name, plan.name, plan.quota)
         return namespace.metadata.name
+
+    def _limit(self, namespace: pulumi.Output[str], name: str, quota: Quota) -> None:
+        scope = None
+        if quota.uncounted_priority:
+            others = core.ScopedResourceSelectorRequirementArgs(
+                scope_name="PriorityClass", operator="NotIn", values=[quota.uncounted_priority]
+            )
+            scope = core.ScopeSelectorArgs(match_expressions=[others])
+        core.ResourceQuota(
+            f"{self._name}-{name}-quota",
+            metadata=meta.ObjectMetaArgs(
+                name="proxy-observability", namespace=namespace, labels=labels(name)
+            ),
+            spec=core.ResourceQuotaSpecArgs(hard=quota.hard, scope_selector=scope),
+            opts=self._child,
+        )
 
     def _label(self, plan: NamespacePlan) -> pulumi.Output[str]:
         # Server-side apply owns these labels alone, and only they go with the stack. If another

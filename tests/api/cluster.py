@@ -59,6 +59,23 @@ class Cluster:
         path = self.api.path("v1", "Pod", pod["metadata"]["namespace"])
         self.api.call("POST", f"{path}?dryRun=All&fieldValidation=Strict", pod)
 
+    @contextmanager
+    def creating(self) -> Iterator[Callable[[Json], None]]:
+        """Yield what makes a pod that counts against quotas; remove all when the block ends."""
+        made: list[Json] = []
+
+        def create(pod: Json) -> None:
+            metadata = {**pod["metadata"], "name": f"pod-{len(made)}"}
+            made.append(self.api.create({**pod, "metadata": metadata}))
+
+        try:
+            yield create
+        finally:
+            for each in made:
+                self.api.delete(
+                    "v1", "Pod", each["metadata"]["namespace"], each["metadata"]["name"]
+                )
+
     def use_quota(self, quota: Json) -> None:
         """Do what the controller of quotas would: count what is used, here nothing."""
         hard = quota["spec"]["hard"]
@@ -118,11 +135,11 @@ def objects_of(run: Run) -> list[Json]:
 
 
 def istio_of(run: Run) -> list[Json]:
-    """Return what Helm makes of Istio's charts in a stack, and Istio's namespace."""
+    """Return what Helm makes of Istio's charts in a stack, and Istio's namespace with its quota."""
     releases = [one.inputs for one in run.of_type(RELEASE_TYPE)]
     charts = [each for one in releases for each in _chart(one["name"], one["values"])]
-    own = [run.only("Namespace", ISTIO)]
-    return [*own, *charts]
+    quotas = [one.inputs for one in run.of_kind("ResourceQuota") if one.namespace == ISTIO]
+    return [run.only("Namespace", ISTIO), *quotas, *charts]
 
 
 def _asks_address(manifest: Json) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from fractions import Fraction
 
+import pytest
 import yaml
 
 from components.prometheus.estimate import estimate
@@ -34,21 +35,69 @@ def rules_of(run):
     return run.only("ConfigMap", "prometheus-rules")["data"]
 
 
+AMOUNTS = {"cpu": cpu_millis, "memory": memory_bytes}
+
+
+def pods_in(run, namespace):
+    """Return a container of each workload, and how many pods have it; a CronJob has one."""
+    found = [
+        (container_of(workload.inputs), workload.inputs["spec"]["replicas"])
+        for workload in workloads(run)
+        if workload.namespace == namespace
+    ]
+    jobs = [one.inputs for one in run.of_kind("CronJob") if one.namespace == namespace]
+    return [*found, *((container_of(job["spec"]["jobTemplate"]), 1) for job in jobs)]
+
+
+def together(run, namespace, bound, name):
+    """Return what all pods of a namespace ask for, in thousandths of a core or bytes."""
+    return sum(
+        Fraction(AMOUNTS[name](container["resources"][bound][name])) * count
+        for container, count in pods_in(run, namespace)
+    )
+
+
 def test_monitoring_fits_the_brief(run_program):
-    """One Prometheus and Grafana stay within the brief's figures for the namespace."""
-    amounts = {"cpu": cpu_millis, "memory": memory_bytes}
+    """All replicas together stay within the brief's figures for the namespace."""
     brief = {  # "Resource Allocation" of the architecture document
         "requests": {"cpu": 3000, "memory": 6 * 10**9},
         "limits": {"cpu": 4000, "memory": 8 * 10**9},
     }
     for bound, quantities in brief.items():
         for name, most in quantities.items():
-            total = sum(
-                Fraction(amounts[name](container_of(workload.inputs)["resources"][bound][name]))
-                for workload in workloads(run_program("prod"))
-                if workload.namespace == "monitoring"
-            )
-            assert total <= most, (bound, name)
+            assert together(run_program("prod"), "monitoring", bound, name) <= most, (bound, name)
+
+
+@pytest.mark.parametrize("shape", ["dev", "prod", "shards", "global"])
+def test_a_namespace_has_room_for_its_pods_and_one_more(run_program, shape):
+    """A quota that is too small refuses pods, and `up` waits in vain."""
+    run = run_program(shape)
+    namespaces = {"monitoring", "proxy-vendors"} & named(run, "Namespace")
+    for namespace in namespaces:
+        (quota,) = [one for one in run.of_kind("ResourceQuota") if one.namespace == namespace]
+        hard = quota.inputs["spec"]["hard"]
+        pods = pods_in(run, namespace)
+        assert int(hard["pods"]) == sum(count for _, count in pods) + 1
+        for bound in ("requests", "limits"):
+            for name, amount in AMOUNTS.items():
+                largest = max(amount(one["resources"][bound][name]) for one, _ in pods)
+                text = hard[f"{bound}.{name}"]
+                room = cpu_millis(text) if name == "cpu" else int(text)
+                assert room == together(run, namespace, bound, name) + largest
+
+
+def test_namespaces_of_others_have_no_quota(run_program, variant):
+    """Crawlers', and one where others' pods run: those would not start."""
+    limited = {one.namespace for one in run_program("dev").of_kind("ResourceQuota")}
+    assert limited == {"monitoring", "proxy-vendors", "istio-system"}
+    assert {one.namespace for one in run_program("operator").of_kind("ResourceQuota")} == {
+        "proxy-vendors",
+        "istio-system",
+    }
+    shared = variant(
+        "prod", prometheus={"createNamespace": False}, istio={"install": False, "cni": True}
+    )
+    assert shared.of_kind("ResourceQuota") == ()
 
 
 LAPTOP = (4000, 8 * 10**9)

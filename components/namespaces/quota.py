@@ -1,0 +1,89 @@
+"""How much a namespace of this program may use: what its pods ask for, and one pod more; pure.
+
+Without a quota, a mistake in one number of a stack file, or a pod that somebody else starts there,
+could take the nodes that crawlers run on. Crawlers' namespaces have none: one that is too small
+would keep crawlers from starting.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from components.mesh.values import ISTIOD, ISTIOD_REPLICAS
+from settings.prometheus import OwnPrometheus
+from settings.section import Resources
+from settings.stack import StackSettings
+from settings.values.quantities import cpu_millis, memory_bytes
+
+
+@dataclass(frozen=True)
+class Pods:
+    """Pods of one kind, each of one container."""
+
+    count: int
+    resources: Resources
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quota:
+    """What a ResourceQuota says."""
+
+    hard: dict[str, str]
+    """Most pods, and most that they may ask for together."""
+    uncounted_priority: str | None = None
+    """A priority class whose pods are not counted."""
+
+
+def monitoring_quota(settings: StackSettings) -> Quota | None:
+    """Return the quota of `monitoring`; none where others put a Prometheus or the namespace there.
+
+    Volumes are not counted: they outlive their pods.
+    """
+    prometheus = settings.prometheus
+    if not isinstance(prometheus, OwnPrometheus) or not prometheus.create_namespace:
+        return None
+    servers = prometheus.shards + 1 if prometheus.shards > 1 else 1
+    alertmanager = settings.alertmanager
+    pods = [
+        Pods(servers * prometheus.replicas, prometheus.resources),
+        Pods(alertmanager.replicas, alertmanager.resources),
+        Pods(1, settings.grafana.resources),
+    ]
+    if prometheus.backup:
+        pods.append(Pods(1, prometheus.backup.resources))
+    return Quota(hard=_hard(pods))
+
+
+def simulated_quota(settings: StackSettings) -> Quota:
+    """Return the quota of the simulated vendors' namespace."""
+    simulated = settings.simulated_vendors
+    return Quota(hard=_hard([Pods(len(simulated.vendors), simulated.resources)]))
+
+
+def istio_quota(settings: StackSettings) -> Quota | None:
+    """Return the quota of Istio's namespace; none where another team runs Istio.
+
+    The CNI agent has a pod on each node, and this program does not know how many there are.
+    """
+    if not settings.istio.install:
+        return None
+    # The chart's roll-out starts as many new pods as there are.
+    hard = _hard([Pods(2 * ISTIOD_REPLICAS, ISTIOD)])
+    return Quota(hard=hard, uncounted_priority="system-node-critical")
+
+
+def _hard(pods: Sequence[Pods]) -> dict[str, str]:
+    """Allow these pods, and the largest once more: a new one may start before an old one ends."""
+
+    def most(amount: Callable[[Resources], int]) -> int:
+        together = sum(each.count * amount(each.resources) for each in pods)
+        return together + max(amount(each.resources) for each in pods)
+
+    return {
+        "pods": str(most(lambda _: 1)),
+        "requests.cpu": f"{most(lambda one: cpu_millis(one.requests.cpu))}m",
+        "requests.memory": str(most(lambda one: memory_bytes(one.requests.memory))),
+        "limits.cpu": f"{most(lambda one: cpu_millis(one.limits.cpu))}m",
+        "limits.memory": str(most(lambda one: memory_bytes(one.limits.memory))),
+    }
