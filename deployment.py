@@ -21,6 +21,7 @@ from components.mesh.values import Chart, charts_of, last_scrape_seconds, requir
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.network.crawlers import limits_egress
 from components.network.policies import PolicyPlan, policies_of
+from components.prometheus.capacity import refuse_too_small
 from components.prometheus.config import ALERTMANAGER_APP, BasicAuth, alerting_config, operator_jobs
 from components.prometheus.estimate import estimate
 from components.prometheus.operator_objects import (
@@ -112,8 +113,9 @@ def stack_plan(settings: StackSettings) -> StackPlan:
     """Render a stack.
 
     Raises:
-        SettingsError: the stack would fail in the cluster: too many series, an object that etcd
-            refuses, a rule file that Prometheus refuses, a plan that the crawler refuses.
+        SettingsError: the stack would fail in the cluster: too many series, a Prometheus too small
+            for them, an object that etcd refuses, a rule file that Prometheus refuses, a plan that
+            the crawler refuses.
     """
     prometheus, own_rules = settings.prometheus, own_rule_files(settings, ROOT)
     servers: tuple[Server, ...] = ()
@@ -129,6 +131,8 @@ def stack_plan(settings: StackSettings) -> StackPlan:
     else:
         servers = servers_of(settings, prometheus, own_rules)
         backup = backup_plan(prometheus, servers, with_tls=settings.monitoring.tls is not None)
+        if settings.has_crawlers:
+            refuse_too_small(prometheus, estimate(settings))
     return StackPlan(
         namespaces=namespaces_of(settings),
         network_policies=policies_of(settings),

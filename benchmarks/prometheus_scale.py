@@ -14,6 +14,7 @@ from benchmarks.cpu import cpu_seconds, resident_mb
 from benchmarks.emulated_sidecars import Fleet
 from benchmarks.measure import Measure
 from benchmarks.monitored import SCRAPE_SECONDS, VENDORS, monitored, number_from
+from components.prometheus.capacity import SAMPLE_CPU_SECONDS, memory_needed
 
 SIZES = (200, 500, 1_000, 2_000)
 GOAL_SIZE, MOST_MB, MOST_CORES = 1_000, 1_000.0, 0.3
@@ -49,22 +50,34 @@ def _rows(sidecars: int, seconds: int) -> Iterator[Measure]:
             running.wait(5.0)
             most = max(most, resident_mb(running.prometheus_pid))
         spent = cpu_seconds(running.prometheus_pid) - before
-        scraped = 'avg(scrape_samples_post_metric_relabeling{job="sidecars"} > 0)'
+        of_sidecars = 'scrape_samples_post_metric_relabeling{job="sidecars"} > 0'
+        scraped, kept = running.value(f"avg({of_sidecars})"), running.value(f"sum({of_sidecars})")
         series = running.value("prometheus_tsdb_head_series")
         yield Measure(
             name=f"Prometheus' memory, {sidecars:,} sidecars",
             value=most,
             unit="MB",
             goal=MOST_MB if judged else None,
-            note=f"{running.value(scraped):.0f} series a sidecar, {series:,.0f} in all",
+            note=f"{scraped:.0f} series a sidecar, {series:,.0f} in all",
+        )
+        yield Measure(
+            name="... as expected of a stack ÷ measured",
+            value=memory_needed(kept) / 10**6 / most,
+            note="components/prometheus/capacity.py, without its margin",
         )
         rules = (
             f"sum(avg_over_time(prometheus_rule_group_last_duration_seconds[{max(60, seconds)}s]))"
         )
+        cores = spent / (time.monotonic() - started)
         yield Measure(
             name=f"Prometheus' CPU, {sidecars:,} sidecars",
-            value=spent / (time.monotonic() - started),
+            value=cores,
             unit="cores",
             goal=MOST_CORES if judged else None,
             note=f"{running.value(rules):.2f} s to evaluate all rules, every {SCRAPE_SECONDS} s",
+        )
+        yield Measure(
+            name="... as expected of a stack ÷ measured",
+            value=SAMPLE_CPU_SECONDS * kept / SCRAPE_SECONDS / cores,
+            note="the same",
         )

@@ -43,7 +43,8 @@ class Crawlers(Section):
     port takes that port from the attribution."""
     expected_pods: Annotated[StrictInt, Field(ge=1, le=10**9)] = 1000
     """Crawler pods at the busiest hour. The threshold of the alert on ingestion and the stack
-    output `expected` follow from it. More pods are not refused."""
+    output `expected` follow from it, and a Prometheus too small for them is refused. More pods are
+    not refused."""
 
     def problems(self) -> Iterator[Problem]:
         yield from repeated(

@@ -110,8 +110,8 @@ def test_the_limit_of_samples_is_a_shards(variant):
     def limit(shards):
         run = variant(
             "prod",
-            prometheus={"replicas": 2, "shards": shards},
-            crawlers={"expectedPods": 5000},
+            prometheus={"replicas": 2, "shards": shards, "retention": "1d"},
+            crawlers={"expectedPods": 4000},
         )
         text = run.only("ConfigMap", "prometheus-rules")["data"]["thresholds.yml"]
         (rule,) = [

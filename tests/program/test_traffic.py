@@ -269,7 +269,7 @@ def test_synthetic_traffic_only_where_it_is_wanted(dev, run_program):
 def test_the_generator_is_a_crawler_whatever_the_selector_says(variant):
     """The attribution would not count synthetic traffic that it does not select."""
     wanted = {"app.kubernetes.io/name": "crawler"}
-    spec = generator_of(variant("dev", crawlers={"selector": wanted}))["spec"]
+    spec = generator_of(variant("dev", crawlers={"selector": wanted, "expectedPods": 20}))["spec"]
     pod_labels = spec["template"]["metadata"]["labels"]
     assert wanted.items() <= pod_labels.items()
     assert spec["selector"]["matchLabels"].items() <= pod_labels.items()

@@ -55,7 +55,8 @@ def test_a_name_and_a_preset_are_a_whole_vendor(name):
 def test_all_presets_can_be_deployed_together(inspect):
     """Their names share no address, their rules and products are refused by nobody."""
     vendors = [{"name": name, "preset": name, "inspect": inspect} for name in preset_names()]
-    crawlers = stack_plan(parse_settings(stack(*vendors))).crawlers
+    few = {"crawlers": {"expectedPods": 100}}
+    crawlers = stack_plan(parse_settings(stack(*vendors) | few)).crawlers
     assert {f"proxy-vendor-{name}" for name in preset_names()} <= crawlers.filters.keys()
 
 
