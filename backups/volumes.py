@@ -29,6 +29,8 @@ LABELS = {
 }
 POLL_SECONDS = 2.0
 ANSWER_SECONDS = 30.0
+GONE = http.HTTPStatus.NOT_FOUND
+"""Of a snapshot: somebody else has deleted it. Of the whole path: the cluster has no such kind."""
 
 
 class Snapshots:
@@ -89,12 +91,12 @@ class Snapshots:
             raise BackupError(f"{method} {path}: the API server does not answer: {error}") from None
         finally:
             connection.close()
-        if answer.status == http.HTTPStatus.NOT_FOUND and "the server could not find" in text:
+        if answer.status == GONE and method != "DELETE":
             raise BackupError(
                 f"{API}: this cluster has no VolumeSnapshots; install its CSI driver's snapshot "
                 "controller, or use prometheus.backup.objectStorage"
             )
-        if answer.status >= http.HTTPStatus.BAD_REQUEST:
+        if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status != GONE:
             raise BackupError(f"{method} {path}: {answer.status} {_message(text)}")
         document: Json = json.loads(text)
         return document

@@ -49,7 +49,7 @@ class ObjectStorage(Section):
     secret: ObjectName = Field(examples=["backup-storage"])
     """Secret in namespace `monitoring` that you make: its key `rclone.conf` configures a remote
     named `backup` (https://rclone.org/docs/), with the right to list, read, write and delete."""
-    image: Image = "docker.io/rclone/rclone:1.71.2"
+    image: Image = "docker.io/rclone/rclone:1.74.4"
     """The image that has `/usr/local/bin/rclone`."""
 
 

@@ -26,6 +26,8 @@ class Container:
     folder: Path
     places: Mapping[str, str]
     environment: Mapping[str, str] = field(default_factory=dict)
+    enter: Sequence[str] = ()
+    """What runs a command where the test's servers are."""
 
     def command(self) -> list[str]:
         """Return its command and arguments; whole paths and addresses are replaced, no parts."""
@@ -35,10 +37,10 @@ class Container:
         words = [*self.own.get("command", ()), *self.own.get("args", ())]
         return [pattern.sub(lambda found: known[found[0]], word) for word in words]
 
-    def popen(self) -> subprocess.Popen[str]:
+    def popen(self, *more: str) -> subprocess.Popen[str]:
         """Start it in its working directory, whose files come from the rendered ConfigMap."""
         return subprocess.Popen(
-            self.command(),
+            [*self.enter, *self.command(), *more],
             cwd=self._working_directory(),
             # Nothing of the tests' own environment, as PYTHONPATH.
             env={"PATH": os.environ["PATH"], **self.environment},
@@ -47,8 +49,13 @@ class Container:
             text=True,
         )
 
-    def finish(self, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
-        with self.popen() as process:
+    def finish(self, *more: str, seconds: float = 60.0) -> subprocess.CompletedProcess[str]:
+        """Run it to its end.
+
+        Args:
+            more: arguments that follow its own.
+        """
+        with self.popen(*more) as process:
             try:
                 out, err = process.communicate(timeout=seconds)
             except BaseException:

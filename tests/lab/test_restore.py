@@ -25,6 +25,8 @@ from typing import Any
 import pytest
 import yaml
 
+from backups.objects import MARK, RESTORING
+from backups.report import METRIC
 from components.file_text import yaml_text
 from components.prometheus.config import (
     BasicAuth,
@@ -249,6 +251,53 @@ def test_after_a_wipe_the_backup_answers_as_before(drill: Drill, loaded: int) ->
     assert differ == []
 
 
+def test_nights_go_by(drill: Drill, loaded: int) -> None:
+    """Two are kept; what a killed backup left goes, and what is somebody else's stays."""
+    store = drill.store / "backups" / "lab"
+    for name in ("20200101-030000", "20200102-030000", "somebody-elses"):
+        (store / name).mkdir()
+    (store / "20200102-030000" / MARK).write_text("{}")
+    left_over, theirs = (drill.data / "snapshots" / name for name in ("killed", "made-by-hand"))
+    for folder in (left_over, theirs):
+        folder.mkdir(parents=True)
+    (left_over / MARK).write_text("{}")
+    found = len([*store.iterdir()])
+
+    assert drill.back_up().returncode == 0
+    names = {path.name for path in store.iterdir()}
+    assert "somebody-elses" in names
+    assert names.isdisjoint({"20200101-030000", "20200102-030000"})
+    assert len(names) == found - 1
+    assert [*(drill.data / "snapshots").iterdir()] == [theirs]
+
+
+def test_prometheus_has_seen_the_backups(drill: Drill, loaded: int) -> None:
+    """The pod waits for its scrape; without the sample the alert would fire 26 hours later."""
+    query = f'count_over_time({METRIC}{{job="backup"}}[1h])'
+    assert drill.query(query, int(time.time()), int(time.time()))
+
+
+def test_what_refuses_is_named_and_nothing_lost(drill: Drill, loaded: int) -> None:
+    """One line in the pod's log."""
+    before = sorted(drill.store.rglob("*"))
+    password = drill.folder / "auth" / "password"
+    password.write_text("wrong")
+    done = drill.back_up()
+    password.write_text(PASSWORD)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"{drill.url}/api/v1/admin/tsdb/snapshot: 401 ")
+
+    config = drill.folder / "rclone.conf"
+    text = config.read_text()
+    config.write_text(re.sub(r"(url = http://127.0.0.1:)\d+", r"\g<1>1", text))
+    done = drill.back_up()
+    config.write_text(text)
+    assert done.returncode == 1
+    assert done.stderr.startswith("rclone copy backup:backups/lab: ")
+    assert len(done.stderr.splitlines()) == 1
+    assert sorted(drill.store.rglob("*")) == before
+
+
 def test_a_snapshot_of_the_running_volume_answers_as_before(drill: Drill, loaded: int) -> None:
     """A volume snapshot stops nothing: Prometheus replays its log as after a power cut."""
     loaded = int(time.time()) - 5  # the test before has restarted it
@@ -269,3 +318,41 @@ def test_a_snapshot_of_the_running_volume_answers_as_before(drill: Drill, loaded
     differ = differing(drill, before, loaded, taken)
     print(f"\n{len(differ)} of {len(before)} queries differ up to the snapshot")
     assert differ == []
+
+
+def folder_of(path: Path) -> set[str]:
+    return {str(one.relative_to(path)) for one in path.rglob("*") if one.is_file()}
+
+
+def test_a_volume_with_data_stays_as_it_is(drill: Drill, loaded: int) -> None:
+    """`restoreFrom` may stand for ever: each start of the pod runs it."""
+    drill.stop()
+    (drill.data / "lost+found").mkdir()
+    before = folder_of(drill.data)
+    backup = max(path.parent.name for path in drill.store.rglob(MARK))
+    done = drill.restore(backup)
+    assert done.returncode == 0
+    assert "has data, which stays" in done.stdout
+    assert folder_of(drill.data) == before
+
+    drill.wipe()
+    (drill.data / "lost+found").mkdir()
+    assert drill.restore(backup).returncode == 0
+    whole = folder_of(drill.data)
+    assert whole == folder_of(drill.store / "backups" / "lab" / backup) - {MARK}
+
+    # Interrupted when one block had been moved.
+    blocks = sorted(path for path in drill.data.iterdir() if path.name != "lost+found")
+    for block in blocks[1:]:
+        shutil.rmtree(block)
+    (drill.data / RESTORING).mkdir()
+    assert drill.restore(backup).returncode == 0
+    assert folder_of(drill.data) == whole
+
+    drill.wipe()
+    done = drill.restore("20200101-000000")
+    assert done.returncode == 1
+    assert "is not there or not complete; there: " in done.stderr
+    assert backup in done.stderr
+    assert [*drill.data.iterdir()] == [], "the next start must not take it for filled"
+    drill.start()
