@@ -27,6 +27,7 @@ from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 from tools.reports import add_out, could_not_run, finish, print_result
+from verify.backups import backups_check
 from verify.check import Check
 from verify.cluster import Cluster
 from verify.contract import contract_check, outside_by_pod
@@ -123,6 +124,8 @@ def _asked(prometheus: Prometheus, stack: Stack, server: Server) -> list[Check]:
         checks.append(contract_check(prometheus, stack.settings))
     if server == servers_of(stack.settings, stack.plan)[0]:
         checks.append(boards_check(prometheus, stack.plan.dashboards))
+        if stack.plan.backup:
+            checks.append(backups_check(prometheus))
     return checks
 
 

@@ -65,7 +65,12 @@ def servers_of(settings: StackSettings, plan: StackPlan) -> tuple[Server, ...]:
 
 
 def _jobs(jobs: Iterable[Json], settings: StackSettings) -> tuple[str, ...]:
-    no_targets = {UNSEEN, *(() if settings.load_generator.enabled else (LOAD_GENERATOR_APP,))}
+    # The pods of `backup` live some seconds a day.
+    no_targets = {
+        UNSEEN,
+        "backup",
+        *(() if settings.load_generator.enabled else (LOAD_GENERATOR_APP,)),
+    }
     return tuple(job["job_name"] for job in jobs if job["job_name"] not in no_targets)
 
 

@@ -9,6 +9,7 @@ import pytest
 from components.attribution.outcome import SOCKS, proxy_outcome, response_code
 from deployment import stack_plan
 from settings.loading import parse_settings
+from verify.backups import NEWEST, backups_check
 from verify.contract import CODES, OUTCOMES
 from verify.crawlers import mesh_of, vendors_of
 from verify.mesh import mesh_findings
@@ -32,13 +33,14 @@ def test_the_outcomes_and_codes_are_those_that_a_sidecar_can_write():
     ("more", "jobs"),
     [
         ({}, {"prometheus": True}),
+        ({"prometheus": {"backup": {}}}, {"prometheus": True}),
         ({"prometheus": {"shards": 2}}, {"prometheus": False, "prometheus-shard-0": True}),
         (
             {"prometheus": {"mode": "operator", "url": "http://p.m.svc", "operatorLabels": {}}},
             {"": True},
         ),
     ],
-    ids=["server", "shards", "operator"],
+    ids=["server", "backup", "shards", "operator"],
 )
 def test_each_server_is_asked_for_its_own(more, jobs):
     """Shards have the sidecars; no job is waited for whose pods the stack does not run."""
@@ -48,7 +50,8 @@ def test_each_server_is_asked_for_its_own(more, jobs):
     assert jobs.items() <= has_sidecars.items()
     for server in servers:
         assert server.rules
-        assert not {"load-generator", "simulated-vendors", "crawlers-unseen"} & set(server.jobs)
+        none_here = {"load-generator", "simulated-vendors", "crawlers-unseen", "backup"}
+        assert not none_here & set(server.jobs)
 
 
 def test_what_other_namespaces_have_matters_where_crawlers_know_it():
@@ -71,3 +74,26 @@ def test_what_other_namespaces_have_matters_where_crawlers_know_it():
     (line,) = found("shops/*.shops.test")
     assert line.startswith("shops: ServiceEntry proxy takes port 3128 of vendors")
     assert found("*/a.shops.test") == [line]
+
+
+@pytest.mark.parametrize(
+    ("newest", "stale", "said", "findings"),
+    [
+        ("", False, "none yet", 0),
+        ("", True, "none yet", 1),
+        ("7200", False, "the newest is 2.0 hours old", 0),
+        ("99000", True, "the newest is 27.5 hours old", 1),
+    ],
+)
+def test_a_backup_is_fresh_by_the_alerts_own_expression(newest, stale, said, findings):
+    """On the first day there is none, and that is no fault."""
+
+    class Answering:
+        def query(self, expression):
+            if expression == NEWEST:
+                return [{"metric": {}, "value": [0, newest]}] if newest else []
+            assert "[26h]" in expression
+            return [{"metric": {}, "value": [0, "1"]}] if stale else []
+
+    check = backups_check(Answering())
+    assert (check.said, len(check.findings)) == (said, findings)
