@@ -71,7 +71,7 @@ which: .venv/installed ## Name the vendor of an address or name. ADDRESS=10.2.9.
 render: .venv/installed ## Write all manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
 
-test: setup ## Run tests; FULL=1: all. SUITE=unit|lua|wasm|program|rules|lab|mesh|api
+test: setup ## Run tests; FULL=1: all. SUITE=unit|lua|wasm|program|rules|lab|mesh|api|engine
 	@$(PY) -m tools.find alertmanager amtool >/dev/null
 	@$(PY) -m tests.binaries operatorlab >/dev/null
 	@$(PY) -m tests.clients.install

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -28,10 +29,10 @@ from tools.reports import add_out, write_report
 from wasm import build
 
 TESTS = Path(__file__).parent
-FOLDERS = ("lua", "wasm", "program", "rules", "lab", "mesh", "api")
+FOLDERS = ("lua", "wasm", "program", "rules", "lab", "mesh", "api", "engine")
 """Folders that are a suite of their own; every other folder of tests is in `unit`."""
 
-ON_DEMAND = ("mesh", "api")
+ON_DEMAND = ("mesh", "api", "engine")
 """Suites that take minutes, or builds that do: with FULL=1 or CI=true, or when SUITE names them."""
 
 KUBECTL = {"kubectl": "kubernetes-client"}
@@ -77,6 +78,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             f"SUITE: {quoted(options.suite)} is unknown; use {', '.join(suites())}", file=sys.stderr
         )
         return 2
+    if options.suite != "engine":
+        # Its tests install into that cluster: only who names the suite means it.
+        os.environ.pop("KUBECONFIG", None)
     chosen = [options.suite] if options.suite else default_suites(os.environ)
     not_run = [name for name in suites() if name not in chosen]
     for name in [name for name in chosen if name in PREPARE]:
@@ -146,7 +150,27 @@ def prepare_lab() -> None:
     this_machine().install({"rclone": "rclone"}, "lab", "the restore drill is skipped")
 
 
-PREPARE = {"lab": prepare_lab, "mesh": prepare_mesh, "api": prepare_api, "wasm": prepare_wasm}
+def prepare_engine() -> str | None:
+    """Build an API server; return which of Pulumi's and Kubernetes' commands is not there.
+
+    Raises:
+        NotFoundError: the API server cannot be built here.
+    """
+    for program in ("pulumi", "kubectl"):
+        if shutil.which(program) is None:
+            return f"no {program} on PATH"
+    for name in ("etcd", "kube-apiserver"):
+        binaries.find(name)
+    return None
+
+
+PREPARE = {
+    "lab": prepare_lab,
+    "mesh": prepare_mesh,
+    "api": prepare_api,
+    "engine": prepare_engine,
+    "wasm": prepare_wasm,
+}
 """What a suite needs before it runs; each returns why it cannot."""
 
 
