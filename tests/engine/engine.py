@@ -136,9 +136,11 @@ class Engine:
         document["config"] = others | {f"{PROJECT}:{k}": v for k, v in own.items()}
         self.file.write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def state(self) -> list[Json]:
+    def ids(self) -> dict[str, str]:
+        """Return the id of each resource in the state; a replaced one may have another."""
         exported = json.loads(self.ok("stack", "export").text)
-        return [dict(each) for each in exported["deployment"].get("resources", ())]
+        resources = exported["deployment"].get("resources", ())
+        return {each["urn"]: each.get("id", "") for each in resources}
 
     def kubectl(self, *arguments: str) -> str:
         done = subprocess.run(

@@ -92,13 +92,13 @@ def test_another_cluster_is_refused_and_nothing_touched(
         keys["prometheus"]["createNamespace"] = False
 
     engine.edit(use_ours)
-    before = engine.state()
+    before = engine.ids()
     for command in ("preview", "up --yes --skip-preview"):
         done = engine.pulumi(*command.split(), KUBECONFIG=str(wrong_cluster))
         assert done.code != 0
         assert "cluster: this stack belongs to the cluster whose namespace" in done.text
         assert "Traceback" not in done.text
-    assert engine.state() == before
+    assert engine.ids() == before
     there = Engine(engine.folder, engine.stack, wrong_cluster)
     assert there.namespaces() == set()
 

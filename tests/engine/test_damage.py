@@ -27,7 +27,7 @@ def test_an_update_that_was_killed(engine: Engine) -> None:
     """Helm believed that its upgrade was still going on."""
 
     def edit(keys: dict[str, Any]) -> None:
-        keys["telemetry"] = {"buckets": [70, 900]}
+        keys["telemetry"] = {"buckets": [70, 9000]}
 
     engine.edit(edit)
     engine.interrupted(UP[:1] + UP[2:], r"Release mesh-istiod updating", signal.SIGKILL)

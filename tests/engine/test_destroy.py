@@ -9,7 +9,7 @@ from tests.engine.repair import TAKE_OVER
 def test_destroy_in_one_command_leaves_what_is_listed(engine: Engine) -> None:
     """Crawlers' namespaces, `monitoring` and Istio's CRDs stay; the next `up` takes them over."""
     engine.ok("destroy", "--yes", "--skip-preview")
-    assert engine.state() == []
+    assert engine.ids() == {}
     assert engine.namespaces() == {"crawlers", "monitoring"}
     assert not engine.filters()
     assert not engine.objects("all", "-n", "monitoring", "-l", "app.kubernetes.io/name=prometheus")
