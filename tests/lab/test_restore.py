@@ -27,6 +27,8 @@ import yaml
 
 from backups.objects import MARK, RESTORING
 from backups.report import METRIC
+from books.prometheus import PASSWORD as AUDIT_PASSWORD
+from books.prometheus import USER, Prometheus
 from components.file_text import yaml_text
 from components.prometheus.config import (
     BasicAuth,
@@ -44,6 +46,7 @@ from tests.lab.test_federation import shortened
 from tests.lab.test_password import HASH, PASSWORD
 from tests.ports import free_ports
 from tools.find import find
+from verify.backups import backups_check
 
 pytestmark = [
     pytest.mark.long,
@@ -193,6 +196,7 @@ def drill(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Drill]:
     }
     with exposed(pages, sidecar_port), children() as family:
         serving = ["rclone", "serve", "webdav", f"--addr=127.0.0.1:{store_port}", str(store)]
+        serving.append("--dir-cache-time=0s")  # else it would not see what tests put there
         family.start("store", serving, log=folder / "store.log")
         own_url = f"http://127.0.0.1:{own}"
         drill = Drill(folder, family, run, own_url, backup_port, store)
@@ -275,6 +279,9 @@ def test_prometheus_has_seen_the_backups(drill: Drill, loaded: int) -> None:
     """The pod waits for its scrape; without the sample the alert would fire 26 hours later."""
     query = f'count_over_time({METRIC}{{job="backup"}}[1h])'
     assert drill.query(query, int(time.time()), int(time.time()))
+    login = {USER: "prometheus", AUDIT_PASSWORD: PASSWORD}
+    check = backups_check(Prometheus(drill.url, login))
+    assert (check.said, check.findings) == ("the newest is 0.0 hours old", [])
 
 
 def test_what_refuses_is_named_and_nothing_lost(drill: Drill, loaded: int) -> None:
