@@ -13,8 +13,9 @@ def test_destroy_in_one_command_leaves_what_is_listed(engine: Engine) -> None:
     assert engine.namespaces() == {"crawlers", "monitoring"}
     assert not engine.filters()
     assert not engine.objects("all", "-n", "monitoring", "-l", "app.kubernetes.io/name=prometheus")
-    # A second installation gives istiod another address.
-    engine.edit(lambda keys: keys.update(istio={"install": False}))
+    # Another team's Istio: a second installation of ours gives istiod another address.
+    engine.kubectl("create", "namespace", "istio-system")
+    engine.edit(lambda keys: keys.update(istio={"install": False, "cni": True}))
     refused = engine.pulumi("up", "--yes", "--skip-preview", "--suppress-outputs")
     assert refused.code != 0
     assert "already exists" in refused.text
