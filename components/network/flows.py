@@ -32,6 +32,8 @@ from settings.stack import StackSettings
 from settings.values.addresses import PortRange
 
 DNS_PORT = 53
+# Of CoreDNS' own pods behind that Service: nearly everywhere, on OpenShift, on Gardener (also SAP).
+DNS_POD_PORTS = tuple(PortRange(number, number) for number in (DNS_PORT, 5353, 8053))
 KUBELET_PORT = 10250
 WEBHOOK_PORT = 15017
 # Of the managed clouds; of kubeadm, kind and k3s; of minikube; of MicroK8s. Policies see the
@@ -248,7 +250,7 @@ def _dns(settings: StackSettings) -> Iterator[Flow]:
             yield Flow(
                 source=asker,
                 target=server,
-                ports=port(DNS_PORT),
+                ports=DNS_POD_PORTS if isinstance(server, Pods) else port(DNS_PORT),
                 protocols=("TCP", "UDP"),
                 reason="Names are looked up.",
             )

@@ -44,7 +44,8 @@ KUBELETS = Addresses(name="the kubelets")
 """On the nodes' addresses, which come and go with the nodes."""
 NODE = OwnNode(name="the pod's own node")
 
-CLUSTER_DNS = Pods(name="the cluster's DNS", namespaces=("kube-system",))
+# The second is OpenShift's.
+CLUSTER_DNS = Pods(name="the cluster's DNS", namespaces=("kube-system", "openshift-dns"))
 NODE_DNS = Addresses(
     name="the node's DNS",
     # NodeLocal DNSCache (kubernetes.io/docs, nodelocaldns), and the DNS of Google's clusters.
