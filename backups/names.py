@@ -6,14 +6,21 @@ import re
 import time
 from collections.abc import Iterable
 
+JOB_SECONDS = 3 * 3600
+"""The longest that a job may run. One that hangs would keep the next ones from starting."""
+
 
 class BackupError(Exception):
     """The backup, or its restoration, failed; the text is one line."""
 
 
-def new_name() -> str:
-    """Name a backup after the moment in UTC: "20261130-030012". Names sort by age."""
-    return time.strftime("%Y%m%d-%H%M%S", time.gmtime())
+def new_name(ago: float = 0.0) -> str:
+    """Name a backup after the moment in UTC: "20261130-030012". Names sort by age.
+
+    Args:
+        ago: seconds before now.
+    """
+    return time.strftime("%Y%m%d-%H%M%S", time.gmtime(time.time() - ago))
 
 
 def is_name(text: str) -> bool:
@@ -23,7 +30,14 @@ def is_name(text: str) -> bool:
 def outdated(found: Iterable[str], complete: Iterable[str], keep: int) -> list[str]:
     """Return the backups to delete: all but the newest `keep` complete ones.
 
-    An incomplete one newer than these stays: it may be somebody else's in the making.
+    An incomplete one stays while its job may still run, as one that a person started does beside
+    the nightly one: it would become complete, and lack what had been deleted.
     """
-    kept = sorted(complete)[-keep:]
-    return [name for name in sorted(found) if kept and name < kept[-1] and name not in kept]
+    whole = set(complete)
+    kept = sorted(whole)[-keep:]
+    ended = new_name(ago=JOB_SECONDS)
+    return [
+        name
+        for name in sorted(found)
+        if kept and name < kept[-1] and name not in kept and (name in whole or name < ended)
+    ]

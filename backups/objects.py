@@ -11,13 +11,14 @@ import json
 import shutil
 import ssl
 import subprocess
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from backups.names import BackupError, is_name, new_name, outdated
+from backups.names import JOB_SECONDS, BackupError, is_name, new_name, outdated
 
 MARK = "complete.json"
 """Of a folder beside the data: this program made it. In the object store, where it arrives last:
@@ -150,6 +151,10 @@ def snapshot(prometheus: str, login: Path, ca: Path | None) -> str:
 
 
 def _delete_left_over(data: Path) -> None:
-    """Delete what a backup that was killed has left, and no snapshot that a person made."""
+    """Delete what a backup that was killed has left, and no snapshot that a person made.
+
+    A young one may be a running job's, started by a person.
+    """
     for mark in (data / "snapshots").glob(f"*/{MARK}"):
-        shutil.rmtree(mark.parent)
+        if mark.stat().st_mtime < time.time() - JOB_SECONDS:
+            shutil.rmtree(mark.parent)

@@ -23,6 +23,8 @@ Json = dict[str, Any]
 API = "snapshot.storage.k8s.io/v1"
 BACKUP_LABEL = "proxy-observability/backup"
 """Only objects with it are ever deleted; its value is the backup's name."""
+CLAIMS_LABEL = "proxy-observability/claims"
+"""How many snapshots the backup has when it is whole: a quota may admit the first of two."""
 LABELS = {
     "app.kubernetes.io/name": "prometheus-backup",
     "app.kubernetes.io/part-of": "proxy-observability",
@@ -48,12 +50,12 @@ class Snapshots:
         self._trust = ssl.create_default_context(cafile=os.fspath(account / "ca.crt"))
         self._path = f"/apis/{API}/namespaces/{namespace}/volumesnapshots"
 
-    def create(self, backup: str, claim: str, snapshot_class: str) -> None:
+    def create(self, backup: str, claim: str, snapshot_class: str, claims: int) -> None:
         name = f"{claim}-{backup}"
         spec: Json = {"source": {"persistentVolumeClaimName": claim}}
         if snapshot_class:
             spec["volumeSnapshotClassName"] = snapshot_class
-        labels = {**LABELS, BACKUP_LABEL: backup}
+        labels = {**LABELS, BACKUP_LABEL: backup, CLAIMS_LABEL: str(claims)}
         manifest = {
             "apiVersion": API,
             "kind": "VolumeSnapshot",
@@ -118,7 +120,7 @@ def back_up(
     """
     backup = new_name()
     for claim in claims:
-        snapshots.create(backup, claim, snapshot_class)
+        snapshots.create(backup, claim, snapshot_class, len(claims))
     deadline = time.monotonic() + seconds
     while len(ready := [one for one in snapshots.of(backup) if is_ready(one)]) < len(claims):
         if time.monotonic() > deadline:
@@ -130,11 +132,17 @@ def back_up(
         time.sleep(POLL_SECONDS)
     say(f"backup {backup}: {len(claims)} volume snapshots are ready")
     found = snapshots.by_backup()
-    complete = [name for name, items in found.items() if all(map(is_ready, items))]
+    complete = [name for name, items in found.items() if is_complete(items)]
     for old in outdated(found, complete, keep):
         for item in found[old]:
             snapshots.delete(item["metadata"]["name"])
         say(f"backup {old}: deleted")
+
+
+def is_complete(items: Sequence[Json]) -> bool:
+    """Return whether these are all snapshots of their backup, and ready."""
+    wanted = {item["metadata"]["labels"].get(CLAIMS_LABEL) for item in items}
+    return wanted == {str(len(items))} and all(map(is_ready, items))
 
 
 def is_ready(snapshot: Json) -> bool:

@@ -11,8 +11,9 @@ from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.rbac import v1 as rbac
 
+from backups.names import JOB_SECONDS
 from components.backup.containers import rclone_container, store_mounts
-from components.backup.plan import COPIED_POD, NAME, PROGRAM, BackupPlan
+from components.backup.plan import COPIED_POD, PROGRAM, BackupPlan
 from components.base import ClusterComponent
 from components.labels import labels, pods_of
 from components.pods import config_source, pod_template, secret_source
@@ -28,7 +29,6 @@ SNAPSHOT_TAKER = [
         verbs=["create", "list", "delete"],
     )
 ]
-DEADLINE_SECONDS = 3 * 3600  # a job that hangs would keep the next ones from starting
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +55,7 @@ class PrometheusBackup(ClusterComponent):
         super().__init__(token, name, BACKUP_APP, args.namespace, opts)
         account = core.ServiceAccount(
             f"{name}-account",
-            metadata=self.metadata(NAME),
+            metadata=self.metadata(BACKUP_APP),
             automount_service_account_token=False,  # the pod asks for it
             opts=self.child,
         )
@@ -89,24 +89,26 @@ class PrometheusBackup(ClusterComponent):
     def _grant_snapshots(self) -> None:
         rbac.Role(
             f"{self.prefix}-snapshots",
-            metadata=self.metadata(NAME),
+            metadata=self.metadata(BACKUP_APP),
             rules=SNAPSHOT_TAKER,
             opts=self.child,
         )
         rbac.RoleBinding(
             f"{self.prefix}-snapshots",
-            metadata=self.metadata(NAME),
+            metadata=self.metadata(BACKUP_APP),
             role_ref=rbac.RoleRefArgs(
-                api_group="rbac.authorization.k8s.io", kind="Role", name=NAME
+                api_group="rbac.authorization.k8s.io", kind="Role", name=BACKUP_APP
             ),
-            subjects=[rbac.SubjectArgs(kind="ServiceAccount", name=NAME, namespace=self.namespace)],
+            subjects=[
+                rbac.SubjectArgs(kind="ServiceAccount", name=BACKUP_APP, namespace=self.namespace)
+            ],
             opts=self.child,
         )
 
     def _cron_job(self, schedule: str, template: core.PodTemplateSpecArgs) -> None:
         batch.CronJob(
             f"{self.prefix}-job",
-            metadata=self.metadata(NAME),
+            metadata=self.metadata(BACKUP_APP),
             spec=batch.CronJobSpecArgs(
                 schedule=schedule,
                 time_zone="Etc/UTC",  # else the control plane's, which nobody can see
@@ -117,7 +119,7 @@ class PrometheusBackup(ClusterComponent):
                     metadata=meta.ObjectMetaArgs(labels=self.labels),
                     spec=batch.JobSpecArgs(
                         backoff_limit=2,
-                        active_deadline_seconds=DEADLINE_SECONDS,
+                        active_deadline_seconds=JOB_SECONDS,
                         template=template,
                     ),
                 ),

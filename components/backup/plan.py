@@ -15,7 +15,6 @@ from settings.backup import Backup, ObjectStorage
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OwnPrometheus
 
-NAME = "prometheus-backup"
 PROGRAM = "/program"
 TOOLS = "/tools"
 """Where an init container copies rclone to: Python's image has none, and rclone's no Python."""

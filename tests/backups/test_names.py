@@ -26,6 +26,12 @@ def test_all_but_the_newest_complete_ones_are_deleted(found, complete, deleted):
     assert outdated(found, complete, 3) == deleted
 
 
+def test_what_another_job_is_making_stays():
+    """A person's job and the nightly one run at once; the first to end is not the older."""
+    running, newer = new_name(ago=60), new_name()
+    assert outdated([DAYS[0], running, newer], [newer], 1) == [DAYS[0]]
+
+
 def test_a_name_is_a_moment():
     """Names sort by age, and a folder of another name is nobody's backup."""
     assert is_name(new_name())

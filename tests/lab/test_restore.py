@@ -68,6 +68,7 @@ def stack(**prometheus: Any) -> dict[str, Any]:
         "vendors": [
             {"name": name, "cidrs": [f"10.{n}.0.0/16"]} for n, name in enumerate(VENDORS, 1)
         ],
+        "crawlers": {"expectedPods": len(SIDECARS)},
         "prometheus": {
             "scrapeInterval": "1s",
             "backup": {"keep": 2, "objectStorage": STORE},
@@ -265,6 +266,7 @@ def test_nights_go_by(drill: Drill, loaded: int) -> None:
     for folder in (left_over, theirs):
         folder.mkdir(parents=True)
     (left_over / MARK).write_text("{}")
+    os.utime(left_over / MARK, (0, 0))
     found = len([*store.iterdir()])
 
     assert drill.back_up().returncode == 0
