@@ -102,7 +102,7 @@ def _disk(prometheus: OwnPrometheus, samples: float) -> Iterator[str]:
     needed = disk_needed(samples, retention)
     if needed > size:
         # As the shipped values: the retained blocks are four fifths of the volume.
-        storage = needed / 0.8
+        storage = math.ceil(needed / GB) * GB / 0.8
         more = f" and storage {_at_least(storage)}" if storage > prometheus.storage else ""
         fitting = (size / samples - LOG_BYTES * LOG_SECONDS) / BLOCK_BYTES
         unit = 24 * HOUR if fitting >= 24 * HOUR else HOUR

@@ -62,6 +62,14 @@ def test_what_is_advised_is_accepted(replicas):
     assert findings(5000, **fixed, retentionSize="20G", storage="25G", retention="2d") == []
 
 
+def test_the_storage_is_above_the_size_to_write():
+    """Both are rounded up to whole GB, and a size that is not below the storage is refused."""
+    small = {"retention": "1h", "retentionSize": "100M", "storage": "1G"}
+    (line,) = findings(1000, **small)
+    assert line.endswith('write "1G" and storage "2G"')
+    assert findings(1000, **{**small, "retentionSize": "1G", "storage": "2G"}) == []
+
+
 def test_shards_share_the_series():
     assert findings(20_000, shards=16) == []
     assert len(findings(20_000, shards=2)) == 2
