@@ -141,6 +141,11 @@ class OwnPrometheus(PrometheusSettings):
                 ("restoreFrom",),
                 "needs prometheus.backup, which says where backups are; add it as it was",
             )
+        if self.backup and self.retention < 2 * 86400:
+            yield Problem(
+                ("retention",),
+                "is too short for the alert on stale backups, which looks back 27 hours; write 2d",
+            )
         if self.shards > 1 and self.backup and self.backup.object_storage:
             yield Problem(
                 ("backup", "objectStorage"),
