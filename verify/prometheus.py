@@ -110,9 +110,12 @@ def _of_job(job: str, targets: list[Json]) -> Iterator[str]:
             "list them (docs/runbooks/TargetsMissing.md)"
         )
         return
-    down = [target for target in targets if target["health"] != "up"]
+    if not any(target["health"] != "unknown" for target in targets):
+        yield f"targets: none of job {job} has been scraped yet; ask again in a minute"
+    # One that was found a moment ago is "unknown".
+    down = [target for target in targets if target["health"] == "down"]
     if len(down) > SOME_DOWN * len(targets):
-        labels, error = down[0]["labels"], down[0].get("lastError") or "not scraped yet"
+        labels, error = down[0]["labels"], down[0].get("lastError", "")
         where = labels.get("pod") or labels.get("node") or labels.get("instance", "")
         yield (
             f"targets: {len(down)} of {len(targets)} of job {job} do not answer, {where} first "

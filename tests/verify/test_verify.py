@@ -13,7 +13,7 @@ from verify.backups import NEWEST, backups_check
 from verify.contract import CODES, OUTCOMES
 from verify.crawlers import mesh_of, vendors_of
 from verify.mesh import mesh_findings
-from verify.prometheus import servers_of
+from verify.prometheus import Server, servers_of, targets_check
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"], "httpPorts": [3128]}]
 
@@ -52,6 +52,35 @@ def test_each_server_is_asked_for_its_own(more, jobs):
         assert server.rules
         none_here = {"load-generator", "simulated-vendors", "crawlers-unseen", "backup"}
         assert not none_here & set(server.jobs)
+
+
+@pytest.mark.parametrize(
+    ("health", "findings"),
+    [
+        (["up", "unknown"], []),
+        (["up", "down"], ["1 of 2 of job sidecars do not answer, b first (connection refused)"]),
+        (["unknown", "unknown"], ["none of job sidecars has been scraped yet; ask again"]),
+    ],
+)
+def test_a_target_that_was_just_found_is_no_fault(health, findings):
+    """Else each pod that starts would fail a small stack."""
+    targets = [
+        {
+            "scrapePool": "sidecars",
+            "labels": {"job": "sidecars", "pod": pod},
+            "health": state,
+            "lastError": "connection refused" if state == "down" else "",
+        }
+        for pod, state in zip("ab", health, strict=True)
+    ]
+
+    class Answering:
+        def get(self, path, **_):
+            return {"activeTargets": targets} if path == "targets" else {"yaml": ""}
+
+    found = targets_check(Answering(), Server(service="", jobs=("sidecars",), rules={})).findings
+    assert len(found) == len(findings)
+    assert all(part in line for part, line in zip(findings, found, strict=True))
 
 
 def test_what_other_namespaces_have_matters_where_crawlers_know_it():
