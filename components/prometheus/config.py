@@ -11,13 +11,19 @@ so that records of this cluster and federated ones of another are told apart ali
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from backups.report import METRIC as BACKUP_COMPLETED
 from components.labels import COMPONENT, pods_of, selector
-from components.prometheus.relabel import any_of, host_names, sidecar_metric_relabel
+from components.prometheus.relabel import (
+    any_of,
+    host_names,
+    keep,
+    pod_label,
+    sidecar_metric_relabel,
+)
 from components.prometheus.unseen import asked_for_nothing, unseen_job
 from components.tls import Tls
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
@@ -69,7 +75,7 @@ ALERTMANAGER_METRICS = (
     "alertmanager_notifications_failed_total",
     "alertmanager_notifications_total",
 )
-BACKUP_METRICS = ("prometheus_backup_completed_timestamp_seconds",)  # backups/report.py
+BACKUP_METRICS = (BACKUP_COMPLETED,)
 ISTIOD_METRICS = ("pilot_total_xds_rejects",)
 # Sources of the names, where there was no binary to check them against:
 # grafana/grafana, pkg/infra/httpclient/httpclientprovider/datasource_metrics_middleware.go
@@ -381,10 +387,7 @@ def _keep_container(container: str, port: int) -> list[Json]:
 
 def _keep_labelled(labels: Mapping[str, str], port: int) -> list[Json]:
     """Keep one port of the pods with these labels."""
-    chosen = [
-        keep(f"__meta_kubernetes_pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', key)}", value)
-        for key, value in labels.items()
-    ]
+    chosen = [keep(pod_label(key), value) for key, value in labels.items()]
     return [*chosen, *_keep_running(port)]
 
 
@@ -398,10 +401,6 @@ def _keep_running(port: int) -> list[Json]:
             "regex": "Failed|Succeeded",
         },
     ]
-
-
-def keep(label: str, value: str) -> Json:
-    return {"action": "keep", "source_labels": [label], "regex": value}
 
 
 def _pod_labels() -> list[Json]:

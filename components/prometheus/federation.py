@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
-from components.prometheus.config import BasicAuth, http_config, keep
-from components.prometheus.relabel import any_of
+from components.prometheus.config import BasicAuth, http_config
+from components.prometheus.relabel import any_of, keep
 from components.prometheus.rules import SHARD_PREFIX, federated_from_clusters, federated_sums
 from components.tls import Tls
 

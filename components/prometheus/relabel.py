@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -115,6 +116,15 @@ def _sampled(one_in: int) -> list[Json]:
         # Without it, Prometheus would store this label with every series.
         {"action": "labeldrop", "regex": part},
     ]
+
+
+def keep(label: str, regex: str) -> Json:
+    return {"action": "keep", "source_labels": [label], "regex": regex}
+
+
+def pod_label(key: str) -> str:
+    """Return the name under which Prometheus discovers a pod's label."""
+    return f"__meta_kubernetes_pod_label_{re.sub('[^a-zA-Z0-9_]', '_', key)}"
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -11,6 +11,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from components.prometheus.relabel import keep, pod_label
+
 Json = dict[str, Any]
 
 JOB = "crawlers-unseen"
@@ -28,11 +30,8 @@ def unseen_job(namespaces: Sequence[str], selector: Mapping[str, str], cluster: 
         "relabel_configs": [
             {"action": "drop", "source_labels": [INJECTED], "regex": "true"},
             # A pod that waits for its node or has ended sends nothing.
-            _keep("__meta_kubernetes_pod_phase", "Running"),
-            *(
-                _keep(f"__meta_kubernetes_pod_label_{_as_label(key)}", re.escape(value))
-                for key, value in selector.items()
-            ),
+            keep("__meta_kubernetes_pod_phase", "Running"),
+            *(keep(pod_label(key), re.escape(value)) for key, value in selector.items()),
             {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
             *_workload(),
             # A pod has a target for each port of each container, and a workload many pods. With the
@@ -66,11 +65,3 @@ def _workload() -> list[Json]:
             for regex in named
         ),
     ]
-
-
-def _keep(label: str, value: str) -> Json:
-    return {"action": "keep", "source_labels": [label], "regex": value}
-
-
-def _as_label(key: str) -> str:
-    return re.sub(r"[^a-zA-Z0-9_]", "_", key)
