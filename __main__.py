@@ -14,7 +14,7 @@ from components.grafana.component import GrafanaServer, GrafanaServerArgs
 from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
 from components.mesh.component import IstioInstall, IstioInstallArgs
 from components.namespaces.component import Namespaces, NamespacesArgs
-from components.network.component import NetworkPolicies, NetworkPoliciesArgs, StrictMutualTls
+from components.network.component import NetworkPolicies, NetworkPoliciesArgs
 from components.prometheus.operator import OperatedPrometheus, OperatedPrometheusArgs
 from components.prometheus.server import PrometheusServer, PrometheusServerArgs
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
@@ -118,10 +118,8 @@ if crawlers := plan.crawlers:
     after_them = after(here, mesh, simulated_vendors)
     attribution = VendorAttribution("attribution", attribution_args, after_them)
     if crawlers.load_generator:
-        generator_namespace = namespaces.names[settings.crawlers.namespaces[0]]
-        StrictMutualTls("mutual-tls", generator_namespace, after(here, mesh))
         traffic = LoadGeneratorArgs(
-            namespace=generator_namespace,
+            namespace=namespaces.names[settings.crawlers.namespaces[0]],
             settings=settings.load_generator,
             plan=crawlers.load_generator,
             simulated_logins=simulated_vendors.logins if simulated_vendors else {},

@@ -7,12 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import pulumi
+from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.apps import v1 as apps
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
 from components.base import ClusterComponent
 from components.labels import COMPONENT, labels
+from components.load_generator.mutual_tls import load_generator_peers
 from components.load_generator.plan import (
     BUDGET_FOLDER,
     NAME,
@@ -74,6 +76,14 @@ class LoadGenerator(ClusterComponent):
     ) -> None:
         super().__init__("proxyobs:load_generator:LoadGenerator", name, APP, args.namespace, opts)
         generator, plan = args.settings, args.plan
+        CustomResource(
+            f"{name}-mutual-tls",
+            api_version="security.istio.io/v1",
+            kind="PeerAuthentication",
+            metadata=self.metadata("load-generator"),
+            spec=load_generator_peers(),
+            opts=self.child,
+        )
         files = self.config_map("files", plan.files.data)
         mounts = {"program": (PROGRAM_FOLDER, config_source(files, plan.files.items))}
         if generator.max_gb_per_day is not None:

@@ -1,4 +1,4 @@
-"""What this stack's pods may connect to, and who may connect to them, and how."""
+"""NetworkPolicies: what this stack's pods may connect to, and who may connect to them."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pulumi
-from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.networking import v1 as networking
 
 from components.base import child_options
 from components.labels import labels
-from components.network.mutual_tls import load_generator_peers
 from components.network.policies import PolicyPlan
 
 APP = "network-policies"
@@ -54,30 +52,4 @@ class NetworkPolicies(pulumi.ComponentResource):
                 opts=pulumi.ResourceOptions.merge(child, pulumi.ResourceOptions(depends_on=before)),
             )
             made.append((plan.step, policy))
-        self.register_outputs({})
-
-
-class StrictMutualTls(pulumi.ComponentResource):
-    """Have the load generator take mTLS alone: this program adds no other pod to the mesh.
-
-    It must come after istiod, which validates it.
-    """
-
-    def __init__(
-        self,
-        name: str,
-        namespace: pulumi.Input[str],
-        opts: pulumi.ResourceOptions | None = None,
-    ) -> None:
-        super().__init__("proxyobs:network:StrictMutualTls", name, None, opts)
-        CustomResource(
-            f"{name}-load-generator",
-            api_version="security.istio.io/v1",
-            kind="PeerAuthentication",
-            metadata=meta.ObjectMetaArgs(
-                name="load-generator", namespace=namespace, labels=labels(APP)
-            ),
-            spec=load_generator_peers(),
-            opts=child_options(self, opts),
-        )
         self.register_outputs({})

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from components.labels import COMPONENT
-from components.network.mutual_tls import load_generator_peers
+from components.load_generator.mutual_tls import load_generator_peers
 from components.prometheus.config import LOAD_GENERATOR_APP, LOAD_GENERATOR_PORT
 from tests.mesh import crawler, names
 from tests.mesh.kubelet import Pod

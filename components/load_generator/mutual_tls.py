@@ -1,7 +1,6 @@
-"""Which of this program's pods in the mesh take mTLS alone; pure.
+"""Mutual TLS of the load generator, the only pods that this program adds to the mesh; pure.
 
-Monitoring and simulated vendors are outside the mesh. Crawlers are not this program's: a policy for
-them would break callers without a sidecar.
+Crawlers are not this program's: a policy for them would break callers without a sidecar.
 """
 
 from __future__ import annotations
