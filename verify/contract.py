@@ -126,7 +126,7 @@ def _by(label: str, metric: str) -> str:
 def _labels(prometheus: Prometheus, metric: Metric) -> Iterator[str]:
     """Yield labels that are missing, and labels that no rule reads: each multiplies the series."""
     for label in sorted(metric.always):
-        if prometheus.query(f'{_series(metric.name)[:-1]}, {label}=""}}'):
+        if prometheus.query(f'count({_series(metric.name)[:-1]}, {label}=""}})'):
             yield f"metrics: {metric.name} has series without {label}, which rules read; {FIX}"
     known = metric.always | metric.perhaps | OF_TARGET
     # Prometheus answers this from hours of series, so each label is asked for as of now.
