@@ -82,8 +82,8 @@ class OwnPrometheus(PrometheusSettings):
     retention: Duration = 7 * 86400
     """How long samples are kept."""
     retention_size: Bytes = 40 * 10**9
-    """Size of the stored blocks above which the oldest are deleted. Must be below `storage`, since
-    the write-ahead log comes on top; a full disk stops Prometheus."""
+    """Size of blocks and write-ahead log above which the oldest blocks are deleted. Must be below
+    `storage`, since compaction needs room beside them; a full disk stops Prometheus."""
     storage: Bytes = 50 * 2**30
     """Size of each replica's volume. A later change does not grow existing volumes
     (docs/runbooks/PrometheusDown.md)."""
