@@ -48,17 +48,21 @@ class VendorAttribution(pulumi.ComponentResource):
         super().__init__("proxyobs:attribution:VendorAttribution", name, None, opts)
         self._child = child_options(self, opts)
         for namespace_name, namespace in args.namespaces.items():
+            prefix = f"{name}-{namespace_name}"
+            filters = self._filters(prefix, namespace, args.filters)
+            entries = self._service_entries(prefix, namespace, args.service_entries, filters)
             CustomResource(
-                f"{name}-{namespace_name}-sidecar",
+                f"{prefix}-sidecar",
                 api_version="networking.istio.io/v1",
                 kind="Sidecar",
                 metadata=_metadata("proxy-observability", namespace),
                 spec=args.sidecar,
-                opts=self._child,
+                # With `network.egress: vendorsOnly` it cuts every vendor that is not there yet.
+                # `destroy` deletes it first.
+                opts=pulumi.ResourceOptions.merge(
+                    self._child, pulumi.ResourceOptions(depends_on=[*filters, *entries])
+                ),
             )
-            prefix = f"{name}-{namespace_name}"
-            filters = self._filters(prefix, namespace, args.filters)
-            self._service_entries(prefix, namespace, args.service_entries, filters)
             if args.dns_capture is not None:
                 CustomResource(
                     f"{prefix}-dns-capture",
@@ -76,12 +80,12 @@ class VendorAttribution(pulumi.ComponentResource):
         namespace: pulumi.Input[str],
         entries: Mapping[str, Json],
         filters: Sequence[CustomResource],
-    ) -> None:
+    ) -> list[CustomResource]:
         """Create ServiceEntries after all filters, so that `destroy` deletes them first.
 
         They lead crawlers to virtual addresses, where ports that are not listed need our chains.
         """
-        for entry_name, spec in entries.items():
+        return [
             CustomResource(
                 f"{name}-{entry_name}",
                 api_version="networking.istio.io/v1",
@@ -92,6 +96,8 @@ class VendorAttribution(pulumi.ComponentResource):
                     self._child, pulumi.ResourceOptions(depends_on=list(filters))
                 ),
             )
+            for entry_name, spec in entries.items()
+        ]
 
     def _filters(
         self, name: str, namespace: pulumi.Input[str], filters: Mapping[str, Json]

@@ -220,6 +220,35 @@ def test_a_name_leads_to_a_virtual_address_once_all_filters_are_there(edited):
     assert run_with("prod", shipped("prod")).of_kind("ProxyConfig") == ()
 
 
+def test_strangers_are_refused_once_every_vendor_is_there(edited):
+    """The Sidecar came first, and refused the vendors of running crawlers until the rest came."""
+
+    def vendors_only(keys) -> None:
+        del keys["vendors"][0]["cidrs"]
+        keys["vendors"][0]["hosts"] = ["gw.vendor.example"]
+        keys["network"]["egress"] = "vendorsOnly"
+
+    run = run_with("prod", edited("prod", vendors_only))
+    (sidecar,) = run.of_kind("Sidecar")
+    assert sidecar.inputs["spec"]["outboundTrafficPolicy"] == {"mode": "REGISTRY_ONLY"}
+    vendors = {one.urn for kind in ("EnvoyFilter", "ServiceEntry") for one in run.of_kind(kind)}
+    assert vendors <= sidecar.dependencies
+
+
+def test_what_is_denied_is_allowed_before(edited):
+    """A running Prometheus would be cut from what the policies that come later allow."""
+
+    def vendors_only(keys) -> None:
+        keys["network"]["egress"] = "vendorsOnly"
+
+    run = run_with("prod", edited("prod", vendors_only))
+    policies = run.of_kind("NetworkPolicy")
+    denying = {one.urn: one for one in policies if one.inputs["metadata"]["name"] == "default-deny"}
+    allowing = {one.urn for one in policies} - denying.keys()
+    assert denying
+    assert all(allowing <= one.dependencies for one in denying.values())
+
+
 def test_sidecars_answer_dns_before_the_first_name_if_asked_to(variant):
     """Pods that start now need no second restart once a name comes."""
     run = variant("prod", crawlers={"dnsCapture": True})
