@@ -33,8 +33,6 @@ CHARTS = {
 }
 """Release -> its chart's folder in Istio's source tree."""
 
-FIRST = ("Namespace", "ServiceCIDR")
-
 STAYS = ("Namespace", "CustomResourceDefinition")
 """Kinds that are not removed after a stack: controllers would have to, and none runs here."""
 
@@ -129,8 +127,6 @@ def objects_of(run: Run) -> list[Json]:
     graph = {urn: resource.dependencies & by_urn.keys() for urn, resource in by_urn.items()}
     found = [by_urn[urn] for urn in TopologicalSorter(graph).static_order()]
     made = [one.inputs for one in found if one.kind and not one.kind.endswith("Patch")]
-    # Addresses that are asked for come first: another Service could get one of them.
-    made.sort(key=lambda each: each["kind"] not in FIRST and not _asks_address(each))
     return [*_existing_namespaces(run), *made]
 
 
@@ -140,10 +136,6 @@ def istio_of(run: Run) -> list[Json]:
     charts = [each for one in releases for each in _chart(one["name"], one["values"])]
     quotas = [one.inputs for one in run.of_kind("ResourceQuota") if one.namespace == ISTIO]
     return [run.only("Namespace", ISTIO), *quotas, *charts]
-
-
-def _asks_address(manifest: Json) -> bool:
-    return manifest["kind"] == "Service" and manifest["spec"].get("clusterIP", "None") != "None"
 
 
 def pods_of(manifests: Iterable[Json]) -> Iterator[tuple[Json, int]]:

@@ -45,7 +45,7 @@ class Done:
 
     @property
     def changes(self) -> dict[str, int]:
-        return {word: n for word, n in self.counts.items() if word not in ("unchang", "errore")}
+        return {word: n for word, n in self.counts.items() if word != "unchang"}
 
 
 @dataclass

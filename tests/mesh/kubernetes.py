@@ -4,22 +4,19 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import ssl
-import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from lab.processes import Children
-from tests.binaries import find
+from tests import api_server
 from tests.mesh.networks import GATEWAY, Network
 
 Json = dict[str, Any]
 
 PORT = 6443
-TOKEN = "mesh"  # for a server that lives minutes in its own network namespace
-SERVICES = "10.96.0.0/16"
+TOKEN = "mesh"
 FIELD_MANAGER = "mesh-tests"
 
 
@@ -112,48 +109,6 @@ class Api:
 
 def start(family: Children, world: Network, folder: Path) -> None:
     """Start etcd and the API server, which answers some seconds later; write a kubeconfig."""
-    etcd = [
-        *(os.fspath(find("etcd")), f"--data-dir={folder}/etcd", "--unsafe-no-fsync"),
-        *("--listen-peer-urls=http://127.0.0.1:2380", "--log-level=error"),
-    ]
-    family.start("etcd", world.command(etcd), log=folder / "etcd.log")
-    key = folder / "accounts.key"
-    subprocess.run(
-        ["openssl", "ecparam", "-name", "prime256v1", "-genkey", "-noout", "-out", os.fspath(key)],
-        check=True,
-        timeout=60,
-    )
-    tokens = folder / "tokens.csv"
-    tokens.write_text(f"{TOKEN},mesh,mesh,system:masters\n")
-    server = [
-        os.fspath(find("kube-apiserver")),
-        "--etcd-servers=http://127.0.0.1:2379",
-        f"--bind-address={GATEWAY}",
-        f"--advertise-address={GATEWAY}",
-        f"--secure-port={PORT}",
-        f"--cert-dir={folder}/certificates",
-        f"--service-cluster-ip-range={SERVICES}",
-        f"--token-auth-file={tokens}",
-        "--authorization-mode=RBAC",
-        "--service-account-issuer=https://kubernetes.default.svc.cluster.local",
-        f"--service-account-key-file={key}",
-        f"--service-account-signing-key-file={key}",
-        # The controllers that would make the accounts' tokens do not run here.
-        "--disable-admission-plugins=ServiceAccount",
-        # Call webhooks at their endpoints: nothing serves cluster addresses here.
-        "--enable-aggregator-routing=true",
-        "--allow-privileged",
-        "-v=0",
-    ]
-    log = folder / "kube-apiserver.log"
-    family.start("kube-apiserver", world.command(server), log=log)
-    cluster = {"server": f"https://{GATEWAY}:{PORT}", "insecure-skip-tls-verify": True}
-    kubeconfig = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "mesh", "cluster": cluster}],
-        "users": [{"name": "mesh", "user": {"token": TOKEN}}],
-        "contexts": [{"name": "mesh", "context": {"cluster": "mesh", "user": "mesh"}}],
-        "current-context": "mesh",
-    }
-    (folder / "kubeconfig.json").write_text(json.dumps(kubeconfig))
+    # Call webhooks at their endpoints: nothing serves cluster addresses here.
+    flags = ["--enable-aggregator-routing=true"]
+    api_server.start(family, folder, TOKEN, (GATEWAY, PORT), enter=world.command, flags=flags)
