@@ -255,6 +255,18 @@ def test_the_generator_waits_for_simulated_vendors(dev):
     assert urns <= generator.dependencies
 
 
+def test_the_generator_takes_mtls_alone_but_for_its_metrics(dev):
+    """The policy selects the very pod, and exempts the very port that Prometheus scrapes."""
+    (policy,) = [one.inputs for one in dev.of_kind("PeerAuthentication")]
+    generator, spec = generator_of(dev), policy["spec"]
+    assert policy["metadata"]["namespace"] == generator["metadata"]["namespace"]
+    chosen = spec["selector"]["matchLabels"].items()
+    assert chosen <= generator["spec"]["template"]["metadata"]["labels"].items()
+    (port,) = container_of(generator)["ports"]
+    modes = {str(port["containerPort"]): {"mode": "DISABLE"}}
+    assert (spec["mtls"], spec["portLevelMtls"]) == ({"mode": "STRICT"}, modes)
+
+
 def test_synthetic_traffic_only_where_it_is_wanted(dev, run_program):
     """It costs money at real vendors: prod has none unless its file says so."""
     prod = run_program("prod")
