@@ -74,10 +74,21 @@ def _code(words: Iterable[str]) -> str:
 
 def connections(run: Run) -> Iterator[Row]:
     """Yield what the network policies let through; a port of none is every port."""
+    rows: list[Row] = []
     for flow in flows_of(run.settings):
         ports = ", ".join(map(str, flow.ports)) or "all"
         named = ports if flow.protocols == ("TCP",) else f"{ports} ({', '.join(flow.protocols)})"
-        yield flow.source.name, flow.target.name, named, flow.reason
+        rows.append((flow.source.name, flow.target.name, named, flow.reason))
+    return _merged(_merged(rows, column=0), column=1)
+
+
+def _merged(rows: Iterable[Row], column: int) -> Iterator[Row]:
+    """Yield one row for those that differ in this column alone."""
+    alike: dict[Row, list[str]] = {}
+    for row in rows:
+        alike.setdefault((*row[:column], *row[column + 1 :]), []).append(row[column])
+    for rest, cells in alike.items():
+        yield (*rest[:column], ", ".join(cells), *rest[column:])
 
 
 def secrets(run: Run) -> Iterator[Row]:
