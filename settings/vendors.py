@@ -148,9 +148,7 @@ class Vendor(Section):
     is for a vendor by address alone."""
     cidrs: tuple[Range, ...] = ()
     """Addresses of the vendor's proxies. Required, or `cidrsFile` or `hosts`. The longest prefix
-    wins, so a range may lie inside another vendor's. A changed range cuts open tunnels of the same
-    filter chain after 45 s; a new vendor cuts none unless it brings a new HTTP port
-    (docs/architecture.md)."""
+    wins, so a range may lie inside another vendor's. What a change cuts: docs/rollout.md."""
     # `settings.loading` has added the file's ranges to `cidrs` already: models read no file.
     cidrs_file: PathInRoot | None = None
     """File with more ranges for `cidrs`, one a line (see above)."""
@@ -172,8 +170,7 @@ class Vendor(Section):
     """How a vendor's connections are read (docs/inspection.md says which for whom). `http`: Envoy
     parses what passes on `httpPorts`, and refuses or rewrites odd requests. `passive`: a Wasm
     filter reads every port and changes nothing; its own `httpPorts` and `idleTimeout` are ignored.
-    `connections`: connections and bytes only. A change cuts the vendor's tunnels after 45 s, and
-    everybody's if it changes the union of all `httpPorts`."""
+    `connections`: connections and bytes only. What a change cuts: docs/rollout.md."""
     idle_timeout: Duration = 30
     """How long Envoy keeps a connection to the vendor when nothing is sent. Longer leaves idle
     sockets at the vendor; shorter may give a slow crawler another exit IP."""
