@@ -42,11 +42,12 @@ def crawler_checks(
     mesh = mesh_of(settings, plan.crawlers, vendors)
     objects = [one for where in _namespaces(mesh) for one in cluster.istio_objects(where)]
     services = [one for where in mesh.namespaces for one in cluster.services(where)]
+    needed = len(mesh.own) * len(wanted)
     return [
-        Check(name="sidecars", said=f"{len(pods)} pods of crawlers run", findings=sidecars),
+        Check(name="sidecars", said=f"running crawler pods: {len(pods)}", findings=sidecars),
         Check(
             name="mesh",
-            said=f"{len(objects)} objects of Istio, {len(mesh.own) * len(wanted)} of the stack",
+            said=f"objects of Istio: {len(objects)}; the stack needs {needed} of them",
             findings=[*mesh_findings(mesh, objects, services, pods)],
         ),
     ]
