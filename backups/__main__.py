@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 failed, with one line that says why.
 from __future__ import annotations
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         else:
             objects.restore(_store(options), options.backup, options.data, say)
             return 0
-    except BackupError as error:
+    except (BackupError, OSError) as error:  # OSError: a full disk, a folder of another user
         print(error, file=sys.stderr, flush=True)
         return 1
     if not serve_until_scraped(options.port, options.scrapers, options.scraped_seconds):
@@ -97,4 +98,7 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    # The kernel gives a container's first process no default: without it, the pod would run on
+    # until it is killed, and its snapshot would stay on Prometheus' volume until the next backup.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("stopped"))
     sys.exit(main())

@@ -27,13 +27,15 @@ def is_name(text: str) -> bool:
     return re.fullmatch(r"[0-9]{8}-[0-9]{6}", text) is not None
 
 
-def outdated(found: Iterable[str], complete: Iterable[str], keep: int) -> list[str]:
-    """Return the backups to delete: all but the newest `keep` complete ones.
+def outdated(found: Iterable[str], complete: Iterable[str], keep: int, new: str) -> list[str]:
+    """Return the backups to delete: all but the newest `keep` complete ones, up to `new`.
 
-    An incomplete one stays while its job may still run, as one that a person started does beside
-    the nightly one: it would become complete, and lack what had been deleted.
+    Newer ones stay: one may be somebody else's in the making, or of a node whose clock was ahead,
+    which would else push out every backup that is made until then. An incomplete one stays while
+    its job may still run, as one that a person started does beside the nightly one: it would become
+    complete, and lack what had been deleted.
     """
-    whole = set(complete)
+    whole = {name for name in complete if name <= new}
     kept = sorted(whole)[-keep:]
     ended = new_name(ago=JOB_SECONDS)
     return [

@@ -7,14 +7,18 @@ in memory. So the copy shares Prometheus' volume.
 from __future__ import annotations
 
 import base64
+import contextlib
+import fcntl
+import http.client
 import json
+import os
 import shutil
 import ssl
 import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -47,7 +51,9 @@ class Store:
         """
         command = [*self.rclone, *arguments]
         try:
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
+            done = subprocess.run(
+                command, capture_output=True, text=True, errors="replace", check=False
+            )
         except OSError as error:
             raise BackupError(f"{command[0]}: {error.strerror}") from None
         if done.returncode != 0:
@@ -87,22 +93,24 @@ def back_up(
     Raises:
         BackupError: Prometheus or rclone refuses. Nothing is deleted in the object store.
     """
-    _delete_left_over(data)
-    backup = new_name()
-    folder = data / "snapshots" / snapshot(prometheus, login, ca)
-    if not folder.is_dir():
-        raise BackupError(f"{folder}: does not exist; this pod has another volume than Prometheus")
-    try:
-        (folder / MARK).write_text(json.dumps({"backup": backup, "of": prometheus}))
-        store.run("copy", f"--exclude=/{MARK}", str(folder), f"{store.remote}/{backup}")
-        store.run("copyto", str(folder / MARK), f"{store.remote}/{backup}/{MARK}")
-    finally:
-        # Its hard links would keep blocks on the volume that Prometheus deletes.
-        shutil.rmtree(folder, ignore_errors=True)
-    say(f"backup {backup}: complete")
-    for old in outdated(store.backups(), store.complete(), keep):
-        store.run("purge", f"{store.remote}/{old}")
-        say(f"backup {old}: deleted")
+    with _alone(data):
+        _delete_left_over(data)
+        backup = new_name()
+        folder = data / "snapshots" / snapshot(prometheus, login, ca)
+        if not folder.is_dir():
+            reason = "does not exist; this pod has another volume than Prometheus"
+            raise BackupError(f"{folder}: {reason}")
+        try:
+            (folder / MARK).write_text(json.dumps({"backup": backup, "of": prometheus}))
+            store.run("copy", f"--exclude=/{MARK}", str(folder), f"{store.remote}/{backup}")
+            store.run("copyto", str(folder / MARK), f"{store.remote}/{backup}/{MARK}")
+        finally:
+            # Its hard links would keep blocks on the volume that Prometheus deletes.
+            shutil.rmtree(folder, ignore_errors=True)
+        say(f"backup {backup}: complete")
+        for old in outdated(store.backups(), store.complete(), keep, backup):
+            store.run("purge", f"{store.remote}/{old}")
+            say(f"backup {old}: deleted")
 
 
 def restore(store: Store, backup: str, data: Path, say: Say) -> None:
@@ -146,8 +154,26 @@ def snapshot(prometheus: str, login: Path, ca: Path | None) -> str:
     except urllib.error.HTTPError as error:
         text = " ".join(error.read().decode(errors="replace").split())[:200]
         raise BackupError(f"{url}: {error.code} {text}") from None
-    except (OSError, ValueError, KeyError) as error:
+    except (ValueError, KeyError, TypeError):
+        raise BackupError(f"{url}: answers, but not as a Prometheus does") from None
+    except (OSError, http.client.HTTPException) as error:
         raise BackupError(f"{url}: {error}") from None
+
+
+@contextlib.contextmanager
+def _alone(data: Path) -> Iterator[None]:
+    """Keep others from this volume's backups: a job made by hand may start beside the nightly one.
+
+    It would delete the snapshot that is being copied, and the half of it that has arrived.
+    """
+    folder = os.open(data, os.O_RDONLY)
+    try:
+        fcntl.flock(folder, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+    except BlockingIOError:
+        raise BackupError(f"{data}: another backup runs; wait until it is complete") from None
+    finally:
+        os.close(folder)
 
 
 def _delete_left_over(data: Path) -> None:

@@ -67,9 +67,13 @@ class Snapshots:
     def by_backup(self) -> dict[str, list[Json]]:
         """Return this program's snapshots by the backup that they belong to."""
         query = urllib.parse.urlencode({"labelSelector": BACKUP_LABEL})
+        path = f"{self._path}?{query}"
         found: dict[str, list[Json]] = {}
-        for item in self._call("GET", f"{self._path}?{query}")["items"]:
-            found.setdefault(item["metadata"]["labels"][BACKUP_LABEL], []).append(item)
+        try:
+            for item in self._call("GET", path)["items"]:
+                found.setdefault(item["metadata"]["labels"][BACKUP_LABEL], []).append(item)
+        except (KeyError, TypeError):
+            raise BackupError(f"GET {path}: the API server answers with no list") from None
         return found
 
     def of(self, backup: str) -> list[Json]:
@@ -100,7 +104,10 @@ class Snapshots:
             )
         if answer.status >= http.HTTPStatus.BAD_REQUEST and answer.status != GONE:
             raise BackupError(f"{method} {path}: {answer.status} {_message(text)}")
-        document: Json = json.loads(text)
+        try:
+            document: Json = json.loads(text)
+        except ValueError:
+            raise BackupError(f"{method} {path}: the API server answers with no JSON") from None
         return document
 
 
@@ -133,7 +140,7 @@ def back_up(
     say(f"backup {backup}: {len(claims)} volume snapshots are ready")
     found = snapshots.by_backup()
     complete = [name for name, items in found.items() if is_complete(items)]
-    for old in outdated(found, complete, keep):
+    for old in outdated(found, complete, keep, backup):
         for item in found[old]:
             snapshots.delete(item["metadata"]["name"])
         say(f"backup {old}: deleted")
@@ -146,7 +153,7 @@ def is_complete(items: Sequence[Json]) -> bool:
 
 
 def is_ready(snapshot: Json) -> bool:
-    return bool(snapshot.get("status", {}).get("readyToUse"))
+    return bool((snapshot.get("status") or {}).get("readyToUse"))
 
 
 def _trouble(snapshot: Json) -> str:
@@ -154,7 +161,7 @@ def _trouble(snapshot: Json) -> str:
     status = snapshot.get("status")
     if not status:
         return "no snapshot controller has looked at the others"
-    return str(status.get("error", {}).get("message", "the storage is still copying"))
+    return str((status.get("error") or {}).get("message", "the storage is still copying"))
 
 
 def _message(text: str) -> str:
