@@ -2,26 +2,37 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Annotated
 
-from pydantic import Field, StrictInt, StrictStr
+from pydantic import AfterValidator, Field, StrictInt, StrictStr
 
 from settings.section import Problem, Resources, Section, resources
 from settings.values.checked_text import Text
 from settings.values.kubernetes import Image, ObjectName
 
-_MINUTE_OR_HOUR = r"(\*|[0-9]{1,2}(-[0-9]{1,2})?)(/[0-9]{1,2})?"
-_LIST = rf"{_MINUTE_OR_HOUR}(,{_MINUTE_OR_HOUR})*"
+_STEP = r"(/[1-9][0-9]?)?"
+_MINUTE, _HOUR = "[0-5]?[0-9]", "(?:[01]?[0-9]|2[0-3])"
+_MINUTES, _HOURS = (rf"(\*|{one}(-{one})?){_STEP}" for one in (_MINUTE, _HOUR))
+
+
+def forwards(schedule: str) -> str:
+    for first, last in re.findall("([0-9]+)-([0-9]+)", schedule):
+        if int(first) > int(last):
+            raise ValueError(f"has a range that ends before it begins; write {last}-{first}")
+    return schedule
+
 
 DailySchedule = Annotated[
     StrictStr,
     Text(
         "schedule",
-        rf"{_LIST} {_LIST} \* \* \*",
+        rf"{_MINUTES}(,{_MINUTES})* {_HOURS}(,{_HOURS})* \* \* \*",
         "is not the time of a daily job, and an alert comes after 26 hours without a backup; "
         'write minute and hour in UTC, like "0 3 * * *"',
     ),
+    AfterValidator(forwards),
 ]
 BackupName = Annotated[
     StrictStr,

@@ -13,6 +13,8 @@ from settings.values.kubernetes import ObjectName
 
 
 def of_few(group: str) -> str:
+    if not group.isprintable():  # a line break, a half of a letter, one that turns others round
+        raise ValueError("has a character that cannot be seen; write it anew")
     if group.startswith("system:"):
         raise ValueError(
             "is a group of Kubernetes itself, which may hold everybody; name one of your own"
