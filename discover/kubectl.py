@@ -129,8 +129,10 @@ def output_of(command: Sequence[str], what: str, *, missing: str, slow: str) -> 
 
 def last_words(said: str) -> str:
     """Return the line of kubectl's that says why, without logins."""
-    # The last line says it; the ones before are of the client's own log.
     lines = [line.strip() for line in said.splitlines() if line.strip()] or ["no reason given"]
+    # Lines before are of the client's own log, and after a missing plugin for logins comes advice.
+    begins = ("error:", "Error from server", "Unable to connect", "The connection")
+    lines = [line for line in lines if line.startswith(begins)] or lines
     # kubectl quotes HTTPS_PROXY where it cannot read it, with the login of a crawler's vendor.
     return re.sub(r"//\S*@", "//…@", re.sub(r"[^ -~]", "?", lines[-1]))[:200]
 

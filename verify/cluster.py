@@ -39,7 +39,10 @@ class Cluster:
 
     def uid(self) -> str:
         """Return what tells one cluster from every other: the UID of namespace kube-system."""
-        return str(self.namespaces("kube-system")["kube-system"]["metadata"]["uid"])
+        found = self.namespaces("kube-system")
+        if "kube-system" not in found:
+            raise KubectlError("kubectl: this cluster has no namespace kube-system; name another")
+        return str(found["kube-system"]["metadata"]["uid"])
 
     def namespaces(self, *names: str) -> dict[str, Json]:
         """Return those of the namespaces that there are, by name."""
@@ -47,11 +50,15 @@ class Cluster:
         return {one["metadata"]["name"]: one for one in found}
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> list[Json]:
-        """Return the running pods of a namespace that have these labels."""
+        """Return the running pods of a namespace that have these labels, but those that end.
+
+        What is wrong with one that a restart replaces may be right already.
+        """
         labels = [f"--selector={as_selector(selector)}"] if selector else []
         phase = "--field-selector=status.phase=Running"
         where = f"--namespace={namespace}"
-        return self._items(f"list pods in {namespace}", "get", "pods", where, phase, *labels)
+        found = self._items(f"list pods in {namespace}", "get", "pods", where, phase, *labels)
+        return [one for one in found if "deletionTimestamp" not in one["metadata"]]
 
     def services(self, namespace: str) -> list[Json]:
         where = f"--namespace={namespace}"
