@@ -391,6 +391,9 @@ def a_global_server_has_no_crawlers(settings: StackSettings) -> Iterator[Problem
     for key in ("crawlers", "istio", "telemetry"):
         if settings.sets(key) and getattr(settings, key).model_fields_set:
             yield Problem((key,), f"has no effect, {because}; remove it")
+    for name in ("egress", "ingress"):
+        if settings.network.sets(name):
+            yield Problem(("network", name), f"has no effect, {because}; remove it")
 
 
 Checks = tuple[Callable[[StackSettings], Iterator[Problem]], ...]
