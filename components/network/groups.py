@@ -48,8 +48,9 @@ NODE = OwnNode(name="the pod's own node")
 CLUSTER_DNS = Pods(name="the cluster's DNS", namespaces=("kube-system", "openshift-dns"))
 NODE_DNS = Addresses(
     name="the node's DNS",
-    # NodeLocal DNSCache (kubernetes.io/docs, nodelocaldns), and the DNS of Google's clusters.
-    cidrs=(ip_network("169.254.20.10/32"), ip_network("169.254.169.254/32")),
+    # NodeLocal DNSCache has 169.254.20.10 (kubernetes.io/docs, nodelocaldns), with Kubespray
+    # 169.254.25.10, or what its owner likes; the clouds' own are 169.254.169.253 and .254.
+    cidrs=(ip_network("169.254.0.0/16"),),
 )
 
 

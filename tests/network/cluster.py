@@ -33,7 +33,7 @@ OTHER_PODS: dict[str, tuple[str, dict[str, str]]] = {
 # Machines and addresses outside the pod network.
 MACHINES = {
     "NODE": "172.18.0.2",  # with the API server and a kubelet
-    "NODE-DNS": "169.254.20.10",
+    "NODE-DNS": "169.254.25.10",  # Kubespray's
     "METADATA": "169.254.169.254",
     "DNS-SERVICE": "10.96.0.10",
     "RANGE": "203.0.113.10",  # a vendor's
