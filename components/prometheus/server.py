@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -191,6 +192,9 @@ class PrometheusServer(ClusterComponent):
         backup, taken = prometheus.restore_from, prometheus.backup
         if not (backup and taken) or taken.object_storage:
             return []
+        # Clouds round volumes up to a whole GiB, and refuse a claim that is smaller than the volume
+        # of its snapshot (kubernetes-csi/external-provisioner#727).
+        size = f"{math.ceil(prometheus.storage / 2**30)}Gi"
         options = pulumi.ResourceOptions(
             # Else the data would go with the key, or be lost to a changed `storage`.
             retain_on_delete=True,
@@ -206,7 +210,7 @@ class PrometheusServer(ClusterComponent):
                     # Storage classes that wait for a pod: the pod comes after the claim.
                     annotations={"pulumi.com/skipAwait": "true"},
                 ),
-                spec=claim_spec(str(prometheus.storage), f"{claim}-{backup}"),
+                spec=claim_spec(size, f"{claim}-{backup}"),
                 opts=pulumi.ResourceOptions.merge(self.child, options),
             )
             for claim in claims_of(server.name, prometheus.replicas)

@@ -125,8 +125,16 @@ def test_new_volumes_are_made_of_snapshots_and_outlive_the_key(prometheus):
         assert claim.ignored == {"spec"}
         assert claim.urn in server.dependencies, "the StatefulSet would make it, empty"
         template = server.inputs["spec"]["volumeClaimTemplates"][0]["spec"]
-        assert {**claim.inputs["spec"], "dataSource": None} == {**template, "dataSource": None}
+        own = {"dataSource": None, "resources": None}
+        assert {**claim.inputs["spec"], **own} == {**template, **own}
     assert "initContainers" not in pod_of_prometheus(run)
+
+
+def test_a_new_volume_is_no_smaller_than_what_a_cloud_made(prometheus):
+    """A cloud makes 56 GiB of 60 GB, and takes no claim of 60 GB for a snapshot of it."""
+    run = prometheus(backup={}, restoreFrom=NAME, storage="60G")
+    for claim in run.of_kind("PersistentVolumeClaim"):
+        assert claim.inputs["spec"]["resources"]["requests"] == {"storage": "56Gi"}
 
 
 def test_an_empty_folder_is_filled_before_prometheus_starts(prometheus):
