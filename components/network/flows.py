@@ -32,8 +32,8 @@ from settings.stack import StackSettings
 from settings.values.addresses import PortRange
 
 DNS_PORT = 53
-# Of CoreDNS' own pods behind that Service: nearly everywhere, on OpenShift, on Gardener (also SAP).
-DNS_POD_PORTS = tuple(PortRange(number, number) for number in (DNS_PORT, 5353, 8053))
+# Of CoreDNS' own pods behind that Service: nearly everywhere, and on Gardener (also SAP's).
+DNS_POD_PORTS = tuple(PortRange(number, number) for number in (DNS_PORT, 8053))
 KUBELET_PORT = 10250
 WEBHOOK_PORT = 15017
 # Of the managed clouds; of kubeadm, kind and k3s; of minikube; of MicroK8s. Policies see the

@@ -44,8 +44,7 @@ KUBELETS = Addresses(name="the kubelets")
 """On the nodes' addresses, which come and go with the nodes."""
 NODE = OwnNode(name="the pod's own node")
 
-# The second is OpenShift's.
-CLUSTER_DNS = Pods(name="the cluster's DNS", namespaces=("kube-system", "openshift-dns"))
+CLUSTER_DNS = Pods(name="the cluster's DNS", namespaces=("kube-system",))
 NODE_DNS = Addresses(
     name="the node's DNS",
     # NodeLocal DNSCache has 169.254.20.10 (kubernetes.io/docs, nodelocaldns), with Kubespray

@@ -26,7 +26,6 @@ OTHER_PODS: dict[str, tuple[str, dict[str, str]]] = {
     "crawler": ("crawlers", {"app": "crawler"}),
     "web": ("shop", {"app": "web"}),
     "dns": ("kube-system", {"k8s-app": "kube-dns"}),
-    "dns-openshift": ("openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}),
     "others-prometheus": ("observability", {"app.kubernetes.io/name": "prometheus"}),
 }
 
@@ -42,8 +41,8 @@ MACHINES = {
 }
 
 PORTS = (
-    *((number, "UDP") for number in (53, 443, 5353, 8053, 9094)),
-    *((number, "TCP") for number in (22, 53, 80, 443, 587, 3000, 3128, 5353, 6443, 7777)),
+    *((number, "UDP") for number in (53, 443, 8053, 9094)),
+    *((number, "TCP") for number in (22, 53, 80, 443, 587, 3000, 3128, 6443, 7777)),
     *((number, "TCP") for number in (8053, 8080, 8443)),
     *((number, "TCP") for number in (9090, 9093, 9094, 9464, 9465, 9466, 10250, 15000, 15010)),
     *((number, "TCP") for number in (15012, 15014, 15017, 15020, 15090, 16443)),

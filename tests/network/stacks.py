@@ -9,28 +9,27 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 NAMES = {
-    "DNS-PODS": "dns dns-openshift",
     "DNS": "DNS-SERVICE METADATA NODE-DNS",
     # Whom no policy of this program guards.
     "OUTSIDE": "DNS-SERVICE INTERNET METADATA NODE NODE-DNS RANGE RESULTS"
-    " dns dns-openshift others-prometheus web",
+    " dns others-prometheus web",
     "CRAWLERS": "crawler load-generator",
 }
 LOOK_UP = "53/UDP 53"
-DNS_PODS_LISTEN = "53/UDP 53 5353/UDP 5353 8053/UDP 8053"
-"""CoreDNS nearly everywhere, on OpenShift, and on Gardener; Services in front have 53."""
+POD_LOOK_UP = "53/UDP 53 8053/UDP 8053"
+"""CoreDNS nearly everywhere, and on Gardener; Services in front have 53."""
 API_SERVER = "443 6443 8443 16443"
 
 ISTIO = """
 # Sidecars may be in every namespace, and the API server, which calls the webhook, has any address.
 OUTSIDE istiod istio-cni | 15017 | istiod
-DNS-PODS web others-prometheus istiod istio-cni | 15012 | istiod
+dns web others-prometheus istiod istio-cni | 15012 | istiod
 # Istio's own policies allow it as well: the API server's port differs among clusters.
 istiod istio-cni | any | OUTSIDE
 """
 SERVER = f"""
 alertmanager grafana prometheus | {LOOK_UP} | DNS
-alertmanager grafana prometheus | {DNS_PODS_LISTEN} | DNS-PODS
+alertmanager grafana prometheus | {POD_LOOK_UP} | dns
 grafana | 9090 | prometheus
 prometheus | 9093 | alertmanager
 prometheus | 3000 | grafana
@@ -87,7 +86,7 @@ proxy-observability:network:
 """,
         needed=f"""{ISTIO}{SERVER}{SCRAPED}
 CRAWLERS | {LOOK_UP} | DNS
-CRAWLERS | {DNS_PODS_LISTEN} | DNS-PODS
+CRAWLERS | {POD_LOOK_UP} | dns
 CRAWLERS | 15012 | istiod
 CRAWLERS | 3128 | simulated RANGE
 # Of the name gw.vendor.example, which the sidecar alone tells from others.
@@ -104,7 +103,7 @@ proxy-observability:network:
 """,
         needed=f"""{ISTIO}{SERVER}{SCRAPED}
 CRAWLERS | {LOOK_UP} | DNS
-CRAWLERS | {DNS_PODS_LISTEN} | DNS-PODS
+CRAWLERS | {POD_LOOK_UP} | dns
 CRAWLERS | 15012 | istiod
 CRAWLERS | 3128 | simulated RANGE
 CRAWLERS | 7777 | INTERNET NODE RANGE RESULTS
@@ -135,7 +134,7 @@ proxy-observability:alertmanagerSecrets: {hook: {secure: "v1:a:b"}, mail: {secur
 """,
         needed=f"""{ISTIO}
 alertmanager grafana prometheus | {LOOK_UP} | DNS
-alertmanager grafana prometheus | {DNS_PODS_LISTEN} | DNS-PODS
+alertmanager grafana prometheus | {POD_LOOK_UP} | dns
 alertmanager | 443 587 | OUTSIDE
 alertmanager | 9094 9094/UDP | alertmanager
 crawler | any | OUTSIDE crawler
@@ -192,7 +191,7 @@ proxy-observability:alertmanagerSecrets: {oncall: {secure: "v1:a:b"}}
 OUTSIDE istiod istio-cni | any | istiod istio-cni
 istiod istio-cni | any | OUTSIDE
 alertmanager grafana | {LOOK_UP} | NODE-DNS METADATA
-alertmanager grafana | {DNS_PODS_LISTEN} | DNS-PODS
+alertmanager grafana | {POD_LOOK_UP} | dns
 alertmanager | 443 | OUTSIDE istiod istio-cni
 crawler | any | OUTSIDE crawler istiod istio-cni
 grafana | 9090 | OUTSIDE istiod istio-cni
