@@ -52,6 +52,8 @@ def page(number: int, seconds: float, vendors: Sequence[str]) -> str:
             )
         lines.append(f"istio_proxy_setup_milliseconds_count{{{name}}} {answered[-1]:.6f}")
         lines.append(f"istio_proxy_setup_milliseconds_sum{{{name}}} {100 * answered[-1]:.6f}")
+    refused = 'envoy_cluster_upstream_cx_none_healthy{cluster_name="BlackHoleCluster"}'
+    lines.append(f"{refused} {busy * seconds:.6f}")
     clusters = [*(f"proxy-vendor_{vendor}" for vendor in vendors), "PassthroughCluster"]
     clusters.append(f"proxy-destination_{DESTINATION}")
     for place, cluster in enumerate(clusters, 1):
