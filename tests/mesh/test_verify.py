@@ -265,4 +265,4 @@ def test_the_cluster_is_told_by_its_identity(mesh: Mesh, cluster: Cluster) -> No
     with pytest.raises(KubectlError, match=r"\bnone\b.*; correct that, or .*CONTEXT="):
         Cluster("none").uid()
     with pytest.raises(KubectlError, match="no Secret in namespace monitoring"):
-        cluster.secret("monitoring", ["username"], app="prometheus")
+        cluster.login("monitoring", app="prometheus")
