@@ -9,7 +9,7 @@ import shutil
 import signal
 import subprocess
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,8 @@ class Engine:
     folder: Path
     stack: str
     kubeconfig: Path
+    later: dict[str, str] = field(default_factory=dict)
+    """Variables of every later command, as the page says of a stack that was repaired."""
 
     @property
     def file(self) -> Path:
@@ -69,7 +71,7 @@ class Engine:
             "PULUMI_CONFIG_PASSPHRASE": "engine",
             "PULUMI_SKIP_UPDATE_CHECK": "true",
         }
-        return {**kept, **own, **more}
+        return {**kept, **own, **self.later, **more}
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[str]:
         return subprocess.Popen(

@@ -12,7 +12,8 @@ RELEASES = {"mesh-base": "istio-base", "mesh-cni": "istio-cni", "mesh-istiod": "
 """Helm's names of the program's releases."""
 
 UP = ("up", "--refresh", "--yes", "--skip-preview", "--suppress-outputs")
-TAKE_OVER = {"PULUMI_K8S_UPSERT_EXISTING_OBJECTS": "true", "PULUMI_K8S_ENABLE_PATCH_FORCE": "true"}
+FORCE = {"PULUMI_K8S_ENABLE_PATCH_FORCE": "true"}
+TAKE_OVER = {"PULUMI_K8S_UPSERT_EXISTING_OBJECTS": "true", **FORCE}
 
 
 def repair(engine: Engine) -> None:
@@ -25,6 +26,9 @@ def repair(engine: Engine) -> None:
         forget_release(engine, done.text)
         done = engine.pulumi(*UP, **TAKE_OVER)
     assert done.code == 0, done.text[-4000:]
+    # Pulumi names a field manager by chance for each object that it creates: the killed run's still
+    # holds the fields of what it made, and a later `up` that changes one would report a conflict.
+    engine.later |= FORCE
     assert "pending operation" not in engine.preview("--expect-no-changes").text
 
 

@@ -13,7 +13,7 @@ def test_drift_with_a_field_conflict_is_repaired(engine: Engine) -> None:
     """The runbooks' `up --refresh` stopped at a field that somebody had set by hand."""
     engine.kubectl("-n", "monitoring", "scale", "deployment", "grafana", "--replicas=2")
     engine.kubectl("-n", "crawlers", "delete", "envoyfilter", "proxy-vendor-vendor-a")
-    refused = engine.pulumi("up", "--refresh", "--yes", "--skip-preview", "--suppress-outputs")
+    refused = engine.pulumi(*UP, PULUMI_K8S_ENABLE_PATCH_FORCE="false")
     assert refused.code != 0
     assert "conflict" in refused.text
     engine.up("--refresh", PULUMI_K8S_ENABLE_PATCH_FORCE="true")
