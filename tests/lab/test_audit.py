@@ -120,7 +120,7 @@ def test_a_broken_configuration_is_named(ports, tmp_path, monkeypatch, capsys):
         name = f"{r['vendor']} {r['visibility']} {r['outcome']}: mesh"
         assert not r["difference"] or named(name, r["cause"])
     missed = [r for r in others if r["outcome"] == "success" and r["difference"] < 0]
-    assert {r["cause"] for r in missed} == {"never seen by Envoy"}, (whole, lost, others)
+    assert {r["cause"] for r in missed} <= {"never seen by Envoy"}, (whole, lost, others)
 
 
 LAB_ONLY = "looks back in a running system, and none is named; add "
