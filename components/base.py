@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
 
 import pulumi
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 from pulumi_kubernetes.policy import v1 as policy
+from pulumi_kubernetes.rbac import v1 as rbac
 
 from components.labels import labels
 from components.pods import ROLLOUT_TIMEOUT
+
+RBAC_GROUP = "rbac.authorization.k8s.io"
 
 
 def child_options(
@@ -129,6 +132,36 @@ class ClusterComponent(pulumi.ComponentResource):
             custom_timeouts=pulumi.CustomTimeouts(create=ROLLOUT_TIMEOUT, update=update_timeout),
         )
         return pulumi.ResourceOptions.merge(self.child, own)
+
+    def grant(
+        self,
+        suffix: str,
+        kind: Literal["Role", "ClusterRole"],
+        name: str,
+        rules: Sequence[rbac.PolicyRuleArgs],
+        subjects: Sequence[rbac.SubjectArgs],
+        namespace: pulumi.Input[str] | None,
+    ) -> None:
+        """Create a Role or a ClusterRole, and bind these subjects to it, if there are any.
+
+        Args:
+            namespace: of both objects; None for a ClusterRole.
+        """
+        resource_name = f"{self.prefix}-{suffix}"
+        metadata = meta.ObjectMetaArgs(name=name, namespace=namespace, labels=self.labels)
+        getattr(rbac, kind)(resource_name, metadata=metadata, rules=rules, opts=self.child)
+        if subjects:
+            getattr(rbac, f"{kind}Binding")(
+                resource_name,
+                metadata=metadata,
+                role_ref=rbac.RoleRefArgs(api_group=RBAC_GROUP, kind=kind, name=name),
+                subjects=subjects,
+                opts=self.child,
+            )
+
+    def account(self, name: str) -> rbac.SubjectArgs:
+        """Return a ServiceAccount of this namespace, as the subject of a grant."""
+        return rbac.SubjectArgs(kind="ServiceAccount", name=name, namespace=self.namespace)
 
     def disruption_budget(
         self, suffix: str, metadata: meta.ObjectMetaArgs, pods: Mapping[str, str], replicas: int

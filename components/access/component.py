@@ -8,11 +8,10 @@ import pulumi
 from pulumi_kubernetes.rbac import v1 as rbac
 
 from components.access.roles import OPERATOR, ROLES, VIEWER
-from components.base import ClusterComponent
+from components.base import RBAC_GROUP, ClusterComponent
 from settings.monitoring import Access
 
 APP = "access"
-RBAC_GROUP = "rbac.authorization.k8s.io"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,29 +34,18 @@ class TeamAccess(ClusterComponent):
         super().__init__("proxyobs:access:TeamAccess", name, APP, args.namespace, opts)
         groups = {VIEWER: args.settings.viewers, OPERATOR: args.settings.operators}
         for role, grants in ROLES.items():
-            suffix = role.rpartition("-")[2]
-            rbac.Role(
-                f"{name}-{suffix}",
-                metadata=self.metadata(role),
-                rules=[
-                    rbac.PolicyRuleArgs(
-                        api_groups=[grant.group],
-                        resources=list(grant.resources),
-                        verbs=list(grant.verbs),
-                    )
-                    for grant in grants
-                ],
-                opts=self.child,
-            )
-            if groups[role]:
-                rbac.RoleBinding(
-                    f"{name}-{suffix}",
-                    metadata=self.metadata(role),
-                    role_ref=rbac.RoleRefArgs(api_group=RBAC_GROUP, kind="Role", name=role),
-                    subjects=[
-                        rbac.SubjectArgs(api_group=RBAC_GROUP, kind="Group", name=group)
-                        for group in groups[role]
-                    ],
-                    opts=self.child,
+            rules = [
+                rbac.PolicyRuleArgs(
+                    api_groups=[grant.group],
+                    resources=list(grant.resources),
+                    verbs=list(grant.verbs),
                 )
+                for grant in grants
+            ]
+            subjects = [
+                rbac.SubjectArgs(api_group=RBAC_GROUP, kind="Group", name=group)
+                for group in groups[role]
+            ]
+            suffix = role.rpartition("-")[2]
+            self.grant(suffix, "Role", role, rules, subjects, args.namespace)
         self.register_outputs({})

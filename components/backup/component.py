@@ -33,7 +33,7 @@ SNAPSHOT_TAKER = [
 
 @dataclass(frozen=True, kw_only=True)
 class PrometheusBackupArgs:
-    """What is backed up, and how."""
+    """The plan of the backup, and the login with which the job asks Prometheus."""
 
     namespace: pulumi.Input[str]
     plan: BackupPlan
@@ -61,7 +61,8 @@ class PrometheusBackup(ClusterComponent):
         )
         storage = args.plan.storage
         if storage is None:
-            self._grant_snapshots()
+            takers = [self.account(BACKUP_APP)]
+            self.grant("snapshots", "Role", BACKUP_APP, SNAPSHOT_TAKER, takers, args.namespace)
         files = self.config_map("program", args.plan.program.data)
         mounts = {"program": (PROGRAM, config_source(files, args.plan.program.items))}
         pod: dict[str, Any] = {"automount_service_account_token": storage is None}
@@ -85,25 +86,6 @@ class PrometheusBackup(ClusterComponent):
         )
         self._cron_job(args.plan.section.schedule, template)
         self.register_outputs({})
-
-    def _grant_snapshots(self) -> None:
-        rbac.Role(
-            f"{self.prefix}-snapshots",
-            metadata=self.metadata(BACKUP_APP),
-            rules=SNAPSHOT_TAKER,
-            opts=self.child,
-        )
-        rbac.RoleBinding(
-            f"{self.prefix}-snapshots",
-            metadata=self.metadata(BACKUP_APP),
-            role_ref=rbac.RoleRefArgs(
-                api_group="rbac.authorization.k8s.io", kind="Role", name=BACKUP_APP
-            ),
-            subjects=[
-                rbac.SubjectArgs(kind="ServiceAccount", name=BACKUP_APP, namespace=self.namespace)
-            ],
-            opts=self.child,
-        )
 
     def _cron_job(self, schedule: str, template: core.PodTemplateSpecArgs) -> None:
         batch.CronJob(

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -104,10 +103,12 @@ class PrometheusServer(ClusterComponent):
             automount_service_account_token=False,  # the pod asks for it
             opts=self.child,
         )
+        readers = [self.account("prometheus")]
         for watched_name, watched_namespace in args.watched.items():
-            self._grant(f"{watched_name}-pods", "Role", ROLE, POD_READER, watched_namespace)
+            suffix = f"{watched_name}-pods"
+            self.grant(suffix, "Role", ROLE, POD_READER, readers, watched_namespace)
         if args.settings.node_metrics:
-            self._grant("nodes", "ClusterRole", CLUSTER_ROLE, NODE_READER, None)
+            self.grant("nodes", "ClusterRole", CLUSTER_ROLE, NODE_READER, readers, None)
         # Secrets without a name: a new password is a new Secret, which rolls the pods.
         auth, self.password = basic_auth_secret(
             name, self.metadata(), OWN_LOGIN, self.child, OWN_TLS if args.with_tls else None
@@ -129,23 +130,6 @@ class PrometheusServer(ClusterComponent):
         self.login_secret = auth.metadata.name
         self.register_outputs(
             {"url": self.url, "login_secret": self.login_secret, "password": self.password}
-        )
-
-    def _grant(
-        self, suffix: str, kind: str, name: str, rules: Any, namespace: pulumi.Input[str] | None
-    ) -> None:
-        """Create a Role or a ClusterRole, and bind Prometheus' account to it."""
-        resource_name = f"{self.prefix}-{suffix}"
-        metadata = meta.ObjectMetaArgs(name=name, namespace=namespace, labels=self.labels)
-        getattr(rbac, kind)(resource_name, metadata=metadata, rules=rules, opts=self.child)
-        getattr(rbac, f"{kind}Binding")(
-            resource_name,
-            metadata=metadata,
-            role_ref=rbac.RoleRefArgs(api_group="rbac.authorization.k8s.io", kind=kind, name=name),
-            subjects=[
-                rbac.SubjectArgs(kind="ServiceAccount", name="prometheus", namespace=self.namespace)
-            ],
-            opts=self.child,
         )
 
     def _server(
