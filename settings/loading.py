@@ -172,8 +172,7 @@ def parsed(
     """Return settings, or raise with `findings` and everything that is wrong with `values`."""
     findings = [*findings]
     values, given = with_presets(values, findings)
-    values = with_ranges_of_files(values, findings)
-    values = with_certificates_of_files(values, findings)
+    values = with_files_of_vendors(values, findings)
     try:
         settings = StackSettings.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -199,45 +198,49 @@ def cross_checked(settings: StackSettings, checks: Checks, given: Given) -> Iter
         yield from capped(file, findings) if file else findings
 
 
-def with_ranges_of_files(values: Mapping[str, object], findings: list[str]) -> dict[str, Any]:
-    """Return the values with each vendor's `cidrsFile` read into its `cidrs`."""
+def with_files_of_vendors(values: Mapping[str, object], findings: list[str]) -> dict[str, Any]:
+    """Return the values with what each vendor keeps in files: its ranges, and its CA."""
     vendors = values.get("vendors")
     if not isinstance(vendors, list | tuple):
         return dict(values)
     read = list(vendors)
-    for index, vendor in enumerate(vendors):
-        if not isinstance(vendor, dict) or not isinstance(file := vendor.get("cidrsFile"), str):
-            continue
-        ranges: list[AddressRange] = []
-        try:
-            ranges, wrong = read_ranges(file, ROOT)
-            findings += wrong
-        except ValueError as error:
-            findings.append(f"vendors[{index}].cidrsFile: {printed(file)} {error}")
-        if isinstance(cidrs := vendor.get("cidrs", []), list):
-            read[index] = {**vendor, "cidrs": [*cidrs, *ranges]}
+    for read_file in (with_ranges_of_file, with_certificate_of_file):
+        for index, vendor in enumerate(read):
+            if isinstance(vendor, dict):
+                read[index] = read_file(f"vendors[{index}]", vendor, findings)
     return {**values, "vendors": read}
 
 
-def with_certificates_of_files(values: Mapping[str, object], findings: list[str]) -> dict[str, Any]:
-    """Return the values with each vendor's `tls.ca` as text, where it is the path of a file."""
-    vendors = values.get("vendors")
-    if not isinstance(vendors, list | tuple):
-        return dict(values)
-    read = list(vendors)
-    for index, vendor in enumerate(vendors):
-        if not isinstance(vendor, dict) or not isinstance(tls := vendor.get("tls"), dict):
-            continue
-        file = tls.get("ca")
-        if not isinstance(file, str) or file.lstrip().startswith("-----BEGIN"):
-            continue
-        text = None
-        try:
-            text = "\n".join(lines_of(ROOT / PATH_IN_ROOT.check(file)))
-        except ValueError as error:
-            findings.append(f"vendors[{index}].tls.ca: {printed(file)} {error}")
-        read[index] = {**vendor, "tls": {**tls, "ca": text}}
-    return {**values, "vendors": read}
+def with_ranges_of_file(at: str, vendor: dict[str, Any], findings: list[str]) -> dict[str, Any]:
+    """Return a vendor with its `cidrsFile` read into its `cidrs`."""
+    if not isinstance(file := vendor.get("cidrsFile"), str):
+        return vendor
+    ranges: list[AddressRange] = []
+    try:
+        ranges, wrong = read_ranges(file, ROOT)
+        findings += wrong
+    except ValueError as error:
+        findings.append(f"{at}.cidrsFile: {printed(file)} {error}")
+    if not isinstance(cidrs := vendor.get("cidrs", []), list):
+        return vendor
+    return {**vendor, "cidrs": [*cidrs, *ranges]}
+
+
+def with_certificate_of_file(
+    at: str, vendor: dict[str, Any], findings: list[str]
+) -> dict[str, Any]:
+    """Return a vendor with its `tls.ca` as text, where it is the path of a file."""
+    if not isinstance(tls := vendor.get("tls"), dict):
+        return vendor
+    file = tls.get("ca")
+    if not isinstance(file, str) or file.lstrip().startswith("-----BEGIN"):
+        return vendor
+    text = None
+    try:
+        text = "\n".join(lines_of(ROOT / PATH_IN_ROOT.check(file)))
+    except ValueError as error:
+        findings.append(f"{at}.tls.ca: {printed(file)} {error}")
+    return {**vendor, "tls": {**tls, "ca": text}}
 
 
 class _Reader(yaml.SafeLoader):
