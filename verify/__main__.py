@@ -87,9 +87,10 @@ def _of_cluster(stack: Stack) -> Json:
     trouble = ""
     outside: dict[str, float] = {}
     try:
-        for server in servers_of(stack.settings, stack.plan):
+        servers = servers_of(stack.settings, stack.plan)
+        for server in servers:
             with _prometheus_of(cluster, stack.settings, server) as prometheus:
-                checks += _asked(prometheus, stack, server)
+                checks += _asked(prometheus, stack, server, is_queried=server is servers[0])
                 outside |= _outside(prometheus, server, workloads)
     except (KubectlError, PrometheusError) as error:
         trouble = str(error)  # what was found before is told all the same
@@ -114,15 +115,18 @@ def _of_prometheus(stack: Stack) -> Json:
     """Ask one Prometheus by its address, and no cluster."""
     prometheus = Prometheus(os.environ[URL], os.environ)
     server = servers_of(stack.settings, stack.plan)[0]
-    checks = _asked(prometheus, stack, server)
+    checks = _asked(prometheus, stack, server, is_queried=True)
     return _report(checks, _outside(prometheus, server, {}), "", {})
 
 
-def _asked(prometheus: Prometheus, stack: Stack, server: Server) -> list[Check]:
+def _asked(
+    prometheus: Prometheus, stack: Stack, server: Server, *, is_queried: bool
+) -> list[Check]:
+    """Ask one server; boards and people query the first alone."""
     checks = [targets_check(prometheus, server), rules_check(prometheus, server)]
     if server.has_sidecars:
         checks.append(contract_check(prometheus, stack.settings))
-    if server == servers_of(stack.settings, stack.plan)[0]:
+    if is_queried:
         checks.append(boards_check(prometheus, stack.plan.dashboards))
         if stack.plan.backup:
             checks.append(backups_check(prometheus))
