@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,30 +15,7 @@ from backups.names import BackupError
 from backups.objects import Store, back_up, snapshot
 from backups.volumes import BACKUP_LABEL, CLAIMS_LABEL, Snapshots, is_complete
 from tests.certificates import Authority
-
-
-@contextlib.contextmanager
-def answering(body: bytes, status: int = 200, context=None) -> Iterator[int]:
-    """Answer every request alike; return the port."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(status)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def do_POST(self):
-            self.do_GET()
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        if context:
-            server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield server.server_port
-        server.shutdown()
+from tests.pages import answering
 
 
 @pytest.mark.parametrize(
@@ -58,9 +32,9 @@ def answering(body: bytes, status: int = 200, context=None) -> Iterator[int]:
 def test_the_api_server_answers_oddly(monkeypatch, tmp_path, status, body, said):
     context = Authority().server(tmp_path, ["127.0.0.1"])
     (tmp_path / "token").write_text("hunter2")
-    with answering(body, status, context) as port:
+    with answering(body, status, context) as page:
         monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
-        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(port))
+        monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(page.port))
         with pytest.raises(BackupError, match=said) as told:
             Snapshots("monitoring", tmp_path).by_backup()
     assert "hunter2" not in str(told.value)
@@ -71,10 +45,10 @@ def test_prometheus_answers_oddly(tmp_path, body):
     for name in ("username", "password"):
         (tmp_path / name).write_text("x")
     with (
-        answering(body) as port,
+        answering(body) as page,
         pytest.raises(BackupError, match="not as a Prometheus does"),
     ):
-        snapshot(f"http://127.0.0.1:{port}", tmp_path, None)
+        snapshot(f"http://127.0.0.1:{page.port}", tmp_path, None)
 
 
 def test_two_at_once(tmp_path):

@@ -7,7 +7,10 @@ finds or builds one as `python -m tools.find` does.
 
 from __future__ import annotations
 
+import json
+import subprocess
 from pathlib import Path
+from typing import Any
 
 from tools import find as finder
 from tools.binaries import GoBuild, Project
@@ -128,3 +131,17 @@ def find(name: str) -> Path:
         NotFoundError: it is not cached and cannot be built.
     """
     return finder.find(name, PROJECTS)
+
+
+def answer_of(judge: Path, question: Any) -> Any:
+    """Return the answer of a judge of objects, which reads and writes one JSON document."""
+    done = subprocess.run(
+        [str(judge)],
+        input=json.dumps(question),
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from render.program import Run
+from tests.binaries import answer_of
 
 Json = dict[str, Any]
 
@@ -121,15 +120,6 @@ def judge(
         "ports": [{"number": number, "protocol": protocol} for number, protocol in PORTS],
         "clusters": clusters,
     }
-    done = subprocess.run(
-        [str(flowlab)],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
     ours = {peer["name"] for peer in everybody} - {*MACHINES, *OTHER_PODS} | {"crawler"}
     return [
         frozenset(
@@ -137,7 +127,7 @@ def judge(
             for each in answer
             if {(connection := Connection(**each)).source, connection.destination} & ours
         )
-        for answer in json.loads(done.stdout)
+        for answer in answer_of(flowlab, question)
     ]
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.binaries import answer_of
 
 Json = dict[str, Any]
 
@@ -54,16 +54,7 @@ def ask(operatorlab: Path, objects: Sequence[Json], spec: Json | None = None) ->
         "prometheusRules": of("PrometheusRule"),
         "secrets": of("Secret"),
     }
-    done = subprocess.run(
-        [str(operatorlab)],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    answer = json.loads(done.stdout)
+    answer = answer_of(operatorlab, question)
     return Answer(
         configuration=answer["configuration"],
         selected=frozenset(answer["selected"]),
