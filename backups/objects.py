@@ -25,8 +25,8 @@ from pathlib import Path
 from backups.names import JOB_SECONDS, BackupError, is_name, new_name, outdated
 
 MARK = "complete.json"
-"""Of a folder beside the data: this program made it. In the object store, where it arrives last:
-everything else is there."""
+"""Name of a file. In a folder of Prometheus' snapshots it says that this program had the snapshot
+made. In the object store it says that the backup is complete, since rclone copies it last."""
 RESTORING = "restoring"
 """Folder that exists while a restoration is unfinished."""
 SNAPSHOT_SECONDS = 900.0  # it writes all that is in memory as a block

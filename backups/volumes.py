@@ -24,7 +24,7 @@ API = "snapshot.storage.k8s.io/v1"
 BACKUP_LABEL = "proxy-observability/backup"
 """Only objects with it are ever deleted; its value is the backup's name."""
 CLAIMS_LABEL = "proxy-observability/claims"
-"""How many snapshots the backup has when it is whole: a quota may admit the first of two."""
+"""The label says how many snapshots a complete backup has: a quota may admit the first of two."""
 LABELS = {
     "app.kubernetes.io/name": "prometheus-backup",
     "app.kubernetes.io/part-of": "proxy-observability",
@@ -32,7 +32,8 @@ LABELS = {
 POLL_SECONDS = 2.0
 ANSWER_SECONDS = 30.0
 GONE = http.HTTPStatus.NOT_FOUND
-"""Of a snapshot: somebody else has deleted it. Of the whole path: the cluster has no such kind."""
+"""The API server answers so if somebody else has deleted the snapshot, and for every path if the
+cluster does not know VolumeSnapshots."""
 
 
 class Snapshots:

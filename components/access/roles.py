@@ -1,4 +1,4 @@
-"""What a viewer and an operator may do in `monitoring`; pure.
+"""The rights that a viewer and an operator have in `monitoring`; pure.
 
 Neither role can read a Secret, run a command in a pod, start a pod or change a workload's template:
 each of these shows the servers' passwords.

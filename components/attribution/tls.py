@@ -12,7 +12,8 @@ from settings.hosts import Host
 from settings.tls import VendorTls
 
 SYSTEM_CA_FILE = "/etc/ssl/certs/ca-certificates.crt"
-"""Of both images of Istio's proxy: Ubuntu's ca-certificates, Wolfi's ca-certificates-bundle."""
+"""Both images of Istio's proxy have this file: Ubuntu's package ca-certificates installs it in the
+default image, Wolfi's ca-certificates-bundle in the distroless one."""
 
 SERVER_NAME_KEY = "envoy.network.upstream_server_name"
 CERTIFICATE_NAMES_KEY = "envoy.network.upstream_subject_alt_names"

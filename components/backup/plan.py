@@ -1,6 +1,6 @@
-"""What backs up Prometheus' data and what restores it: the commands, and where each reads; pure.
+"""The commands that back up and restore Prometheus' data, and the folders they read; pure.
 
-Their program is backups/.
+Both run the program in backups/.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ COPIED_POD = f"{PROMETHEUS_APP}-0"
 
 @dataclass(frozen=True, kw_only=True)
 class BackupPlan:
-    """What the CronJob runs with."""
+    """The settings, the program and the command of the CronJob."""
 
     section: Backup
     program: ProgramFiles
