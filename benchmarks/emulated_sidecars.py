@@ -42,6 +42,13 @@ OUTCOMES = (
     ("timeout", "504", 0.01),
     ("connect_failed", "503", 0.01),
 )
+# Visibility and result of bytes, and how many requests a second they are of.
+RESULTS = (
+    ("http", "delivered", 0.9),
+    ("http", "refused", 0.16),
+    ("http", "failed", 0.04),
+    ("tunnel", "delivered", 0.9),
+)
 SENT_BYTES_A_REQUEST = 600
 RECEIVED_BYTES_A_REQUEST = 42_000
 BUCKETS = (50, 100, 250, 500, 1000, 2500, 5000, 10000)
@@ -79,11 +86,20 @@ def sidecar_series(vendors: Sequence[str], workload: str) -> list[Series]:
             found += _histogram(f"istio_{SETUP_METRIC}", labels)
         labels = source | {"proxy_vendor": vendor, "proxy_visibility": "opaque"}
         for name, growth in (
-            ("connections_opened", 0.2),
-            ("sent_bytes", 0.2 * RECEIVED_BYTES_A_REQUEST),
-            ("received_bytes", 0.2 * SENT_BYTES_A_REQUEST),
+            ("tcp_connections_opened", 0.2),
+            ("tcp_sent_bytes", 0.2 * RECEIVED_BYTES_A_REQUEST),
+            ("tcp_received_bytes", 0.2 * SENT_BYTES_A_REQUEST),
         ):
-            found.append(Series(_line(f"istio_tcp_{name}_total", labels), growth))
+            found.append(Series(_line(f"istio_{name}_total", labels), growth))
+        for visibility, result, growth in RESULTS:
+            labels = source | {"proxy_vendor": vendor, "proxy_visibility": visibility}
+            labels |= {"proxy_result": result, "proxy_pool": ""}
+            for way, size in (
+                ("request", SENT_BYTES_A_REQUEST),
+                ("response", RECEIVED_BYTES_A_REQUEST),
+            ):
+                line = _line(f"istio_proxy_{way}_bytes_total", labels)
+                found.append(Series(line, growth * size))
         found += _cluster(f"{CLUSTER_PREFIX}{vendor}", vendor)
     found += _cluster("PassthroughCluster", None)
     black_hole = {"cluster_name": BLACK_HOLE}

@@ -66,9 +66,8 @@ METRICS: Mapping[str, Mapping[str, KeyOf]] = {
     SIDECARS: {
         "istio_requests_total": _requests("proxy_"),
         "istio_tcp_connections_opened_total": _connections("proxy_vendor"),
-        # Istio calls `received` what the sidecar received from the crawler.
-        "istio_tcp_received_bytes_total": _bytes(OPAQUE_BYTES, "proxy_vendor", _SENT),
-        "istio_tcp_sent_bytes_total": _bytes(OPAQUE_BYTES, "proxy_vendor", _RECEIVED),
+        "istio_proxy_request_bytes_total": _bytes(OPAQUE_BYTES, "proxy_vendor", _SENT),
+        "istio_proxy_response_bytes_total": _bytes(OPAQUE_BYTES, "proxy_vendor", _RECEIVED),
         "envoy_cluster_upstream_cx_tx_bytes_total": _bytes(WIRE_BYTES, "proxy_vendor", _SENT),
         "envoy_cluster_upstream_cx_rx_bytes_total": _bytes(WIRE_BYTES, "proxy_vendor", _RECEIVED),
         "envoy_cluster_upstream_cx_total": lambda labels: Key(
@@ -92,6 +91,8 @@ METRICS: Mapping[str, Mapping[str, KeyOf]] = {
 # Outside every range connections alone are compared: the generator knows no bytes of them. Those to
 # the stack's destinations are among them, as they are for the generator.
 _OUTSIDE_ONLY = ("envoy_cluster_upstream_cx_total",)
+# What a request costs on the wire is nothing that a generator or a vendor counts.
+_OPAQUE_ONLY = ("istio_proxy_request_bytes_total", "istio_proxy_response_bytes_total")
 
 
 def selector(job: str, metric: str) -> str:
@@ -102,6 +103,7 @@ def selector(job: str, metric: str) -> str:
         vendors = f',proxy_vendor!~"|{OUTSIDE}",cluster_name!~"{DESTINATION_PREFIX}.*"'
         outside = f',proxy_vendor!="",cluster_name!~"{CLUSTER_PREFIX}.*"'
         only = outside if metric in _OUTSIDE_ONLY else vendors
+        only += ',proxy_visibility="opaque"' if metric in _OPAQUE_ONLY else ""
     return f'{metric}{{job="{job}"{only}}}'
 
 

@@ -249,8 +249,8 @@ def fleet() -> dict[str, Any]:
                     unit="Bps",
                     description="Part of the traffic above that went through opaque connections, "
                     "both ways. Booked when they close, so a long one shows as a spike at its end.",
-                    expr=f"proxy_vendor:istio_tcp_sent_bytes:rate5m{_VENDOR}"
-                    f" + proxy_vendor:istio_tcp_received_bytes:rate5m{_VENDOR}",
+                    expr="proxy_vendor_visibility:proxy_bytes:rate5m"
+                    f'{_VENDOR[:-1]}, proxy_visibility="opaque"}}',
                     width=12,
                 ),
             ),

@@ -26,7 +26,7 @@ CALM_REQUESTS_PER_SECOND = 300  # some 33 a vendor: a share over 5 s is good to 
 ISTIO_CHAIN = "virtualOutbound-catchall-tcp"
 
 # Any metric that a sidecar may have: counters that stand still add nothing to any vendor.
-SERIES_METRIC = "istio_tcp_received_bytes_total"
+SERIES_METRIC = "istio_tcp_connections_opened_total"
 
 
 @dataclass(frozen=True, kw_only=True)

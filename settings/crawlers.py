@@ -20,6 +20,15 @@ def usable_namespace(namespace: str) -> str:
 CrawlerNamespace = Annotated[DnsLabel, AfterValidator(usable_namespace)]
 
 
+def named_team(team: str) -> str:
+    if not team:
+        raise ValueError("is what a pod without the label has; remove it")
+    return team
+
+
+TeamName = Annotated[LabelValue, AfterValidator(named_team)]
+
+
 class Crawlers(Section):
     """The pods whose connections are attributed."""
 
@@ -41,6 +50,12 @@ class Crawlers(Section):
     """Mesh services in other namespaces that crawlers call, as in the egress of Istio's Sidecar.
     Services not listed are reached without mTLS and routing. A listed Service that uses a vendor's
     port takes that port from the attribution."""
+    team_label: LabelKey | None = None
+    """Label of pods that names their team: the metrics' label `team`, by which money is shared out.
+    Default: a pod's team is its namespace. A pod without it has the team `other`."""
+    teams: tuple[TeamName, ...] = ()
+    """The values of `teamLabel` that count; any other is `other`. Empty: every value, each of which
+    multiplies the recorded series."""
     expected_pods: Annotated[StrictInt, Field(ge=1, le=10**9)] = 1000
     """Crawler pods at the busiest hour. The threshold of the alert on ingestion and the stack
     output `expected` follow from it, and a Prometheus too small for them is refused. More pods are
@@ -50,6 +65,11 @@ class Crawlers(Section):
         yield from repeated(
             (("namespaces", index), namespace) for index, namespace in enumerate(self.namespaces)
         )
+        yield from repeated((("teams", index), team) for index, team in enumerate(self.teams))
+        if self.teams and not self.team_label:
+            yield Problem(
+                ("teams",), f"{list(self.teams)} has no effect without teamLabel; name the label"
+            )
         if not self.create_namespaces and self.sets("pod_security"):
             yield Problem(
                 ("podSecurity",),

@@ -7,10 +7,12 @@ seen on Envoy 1.40, and the HTTP connection manager's page "Response Code Detail
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Literal
+
+from money.results import DELIVERED, FAILED, REFUSED, RESULT_OF
 
 VENDOR_KEY = "proxy_observability.proxy_vendor"
 """Filter state in which a chain names the vendor of each of its connections."""
@@ -205,6 +207,31 @@ SETUP_IS_KNOWN = f"({ANSWERED}) && ({_HAS_SETUP})"
 """False where no vendor answered: the set-up time would be recorded as 0, which looks fast."""
 
 
+# Bytes of a stream as they pass between Envoy and the vendor, as near as CEL can tell.
+#
+# Envoy writes a request's head as `GET http://host/path HTTP/1.1`, `host: host` and the headers,
+# each with `: ` and a line end. `total_size` has of these the names and values alone, and those of
+# `:method`, `:scheme`, `:authority` and, but of a CONNECT, `:path`. An answer's reason is taken for
+# `OK`, and Envoy adds 37 bytes of `date` to one without. The framing of chunks is not seen.
+REQUEST_BYTES = (
+    "has(request.host) ? request.total_size + size(request.host) + 4 * size(request.headers)"
+    f" - (({_IS_TUNNEL}) ? 18 : 20) : 0"
+)
+RESPONSE_BYTES = "response.total_size + 4 * size(response.headers) + 5"
+REACHED_VENDOR = "has(upstream.local_address)"
+VENDOR_SPOKE = (
+    "has(response.code) && has(response.code_details)"
+    " && (response.code_details == 'via_upstream'"
+    f" || {_details('downstream_')} || {_details(_RESET_INSIDE)}"
+    " || response.code_details == 'websocket_handshake_unsuccessful')"
+)
+"""Whether the answer is the vendor's, and not Envoy's own."""
+BYTES_VISIBILITY = (
+    f"({_IS_TUNNEL}) && has(response.code) && response.code < 300 ? 'tunnel' : 'http'"
+)
+"""A refused CONNECT is an exchange in plain HTTP. Told apart it would double its series."""
+
+
 def _choose(cases: Iterable[tuple[str, str]], otherwise: str) -> str:
     """Return a chain of conditionals: the value of the first condition that holds.
 
@@ -234,7 +261,7 @@ def _matches(row: Answer) -> str:
     return " && ".join(conditions) or "true"
 
 
-def _by_table() -> str:
+def _by_table(named: Callable[[str], str]) -> str:
     """Return the CEL of ANSWERS.
 
     Most answers have none of the headers, and skip the rows with one.
@@ -242,16 +269,17 @@ def _by_table() -> str:
     by_status = [row for row in ANSWERS if not row.header]
     # The most frequent first; no row before it is about the same statuses.
     by_status.sort(key=lambda row: (row.first, row.last) != (200, 299))
-    return f"({_has_metadata(HAS_HEADER_KEY)}) ? ({_rows(ANSWERS)}) : ({_rows(by_status)})"
+    with_header, without = _rows(ANSWERS, named), _rows(by_status, named)
+    return f"({_has_metadata(HAS_HEADER_KEY)}) ? ({with_header}) : ({without})"
 
 
-def _rows(rows: Iterable[Answer]) -> str:
-    """Return the CEL of some rows, with one condition for neighbours of the same outcome."""
+def _rows(rows: Iterable[Answer], named: Callable[[str], str]) -> str:
+    """Return the CEL of some rows, with one condition for neighbours of the same name."""
     cases = []
-    for outcome, neighbours in groupby(rows, lambda row: row.outcome):
+    for name, neighbours in groupby(rows, lambda row: named(row.outcome)):
         conditions = [_matches(row) for row in neighbours]
         either = " || ".join(f"({each})" for each in conditions)
-        cases.append((either if len(conditions) > 1 else conditions[0], f"'{outcome}'"))
+        cases.append((either if len(conditions) > 1 else conditions[0], f"'{name}'"))
     *others, (_, otherwise) = cases  # the last row matches every answer
     return _choose(others, otherwise)
 
@@ -263,6 +291,34 @@ def proxy_outcome(timeout_after_seconds: int) -> str:
         timeout_after_seconds: a crawler that left without an answer counts as `timeout` if it
             waited at least this long, and as `client_cancelled` if it left sooner.
     """
+    return _by_what_happened(timeout_after_seconds, lambda outcome: outcome, lambda said: said)
+
+
+def proxy_result(timeout_after_seconds: int) -> str:
+    """Return the CEL expression for `proxy_result`: what RESULT_OF makes of the outcome."""
+
+    def of_verdict(said: str) -> str:
+        of = {
+            result: [outcome for outcome, its in RESULT_OF.items() if its == result]
+            for result in (REFUSED, FAILED)
+        }
+        return _choose(
+            [(f"{said} in {outcomes}", f"'{result}'") for result, outcomes in of.items()],
+            f"'{DELIVERED}'",
+        )
+
+    return _by_what_happened(timeout_after_seconds, RESULT_OF.__getitem__, of_verdict)
+
+
+def _by_what_happened(
+    timeout_after_seconds: int, named: Callable[[str], str], of_verdict: Callable[[str], str]
+) -> str:
+    """Return the CEL expression for an outcome under another name.
+
+    Args:
+        named: the name of an outcome.
+        of_verdict: the CEL expression for that of a CEL expression for an outcome.
+    """
     before, after = "upstream_reset_before_response_started", _RESET_INSIDE
     left_unanswered = f"{_details('downstream_')} && !({_FINAL})"
     # Envoy calls a connection that ends inside a body a protocol error too. Chunks that it cannot
@@ -271,24 +327,29 @@ def proxy_outcome(timeout_after_seconds: int) -> str:
     waited = f"has(request.duration) && request.duration >= duration('{timeout_after_seconds}s')"
     # A vendor's name that DNS does not know (Envoy 1.40), now or when it was asked last.
     unresolved = f"{_details('dns_resolution_failure')} || {_details('no_healthy_upstream')}"
+    cases = [
+        (unresolved, "connect_failed"),
+        (_details(f"{before}{{remote_connection_failure"), "connect_failed"),
+        (_details(f"{before}{{local_connection_failure"), "connect_failed"),
+        (_details(f"{before}{{connection_timeout"), "timeout"),
+        (_details(f"{before}{{overflow"), "rejected"),
+        # Envoy refused the answer, which is not HTTP or not strictly so.
+        (_details(f"{before}{{protocol_error"), "bad_answer"),
+        (f"{_details(f'{after}{{protocol_error')} && {no_body_yet}", "bad_answer"),
+        (_details("upstream_reset_"), "reset"),
+        (f"{left_unanswered} && {waited}", "timeout"),
+        (left_unanswered, "client_cancelled"),
+    ]
     transport = _choose(
-        [
-            (unresolved, "'connect_failed'"),
-            (_details(f"{before}{{remote_connection_failure"), "'connect_failed'"),
-            (_details(f"{before}{{local_connection_failure"), "'connect_failed'"),
-            (_details(f"{before}{{connection_timeout"), "'timeout'"),
-            (_details(f"{before}{{overflow"), "'rejected'"),
-            # Envoy refused the answer, which is not HTTP or not strictly so.
-            (_details(f"{before}{{protocol_error"), "'bad_answer'"),
-            (f"{_details(f'{after}{{protocol_error')} && {no_body_yet}", "'bad_answer'"),
-            (_details("upstream_reset_"), "'reset'"),
-            (left_unanswered, f"({waited}) ? 'timeout' : 'client_cancelled'"),
-        ],
-        "'rejected'",  # Envoy answered the request itself
+        [(condition, f"'{named(outcome)}'") for condition, outcome in cases],
+        f"'{named('rejected')}'",  # Envoy answered the request itself
     )
     answered = _choose(
-        [(f"{_has_metadata(key)}{only}", f"{_OWN}['{key}']") for key, only in VERDICTS.items()],
-        f"({_by_table()})",
+        [
+            (f"{_has_metadata(key)}{only}", of_verdict(f"{_OWN}['{key}']"))
+            for key, only in VERDICTS.items()
+        ],
+        f"({_by_table(named)})",
     )
     return f"({ANSWERED}) ? ({answered}) : ({transport})"
 

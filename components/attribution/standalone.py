@@ -358,19 +358,21 @@ def _http_statistics(plugin: Json) -> Json:
         },
         "value_fixed": 1,
     }
-    histograms = [
-        {
-            "stat": {
-                "name": f"istio_{definition['name']}",
-                # A custom metric of istio.stats carries its own dimensions only.
-                "tags": _tags(_dimensions(plugin, definition["name"]), {}),
-            },
-            "unit": "Unspecified",
+    counters: list[Json] = [requests]
+    histograms: list[Json] = []
+    for definition in plugin["definitions"]:
+        dimensions = _dimensions(plugin, definition["name"])
+        # A custom metric of istio.stats carries its own dimensions only.
+        workload = {name: value for name, value in WORKLOAD_TAGS.items() if name in dimensions}
+        own = {
+            "stat": {"name": f"istio_{definition['name']}", "tags": _tags(dimensions, workload)},
             "value_format": f"%CEL({definition['value']})%",
         }
-        for definition in plugin["definitions"]
-    ]
-    return {"counters": [requests], "histograms": histograms}
+        if definition["type"] == "COUNTER":
+            counters.append(own)
+        else:
+            histograms.append({**own, "unit": "Unspecified"})
+    return {"counters": counters, "histograms": histograms}
 
 
 def _tcp_statistics(plugin: Json) -> Json:

@@ -12,13 +12,19 @@ from typing import Any
 
 from components.attribution.groups import CLUSTER_PREFIX, DESTINATION_PREFIX
 from components.attribution.outcome import (
+    BYTES_VISIBILITY,
     PROXY_POOL,
     PROXY_TARGET,
     PROXY_VENDOR,
     PROXY_VISIBILITY,
+    REACHED_VENDOR,
+    REQUEST_BYTES,
+    RESPONSE_BYTES,
     SETUP_IS_KNOWN,
     SETUP_MILLISECONDS,
+    VENDOR_SPOKE,
     proxy_outcome,
+    proxy_result,
     response_code,
 )
 from settings.destinations import Destination, listed_names
@@ -43,11 +49,26 @@ HTTP_STAT_PREFIX = "proxyobs;"
 """Istio's tag rules end the name at `;`, and their rule for HTTP admits no `-`."""
 
 SETUP_METRIC = "proxy_setup_milliseconds"
+BYTES = {"proxy_request_bytes_total": (REQUEST_BYTES, REACHED_VENDOR)} | {
+    "proxy_response_bytes_total": (RESPONSE_BYTES, VENDOR_SPOKE)
+}
+"""Metric -> its value and when it has one, as CEL.
+
+Istio's `request_bytes` and `response_bytes` are of what passes between crawler and Envoy instead:
+with what reached no vendor, Envoy's own answers, and headers that Envoy takes off, such as
+Proxy-Connection. They are histograms too, of which only the sum is of use."""
+TCP_BYTES = {
+    "istio_tcp_received_bytes_total": "istio_proxy_request_bytes_total",
+    "istio_tcp_sent_bytes_total": "istio_proxy_response_bytes_total",
+}
+"""istio.stats' bytes of opaque connections -> their name in Prometheus. Istio's are as seen from
+the crawler: what the sidecar received goes to the vendor."""
 
 EXTRA_STAT_TAGS = (
     "proxy_vendor",
     "proxy_visibility",
     "proxy_outcome",
+    "proxy_result",
     "proxy_pool",
     "proxy_target",
     "response_code",
@@ -85,7 +106,7 @@ REMOVED_TAGS = (
     "source_principal",
     "source_version",
 )
-# A tunnel's duration is its lifetime, and the clusters count bytes: no need for these histograms.
+# A tunnel's duration is its lifetime, and bytes are counted as BYTES: no need for these histograms.
 DROPPED_METRICS = ("request_bytes", "request_duration_milliseconds", "response_bytes")
 
 # Statistics of Envoy's clusters that rules use. They move while a connection is open; istio_tcp_*
@@ -103,16 +124,20 @@ SCRAPED_METRICS = (
     *(f"envoy_cluster_{name}" for name in UPSTREAM_STATS),
     "envoy_http_lua_errors",
     "envoy_server_uptime",  # exported by every sidecar, whatever Istio is told
-    "istio_proxy_request_bytes_total",
-    "istio_proxy_response_bytes_total",
+    *(f"istio_{name}" for name in BYTES),
     f"istio_{SETUP_METRIC}",  # as a native histogram, which has no parts
     f"istio_{SETUP_METRIC}_bucket",
     "istio_requests_total",
     "istio_tcp_connections_opened_total",
-    "istio_tcp_received_bytes_total",
-    "istio_tcp_sent_bytes_total",
 )
 """Every metric that Prometheus keeps of a sidecar: those that rules and boards use."""
+
+# A custom metric of istio.stats has no standard label. Its name for the sidecar's own node is
+# `node`; Istio's word for what cannot be read is `unknown`, as istio.stats has it by itself.
+WORKLOAD = {
+    "source_workload": "node.metadata['WORKLOAD_NAME']",
+    "source_workload_namespace": "node.metadata['NAMESPACE']",
+}
 
 
 def http_plugin_config(*, with_targets: bool, timeout_after_seconds: int) -> dict[str, Any]:
@@ -120,8 +145,8 @@ def http_plugin_config(*, with_targets: bool, timeout_after_seconds: int) -> dic
 
     `drop`, `tags_to_remove`, `dimensions` and `definitions` are documented in Istio's
     envoy/extensions/stats/config.proto. A custom metric has its own dimensions alone and is
-    recorded for every request. Where the set-up time is not known its vendor is empty, and
-    Prometheus drops that series as it scrapes.
+    recorded for every request. Where it has no value its vendor is empty, and Prometheus drops that
+    series as it scrapes.
     """
     target = {"proxy_target": PROXY_TARGET} if with_targets else {}
     return {
@@ -129,7 +154,11 @@ def http_plugin_config(*, with_targets: bool, timeout_after_seconds: int) -> dic
         "disable_host_header_fallback": True,
         # `int`: istio.stats reads 1e+06, as CEL prints a double of a million, as 0.
         "definitions": [
-            {"name": SETUP_METRIC, "type": "HISTOGRAM", "value": f"int({SETUP_MILLISECONDS})"}
+            {"name": SETUP_METRIC, "type": "HISTOGRAM", "value": f"int({SETUP_MILLISECONDS})"},
+            *(
+                {"name": name, "type": "COUNTER", "value": value}
+                for name, (value, _) in BYTES.items()
+            ),
         ],
         "metrics": [
             {"tags_to_remove": list(REMOVED_TAGS)},
@@ -154,6 +183,20 @@ def http_plugin_config(*, with_targets: bool, timeout_after_seconds: int) -> dic
                     "proxy_visibility": f"({SETUP_IS_KNOWN}) ? ({PROXY_VISIBILITY}) : ''",
                 },
             },
+            *(
+                {
+                    "name": name,
+                    "dimensions": {
+                        "proxy_vendor": f"({has_value}) ? ({PROXY_VENDOR}) : b''",
+                        "proxy_visibility": BYTES_VISIBILITY,
+                        "proxy_result": proxy_result(timeout_after_seconds),
+                        "proxy_pool": PROXY_POOL,
+                        **target,
+                        **WORKLOAD,
+                    },
+                }
+                for name, (_, has_value) in BYTES.items()
+            ),
         ],
     }
 
@@ -230,7 +273,8 @@ def expected_series(
 ) -> SidecarSeries:
     """Estimate the series of a sidecar that uses every vendor.
 
-    It counts six outcomes with one status code each, in every visibility of the vendor's `inspect`:
+    It counts six outcomes with one status code each, in every visibility of the vendor's `inspect`,
+    and bytes of all three results:
     a busy sidecar in a bad hour, not the worst case. A native histogram is one series, however many
     buckets it has.
 
@@ -251,11 +295,12 @@ def expected_series(
         pools = len(of_addresses | {product.name for product in vendor.products})
         requests += visibilities * outcomes * pools * (targets + 1)
         setup_times += visibilities * histogram
-        opaque = 3  # connections, bytes each way
-        connections += len(UPSTREAM_STATS) + opaque
-        if vendor.inspect == "passive":  # bytes by request
-            connections += directions * pools * visibilities * (targets + 1)
-            connections += directions * len(of_addresses)  # opaque ones have no target and no user
+        connections += len(UPSTREAM_STATS) + 1  # opaque connections
+        # Bytes: of each visibility by three results, but tunnels that stood are all delivered.
+        parts = max(0, 3 * visibilities - 2)
+        connections += directions * parts * pools * (targets + 1)
+        # Opaque ones have no target and no user, and only the module knows the address's pool.
+        connections += directions * (len(of_addresses) if vendor.inspect == "passive" else 1)
     return SidecarSeries(requests=requests, setup_times=setup_times, connections=connections)
 
 

@@ -23,6 +23,7 @@ from components.prometheus.relabel import (
     keep,
     pod_label,
     sidecar_metric_relabel,
+    team_relabel,
 )
 from components.prometheus.unseen import asked_for_nothing, unseen_job
 from components.tls import Tls
@@ -155,7 +156,13 @@ def prometheus_config(
             "job_name": name,
             # Envoy's answer once had no version in its type, which Prometheus 3 refuses.
             "fallback_scrape_protocol": "PrometheusText0.0.4",
-            **_targets(namespaces, addresses, chosen, cluster),
+            **_targets(
+                namespaces,
+                addresses,
+                chosen,
+                cluster,
+                {"team": namespaces[0]} if name == "sidecars" else {},
+            ),
             **({"metric_relabel_configs": [keep("__name__", any_of(metrics))]} if metrics else {}),
             **more,
         }
@@ -166,7 +173,7 @@ def prometheus_config(
         job(
             "sidecars",
             crawlers,
-            _keep_container("istio-proxy", SIDECAR_PORT),
+            [*_keep_container("istio-proxy", SIDECAR_PORT), *team_relabel(settings.crawlers)],
             metrics_path="/stats/prometheus",
             metric_relabel_configs=sidecar_metric_relabel(
                 settings.telemetry.histogram_sampling, host_names(settings)
@@ -285,11 +292,13 @@ def _targets(
     addresses: Sequence[str] | None,
     chosen: list[Json],
     cluster: str | None = None,
+    more: Mapping[str, str] | None = None,
 ) -> Json:
     """Return how targets are found: by Kubernetes, or at these addresses.
 
     Args:
         cluster: the label of all their series; None for Alertmanagers, which have none.
+        more: labels of addresses that `chosen` gives to what Kubernetes finds.
     """
     if addresses is None:
         named = [_cluster_label(cluster)] if cluster else []
@@ -297,7 +306,7 @@ def _targets(
             "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [*namespaces]}}],
             "relabel_configs": [*chosen, *_pod_labels(), *named],
         }
-    labels = {"cluster": cluster} if cluster else {}
+    labels = {**({"cluster": cluster} if cluster else {}), **(more or {})}
     return {
         "static_configs": [
             {"targets": [address], "labels": {**labels, "namespace": namespaces[0], "pod": address}}

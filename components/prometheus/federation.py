@@ -40,6 +40,7 @@ LEVELS = (
     # Beyond the architecture document's: boards, ProxyVendorBanned and ProxyNameUnattributed read
     # them, and TargetsMissing `job`, which tells how many sidecars a shard has.
     *("proxy_vendor_visibility", "proxy_vendor_pool", "proxy_vendor_target", "proxy_host", "job"),
+    "team_proxy_vendor",
 )
 MATCH = f'{{__name__=~"({"|".join(LEVELS)}):.*"}}'
 
@@ -154,7 +155,7 @@ def _federation(source: Source, own_cluster: str) -> Json:
             # The scrape's own `job`, which no record has but those of level `job`.
             {
                 "source_labels": ["__name__", "job"],
-                "regex": f"(?:proxy_host|proxy_vendor|workload_proxy_vendor|cluster).*;{JOB}",
+                "regex": f"(?:proxy_host|(?:workload_|team_)?proxy_vendor|cluster).*;{JOB}",
                 "target_label": "job",
                 "replacement": "",
             },

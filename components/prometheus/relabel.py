@@ -13,13 +13,17 @@ from components.attribution.stats import (
     OUTSIDE_CLUSTERS,
     SCRAPED_METRICS,
     SETUP_METRIC,
+    TCP_BYTES,
 )
 from settings.catalogue import OUTSIDE
+from settings.crawlers import Crawlers
 from settings.destinations import listed_names
 from settings.stack import StackSettings
 
 Json = dict[str, Any]
 
+OTHER_TEAM = "other"
+"""Of pods without `crawlers.teamLabel`, or with a value that `crawlers.teams` has not."""
 HOST_LABEL = "proxy_host"
 """Of connections outside every range alone: the name by which the crawler reached its vendor."""
 
@@ -43,7 +47,8 @@ def sidecar_metric_relabel(histogram_sampling: int = 1, names: Sequence[str] = (
     outside = any_of(OUTSIDE_CLUSTERS)
     black_holed = f"envoy_cluster_{BLACK_HOLED};{BLACK_HOLE}"
     cluster_metrics = any_of(name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_"))
-    others = any_of(name for name in SCRAPED_METRICS if not name.startswith("envoy_cluster_"))
+    own_names = (name for name in SCRAPED_METRICS if not name.startswith("envoy_cluster_"))
+    others = any_of((*own_names, *TCP_BYTES))
     own = f"({CLUSTER_PREFIX}|{DESTINATION_PREFIX})"
     unattributed = r"outbound\|[0-9]+\|\|" + any_of(name.replace(".", r"\.") for name in names)
     kept = [
@@ -66,6 +71,16 @@ def sidecar_metric_relabel(histogram_sampling: int = 1, names: Sequence[str] = (
             "target_label": "__name__",
             "replacement": "envoy_cluster_upstream_cx_total",
         },
+        # Bytes have one name, whatever could be read of them.
+        *(
+            {
+                "source_labels": ["__name__"],
+                "regex": name,
+                "target_label": "__name__",
+                "replacement": stored,
+            }
+            for name, stored in TCP_BYTES.items()
+        ),
         {
             "source_labels": ["cluster_name"],
             "regex": f"{own}(.+)",
@@ -115,6 +130,21 @@ def _sampled(one_in: int) -> list[Json]:
         },
         # Without it, Prometheus would store this label with every series.
         {"action": "labeldrop", "regex": part},
+    ]
+
+
+def team_relabel(crawlers: Crawlers) -> list[Json]:
+    """Return the relabelling of targets that names the team of each pod."""
+    if not crawlers.team_label:
+        return [{"source_labels": ["__meta_kubernetes_namespace"], "target_label": "team"}]
+    named = any_of(map(re.escape, crawlers.teams)) if crawlers.teams else "(.+)"
+    return [
+        {"target_label": "team", "replacement": OTHER_TEAM},
+        {
+            "source_labels": [pod_label(crawlers.team_label)],
+            "regex": named,
+            "target_label": "team",
+        },
     ]
 
 

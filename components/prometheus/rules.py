@@ -55,8 +55,16 @@ SHARD_PREFIX = "shard_"
 """Prefix of a shard's record where it is federated. Without it shard 0's requests and the sum of
 all shards' would be two series of one name, and a query would count both."""
 
-# No board or alert needs so many labels at once: other sums are made of it where it is recorded.
-_NOT_FEDERATED = "workload_proxy_vendor_pool_visibility_outcome_target:istio_requests:rate5m"
+# No board or alert needs so many labels at once: other sums are made of them where they are
+# recorded.
+_PARTS = "workload_team_proxy_vendor_pool_visibility"
+_NOT_FEDERATED = frozenset(
+    {
+        f"{_PARTS}_outcome_target:istio_requests:rate5m",
+        f"{_PARTS}_result_target:istio_proxy_request_bytes:rate5m",
+        f"{_PARTS}_result_target:istio_proxy_response_bytes:rate5m",
+    }
+)
 
 
 def server_rules(settings: StackSettings, own: Mapping[str, Json] | None = None) -> dict[str, str]:
@@ -142,7 +150,7 @@ def with_product(file: Json, *, runbook_url: str | None = None) -> Json:
 def federated_sums() -> tuple[str, ...]:
     """Return the records that one Prometheus takes from another: from a shard, to add them up."""
     names = {rule["record"] for rule in rules_of(read_rules()["sums.yml"])}
-    return tuple(sorted(names - {_NOT_FEDERATED}))
+    return tuple(sorted(names - _NOT_FEDERATED))
 
 
 def federated_from_clusters() -> tuple[str, ...]:
@@ -167,7 +175,7 @@ def sums_of_shards() -> Json:
 
 def refuse_rules_on_sidecars(own: Mapping[str, Json]) -> None:
     """Refuse rules of `alerts.ruleFiles` that select series which only shards or leaves have."""
-    names = {*SCRAPED_METRICS, _NOT_FEDERATED}
+    names = {*SCRAPED_METRICS, *_NOT_FEDERATED}
     findings = []
     for file, document in own.items():
         for rule in rules_of(document):

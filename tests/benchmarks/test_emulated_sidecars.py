@@ -17,7 +17,7 @@ from benchmarks.emulated_sidecars import (
     work_done,
 )
 from benchmarks.monitored import VENDORS, files, number_from
-from components.attribution.stats import SCRAPED_METRICS, expected_series
+from components.attribution.stats import SCRAPED_METRICS, TCP_BYTES, expected_series
 from lab.processes import LabError
 from settings.loading import parse_settings
 
@@ -48,13 +48,13 @@ def test_the_series_are_those_that_the_scrape_keeps():
     settings = parse_settings(stack)
     assert settings.telemetry.buckets == BUCKETS
     series = sidecar_series(VENDORS, "shop")
-    kept = [one for one in series if one.line.partition("{")[0] in SCRAPED_METRICS]
+    scraped = {*SCRAPED_METRICS, *TCP_BYTES}
+    kept = [one for one in series if one.line.partition("{")[0] in scraped]
     black_holed, uptime = 1, 1  # renamed by the scrape; a line that each page adds
     expected = expected_series(settings.vendors, BUCKETS).total
     assert len(kept) + black_holed + uptime == expected
     native = "istio_proxy_setup_milliseconds"
-    passive = {"istio_proxy_request_bytes_total", "istio_proxy_response_bytes_total"}
-    assert names(kept) | {"envoy_server_uptime"} == set(SCRAPED_METRICS) - {native} - passive
+    assert names(kept) | {"envoy_server_uptime"} == scraped - {native}
 
 
 def test_work_only_grows():

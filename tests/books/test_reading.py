@@ -105,8 +105,7 @@ LAST_SCRAPE = {
         sample(1, proxy_vendor="a", proxy_visibility="http", proxy_outcome="success", code="2xx"),
         sample(2, proxy_vendor="a", proxy_visibility="http", proxy_outcome="connect_failed"),
     ],
-    # Istio's `received` is what the sidecar received from the crawler: what the crawler sent.
-    "istio_tcp_received_bytes_total": [sample(10, proxy_vendor="a")],
+    "istio_proxy_request_bytes_total": [sample(10, proxy_vendor="a")],
     "envoy_cluster_upstream_cx_tx_bytes_total": [sample(10_000, proxy_vendor="a")],
     "envoy_cluster_upstream_cx_total": [
         sample(7, cluster_name="PassthroughCluster", proxy_vendor="outside")

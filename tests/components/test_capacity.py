@@ -42,24 +42,24 @@ def test_the_defaults_hold_a_thousand_crawlers():
 
 def test_each_number_that_is_too_small_is_named_with_the_one_to_write():
     assert findings(5000, retentionSize="20G", storage="25G", resources=SMALL) == [
-        "prometheus.resources.limits.memory: 1G cannot hold 460,000 series and as many of ended "
-        'pods (about 4.7 GB); write "5G", or raise prometheus.shards, or correct '
+        "prometheus.resources.limits.memory: 1G cannot hold 540,000 series and as many of ended "
+        'pods (about 5.5 GB); write "6G", or raise prometheus.shards, or correct '
         "crawlers.expectedPods",
-        "prometheus.resources.limits.cpu: 200m cannot take in 30,667 samples/s (about 1.2 cores); "
+        "prometheus.resources.limits.cpu: 200m cannot take in 36,000 samples/s (about 1.4 cores); "
         'write "2", or raise prometheus.shards or scrapeInterval, or correct '
         "crawlers.expectedPods",
-        "prometheus.retentionSize: 20G cannot hold 7d of 30,667 samples/s (about 61.7 GB); write "
-        '"62G" and storage "78G", or retention "2d"',
+        "prometheus.retentionSize: 20G cannot hold 7d of 36,000 samples/s (about 72.4 GB); write "
+        '"73G" and storage "92G", or retention "1d"',
     ]
 
 
 @pytest.mark.parametrize("replicas", [1, 2])
 def test_what_is_advised_is_accepted(replicas):
     """Who writes the numbers is not asked for others; a second replica holds everything, too."""
-    limits = {"requests": SMALL["requests"], "limits": {"cpu": "2", "memory": "5G"}}
+    limits = {"requests": SMALL["requests"], "limits": {"cpu": "2", "memory": "6G"}}
     fixed = {"resources": limits, "replicas": replicas}
-    assert findings(5000, **fixed, retentionSize="62G", storage="78G") == []
-    assert findings(5000, **fixed, retentionSize="20G", storage="25G", retention="2d") == []
+    assert findings(5000, **fixed, retentionSize="73G", storage="92G") == []
+    assert findings(5000, **fixed, retentionSize="20G", storage="25G", retention="1d") == []
 
 
 def test_the_storage_is_above_the_size_to_write():

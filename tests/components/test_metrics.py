@@ -14,7 +14,9 @@ from components.attribution.stats import (
 )
 from components.prometheus.config import (
     SIMULATED_VENDOR_METRICS,
+    BasicAuth,
     StaticTargets,
+    operator_jobs,
     prometheus_config,
 )
 from components.prometheus.estimate import Estimate, estimate
@@ -28,6 +30,7 @@ from simulation.proxy.books import Books
 from tests.relabel import relabel
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
+NOBODY = BasicAuth(username="x", password_file="x")
 STATIC = StaticTargets(sidecars=("127.0.0.1:1",), prometheus=("127.0.0.1:2",))
 
 
@@ -117,6 +120,8 @@ def test_what_the_mesh_cuts_is_a_connection_outside_every_range():
         # Istio's standard metrics of other traffic: a series for every site called.
         ("istio_requests_total", {"destination_service": "shop.example"}),
         ("istio_tcp_sent_bytes_total", {"destination_service": "unknown"}),
+        # Of a request that never reached a vendor.
+        ("istio_proxy_request_bytes_total", {"proxy_vendor": "", "proxy_result": "failed"}),
         # Set-up time of a request that was never answered: recorded as 0.
         ("istio_proxy_setup_milliseconds_bucket", {"proxy_vendor": "", "le": "50"}),
         ("envoy_server_live", {}),
@@ -137,9 +142,57 @@ def test_what_nothing_reads_is_not_stored(name, labels):
     ],
 )
 def test_attributed_metrics_are_stored_as_they_are(name):
-    """Nothing is renamed: Istio's own documentation explains them."""
+    """Istio's own documentation explains them."""
     labels = {"proxy_vendor": "vendor-a", "proxy_visibility": "http"}
     assert scraped(name, **labels) == {"__name__": name, **labels}
+
+
+def test_bytes_have_one_name_and_direction():
+    """Istio's `received` is what the sidecar received of the crawler, which goes to the vendor."""
+    labels = {"proxy_vendor": "vendor-a", "proxy_visibility": "opaque"}
+    for name, stored in (
+        ("istio_tcp_received_bytes_total", "istio_proxy_request_bytes_total"),
+        ("istio_tcp_sent_bytes_total", "istio_proxy_response_bytes_total"),
+    ):
+        assert scraped(name, **labels) == {"__name__": stored, **labels}
+        assert scraped(stored, **labels) == {"__name__": stored, **labels}
+
+
+LABEL = "__meta_kubernetes_pod_label_example_com_team"
+
+
+@pytest.mark.parametrize(
+    ("keys", "pod", "team"),
+    [
+        ({}, {}, "crawlers"),
+        ({}, {LABEL: "search"}, "crawlers"),
+        ({"teamLabel": "example.com/team"}, {LABEL: "search"}, "search"),
+        ({"teamLabel": "example.com/team"}, {}, "other"),
+        ({"teamLabel": "example.com/team", "teams": ["search", "a.b"]}, {LABEL: "a.b"}, "a.b"),
+        ({"teamLabel": "example.com/team", "teams": ["search", "a.b"]}, {LABEL: "axb"}, "other"),
+    ],
+)
+def test_a_pods_team_is_its_labels_or_its_namespaces(
+    keys: dict[str, Any], pod: dict[str, str], team: str
+):
+    """A team that the stack does not list is none: each multiplies the records."""
+    settings = stack(crawlers=keys)
+    found = {"__meta_kubernetes_namespace": "crawlers", **pod}
+    for job in (jobs_of(settings)["sidecars"], operator_jobs(settings, NOBODY)[0]):
+        assert job["job_name"] == "sidecars"
+        rules = [rule for rule in job["relabel_configs"] if rule.get("target_label") == "team"]
+        assert relabel(rules, found)["team"] == team
+    assert "team" not in str(jobs_of(settings)["istiod"])
+    (static,) = jobs_of(settings, targets=STATIC)["sidecars"]["static_configs"]
+    assert static["labels"]["team"] == "crawlers"
+
+
+def test_teams_without_a_label_are_refused():
+    with pytest.raises(SettingsError) as refused:
+        stack(crawlers={"teams": ["search"]})
+    assert refused.value.findings == (
+        "crawlers.teams: ['search'] has no effect without teamLabel; name the label",
+    )
 
 
 @pytest.mark.parametrize("suffix", ["", "_bucket"])

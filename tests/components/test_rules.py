@@ -121,7 +121,14 @@ def test_every_sum_of_a_shard_is_added_up_once():
     made = [rule["record"] for rule in rules_of(sums_of_shards())]
     assert sorted(made) == sorted(set(made))
     steps = records({"sums.yml": (RULES / "sums.yml").read_text()}) - set(made)
-    assert steps == {"workload_proxy_vendor_pool_visibility_outcome_target:istio_requests:rate5m"}
+    parts = "workload_team_proxy_vendor_pool_visibility"
+    assert steps == {
+        f"{parts}_outcome_target:istio_requests:rate5m",
+        *(
+            f"{parts}_result_target:istio_proxy_{way}_bytes:rate5m"
+            for way in ("request", "response")
+        ),
+    }
     # What is computed from sums is computed where they are added up.
     derived = yaml.safe_load((RULES / "vendor_records.yml").read_text())
     for rule in rules_of(derived):

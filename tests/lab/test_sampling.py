@@ -40,6 +40,11 @@ MEDIAN_MILLISECONDS, SIGMA = 400.0, 0.9
 SIGMA_OF_PODS = 0.1  # pods are not alike: other regions, other targets
 SCRAPE_SECONDS = 2
 WINDOW_SECONDS = 8
+PARTS = (
+    *(("http", result) for result in ("delivered", "refused", "failed")),
+    ("tunnel", "delivered"),
+)
+"""Visibility and result of bytes."""
 OUTCOMES = {
     "success": 200,
     "quota_exhausted": 402,
@@ -95,6 +100,11 @@ def page(below: Sequence[int], seconds: float) -> str:
             own = f'proxy_vendor="vendor-a",proxy_visibility="{visibility}"'
             own += f',proxy_outcome="{outcome}",response_code="{status}",proxy_pool=""'
             add("istio_requests_total", own, ANSWERS * seconds / len(OUTCOMES))
+    for way in ("request", "response"):
+        lines.append(f"# TYPE istio_proxy_{way}_bytes_total counter")
+        for visibility, result in PARTS:
+            own = f'proxy_vendor="vendor-a",proxy_visibility="{visibility}",proxy_pool=""'
+            add(f"istio_proxy_{way}_bytes_total", f'{own},proxy_result="{result}"', seconds)
     for name in ("connections_opened", "received_bytes", "sent_bytes"):
         lines.append(f"# TYPE istio_tcp_{name}_total counter")
         own = 'proxy_vendor="vendor-a",proxy_visibility="opaque"'

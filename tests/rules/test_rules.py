@@ -16,6 +16,8 @@ from components.attribution.stats import SCRAPED_METRICS
 from components.prometheus.config import CADVISOR_METRICS, GRAFANA_METRICS, KUBELET_METRICS
 from components.prometheus.native_histograms import native_histogram_rules
 from components.prometheus.rules import RULES, rules_of
+from money.quantities import RESULTS
+from money.results import DELIVERED, RESULT_OF
 from simulation.crawler.books import Books
 from simulation.crawler.metrics import metrics_page
 from tests.rules.exposed import ALERTMANAGER, ENVOY, ISTIOD, PROMETHEUS, exposed
@@ -67,14 +69,20 @@ LEVELS = {
     "proxy_vendor_target": {"proxy_vendor", "proxy_target"},
     "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
     "workload_proxy_vendor": {"source_workload", "source_workload_namespace", "proxy_vendor"},
-    "workload_proxy_vendor_pool_visibility_outcome_target": {
-        *("source_workload", "source_workload_namespace", "proxy_vendor", "proxy_pool"),
+    "team_proxy_vendor": {"team", "proxy_vendor"},
+    "workload_team_proxy_vendor_pool_visibility_outcome_target": {
+        *("source_workload", "source_workload_namespace", "team", "proxy_vendor", "proxy_pool"),
         *("proxy_visibility", "proxy_outcome", "proxy_target"),
+    },
+    "workload_team_proxy_vendor_pool_visibility_result_target": {
+        *("source_workload", "source_workload_namespace", "team", "proxy_vendor", "proxy_pool"),
+        *("proxy_visibility", "proxy_result", "proxy_target"),
     },
 }
 DERIVED = {
     *("request_failures", "request_failures_per_requests", "request_failures_per_budget"),
     *("request_successes_per_requests", "istio_requests_per_requests", "wire_bytes"),
+    "proxy_bytes",
     *("requests_blocked", "requests_blocked_per_requests", "connect_failures_per_connections"),
     "connections_refused",
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
@@ -84,7 +92,7 @@ DERIVED = {
 }
 """Middle parts that are no metric's name: what they count is in the rule's comment."""
 
-# Of requests, where an outcome may occur once on a pod, and of the passive module's bytes.
+# Of requests, where an outcome may occur once on a pod, and of their bytes.
 EXACT = (
     "(max_over_time(COUNTER[5m]) unless COUNTER offset 5m) / 5m"
     ' and on (job, instance, pod) (up{job="sidecars"} offset 5m == 1'
@@ -104,6 +112,14 @@ NO_FAILURES = {
     *("success", "rejected", "client_cancelled", "auth_challenge", "target_error"),
     *("policy", "bad_answer"),
 }
+
+
+def test_bytes_of_failures_are_not_called_delivered() -> None:
+    """Each outcome has a result; what the failure rate counts is refused or failed."""
+    assert RESULT_OF.keys() == FAILURES | NO_FAILURES
+    undelivered = {outcome for outcome, result in RESULT_OF.items() if result != DELIVERED}
+    assert undelivered == FAILURES | {"policy"}
+    assert {*RESULT_OF.values()} == {*RESULTS} - {""}
 
 
 def test_promtool_reads_every_rule_file(promtool: Path, tmp_path: Path) -> None:
