@@ -21,6 +21,7 @@ from settings.host_checks import (
     hosts_have_listed_ports,
     virtual_addresses_are_nobodys,
 )
+from settings.money_checks import budgets_are_of_something
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.section import Location, Problem, path_text, repeated
 from settings.stack import StackSettings
@@ -427,4 +428,5 @@ CHECKS: Checks = (
     receivers_have_credentials,
     federated_clusters_are_others,
     a_global_server_has_no_crawlers,
+    budgets_are_of_something,
 )

@@ -17,13 +17,15 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, StrictBool, StrictInt, ValidationError
 
+from settings.billing import Billing
 from settings.messages import printed
 from settings.products import Product
 from settings.section import Problem, Section, path_text
 from settings.values.addresses import PortRange, Ports
 from settings.values.kubernetes import DnsLabel
+from settings.values.outcomes import VendorOutcome
 from settings.values.texts import HeaderName, HostPattern, PrintableText
-from settings.vendors import Vendor, VendorOutcome
+from settings.vendors import Vendor
 
 FOLDER = Path(__file__).resolve().parent.parent / "presets"
 
@@ -96,6 +98,8 @@ class Preset(Section):
     """What it answers for itself."""
     billing: PrintableText
     """What it counts and charges."""
+    terms: Mapping[str, Any] = {}
+    """Of that, what `vendors[].billing` can say, without a price: only what its pages document."""
     usage: PrintableText
     """Where it tells the usage."""
     sources: Mapping[DnsLabel, Source]
@@ -105,6 +109,9 @@ class Preset(Section):
         for key in ("name", "preset", "cidrs", "cidrsFile"):
             if key in self.vendor:
                 yield Problem(("vendor", key), "is the stack's own; remove it")
+        for kind, said in self.terms.items():
+            if isinstance(said, Mapping) and {"price", "tiers", "per1000"} & said.keys():
+                yield Problem(("terms", kind), "has a price, which is the stack's own; remove it")
         for index, answer in enumerate(self.answers):
             if answer.source not in self.sources:
                 yield Problem(
@@ -120,6 +127,20 @@ class Preset(Section):
         """
         values = {"name": "example", **self.vendor}
         return Vendor.model_validate(values, by_alias=True, by_name=False)
+
+    def example_of_terms(self) -> Billing:
+        """Return the billing of a stack whose prices are all 1.
+
+        Raises:
+            ValidationError: `terms` holds a wrong key or value.
+        """
+        price = {"per1000": 1}
+        ours: dict[str, dict[str, Any]]
+        ours = {"perGB": {"price": 1, "unit": "GB"}, "perRequest": price, "perSuccess": price}
+        kinds = {key: {**ours[key], **self.terms[key]} for key in ours if key in self.terms}
+        rented = {"perAddressMonth": {"price": 1, "addresses": 1}} if not kinds else {}
+        values = {"currency": "USD", **rented, **self.terms, **kinds}
+        return Billing.model_validate(values, by_alias=True, by_name=False)
 
     def knows(self, host: str) -> bool:
         return bool(self.ports_at(host))
@@ -182,10 +203,11 @@ def read_preset(file: Path) -> Preset:
         raise PresetError(f"{shown}: cannot be read ({type(error).__name__}); correct it") from None
     except ValidationError as error:
         raise PresetError(f"{shown}: {first_mistake(error)}") from None
-    try:
-        found.example()
-    except ValidationError as error:
-        raise PresetError(f"{shown}: vendor: {first_mistake(error)}") from None
+    for part, example in (("vendor", found.example), ("terms", found.example_of_terms)):
+        try:
+            example()
+        except ValidationError as error:
+            raise PresetError(f"{shown}: {part}: {first_mistake(error)}") from None
     return found
 
 
@@ -222,9 +244,45 @@ def with_presets(values: Mapping[str, object], findings: list[str]) -> tuple[dic
         except PresetError as error:
             findings.append(str(error))
             continue
-        merged[index] = {**own, **vendor}
+        merged[index] = with_terms({**own, **vendor}, preset(name).terms)
         given |= {("vendors", index, key): name for key in own if key not in vendor}
     return {**values, "vendors": merged}, given
+
+
+def with_terms(vendor: dict[str, Any], terms: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a vendor whose prices, and its products', are completed by what a preset knows."""
+    if products := vendor.get("products"):
+        vendor = {**vendor, "products": [priced(product, terms) for product in products]}
+    return dict(priced(vendor, terms))
+
+
+def priced(owner: Any, terms: Mapping[str, Any]) -> Any:
+    """Return a vendor or product with its `billing` completed; as it is without one."""
+    if not isinstance(owner, Mapping) or not (billing := owner.get("billing")):
+        return owner
+    if isinstance(billing, list | tuple):
+        return {**owner, "billing": [completed(one, terms) for one in billing]}
+    return {**owner, "billing": completed(billing, terms)}
+
+
+def completed(billing: Any, terms: Mapping[str, Any]) -> Any:
+    """Return a billing with the terms that it leaves out, of the kinds that it has a price for.
+
+    >>> completed({"perGB": {"price": 8.4}}, {"currency": "USD", "perGB": {"unit": "GB"}})
+    {'currency': 'USD', 'perGB': {'unit': 'GB', 'price': 8.4}}
+    """
+    if not isinstance(billing, Mapping):
+        return billing
+    kinds = ("perGB", "perRequest", "perSuccess", "perAddressMonth")
+    given = {key: value for key, value in terms.items() if key not in kinds or key in billing}
+    if "perGB" not in billing and "perRequest" not in billing:
+        given.pop("free", None)
+    both = {
+        key: {**given[key], **value}
+        for key, value in billing.items()
+        if isinstance(value, Mapping) and isinstance(given.get(key), Mapping)
+    }
+    return {**given, **billing, **both}
 
 
 def no_preset(name: str) -> str:

@@ -62,11 +62,18 @@ def page(name: str, one: Preset) -> str:
             "status | header | to | counts as | means | source",
             map(answer_row, one.answers),
         ).rstrip(),
-        f"## Money\n\n{one.billing}\n\nUsage: {one.usage}.",
+        f"## Money\n\n{one.billing}{terms(one)}\n\nUsage: {one.usage}.",
         "## Sources\n\n" + "\n".join(source(*each) for each in one.sources.items()),
         f"## What the preset writes\n\n```yaml\n{keys.rstrip()}\n```",
     ]
     return "\n\n".join(parts) + "\n"
+
+
+def terms(one: Preset) -> str:
+    if not one.terms:
+        return ""
+    written = yaml.safe_dump(dict(one.terms), sort_keys=False, default_flow_style=True, width=999)
+    return f" The preset completes a `billing` with `{written.strip()}`."
 
 
 def table(head: str, rows: Iterable[str]) -> str:

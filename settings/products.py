@@ -8,6 +8,7 @@ from typing import Annotated
 
 from pydantic import Field, StrictStr
 
+from settings.billing import BillingEntry, begun_twice
 from settings.masking import quoted
 from settings.section import Problem, Section, path_text
 from settings.values.checked_text import Text
@@ -37,6 +38,11 @@ class Product(Section):
     a pattern of names, so write no session, and never a password."""
     name: DnsLabel = Field(examples=["residential"])
     """Label `proxy_pool` of these users' requests."""
+    billing: BillingEntry | None = None
+    """The product's own prices, with the keys of `vendors[].billing`; by default the vendor's."""
+
+    def problems(self) -> Iterator[Problem]:
+        yield from begun_twice(self.billing)
 
 
 def product_of(products: Sequence[Product], user: str) -> str:
@@ -50,6 +56,18 @@ def product_of(products: Sequence[Product], user: str) -> str:
     if len(user) > MAX_USER_BYTES:
         return ""
     return next((one.name for one in products if fnmatchcase(user, one.user)), "")
+
+
+def priced_twice(products: Sequence[Product]) -> Iterator[Problem]:
+    """Several patterns may be one product, which has one price."""
+    first: dict[str, int] = {}
+    for index, product in enumerate(products):
+        if product.billing is None:
+            continue
+        earlier = first.setdefault(product.name, index)
+        if earlier != index:
+            text = f"is also that of products[{earlier}], which has the same name; write it once"
+            yield Problem(("products", index, "billing"), text)
 
 
 def unused(products: Sequence[Product]) -> Iterator[Problem]:

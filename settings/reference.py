@@ -22,7 +22,10 @@ PAGE = ROOT / "docs" / "configuration.md"
 SCHEMA = ROOT / "docs" / "stack.schema.json"
 
 # The keys of these sections stand in other rows; the section's own row names them.
-NOT_REPEATED = ("vendors[].alerts", "destinations[].hosts[]", "resources", "istio.sidecar")
+NOT_REPEATED = (
+    *("vendors[].alerts", "destinations[].hosts[]", "resources", "istio.sidecar"),
+    *("vendors[].billing[]", "products[].billing", "products[].billing[]"),
+)
 
 HEAD = Path(__file__).with_name("reference_head.md")
 

@@ -12,6 +12,7 @@ from pydantic import Field
 
 from settings.alertmanager import Alertmanager, Secret
 from settings.alerts import Alerts
+from settings.budgets import Budget
 from settings.crawlers import Crawlers
 from settings.destinations import Destination
 from settings.grafana import Grafana
@@ -41,6 +42,8 @@ class StackSettings(Section):
     counter multiply by their number plus one. A change cuts no connection."""
     destinations: Annotated[tuple[Destination, ...], Field(max_length=50)] = ()
     """Known destinations that are no vendor's, so that `outside` counts strangers only."""
+    budgets: Annotated[tuple[Budget, ...], Field(max_length=50)] = ()
+    """Limits of a month, by vendor, product or team; names are unique."""
     crawlers: Crawlers = Crawlers()
     """The pods whose connections are attributed."""
     istio: Istio = Istio()

@@ -11,9 +11,10 @@ from pydantic import AfterValidator, Field, StrictBool, StrictInt
 from pydantic.functional_validators import PlainValidator
 
 from settings.alerts import VendorAlerts
+from settings.billing import BillingEntry, begun_twice, entries
 from settings.hosts import Host, HostEntry, listed_ports, unlisted_ports
 from settings.masking import quoted
-from settings.products import Product, unused
+from settings.products import Product, priced_twice, unused
 from settings.section import Problem, Section, path_text
 from settings.tls import VendorTls
 from settings.values.addresses import (
@@ -24,22 +25,9 @@ from settings.values.addresses import (
     parse_vendor_network,
 )
 from settings.values.kubernetes import DnsLabel
+from settings.values.outcomes import VendorOutcome
 from settings.values.quantities import Duration
 from settings.values.texts import HeaderName, HostPattern, PathInRoot, PrintableText
-
-VendorOutcome = Literal[
-    "success",
-    "auth_challenge",
-    "auth_failed",
-    "quota_exhausted",
-    "rate_limited",
-    "blocked",
-    "policy",
-    "vendor_error",
-    "target_error",
-]
-"""What a vendor's own answer can be called; transport failures are Envoy's to name, and so is
-`bad_answer`, which has no status."""
 
 # Values of the label `proxy_vendor`, or of its neighbours, that already mean something.
 RESERVED_NAMES = ("outside", "unknown", "other", "none")
@@ -184,6 +172,10 @@ class Vendor(Section):
     """Rules for answers with a meaning of their own, tried in this order before the table in
     docs/architecture.md. With `passive`, at most 128 headers with their texts. A change cuts no
     connection."""
+    billing: BillingEntry | None = None
+    """What the vendor counts, and at which price: one mapping, or a list by `validFrom`
+    (docs/money.md). A preset completes it with what its vendor documents. Without it the traffic
+    has no price. A pool by address or name has the vendor's. A change cuts no connection."""
     alerts: VendorAlerts = VendorAlerts()
     """Limits for this vendor, where they differ from the stack's: any key of `alerts` from
     `objective` to `setupMilliseconds`."""
@@ -217,6 +209,9 @@ class Vendor(Section):
                         f"({', '.join(map(str, self.ports))}); remove it, or add it to ports",
                     )
         yield from unused(self.products)
+        yield from priced_twice(self.products)
+        yield from begun_twice(self.billing)
+        yield from committed_elsewhere(self)
         yield from unreachable(self.outcomes)
 
     @property
@@ -227,6 +222,19 @@ class Vendor(Section):
             for host in self.hosts
         )
         return (*self.cidrs, *virtual)
+
+
+def committed_elsewhere(vendor: Vendor) -> Iterator[Problem]:
+    """A vendor's sum cannot be set off against traffic that another contract bills."""
+    if not any(one.commit for one in entries(vendor.billing)):
+        return
+    for index, product in enumerate(vendor.products):
+        if product.billing is not None:
+            yield Problem(
+                ("products", index, "billing"),
+                "bills traffic that the vendor's billing.commit cannot cover; write the commit in "
+                "this billing, or remove one",
+            )
 
 
 def overlapping(key: str, listed: tuple[PortRange, ...]) -> Iterator[Problem]:

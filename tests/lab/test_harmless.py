@@ -17,7 +17,7 @@ import pytest
 from components.attribution.outcome import RESPONSE_CODES
 from lab.loopback import answers
 from lab.system import load_settings
-from settings.vendors import VendorOutcome
+from settings.values.outcomes import VendorOutcome
 from tests.lab import exchange, hostile
 from tests.lab.conftest import LABEL, until
 from tests.lab.test_fail_open import write_lua

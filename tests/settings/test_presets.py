@@ -134,7 +134,9 @@ def test_a_vendor_without_a_preset_is_as_written():
     assert (vendor.outcomes, vendor.hosts, vendor.products) == ((), (), ())
 
 
-@pytest.mark.parametrize("part", ["status", "colour", "elsewhere", "httpPort", "own"])
+@pytest.mark.parametrize(
+    "part", ["status", "colour", "elsewhere", "httpPort", "own", "terms", "price"]
+)
 def test_a_bad_file_is_refused_with_its_path(tmp_path, part):
     """Who writes a preset learns in which file and at which key it is wrong."""
     answer = GOOD["answers"][0]
@@ -143,6 +145,8 @@ def test_a_bad_file_is_refused_with_its_path(tmp_path, part):
         "colour": {"colour": "blue"},
         "elsewhere": {"answers": [{**answer, "source": "elsewhere"}]},
         "httpPort": {"vendor": {**GOOD["vendor"], "httpPort": [1]}},
+        "terms": {"terms": {"perGB": {"unit": "MB"}}},
+        "price": {"terms": {"perGB": {"price": 8.4, "unit": "GB"}}},
         "own": {"vendor": {**GOOD["vendor"], "name": "x"}},
     }
     file = tmp_path / "presets" / "example.yaml"

@@ -1,0 +1,55 @@
+"""What budgets and prices cannot say together with the rest of a stack."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from settings.billing import entries
+from settings.section import Problem, repeated
+from settings.stack import StackSettings
+from settings.vendors import Vendor
+
+
+def budgets_are_of_something(settings: StackSettings) -> Iterator[Problem]:
+    """A budget that nothing can count against would never be used up."""
+    yield from repeated(
+        (("budgets", index, "name"), budget.name) for index, budget in enumerate(settings.budgets)
+    )
+    names = [vendor.name for vendor in settings.vendors]
+    for index, budget in enumerate(settings.budgets):
+        vendors = [one for one in settings.vendors if budget.vendor in (None, one.name)]
+        if not vendors:
+            yield Problem(
+                ("budgets", index, "vendor"),
+                f"{budget.vendor!r} is none of vendors; write one of {', '.join(names)}",
+            )
+            continue
+        products = sorted({pool for vendor in vendors for pool in pools_of(vendor)})
+        if budget.product and budget.product not in products:
+            named = f"write one of {', '.join(products)}" if products else "remove it"
+            yield Problem(
+                ("budgets", index, "product"),
+                f"{budget.product!r} is no product or pool of the vendor; {named}",
+            )
+        currency, billed = budget.limit.currency, currencies(vendors)
+        if currency and currency not in billed:
+            named = f"write {' or '.join(billed)}" if billed else "write the vendors' billing"
+            yield Problem(
+                ("budgets", index, "limit", "currency"),
+                f"{currency} is that of no price, so nothing would count against it; {named}",
+            )
+
+
+def pools_of(vendor: Vendor) -> Iterator[str]:
+    """Yield every value that the label `proxy_pool` can have."""
+    yield from (product.name for product in vendor.products)
+    yield from (block.pool for block in vendor.ranges if block.pool)
+
+
+def currencies(vendors: list[Vendor]) -> list[str]:
+    billings = [
+        billing
+        for vendor in vendors
+        for billing in (vendor.billing, *(product.billing for product in vendor.products))
+    ]
+    return sorted({one.currency for billing in billings for one in entries(billing)})
