@@ -17,6 +17,19 @@ from simulation.exposition import (
     wire_rows,
 )
 
+REFUSED_OR_FAILED = frozenset(
+    {
+        *("blocked", "policy", "rate_limited"),
+        *("connect_failed", "timeout", "reset", "auth_failed", "quota_exhausted", "vendor_error"),
+    }
+)
+"""Outcomes that a vendor does not bill who leaves failures free."""
+
+BILLS = ("wire", "target", "delivered")
+"""What vendors bill by: all bytes of their sockets; those to and from the target, without CONNECT,
+its answer and what is for the proxy alone; those of requests that were not refused and did not
+fail."""
+
 
 class OnWire(Protocol):
     """An open connection, which knows its own bytes up to now."""
@@ -24,6 +37,8 @@ class OnWire(Protocol):
     decided: bool  # whether its protocol can no longer change
 
     def add_to(self, wire: Counter[tuple[str, str, str]]) -> None: ...
+
+    def bill(self, bills: Counter[tuple[str, str]]) -> None: ...
 
 
 class Books:
@@ -36,6 +51,7 @@ class Books:
         self.bytes: Counter[tuple[str, str]] = Counter()
         self.connections: Counter[str] = Counter()
         self.wire: Counter[tuple[str, str, str]] = Counter()  # vendor, protocol, what; closed ones
+        self.bills: Counter[tuple[str, str]] = Counter()  # vendor, one of BILLS; of closed ones
         self.exits: defaultdict[str, set[int]] = defaultdict(set)  # used; as many as a vendor has
         self.sessions: Counter[str] = Counter()
         self.refusals: Counter[tuple[str, str]] = Counter()  # vendor, status or "socks5"
@@ -50,6 +66,13 @@ class Books:
                 connection.add_to(wire)
         return wire
 
+    def bills_now(self) -> Counter[tuple[str, str]]:
+        """Return how many bytes each vendor would bill by each rule, up to now."""
+        bills = self.bills.copy()
+        for connection in self.open:
+            connection.bill(bills)
+        return bills
+
     def as_json(self) -> dict[str, object]:
         wire = self._wire_now(all_open=True)
         sockets = {key[:2]: [wire[*key[:2], what] for what in WIRE_COLUMNS] for key in wire}
@@ -63,6 +86,7 @@ class Books:
             "opaque": wire_rows(("vendor",), opaque),
             "connections": rows(("vendor",), self.connections),
             "wire": wire_rows(("vendor", "protocol"), sockets),
+            "bills": rows(("vendor", "counts"), self.bills_now()),
             "exits": [
                 {
                     "vendor": vendor,

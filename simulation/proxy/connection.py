@@ -23,7 +23,7 @@ from simulation.proxy.answers import (
     Action,
     target_answer,
 )
-from simulation.proxy.books import Books
+from simulation.proxy.books import REFUSED_OR_FAILED, Books
 from simulation.proxy.customers import Customer, basic_login, check_login, pool_of
 from simulation.proxy.plan import Listen, Plan
 from simulation.proxy.requests import (
@@ -79,6 +79,10 @@ class Connection(Stream):
         self._inner_fault = ""
         self._inner_headers = b""
         self._timer: asyncio.TimerHandle | None = None
+        # For the bill: bytes of requests that are over, and of all bytes those for the proxy alone,
+        # and those of requests that were refused or failed.
+        self._settled = self._own = self._lost = 0
+        self._outcome = "success"  # of the request that the next bytes are of
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
@@ -95,12 +99,10 @@ class Connection(Stream):
         if self._waiting:
             visibility, since = self._waiting
             waited = asyncio.get_running_loop().time() - since
-            self._count(
-                visibility,
-                "timeout"
-                if waited >= self._shared.plan.timeout_after_seconds
-                else "client_cancelled",
-            )
+            late = waited >= self._shared.plan.timeout_after_seconds
+            self._outcome = "timeout" if late else "client_cancelled"
+            self._count(visibility, self._outcome)
+        self.bill(self._books.bills)
         if self._opaque:
             name = self._vendor.name
             self._books.opaque[name] += 1
@@ -113,6 +115,22 @@ class Connection(Stream):
     def add_to(self, wire: Counter[tuple[str, str, str]]) -> None:
         for what, size in zip(WIRE_COLUMNS, (1, self._sent, self._received), strict=True):
             wire[self._vendor.name, self._protocol, what] += size
+
+    def bill(self, bills: Counter[tuple[str, str]]) -> None:
+        """Add what is billed of this connection up to now, by each rule."""
+        name, wire = self._vendor.name, self._sent + self._received
+        lost = self._lost + (wire - self._settled) * (self._outcome in REFUSED_OR_FAILED)
+        bills[name, "wire"] += wire
+        bills[name, "target"] += wire - self._own
+        bills[name, "delivered"] += wire - lost
+
+    def _settle(self, outcome: str) -> None:
+        """End a request: its bytes are those since the one before, but for what has come early."""
+        size = self._sent + self._received - len(self._buffer) - self._settled
+        self._settled += size
+        self._lost += size * (outcome in REFUSED_OR_FAILED)
+        if outcome not in THROUGH_EXIT:  # the vendor's own answer
+            self._own += size
 
     def _count(self, visibility: str, outcome: str) -> None:
         if not self._opaque:
@@ -231,15 +249,21 @@ class Connection(Stream):
     def _act(self, action: Action, request: Request, visibility: str) -> None:
         if action.outcome:
             self._book(visibility, action)
+            self._outcome = action.outcome
+        if action.outcome in THROUGH_EXIT:
+            self._own += request.own_bytes
         if action.kind == "tunnel":
-            self._write(
-                b"HTTP/1.1 %b\r\n%b%b\r\n" % (action.status, self._vendor.signature, action.headers)
+            answer = b"HTTP/1.1 %b\r\n%b%b\r\n" % (
+                *(action.status, self._vendor.signature, action.headers),
             )
+            self._own += len(answer)
+            self._write(answer)
             self._open_tunnel(action)
         elif action.kind in SILENT:
             self._fail_silently(action.kind, visibility)
         else:
             self._send_answer(action, request)
+            self._settle(action.outcome)
 
     def _send_answer(self, action: Action, request: Request) -> None:
         """Answer, whole or not."""
@@ -339,6 +363,7 @@ class Connection(Stream):
     def _refuse_socks_login(self) -> None:
         self._books.refusals[self._vendor.name, "socks5"] += 1
         self._count("socks", "auth_failed")
+        self._settle("auth_failed")
         self._close_cleanly()
 
     def _socks_request(self) -> None:
@@ -368,6 +393,7 @@ class Connection(Stream):
         if action.kind in SILENT:
             if action.outcome:
                 self._count("socks", action.outcome)
+                self._outcome = action.outcome
             self._fail_silently(action.kind, "socks")
             return
         if action.outcome not in THROUGH_EXIT:
@@ -378,6 +404,7 @@ class Connection(Stream):
             return
         self._count("socks", SOCKS_OUTCOMES[SOCKS_OK])
         self._socks_reply(SOCKS_OK, action.headers.removeprefix(b"X-Sim-Exit: ").strip())
+        self._own = self._sent + self._received - len(self._buffer)
         if asked := OPAQUE_HOST.match(host):
             self._payload = (int(asked[1]), min(int(asked[2]), MAX_BODY_BYTES))
             self._take = self._socks_payload
@@ -386,8 +413,10 @@ class Connection(Stream):
             self._open_tunnel(action)
 
     def _socks_refuse(self, reply: int) -> None:
-        self._count("socks", SOCKS_OUTCOMES.get(reply, "vendor_error"))
+        outcome = SOCKS_OUTCOMES.get(reply, "vendor_error")
+        self._count("socks", outcome)
         self._socks_reply(reply)
+        self._settle(outcome)
         self._close_cleanly()
 
     def _socks_reply(self, reply: int, exit: bytes = b"") -> None:

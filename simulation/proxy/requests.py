@@ -19,6 +19,7 @@ class Request(NamedTuple):
     close: bool
     authorization: bytes = b""  # that header's value
     expects: bool = False  # 100 Continue before it sends its body
+    own_bytes: int = 0  # of its head, those that no target gets
 
 
 def parse_request(head: bytes) -> Request | None:
@@ -41,6 +42,7 @@ def parse_request(head: bytes) -> Request | None:
         return None
     old = version == b"HTTP/1.0"
     at = fields.find(b"\r\nproxy-authorization:")
+    own = len(head) + 4 if method == b"CONNECT" else len(target) - len(path) + _hop_bytes(fields)
     return Request(
         method,
         host_of_authority(authority).decode("latin-1").lower(),
@@ -50,6 +52,18 @@ def parse_request(head: bytes) -> Request | None:
         old or _closes(fields),
         rest[at + 20 :].partition(b"\r\n")[0].strip() if at >= 0 else b"",
         length != 0 and not old and b"\r\nexpect: 100-continue\r\n" in fields,
+        own,
+    )
+
+
+def _hop_bytes(fields: bytes) -> int:
+    """Return the size of the header lines that are for the proxy alone."""
+    if b"\r\nproxy-" not in fields:
+        return 0
+    return sum(
+        len(line) + 2
+        for line in fields.split(b"\r\n")
+        if line.startswith((b"proxy-authorization:", b"proxy-connection:"))
     )
 
 
