@@ -197,8 +197,8 @@ def fleet() -> dict[str, Any]:
                 timeseries(
                     title="Traffic, both ways",
                     unit="Bps",
-                    description="Bytes on the wire between pods and vendor, which is what vendors "
-                    "bill (kB = 1,000 bytes). Live, also while a tunnel is open.",
+                    description="Bytes on the wire between pods and vendor (kB = 1,000 bytes), "
+                    "live, tunnels included. What a vendor bills of them: docs/money.md.",
                     expr=BYTES,
                 ),
                 timeseries(

@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from components.attribution.outcome import proxy_outcome
+from money.from_settings import contracts_of
 from render.program import run_program
 from settings.loading import load_stack_file
 from tests.rules.promql import alerts
@@ -128,6 +129,21 @@ def test_the_example_of_a_team_is_accepted(monkeypatch: pytest.MonkeyPatch) -> N
     settings = load_stack_file(ROOT / "docs" / "examples" / "Pulumi.acme.yaml")
     names = {vendor.name: len(vendor.cidrs) for vendor in settings.vendors}
     assert names == {"residential": 1, "datacenter": 4, "sticky": 1}
+
+
+def test_the_example_of_prices_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its prices are in the contracts, completed by the presets."""
+    monkeypatch.chdir(ROOT)
+    contracts = contracts_of(load_stack_file(ROOT / "docs" / "examples" / "Pulumi.prices.yaml"))
+    assert [(one.vendor, one.product, one.currency) for one in contracts] == [
+        ("bright", "residential", "USD"),
+        ("bright", "datacenter", "USD"),
+        ("sticky", "", "EUR"),
+        ("sticky", "", "EUR"),
+        ("api", "", "USD"),
+    ]
+    assert contracts[0].rules[0].counts == "target"
+    assert contracts[4].rules[0].successes == {"success", "target_error"}
 
 
 @pytest.mark.parametrize("name", ["residential", "datacenter", "mixed"])
