@@ -9,7 +9,7 @@ from math import fsum
 
 from money.contract import Contract, Rule
 from money.quantities import Book, Part, Quantities
-from money.results import LOST, result_of
+from money.results import DELIVERED, LOST, RESULT_OF
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +48,7 @@ def billable_bytes(traffic: Quantities, rule: Rule, result: str) -> float:
     if rule.counts == "wire":
         return wire
     requests, tunnels = (
-        fsum(n for outcome, n in counted.items() if result_of(outcome) == result)
+        fsum(n for outcome, n in counted.items() if RESULT_OF.get(outcome, DELIVERED) == result)
         for counted in (traffic.requests, traffic.tunnels)
     )
     overhead = (
@@ -62,7 +62,7 @@ def billable_requests(traffic: Quantities, rule: Rule) -> dict[str, float]:
     """Return by result how many requests a rule bills."""
     amounts: dict[str, float] = {}
     for outcome, number in traffic.requests.items():
-        result = result_of(outcome)
+        result = RESULT_OF.get(outcome, DELIVERED)
         is_billed = (
             outcome in rule.successes
             if rule.kind == "perSuccess"

@@ -1,20 +1,36 @@
-"""Whether the target answered: the label `proxy_result` of bytes, by the outcome of a request.
+"""What came of a request's bytes: label `proxy_result`, which contracts bill by.
 
-components/attribution has the same table for Envoy; tests/money compares both.
+The labels of traffic and the module of `inspect: passive` are made from this table too, so it is
+beside no importer of theirs: the exporter's pod has the modules of money/ alone.
 """
 
 from __future__ import annotations
 
-REFUSED = frozenset({"blocked", "policy", "rate_limited"})
-FAILED = frozenset(
-    {"connect_failed", "timeout", "reset", "auth_failed", "quota_exhausted", "vendor_error"}
-)
-LOST = ("refused", "failed")
-"""The results of traffic that brought nothing."""
+from collections.abc import Mapping
 
+DELIVERED, REFUSED, FAILED = "delivered", "refused", "failed"
 
-def result_of(outcome: str) -> str:
-    """Return `refused`, `failed`, or `delivered` for any other outcome."""
-    if outcome in REFUSED:
-        return "refused"
-    return "failed" if outcome in FAILED else "delivered"
+RESULT_OF: Mapping[str, str] = {
+    # An answer of the target came, or what no vendor is blamed for.
+    "success": DELIVERED,
+    "target_error": DELIVERED,
+    "auth_challenge": DELIVERED,
+    "bad_answer": DELIVERED,
+    "client_cancelled": DELIVERED,
+    "rejected": DELIVERED,
+    # The vendor or the target would not serve it.
+    "blocked": REFUSED,
+    "policy": REFUSED,
+    "rate_limited": REFUSED,
+    # Nothing came of it.
+    "auth_failed": FAILED,
+    "connect_failed": FAILED,
+    "quota_exhausted": FAILED,
+    "reset": FAILED,
+    "timeout": FAILED,
+    "vendor_error": FAILED,
+}
+"""Result by outcome (label `proxy_outcome`), for every outcome there is."""
+
+LOST = (REFUSED, FAILED)
+"""Results of traffic that brought nothing."""

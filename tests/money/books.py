@@ -12,7 +12,7 @@ from decimal import Decimal
 
 from money.contract import Contract, Rule, Tier
 from money.quantities import Book, Part, Quantities, Wire
-from money.results import result_of
+from money.results import RESULT_OF
 
 GB, GIB = 10**9, 2**30
 
@@ -181,7 +181,7 @@ def seeded_hour(chance: random.Random, at: datetime, share: float) -> Quantities
     sent: dict[str, float] = {}
     received: dict[str, float] = {}
     for outcome, number in requests.items():
-        result = result_of(outcome)
+        result = RESULT_OF[outcome]
         size = 60_000 if result == "delivered" else 800
         sent[result] = sent.get(result, 0) + number * 1_200
         received[result] = received.get(result, 0) + number * round(size * chance.uniform(0.9, 1.1))
