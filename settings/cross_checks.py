@@ -369,6 +369,29 @@ def receivers_have_credentials(settings: StackSettings) -> Iterator[Problem]:
         )
 
 
+def the_ledger_has_a_source(settings: StackSettings) -> Iterator[Problem]:
+    """It takes the hours from the Prometheus of this program that scrapes the sidecars."""
+    ledger = settings.ledger
+    if ledger.enabled and not settings.runs_prometheus:
+        yield Problem(
+            ("ledger", "enabled"),
+            "takes hours from a Prometheus of this program, and the operator runs it; name its "
+            "long-term store in ledger.url",
+        )
+    if ledger.write_url and not settings.runs_prometheus:
+        yield Problem(
+            ("ledger", "writeUrl"),
+            "would be written to by a Prometheus of this program, and the operator runs it; set "
+            "remoteWrite of that one",
+        )
+    if (ledger.enabled or ledger.url) and not settings.has_crawlers:
+        yield Problem(
+            ("ledger",),
+            "keeps the hours of a cluster's own crawlers, and prometheus.role is global; set it in "
+            "the stacks of the other clusters",
+        )
+
+
 def federated_clusters_are_others(settings: StackSettings) -> Iterator[Problem]:
     for index, source in enumerate(settings.prometheus.federate_from):
         if source.cluster == settings.cluster:
@@ -426,6 +449,7 @@ CHECKS: Checks = (
     alertmanager_runs_if_configured,
     tls_is_for_own_servers,
     receivers_have_credentials,
+    the_ledger_has_a_source,
     federated_clusters_are_others,
     a_global_server_has_no_crawlers,
     budgets_are_of_something,

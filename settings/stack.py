@@ -17,6 +17,7 @@ from settings.crawlers import Crawlers
 from settings.destinations import Destination
 from settings.grafana import Grafana
 from settings.istio import Istio
+from settings.ledger import Ledger
 from settings.load_generator import LoadGenerator
 from settings.monitoring import Monitoring
 from settings.network import ClusterNetwork
@@ -64,6 +65,8 @@ class StackSettings(Section):
     """The dashboards' server."""
     monitoring: Monitoring = Monitoring()
     """The namespace of Prometheus, Alertmanager and Grafana."""
+    ledger: Ledger = Ledger()
+    """What each hour carried, kept for invoices (docs/money.md#the-ledger)."""
     load_generator: LoadGenerator = LoadGenerator()
     """Synthetic traffic to check the numbers with."""
     simulated_vendors: SimulatedVendors = SimulatedVendors()
@@ -79,6 +82,23 @@ class StackSettings(Section):
     @property
     def runs_alertmanager(self) -> bool:
         return self.runs_prometheus or bool(self.alertmanager.receivers)
+
+    @property
+    def runs_ledger(self) -> bool:
+        """Whether this program runs the Prometheus that keeps the hours."""
+        if self.ledger.url or not self.runs_prometheus or not self.has_crawlers:
+            return False
+        return self._has_prices if self.ledger.enabled is None else self.ledger.enabled
+
+    @property
+    def records_hours(self) -> bool:
+        """Whether Prometheus records what each hour carried, for whoever keeps it."""
+        return self.runs_ledger or self.ledger.url is not None
+
+    @property
+    def _has_prices(self) -> bool:
+        products = (product for vendor in self.vendors for product in vendor.products)
+        return any(getattr(one, "billing", ()) for one in (*self.vendors, *products))
 
     @property
     def has_crawlers(self) -> bool:
