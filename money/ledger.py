@@ -1,0 +1,190 @@
+"""Read the ledger: what each hour carried, from the HTTP API of any Prometheus that keeps it.
+
+The records are steps (rules/ledger_records.yml): from five minutes after an hour's end, for an
+hour, they have the sum of that hour.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol
+
+from money.quantities import Book, Part, Quantities, Wire
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+LONGEST_QUERY = timedelta(days=31)
+
+READ_AFTER = timedelta(hours=2)
+"""From an hour's beginning to the moment at which its sum is read: 5 minutes before its step ends,
+so that a ledger that was away for most of the step has it all the same."""
+STEP_WINDOW = "50m"
+"""How far is looked back from there: not into the step before."""
+DAY_WINDOW = "23h30m"
+"""Holds a day's 24 moments at which hours are read, and no 25th: Prometheus 2 takes one at the
+window's beginning too."""
+
+_LEVEL = "team_proxy_vendor_pool_visibility"
+SENT = f"{_LEVEL}_result_target:istio_proxy_request_bytes:sum1h"
+RECEIVED = f"{_LEVEL}_result_target:istio_proxy_response_bytes:sum1h"
+REQUESTS = f"{_LEVEL}_outcome_target:istio_requests:sum1h"
+WIRE_SENT = "proxy_vendor:envoy_cluster_upstream_cx_tx_bytes:sum1h"
+WIRE_RECEIVED = "proxy_vendor:envoy_cluster_upstream_cx_rx_bytes:sum1h"
+CONNECTIONS = "proxy_vendor:envoy_cluster_upstream_cx:sum1h"
+COVERAGE = "cluster:recorded_hour:ratio"
+RECORDS = (SENT, RECEIVED, REQUESTS, WIRE_SENT, WIRE_RECEIVED, CONNECTIONS, COVERAGE)
+"""All that the ledger keeps."""
+
+_PART = ("proxy_vendor", "proxy_pool", "team", "proxy_target")
+_TUNNELS = ("tunnel", "socks")
+"""Values of the label `proxy_visibility` of a CONNECT and of a SOCKS5 request."""
+
+
+class Prometheus(Protocol):
+    """What is asked of a server; books.prometheus.Prometheus is one."""
+
+    def get(self, path: str, **parameters: str) -> Any:
+        """Return `data` of the answer of a page below /api/v1."""
+
+
+def read_book(
+    prometheus: Prometheus,
+    start: datetime,
+    end: datetime,
+    *,
+    cluster: str | None = None,
+    by_day: bool = False,
+) -> Book:
+    """Return the ledger from `start` to before `end`.
+
+    Args:
+        start: a whole UTC hour; with `by_day` the beginning of a UTC day, as is `end`.
+        cluster: label `cluster` of the hours wanted, where the store has those of several.
+        by_day: one entry of a whole day, under its first hour, which is read faster. Its coverage
+            is that of the day's 24 hours, those without data among them.
+
+    Returns:
+        An hour without data, not over, or just over is in none of its mappings.
+
+    Raises:
+        ValueError: the times are no whole hours or days.
+    """
+    whole = DAY if by_day else HOUR
+    for time in (start, end):
+        if time.utcoffset() != timedelta(0) or (time - EPOCH) % whole:
+            raise ValueError(f"{time} is no whole UTC {'day' if by_day else 'hour'}")
+    entries = _Entries()
+    # In slices, so that no answer is larger than Prometheus gives (--query.max-samples).
+    while start < end:
+        until = min(end, start + LONGEST_QUERY)
+        entries.read(_Query(prometheus, start, until, whole, cluster))
+        start = until
+    return entries.book()
+
+
+_Values = dict[datetime, float]
+
+
+@dataclass(frozen=True)
+class _Query:
+    """A span of whole hours or days of one store."""
+
+    prometheus: Prometheus
+    start: datetime
+    end: datetime
+    whole: timedelta
+    cluster: str | None
+
+    def coverage(self) -> _Values:
+        """Return what share of each hour or day was recorded: of shards, the mean."""
+        hours = self.whole // HOUR
+        answers = [values for _, values in self._asked(COVERAGE, "avg ({})")]
+        return {at: value / hours for values in answers for at, value in values.items()}
+
+    def sums(self, record: str, *labels: str) -> Iterator[tuple[dict[str, str], _Values]]:
+        """Yield the sum of each hour or day by these labels, where it is above 0."""
+        return self._asked(record, f"sum by ({', '.join(labels)}) ({{}}) > 0")
+
+    def _asked(self, record: str, over_shards: str) -> Iterator[tuple[dict[str, str], _Values]]:
+        chosen = f"{{cluster={json.dumps(self.cluster)}}}" if self.cluster else ""
+        # Each replica of Prometheus records the same traffic, and a gap only lowers its sum.
+        summed = (
+            f"max without (prometheus_replica) (last_over_time({record}{chosen}[{STEP_WINDOW}]))"
+        )
+        if self.whole == DAY:
+            # The inner steps are whole hours since 1970, whatever the time of the query.
+            summed = f"sum_over_time({summed}[{DAY_WINDOW}:1h])"
+        read_after = self.whole - HOUR + READ_AFTER
+        answer = self.prometheus.get(
+            "query_range",
+            query=over_shards.format(summed),
+            start=f"{(self.start + read_after).timestamp():.0f}",
+            end=f"{(self.end - self.whole + read_after).timestamp():.0f}",
+            step=f"{self.whole.total_seconds():.0f}",
+        )
+        for series in answer["result"]:
+            begun = (
+                (EPOCH + timedelta(seconds=at) - read_after, float(value))
+                for at, value in series["values"]
+            )
+            yield series["metric"], dict(begun)
+
+
+@dataclass(frozen=True)
+class _Entries:
+    """The entries of a Book while it is read."""
+
+    coverage: _Values = field(default_factory=dict)
+    parts: dict[datetime, dict[Part, dict[str, dict[str, float]]]] = field(default_factory=dict)
+    """Arguments of Quantities."""
+    wire: dict[datetime, dict[str, dict[str, float]]] = field(default_factory=dict)
+    """Arguments of Wire."""
+
+    def read(self, query: _Query) -> None:
+        covered = query.coverage()
+        self.coverage.update(covered)
+        for at in covered:
+            # Nothing in it is nothing on the wire, and no hour without data.
+            self.parts[at], self.wire[at] = {}, {}
+        for name, record in (("bytes_sent", SENT), ("bytes_received", RECEIVED)):
+            for labels, values in query.sums(record, *_PART, "proxy_result"):
+                self._add(labels, name, labels.get("proxy_result", ""), values)
+        for labels, values in query.sums(REQUESTS, *_PART, "proxy_outcome", "proxy_visibility"):
+            outcome = labels.get("proxy_outcome", "")
+            self._add(labels, "requests", outcome, values)
+            if labels.get("proxy_visibility") in _TUNNELS:
+                self._add(labels, "tunnels", outcome, values)
+        for name, record in (
+            ("bytes_sent", WIRE_SENT),
+            ("bytes_received", WIRE_RECEIVED),
+            ("connections", CONNECTIONS),
+        ):
+            for labels, values in query.sums(record, "proxy_vendor"):
+                for at, value in values.items():
+                    if at in self.wire:
+                        of_vendor = self.wire[at].setdefault(labels.get("proxy_vendor", ""), {})
+                        of_vendor[name] = value
+
+    def _add(self, labels: dict[str, str], name: str, key: str, values: _Values) -> None:
+        part = Part(*(labels.get(label, "") for label in _PART))
+        for at, value in values.items():
+            if at in self.parts:
+                numbers = self.parts[at].setdefault(part, {}).setdefault(name, {})
+                # Plain requests and tunnels of one outcome are two series.
+                numbers[key] = numbers.get(key, 0.0) + value
+
+    def book(self) -> Book:
+        return Book(
+            hours={
+                at: {part: Quantities(**numbers) for part, numbers in parts.items()}
+                for at, parts in self.parts.items()
+            },
+            wire={
+                at: {vendor: Wire(**numbers) for vendor, numbers in vendors.items()}
+                for at, vendors in self.wire.items()
+            },
+            coverage=self.coverage,
+        )
