@@ -10,22 +10,13 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from money.quantities import Book, Part, Quantities, Wire
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_QUERY = timedelta(days=31)
-
-READ_AFTER = timedelta(hours=2)
-"""From an hour's beginning to the moment at which its sum is read: 5 minutes before its step ends,
-so that a ledger that was away for most of the step has it all the same."""
-STEP_WINDOW = "50m"
-"""How far is looked back from there: not into the step before."""
-DAY_WINDOW = "23h30m"
-"""Holds a day's 24 moments at which hours are read, and no 25th: Prometheus 2 takes one at the
-window's beginning too."""
 
 _LEVEL = "team_proxy_vendor_pool_visibility"
 SENT = f"{_LEVEL}_result_target:istio_proxy_request_bytes:sum1h"
@@ -41,6 +32,43 @@ RECORDS = (SENT, RECEIVED, REQUESTS, WIRE_SENT, WIRE_RECEIVED, CONNECTIONS, COVE
 _PART = ("proxy_vendor", "proxy_pool", "team", "proxy_target")
 _TUNNELS = ("tunnel", "socks")
 """Values of the label `proxy_visibility` of a CONNECT and of a SOCKS5 request."""
+
+
+class _Form(NamedTuple):
+    """How a record is read."""
+
+    span: timedelta
+    """What one value is the sum of."""
+    read_after: timedelta
+    """From a span's beginning to the moment at which its sum is read."""
+    expression: str
+
+
+# Five minutes before the step ends, and not back into the step before: so the hour is found even if
+# the ledger was away for most of the step. Each replica of Prometheus records the same traffic, and
+# a gap only lowers its sum.
+_HOURS = _Form(HOUR, 2 * HOUR, "max without (prometheus_replica) (last_over_time({}[50m]))")
+# The inner steps are whole hours since 1970. In the window are the day's 24 moments at which hours
+# are read, and no 25th: Prometheus 2 takes one at the window's beginning too.
+_HOURS_OF_DAYS = _Form(DAY, DAY + HOUR, f"sum_over_time({_HOURS.expression}[23h30m:1h])")
+# What the ledger records itself (`day_of`): a step that begins two hours after the day's end.
+_DAYS = _Form(DAY, 2 * DAY, "last_over_time({}[21h])")
+
+
+def day_record(record: str) -> str:
+    """Return the name under which the ledger keeps a record's days."""
+    return record.replace(":sum1h", ":sum1d").replace("recorded_hour", "recorded_day")
+
+
+def day_expression(record: str) -> str:
+    """Return what the ledger records under that name: the last UTC day that is over, as a step.
+
+    A month of hours is so many samples that to read them takes seconds.
+    """
+    # The last hour of a day is read an hour after the day's end.
+    day = f"sum_over_time({_HOURS.expression.format(record)}[23h30m:1h] offset -1h)"
+    mean = " / 24" if record == COVERAGE else ""
+    return f"last_over_time(({day}{mean})[1d:1d] offset 2h)"
 
 
 class Prometheus(Protocol):
@@ -72,80 +100,97 @@ def read_book(
     Raises:
         ValueError: the times are no whole hours or days.
     """
-    whole = DAY if by_day else HOUR
+    span = DAY if by_day else HOUR
     for time in (start, end):
-        if time.utcoffset() != timedelta(0) or (time - EPOCH) % whole:
+        if time.utcoffset() != timedelta(0) or (time - EPOCH) % span:
             raise ValueError(f"{time} is no whole UTC {'day' if by_day else 'hour'}")
     entries = _Entries()
     # In slices, so that no answer is larger than Prometheus gives (--query.max-samples).
     while start < end:
         until = min(end, start + LONGEST_QUERY)
-        entries.read(_Query(prometheus, start, until, whole, cluster))
+        if by_day:
+            entries.read(_Query(prometheus, start, until, _DAYS, cluster))
+            # Of today and yesterday there is no such record yet, and in other stores none at all.
+            for first, last in entries.missing(start, until):
+                entries.read(_Query(prometheus, first, last, _HOURS_OF_DAYS, cluster))
+        else:
+            entries.read(_Query(prometheus, start, until, _HOURS, cluster))
         start = until
     return entries.book()
 
 
-_Values = dict[datetime, float]
+_Values = list[tuple[datetime, float]]
 
 
 @dataclass(frozen=True)
 class _Query:
-    """A span of whole hours or days of one store."""
+    """A span of whole hours or days of one store, read in one form."""
 
     prometheus: Prometheus
     start: datetime
     end: datetime
-    whole: timedelta
+    form: _Form
     cluster: str | None
 
-    def coverage(self) -> _Values:
+    def coverage(self) -> dict[datetime, float]:
         """Return what share of each hour or day was recorded: of shards, the mean."""
-        hours = self.whole // HOUR
-        answers = [values for _, values in self._asked(COVERAGE, "avg ({})")]
-        return {at: value / hours for values in answers for at, value in values.items()}
+        hours = self.form.span // HOUR if self.form == _HOURS_OF_DAYS else 1
+        return {
+            at: value / hours
+            for _, values in self._asked(COVERAGE, "avg ({})")
+            for at, value in values
+        }
 
     def sums(self, record: str, *labels: str) -> Iterator[tuple[dict[str, str], _Values]]:
         """Yield the sum of each hour or day by these labels, where it is above 0."""
         return self._asked(record, f"sum by ({', '.join(labels)}) ({{}}) > 0")
 
     def _asked(self, record: str, over_shards: str) -> Iterator[tuple[dict[str, str], _Values]]:
-        chosen = f"{{cluster={json.dumps(self.cluster)}}}" if self.cluster else ""
-        # Each replica of Prometheus records the same traffic, and a gap only lowers its sum.
-        summed = (
-            f"max without (prometheus_replica) (last_over_time({record}{chosen}[{STEP_WINDOW}]))"
-        )
-        if self.whole == DAY:
-            # The inner steps are whole hours since 1970, whatever the time of the query.
-            summed = f"sum_over_time({summed}[{DAY_WINDOW}:1h])"
-        read_after = self.whole - HOUR + READ_AFTER
+        name = day_record(record) if self.form == _DAYS else record
+        chosen = f"{name}{{cluster={json.dumps(self.cluster)}}}" if self.cluster else name
+        span, read_after = self.form.span, self.form.read_after
+        begins = {
+            round((at + read_after).timestamp()): at
+            for at in (self.start + n * span for n in range((self.end - self.start) // span))
+        }
         answer = self.prometheus.get(
             "query_range",
-            query=over_shards.format(summed),
-            start=f"{(self.start + read_after).timestamp():.0f}",
-            end=f"{(self.end - self.whole + read_after).timestamp():.0f}",
-            step=f"{self.whole.total_seconds():.0f}",
+            query=over_shards.format(self.form.expression.format(chosen)),
+            start=str(min(begins)),
+            end=str(max(begins)),
+            step=f"{span.total_seconds():.0f}",
         )
         for series in answer["result"]:
-            begun = (
-                (EPOCH + timedelta(seconds=at) - read_after, float(value))
-                for at, value in series["values"]
-            )
-            yield series["metric"], dict(begun)
+            yield series["metric"], [(begins[at], float(x)) for at, x in series["values"]]
 
 
 @dataclass(frozen=True)
 class _Entries:
     """The entries of a Book while it is read."""
 
-    coverage: _Values = field(default_factory=dict)
+    coverage: dict[datetime, float] = field(default_factory=dict)
     parts: dict[datetime, dict[Part, dict[str, dict[str, float]]]] = field(default_factory=dict)
     """Arguments of Quantities."""
     wire: dict[datetime, dict[str, dict[str, float]]] = field(default_factory=dict)
     """Arguments of Wire."""
 
+    def missing(self, start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+        """Yield the spans of days that have no entry."""
+        first = None
+        while start <= end:
+            if start == end or start in self.coverage:
+                if first:
+                    yield first, start
+                first = None
+            elif first is None:
+                first = start
+            start += DAY
+
     def read(self, query: _Query) -> None:
         covered = query.coverage()
         self.coverage.update(covered)
+        if not covered:
+            return
         for at in covered:
             # Nothing in it is nothing on the wire, and no hour without data.
             self.parts[at], self.wire[at] = {}, {}
@@ -163,14 +208,14 @@ class _Entries:
             ("connections", CONNECTIONS),
         ):
             for labels, values in query.sums(record, "proxy_vendor"):
-                for at, value in values.items():
+                vendor = labels.get("proxy_vendor", "")
+                for at, value in values:
                     if at in self.wire:
-                        of_vendor = self.wire[at].setdefault(labels.get("proxy_vendor", ""), {})
-                        of_vendor[name] = value
+                        self.wire[at].setdefault(vendor, {})[name] = value
 
     def _add(self, labels: dict[str, str], name: str, key: str, values: _Values) -> None:
         part = Part(*(labels.get(label, "") for label in _PART))
-        for at, value in values.items():
+        for at, value in values:
             if at in self.parts:
                 numbers = self.parts[at].setdefault(part, {}).setdefault(name, {})
                 # Plain requests and tunnels of one outcome are two series.

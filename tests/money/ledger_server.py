@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -16,60 +17,89 @@ from money.quantities import Book, Part
 from tests.ports import free_block
 from tools.find import find
 
-HOUR = timedelta(hours=1)
-SAMPLES = tuple(timedelta(minutes=minutes) for minutes in (70, 90, 110))
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+SAMPLES = tuple(timedelta(minutes=minutes) for minutes in (70, 85, 100, 115))
 """After an hour's beginning: its step lasts from minute 65 to minute 125."""
+DAY_SAMPLES = tuple(timedelta(hours=hours) for hours in (28, 34, 40, 46))
+"""After a day's beginning: its step lasts from hour 26 to hour 50."""
 
 # Blocks of Prometheus begin at whole multiples of their length since 1970. promtool reads its whole
 # input once for each, so that blocks of the usual 2 hours would take a day.
-BLOCK = timedelta(hours=162)
+BLOCK_SECONDS = 162 * 3600
 READY_SECONDS = 120.0
 
 
-def fill(data: Path, book: Book, cluster: str = "test", replicas: Sequence[str] = ("",)) -> None:
-    """Write a Book's hours into Prometheus' data folder, as blocks."""
-    hours = sorted(book.coverage.keys() | book.hours.keys() | book.wire.keys())
-    blocks: dict[int, list[datetime]] = {}
-    for hour in hours:
-        blocks.setdefault(int((hour + HOUR).timestamp() // BLOCK.total_seconds()), []).append(hour)
-    for chosen in blocks.values():
-        text = data.parent / "hours.om"
-        with text.open("w", encoding="utf-8") as file:
-            for line in open_metrics(book, chosen, cluster, replicas):
-                file.write(line)
-            file.write("# EOF\n")
-        length = f"--max-block-duration={BLOCK // HOUR}h"
-        subprocess.run(
-            [
-                *(find("promtool"), "tsdb", "create-blocks-from", length),
-                *("openmetrics", "-q", text, data),
-            ],
-            check=True,
-            stdout=subprocess.DEVNULL,
-        )
-        text.unlink()
+def fill(
+    data: Path, book: Book, cluster: str = "test", replicas: Sequence[str] = ("",), *, days: bool
+) -> None:
+    """Write a Book's hours into Prometheus' data folder, as blocks.
 
-
-def open_metrics(
-    book: Book, hours: Sequence[datetime], cluster: str, replicas: Sequence[str]
-) -> Iterator[str]:
-    """Yield the lines of these hours, by metric, as OpenMetrics wants them."""
-    found: dict[str, dict[str, list[tuple[datetime, float]]]] = {}
+    Args:
+        days: whether to write the days too, as the ledger records them; the Book begins with one.
+    """
+    hours = sorted(book.coverage)
+    blocks: dict[int, Samples] = defaultdict(lambda: defaultdict(list))
     for hour in hours:
-        for name, labels, value in _samples(book, hour):
+        for name, labels, value in _sums(book, hour):
             for replica in replicas:
-                own = {"cluster": cluster, **labels, "prometheus_replica": replica}
-                text = ",".join(f'{key}="{value}"' for key, value in own.items() if value)
-                found.setdefault(name, {}).setdefault(text, []).append((hour, value))
-    for name, series in found.items():
-        for text, values in series.items():
-            for hour, value in values:
-                for after in SAMPLES:
-                    yield f"{name}{{{text}}} {value!r} {(hour + after).timestamp():.0f}\n"
+                own = {**labels, "cluster": cluster, "prometheus_replica": replica}
+                _add(blocks, _series(name, own), hour, SAMPLES, value)
+    # A day is one of which every hour may be known.
+    for number in range((hours[-1] + HOUR - hours[0]) // DAY if days else 0):
+        day = hours[0] + number * DAY
+        for series, value in _day_sums(book, day, cluster).items():
+            _add(blocks, series, day, DAY_SAMPLES, value)
+    for samples in blocks.values():
+        _write_block(data, samples)
 
 
-def _samples(book: Book, hour: datetime) -> Iterator[tuple[str, dict[str, str], float]]:
-    yield ledger.COVERAGE, {}, book.coverage.get(hour, 1.0)
+Samples = dict[str, list[str]]
+"""The times and values of each series, as OpenMetrics wants them."""
+
+
+def _add(
+    blocks: dict[int, Samples],
+    series: str,
+    begin: datetime,
+    after: Sequence[timedelta],
+    value: float,
+) -> None:
+    for moment in after:
+        at = round((begin + moment).timestamp())
+        blocks[at // BLOCK_SECONDS][series].append(f"{value!r} {at}\n")
+
+
+def _write_block(data: Path, samples: Samples) -> None:
+    text = data.parent / "hours.om"
+    with text.open("w", encoding="utf-8") as file:
+        for series in sorted(samples):  # all of a metric together
+            for sample in samples[series]:
+                file.write(f"{series} {sample}")
+        file.write("# EOF\n")
+    length = f"--max-block-duration={BLOCK_SECONDS // 3600}h"
+    command = [str(find("promtool")), "tsdb", "create-blocks-from", length, "openmetrics", "-q"]
+    subprocess.run([*command, text, data], check=True, stdout=subprocess.DEVNULL)
+    text.unlink()
+
+
+def _day_sums(book: Book, day: datetime, cluster: str) -> dict[str, float]:
+    """Return the sums of a day's hours under the names of days, by series."""
+    sums: dict[str, float] = defaultdict(float)
+    for number in range(24):
+        hour = day + number * HOUR
+        for name, labels, value in _sums(book, hour) if hour in book.coverage else ():
+            series = _series(ledger.day_record(name), {**labels, "cluster": cluster})
+            sums[series] += value / 24 if name == ledger.COVERAGE else value
+    return sums
+
+
+def _series(name: str, labels: Mapping[str, str]) -> str:
+    matchers = ",".join(f'{key}="{text}"' for key, text in labels.items() if text)
+    return f"{name}{{{matchers}}}"
+
+
+def _sums(book: Book, hour: datetime) -> Iterator[tuple[str, dict[str, str], float]]:
+    yield ledger.COVERAGE, {}, book.coverage[hour]
     for part, quantities in book.hours.get(hour, {}).items():
         labels = _labels(part)
         for name, by_result in (
@@ -106,15 +136,15 @@ def _labels(part: Part) -> dict[str, str]:
 
 
 @contextmanager
-def serving(data: Path, *flags: str) -> Iterator[Prometheus]:
-    """Run Prometheus on a data folder, without anything to scrape, and yield its API."""
+def serving(data: Path) -> Iterator[tuple[Prometheus, int]]:
+    """Run Prometheus on a data folder, with nothing to scrape; yield its API and process."""
     port = free_block(["127.0.0.1"])
     url = f"http://127.0.0.1:{port}"
     config = data.parent / "nothing.yml"
     config.write_text("{}")
     command = [
-        *(find("prometheus"), f"--config.file={config}", f"--storage.tsdb.path={data}"),
-        *(f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=10y", *flags),
+        *(str(find("prometheus")), f"--config.file={config}", f"--storage.tsdb.path={data}"),
+        *(f"--web.listen-address=127.0.0.1:{port}", "--storage.tsdb.retention.time=10y"),
     ]
     with (
         (data.parent / "prometheus.log").open("ab") as log,
@@ -122,7 +152,7 @@ def serving(data: Path, *flags: str) -> Iterator[Prometheus]:
     ):
         try:
             _wait(url, process)
-            yield Prometheus(url, {})
+            yield Prometheus(url, {}), process.pid
         finally:
             process.terminate()
 

@@ -46,13 +46,17 @@ def book() -> Book:
     return Book(hours=hours, wire=wire, coverage=coverage)
 
 
-@pytest.fixture(scope="module")
-def prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+@pytest.fixture(scope="module", params=[True, False], ids=["days and hours", "hours"])
+def prometheus(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Prometheus]:
+    """A ledger, and a store of the user's own, which has no days."""
     folder: Path = tmp_path_factory.mktemp("ledger")
-    fill(folder / "data", book())
-    other = Book(hours={BEGIN: {SHOP: Quantities(requests={"success": 5.0})}}, wire={}, coverage={})
-    fill(folder / "data", other, cluster="other")
-    with serving(folder / "data") as server:
+    fill(folder / "data", book(), days=request.param)
+    requests = {BEGIN: {SHOP: Quantities(requests={"success": 5.0})}}
+    other = Book(hours=requests, wire={}, coverage={BEGIN: 1.0})
+    fill(folder / "data", other, cluster="other", days=False)
+    with serving(folder / "data") as (server, _):
         yield server
 
 
@@ -126,14 +130,14 @@ def test_hours_and_days_are_whole_and_utc(prometheus, start, by_day):
 
 def test_replicas_are_one_source(tmp_path):
     """Two replicas that recorded the same hour must not double it; the one with a gap has less."""
-    fill(tmp_path / "data", book(), replicas=("prometheus-0", "prometheus-1"))
+    fill(tmp_path / "data", book(), replicas=("prometheus-0", "prometheus-1"), days=False)
     gap = Book(
         hours={HALF: {SHOP: Quantities(bytes_sent={"delivered": 1.0})}},
         wire={HALF: {"vendor-a": Wire(bytes_sent=2.0)}},
         coverage={HALF: 0.1},
     )
-    fill(tmp_path / "data", gap, replicas=("prometheus-2",))
-    with serving(tmp_path / "data") as server:
+    fill(tmp_path / "data", gap, replicas=("prometheus-2",), days=False)
+    with serving(tmp_path / "data") as (server, _):
         assert read_book(server, BEGIN, END) == book()
         days = read_book(server, BEGIN, END, by_day=True)
     assert days.hours[BEGIN][SHOP].requests["success"] == 300.0 * 22
