@@ -27,6 +27,7 @@ from components.prometheus.relabel import (
 )
 from components.prometheus.unseen import asked_for_nothing, unseen_job
 from components.tls import Tls
+from money.ledger import COVERAGE, RECORDS
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
@@ -52,6 +53,7 @@ GRAFANA_APP = "grafana"
 LOAD_GENERATOR_APP = "load-generator"
 SIMULATED_VENDOR_APP = "simulated-vendor"
 BACKUP_APP = "prometheus-backup"
+LEDGER_APP = "ledger"
 
 SIMULATED_VENDOR_METRICS = "vendor_.+|process_start_time_seconds"
 
@@ -95,7 +97,13 @@ KUBELET_METRICS = (
     "kubelet_volume_stats_capacity_bytes",
 )
 
+LEDGER_METRICS = ("ledger_recorded_hour_ratio",)
+"""What the ledger has of COVERAGE, under another name: this Prometheus records that one itself."""
+
 ACCOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"
+
+LEDGER_LOGIN = "/etc/prometheus/ledger"
+"""Where the Secret `ledger.loginSecret` is mounted."""
 
 NOT_FOR_THE_OPERATOR = ("prometheus", "kubelet")
 """Jobs about the stack's own Prometheus and its volumes; kube-prometheus-stack has its own."""
@@ -113,6 +121,7 @@ class StaticTargets:
     alertmanager: tuple[str, ...] = ()
     grafana: tuple[str, ...] = ()
     backup: tuple[str, ...] = ()
+    ledger: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -233,6 +242,25 @@ def prometheus_config(
         # A pod of some seconds each day; job:up:count leaves it out.
         backup = _keep_labelled(pods_of(BACKUP_APP), BACKUP_PORT)
         jobs.append(job("backup", monitoring, backup, BACKUP_METRICS))
+    if settings.runs_ledger and (targets is None or targets.ledger):
+        # Its newest sample, with the time that it has there: it is as old as the ledger.
+        ledger = _keep_labelled(pods_of(LEDGER_APP), PROMETHEUS_PORT)
+        renamed = {
+            "source_labels": ["__name__"],
+            "regex": COVERAGE,
+            "target_label": "__name__",
+            "replacement": LEDGER_METRICS[0],
+        }
+        asked = job(
+            "ledger",
+            monitoring,
+            ledger,
+            metrics_path="/federate",
+            params={"match[]": [COVERAGE]},
+            metric_relabel_configs=[renamed, keep("__name__", any_of(LEDGER_METRICS))],
+            **client_config(prometheus_auth, LEDGER_APP, tls_folder),
+        )
+        jobs.append(asked)
     if prometheus.node_metrics and targets is None:
         jobs += _node_jobs(cluster, crawlers)
     return {
@@ -247,6 +275,7 @@ def prometheus_config(
             alertmanager_auth, targets.alertmanager if targets else None, tls_folder
         ),
         "scrape_configs": jobs,
+        **_remote_write(settings),
         **({"storage": _storage(prometheus)} if prometheus.mode == "server" else {}),
     }
 
@@ -375,6 +404,23 @@ def client_config(auth: BasicAuth | None, app: str, tls_folder: str | None) -> J
     """Return how Prometheus reaches a server of `monitoring`, as fields of a scrape job."""
     tls = Tls(app=app, folder=tls_folder) if tls_folder else None
     return {**({"scheme": "https"} if tls else {}), **http_config(auth, tls)}
+
+
+def _remote_write(settings: StackSettings) -> Json:
+    """Return what sends the hours to the user's own store, and nothing else."""
+    ledger = settings.ledger
+    if ledger.write_url is None:
+        return {}
+    login = {
+        "username_file": f"{LEDGER_LOGIN}/username",
+        "password_file": f"{LEDGER_LOGIN}/password",
+    }
+    written = {
+        "url": ledger.write_url,
+        "write_relabel_configs": [keep("__name__", any_of(RECORDS))],
+        **({"basic_auth": login} if ledger.login_secret else {}),
+    }
+    return {"remote_write": [written]}
 
 
 def _storage(prometheus: OwnPrometheus) -> Json:

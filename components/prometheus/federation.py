@@ -90,6 +90,9 @@ def server_config(config: Json, sources: Sequence[Source], *, crawlers_here: boo
     sharded = any(source.shard is not None for source in sources)
     left_out = (() if crawlers_here else CRAWLER_JOBS) + ((SIDECARS,) if sharded else ())
     kept = [job for job in config["scrape_configs"] if job["job_name"] not in left_out]
+    if sharded:
+        # The shards send their parts of an hour; together with the whole it would be there twice.
+        config = {key: value for key, value in config.items() if key != "remote_write"}
     cluster = config["global"]["external_labels"]["cluster"]
     return {
         **config,

@@ -37,6 +37,7 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "thresholds.yml": (SERVER, OPERATOR, SHARD),
     "sums.yml": (SERVER, OPERATOR, SHARD),
     "native_histograms.yml": (SERVER, OPERATOR, SHARD),
+    "ledger_records.yml": (SERVER, OPERATOR, SHARD),  # where hours are kept
     "vendor_records.yml": (SERVER, OPERATOR),
     "burn_rates.yml": (SERVER, OPERATOR),
     "vendor_alerts.yml": (SERVER, OPERATOR),
@@ -46,6 +47,7 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "prometheus_records.yml": (SERVER,),
     "prometheus_alerts.yml": (SERVER,),
     "backup_alerts.yml": (SERVER,),  # where there are backups
+    "ledger_alerts.yml": (SERVER,),  # where this program runs the ledger
     "operator_records.yml": (OPERATOR,),
 }
 MADE = ("thresholds.yml", "native_histograms.yml", "burn_rates.yml")
@@ -84,6 +86,8 @@ def server_rules(settings: StackSettings, own: Mapping[str, Json] | None = None)
     if role == "global":
         del files["mesh_alerts.yml"]
     if shards > 1:
+        # The shards record their parts of an hour; together with the whole it would be kept twice.
+        files.pop("ledger_records.yml", None)
         files = {"shards.yml": sums_of_shards(), **files}
     return _texts({**files, **(own or {})})
 
@@ -104,6 +108,8 @@ def _chosen(settings: StackSettings, server: str) -> Files:
     left_out = {
         *(() if settings.runs_alertmanager else ("alertmanager_alerts.yml",)),
         *(() if settings.prometheus.backup else ("backup_alerts.yml",)),
+        *(() if settings.records_hours else ("ledger_records.yml",)),
+        *(() if settings.runs_ledger else ("ledger_alerts.yml",)),
     }
     return {
         name: file

@@ -29,6 +29,7 @@ STACK = {
     ],
     "destinations": [{"name": "s3", "cidrs": ["10.20.0.0/16"]}],
     "prometheus": {"backup": {}},
+    "ledger": {"enabled": True},
 }
 FILES = shipped_rules(parse_settings(STACK))
 """Without limits of its own, and without native histograms."""

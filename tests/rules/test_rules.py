@@ -13,7 +13,12 @@ from backups.report import METRIC as OF_BACKUPS
 from components.attribution.outcome import SOCKS, proxy_outcome
 from components.attribution.standalone import STAT_SCOPE
 from components.attribution.stats import SCRAPED_METRICS
-from components.prometheus.config import CADVISOR_METRICS, GRAFANA_METRICS, KUBELET_METRICS
+from components.prometheus.config import (
+    CADVISOR_METRICS,
+    GRAFANA_METRICS,
+    KUBELET_METRICS,
+    LEDGER_METRICS,
+)
 from components.prometheus.native_histograms import native_histogram_rules
 from components.prometheus.rules import RULES, rules_of
 from money.quantities import RESULTS
@@ -55,6 +60,7 @@ OTHERS = {
     *CADVISOR_METRICS,
     *KUBELET_METRICS,
     OF_BACKUPS,
+    *LEDGER_METRICS,
 }
 """Those with a list are no binary here: their sources stand where they are scraped."""
 
@@ -78,6 +84,14 @@ LEVELS = {
         *("source_workload", "source_workload_namespace", "team", "proxy_vendor", "proxy_pool"),
         *("proxy_visibility", "proxy_result", "proxy_target"),
     },
+    "team_proxy_vendor_pool_visibility_outcome_target": {
+        *("team", "proxy_vendor", "proxy_pool"),
+        *("proxy_visibility", "proxy_outcome", "proxy_target"),
+    },
+    "team_proxy_vendor_pool_visibility_result_target": {
+        *("team", "proxy_vendor", "proxy_pool"),
+        *("proxy_visibility", "proxy_result", "proxy_target"),
+    },
 }
 DERIVED = {
     *("request_failures", "request_failures_per_requests", "request_failures_per_budget"),
@@ -88,7 +102,7 @@ DERIVED = {
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
     *("uncounted_bytes_per_bytes", "opaque_connections_per_connections"),
     *("crawler_requests", "sidecar_cpu", "sidecar_memory"),
-    *("prometheus_samples_appended", "sidecars_over_budget"),
+    *("prometheus_samples_appended", "sidecars_over_budget", "recorded_hour"),
 }
 """Middle parts that are no metric's name: what they count is in the rule's comment."""
 
@@ -189,7 +203,8 @@ def test_a_records_name_tells_its_labels_metric_and_operation(rule: dict[str, st
     """`level:metric:operation`: whoever reads a name in a query knows what labels it has."""
     level, metric, operation = rule["record"].split(":")
     assert level in LEVELS
-    assert re.fullmatch(r"(ratio_)?rate5m|burnrate(5m|30m|1h|6h)|sum|count|p50|p95", operation)
+    known = r"(ratio_)?rate5m|burnrate(5m|30m|1h|6h)|sum|count|p50|p95|sum1h|ratio"
+    assert re.fullmatch(known, operation)
     raw = {name.removesuffix("_total") for name in (*SCRAPED_METRICS, *PROMETHEUS_OWN)}
     bases = raw | {name.removesuffix("_bucket") for name in raw}
     assert metric in bases | DERIVED

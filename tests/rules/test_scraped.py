@@ -18,6 +18,7 @@ from components.prometheus.config import (
     GRAFANA_METRICS,
     ISTIOD_METRICS,
     KUBELET_METRICS,
+    LEDGER_METRICS,
     PROMETHEUS_METRICS,
     prometheus_config,
 )
@@ -37,6 +38,7 @@ KEPT = {
     "kubelet": KUBELET_METRICS,
     "cadvisor": CADVISOR_METRICS,
     "backup": BACKUP_METRICS,
+    "ledger": LEDGER_METRICS,
 }
 EMPTY = {"crawlers-unseen"}
 """Answers without a series: its targets themselves are what is read."""
@@ -94,8 +96,8 @@ def test_nothing_is_read_that_is_not_scraped() -> None:
 def test_a_list_is_what_the_job_keeps(name: str) -> None:
     """The sidecars' relabelling looks at labels too, and is tried in tests/components."""
     (job,) = (job for job in jobs() if job["job_name"] == name)
-    first = job["metric_relabel_configs"][0]
-    assert first == {
+    kept = (rule for rule in job["metric_relabel_configs"] if rule.get("action") == "keep")
+    assert next(kept) == {
         "action": "keep",
         "source_labels": ["__name__"],
         "regex": f"({'|'.join(sorted(KEPT[name]))})",
