@@ -1,0 +1,85 @@
+"""The ledger by day and part: what report, scorecard and what-if divide money by."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, date, datetime, timedelta
+from typing import TypeVar
+
+from money.quantities import Book, Part, Quantities
+
+SUCCESS = "success"
+"""The outcome that counts as success here, whatever a contract bills as one."""
+
+BLOCKED = "blocked"
+
+K = TypeVar("K")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Traffic:
+    """Sums of traffic over some time."""
+
+    requests: float = 0
+    successes: float = 0
+    blocked: float = 0
+    wire_bytes: float = 0
+    """Both directions."""
+
+    def __add__(self, other: Traffic) -> Traffic:
+        return Traffic(
+            requests=self.requests + other.requests,
+            successes=self.successes + other.successes,
+            blocked=self.blocked + other.blocked,
+            wire_bytes=self.wire_bytes + other.wire_bytes,
+        )
+
+
+def traffic_of(one: Quantities) -> Traffic:
+    return Traffic(
+        requests=sum(one.requests.values()),
+        successes=one.requests.get(SUCCESS, 0),
+        blocked=one.requests.get(BLOCKED, 0),
+        wire_bytes=sum(one.bytes_sent.values()) + sum(one.bytes_received.values()),
+    )
+
+
+def by_day_and_part(book: Book) -> dict[tuple[date, Part], Traffic]:
+    """Sum up each part's hours of a UTC day."""
+    found: dict[tuple[date, Part], Traffic] = defaultdict(Traffic)
+    for hour, parts in book.hours.items():
+        for part, one in parts.items():
+            found[hour.date(), part] += traffic_of(one)
+    return dict(found)
+
+
+def summed(items: Iterator[tuple[K, Traffic]]) -> dict[K, Traffic]:
+    found: dict[K, Traffic] = defaultdict(Traffic)
+    for key, one in items:
+        found[key] += one
+    return dict(found)
+
+
+def month_bounds(year: int, month: int) -> tuple[datetime, datetime]:
+    """Return a UTC month's beginning, and its end, which is outside."""
+    begin = datetime(year, month, 1, tzinfo=UTC)
+    return begin, (begin + timedelta(days=31)).replace(day=1)
+
+
+def month_before(year: int, month: int) -> tuple[int, int]:
+    return (year, month - 1) if month > 1 else (year - 1, 12)
+
+
+def coverage(book: Book, year: int, month: int, until: datetime | None = None) -> float:
+    """Return the share of a month's hours, up to `until`, that the ledger has data of."""
+    begin, end = month_bounds(year, month)
+    hours = int((min(end, until or end) - begin) / timedelta(hours=1))
+    return _covered(book.coverage, begin, hours) / hours if hours > 0 else 0.0
+
+
+def _covered(by_hour: Mapping[datetime, float], begin: datetime, hours: int) -> float:
+    return sum(
+        min(1.0, by_hour.get(begin + timedelta(hours=number), 0.0)) for number in range(hours)
+    )
