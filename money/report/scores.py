@@ -1,0 +1,76 @@
+"""The scorecard as a part of the page."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from decimal import Decimal
+
+from money.report.html import html, paragraph, table
+from money.scorecard import ENOUGH_REQUESTS, P95_DAYS, Score
+from money.statistics import Interval
+
+
+def scorecard_part(scores: Sequence[Score], p95: Mapping[str, float] | None) -> Iterator[str]:
+    if not scores:
+        return
+    yield "<h2>Which vendor for which target group</h2>"
+    header = ["Vendor", "", "Per 1,000 successes", "Success", "Blocked", "Requests"]
+    if p95 is not None:
+        header.append("p95 set-up")
+    costs: dict[str, Decimal] = defaultdict(Decimal)
+    for one in scores:
+        costs[one.target] += one.cost
+    for target in sorted(costs, key=lambda name: -costs[name]):
+        yield f"<h3>{_heading(target)}</h3>"
+        yield table(
+            header,
+            [
+                [*_cells(one), *([] if p95 is None else [_milliseconds(p95.get(one.vendor))])]
+                for one in scores
+                if one.target == target
+            ],
+            words=2,
+        )
+    yield paragraph(
+        "In brackets: 95 % intervals. “Best” is a vendor whose cost per success is below all "
+        f"others' by more than chance, over at least {ENOUGH_REQUESTS} requests. Fixed sums count "
+        "with the traffic that they were spread to.",
+        "quiet",
+    )
+    yield paragraph(
+        "Set-up times are not in the ledger; set PROMETHEUS_URL to the main Prometheus to see them."
+        if p95 is None
+        else f"Set-up times are of the last {P95_DAYS} days, and of the vendor at all targets.",
+        "quiet",
+    )
+
+
+def _heading(target: str) -> str:
+    return html(target or "no target group")
+
+
+def _cells(one: Score) -> list[str]:
+    return [
+        one.vendor,
+        one.verdict,
+        _price(one.cost_per_success, one.currency),
+        _rate(one.success),
+        _rate(one.blocked),
+        f"{one.traffic.requests:,.0f}",
+    ]
+
+
+def _rate(rate: Interval) -> str:
+    return f"{rate.value:.1%} ({100 * rate.low:.1f} to {100 * rate.high:.1f})"
+
+
+def _price(price: Interval | None, currency: str) -> str:
+    if price is None:
+        return ""
+    low, value, high = (f"{1000 * one:,.2f}" for one in price)
+    return f"{value} {currency} ({low} to {high})"
+
+
+def _milliseconds(value: float | None) -> str:
+    return "" if value is None else f"{value:,.0f} ms"
