@@ -17,7 +17,7 @@ ifneq ($(origin WINDOW),command line)
 override WINDOW :=
 endif
 
-.PHONY: help setup demo demo-check drill audit discover verify which render test mutate check format bench docs wasm clean
+.PHONY: help setup demo demo-check drill audit discover verify report what-if which render test mutate check format bench docs wasm clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -61,6 +61,13 @@ discover: .venv/installed ## List crawlers' destinations. STACK=prod, or NAMESPA
 
 verify: .venv/installed ## Check what is deployed, and that it counts. STACK=prod CONTEXT=; or PROMETHEUS_URL=
 	@exec $(PY) -m verify --stack="$(STACK)" $(call option,context,CONTEXT) $(out)
+
+report: .venv/installed ## Write what a month cost: a page, CSV, FOCUS. MONTH=2026-11 STACK=prod OUT=dir
+	@exec $(PY) -m money.report --stack "$(STACK)" $(call option,month,MONTH) $(out)
+
+what-if: .venv/installed ## Predict what a move of traffic costs. MOVE=vendor-a:vendor-b:30% TARGET= STACK=
+	@exec $(PY) -m money.what_if --stack "$(STACK)" $(call option,move,MOVE) \
+	  $(call option,target,TARGET) $(call option,month,MONTH) $(out)
 
 # The address and the user come by the environment, so that no shell reads them.
 which: export ADDRESS ?=

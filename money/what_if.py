@@ -1,23 +1,34 @@
-"""What a month would have cost, and brought, with a vendor's traffic moved to another.
+"""`make what-if`: what a month would have cost, and brought, with traffic moved to another vendor.
 
 The moved requests take the destination's own outcomes and bytes at the same target group. The
 month is then charged anew, so tiers, least sums and included units count as they do on the invoice.
+
+Exit codes: 0 good, 2 could not run.
 """
 
 from __future__ import annotations
 
+import argparse
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
 from decimal import Decimal
+from typing import Any
 
+from books.prometheus import PrometheusError
 from money.charges import Month, month_charges
+from money.command import CommandError, opened_ledger, parse_month, read_month
 from money.contract import Contract
-from money.daily import traffic_of
-from money.moved import Move, Rates, entries, moved_book
+from money.daily import coverage, traffic_of
+from money.from_settings import contracts_of
+from money.moved import Move, Rates, entries, moved_book, parse_move
 from money.quantities import Book
 from money.scorecard import ENOUGH_REQUESTS
 from money.statistics import Z
+from settings.loading import SettingsError, load_stack, stack_file
+from tools.reports import add_out, could_not_run, finish, print_result
 
 
 class WhatIfError(Exception):
@@ -140,3 +151,95 @@ def _half(bounds: Sequence[tuple[Month, Month]], vendors: tuple[str, str], curre
             for low, high in bounds
         )
     )
+
+
+def main(arguments: Sequence[str] | None = None, now: datetime | None = None) -> int:
+    options = _options(arguments)
+    now = now or datetime.now(UTC)
+    try:
+        move = parse_move(options.move, options.target)
+        contracts = contracts_of(load_stack(stack_file(options.stack)).settings)
+        month = parse_month(options.month, now)
+        with opened_ledger() as ledger:
+            book, until = read_month(ledger, month, now)
+        answer = what_if(book, contracts, *month, move)
+    except SettingsError as error:
+        return could_not_run("what-if", options.out, *error.findings)
+    except (CommandError, PrometheusError, WhatIfError) as error:
+        return could_not_run("what-if", options.out, str(error))
+    except ValueError as error:
+        return could_not_run("what-if", options.out, f"MOVE: {error}")
+    except KeyboardInterrupt:
+        return could_not_run("what-if", options.out, "stopped")
+    covered = coverage(book, *month, until)
+    status = print_result("\n".join(_lines(answer, month, covered)))
+    return finish("what-if", options.out, {"status": status, "findings": [], **as_json(answer)})
+
+
+def as_json(answer: Answer) -> dict[str, Any]:
+    """Return the figures; `error` is half of the 95 % interval, null if it is not known."""
+    return {
+        "from": answer.move.source,
+        "to": answer.move.destination,
+        "share": answer.move.share,
+        "target": answer.move.target,
+        "month": f"{answer.month_now.year}-{answer.month_now.month:02}",
+        "requests": round(answer.requests),
+        "movedRequests": round(answer.moved_requests),
+        "movedOpaqueBytes": round(answer.moved_bytes),
+        "money": {currency: asdict(change) for currency, change in answer.money.items()},
+        "successes": asdict(answer.successes),
+    }
+
+
+def _lines(answer: Answer, month: tuple[int, int], covered: float) -> Iterator[str]:
+    move = answer.move
+    where = f" to {move.target}" if move.target else ""
+    opaque = answer.moved_bytes / 1e9
+    more = f" and {opaque:,.1f} GB that cannot be read" if opaque else ""
+    yield (
+        f"If {move.share:.0%} of {move.source}'s traffic{where} in {month[0]}-{month[1]:02} "
+        f"({covered:.1%} of its hours recorded) had gone to {move.destination}: "
+        f"{answer.moved_requests:,.0f} requests{more}"
+    )
+    yield f"{'both vendors':<22}{'as it was':>16}{'moved':>16}   change"
+    for currency, change in answer.money.items():
+        yield _line(f"cost, {currency}", change, "{:,.2f}")
+    yield _line("successes", answer.successes, "{:,.0f}")
+    for currency, change in answer.money.items():
+        if answer.successes.now and answer.successes.then:
+            now = 1000 * change.now / answer.successes.now
+            then = 1000 * change.then / answer.successes.then
+            name = f"{currency} per 1,000"
+            yield f"{name:<22}{now:>16,.4f}{then:>16,.4f}   {then - now:+,.4f}"
+    yield (
+        "The interval is of what is not known of both vendors' rates. It does not know whether the "
+        "vendor bears the load, or whether crawlers then ask again less."
+    )
+
+
+def _line(name: str, change: Change, form: str) -> str:
+    difference = change.then - change.now
+    sign = "+" if difference >= 0 else "-"
+    interval = "interval unknown: less than two hours of data"
+    if change.error is not None:
+        low, high = difference - change.error, difference + change.error
+        interval = f"({form.format(low)} to {form.format(high)})"
+    return (
+        f"{name:<22}{form.format(change.now):>16}{form.format(change.then):>16}   "
+        f"{sign}{form.format(abs(difference))} {interval}"
+    )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make what-if", description=__doc__)
+    parser.add_argument("--move", default="", help="vendor-a:vendor-b:30%% (MOVE)")
+    parser.add_argument("--target", default="", help="a target group; default: all (TARGET)")
+    parser.add_argument("--month", default="", help="such as 2026-11; default: the last (MONTH)")
+    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    add_out(parser, "what-if.json")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

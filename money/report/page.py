@@ -26,7 +26,7 @@ from money.report.figures import (
     total,
     traffic_by_currency,
 )
-from money.report.html import Markup, document, facts, paragraph, table
+from money.report.html import Markup, document, facts, html, paragraph, table
 from money.report.pictures import REST, budget_bar, legend, share_bar, stacked_bars
 from money.report.scores import scorecard_part
 from money.scorecard import Score
@@ -155,7 +155,7 @@ def _of_currency(report: Report, currency: str, traffic: Mapping[Part, Traffic])
     charges = in_currency(report.this.month, currency)
     views = tables(charges, traffic)
     whole = total(views["vendor"])
-    yield f"<h2>Costs in {currency}</h2>"
+    yield f"<h2>Costs in {html(currency)}</h2>"
     yield facts(_facts(report, currency, charges, whole))
     names = _series(views["vendor"])
     yield "<h3>By day and vendor</h3>"

@@ -1,0 +1,197 @@
+"""`make report`: what a month cost, as one HTML page, CSV and FOCUS.
+
+Exit codes: 0 good, 1 the sums are not complete (no price, hours without data), 2 could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+from books.prometheus import URL as MAIN_URL
+from books.prometheus import Prometheus, PrometheusError
+from money.charges import month_charges
+from money.command import CommandError, opened_ledger, parse_month, read_month
+from money.contract import Contract
+from money.daily import coverage, month_before, month_bounds
+from money.focus import focus_csv
+from money.from_settings import contracts_of
+from money.ledger import read_book
+from money.quantities import Book
+from money.report.costs_csv import costs_csv
+from money.report.figures import currencies, in_currency, tables, total, traffic_by_currency
+from money.report.page import ENOUGH_COVERAGE, MonthOf, Report, page
+from money.scorecard import p95_of, scorecard
+from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
+from tools.reports import add_out, could_not_run, finish, print_result
+
+Json = dict[str, Any]
+
+EARLIER_MONTHS = 5
+"""That the trend shows before the month."""
+
+
+def main(arguments: Sequence[str] | None = None, now: datetime | None = None) -> int:
+    options = _options(arguments)
+    now = now or datetime.now(UTC)
+    try:
+        if options.out is None:
+            raise CommandError("OUT: is not set; name the folder that the page is written to")
+        settings = load_stack(stack_file(options.stack)).settings
+        month = parse_month(options.month, now)
+        report = _report(options.stack, contracts_of(settings), month, options.out, now)
+        written = _write(options.out, report)
+    except MissingStackFileError as error:
+        return could_not_run("report", options.out, *error.findings)
+    except SettingsError as error:
+        return finish("report", options.out, {"status": 1, "findings": [*error.findings]})
+    except (CommandError, PrometheusError) as error:
+        return could_not_run("report", options.out, str(error))
+    except OSError as error:
+        return could_not_run("report", None, f"OUT: cannot be written: {error}")
+    except KeyboardInterrupt:
+        return could_not_run("report", options.out, "stopped")
+    result = _summary(report)
+    lines = [
+        f"{currency} {one['cost']}, {one['perThousandSuccesses'] or 'no'} per 1,000 successes"
+        for currency, one in result["costs"].items()
+    ]
+    status = print_result("\n".join([*lines, *(str(path) for path in written)]))
+    result["status"] = max(status, result["status"])
+    return finish("report", options.out, result)
+
+
+def _report(
+    stack: str, contracts: Sequence[Contract], month: tuple[int, int], out: Path, now: datetime
+) -> Report:
+    with opened_ledger() as ledger:
+        book, until = read_month(ledger, month, now)
+        earlier = list(_earlier(ledger, contracts, month))
+    if not book.hours:
+        raise CommandError(
+            f"MONTH: the ledger has nothing of {month[0]}-{month[1]:02}; ask for another month, or "
+            "see whether this is the stack's ledger"
+        )
+    last = (until - timedelta(seconds=1)).date()
+    this = _month_of(book, contracts, month, last)
+    url = os.environ.get(MAIN_URL)
+    return Report(
+        stack=stack,
+        this=this,
+        earlier=earlier,
+        scores=scorecard(book, this.month),
+        p95=p95_of(Prometheus(url, os.environ)) if url else None,
+        budgets=[],
+        reconciliations=list(_reconciliations(out, month)),
+        until=until,
+        made=now,
+    )
+
+
+def _earlier(
+    ledger: Prometheus, contracts: Sequence[Contract], month: tuple[int, int]
+) -> Iterator[MonthOf]:
+    """Yield the months before, the oldest first; the ledger may be younger."""
+    months = [month_before(*month)]
+    while len(months) < EARLIER_MONTHS:
+        months.append(month_before(*months[-1]))
+    for one in reversed(months):
+        begin, end = month_bounds(*one)
+        book = read_book(ledger, begin, end, by_day=True)
+        if book.hours:
+            yield _month_of(book, contracts, one, (end - timedelta(days=1)).date())
+
+
+def _month_of(
+    book: Book, contracts: Sequence[Contract], month: tuple[int, int], last: date
+) -> MonthOf:
+    charges = month_charges(book, contracts, *month, through=last)
+    return MonthOf(book=book, month=charges, contracts=contracts)
+
+
+def _reconciliations(out: Path, month: tuple[int, int]) -> Iterator[Mapping[str, Any]]:
+    """Yield what `make reconcile` left in the folder about this month."""
+    for file in sorted(out.glob("reconcile*.json")):
+        try:
+            found = json.loads(file.read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            continue
+        if isinstance(found, dict) and found.get("month") == f"{month[0]}-{month[1]:02}":
+            yield found
+
+
+def _write(out: Path, report: Report) -> list[Path]:
+    """Write the files by renaming, so that nobody reads half of one."""
+    texts = {
+        "report.html": page(report),
+        "costs.csv": costs_csv(report.this.book, report.this.month),
+        "focus.csv": focus_csv(report.this.month),
+    }
+    for name, text in texts.items():
+        temporary = out / f"{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(out / name)
+    return [out / name for name in texts]
+
+
+def _summary(report: Report) -> Json:
+    this = report.this
+    month = this.month
+    traffic = traffic_by_currency(this.book, this.contracts)
+    costs: Json = {}
+    for currency in currencies(month):
+        views = tables(in_currency(month, currency), traffic.get(currency, {}))
+        whole = total(views["vendor"])
+        each = whole.per_thousand_successes
+        costs[currency] = {
+            "cost": str(whole.cost),
+            "failedCost": str(whole.failed_cost),
+            "successes": round(whole.traffic.successes),
+            "perThousandSuccesses": None if each is None else f"{each:.4f}",
+            **{
+                f"by{''.join(word.capitalize() for word in view.split())}": [
+                    {"name": list(line.name), "cost": str(line.cost)} for line in lines
+                ]
+                for view, lines in views.items()
+            },
+        }
+    covered = coverage(this.book, month.year, month.month, report.until)
+    findings = [*_findings(report, covered)]
+    return {
+        "status": 1 if findings else 0,
+        "findings": findings,
+        "month": f"{month.year}-{month.month:02}",
+        "until": report.until.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "coverage": round(covered, 4),
+        "costs": costs,
+    }
+
+
+def _findings(report: Report, covered: float) -> Iterator[str]:
+    products = {(part.vendor, part.product) for part in report.this.month.without_price}
+    for vendor, product in sorted(products):
+        of_product = f", product {product}" if product else ""
+        yield f"vendors: {vendor}{of_product} has traffic and no price; set its `billing`"
+    if covered < ENOUGH_COVERAGE:
+        yield (
+            f"ledger: only {covered:.1%} of the month's hours were recorded; the others cost "
+            "nothing here, and something on the invoice (docs/runbooks/LedgerStale.md)"
+        )
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make report", description=__doc__)
+    parser.add_argument("--month", default="", help="such as 2026-11; default: the last (MONTH)")
+    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    add_out(parser, "report.json")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
