@@ -1,0 +1,96 @@
+"""What of the ledger a forecast and a month's charges need: a hundredth of its hours' memory."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import date, datetime, timedelta
+from typing import NamedTuple
+
+from money.forecast import DAY, HISTORY, HOUR
+from money.quantities import Book, Part, Quantities
+
+
+class Group(NamedTuple):
+    """Whose traffic is forecast together. Its targets keep their shares of the last week."""
+
+    vendor: str
+    product: str
+    team: str
+
+
+@dataclass(kw_only=True)
+class History:
+    """Volumes by hour and group, and quantities by day and part."""
+
+    volumes: dict[datetime, dict[Group, float]] = field(default_factory=dict)
+    """Bytes and requests of the hours with data."""
+    coverage: dict[datetime, float] = field(default_factory=dict)
+    days: dict[date, dict[Part, Quantities]] = field(default_factory=dict)
+
+    def add(self, book: Book) -> None:
+        """Take the hours that are not known yet."""
+        for hour in sorted(book.hours.keys() - self.volumes.keys()):
+            self.coverage[hour] = min(1.0, book.coverage.get(hour, 1.0))
+            groups = self.volumes[hour] = {}
+            parts = self.days.setdefault(hour.date(), {})
+            for part, quantities in book.hours[hour].items():
+                group = Group(part.vendor, part.product, part.team)
+                groups[group] = groups.get(group, 0.0) + volume_of(quantities)
+                parts[part] = added(parts.get(part, Quantities()), quantities)
+
+    def forget_before(self, hour: datetime) -> None:
+        for old in [each for each in self.volumes if each < hour]:
+            del self.volumes[old], self.coverage[old]
+        for day in [each for each in self.days if each < hour.date()]:
+            del self.days[day]
+
+    @property
+    def end(self) -> datetime | None:
+        """The end of the last hour with data."""
+        return max(self.volumes) + HOUR if self.volumes else None
+
+
+def history_of(book: Book) -> History:
+    history = History()
+    history.add(book)
+    return history
+
+
+def first_hour(moment: datetime) -> datetime:
+    """Return the beginning of the month in which `moment` is."""
+    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
+
+
+def next_month(month: datetime) -> datetime:
+    return first_hour(month + timedelta(days=31))
+
+
+def history_since(now: datetime) -> datetime:
+    """Return since when the ledger must be read for the charges and the forecast of this month.
+
+    Yesterday is in it, also on the first of a month.
+    """
+    today = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    return min(first_hour(now - DAY), today - HISTORY)
+
+
+def bytes_of(quantities: Quantities) -> float:
+    return sum(quantities.bytes_sent.values()) + sum(quantities.bytes_received.values())
+
+
+def volume_of(quantities: Quantities) -> float:
+    """Return bytes and requests together: one of them may be unknown, and they move alike."""
+    return bytes_of(quantities) + sum(quantities.requests.values())
+
+
+def added(quantities: Quantities, more: Quantities, factor: float = 1.0) -> Quantities:
+    def together(mine: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
+        return {**mine, **{key: mine.get(key, 0.0) + factor * n for key, n in others.items()}}
+
+    return Quantities(
+        bytes_sent=together(quantities.bytes_sent, more.bytes_sent),
+        bytes_received=together(quantities.bytes_received, more.bytes_received),
+        requests=together(quantities.requests, more.requests),
+        tunnels=together(quantities.tunnels, more.tunnels),
+    )
