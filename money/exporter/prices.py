@@ -1,0 +1,147 @@
+"""The price of the next unit, by whose traffic it is: what live rates are multiplied by."""
+
+from __future__ import annotations
+
+from calendar import monthrange
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import date, datetime
+from decimal import Decimal
+from fractions import Fraction
+from math import fsum
+
+from money.billable import billable, contract_of
+from money.contract import GIGABYTES, Contract, Rule
+from money.exact import price_at, price_of
+from money.exporter.page import Family, Sample
+from money.history import bytes_of
+from money.quantities import RESULTS, Book, Part, Quantities
+from money.results import FAILED, REFUSED, result_of
+
+DELIVERED = ("success", "target_error", "bad_answer", "auth_challenge", "client_cancelled")
+OUTCOMES = (*DELIVERED, "rejected", *sorted(REFUSED), *sorted(FAILED))
+"""Every value of `proxy_outcome`; tests/money compares with what the mesh can say."""
+
+SECONDS_PER_DAY = 86400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Priced:
+    """A product of a vendor's, the contract that bills it today, and its month so far."""
+
+    product: str
+    contract: Contract
+    traffic: Sequence[tuple[Part, Quantities]]
+    """Of all that the contract bills: tiers run over that."""
+
+
+def price_families(month: Book, contracts: Sequence[Contract], now: datetime) -> list[Family]:
+    priced = list(_priced(month, contracts, now.date()))
+    return [
+        Family(
+            "proxy_unit_price",
+            "What the next unit costs: byte by result, request and success by outcome. Free: none.",
+            [sample for each in priced for sample in _unit_prices(each)],
+        ),
+        Family(
+            "proxy_fixed_cost_per_second",
+            "Commitment and rent of addresses, spread over this month.",
+            list(_fixed_costs(contracts, now.date())),
+        ),
+    ]
+
+
+def _priced(month: Book, contracts: Sequence[Contract], today: date) -> Iterator[Priced]:
+    """Yield each product with a contract: of the stack, or seen in this month's traffic."""
+    of_contract: dict[int, list[tuple[Part, Quantities]]] = {}
+    products = {(contract.vendor, contract.product) for contract in contracts}
+    for hour, parts in month.hours.items():
+        for part, quantities in parts.items():
+            contract = contract_of(contracts, part, hour.date())
+            of_contract.setdefault(id(contract), []).append((part, quantities))
+            products.add((part.vendor, part.product))
+    for vendor, product in sorted(products):
+        if contract := contract_of(contracts, Part(vendor, product, "", ""), today):
+            traffic = of_contract.get(id(contract), [])
+            yield Priced(product=product, contract=contract, traffic=traffic)
+
+
+def _unit_prices(priced: Priced) -> Iterator[Sample]:
+    contract = priced.contract
+    labels = {
+        "proxy_vendor": contract.vendor,
+        "proxy_pool": priced.product,
+        "currency": contract.currency,
+    }
+    paid = _is_paid_already(priced)
+    for index, rule in enumerate(contract.rules):
+        if rule.kind == "perAddressMonth":
+            continue
+        units = _units(rule, priced.traffic)
+        within = paid or (index == 0 and units < Fraction(contract.included))
+        price = Decimal() if within else price_at(rule.tiers, units)
+        if rule.kind == "perGB":
+            a_byte = float(price) / GIGABYTES[rule.unit] * _billed_share(rule, priced)
+            for result in RESULTS:
+                if result not in rule.free_results:
+                    own = {"unit": "byte", "proxy_result": result}
+                    yield Sample({**labels, **own}, a_byte)
+            continue
+        unit = "success" if rule.kind == "perSuccess" else "request"
+        for outcome in _billed_outcomes(rule):
+            own = {"unit": unit, "proxy_outcome": outcome, "proxy_result": result_of(outcome)}
+            yield Sample({**labels, **own}, price)
+
+
+def _billed_outcomes(rule: Rule) -> list[str]:
+    if rule.kind == "perSuccess":
+        return sorted(rule.successes)
+    return [outcome for outcome in OUTCOMES if result_of(outcome) not in rule.free_results]
+
+
+def _units(rule: Rule, traffic: Iterable[tuple[Part, Quantities]]) -> Fraction:
+    counted = fsum(billable(quantities, rule).total for _, quantities in traffic)
+    return Fraction(counted) / GIGABYTES.get(rule.unit, 1)
+
+
+def _is_paid_already(priced: Priced) -> bool:
+    """Whether the month's use is still below a commitment that is a least sum."""
+    contract = priced.contract
+    if not contract.commitment or contract.included:
+        return False
+    rules = (rule for rule in contract.rules if rule.kind != "perAddressMonth")
+    cost = sum(price_of(rule.tiers, _units(rule, priced.traffic)) for rule in rules)
+    return cost < Fraction(contract.commitment)
+
+
+def _billed_share(rule: Rule, priced: Priced) -> float:
+    """Return how much of the wire bytes the vendor bills: less where overhead is taken off."""
+    wire, billed = 0.0, 0.0
+    for part, quantities in priced.traffic:
+        if part.product == priced.product:
+            free = fsum(
+                quantities.bytes_sent.get(result, 0) + quantities.bytes_received.get(result, 0)
+                for result in rule.free_results
+            )
+            wire += bytes_of(quantities) - free
+            billed += billable(quantities, rule).total
+    return billed / wire if wire > 0 else 1.0
+
+
+def _fixed_costs(contracts: Sequence[Contract], today: date) -> Iterator[Sample]:
+    seconds = SECONDS_PER_DAY * monthrange(today.year, today.month)[1]
+    for contract in contracts:
+        part = Part(contract.vendor, contract.product, "", "")
+        addresses = sum(
+            price_of(rule.tiers, Fraction(rule.addresses))
+            for rule in contract.rules
+            if rule.kind == "perAddressMonth"
+        )
+        fixed = float(contract.commitment) + float(addresses)
+        if fixed and contract_of(contracts, part, today) is contract:
+            labels = {
+                "proxy_vendor": contract.vendor,
+                "proxy_pool": contract.product,
+                "currency": contract.currency,
+            }
+            yield Sample(labels, fixed / seconds)
