@@ -17,6 +17,8 @@ from pathlib import Path
 
 from books.prometheus import PASSWORD, USER, Prometheus, PrometheusError
 from money.as_json import read as read_contracts
+from money.budget import Budget
+from money.contract import Contract
 from money.exporter.reader import Read, Reader
 from money.exporter.server import Answer, PageServer
 from money.ledger import read_book
@@ -28,8 +30,7 @@ EVERY_SECONDS = 300.0
 def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
-        text = options.contracts.read_text(encoding="utf-8")
-        contracts, budgets = read_contracts(text)
+        contracts, budgets = contracts_in(options.contracts)
         read = ledger_reader(options.ledger, options.login, options.ca, options.cluster)
         reader = Reader(read, contracts, budgets, say=say)
         server = PageServer(options.port, lambda path: answer(reader, path))
@@ -42,6 +43,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     while True:
         reader.refresh()
         pause.wait(options.every)
+
+
+def contracts_in(path: Path) -> tuple[Sequence[Contract], Sequence[Budget]]:
+    try:
+        return read_contracts(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
 
 
 def ledger_reader(url: str, login: Path | None, ca: Path | None, cluster: str | None) -> Read:
