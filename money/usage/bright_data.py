@@ -13,7 +13,7 @@ from decimal import Decimal
 from money.usage.account import Account, Credentials
 from money.usage.answers import Answer
 from money.usage.asking import Client
-from money.usage.figures import DayOfUsage, Usage, UsageError
+from money.usage.figures import DayOfUsage, Usage, UsageError, added_up
 
 URL = "https://api.brightdata.com"
 REQUESTS = ("http_direct_req", "https_direct_req", "http_svc_req", "https_svc_req")
@@ -46,7 +46,7 @@ def usage(account: Account, credentials: Credentials, start: date, end: date) ->
         start=start,
         end=end,
         time_zone="UTC",
-        rows=rows,
+        rows=added_up(rows),
         currency="USD",
         costs=costs,
     )

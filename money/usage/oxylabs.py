@@ -14,7 +14,7 @@ from decimal import Decimal
 from money.contract import GIGABYTES
 from money.usage.account import Account, Credentials
 from money.usage.asking import Client, basic
-from money.usage.figures import DayOfUsage, Usage, UsageError, days_between
+from money.usage.figures import DayOfUsage, Usage, UsageError, added_up, days_between
 
 URL = "https://residential-api.oxylabs.io"
 DAYS_KEPT = 30
@@ -56,7 +56,7 @@ def usage(account: Account, credentials: Credentials, start: date, end: date) ->
         start=start,
         end=end,
         time_zone=account.time_zone,
-        rows=rows,
+        rows=added_up(rows),
         notes=_others(client, user, rows, start, today, size),
     )
 

@@ -1,0 +1,169 @@
+"""Which days a vendor bills otherwise than they were, and what each looks like."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date, timedelta
+
+from money.reconcile.findings import Kind
+from money.reconcile.metered import MeteredDay
+from money.reconcile.readings import Reading, deviations
+
+LEAST_SHARE = 0.03
+"""A day that differs by less is never named: 1 % of noise on a month of days reaches 2.5 %."""
+
+SIGMAS = 3.5
+"""Nor is one within 3.5 standard deviations of the other days: of 30 days of plain noise, one in
+70 months has a day outside."""
+
+LEAST_OF_MEDIAN = 0.005
+"""Nor one that differs by less than half a percent of the median day, however quiet it was."""
+
+OFFSET = 0.02
+"""A difference of the whole month from which it is named; the ledger itself is within 0.5 %."""
+
+FOREIGN = 0.25
+"""Excess from which a vendor's own padding is less likely than traffic of somebody else."""
+
+MOST_TIMES = 3
+"""A day that is booked twice, or three times."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class OddDay:
+    """A day that is billed otherwise than it was metered."""
+
+    day: date
+    kind: Kind
+    excess: float
+    """Billed less expected, in bytes or requests; of `without_data` what cannot be checked."""
+    share: float
+    """Of the expected."""
+    neighbour: date | None = None
+    """Of `moved`: the day that lacks it, or has it too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Month:
+    """A product's month under one reading."""
+
+    reading: Reading
+    billed: Mapping[date, float]
+    listed: Mapping[date, int]
+    """How often the vendor's file lists a day."""
+
+    @property
+    def offset(self) -> float:
+        """The usual difference of a day, as a factor less 1."""
+        found = deviations(self.reading, self.billed)
+        return math.expm1(statistics.median(found.values())) if found else 0.0
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of the days' differences, without the wild ones."""
+        found = list(deviations(self.reading, self.billed).values())
+        if len(found) < 3:
+            return 0.0
+        middle = statistics.median(found)
+        # Of the median absolute deviation, which half of the days may spoil; it is coarse, so it
+        # only says which days are wild.
+        rough = 1.4826 * statistics.median(abs(one - middle) for one in found)
+        return statistics.pstdev(one for one in found if abs(one - middle) <= SIGMAS * rough)
+
+    def is_listed_again(self, day: date) -> bool:
+        """Whether the vendor's file has more lines of a day than of the others."""
+        return self.listed[day] > statistics.median(self.listed.values())
+
+    def expected(self, day: date) -> float:
+        """Return what a day should have, with the month's usual difference if that is small."""
+        usual = self.offset if abs(self.offset) <= OFFSET else 0.0
+        return self.reading.expected(day) * (1 + usual)
+
+    def tolerance(self, day: date) -> float:
+        """Return by how much a day may differ, in bytes or requests."""
+        share = max(LEAST_SHARE, SIGMAS * self.noise)
+        least = LEAST_OF_MEDIAN * statistics.median(map(self.reading.expected, self.billed))
+        return max(share * self.expected(day), least)
+
+
+def odd_days(month: Month) -> list[OddDay]:
+    """Return the days that differ, in order."""
+    if abs(month.offset) > OFFSET and month.reading.kind is None:
+        # All days differ, and alike: that is said of the month. Those stand out that differ more.
+        month = _with_offset(month)
+    found = [one for day in month.billed if (one := _odd(month, day))]
+    return _moved(month, found)
+
+
+def _with_offset(month: Month) -> Month:
+    reading = month.reading
+    usual = Reading(
+        kind=reading.kind,
+        says=reading.says,
+        days=reading.days,
+        factor=reading.factor * (1 + month.offset),
+    )
+    return Month(reading=usual, billed=month.billed, listed=month.listed)
+
+
+def _odd(month: Month, day: date) -> OddDay | None:
+    billed, expected, tolerance = month.billed[day], month.expected(day), month.tolerance(day)
+    metered = month.reading.days[day]
+    excess = billed - expected
+    share = excess / expected if expected else math.inf
+    if metered.hours_without_data > 0:
+        return _partly_known(month, day, metered)
+    if abs(excess) <= tolerance:
+        return None
+    if excess < 0:
+        kind: Kind = "not_billed" if billed == 0 else "billed_less"
+    elif is_multiple(billed, expected, tolerance) or month.is_listed_again(day):
+        kind = "day_twice"
+    else:
+        kind = "foreign_traffic" if share >= FOREIGN else "billed_more"
+    return OddDay(day=day, kind=kind, excess=excess, share=share)
+
+
+def is_multiple(billed: float, expected: float, tolerance: float) -> bool:
+    """Whether a day looks as if it were billed twice or three times."""
+    return expected > tolerance and any(
+        abs(billed - times * expected) <= times * tolerance for times in range(2, MOST_TIMES + 1)
+    )
+
+
+def _partly_known(month: Month, day: date, metered: MeteredDay) -> OddDay | None:
+    """Judge a day of which hours have no data: what they can explain is explained."""
+    billed, tolerance = month.billed[day], month.tolerance(day)
+    scale = month.expected(day) / metered.expected if metered.expected else 1.0
+    # Half as much again as is usual at that hour.
+    most = month.expected(day) + 0.5 * metered.missing * scale + tolerance
+    if billed > most:
+        excess = billed - month.expected(day)
+        kind: Kind = "foreign_traffic" if excess > FOREIGN * month.expected(day) else "billed_more"
+    else:
+        excess, kind = max(0.0, billed - metered.metered * scale), "without_data"
+    share = excess / metered.expected if metered.expected else math.inf
+    return OddDay(day=day, kind=kind, excess=excess, share=share)
+
+
+def _moved(month: Month, found: Sequence[OddDay]) -> list[OddDay]:
+    """Explain a day that has too much by the day beside it that lacks as much."""
+    by_day = {one.day: one for one in found}
+    for day in sorted(by_day):
+        one, other = by_day[day], by_day.get(day + timedelta(days=1))
+        if other is None or not {"moved", "without_data"}.isdisjoint((one.kind, other.kind)):
+            continue
+        slack = month.tolerance(one.day) + month.tolerance(other.day)
+        if one.excess * other.excess < 0 and abs(one.excess + other.excess) <= slack:
+            for here, there in ((one, other), (other, one)):
+                by_day[here.day] = OddDay(
+                    day=here.day,
+                    kind="moved",
+                    excess=here.excess,
+                    share=here.share,
+                    neighbour=there.day,
+                )
+    return [by_day[day] for day in sorted(by_day)]
