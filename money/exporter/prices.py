@@ -16,11 +16,7 @@ from money.exact import price_at, price_of
 from money.exporter.page import Family, Sample
 from money.history import bytes_of
 from money.quantities import RESULTS, Book, Part, Quantities
-from money.results import FAILED, REFUSED, result_of
-
-DELIVERED = ("success", "target_error", "bad_answer", "auth_challenge", "client_cancelled")
-OUTCOMES = (*DELIVERED, "rejected", *sorted(REFUSED), *sorted(FAILED))
-"""Every value of `proxy_outcome`; tests/money compares with what the mesh can say."""
+from money.results import RESULT_OF
 
 SECONDS_PER_DAY = 86400
 
@@ -89,14 +85,14 @@ def _unit_prices(priced: Priced) -> Iterator[Sample]:
             continue
         unit = "success" if rule.kind == "perSuccess" else "request"
         for outcome in _billed_outcomes(rule):
-            own = {"unit": unit, "proxy_outcome": outcome, "proxy_result": result_of(outcome)}
+            own = {"unit": unit, "proxy_outcome": outcome, "proxy_result": RESULT_OF[outcome]}
             yield Sample({**labels, **own}, price)
 
 
 def _billed_outcomes(rule: Rule) -> list[str]:
     if rule.kind == "perSuccess":
         return sorted(rule.successes)
-    return [outcome for outcome in OUTCOMES if result_of(outcome) not in rule.free_results]
+    return [outcome for outcome in RESULT_OF if RESULT_OF[outcome] not in rule.free_results]
 
 
 def _units(rule: Rule, traffic: Iterable[tuple[Part, Quantities]]) -> Fraction:

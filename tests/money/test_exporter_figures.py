@@ -14,9 +14,9 @@ from money.contract import Contract, Rule
 from money.exporter import figures as figures_module
 from money.exporter.figures import figures
 from money.exporter.page import text_of
-from money.exporter.prices import OUTCOMES
 from money.history import history_of
 from money.quantities import Book, Part, Quantities
+from money.results import RESULT_OF
 from tests.money.books import per_address, per_gb, per_request, per_success
 from tests.rules.test_rules import FAILURES, NO_FAILURES
 
@@ -145,7 +145,7 @@ def test_requests_and_successes_have_a_price_by_outcome() -> None:
         sample(samples, "proxy_unit_price", proxy_vendor="vendor-b", proxy_outcome="blocked")
         == 0.0015
     )
-    assert set(OUTCOMES) == FAILURES | NO_FAILURES, "an outcome without a price costs nothing"
+    assert set(RESULT_OF) == FAILURES | NO_FAILURES, "an outcome without a price costs nothing"
 
 
 def test_rented_addresses_are_a_fixed_cost() -> None:

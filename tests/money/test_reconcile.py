@@ -270,9 +270,7 @@ def test_wrong_tier_is_named_with_its_days():
     assert one.kind == "wrong_tier"
     assert one.days[-1] == date(2026, 11, 30)
     assert one.days[0] > START
-    assert (
-        "billed at USD 8.4 a GB, the price of another tier; by the contract it is 7" in one.text
-    )
+    assert "billed at USD 8.4 a GB, the price of another tier; by the contract it is 7" in one.text
     units = sum(row.bytes for row in invoice(BOOK).rows) / 10**9
     assert one.amount == pytest.approx(Decimal("1.4") * (units - 20), rel=Decimal("0.01"))
 
