@@ -142,7 +142,8 @@ SOCKS = (
 def answer_lines() -> list[str]:
     """Return the tables as directives of the passive module's configuration."""
     codes = " ".join(str(code) for code in RESPONSE_CODES)
-    return [f"codes {codes}", *(row.line() for row in (*ANSWERS, *SOCKS))]
+    results = [f"result {outcome} {result}" for outcome, result in RESULT_OF.items()]
+    return [f"codes {codes}", *(row.line() for row in (*ANSWERS, *SOCKS)), *results]
 
 
 # CEL sees filter state as bytes. Emit it as it is: compared with a text it is never equal.

@@ -11,6 +11,7 @@ DIRECTIVES = (
     r"codes( [1-9]\d\d)+",
     rf"answer [1-9]\d\d [1-9]\d\d (any|plain|tunnel) {CONDITION} [a-z_]+",
     r"socks (method|auth|reply) \d{1,3} \d{1,3} [a-z_]+",
+    r"result [a-z_]+ (delivered|refused|failed)",
 )
 
 

@@ -104,7 +104,7 @@ def test_the_module_is_told_of_passive_vendors():
     first, second, codes, *rest = lines
     assert (first, second) == ("timeout_after 10000", "with_targets")
     assert codes.startswith("codes 200 204 206 ")
-    assert [line for line in rest if not line.startswith(("answer ", "socks "))] == [
+    assert [line for line in rest if not line.startswith(("answer ", "socks ", "result "))] == [
         "rule vendor-p 407 407 any x-error blocked traffic left: 0",
         "rule vendor-p 407 407 any x-ban blocked",
         "rule vendor-p 503 503 plain - rate_limited",

@@ -228,8 +228,9 @@ def test_every_label_has_its_value(passive):
     until(lambda: of_vendor_b("istio_proxy_response_bytes_total"))
     requests = of_vendor_b("istio_requests_total")
     assert requests == [({**own, **place, **workload, **answer}, 1)]
-    assert of_vendor_b("istio_proxy_request_bytes_total") == [({**own, **place}, len(GET))]
-    assert of_vendor_b("istio_proxy_response_bytes_total") == [({**own, **place}, len(GOOD))]
+    labels = {**own, **place, **workload, "proxy_result": "delivered"}
+    assert of_vendor_b("istio_proxy_request_bytes_total") == [(labels, len(GET))]
+    assert of_vendor_b("istio_proxy_response_bytes_total") == [(labels, len(GOOD))]
     # Envoy merges histograms a moment later.
     until(lambda: of_vendor_b("istio_proxy_setup_milliseconds_count") == [(own, 1)])
 

@@ -217,7 +217,7 @@ def test_names_and_labels_are_the_contract_s(pod: Pod) -> None:
     for part in ("count", "sum"):
         assert exported.pop(f"istio_{SETUP_METRIC}_{part}") == {frozenset(setup)}
     for direction in ("request", "response"):
-        labels = {"proxy_vendor", "proxy_visibility", "proxy_pool", "proxy_target"}
+        labels = {*opaque, "proxy_pool", "proxy_target", "proxy_result"}
         assert exported.pop(f"istio_proxy_{direction}_bytes_total") == {frozenset(labels)}
     clusters = {name for name in SCRAPED_METRICS if name.startswith("envoy_cluster_")}
     assert set(exported) == clusters

@@ -302,8 +302,8 @@ impl Host for Counts<'_> {
         self.metrics.count_exchange(self.owner, exchange, self.config);
     }
 
-    fn count_opaque(&mut self, by_crawler: u64, by_vendor: u64) {
-        self.metrics.count_opaque(self.owner, by_crawler, by_vendor, self.config);
+    fn count_opaque(&mut self) {
+        self.metrics.count_opaque(self.owner, self.config);
     }
 
     fn count_bytes(&mut self, side: Side, label: Label, bytes: u64) {

@@ -31,8 +31,6 @@ enum Name {
     Requests,
     Setup,
     Opened,
-    Sent,
-    Received,
     RequestBytes,
     ResponseBytes,
 }
@@ -112,13 +110,9 @@ impl Metrics {
         }
     }
 
-    pub fn count_opaque(&mut self, owner: Owner, by_crawler: u64, by_vendor: u64, config: &Config) {
+    pub fn count_opaque(&mut self, owner: Owner, config: &Config) {
         let owner = Owner { pool: 0, ..owner };
-        for (name, count) in
-            [(Name::Opened, 1), (Name::Received, by_crawler), (Name::Sent, by_vendor)]
-        {
-            self.add(Series::plain(name, owner, Label::OPAQUE), count, config);
-        }
+        self.add(Series::plain(Name::Opened, owner, Label::OPAQUE), 1, config);
     }
 
     pub fn count_bytes(
@@ -178,7 +172,12 @@ impl Metrics {
             write_label(&mut name, b"proxy_outcome", outcome);
             write_label(&mut name, b"response_code", &series.code.text());
         }
-        if matches!(series.name, Name::Requests | Name::RequestBytes | Name::ResponseBytes) {
+        let are_bytes = matches!(series.name, Name::RequestBytes | Name::ResponseBytes);
+        if are_bytes {
+            let result = config.results.get(series.label.result.into());
+            write_label(&mut name, b"proxy_result", result);
+        }
+        if are_bytes || series.name == Name::Requests {
             let pool = config.pools.get(series.owner.pool.into());
             let pool = if series.is_shortened { OTHER } else { pool };
             write_label(&mut name, b"proxy_pool", pool);
@@ -187,7 +186,7 @@ impl Metrics {
                 write_label(&mut name, b"proxy_target", group);
             }
         }
-        if matches!(series.name, Name::Requests | Name::Opened | Name::Sent | Name::Received) {
+        if series.name != Name::Setup {
             let _ = append(&mut name, &self.workload);
         }
         let kind = if series.name == Name::Setup { Metric::Histogram } else { Metric::Counter };
@@ -230,6 +229,7 @@ impl Series {
             self.name as u8,
             self.label.visibility as u8,
             self.outcome,
+            self.label.result,
             vendor[0],
             vendor[1],
             pool[0],
@@ -248,8 +248,6 @@ impl Name {
             Name::Requests => b"istio_requests_total",
             Name::Setup => b"istio_proxy_setup_milliseconds",
             Name::Opened => b"istio_tcp_connections_opened_total",
-            Name::Sent => b"istio_tcp_sent_bytes_total",
-            Name::Received => b"istio_tcp_received_bytes_total",
             Name::RequestBytes => b"istio_proxy_request_bytes_total",
             Name::ResponseBytes => b"istio_proxy_response_bytes_total",
         }

@@ -25,6 +25,7 @@ const CONFIGURATION: &[u8] = b"timeout_after 10000
 with_targets
 codes 200
 answer 100 999 any - success
+result success delivered
 pool vendor-a 10.1.0.0/16 wide
 target *.shop.test shops
 ";

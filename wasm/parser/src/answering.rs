@@ -2,7 +2,7 @@
 
 use crate::asking::Asking;
 use crate::body::Body;
-use crate::connection::{Around, Connection};
+use crate::connection::{label_of_bytes, Around, Connection};
 use crate::head::{may_be_answer, AnswerHead, Unreadable};
 use crate::line::Piece;
 use crate::outcome::{Answer, BAD_ANSWER};
@@ -107,7 +107,7 @@ impl Connection {
         if self.answer.size > HEAD_LIMIT {
             return 0;
         }
-        self.down.hold(used);
+        self.down.hold(used as u64);
         if let Some(head) = ended {
             self.end_answer_head(&head, around);
         }
@@ -122,16 +122,19 @@ impl Connection {
             Some(pending) if !head.is_interim() => *pending,
             _ => return,
         };
-        self.label(Side::Vendor, pending.label, around);
         let exchange = self.exchange(&pending, head, around);
         let is_tunnel = pending.label.visibility == Visibility::Tunnel;
         let is_granted = is_tunnel && (200..300).contains(&head.status);
+        let label = label_of_bytes(pending.label, exchange.outcome, is_granted, around.config);
         if is_granted || head.status == 101 {
             // Not `end_answer`: what the crawler sent early, however odd, is the tunnel's.
             self.count_exchange(&exchange, around);
-            self.pass_all(pending.label, around);
+            self.pass_all(label, around);
             return;
         }
+        self.label(Side::Vendor, label, around);
+        let sent = self.queue.front_mut().map_or(0, |front| core::mem::take(&mut front.sent));
+        self.settle(sent, label, around);
         self.answered = Some(exchange);
         if head.status == EXPECTATION_FAILED && self.is_body_awaited && self.queue.has_no_more() {
             // The crawler keeps the body, and sends the request again (RFC 9110, 10.1.1).
@@ -166,7 +169,7 @@ impl Connection {
     /// Counts the request whose answer has ended.
     pub(crate) fn end_answer(&mut self, around: &mut Around) {
         self.answering = Answering::Head(None);
-        self.queue.pop();
+        self.pop_answered();
         if let Some(exchange) = self.answered.take() {
             self.count_exchange(&exchange, around);
         }
@@ -186,11 +189,12 @@ impl Connection {
             Ok(read) => read,
             Err(Unreadable) => {
                 // A method whose messages are not clear text: nothing bad about the answer.
-                self.queue.clear();
+                let sent = self.queue.clear();
+                self.up.hold(sent);
                 return 0;
             }
         };
-        self.down.hold(used);
+        self.down.hold(used as u64);
         if let Some(outcome) = outcome {
             let has_answered = outcome != BAD_ANSWER;
             let waited = around.host.now_ms().saturating_sub(pending.start_ms);
@@ -201,7 +205,7 @@ impl Connection {
                 setup_ms: if has_answered { Some(waited) } else { None },
             };
             self.count_exchange(&exchange, around);
-            self.pass_all(pending.label, around);
+            self.pass_all(label_of_bytes(pending.label, outcome, true, around.config), around);
         }
         used
     }

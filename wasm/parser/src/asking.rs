@@ -8,7 +8,7 @@ use crate::line::Piece;
 use crate::queue::Pending;
 use crate::socks::{Answered, Asked, VERSION};
 use crate::target::OTHER;
-use crate::{Label, Side, Visibility, HEAD_LIMIT};
+use crate::{Label, Visibility, HEAD_LIMIT};
 
 /// What the crawler's next bytes are.
 pub enum Asking {
@@ -28,7 +28,7 @@ impl Connection {
             Asking::Unread if self.queue.is_empty() => most as u64,
             Asking::Unread => {
                 // Once a CONNECT is granted, these are the tunnel's.
-                self.up.hold(most);
+                self.up.hold(most as u64);
                 return most;
             }
             Asking::Body(body) => {
@@ -41,7 +41,7 @@ impl Connection {
             Asking::Head(_) | Asking::Socks(_) => 0,
         };
         self.is_body_awaited &= count == 0;
-        self.up.add(count);
+        self.add_sent(count);
         count as usize
     }
 
@@ -58,7 +58,7 @@ impl Connection {
                     self.asking = Asking::Head(None);
                 }
                 self.is_body_awaited = false;
-                self.up.add(used as u64);
+                self.add_sent(used as u64);
                 used
             }
             Asking::Socks(_) => self.read_socks_request(bytes, around),
@@ -75,7 +75,7 @@ impl Connection {
             if self.request.size > HEAD_LIMIT {
                 return 0;
             }
-            self.up.hold(blank);
+            self.up.hold(blank as u64);
             return blank;
         }
         if matches!(self.answering, Answering::Unread) {
@@ -119,28 +119,23 @@ impl Connection {
         match ended {
             _ if self.request.size > HEAD_LIMIT => 0,
             None => {
-                self.up.hold(used);
+                self.up.hold(used as u64);
                 used
             }
-            Some(head) => match self.end_request_head(&head, used, around) {
+            Some(head) => match self.end_request_head(&head, used) {
                 Ok(()) => used,
                 Err(Unreadable) => 0,
             },
         }
     }
 
-    fn end_request_head(
-        &mut self,
-        head: &RequestHead,
-        last: usize,
-        around: &mut Around,
-    ) -> Result<(), Unreadable> {
+    fn end_request_head(&mut self, head: &RequestHead, last: usize) -> Result<(), Unreadable> {
         let (visibility, body) = match head.method {
             // Its lengths mean nothing: what follows is a tunnel, or the next request.
             Method::Connect => (Visibility::Tunnel, None),
             _ => (Visibility::Http, head.framing.of_request()?),
         };
-        let label = Label { visibility, group: head.group, product: head.product };
+        let label = Label { group: head.group, product: head.product, ..Label::of(visibility) };
         let pending = Pending {
             is_head: head.method == Method::Head,
             had_credentials: head.has_credentials,
@@ -149,8 +144,8 @@ impl Connection {
         if !self.queue.push(pending) {
             return Err(Unreadable);
         }
-        self.up.hold(last);
-        self.label(Side::Crawler, label, around);
+        self.up.hold(last as u64);
+        self.add_held();
         self.request.clear();
         self.is_body_awaited = body.is_some();
         self.asking = body.map_or(Asking::Head(None), Asking::Body);
@@ -174,13 +169,14 @@ impl Connection {
             }
             self.request.clear();
         }
-        self.up.hold(used);
-        let label = Label { visibility: Visibility::Socks, group: group.unwrap_or(OTHER), product };
+        self.up.hold(used as u64);
+        let group_or_other = group.unwrap_or(OTHER);
+        let label = Label { group: group_or_other, product, ..Label::of(Visibility::Socks) };
         if let Some(pending) = self.queue.front_mut() {
             pending.label = label;
         }
         if group.is_some() {
-            self.label(Side::Crawler, label, around);
+            self.add_held();
             self.asking = Asking::Passing;
         }
         used

@@ -8,6 +8,7 @@
 //! rule VENDOR FIRST LAST KIND HEADER|- OUTCOME [TEXT TO THE END]   a vendor's own, before the table
 //! answer FIRST LAST KIND CONDITION OUTCOME    the table; the first match wins
 //! socks method|auth|reply FIRST LAST OUTCOME  what a SOCKS5 vendor says
+//! result OUTCOME RESULT                       the label `proxy_result` of its bytes
 //! pool VENDOR CIDR POOL|-                     the vendor's longest range wins
 //! product VENDOR PATTERN NAME                 of the user name, before pools; the first match wins
 //! target HOST|*.HOST GROUP                    the longest match wins
@@ -37,6 +38,8 @@ const MOST_NAMES: usize = 4096;
 const OTHER: &[u8] = b"other";
 /// The pool of an address that no line names.
 pub const NO_POOL: u16 = 0;
+/// The result of bytes of which no outcome is known, and of an outcome that no line names.
+pub const NO_RESULT: u8 = 0;
 
 pub struct Config {
     pub timeout_after_ms: u64,
@@ -46,6 +49,9 @@ pub struct Config {
     table: Rules,
     socks: Vec<SocksRule>,
     pub outcomes: Names,
+    pub results: Names,
+    /// By outcome.
+    result_of: Vec<u8>,
     pub vendors: Names,
     own_rules: Vec<Rules>,
     products: Vec<Products>,
@@ -97,7 +103,8 @@ impl Reader {
             .iter()
             .all(|name| config.outcomes.number(name, MOST_OUTCOMES).is_some())
             && config.groups.number(OTHER, MOST_NAMES).is_some()
-            && config.pools.number(b"", MOST_NAMES).is_some();
+            && config.pools.number(b"", MOST_NAMES).is_some()
+            && config.results.number(b"", MOST_OUTCOMES).is_some();
         Reader { config, line: Vec::new(), number: 1, wrong: if named { None } else { Some(0) } }
     }
 
@@ -147,6 +154,8 @@ impl Config {
             table: Rules { rules: Vec::new(), conditions: Vec::new(), lengths: 0 },
             socks: Vec::new(),
             outcomes: Names::new(),
+            results: Names::new(),
+            result_of: Vec::new(),
             vendors: Names::new(),
             own_rules: Vec::new(),
             products: Vec::new(),
@@ -238,6 +247,11 @@ impl Config {
         self.socks.iter().find(fits).map(|rule| rule.outcome)
     }
 
+    /// Returns a number of `results`.
+    pub fn result_of(&self, outcome: u8) -> u8 {
+        self.result_of.get(usize::from(outcome)).copied().unwrap_or(NO_RESULT)
+    }
+
     pub fn has_own_code(&self, status: u16) -> bool {
         let word = self.codes.get(usize::from(status >> 6)).copied().unwrap_or(0);
         word & (1 << (status & 63)) != 0
@@ -254,6 +268,7 @@ impl Config {
             b"codes" => self.read_codes(fields)?,
             b"answer" => self.read_answer(fields)?,
             b"socks" => self.read_socks(fields)?,
+            b"result" => self.read_result(fields)?,
             b"rule" => self.read_rule(fields)?,
             b"pool" => self.read_pool(fields)?,
             b"product" => self.read_product(fields)?,
@@ -320,6 +335,16 @@ impl Config {
         let (first, last) = (octet(fields.next()?)?, octet(fields.next()?)?);
         let outcome = self.outcome_number(fields.last()?)?;
         given(push(&mut self.socks, SocksRule { step, first, last, outcome }))
+    }
+
+    fn read_result(&mut self, mut fields: Fields) -> Option<()> {
+        let outcome = usize::from(self.outcome_number(fields.next()?)?);
+        let result = self.results.number(fields.last()?, MOST_OUTCOMES)? as u8;
+        while self.result_of.len() <= outcome {
+            given(push(&mut self.result_of, NO_RESULT))?;
+        }
+        *self.result_of.get_mut(outcome)? = result;
+        Some(())
     }
 
     fn read_pool(&mut self, mut fields: Fields) -> Option<()> {

@@ -149,7 +149,7 @@ impl Connection {
             self.up.flush(around.host);
         }
         if self.is_opaque {
-            around.host.count_opaque(self.up.unread(), self.down.unread());
+            around.host.count_opaque();
         }
     }
 
@@ -224,7 +224,8 @@ impl Connection {
         self.asking = Asking::Unread;
         self.request.clear();
         if let Answering::Socks(_) = self.answering {
-            self.queue.clear();
+            let sent = self.queue.clear();
+            self.up.hold(sent);
             self.answering = Answering::Unread;
             self.label(Side::Vendor, Label::OPAQUE, around);
         }
@@ -235,9 +236,12 @@ impl Connection {
         if let Some(pending) = self.queue.pop() {
             let status = self.answered.take().map_or(0, |exchange| exchange.status);
             self.count(&pending, BAD_ANSWER, status, around);
+            let label = label_of_bytes(pending.label, BAD_ANSWER, false, around.config);
+            self.settle(pending.sent, label, around);
         }
         let is_waiting = !self.queue.is_empty() || self.request.has_begun;
-        self.queue.clear();
+        let sent = self.queue.clear();
+        self.up.hold(sent);
         self.answer.clear();
         self.answering = Answering::Unread;
         self.label(Side::Vendor, Label::OPAQUE, around);
@@ -258,7 +262,8 @@ impl Connection {
 
     /// Lets all that follows pass by size, as part of the exchange with this label.
     pub(crate) fn pass_all(&mut self, label: Label, around: &mut Around) {
-        self.queue.clear();
+        let sent = self.queue.clear();
+        self.up.hold(sent);
         self.request.clear();
         self.answer.clear();
         self.asking = Asking::Passing;
@@ -276,13 +281,46 @@ impl Connection {
         }
     }
 
+    /// Gives the bytes that are held, and all that come next, this label.
     pub(crate) fn label(&mut self, side: Side, label: Label, around: &mut Around) {
         match side {
-            Side::Vendor => self.down.label(label, true, around.host),
-            Side::Crawler => {
-                let may_flush = self.up.has_bytes() && self.ends.has_connected(around.host);
-                self.up.label(label, may_flush, around.host);
+            Side::Vendor => {
+                self.down.label(label, true, around.host);
+                let held = self.down.take_held();
+                self.down.add(held);
             }
+            Side::Crawler => {
+                let held = self.up.take_held();
+                self.settle(held, label, around);
+            }
+        }
+    }
+
+    /// Gives these bytes by the crawler, and all that belong to no request that waits, this label.
+    pub(crate) fn settle(&mut self, sent: u64, label: Label, around: &mut Around) {
+        let may_flush = self.up.has_bytes() && self.ends.has_connected(around.host);
+        self.up.label(label, may_flush, around.host);
+        self.up.add(sent);
+    }
+
+    /// Notes bytes by the crawler, which belong to its last request.
+    pub(crate) fn add_sent(&mut self, count: u64) {
+        match self.queue.last_mut() {
+            Some(pending) => pending.sent = pending.sent.saturating_add(count),
+            None => self.up.add(count),
+        }
+    }
+
+    /// Gives the last request the bytes that are held.
+    pub(crate) fn add_held(&mut self) {
+        let held = self.up.take_held();
+        self.add_sent(held);
+    }
+
+    /// Takes the request off the queue whose answer has the label of all bytes.
+    pub(crate) fn pop_answered(&mut self) {
+        if let Some(pending) = self.queue.pop() {
+            self.up.add(pending.sent);
         }
     }
 
@@ -305,7 +343,7 @@ impl Connection {
     /// Counts the requests that will have no answer, and the one whose answer is not whole.
     fn fail_all(&mut self, around: &mut Around) {
         if let Some(exchange) = self.answered.take() {
-            self.queue.pop();
+            self.pop_answered();
             if self.ends.crawler_was_first() {
                 self.count_exchange(&exchange, around);
             } else {
@@ -315,15 +353,28 @@ impl Connection {
         }
         while let Some(pending) = self.queue.pop() {
             let outcome = self.ends.outcome_without_answer(pending.start_ms, around.config);
+            let label = label_of_bytes(pending.label, outcome, false, around.config);
             if self.down.has_held() {
-                self.label(Side::Vendor, pending.label, around);
+                self.label(Side::Vendor, label, around);
             }
+            self.settle(pending.sent, label, around);
             if pending.label.visibility == Visibility::Socks {
-                self.label(Side::Crawler, pending.label, around);
+                self.label(Side::Crawler, label, around);
             }
             let status = core::mem::take(&mut self.interim);
             self.count(&pending, outcome, status, around);
         }
         self.label_unread(around);
     }
+}
+
+/// Returns the label of an exchange's bytes, once its outcome is known.
+///
+/// A tunnel that is refused is an exchange in plain HTTP. Told apart it would double its series.
+pub fn label_of_bytes(label: Label, outcome: u8, is_granted: bool, config: &Config) -> Label {
+    let visibility = match label.visibility {
+        Visibility::Tunnel if !is_granted => Visibility::Http,
+        own => own,
+    };
+    Label { visibility, result: config.result_of(outcome), ..label }
 }

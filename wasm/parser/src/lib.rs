@@ -72,13 +72,20 @@ pub struct Label {
     /// The product that the user of the request buys: a number of `Config::pools`. With `NO_POOL` the
     /// address names the pool.
     pub product: u16,
+    /// What came of bytes: a number of `Config::results`. Exchanges have an outcome in its place.
+    pub result: u8,
 }
 
 impl Label {
     pub const OPAQUE: Label = Label::of(Visibility::Opaque);
 
     pub const fn of(visibility: Visibility) -> Label {
-        Label { visibility, group: target::OTHER, product: config::NO_POOL }
+        Label {
+            visibility,
+            group: target::OTHER,
+            product: config::NO_POOL,
+            result: config::NO_RESULT,
+        }
     }
 }
 
@@ -100,9 +107,8 @@ pub trait Host {
     /// Whether there is a connection to the vendor. Asked rarely.
     fn is_connected(&mut self) -> bool;
     fn count_exchange(&mut self, exchange: &Exchange);
-    /// Counts a connection that was not read, or the rest of one: bytes by the crawler and the
-    /// vendor.
-    fn count_opaque(&mut self, by_crawler: u64, by_vendor: u64);
+    /// Counts a connection that was not read, or the rest of one.
+    fn count_opaque(&mut self);
     fn count_bytes(&mut self, side: Side, label: Label, bytes: u64);
 }
 

@@ -11,27 +11,26 @@ pub struct Meter {
     bytes: u64,
     /// Bytes whose label is not known yet: a head that has not ended.
     held: u64,
-    /// Bytes that could not be read.
-    unread: u64,
 }
 
 impl Meter {
     pub fn new(side: Side) -> Self {
-        Meter { side, label: Label::OPAQUE, bytes: 0, held: 0, unread: 0 }
+        Meter { side, label: Label::OPAQUE, bytes: 0, held: 0 }
     }
 
-    pub fn hold(&mut self, count: usize) {
-        self.held = self.held.saturating_add(count as u64);
+    pub fn hold(&mut self, count: u64) {
+        self.held = self.held.saturating_add(count);
+    }
+
+    pub fn take_held(&mut self) -> u64 {
+        core::mem::take(&mut self.held)
     }
 
     pub fn add(&mut self, count: u64) {
         self.bytes = self.bytes.saturating_add(count);
-        if self.label == Label::OPAQUE {
-            self.unread = self.unread.saturating_add(count);
-        }
     }
 
-    /// Gives held bytes, and all that come next, this label.
+    /// Gives all bytes that come next this label.
     ///
     /// While `may_flush` is false, bytes of the label before take the new one: they may never
     /// reach the vendor and are not counted yet.
@@ -42,8 +41,6 @@ impl Meter {
             }
             self.label = label;
         }
-        let held = core::mem::take(&mut self.held);
-        self.add(held);
     }
 
     pub fn has_held(&self) -> bool {
@@ -63,9 +60,5 @@ impl Meter {
             host.count_bytes(self.side, self.label, self.bytes);
             self.bytes = 0;
         }
-    }
-
-    pub fn unread(&self) -> u64 {
-        self.unread
     }
 }

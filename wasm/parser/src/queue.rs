@@ -12,11 +12,13 @@ pub struct Pending {
     pub label: Label,
     pub is_head: bool,
     pub had_credentials: bool,
+    /// Bytes by the crawler, which are counted once it is known what came of them.
+    pub sent: u64,
 }
 
 impl Pending {
     pub fn new(start_ms: u64, label: Label) -> Self {
-        Pending { start_ms, label, is_head: false, had_credentials: false }
+        Pending { start_ms, label, is_head: false, had_credentials: false, sent: 0 }
     }
 }
 
@@ -36,6 +38,15 @@ impl Queue {
 
     pub fn front_mut(&mut self) -> Option<&mut Pending> {
         self.front.as_mut()
+    }
+
+    pub fn last_mut(&mut self) -> Option<&mut Pending> {
+        if self.behind == 0 {
+            return self.front.as_mut();
+        }
+        let mask = self.ring.len().wrapping_sub(1);
+        let last = self.start.wrapping_add(self.behind).wrapping_sub(1);
+        self.ring.get_mut(last & mask)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -77,8 +88,14 @@ impl Queue {
         popped
     }
 
-    pub fn clear(&mut self) {
+    /// Forgets all requests; returns the bytes of theirs that are not counted.
+    pub fn clear(&mut self) -> u64 {
+        let mut sent = 0u64;
+        while let Some(pending) = self.pop() {
+            sent = sent.saturating_add(pending.sent);
+        }
         *self = Queue::default();
+        sent
     }
 
     fn make_room(&mut self) -> bool {

@@ -93,6 +93,8 @@ fn a_line_that_cannot_be_read_refuses_the_whole() {
         "answer 200 299 any header: a",
         "socks hello 1 1 a",
         "socks reply 1 256 a",
+        "result a",
+        "result a b c",
         "rule v 200 299 any - a text",
         "rule v 200 299 any",
         "rule v 200 299 - a",
@@ -166,7 +168,7 @@ fn there_may_be_thousands_of_lines() {
 fn damaged_text_is_read_or_refused() {
     let text: &[u8] =
         b"timeout_after 10\nwith_targets\ncodes 200 999\nanswer 200 299 any header:x:y policy\n\
-        socks reply 1 255 reset\nrule v 400 499 x-a blocked some text\npool v 10.1.0.0/16 wide\n\
+        socks reply 1 255 reset\nresult reset failed\nrule v 400 499 x-a blocked some text\npool v 10.1.0.0/16 wide\n\
         pool v 2001:db8::/32 -\ntarget *.shop.test shops\ntarget a.b other\n";
     let mut state = 88172645463325252u64;
     let mut chance = |below: usize| {

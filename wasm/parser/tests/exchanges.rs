@@ -23,6 +23,12 @@ socks auth 1 255 auth_failed
 socks reply 0 0 success
 socks reply 2 2 policy
 socks reply 1 255 connect_failed
+result success delivered
+result client_cancelled delivered
+result policy refused
+result auth_failed failed
+result reset failed
+result vendor_error failed
 rule vendor-a 400 499 any x-error quota_exhausted traffic limit
 target shop.test shops
 target *.shop.test shops
@@ -57,7 +63,7 @@ fn counts(steps: &[Step], ending: Ending) -> Counts {
 fn seen(steps: &[Step], ending: Ending) -> (Vec<String>, usize) {
     let counts = counts(steps, ending);
     let short = |line: &String| line.split(" setup=").next().unwrap_or_default().to_string();
-    (counts.exchanges.iter().map(short).collect(), counts.opaque.len())
+    (counts.exchanges.iter().map(short).collect(), counts.opaque)
 }
 
 #[track_caller]
@@ -329,7 +335,8 @@ fn other_protocols_are_one_opaque_connection() {
     ] {
         let got = counts(&[c(first), v("x"), c("y"), v("zz")], Ending::CrawlerLeft);
         let sent = first.len() as u64 + 1;
-        assert_eq!((&got.exchanges[..], &got.opaque[..]), (&[][..], &[(sent, 3)][..]), "{}", first);
+        let bytes = (got.bytes["up opaque other"], got.bytes["down opaque other"]);
+        assert_eq!((&got.exchanges[..], got.opaque, bytes), (&[][..], 1, (sent, 3)), "{}", first);
     }
     check_opaque(&[v("220 mail ready\r\n"), c(GET), v(GOOD)], &[]);
     check_opaque(&[v("\r\nlogin: ")], &[]);
@@ -340,7 +347,8 @@ fn other_protocols_are_one_opaque_connection() {
 #[test]
 fn the_rest_of_a_connection_that_becomes_unreadable_is_opaque() {
     let got = counts(&[c(GET), v(GOOD), c("\u{16}abc"), v("xy")], Ending::CrawlerLeft);
-    assert_eq!((got.exchanges.len(), got.opaque), (1, vec![(4, 2)]));
+    let bytes = (got.bytes["up opaque other"], got.bytes["down opaque other"]);
+    assert_eq!((got.exchanges.len(), got.opaque, bytes), (1, 1, (4, 2)));
     // The requests before it are still answered.
     let (got, opaque) = seen(&[c(&[GET, "\u{16}abc"].concat()), v(GOOD)], Ending::CrawlerLeft);
     assert_eq!((got, opaque), (vec![ONE.to_string()], 1));
@@ -366,7 +374,7 @@ fn long_lines_are_framed_and_huge_heads_are_not_read() {
     let steps = vec![c(&huge), v(GOOD)];
     let script = Script { vendor: "vendor-a", steps, ending: Ending::CrawlerLeft };
     let got = play(&script, &config, &mut |left| left.min(65_536));
-    assert_eq!((got.exchanges.len(), got.opaque.len()), (0, 1));
+    assert_eq!((got.exchanges.len(), got.opaque), (0, 1));
 }
 
 #[test]
@@ -507,22 +515,71 @@ fn every_byte_is_in_one_counter() {
     assert_eq!(
         bytes,
         [
-            "down http shops: 40",
-            "down tunnel shops: 24",
-            "up http shops: 51",
-            "up tunnel shops: 62"
+            "down http shops delivered: 40",
+            "down tunnel shops delivered: 24",
+            "up http shops delivered: 51",
+            "up tunnel shops delivered: 62"
         ]
     );
     // What comes before the grant is the tunnel's, also where it reads as no request.
     let early = [c(CONNECT), c("\u{16}\u{3}\u{1}"), v("HTTP/1.1 200 OK\r\n\r\n"), c("abc")];
     let got = counts(&early, Ending::CrawlerLeft);
-    assert_eq!(got.bytes["up tunnel shops"], CONNECT.len() as u64 + 6);
+    assert_eq!(got.bytes["up tunnel shops delivered"], CONNECT.len() as u64 + 6);
     assert_eq!(got.bytes.len(), 2);
     let upgrade = GET.replace("\r\n\r\n", "\r\nUpgrade: websocket\r\n\r\n");
     let early = [c(&upgrade), c("\u{1}\u{2}"), v("HTTP/1.1 101 Go\r\n\r\n")];
     let got = counts(&early, Ending::CrawlerLeft);
-    assert_eq!(got.bytes["up http shops"], upgrade.len() as u64 + 2);
+    assert_eq!(got.bytes["up http shops delivered"], upgrade.len() as u64 + 2);
     assert_eq!(got.bytes.len(), 2);
     // Nothing of this reached a vendor.
     assert_eq!(counts(&[c(GET)], Ending::ConnectFailed).by_crawler, 0);
+}
+
+/// Returns "up http shops failed: 51" for each counter of bytes.
+fn bytes(steps: &[Step], ending: Ending) -> Vec<String> {
+    let counted = counts(steps, ending).bytes;
+    counted.iter().map(|(key, count)| format!("{}: {}", key, count)).collect()
+}
+
+#[test]
+fn a_requests_bytes_wait_for_what_comes_of_them() {
+    let refused =
+        "HTTP/1.1 403 No\r\nProxy-Status: a; error=http_request_denied\r\nContent-Length: 2\r\n\r\nno";
+    let post = "POST http://shop.test/ HTTP/1.1\r\nContent-Length: 4\r\n\r\n";
+    // Two wait at once, and the first is answered before its body has gone.
+    let both = [c(post), v(refused), c("body"), c(GET), v(GOOD)];
+    assert_eq!(
+        bytes(&both, Ending::CrawlerLeft),
+        [
+            "down http shops delivered: 40".to_string(),
+            format!("down http shops refused: {}", refused.len()),
+            format!("up http shops delivered: {}", GET.len()),
+            format!("up http shops refused: {}", post.len() + 4),
+        ]
+    );
+    let pipelined = [c(&[GET, GET].concat()), v(&[GOOD, refused].concat())];
+    let each = format!("{}", GET.len());
+    let found = bytes(&pipelined, Ending::CrawlerLeft);
+    assert_eq!(found[2], format!("up http shops delivered: {}", each));
+    assert_eq!(found[3], format!("up http shops refused: {}", each));
+    // Without an answer the end decides.
+    let lost = format!("up http shops failed: {}", each);
+    assert_eq!(bytes(&[c(GET)], Ending::VendorLeft), [lost]);
+    let left = format!("up http shops delivered: {}", each);
+    assert_eq!(bytes(&[c(GET)], Ending::CrawlerLeft), [left]);
+    // A tunnel that does not open is an exchange in plain HTTP.
+    let no = "HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n";
+    assert_eq!(
+        bytes(&[c(CONNECT), v(no)], Ending::CrawlerLeft),
+        [
+            format!("down http shops failed: {}", no.len()),
+            format!("up http shops failed: {}", CONNECT.len())
+        ]
+    );
+    let hello = socks(b"\x05\x01\x02");
+    let asked = [hello, reply(b"\x05\x02"), socks(b"\x01\x01u\x01p"), reply(b"\x01\x01")];
+    assert_eq!(
+        bytes(&asked, Ending::VendorLeft),
+        ["down socks other failed: 4", "up socks other failed: 8"]
+    );
 }

@@ -30,7 +30,7 @@ impl Host for Nobody {
         true
     }
     fn count_exchange(&mut self, _: &Exchange) {}
-    fn count_opaque(&mut self, _: u64, _: u64) {}
+    fn count_opaque(&mut self) {}
     fn count_bytes(&mut self, _: Side, _: Label, _: u64) {}
 }
 

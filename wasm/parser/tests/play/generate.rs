@@ -67,6 +67,14 @@ socks method 255 255 auth_failed
 socks auth 1 255 auth_failed
 socks reply 0 0 success
 socks reply 1 255 connect_failed
+result success delivered
+result target_error delivered
+result client_cancelled delivered
+result bad_answer delivered
+result rate_limited refused
+result auth_failed failed
+result reset failed
+result vendor_error failed
 rule vendor-a 429 429 any - rate_limited
 rule vendor-a 500 599 any x-why quota_exhausted no money
 product vendor-a *-zone-resi* residential

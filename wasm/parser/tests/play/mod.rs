@@ -13,9 +13,9 @@ pub use script::{Script, Step};
 pub struct Counts {
     /// "http success 200 shops", in order; " setup=5" behind those that the vendor answered.
     pub exchanges: Vec<String>,
-    /// Bytes by the crawler and the vendor, of each opaque connection.
-    pub opaque: Vec<(u64, u64)>,
-    /// By direction, visibility, group and product.
+    /// Opaque connections.
+    pub opaque: usize,
+    /// By direction, visibility, group, product and result.
     pub bytes: BTreeMap<String, u64>,
     pub by_crawler: u64,
     pub by_vendor: u64,
@@ -69,8 +69,8 @@ impl Host for Recorder<'_> {
         self.counts.exchanges.push(line);
     }
 
-    fn count_opaque(&mut self, by_crawler: u64, by_vendor: u64) {
-        self.counts.opaque.push((by_crawler, by_vendor));
+    fn count_opaque(&mut self) {
+        self.counts.opaque += 1;
     }
 
     fn count_bytes(&mut self, side: Side, label: Label, bytes: u64) {
@@ -78,7 +78,9 @@ impl Host for Recorder<'_> {
             Side::Crawler => "up",
             Side::Vendor => "down",
         };
-        let key = format!("{} {} {}", direction, visibility(label), self.group(label));
+        let result = String::from_utf8_lossy(self.config.results.get(label.result.into()));
+        let own = format!("{} {}", self.group(label), result);
+        let key = format!("{} {} {}", direction, visibility(label), own.trim_end());
         *self.counts.bytes.entry(key).or_default() += bytes;
         match side {
             Side::Crawler => self.counts.by_crawler += bytes,
