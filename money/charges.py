@@ -44,7 +44,8 @@ class Month:
     month: int
     charges: Sequence[Charge]
     without_price: Sequence[Part]
-    """Parts with traffic but without a contract."""
+    """Parts with traffic but without a contract. A destination that is no vendor's, and `outside`,
+    are no vendors, and in here none the less."""
 
 
 @dataclass(frozen=True, kw_only=True)
