@@ -11,6 +11,9 @@ from money.contract import Contract, Rule
 from money.quantities import Book, Part, Quantities
 from money.results import DELIVERED, LOST, RESULT_OF
 
+NEVER_SENT = frozenset({"connect_failed", "rejected"})
+"""Outcomes of requests that reached no vendor, and are on no bill."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Billable:
@@ -48,7 +51,11 @@ def billable_bytes(traffic: Quantities, rule: Rule, result: str) -> float:
     if rule.counts == "wire":
         return wire
     requests, tunnels = (
-        fsum(n for outcome, n in counted.items() if RESULT_OF.get(outcome, DELIVERED) == result)
+        fsum(
+            n
+            for outcome, n in counted.items()
+            if RESULT_OF.get(outcome, DELIVERED) == result and outcome not in NEVER_SENT
+        )
         for counted in (traffic.requests, traffic.tunnels)
     )
     overhead = (
@@ -66,7 +73,7 @@ def billable_requests(traffic: Quantities, rule: Rule) -> dict[str, float]:
         is_billed = (
             outcome in rule.successes
             if rule.kind == "perSuccess"
-            else result not in rule.free_results
+            else result not in rule.free_results and outcome not in NEVER_SENT
         )
         if is_billed:
             amounts[result] = amounts.get(result, 0) + number

@@ -79,7 +79,7 @@ class PerRequest(Section):
     """A price of requests."""
 
     per_1000: Price = Field(alias="per1000", examples=[1.5])
-    """Price of 1,000 requests, tunnels included, whatever their outcome."""
+    """Price of 1,000 requests, tunnels included, that reached the vendor."""
 
 
 class PerSuccess(Section):
