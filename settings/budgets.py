@@ -3,23 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
 
-from pydantic import Field, StrictStr
+from pydantic import Field
 
 from settings.section import Problem, Section
-from settings.values.checked_text import Text
-from settings.values.kubernetes import LABEL_NAME, DnsLabel
+from settings.values.kubernetes import DnsLabel, LabelValue
 from settings.values.money import Amount, Currency
-
-Team = Annotated[
-    StrictStr,
-    Text(
-        "team",
-        LABEL_NAME,
-        "is not the value of a pod label; write 1 to 63 letters, digits, '-', '_' and '.'",
-    ),
-]
 
 
 class Limit(Section):
@@ -53,7 +42,7 @@ class Budget(Section):
     """Traffic of this vendor alone."""
     product: DnsLabel | None = None
     """Traffic of this product alone (label `proxy_pool`)."""
-    team: Team | None = None
+    team: LabelValue | None = None
     """Traffic of this team alone."""
     limit: Limit = Field(examples=[{"money": 500, "currency": "USD"}])
     """How much in a month; alerts fire at 50, 85 and 100 % of it."""

@@ -9,6 +9,9 @@ from settings.section import Problem, repeated
 from settings.stack import StackSettings
 from settings.vendors import Vendor
 
+OTHER_TEAM = "other"
+"""The team of pods without a team that counts."""
+
 
 def budgets_are_of_something(settings: StackSettings) -> Iterator[Problem]:
     """A budget that nothing can count against would never be used up."""
@@ -31,6 +34,13 @@ def budgets_are_of_something(settings: StackSettings) -> Iterator[Problem]:
                 ("budgets", index, "product"),
                 f"{budget.product!r} is no product or pool of the vendor; {named}",
             )
+        teams = teams_of(settings)
+        if budget.team and teams and budget.team not in teams:
+            yield Problem(
+                ("budgets", index, "team"),
+                f"{budget.team!r} is no team of the crawlers; write one of {', '.join(teams)}, "
+                "or correct crawlers.teams",
+            )
         currency, billed = budget.limit.currency, currencies(vendors)
         if currency and currency not in billed:
             named = f"write {' or '.join(billed)}" if billed else "write the vendors' billing"
@@ -38,6 +48,14 @@ def budgets_are_of_something(settings: StackSettings) -> Iterator[Problem]:
                 ("budgets", index, "limit", "currency"),
                 f"{currency} is that of no price, so nothing would count against it; {named}",
             )
+
+
+def teams_of(settings: StackSettings) -> tuple[str, ...]:
+    """Return every value that the label `team` can have; none where any can be."""
+    crawlers = settings.crawlers
+    if not settings.has_crawlers or (crawlers.team_label and not crawlers.teams):
+        return ()
+    return (*crawlers.teams, OTHER_TEAM) if crawlers.team_label else crawlers.namespaces
 
 
 def pools_of(vendor: Vendor) -> Iterator[str]:

@@ -10,7 +10,7 @@ from decimal import Decimal
 from fractions import Fraction
 from math import fsum
 
-from money.billable import billable, contract_of
+from money.billable import NEVER_SENT, billable, contract_of
 from money.contract import GIGABYTES, Contract, Rule
 from money.exact import price_at, price_of
 from money.exporter.page import Family, Sample
@@ -92,7 +92,11 @@ def _unit_prices(priced: Priced) -> Iterator[Sample]:
 def _billed_outcomes(rule: Rule) -> list[str]:
     if rule.kind == "perSuccess":
         return sorted(rule.successes)
-    return [outcome for outcome in RESULT_OF if RESULT_OF[outcome] not in rule.free_results]
+    return [
+        outcome
+        for outcome, result in RESULT_OF.items()
+        if result not in rule.free_results and outcome not in NEVER_SENT
+    ]
 
 
 def _units(rule: Rule, traffic: Iterable[tuple[Part, Quantities]]) -> Fraction:
