@@ -10,7 +10,9 @@ from components.attribution.component import VendorAttribution, VendorAttributio
 from components.backup.component import PrometheusBackup, PrometheusBackupArgs
 from components.certificates.component import ServerCertificates, ServerCertificatesArgs
 from components.cluster import after, cluster_provider, read_stack
-from components.grafana.component import GrafanaServer, GrafanaServerArgs
+from components.grafana.component import GrafanaServer, GrafanaServerArgs, LedgerSource
+from components.ledger.component import Ledger, LedgerArgs
+from components.ledger.plan import SCRAPE_SECONDS
 from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
 from components.mesh.component import IstioInstall, IstioInstallArgs
 from components.namespaces.component import Namespaces, NamespacesArgs
@@ -48,6 +50,10 @@ alertmanager = None
 if settings.runs_alertmanager:
     alertmanager = AlertmanagerCluster("alertmanager", alert_args, certified)
 prometheus: PrometheusServer | OperatedPrometheus
+hours = None
+if store := settings.ledger.url:
+    secret = settings.ledger.login_secret
+    hours = LedgerSource(url=store, login=secret, is_own=False, interval=SCRAPE_SECONDS)
 if isinstance(settings.prometheus, OperatorPrometheusSettings):
     operator_args = OperatedPrometheusArgs(
         namespace=monitoring, settings=settings.prometheus, objects=plan.operator_objects
@@ -69,6 +75,7 @@ else:
         federation_passwords={
             cluster: stack.require_output("prometheusPassword") for cluster, stack in stacks.items()
         },
+        store_login=settings.ledger.login_secret if settings.ledger.write_url else None,
         with_tls=with_tls,
     )
     prometheus = PrometheusServer("prometheus", server_args, certified)
@@ -78,6 +85,17 @@ else:
             namespace=monitoring, plan=plan.backup, login=prometheus.login_secret
         )
         PrometheusBackup("backup", backup_args, here)
+    if plan.ledger:
+        ledger_args = LedgerArgs(
+            namespace=monitoring,
+            plan=plan.ledger,
+            login=prometheus.login_secret,
+            with_tls=with_tls,
+        )
+        ledger = Ledger("ledger", ledger_args, certified)
+        hours = LedgerSource(
+            url=ledger.url, login=prometheus.login_secret, is_own=True, interval=SCRAPE_SECONDS
+        )
 grafana_args = GrafanaServerArgs(
     namespace=monitoring,
     settings=settings.grafana,
@@ -85,6 +103,7 @@ grafana_args = GrafanaServerArgs(
     scrape_interval=settings.prometheus.scrape_interval,
     prometheus_url=prometheus.url,
     prometheus_login=prometheus.login_secret,
+    ledger=hours,
     with_tls=with_tls,
 )
 grafana = GrafanaServer("grafana", grafana_args, certified)
@@ -94,6 +113,8 @@ if alertmanager:
 pulumi.export("prometheusUrl", prometheus.url)
 # A preview names those that would stay behind, as after a change of mode.
 pulumi.export("volumes", plan.volumes)
+if hours:
+    pulumi.export("ledgerUrl", hours.url)
 pulumi.export("grafanaUrl", grafana.url)
 pulumi.export("grafanaAdminPassword", grafana.admin_password)
 

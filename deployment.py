@@ -16,13 +16,20 @@ from components.attribution.render import envoy_filters, sidecar_spec
 from components.backup.plan import BackupPlan, backup_plan
 from components.certificates.plan import certificates
 from components.file_text import yaml_text
+from components.ledger.plan import LedgerPlan, ledger_plan
 from components.load_generator.plan import GeneratorPlan, generator_plan
 from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.network.crawlers import limits_egress
 from components.network.policies import PolicyPlan, policies_of
 from components.prometheus.capacity import refuse_too_small
-from components.prometheus.config import ALERTMANAGER_APP, BasicAuth, alerting_config, operator_jobs
+from components.prometheus.config import (
+    ALERTMANAGER_APP,
+    LEDGER_APP,
+    BasicAuth,
+    alerting_config,
+    operator_jobs,
+)
 from components.prometheus.estimate import estimate
 from components.prometheus.operator_objects import (
     OperatorObject,
@@ -100,6 +107,8 @@ class StackPlan:
     """Empty where the operator runs Prometheus."""
     backup: BackupPlan | None
     """None where nothing is backed up."""
+    ledger: LedgerPlan | None
+    """None where this program keeps no hours."""
     volumes: tuple[str, ...]
     """Claims that Kubernetes makes in `monitoring`, and that outlive what they were made for."""
     dashboards: dict[str, str]
@@ -145,6 +154,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
         ),
         servers=servers,
         backup=backup,
+        ledger=ledger_plan(settings),
         volumes=_volumes(settings, servers),
         dashboards=boards(),
         crawlers=_crawler_side(settings) if settings.has_crawlers else None,
@@ -229,6 +239,8 @@ def _volumes(settings: StackSettings, servers: tuple[Server, ...]) -> tuple[str,
     replicas = {}
     if isinstance(prometheus, OwnPrometheus):
         replicas = {server.name: prometheus.replicas for server in servers}
+    if settings.runs_ledger:
+        replicas[LEDGER_APP] = 1
     if settings.runs_alertmanager:
         replicas[ALERTMANAGER_APP] = settings.alertmanager.replicas
     return tuple(claim for name, number in replicas.items() for claim in claims_of(name, number))

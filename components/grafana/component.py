@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import pulumi
 from pulumi_kubernetes.apps import v1 as apps
@@ -16,11 +17,15 @@ from components.file_text import yaml_text
 from components.grafana.provisioning import (
     CA_VARIABLE,
     DASHBOARD_FOLDER,
+    LEDGER_PASSWORD_VARIABLE,
+    LEDGER_UID,
+    LEDGER_USER_VARIABLE,
     PASSWORD_VARIABLE,
     PROVISIONING_FOLDER,
     SETTINGS,
     USER_VARIABLE,
     dashboard_providers,
+    datasource,
     datasources,
     tls_settings,
 )
@@ -43,6 +48,19 @@ TLS = "/etc/grafana/tls"
 
 
 @dataclass(frozen=True, kw_only=True)
+class LedgerSource:
+    """Where Grafana asks for what each hour carried."""
+
+    url: pulumi.Input[str]
+    login: pulumi.Input[str] | None
+    """Secret with `username` and `password`; None for no login."""
+    is_own: bool
+    """Whether it is this program's, and has a certificate like its other servers."""
+    interval: int
+    """Seconds between two samples of a series."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class GrafanaServerArgs:
     """What Grafana shows, and where it asks for numbers."""
 
@@ -56,6 +74,8 @@ class GrafanaServerArgs:
     """Where Grafana's pod reaches Prometheus."""
     prometheus_login: pulumi.Input[str] | None = None
     """Secret with `username` and `password`; None where Prometheus asks for no login."""
+    ledger: LedgerSource | None = None
+    """None where no hours are kept."""
     with_tls: bool = False
     """Whether cert-manager keeps a certificate for the servers (components/certificates)."""
 
@@ -86,13 +106,27 @@ class GrafanaServer(ClusterComponent):
                 USER_VARIABLE: (login, USER_KEY),
                 PASSWORD_VARIABLE: (login, PASSWORD_KEY),
             }
+        if args.ledger and args.ledger.login is not None:
+            login = pulumi.Output.from_input(args.ledger.login)
+            secrets |= {
+                LEDGER_USER_VARIABLE: (login, USER_KEY),
+                LEDGER_PASSWORD_VARIABLE: (login, PASSWORD_KEY),
+            }
         environment, with_tls = SETTINGS, args.with_tls
         if with_tls:
             environment = environment | tls_settings(Tls(app=APP, folder=TLS))
             secrets[CA_VARIABLE] = (pulumi.Output.from_input(secret_name(APP)), CA_KEY)
-        datasource_text = pulumi.Output.from_input(args.prometheus_url).apply(
-            lambda url: yaml_text(
-                datasources(url, args.scrape_interval, with_login=with_login, with_tls=with_tls)
+        datasource_text = pulumi.Output.all(
+            args.prometheus_url, args.ledger.url if args.ledger else None
+        ).apply(
+            lambda urls: yaml_text(
+                datasources(
+                    urls[0],
+                    args.scrape_interval,
+                    with_login=with_login,
+                    with_tls=with_tls,
+                    ledger=_ledger(args.ledger, urls[1], with_tls=with_tls),
+                )
             )
         )
         provider_text = yaml_text(dashboard_providers())
@@ -141,3 +175,11 @@ class GrafanaServer(ClusterComponent):
         service = self.service("service", self.metadata(APP), pods_of(APP), ports)
         self.url = self.address(service, with_tls=with_tls)
         self.register_outputs({"url": self.url, "admin_password": self.admin_password})
+
+
+def _ledger(ledger: LedgerSource | None, url: str, *, with_tls: bool) -> dict[str, Any] | None:
+    if ledger is None:
+        return None
+    login = (LEDGER_USER_VARIABLE, LEDGER_PASSWORD_VARIABLE) if ledger.login is not None else None
+    ca = CA_VARIABLE if with_tls and ledger.is_own else None
+    return datasource("Ledger", LEDGER_UID, url, ledger.interval, login, ca)

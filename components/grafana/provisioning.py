@@ -9,10 +9,13 @@ from components.tls import Tls
 PROVISIONING_FOLDER = "/etc/grafana/provisioning"
 DASHBOARD_FOLDER = "/etc/grafana/dashboards"
 DATASOURCE_UID = "prometheus"  # dashboards refer to it
+LEDGER_UID = "ledger"
 # Environment variables from a Secret. The data source is a ConfigMap: Grafana fills them in.
 USER_VARIABLE = "PROMETHEUS_USER"
 PASSWORD_VARIABLE = "PROMETHEUS_PASSWORD"
 CA_VARIABLE = "PROMETHEUS_CA"
+LEDGER_USER_VARIABLE = "LEDGER_USER"
+LEDGER_PASSWORD_VARIABLE = "LEDGER_PASSWORD"
 
 # Grafana's settings as environment variables, GF_<SECTION>_<KEY>.
 SETTINGS = {
@@ -44,35 +47,60 @@ def tls_settings(tls: Tls) -> dict[str, str]:
 
 
 def datasources(
-    prometheus_url: str, scrape_interval_seconds: int, *, with_login: bool, with_tls: bool = False
+    prometheus_url: str,
+    scrape_interval_seconds: int,
+    *,
+    with_login: bool,
+    with_tls: bool = False,
+    ledger: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    """Return provisioning/datasources: one Prometheus, the default."""
-    login = {"basicAuth": True, "basicAuthUser": f"${USER_VARIABLE}"}
-    secrets = {
-        **({"basicAuthPassword": f"${PASSWORD_VARIABLE}"} if with_login else {}),
-        **({"tlsCACert": f"${CA_VARIABLE}"} if with_tls else {}),
-    }
+    """Return provisioning/datasources: Prometheus, the default, and the ledger if there is one."""
+    login = (USER_VARIABLE, PASSWORD_VARIABLE) if with_login else None
+    ca = CA_VARIABLE if with_tls else None
+    prometheus = datasource(
+        "Prometheus", DATASOURCE_UID, prometheus_url, scrape_interval_seconds, login, ca
+    )
     return {
         "apiVersion": 1,
-        "datasources": [
-            {
-                "name": "Prometheus",
-                "type": "prometheus",
-                "uid": DATASOURCE_UID,
-                "url": prometheus_url,
-                "access": "proxy",
-                **(login if with_login else {}),
-                **({"secureJsonData": secrets} if secrets else {}),
-                "isDefault": True,
-                "editable": False,
-                # Grafana computes $__rate_interval from it, else from 15 s.
-                "jsonData": {
-                    "httpMethod": "POST",
-                    "timeInterval": f"{scrape_interval_seconds}s",
-                    **({"tlsAuthWithCACert": True} if with_tls else {}),
-                },
-            }
-        ],
+        "datasources": [{**prometheus, "isDefault": True}, *([ledger] if ledger else [])],
+    }
+
+
+def datasource(
+    name: str,
+    uid: str,
+    url: str,
+    interval_seconds: int,
+    login: tuple[str, str] | None,
+    ca: str | None,
+) -> dict[str, Any]:
+    """Return a server that answers Prometheus' query API.
+
+    Args:
+        interval_seconds: between two samples of a series.
+        login: the environment variables with user and password.
+        ca: that with the CA of a server that speaks TLS; None for the machine's own CAs.
+    """
+    secrets = {
+        **({"basicAuthPassword": f"${login[1]}"} if login else {}),
+        **({"tlsCACert": f"${ca}"} if ca else {}),
+    }
+    return {
+        "name": name,
+        "type": "prometheus",
+        "uid": uid,
+        "url": url,
+        "access": "proxy",
+        **({"basicAuth": True, "basicAuthUser": f"${login[0]}"} if login else {}),
+        **({"secureJsonData": secrets} if secrets else {}),
+        "isDefault": False,
+        "editable": False,
+        # Grafana computes $__rate_interval from it, else from 15 s.
+        "jsonData": {
+            "httpMethod": "POST",
+            "timeInterval": f"{interval_seconds}s",
+            **({"tlsAuthWithCACert": True} if ca else {}),
+        },
     }
 
 

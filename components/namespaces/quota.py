@@ -52,6 +52,8 @@ def monitoring_quota(settings: StackSettings) -> Quota | None:
     ]
     if prometheus.backup:
         pods.append(Pods(1, prometheus.backup.resources))
+    if settings.runs_ledger:
+        pods.append(Pods(1, settings.ledger.resources))
     return Quota(hard=_hard(pods))
 
 

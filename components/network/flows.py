@@ -50,6 +50,8 @@ def flows_of(settings: StackSettings) -> tuple[Flow, ...]:
         flows += _backup(
             settings.prometheus.backup, restores=bool(settings.prometheus.restore_from)
         )
+    if settings.records_hours:
+        flows += _ledger(settings)
     if settings.has_crawlers:
         flows += [*_scrapes(settings), *crawler_flows(settings)]
         if settings.istio.install:
@@ -186,6 +188,25 @@ def _backup(backup: Backup, *, restores: bool) -> Iterator[Flow]:
         )
 
 
+def _ledger(settings: StackSettings) -> Iterator[Flow]:
+    """Yield who writes and reads what each hour carried."""
+    ledger, sources = settings.ledger, groups.sidecar_scrapers(settings)
+    if settings.runs_ledger:
+        for source, target, reason in (
+            (groups.LEDGER, sources, "The ledger takes in what each hour carried."),
+            (groups.PROMETHEUS, groups.LEDGER, "Prometheus asks how old the ledger's data is."),
+            (groups.GRAFANA, groups.LEDGER, "Grafana queries the ledger."),
+        ):
+            yield Flow(source=source, target=target, ports=port(PROMETHEUS_PORT), reason=reason)
+    for source, url, reason in (
+        (sources, ledger.write_url, "Prometheus sends what each hour carried to ledger.writeUrl."),
+        (groups.GRAFANA, ledger.url, "Grafana queries the server of ledger.url."),
+    ):
+        if url:
+            store = Addresses(name="the long-term store")
+            yield Flow(source=source, target=store, ports=port(_port_of(url)), reason=reason)
+
+
 def _istio(settings: StackSettings) -> Iterator[Flow]:
     istiod, cni = groups.istiod(settings), groups.istio_cni(settings)
     yield Flow(
@@ -223,6 +244,8 @@ def _people(settings: StackSettings) -> Iterator[Flow]:
     ports = {groups.GRAFANA: GRAFANA_PORT}
     if settings.runs_prometheus:
         ports[groups.PROMETHEUS] = PROMETHEUS_PORT
+    if settings.runs_ledger:
+        ports[groups.LEDGER] = PROMETHEUS_PORT
     if settings.runs_alertmanager:
         ports[groups.ALERTMANAGER] = ALERTMANAGER_PORT
     for pods, number in ports.items():
@@ -237,6 +260,10 @@ def _people(settings: StackSettings) -> Iterator[Flow]:
 def _dns(settings: StackSettings) -> Iterator[Flow]:
     """Yield who looks up names. Shards scrape addresses, simulated vendors connect to nobody."""
     askers: list[Pods] = [groups.GRAFANA]
+    if settings.runs_ledger:
+        askers.append(groups.LEDGER)
+    if settings.ledger.write_url and settings.prometheus.shards > 1:
+        askers.append(groups.SHARDS)
     if settings.runs_prometheus:
         askers.append(groups.PROMETHEUS)
     if settings.runs_alertmanager:

@@ -10,6 +10,7 @@ from components.prometheus.config import (
     ALERTMANAGER_APP,
     BACKUP_APP,
     GRAFANA_APP,
+    LEDGER_APP,
     LOAD_GENERATOR_APP,
     PROMETHEUS_APP,
     SHARD_APP,
@@ -29,6 +30,7 @@ SHARDS = _monitoring(SHARD_APP)
 ALERTMANAGER = _monitoring(ALERTMANAGER_APP)
 GRAFANA = _monitoring(GRAFANA_APP)
 BACKUP = _monitoring(BACKUP_APP)
+LEDGER = _monitoring(LEDGER_APP)
 SIMULATED_VENDORS = Pods(
     # Earlier releases have a policy "simulated-vendors", which Pulumi deletes after it makes this.
     name="simulated-proxies",

@@ -61,6 +61,8 @@ def groups_of(settings: StackSettings) -> Iterator[Guarded]:
         yield Guarded(pods=groups.PROMETHEUS)
     if settings.prometheus.backup:
         yield Guarded(pods=groups.BACKUP)
+    if settings.runs_ledger:
+        yield Guarded(pods=groups.LEDGER)
     if settings.prometheus.shards > 1:
         yield Guarded(pods=groups.SHARDS)
     if settings.runs_alertmanager:

@@ -28,7 +28,7 @@ from components.pods import (
     secret_source,
     volume_claim,
 )
-from components.prometheus.config import PROMETHEUS_APP, PROMETHEUS_PORT
+from components.prometheus.config import LEDGER_LOGIN, PROMETHEUS_APP, PROMETHEUS_PORT
 from components.prometheus.servers import (
     ALERTMANAGER_AUTH,
     AUTH,
@@ -74,6 +74,8 @@ class PrometheusServerArgs:
     """Name of the Secret with Alertmanager's password."""
     federation_passwords: Mapping[str, pulumi.Input[str]]
     """Passwords of the other clusters' Prometheus, by cluster."""
+    store_login: str | None = None
+    """Secret with the login of the long-term store that is written to; None for no login."""
     with_tls: bool = False
     """Whether cert-manager keeps a certificate for the servers (components/certificates)."""
 
@@ -116,6 +118,8 @@ class PrometheusServer(ClusterComponent):
         own = {"auth": (AUTH, secret_source(auth.metadata.name))}
         if args.with_tls:
             own["tls"] = (TLS, secret_source(secret_name(PROMETHEUS_APP)))
+        if args.store_login:
+            own["store"] = (LEDGER_LOGIN, secret_source(args.store_login))
         others = {"alertmanager": (ALERTMANAGER_AUTH, secret_source(args.alertmanager_auth))}
         if args.federation_passwords:
             passwords = self.secret("federation", pulumi.Output.secret(args.federation_passwords))
@@ -143,7 +147,7 @@ class PrometheusServer(ClusterComponent):
         """Create one Prometheus: files, Services, replicas, and a budget where there are two."""
         part = "" if server.shard is None else f"shard-{server.shard}-"
         pods = {**pods_of(server.app["app.kubernetes.io/name"]), **server.app}
-        mounts = {**self._files(server, part), **secrets}
+        mounts = {**server_files(self, server, part), **secrets}
         metadata = self.metadata(server.name, server.app)
         restored = self._restored_claims(server, prometheus)
         ports = {"http": PROMETHEUS_PORT}
@@ -157,7 +161,7 @@ class PrometheusServer(ClusterComponent):
         apps.StatefulSet(
             f"{self.prefix}-{part}server",
             metadata=metadata,
-            spec=_stateful_set(server, prometheus, account.metadata.name, mounts, init),
+            spec=stateful_set(server, prometheus, mounts, account=account.metadata.name, init=init),
             opts=pulumi.ResourceOptions.merge(
                 self.workload_options(update_timeout=f"{minutes}m", claims=True),
                 pulumi.ResourceOptions(depends_on=restored),
@@ -210,36 +214,47 @@ class PrometheusServer(ClusterComponent):
         mounts = {"program": (PROGRAM, program), "data": (DATA, None)}
         return restoring(taken, taken.object_storage, backup, mounts)
 
-    def _files(self, server: Server, part: str) -> Mounts:
-        """Create the ConfigMaps of a server's configuration and rules.
 
-        Names are fixed, and a change is made in place: Prometheus reloads both by itself, and a
-        restart would cost minutes of replaying the write-ahead log.
-        """
-        files = {"config": {"prometheus.yml": server.config}, "rules": server.rules}
-        return {
-            kind: (
-                f"/etc/prometheus/{kind}",
-                config_source(
-                    core.ConfigMap(
-                        f"{self.prefix}-{part}{kind}",
-                        metadata=self.metadata(f"{server.name}-{kind}", server.app),
-                        data=data,
-                        opts=self.child,
-                    )
-                ),
-            )
-            for kind, data in files.items()
-        }
+def server_files(component: ClusterComponent, server: Server, part: str = "") -> Mounts:
+    """Create the ConfigMaps of a server's configuration and rules.
+
+    Names are fixed, and a change is made in place: Prometheus reloads both by itself, and a restart
+    would cost minutes of replaying the write-ahead log.
+    """
+    files = {"config": {"prometheus.yml": server.config}, "rules": server.rules}
+    return {
+        kind: (
+            f"/etc/prometheus/{kind}",
+            config_source(
+                core.ConfigMap(
+                    f"{component.prefix}-{part}{kind}",
+                    metadata=component.metadata(f"{server.name}-{kind}", server.app),
+                    data=data,
+                    opts=component.child,
+                )
+            ),
+        )
+        for kind, data in files.items()
+        if data
+    }
 
 
-def _stateful_set(
+def stateful_set(
     server: Server,
     prometheus: OwnPrometheus,
-    account: pulumi.Input[str],
     mounts: Mounts,
-    init: tuple[InitContainer, ...],
+    *,
+    account: pulumi.Input[str] | None = None,
+    init: tuple[InitContainer, ...] = (),
+    flags: tuple[str, ...] = (),
 ) -> apps.StatefulSetSpecArgs:
+    """Return the replicas of one Prometheus.
+
+    Args:
+        account: the ServiceAccount with which it asks the API server for targets.
+        init: containers that end before it starts.
+        flags: more of its command line.
+    """
     app = server.app["app.kubernetes.io/name"]
     copied = prometheus.backup and prometheus.backup.object_storage
     pod_labels = {**labels(app), **server.app}
@@ -262,7 +277,7 @@ def _stateful_set(
         ports={"http": PROMETHEUS_PORT},
         pod={
             "service_account_name": account,
-            "automount_service_account_token": True,
+            "automount_service_account_token": account is not None,
             "affinity": pods_apart(app),
             "termination_grace_period_seconds": TERMINATION_MINUTES * 60,
         },
@@ -273,6 +288,7 @@ def _stateful_set(
             f"--storage.tsdb.path={DATA}",
             # For snapshots. It can delete series too, and asks for the password like all else.
             *(["--web.enable-admin-api"] if copied else []),
+            *flags,
         ],
         env=[field_variable("POD_NAME", "metadata.name")],  # for label prometheus_replica
         # Without it the liveness probe would end the replay.

@@ -118,6 +118,7 @@ prometheus | {API_SERVER} 10250 | CRAWLERS
 proxy-observability:cluster: tested
 proxy-observability:vendors: [{name: by-range, cidrs: [203.0.113.0/26]}]
 proxy-observability:network: {serviceCidrs: [10.96.0.0/12]}
+proxy-observability:ledger: {enabled: true}
 proxy-observability:prometheus:
   replicas: 2
   shards: 2
@@ -133,8 +134,10 @@ proxy-observability:alertmanager:
 proxy-observability:alertmanagerSecrets: {hook: {secure: "v1:a:b"}, mail: {secure: "v1:a:b"}}
 """,
         needed=f"""{ISTIO}
-alertmanager grafana prometheus | {LOOK_UP} | DNS
-alertmanager grafana prometheus | {POD_LOOK_UP} | dns
+alertmanager grafana ledger prometheus | {LOOK_UP} | DNS
+alertmanager grafana ledger prometheus | {POD_LOOK_UP} | dns
+ledger | 9090 | prometheus-shard-0 prometheus-shard-1
+grafana prometheus | 9090 | ledger
 alertmanager | 443 587 | OUTSIDE
 alertmanager | 9094 9094/UDP | alertmanager
 crawler | any | OUTSIDE crawler
@@ -149,6 +152,23 @@ prometheus-backup | {API_SERVER} | OUTSIDE
 prometheus | 80 {API_SERVER} | OUTSIDE
 prometheus-shard-0 prometheus-shard-1 | 15090 | crawler
 prometheus-shard-0 prometheus-shard-1 | {API_SERVER} | OUTSIDE
+""",
+    ),
+    "hours in the user's own store": Stack(
+        config="""
+proxy-observability:cluster: tested
+proxy-observability:vendors: [{name: by-range, cidrs: [203.0.113.0/26]}]
+proxy-observability:network: {serviceCidrs: [10.96.0.0/12]}
+proxy-observability:ledger:
+  {url: "http://store.example:8080/prometheus", writeUrl: "https://store.example:7777/push"}
+""",
+        needed=f"""{ISTIO}{SERVER}
+crawler | any | OUTSIDE crawler
+crawler | 15012 15017 | istiod
+grafana | 8080 | OUTSIDE
+prometheus | 7777 | OUTSIDE
+prometheus | 15014 | istiod
+prometheus | 15090 | crawler
 """,
     ),
     "backups in an object store": Stack(
