@@ -7,23 +7,18 @@ from __future__ import annotations
 
 import argparse
 import os
-import re
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
-from books.prometheus import PASSWORD, URL, USER, Prometheus, PrometheusError
-from components.prometheus.config import PROMETHEUS_APP, PROMETHEUS_PORT
-from components.tls import secret_name
-from components.tls import server_name as tls_name
+from books.prometheus import URL, Prometheus, PrometheusError
+from components.prometheus.config import LEDGER_APP
 from deployment import StackPlan, stack_plan
 from discover.kubectl import KubectlError, workload_of
 from settings.catalogue import OUTSIDE
 from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
-from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 from tools.reports import add_out, could_not_run, finish, print_result
@@ -32,14 +27,14 @@ from verify.check import Check
 from verify.cluster import Cluster
 from verify.contract import contract_check, outside_by_pod
 from verify.crawlers import crawler_checks
+from verify.ledger import ledger_check
 from verify.prometheus import Server, boards_check, rules_check, servers_of, targets_check
+from verify.reach import others_server, own_server
 from verify.recorded import recorded_uid
-from verify.trust import trusting
 
 Json = dict[str, Any]
 
 CONTEXT_KEY = "kubernetes:context"
-IN_CLUSTER = re.compile(r"([a-z0-9-]+)\.([a-z0-9-]+)\.svc(\.[a-z0-9.-]+)?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +87,9 @@ def _of_cluster(stack: Stack) -> Json:
             with _prometheus_of(cluster, stack.settings, server) as prometheus:
                 checks += _asked(prometheus, stack, server, is_queried=server is servers[0])
                 outside |= _outside(prometheus, server, workloads)
+        if stack.plan.ledger:
+            with own_server(cluster, stack.settings, LEDGER_APP, LEDGER_APP) as ledger:
+                checks.append(ledger_check(ledger))
     except (KubectlError, PrometheusError) as error:
         trouble = str(error)  # what was found before is told all the same
     return _report(checks, outside, trouble, more)
@@ -165,35 +163,13 @@ def _outside(
     return found
 
 
-@contextmanager
 def _prometheus_of(
     cluster: Cluster, settings: StackSettings, server: Server
-) -> Iterator[Prometheus]:
-    """Reach a server of the stack; its password is read from its Secret, and shown to nobody."""
-    own, namespace = settings.prometheus, MONITORING_NAMESPACE
-    if not isinstance(own, OperatorPrometheusSettings):
-        login = cluster.login(namespace, app=PROMETHEUS_APP)
-        trust = None
-        if settings.monitoring.tls:
-            ca = cluster.ca(namespace, secret_name(PROMETHEUS_APP))
-            trust = trusting(ca, tls_name(PROMETHEUS_APP))
-        with cluster.forwarded(namespace, server.service, PROMETHEUS_PORT) as url:
-            reached = url.replace("http:", "https:", 1) if trust else url
-            yield Prometheus(reached, _environment(login), trust)
-        return
-    parts = urlsplit(str(own.url))
-    login = cluster.login(namespace, name=own.login_secret) if own.login_secret else {}
-    inside = IN_CLUSTER.fullmatch(parts.hostname or "")
-    if inside is None:
-        yield Prometheus(str(own.url), _environment(login) or os.environ)
-        return
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    with cluster.forwarded(inside[2], inside[1], port) as here:
-        yield Prometheus(f"{here}{parts.path}", _environment(login))
-
-
-def _environment(login: Mapping[str, str]) -> dict[str, str]:
-    return {USER: login["username"], PASSWORD: login["password"]} if login else {}
+) -> AbstractContextManager[Prometheus]:
+    own = settings.prometheus
+    if isinstance(own, OperatorPrometheusSettings):
+        return others_server(cluster, str(own.url), own.login_secret)
+    return own_server(cluster, settings, server.service)
 
 
 def _crawlers(cluster: Cluster, settings: StackSettings) -> list[Json]:

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 from books.prometheus import Prometheus
 from money import ledger
@@ -135,9 +136,17 @@ def _labels(part: Part) -> dict[str, str]:
     }
 
 
+class Served(NamedTuple):
+    """A running Prometheus."""
+
+    api: Prometheus
+    url: str
+    pid: int
+
+
 @contextmanager
-def serving(data: Path) -> Iterator[tuple[Prometheus, int]]:
-    """Run Prometheus on a data folder, with nothing to scrape; yield its API and process."""
+def serving(data: Path) -> Iterator[Served]:
+    """Run Prometheus on a data folder, with nothing to scrape."""
     port = free_block(["127.0.0.1"])
     url = f"http://127.0.0.1:{port}"
     config = data.parent / "nothing.yml"
@@ -152,7 +161,7 @@ def serving(data: Path) -> Iterator[tuple[Prometheus, int]]:
     ):
         try:
             _wait(url, process)
-            yield Prometheus(url, {}), process.pid
+            yield Served(Prometheus(url, {}), url, process.pid)
         finally:
             process.terminate()
 

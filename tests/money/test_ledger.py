@@ -56,8 +56,8 @@ def prometheus(
     requests = {BEGIN: {SHOP: Quantities(requests={"success": 5.0})}}
     other = Book(hours=requests, wire={}, coverage={BEGIN: 1.0})
     fill(folder / "data", other, cluster="other", days=False)
-    with serving(folder / "data") as (server, _):
-        yield server
+    with serving(folder / "data") as server:
+        yield server.api
 
 
 def test_a_span_is_read_as_it_was_written(prometheus):
@@ -137,7 +137,7 @@ def test_replicas_are_one_source(tmp_path):
         coverage={HALF: 0.1},
     )
     fill(tmp_path / "data", gap, replicas=("prometheus-2",), days=False)
-    with serving(tmp_path / "data") as (server, _):
-        assert read_book(server, BEGIN, END) == book()
-        days = read_book(server, BEGIN, END, by_day=True)
+    with serving(tmp_path / "data") as server:
+        assert read_book(server.api, BEGIN, END) == book()
+        days = read_book(server.api, BEGIN, END, by_day=True)
     assert days.hours[BEGIN][SHOP].requests["success"] == 300.0 * 22
