@@ -35,7 +35,6 @@ Json = dict[str, Any]
 SCRAPE_SECONDS = 15 * 60
 """An hour's sums can be had for an hour: four times. Scraped more often they would fill the volume,
 and take longer to read, without being any newer."""
-SCRAPE_TIMEOUT_SECONDS = 60
 
 FLAGS = (
     # How long a sample is seen. The default of 5 minutes would hide it from Grafana and from the
