@@ -55,6 +55,8 @@ def pod_template(
     ports: Mapping[str, int],
     user: int = NOBODY,
     init: Sequence[InitContainer] = (),
+    beside: Sequence[core.ContainerArgs] = (),
+    beside_mounts: Mounts | None = None,
     annotations: Mapping[str, str] | None = None,
     pod: Mapping[str, Any] | None = None,
     **container: Any,
@@ -64,10 +66,13 @@ def pod_template(
     Args:
         user: runs the containers; its group owns the pod's volumes.
         init: run before it, one after the other.
+        beside: run as long as it does.
+        beside_mounts: what these alone mount.
         pod: more of the pod's fields.
         container: more of the container's fields.
     """
-    all_mounts = {key: mount for one in init for key, mount in one.mounts.items()} | dict(mounts)
+    all_mounts = {key: mount for one in init for key, mount in one.mounts.items()}
+    all_mounts |= {**(beside_mounts or {}), **mounts}
     return core.PodTemplateSpecArgs(
         metadata=meta.ObjectMetaArgs(labels=labels, annotations=annotations),
         spec=core.PodSpecArgs(
@@ -81,7 +86,7 @@ def pod_template(
                 seccomp_profile=core.SeccompProfileArgs(type="RuntimeDefault"),
             ),
             init_containers=[
-                _container(
+                container_of(
                     *(one.name, one, one.mounts, {}),
                     command=[*one.command],
                     working_dir=one.working_dir,
@@ -89,7 +94,7 @@ def pod_template(
                 for one in init
             ]
             or None,
-            containers=[_container(name, section, mounts, ports, **container)],
+            containers=[container_of(name, section, mounts, ports, **container), *beside],
             volumes=[
                 core.VolumeArgs(name=key, **source)
                 for key, (_, source) in all_mounts.items()
@@ -100,7 +105,7 @@ def pod_template(
     )
 
 
-def _container(
+def container_of(
     name: str, section: Section, mounts: Mounts, ports: Mapping[str, int], **more: Any
 ) -> core.ContainerArgs:
     """Return a container that a namespace of level `restricted` admits."""

@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Discriminator, Field, StrictBool, StrictInt
 from settings.backup import Backup, BackupName
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.section import Problem, Resources, Section, repeated, resources
+from settings.thanos import Thanos
 from settings.values.kubernetes import (
     DnsLabel,
     Image,
@@ -100,6 +101,10 @@ class OwnPrometheus(PrometheusSettings):
     backup: Backup | None = None
     """Daily backups, off by default; `{}` takes volume snapshots at 03:00 UTC and keeps seven
     (docs/recovery.md)."""
+    thanos: Thanos | None = None
+    """Upload of all data to an object store by Thanos' sidecar, off by default
+    (docs/money.md#the-ledger). As Thanos asks, Prometheus then compacts no blocks and opens its
+    admin API: whoever has its password can then delete series, too. gRPC is in clear."""
     restore_from: BackupName | None = Field(default=None, examples=["20261130-030012"])
     """Backup with which new volumes are filled. A volume that exists stays as it is. Remove the key
     once it is restored."""
@@ -136,6 +141,12 @@ class OwnPrometheus(PrometheusSettings):
             )
 
     def _backup_problems(self) -> Iterator[Problem]:
+        # Three blocks (https://thanos.io/tip/components/sidecar.md/): while the store is away.
+        if self.thanos and self.retention < 6 * 3600:
+            yield Problem(
+                ("retention",),
+                "is shorter than Thanos' sidecar may need to upload a block; write 6h or more",
+            )
         if self.restore_from and not self.backup:
             yield Problem(
                 ("restoreFrom",),
@@ -184,6 +195,10 @@ class OperatorPrometheusSettings(PrometheusSettings):
 
     @property
     def backup(self) -> None:
+        return None
+
+    @property
+    def thanos(self) -> None:
         return None
 
     def problems(self) -> Iterator[Problem]:

@@ -72,6 +72,7 @@ def ledger_plan(settings: StackSettings) -> LedgerPlan | None:
         "resources": ledger.resources,
         "backup": None,
         "restore_from": None,
+        "thanos": None,
     }
     server = Server(
         name=LEDGER_APP,

@@ -19,10 +19,11 @@ from settings.values.quantities import cpu_millis, memory_bytes
 
 @dataclass(frozen=True)
 class Pods:
-    """Pods of one kind, each of one container."""
+    """Pods of one kind, each of one container, or of two."""
 
     count: int
     resources: Resources
+    beside: Resources | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,7 +47,11 @@ def monitoring_quota(settings: StackSettings) -> Quota | None:
     servers = prometheus.shards + 1 if prometheus.shards > 1 else 1
     alertmanager = settings.alertmanager
     pods = [
-        Pods(servers * prometheus.replicas, prometheus.resources),
+        Pods(
+            servers * prometheus.replicas,
+            prometheus.resources,
+            prometheus.thanos.resources if prometheus.thanos else None,
+        ),
         Pods(alertmanager.replicas, alertmanager.resources),
         Pods(1, settings.grafana.resources),
     ]
@@ -79,11 +84,14 @@ def _hard(pods: Sequence[Pods]) -> dict[str, str]:
     """Allow these pods, and the largest once more: a new one may start before an old one ends."""
 
     def most(amount: Callable[[Resources], int]) -> int:
-        together = sum(each.count * amount(each.resources) for each in pods)
-        return together + max(amount(each.resources) for each in pods)
+        amounts = [
+            amount(each.resources) + (amount(each.beside) if each.beside else 0) for each in pods
+        ]
+        together = sum(each.count * one for each, one in zip(pods, amounts, strict=True))
+        return together + max(amounts)
 
     return {
-        "pods": str(most(lambda _: 1)),
+        "pods": str(sum(each.count for each in pods) + 1),
         "requests.cpu": f"{most(lambda one: cpu_millis(one.requests.cpu))}m",
         "requests.memory": str(most(lambda one: memory_bytes(one.requests.memory))),
         "limits.cpu": f"{most(lambda one: cpu_millis(one.limits.cpu))}m",

@@ -23,10 +23,12 @@ from components.prometheus.config import (
     PROMETHEUS_PORT,
     SIDECAR_PORT,
     SIMULATED_VENDOR_PORT,
+    THANOS_GRPC_PORT,
 )
 from components.simulated_vendors.plan import PROXY_PORT
 from settings.alertmanager import EmailReceiver, Receiver, WebhookReceiver
 from settings.backup import Backup
+from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
 from settings.values.addresses import PortRange
@@ -52,6 +54,8 @@ def flows_of(settings: StackSettings) -> tuple[Flow, ...]:
         )
     if settings.records_hours:
         flows += _ledger(settings)
+    if settings.prometheus.thanos:
+        flows += _thanos(settings)
     if settings.has_crawlers:
         flows += [*_scrapes(settings), *crawler_flows(settings)]
         if settings.istio.install:
@@ -207,6 +211,24 @@ def _ledger(settings: StackSettings) -> Iterator[Flow]:
             yield Flow(source=source, target=store, ports=port(_port_of(url)), reason=reason)
 
 
+def _thanos(settings: StackSettings) -> Iterator[Flow]:
+    sharded = settings.prometheus.shards > 1
+    everybody = Pods(name="monitoring", namespaces=(MONITORING_NAMESPACE,), unruled=True)
+    for servers in (groups.PROMETHEUS, *((groups.SHARDS,) if sharded else ())):
+        yield Flow(
+            source=everybody,
+            target=servers,
+            ports=port(THANOS_GRPC_PORT),
+            reason="Thanos' query in this namespace asks the sidecar for the newest data.",
+        )
+        yield Flow(
+            source=servers,
+            # Only the Secret with the bucket's configuration says where it is.
+            target=Addresses(name="the object store"),
+            reason="Thanos' sidecar uploads all data there.",
+        )
+
+
 def _istio(settings: StackSettings) -> Iterator[Flow]:
     istiod, cni = groups.istiod(settings), groups.istio_cni(settings)
     yield Flow(
@@ -262,7 +284,8 @@ def _dns(settings: StackSettings) -> Iterator[Flow]:
     askers: list[Pods] = [groups.GRAFANA]
     if settings.runs_ledger:
         askers.append(groups.LEDGER)
-    if settings.ledger.write_url and settings.prometheus.shards > 1:
+    names = settings.ledger.write_url or settings.prometheus.thanos
+    if names and settings.prometheus.shards > 1:
         askers.append(groups.SHARDS)
     if settings.runs_prometheus:
         askers.append(groups.PROMETHEUS)

@@ -28,7 +28,12 @@ from components.pods import (
     secret_source,
     volume_claim,
 )
-from components.prometheus.config import LEDGER_LOGIN, PROMETHEUS_APP, PROMETHEUS_PORT
+from components.prometheus.config import (
+    LEDGER_LOGIN,
+    PROMETHEUS_APP,
+    PROMETHEUS_PORT,
+    THANOS_GRPC_PORT,
+)
 from components.prometheus.servers import (
     ALERTMANAGER_AUTH,
     AUTH,
@@ -40,6 +45,7 @@ from components.prometheus.servers import (
     Server,
     claims_of,
 )
+from components.prometheus.thanos import UNCOMPACTED, store_mounts, thanos_sidecars
 from components.repository_files import backup_files
 from components.tls import secret_name
 from settings.prometheus import OwnPrometheus
@@ -168,6 +174,12 @@ class PrometheusServer(ClusterComponent):
             ),
         )
         self.disruption_budget(f"{part}budget", metadata, pods, prometheus.replicas)
+        if prometheus.thanos:
+            # Without an address of its own: Thanos' query asks each replica.
+            store = self.metadata(f"{server.name}-thanos", server.app)
+            self.service(
+                f"{part}thanos", store, pods, {"grpc": THANOS_GRPC_PORT}, cluster_ip="None"
+            )
         return service
 
     def _restored_claims(self, server: Server, prometheus: OwnPrometheus) -> list[pulumi.Resource]:
@@ -274,6 +286,8 @@ def stateful_set(
         labels=pod_labels,
         mounts={**mounts, "data": (DATA, None)},
         init=init,
+        beside=thanos_sidecars(prometheus, mounts),
+        beside_mounts=store_mounts(prometheus),
         ports={"http": PROMETHEUS_PORT},
         pod={
             "service_account_name": account,
@@ -287,7 +301,8 @@ def stateful_set(
             f"--web.config.file={AUTH}/{WEB_FILE}",
             f"--storage.tsdb.path={DATA}",
             # For snapshots. It can delete series too, and asks for the password like all else.
-            *(["--web.enable-admin-api"] if copied else []),
+            *(["--web.enable-admin-api"] if copied or prometheus.thanos else []),
+            *(UNCOMPACTED if prometheus.thanos else ()),
             *flags,
         ],
         env=[field_variable("POD_NAME", "metadata.name")],  # for label prometheus_replica

@@ -133,3 +133,18 @@ def test_a_new_pod_may_fill_its_volume_only_while_it_restores():
         flows = [flow for flow in flows_of(settings) if flow.target.name == "the object store"]
         sources.append([flow.source.name for flow in flows])
     assert sources == [["prometheus-backup"], ["prometheus-backup", "prometheus"]]
+
+
+@pytest.mark.parametrize(("shards", "servers"), [(1, ["prometheus"]), (2, ["prometheus-shard"])])
+def test_thanos_reaches_its_bucket_and_is_asked_from_monitoring_alone(shards, servers):
+    """With egress to anywhere, which makes other rules of Prometheus' needless while it is set."""
+    stack: Json = {
+        "cluster": "tested",
+        "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}],
+        "prometheus": {"shards": shards, "thanos": {"objectStoreSecret": "thanos-objstore"}},
+    }
+    flows = flows_of(StackSettings.model_validate(stack))
+    uploads = {flow.source.name for flow in flows if flow.target.name == "the object store"}
+    asked = {flow.target.name: flow.source for flow in flows if flow.ports == port(10901)}
+    assert uploads == asked.keys() == {"prometheus", *servers}
+    assert {source.namespaces for source in asked.values()} == {("monitoring",)}
