@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 
 from money.budget import Budget
 from money.contract import Contract
@@ -43,7 +43,8 @@ class Reader:
         self._read, self._contracts, self._budgets = read, contracts, budgets
         self._say, self._clock = say, clock
         self._history = History()
-        self._whole_read_on: object = None
+        self._whole_read_on: date | None = None
+        self._figures_of: object = None
         self._figures, self._good_at, self._begun_at = "", 0.0, 0.0
         self._counts = {"good": 0, "failed": 0}
         self._lock = threading.Lock()
@@ -57,7 +58,7 @@ class Reader:
         now = self._clock()
         self._begun_at = now
         try:
-            text = text_of(self._new_figures(datetime.fromtimestamp(now, UTC)))
+            text = self._new_figures(datetime.fromtimestamp(now, UTC))
         except Exception as error:  # whatever a ledger can answer must not end the exporter
             with self._lock:
                 self._counts["failed"] += 1
@@ -81,7 +82,17 @@ class Reader:
         begun_at = self._begun_at
         return begun_at > 0 and self._clock() - begun_at > STUCK_SECONDS
 
-    def _new_figures(self, now: datetime) -> list[Family]:
+    def _new_figures(self, now: datetime) -> str:
+        """Return the figures, computed anew after an hour or a day: 300 parts take two seconds."""
+        self._read_new_hours(now)
+        hours = (len(self._history.volumes), self._history.end, self._whole_read_on)
+        if hours == self._figures_of:
+            return self._figures
+        text = text_of(figures(self._history, self._contracts, self._budgets, now))
+        self._figures_of = hours
+        return text
+
+    def _read_new_hours(self, now: datetime) -> None:
         end = now.replace(minute=0, second=0, microsecond=0) + HOUR
         since = history_since(now)
         if self._whole_read_on != now.date():
@@ -92,7 +103,6 @@ class Reader:
             newest = self._history.end or since
             self._read_into(self._history, max(since, newest - READ_BACK), end)
             self._history.forget_before(since)
-        return figures(self._history, self._contracts, self._budgets, now)
 
     def _read_into(self, history: History, begin: datetime, end: datetime) -> History:
         while begin < end:
