@@ -27,6 +27,8 @@ class History:
     """Bytes and requests of the hours with data."""
     coverage: dict[datetime, float] = field(default_factory=dict)
     days: dict[date, dict[Part, Quantities]] = field(default_factory=dict)
+    wire: dict[date, dict[str, float]] = field(default_factory=dict)
+    """Bytes by vendor, both ways, of its own counters: an open tunnel's are in them."""
 
     def add(self, book: Book) -> None:
         """Take the hours that are not known yet."""
@@ -38,12 +40,20 @@ class History:
                 group = Group(part.vendor, part.product, part.team)
                 groups[group] = groups.get(group, 0.0) + volume_of(quantities)
                 parts[part] = added(parts.get(part, Quantities()), quantities)
+            vendors = self.wire.setdefault(hour.date(), {})
+            for vendor, wire in book.wire.get(hour, {}).items():
+                size = wire.bytes_sent + wire.bytes_received
+                vendors[vendor] = vendors.get(vendor, 0.0) + size
 
     def forget_before(self, hour: datetime) -> None:
         for old in [each for each in self.volumes if each < hour]:
             del self.volumes[old], self.coverage[old]
         for day in [each for each in self.days if each < hour.date()]:
-            del self.days[day]
+            del self.days[day], self.wire[day]
+
+    def recorded_hours(self, day: date) -> float:
+        """Return how much of a day's 24 hours is recorded."""
+        return sum(share for hour, share in self.coverage.items() if hour.date() == day)
 
     @property
     def end(self) -> datetime | None:

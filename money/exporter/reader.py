@@ -24,6 +24,8 @@ STUCK_SECONDS = 1800.0
 """A read that takes longer never ends: a server that sends a byte a minute breaks no time-out."""
 LONGEST_REASON = 300
 
+More = Callable[[History, datetime], list[Family]]
+"""Returns what else is exported, at each read."""
 Read = Callable[[datetime, datetime], Book]
 """Returns the ledger from a whole UTC hour to before another one."""
 
@@ -38,13 +40,15 @@ class Reader:
         budgets: Sequence[Budget],
         *,
         say: Callable[[str], None],
+        more: More = lambda _, __: [],
         clock: Callable[[], float] = time.time,
     ) -> None:
         self._read, self._contracts, self._budgets = read, contracts, budgets
-        self._say, self._clock = say, clock
+        self._say, self._more, self._clock = say, more, clock
         self._history = History()
         self._whole_read_on: date | None = None
         self._figures_of: object = None
+        self._computed = ""
         self._figures, self._good_at, self._begun_at = "", 0.0, 0.0
         self._counts = {"good": 0, "failed": 0}
         self._lock = threading.Lock()
@@ -86,11 +90,10 @@ class Reader:
         """Return the figures, computed anew after an hour or a day: 300 parts take two seconds."""
         self._read_new_hours(now)
         hours = (len(self._history.volumes), self._history.end, self._whole_read_on)
-        if hours == self._figures_of:
-            return self._figures
-        text = text_of(figures(self._history, self._contracts, self._budgets, now))
-        self._figures_of = hours
-        return text
+        if hours != self._figures_of:
+            families = figures(self._history, self._contracts, self._budgets, now)
+            self._computed, self._figures_of = text_of(families), hours
+        return self._computed + text_of(self._more(self._history, now))
 
     def _read_new_hours(self, now: datetime) -> None:
         end = now.replace(minute=0, second=0, microsecond=0) + HOUR

@@ -48,7 +48,7 @@ BUDGET = Budget(name="spent", limit=Decimal("0.5"), currency="")
 """Half a GB a month, of 1 GB an hour."""
 
 RATES = (
-    'team_proxy_vendor_pool_result_target:proxied_bytes:rate5m{team="team-a",proxy_vendor="vendor-a",'
+    'team_proxy_vendor_pool_result_target:proxy_bytes:rate5m{team="team-a",proxy_vendor="vendor-a",'
     'proxy_pool="residential",proxy_target="shops",proxy_result="%s"} %d\n'
 )
 LIVE = RATES % ("delivered", 1_000_000) + RATES % ("failed", 500_000)
