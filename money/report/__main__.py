@@ -21,14 +21,17 @@ from money.command import CommandError, opened_ledger, parse_month, read_month
 from money.contract import Contract
 from money.daily import coverage, month_before, month_bounds
 from money.focus import focus_csv
-from money.from_settings import contracts_of
+from money.from_settings import budgets_of, contracts_of
+from money.history import history_since
 from money.ledger import read_book
 from money.quantities import Book
+from money.report.budgets import budget_lines
 from money.report.costs_csv import costs_csv
 from money.report.figures import currencies, in_currency, tables, total, traffic_by_currency
 from money.report.page import ENOUGH_COVERAGE, MonthOf, Report, page
 from money.scorecard import p95_of, scorecard
 from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
+from settings.stack import StackSettings
 from tools.reports import add_out, could_not_run, finish, print_result
 
 Json = dict[str, Any]
@@ -45,7 +48,7 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
             raise CommandError("OUT: is not set; name the folder that the page is written to")
         settings = load_stack(stack_file(options.stack)).settings
         month = parse_month(options.month, now)
-        report = _report(options.stack, contracts_of(settings), month, options.out, now)
+        report = _report(options, settings, month, now)
         written = _write(options.out, report)
     except MissingStackFileError as error:
         return could_not_run("report", options.out, *error.findings)
@@ -68,27 +71,30 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
 
 
 def _report(
-    stack: str, contracts: Sequence[Contract], month: tuple[int, int], out: Path, now: datetime
+    options: argparse.Namespace, settings: StackSettings, month: tuple[int, int], now: datetime
 ) -> Report:
+    contracts, budgets = contracts_of(settings), budgets_of(settings)
     with opened_ledger() as ledger:
         book, until = read_month(ledger, month, now)
         earlier = list(_earlier(ledger, contracts, month))
+        last = until - timedelta(seconds=1)
+        learnt = read_book(ledger, history_since(last), until) if budgets else book
     if not book.hours:
         raise CommandError(
             f"MONTH: the ledger has nothing of {month[0]}-{month[1]:02}; ask for another month, or "
             "see whether this is the stack's ledger"
         )
-    last = (until - timedelta(seconds=1)).date()
-    this = _month_of(book, contracts, month, last)
+    this = _month_of(book, contracts, month, last.date())
+    is_over = until == month_bounds(*month)[1]
     url = os.environ.get(MAIN_URL)
     return Report(
-        stack=stack,
+        stack=options.stack,
         this=this,
         earlier=earlier,
         scores=scorecard(book, this.month),
         p95=p95_of(Prometheus(url, os.environ)) if url else None,
-        budgets=[],
-        reconciliations=list(_reconciliations(out, month)),
+        budgets=list(budget_lines(budgets, learnt, contracts, until, is_over=is_over)),
+        reconciliations=list(_reconciliations(options.out, month)),
         until=until,
         made=now,
     )

@@ -208,6 +208,8 @@ config:
         currency: USD
         perSuccess: {per1000: 2.1, outcomes: [success]}
         commit: {monthly: 300}
+  proxy-observability:budgets:
+    - {name: shops, team: team-shops, limit: {money: 900, currency: USD}}
 """
 
 
@@ -243,6 +245,21 @@ def test_make_report_writes_what_the_ledger_says(tmp_path: Path) -> None:
     for name in ("report.html", "costs.csv", "focus.csv"):
         assert (out / name).stat().st_size > 1000
     assert not list(out.glob("*.tmp"))
+
+
+@pytest.mark.usefixtures("stack")
+def test_a_running_month_shows_where_a_budget_will_end(tmp_path: Path) -> None:
+    """On the 20th, the page has the month to date, and when the money will have run out."""
+    now = datetime(2026, 11, 20, 0, 30, tzinfo=UTC)
+    assert command.main(["--month", "2026-11", "--out", str(tmp_path)], now) == 0
+    text = (tmp_path / "report.html").read_text()
+    assert "The month is not over: figures are up to 2026-11-" in text
+    (budget,) = (rows[1] for heading, rows in read(text).tables if rows[0][0] == "Budget")
+    name, _, limit, _, forecast, reached = budget
+    assert (name, limit) == ("shops", "900.00 USD")
+    assert re.fullmatch(r"[\d,.]+ \([\d,.]+ to [\d,.]+\)", forecast)
+    assert reached.endswith(" Nov")
+    assert int(reached.split()[0]) > 20
 
 
 @pytest.mark.usefixtures("stack")
