@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -74,9 +74,11 @@ def _report(
     options: argparse.Namespace, settings: StackSettings, month: tuple[int, int], now: datetime
 ) -> Report:
     contracts, budgets = contracts_of(settings), budgets_of(settings)
+    vendors = {one.name for one in settings.vendors}
     with opened_ledger() as ledger:
-        book, until = read_month(ledger, month, now)
-        earlier = list(_earlier(ledger, contracts, month))
+        whole, until = read_month(ledger, month, now)
+        book = _of_vendors(whole, vendors)
+        earlier = list(_earlier(ledger, vendors, contracts, month))
         last = until - timedelta(seconds=1)
         learnt = read_book(ledger, history_since(last), until) if budgets else book
     if not book.hours:
@@ -100,8 +102,20 @@ def _report(
     )
 
 
+def _of_vendors(book: Book, vendors: Collection[str]) -> Book:
+    """Leave out destinations that are no vendors, and so never have a price."""
+    hours = {
+        hour: {part: one for part, one in parts.items() if part.vendor in vendors}
+        for hour, parts in book.hours.items()
+    }
+    return Book(hours=hours, wire=book.wire, coverage=book.coverage)
+
+
 def _earlier(
-    ledger: Prometheus, contracts: Sequence[Contract], month: tuple[int, int]
+    ledger: Prometheus,
+    vendors: Collection[str],
+    contracts: Sequence[Contract],
+    month: tuple[int, int],
 ) -> Iterator[MonthOf]:
     """Yield the months before, the oldest first; the ledger may be younger."""
     months = [month_before(*month)]
@@ -109,7 +123,7 @@ def _earlier(
         months.append(month_before(*months[-1]))
     for one in reversed(months):
         begin, end = month_bounds(*one)
-        book = read_book(ledger, begin, end, by_day=True)
+        book = _of_vendors(read_book(ledger, begin, end, by_day=True), vendors)
         if book.hours:
             yield _month_of(book, contracts, one, (end - timedelta(days=1)).date())
 

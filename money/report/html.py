@@ -9,7 +9,7 @@ STYLE = """
 @page { size: A4; margin: 14mm; }
 * { box-sizing: border-box; }
 body { font: 13px/1.45 system-ui, "Segoe UI", Helvetica, Arial, sans-serif; color: #1a1a1a;
-  max-width: 182mm; margin: 8mm auto; padding: 0 4mm; }
+  max-width: 210mm; margin: 8mm auto; padding: 0 4mm; }
 h1 { font-size: 24px; margin: 0 0 2px; }
 h2 { font-size: 16px; margin: 26px 0 6px; border-bottom: 1px solid #bbb; padding-bottom: 2px; }
 h3 { font-size: 13px; margin: 14px 0 4px; }
@@ -23,6 +23,7 @@ table { border-collapse: collapse; width: 100%; margin: 4px 0 8px; }
 th, td { padding: 3px 6px; text-align: left; vertical-align: top; }
 th { border-bottom: 1px solid #888; font-weight: 600; vertical-align: bottom; }
 td { border-bottom: 1px solid #e6e6e6; max-width: 90mm; overflow-wrap: break-word; }
+td:first-child { min-width: 20mm; }
 .n { text-align: right; font-variant-numeric: tabular-nums; } td.n { white-space: nowrap; }
 tr.total td { border-top: 1px solid #888; border-bottom: none; font-weight: 600; }
 svg.chart { max-width: 100%; height: auto; } svg text { font-size: 11px; fill: #444; }
@@ -31,7 +32,7 @@ svg.share, svg.budget { vertical-align: middle; }
 @media print {
   body { margin: 0; padding: 0; max-width: none; font-size: 11px; }
   * { print-color-adjust: exact; -webkit-print-color-adjust: exact; }
-  h2, h3 { break-after: avoid; } tr, svg, .facts, .warn, .keep { break-inside: avoid; }
+  h2, h3 { break-after: avoid; } table, tr, svg, .facts, .warn, .keep { break-inside: avoid; }
   thead { display: table-header-group; }
 }
 """

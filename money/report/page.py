@@ -118,16 +118,19 @@ def _parts(report: Report, title: str) -> Iterator[str]:
     yield paragraph(FAILED)
     yield paragraph(
         "Costs are what the contracts of the stack say of the traffic that was measured. They are "
-        "no invoice; `make reconcile` compares them with one."
+        "no invoice; “make reconcile” compares them with one."
     )
 
 
 def _state(report: Report) -> str:
-    end = month_bounds(report.this.month.year, report.this.month.month)[1]
     made = f"Stack {report.stack}. Made {report.made:%Y-%m-%d %H:%M} UTC."
-    if report.until < end:
+    if _is_running(report):
         return f"{made} The month is not over: figures are up to {report.until:%Y-%m-%d %H:%M} UTC."
     return f"{made} The whole month, in UTC."
+
+
+def _is_running(report: Report) -> bool:
+    return report.until < month_bounds(report.this.month.year, report.this.month.month)[1]
 
 
 def _warnings(report: Report, unpriced: Mapping[Part, Traffic]) -> Iterator[str]:
@@ -146,7 +149,7 @@ def _warnings(report: Report, unpriced: Mapping[Part, Traffic]) -> Iterator[str]
     for name, one in sorted(by_product.items()):
         yield paragraph(
             f"No price for {name}: {one.requests:,.0f} requests and {_gb(one)} GB are in no sum "
-            "below. Set `billing` of the vendor.",
+            "below. Set “billing” of the vendor.",
             "warn",
         )
 
@@ -188,9 +191,10 @@ def _facts(
 
 
 def _compared(report: Report, currency: str, cost: Decimal) -> str:
-    end = month_bounds(report.this.month.year, report.this.month.month)[1]
-    if not report.earlier or report.until < end:
-        return "month to date" if report.until < end else ""
+    if _is_running(report):
+        return "month to date"
+    if not report.earlier:
+        return ""
     last = report.earlier[-1].month
     before = cents(sum((one.cost for one in in_currency(last, currency)), ZERO))
     if not before:
@@ -208,6 +212,8 @@ def _trend(report: Report, currency: str, names: Sequence[str]) -> Iterator[str]
     for one in months:
         charges = in_currency(one.month, currency)
         label = f"{one.month.year}-{one.month.month:02}"
+        if one is report.this and _is_running(report):
+            label += " to date"
         by_vendor = sums(charges, lambda charge: charge.part.vendor)
         rows.append((label, _with_rest(by_vendor, names)))
         traffic = traffic_by_currency(one.book, one.contracts).get(currency, {})
@@ -308,7 +314,7 @@ def _reconciliations(report: Report) -> Iterator[str]:
     for vendor in sorted({*vendors, *known} - {""}):
         one = known.get(vendor)
         rows.append((vendor, _verdict(one), _said(one)))
-    yield table(("Vendor", "State", ""), rows, words=3)
+    yield table(("Vendor", "State", "Why"), rows, words=3)
 
 
 def _verdict(one: Mapping[str, Any] | None) -> str:
@@ -319,7 +325,7 @@ def _verdict(one: Mapping[str, Any] | None) -> str:
 
 def _said(one: Mapping[str, Any] | None) -> str:
     if one is None:
-        return "Run `make reconcile` with the same OUT to have it here."
+        return "Run “make reconcile” with the same OUT to have it here."
     findings = one.get("findings") or ()
     return str(one.get("sentence") or "; ".join(str(finding) for finding in findings))
 

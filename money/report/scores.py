@@ -15,7 +15,7 @@ def scorecard_part(scores: Sequence[Score], p95: Mapping[str, float] | None) -> 
     if not scores:
         return
     yield "<h2>Which vendor for which target group</h2>"
-    header = ["Vendor", "", "Per 1,000 successes", "Success", "Blocked", "Requests"]
+    header = ["Vendor", "Verdict", "Per 1,000 successes", "Success", "Blocked", "Requests"]
     if p95 is not None:
         header.append("p95 set-up")
     costs: dict[str, Decimal] = defaultdict(Decimal)

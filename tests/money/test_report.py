@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from money import what_if
 from money.charges import Month, month_charges
 from money.contract import Contract
-from money.quantities import Book, Part
+from money.quantities import Book, Part, Quantities
 from money.report import __main__ as command
 from money.report.costs_csv import costs_csv
 from money.report.figures import CENT, in_cents
@@ -218,9 +218,11 @@ def ledger_url(tmp_path_factory: pytest.TempPathFactory):
     """Run a Prometheus that has November's traffic."""
     folder = tmp_path_factory.mktemp("ledger")
     november = seeded_book(3, BEHAVIOURS, {"shops": SHARES["shops"]})
-    fill(folder / "data", november)
-    with serving(folder / "data") as prometheus:
-        yield prometheus._base
+    outside = Part("outside", "", "team-shops", "")
+    november.hours[min(november.hours)][outside] = Quantities(bytes_sent={"": 5e9})
+    fill(folder / "data", november, days=True)
+    with serving(folder / "data") as (server, _):
+        yield server._base
 
 
 @pytest.fixture
@@ -242,6 +244,7 @@ def test_make_report_writes_what_the_ledger_says(tmp_path: Path) -> None:
     expected = sum(one.cost for one in month_charges(book, CONTRACTS[:2], 2026, 11).charges)
     assert float(found["costs"]["USD"]["cost"]) == pytest.approx(float(expected), abs=0.01)
     assert found["coverage"] == 1
+    assert "outside" not in (out / "costs.csv").read_text()
     for name in ("report.html", "costs.csv", "focus.csv"):
         assert (out / name).stat().st_size > 1000
     assert not list(out.glob("*.tmp"))
