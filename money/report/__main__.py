@@ -80,7 +80,8 @@ def _report(
         book = _of_vendors(whole, vendors)
         earlier = list(_earlier(ledger, vendors, contracts, month))
         last = until - timedelta(seconds=1)
-        learnt = read_book(ledger, history_since(last), until) if budgets else book
+        since = history_since(last)
+        learnt = _of_vendors(read_book(ledger, since, until), vendors) if budgets else book
     if not book.hours:
         raise CommandError(
             f"MONTH: the ledger has nothing of {month[0]}-{month[1]:02}; ask for another month, or "
