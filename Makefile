@@ -63,11 +63,12 @@ verify: .venv/installed ## Check what is deployed, and that it counts. STACK=pro
 	@exec $(PY) -m verify --stack="$(STACK)" $(call option,context,CONTEXT) $(out)
 
 report: .venv/installed ## Write what a month cost: a page, CSV, FOCUS. MONTH=2026-11 STACK=prod OUT=dir
-	@exec $(PY) -m money.report --stack "$(STACK)" $(call option,month,MONTH) $(out)
+	@exec $(PY) -m money.report --stack "$(STACK)" $(call option,context,CONTEXT) \
+	  $(call option,month,MONTH) $(out)
 
 what-if: .venv/installed ## Predict what a move of traffic costs. MOVE=vendor-a:vendor-b:30% TARGET= STACK=
-	@exec $(PY) -m money.what_if --stack "$(STACK)" $(call option,move,MOVE) \
-	  $(call option,target,TARGET) $(call option,month,MONTH) $(out)
+	@exec $(PY) -m money.what_if --stack "$(STACK)" $(call option,context,CONTEXT) \
+	  $(call option,move,MOVE) $(call option,target,TARGET) $(call option,month,MONTH) $(out)
 
 # The address and the user come by the environment, so that no shell reads them.
 which: export ADDRESS ?=

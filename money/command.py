@@ -1,27 +1,60 @@
-"""What the commands on a month's money share: the stack's contracts, and the way to its ledger."""
+"""What the commands on a month's money share: the stack's ledger, and the month."""
 
 from __future__ import annotations
 
+import argparse
 import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from books.prometheus import PASSWORD, USER, Prometheus, PrometheusError
+from books.prometheus import Prometheus, PrometheusError
+from discover.kubectl import KubectlError
 from money.daily import month_before, month_bounds
 from money.ledger import read_book
+from money.opening import URL, opened
+from money.opening import _as_prometheus as as_prometheus
 from money.quantities import Book
+from settings.loading import load_stack, stack_file
 from settings.masking import quoted
+from settings.stack import StackSettings
 
-URL = "LEDGER_URL"
-LOGIN = {USER: "LEDGER_USERNAME", PASSWORD: "LEDGER_PASSWORD"}
+CONTEXT_KEY = "kubernetes:context"
 
 Month = tuple[int, int]
 
 
 class CommandError(Exception):
     """The command could not run: one line, with what to do."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack whose money is asked about."""
+
+    name: str
+    settings: StackSettings
+    context: str
+    """Of kubectl; empty is its current one."""
+
+
+def add_stack(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--month", default="", help="such as 2026-11; default: the last (MONTH)")
+    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    parser.add_argument("--context", default="", help="of kubeconfig, not the stack's (CONTEXT)")
+
+
+def stack_of(options: argparse.Namespace) -> Stack:
+    """Read the stack's file.
+
+    Raises:
+        SettingsError: there is none, or it is wrong.
+    """
+    file = load_stack(stack_file(options.stack))
+    context = options.context or str(file.config.get(CONTEXT_KEY, ""))
+    return Stack(name=options.stack, settings=file.settings, context=context)
 
 
 def parse_month(text: str, now: datetime) -> Month:
@@ -41,29 +74,64 @@ def parse_month(text: str, now: datetime) -> Month:
     return month
 
 
+@dataclass(frozen=True, kw_only=True)
+class Ledger:
+    """The hours of one stack's vendors."""
+
+    prometheus: Prometheus
+    settings: StackSettings
+
+    def read(self, begin: datetime, end: datetime, *, by_day: bool = False) -> Book:
+        """Return the book without destinations that are no vendors, and so never have a price."""
+        cluster = self.settings.cluster
+        book = read_book(self.prometheus, begin, end, cluster=cluster, by_day=by_day)
+        vendors = {one.name for one in self.settings.vendors}
+        hours = {
+            hour: {part: one for part, one in parts.items() if part.vendor in vendors}
+            for hour, parts in book.hours.items()
+        }
+        return Book(hours=hours, wire=book.wire, coverage=book.coverage)
+
+    def month(self, month: Month, now: datetime) -> tuple[Book, datetime]:
+        """Return a month's hours, and until when they are known: its end, or the last hour."""
+        begin, end = month_bounds(*month)
+        this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+        book = self.read(begin, min(end, this_hour))
+        if not any(book.hours.values()):
+            raise CommandError(
+                f"MONTH: the ledger has nothing of {month[0]}-{month[1]:02}; ask for another "
+                "month, or see whether this is the stack's ledger"
+            )
+        if end <= this_hour:
+            return book, end
+        return book, max([*book.coverage, *book.hours]) + timedelta(hours=1)
+
+
+@contextmanager
+def ledger_of(stack: Stack) -> Iterator[Ledger]:
+    """Reach the ledger.
+
+    Raises:
+        CommandError: it cannot be reached, or does not answer.
+    """
+    try:
+        with opened(stack.settings, stack.context) as prometheus:
+            yield Ledger(prometheus=prometheus, settings=stack.settings)
+    except (KubectlError, PrometheusError) as error:
+        raise CommandError(str(error)) from None
+
+
 @contextmanager
 def opened_ledger(environment: Mapping[str, str] = os.environ) -> Iterator[Prometheus]:
-    """Reach the ledger by its address.
+    """Reach a ledger by LEDGER_URL alone.
 
     Raises:
         CommandError: no address is given, or it does not answer.
     """
-    if URL not in environment:
+    if not environment.get(URL):
         raise CommandError(f"{URL}: is not set; give the ledger's address")
-    login = {key: environment[name] for key, name in LOGIN.items() if name in environment}
     try:
-        yield Prometheus(environment[URL], login)
+        yield Prometheus(environment[URL], as_prometheus(environment))
     except PrometheusError as error:
         # It names the variables of the main Prometheus.
         raise CommandError(str(error).replace("PROMETHEUS_", "LEDGER_")) from None
-
-
-def read_month(ledger: Prometheus, month: Month, now: datetime) -> tuple[Book, datetime]:
-    """Return a month's hours, and until when they are known: its end, or the ledger's last hour."""
-    begin, end = month_bounds(*month)
-    this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    book = read_book(ledger, begin, min(end, this_hour))
-    if end <= this_hour:
-        return book, end
-    known = [*book.coverage, *book.hours]
-    return book, max(known) + timedelta(hours=1) if known else begin

@@ -17,9 +17,8 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from books.prometheus import PrometheusError
 from money.charges import Month, month_charges
-from money.command import CommandError, opened_ledger, parse_month, read_month
+from money.command import CommandError, add_stack, ledger_of, parse_month, stack_of
 from money.contract import Contract
 from money.daily import coverage, traffic_of
 from money.from_settings import contracts_of
@@ -27,7 +26,7 @@ from money.moved import Move, Rates, entries, moved_book, parse_move
 from money.quantities import Book
 from money.scorecard import ENOUGH_REQUESTS
 from money.statistics import Z
-from settings.loading import SettingsError, load_stack, stack_file
+from settings.loading import SettingsError
 from tools.reports import add_out, could_not_run, finish, print_result
 
 
@@ -158,14 +157,14 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
     now = now or datetime.now(UTC)
     try:
         move = parse_move(options.move, options.target)
-        contracts = contracts_of(load_stack(stack_file(options.stack)).settings)
+        stack = stack_of(options)
         month = parse_month(options.month, now)
-        with opened_ledger() as ledger:
-            book, until = read_month(ledger, month, now)
-        answer = what_if(book, contracts, *month, move)
+        with ledger_of(stack) as ledger:
+            book, until = ledger.month(month, now)
+        answer = what_if(book, contracts_of(stack.settings), *month, move)
     except SettingsError as error:
         return could_not_run("what-if", options.out, *error.findings)
-    except (CommandError, PrometheusError, WhatIfError) as error:
+    except (CommandError, WhatIfError) as error:
         return could_not_run("what-if", options.out, str(error))
     except ValueError as error:
         return could_not_run("what-if", options.out, f"MOVE: {error}")
@@ -235,8 +234,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make what-if", description=__doc__)
     parser.add_argument("--move", default="", help="vendor-a:vendor-b:30%% (MOVE)")
     parser.add_argument("--target", default="", help="a target group; default: all (TARGET)")
-    parser.add_argument("--month", default="", help="such as 2026-11; default: the last (MONTH)")
-    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    add_stack(parser)
     add_out(parser, "what-if.json")
     return parser.parse_args(arguments)
 

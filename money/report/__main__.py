@@ -9,7 +9,7 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,27 @@ from typing import Any
 from books.prometheus import URL as MAIN_URL
 from books.prometheus import Prometheus, PrometheusError
 from money.charges import month_charges
-from money.command import CommandError, opened_ledger, parse_month, read_month
+from money.command import (
+    CommandError,
+    Ledger,
+    Stack,
+    add_stack,
+    ledger_of,
+    parse_month,
+    stack_of,
+)
 from money.contract import Contract
 from money.daily import coverage, month_before, month_bounds
 from money.focus import focus_csv
 from money.from_settings import budgets_of, contracts_of
 from money.history import history_since
-from money.ledger import read_book
 from money.quantities import Book
 from money.report.budgets import budget_lines
 from money.report.costs_csv import costs_csv
 from money.report.figures import currencies, in_currency, tables, total, traffic_by_currency
 from money.report.page import ENOUGH_COVERAGE, MonthOf, Report, page
 from money.scorecard import p95_of, scorecard
-from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
-from settings.stack import StackSettings
+from settings.loading import MissingStackFileError, SettingsError
 from tools.reports import add_out, could_not_run, finish, print_result
 
 Json = dict[str, Any]
@@ -46,9 +52,9 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
     try:
         if options.out is None:
             raise CommandError("OUT: is not set; name the folder that the page is written to")
-        settings = load_stack(stack_file(options.stack)).settings
+        stack = stack_of(options)
         month = parse_month(options.month, now)
-        report = _report(options, settings, month, now)
+        report = _report(stack, options.out, month, now)
         written = _write(options.out, report)
     except MissingStackFileError as error:
         return could_not_run("report", options.out, *error.findings)
@@ -70,53 +76,31 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
     return finish("report", options.out, result)
 
 
-def _report(
-    options: argparse.Namespace, settings: StackSettings, month: tuple[int, int], now: datetime
-) -> Report:
-    contracts, budgets = contracts_of(settings), budgets_of(settings)
-    vendors = {one.name for one in settings.vendors}
-    with opened_ledger() as ledger:
-        whole, until = read_month(ledger, month, now)
-        book = _of_vendors(whole, vendors)
-        earlier = list(_earlier(ledger, vendors, contracts, month))
+def _report(stack: Stack, out: Path, month: tuple[int, int], now: datetime) -> Report:
+    contracts, budgets = contracts_of(stack.settings), budgets_of(stack.settings)
+    with ledger_of(stack) as ledger:
+        book, until = ledger.month(month, now)
+        earlier = list(_earlier(ledger, contracts, month))
         last = until - timedelta(seconds=1)
-        since = history_since(last)
-        learnt = _of_vendors(read_book(ledger, since, until), vendors) if budgets else book
-    if not book.hours:
-        raise CommandError(
-            f"MONTH: the ledger has nothing of {month[0]}-{month[1]:02}; ask for another month, or "
-            "see whether this is the stack's ledger"
-        )
+        learnt = ledger.read(history_since(last), until) if budgets else book
     this = _month_of(book, contracts, month, last.date())
     is_over = until == month_bounds(*month)[1]
     url = os.environ.get(MAIN_URL)
     return Report(
-        stack=options.stack,
+        stack=stack.name,
         this=this,
         earlier=earlier,
         scores=scorecard(book, this.month),
         p95=p95_of(Prometheus(url, os.environ)) if url else None,
         budgets=list(budget_lines(budgets, learnt, contracts, until, is_over=is_over)),
-        reconciliations=list(_reconciliations(options.out, month)),
+        reconciliations=list(_reconciliations(out, month)),
         until=until,
         made=now,
     )
 
 
-def _of_vendors(book: Book, vendors: Collection[str]) -> Book:
-    """Leave out destinations that are no vendors, and so never have a price."""
-    hours = {
-        hour: {part: one for part, one in parts.items() if part.vendor in vendors}
-        for hour, parts in book.hours.items()
-    }
-    return Book(hours=hours, wire=book.wire, coverage=book.coverage)
-
-
 def _earlier(
-    ledger: Prometheus,
-    vendors: Collection[str],
-    contracts: Sequence[Contract],
-    month: tuple[int, int],
+    ledger: Ledger, contracts: Sequence[Contract], month: tuple[int, int]
 ) -> Iterator[MonthOf]:
     """Yield the months before, the oldest first; the ledger may be younger."""
     months = [month_before(*month)]
@@ -124,8 +108,8 @@ def _earlier(
         months.append(month_before(*months[-1]))
     for one in reversed(months):
         begin, end = month_bounds(*one)
-        book = _of_vendors(read_book(ledger, begin, end, by_day=True), vendors)
-        if book.hours:
+        book = ledger.read(begin, end, by_day=True)
+        if any(book.hours.values()):
             yield _month_of(book, contracts, one, (end - timedelta(days=1)).date())
 
 
@@ -208,8 +192,7 @@ def _findings(report: Report, covered: float) -> Iterator[str]:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make report", description=__doc__)
-    parser.add_argument("--month", default="", help="such as 2026-11; default: the last (MONTH)")
-    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    add_stack(parser)
     add_out(parser, "report.json")
     return parser.parse_args(arguments)
 

@@ -221,8 +221,8 @@ def ledger_url(tmp_path_factory: pytest.TempPathFactory):
     outside = Part("outside", "", "team-shops", "")
     november.hours[min(november.hours)][outside] = Quantities(bytes_sent={"": 5e9})
     fill(folder / "data", november, days=True)
-    with serving(folder / "data") as (server, _):
-        yield server._base
+    with serving(folder / "data") as server:
+        yield server.url
 
 
 @pytest.fixture
