@@ -175,6 +175,19 @@ def _summary(report: Report) -> Json:
         "until": report.until.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "coverage": round(covered, 4),
         "costs": costs,
+        "scorecard": [
+            {
+                "target": one.target,
+                "vendor": one.vendor,
+                "verdict": one.verdict,
+                "requests": round(one.traffic.requests),
+                "currency": one.currency,
+                "costPerSuccess": one.cost_per_success,
+                "success": one.success,
+                "blocked": one.blocked,
+            }
+            for one in report.scores
+        ],
     }
 
 

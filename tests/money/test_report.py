@@ -244,6 +244,9 @@ def test_make_report_writes_what_the_ledger_says(tmp_path: Path) -> None:
     expected = sum(one.cost for one in month_charges(book, CONTRACTS[:2], 2026, 11).charges)
     assert float(found["costs"]["USD"]["cost"]) == pytest.approx(float(expected), abs=0.01)
     assert found["coverage"] == 1
+    assert [one["verdict"] for one in found["scorecard"]] == ["best", "dearer"]
+    low, value, high = found["scorecard"][0]["costPerSuccess"]
+    assert low < value < high
     assert "outside" not in (out / "costs.csv").read_text()
     for name in ("report.html", "costs.csv", "focus.csv"):
         assert (out / name).stat().st_size > 1000
