@@ -26,7 +26,7 @@ td { border-bottom: 1px solid #e6e6e6; max-width: 90mm; overflow-wrap: break-wor
 td:first-child { min-width: 20mm; }
 .n { text-align: right; font-variant-numeric: tabular-nums; } td.n { white-space: nowrap; }
 tr.total td { border-top: 1px solid #888; border-bottom: none; font-weight: 600; }
-svg.chart { max-width: 100%; height: auto; } svg text { font-size: 11px; fill: #444; }
+svg.chart { width: 100%; height: auto; } svg text { font-size: 11px; fill: #444; }
 svg.share, svg.budget { vertical-align: middle; }
 .legend { margin: 2px 0 6px; } .key { margin-right: 14px; white-space: nowrap; }
 @media print {
