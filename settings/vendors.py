@@ -17,6 +17,7 @@ from settings.masking import quoted
 from settings.products import Product, priced_twice, unused
 from settings.section import Problem, Section, path_text
 from settings.tls import VendorTls
+from settings.usage import VendorUsage
 from settings.values.addresses import (
     IPNetwork,
     PortRange,
@@ -176,6 +177,8 @@ class Vendor(Section):
     """What the vendor counts, and at which price: one mapping, or a list by `validFrom`
     (docs/money.md). A preset completes it with what its vendor documents. Without it the traffic
     has no price. A pool by address or name has the vendor's. A change cuts no connection."""
+    usage: VendorUsage | None = None
+    """Where the vendor says what it delivered, for `make reconcile`. Credentials are never here."""
     alerts: VendorAlerts = VendorAlerts()
     """Limits for this vendor, where they differ from the stack's: any key of `alerts` from
     `objective` to `setupMilliseconds`."""
