@@ -17,7 +17,7 @@ ifneq ($(origin WINDOW),command line)
 override WINDOW :=
 endif
 
-.PHONY: help setup demo demo-check drill audit discover verify report what-if which render test mutate check format bench docs wasm clean
+.PHONY: help setup demo demo-check drill audit discover verify report reconcile what-if which render test mutate check format bench docs wasm clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -65,6 +65,10 @@ verify: .venv/installed ## Check what is deployed, and that it counts. STACK=pro
 report: .venv/installed ## Write what a month cost: a page, CSV, FOCUS. MONTH=2026-11 STACK=prod OUT=dir
 	@exec $(PY) -m money.report --stack "$(STACK)" $(call option,context,CONTEXT) \
 	  $(call option,month,MONTH) $(out)
+
+reconcile: .venv/installed ## Is an invoice right? VENDOR=vendor-a FILE=a.csv|API=1 MONTH=2026-11 STACK=prod OUT=
+	@exec $(PY) -m money.reconcile --stack "$(STACK)" $(call option,vendor,VENDOR) \
+	  $(call option,file,FILE) $(if $(API),--api) $(call option,month,MONTH) $(out)
 
 what-if: .venv/installed ## Predict what a move of traffic costs. MOVE=vendor-a:vendor-b:30% TARGET= STACK=
 	@exec $(PY) -m money.what_if --stack "$(STACK)" $(call option,context,CONTEXT) \

@@ -8,6 +8,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
+from money.billable import BytesOfVendor
+
 Kind = Literal[
     "billed_more",
     "billed_less",
@@ -85,6 +87,8 @@ class Reconciliation:
     """What the vendor asks for, if it says."""
     contract_cost: Decimal | None
     """What the contract makes of the billed quantities, fixed sums included."""
+    bytes: BytesOfVendor | None = None
+    """Why the metered bytes are fewer than those on the wire; None without a price of bytes."""
 
     @property
     def defects(self) -> list[Finding]:

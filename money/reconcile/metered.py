@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta, tzinfo
 from functools import cached_property
 from math import fsum
+from zoneinfo import ZoneInfo
 
 from money.billable import billable, contract_of
 from money.contract import Contract, Rule
@@ -164,6 +165,11 @@ def hours_of(day: date, zone: tzinfo) -> list[datetime]:
         found.append(hour)
         hour += HOUR
     return found
+
+
+def zone_of(name: str) -> tzinfo:
+    """Return a time zone; UTC needs no database, which the exporter's image lacks."""
+    return UTC if name == "UTC" else ZoneInfo(name)
 
 
 def _usual_hours(hours: Hours) -> dict[int, float]:

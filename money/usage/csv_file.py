@@ -63,7 +63,7 @@ class CsvFormat:
     """Those names -> the stack's products."""
     separator: str = ","
     decimal: Literal[".", ","] = "."
-    thousands: Literal["", ".", ",", "'", " "] = ""
+    thousands: str = ""
     total: str = ""
     """What the column of the day says in the line of totals, which must be right."""
     skips_empty_days: bool = False

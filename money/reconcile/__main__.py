@@ -1,0 +1,139 @@
+"""`make reconcile`: is a vendor's invoice right?
+
+Exit codes: 0 pay, 1 do not pay yet, 2 could not run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
+
+from books.prometheus import PrometheusError
+from money.command import CommandError, opened_ledger, parse_month
+from money.contract import Contract
+from money.daily import month_bounds
+from money.from_settings import contracts_of
+from money.ledger import read_book
+from money.quantities import Book
+from money.reconcile.compare import reconcile
+from money.reconcile.findings import ReconcileError, Reconciliation
+from money.reconcile.outputs import as_csv, as_focus, as_html, as_json, text_lines
+from money.usage.account import URL, Credentials
+from money.usage.apis import usage_of
+from money.usage.csv_file import usage_of_file
+from money.usage.figures import Usage, UsageError
+from money.usage.from_settings import account_of, format_of
+from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
+from settings.masking import quoted
+from settings.stack import StackSettings
+from settings.vendors import Vendor
+from tools.reports import add_out, could_not_run, finish, print_result
+
+AROUND = timedelta(days=1)
+"""Before and after a month: the vendor's days may be of another time zone."""
+
+
+def main(arguments: Sequence[str] | None = None, now: datetime | None = None) -> int:
+    options = _options(arguments)
+    target = "reconcile"
+    try:
+        settings = load_stack(stack_file(options.stack)).settings
+        vendor = _vendor(settings, options.vendor)
+        # A folder holds those of several vendors; `make report` shows them all.
+        target = f"reconcile-{vendor.name}"
+        now = now or datetime.now(UTC)
+        usage = _usage(options, vendor, now, os.environ)
+        contracts = contracts_of(settings)
+        found = reconcile(usage, _book(usage, now), contracts)
+        if options.out is not None:
+            _write(options.out, target, found, usage, contracts)
+    except (MissingStackFileError, SettingsError) as error:
+        return could_not_run(target, options.out, *error.findings)
+    except (CommandError, PrometheusError, ReconcileError, UsageError) as error:
+        return could_not_run(target, options.out, str(error))
+    except OSError as error:
+        return could_not_run(target, None, f"OUT: cannot be written: {error.strerror}")
+    except KeyboardInterrupt:
+        return could_not_run(target, options.out, "stopped")
+    report = as_json(found)
+    status = print_result("\n".join(text_lines(found)))
+    return finish(target, options.out, {**report, "status": max(status, report["status"])})
+
+
+def _vendor(settings: StackSettings, name: str) -> Vendor:
+    names = [one.name for one in settings.vendors]
+    if not name:
+        raise CommandError(f"VENDOR: is not set; name one of {', '.join(names)}")
+    if name not in names:
+        raise CommandError(f"VENDOR: {quoted(name)} is unknown; name one of {', '.join(names)}")
+    return settings.vendors[names.index(name)]
+
+
+def _usage(
+    options: argparse.Namespace, vendor: Vendor, now: datetime, environment: Mapping[str, str]
+) -> Usage:
+    """Read the vendor's figures, from its file or its API."""
+    begin, end = month_bounds(*parse_month(options.month, now))
+    start, last = begin.date(), min(end.date(), now.astimezone(UTC).date())
+    if start == last:
+        raise CommandError("MONTH: has no whole day yet; ask tomorrow, or for another month")
+    where = f"of {vendor.name} is not in the stack; write it (docs/money.md)"
+    if bool(options.file) == options.api:
+        raise CommandError("FILE, API: give one of them: FILE=invoice.csv, or API=1")
+    if options.file:
+        form = format_of(vendor)
+        if form is None:
+            raise CommandError(f"FILE: usage.csv {where}")
+        return usage_of_file(Path(options.file), form, vendor.name, start, last)
+    account = account_of(vendor, environment.get(URL, ""))
+    if account is None:
+        raise CommandError(f"API: usage.api {where}")
+    return usage_of(account, Credentials.of(environment), start, last)
+
+
+def _book(usage: Usage, now: datetime) -> Book:
+    """Read the ledger around the month, up to the last hour that is over."""
+
+    def midnight(day: date) -> datetime:
+        return datetime(day.year, day.month, day.day, tzinfo=UTC)
+
+    this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    with opened_ledger() as ledger:
+        return read_book(
+            ledger, midnight(usage.start) - AROUND, min(midnight(usage.end) + AROUND, this_hour)
+        )
+
+
+def _write(
+    out: Path, target: str, found: Reconciliation, usage: Usage, contracts: Sequence[Contract]
+) -> None:
+    """Write the files by renaming, so that nobody reads half of one."""
+    texts = {
+        f"{target}.html": as_html(found),
+        f"{target}.csv": as_csv(found),
+        f"{target}-focus.csv": as_focus(usage, contracts),
+    }
+    for name, text in texts.items():
+        if text is not None:
+            temporary = out / f"{name}.tmp"
+            temporary.write_text(text, encoding="utf-8")
+            temporary.replace(out / name)
+
+
+def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="make reconcile", description=__doc__)
+    parser.add_argument("--vendor", default="", help="one of the stack's (VENDOR)")
+    parser.add_argument("--file", default="", help="the vendor's CSV file (FILE)")
+    parser.add_argument("--api", action="store_true", help="ask the vendor's usage API (API=1)")
+    parser.add_argument("--month", default="", help="such as 2026-11; default: the last (MONTH)")
+    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    add_out(parser, "reconcile.json")
+    return parser.parse_args(arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
