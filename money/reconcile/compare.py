@@ -186,17 +186,17 @@ class Compared:
     def _of_month(self, series: Series) -> Iterator[Finding]:
         """Yield how the whole month was counted, if not as the contract says."""
         month, reading = series.month, series.month.reading
-        of = f" of {series.product}" if series.product else ""
+        of = f"{series.product}: " if series.product else ""
         billed = fsum(month.billed.values())
         due = fsum(series.contract.expected(day) for day in month.billed)
         excess = billed - due
         if reading.kind is not None:
             more = f"{series.size(abs(excess))} {'more' if excess > 0 else 'less'}"
             costs_more = reading.kind != "time_zone" and excess > OFFSET / 4 * due
-            text = f"{self.usage.vendor} {reading.says}{of}: {more} in the month"
+            text = f"{of}{self.usage.vendor} {reading.says}: {more} in the month"
             yield Finding(
                 kind=reading.kind,
-                text=text if reading.kind != "time_zone" else f"{self._zone_text(reading)}{of}",
+                text=text if reading.kind != "time_zone" else f"{of}{self._zone_text(reading)}",
                 is_defect=costs_more,
                 product=series.product,
                 amount=self._worth(series, {day: reading.expected(day) for day in month.billed})
@@ -206,7 +206,7 @@ class Compared:
         elif abs(month.offset) > OFFSET:
             kind = "billed_more" if month.offset > 0 else "billed_less"
             text = (
-                f"all days{of} are billed about {abs(month.offset):.1%} "
+                f"{of}all days are billed about {percent(abs(month.offset))} "
                 f"{'more' if month.offset > 0 else 'less'} than metered, and no usual way of "
                 "counting explains it"
             )
@@ -229,7 +229,7 @@ class Compared:
         billed, due = series.month.billed[one.day], series.month.expected(one.day)
         both = f"{series.size(billed)} billed, {series.size(due)} metered"
         texts = {
-            "billed_more": f"{one.day}{of} is billed {one.share:.1%} too high: {both}",
+            "billed_more": f"{one.day}{of} is billed {percent(one.share)} too high: {both}",
             "not_billed": f"{one.day}{of} is not billed: {both}",
             "day_twice": f"{one.day}{of} is billed {billed / due if due else 2:.0f} times: {both}",
             "foreign_traffic": (
@@ -337,6 +337,10 @@ class Compared:
             )
 
 
+def percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
 def sentence(found: Reconciliation) -> str:
     """Say whether to pay, in one sentence."""
     month = f"{found.start:%B %Y}" if (found.end - found.start).days >= 28 else (
@@ -351,7 +355,8 @@ def sentence(found: Reconciliation) -> str:
             else ""
         )
         explained = [one for one in found.findings if one.kind not in ("note", "no_contract")]
-        rest = f"; {len(explained)} differences are explained below" if explained else ""
+        number = f"{len(explained)} difference{'s' if len(explained) > 1 else ''}"
+        rest = f", and below is what explains {number}" if explained else ""
         return (
             f"Pay {asked} of {found.vendor} for {month}{by_contract}: it is what crawlers used"
             f"{rest}."

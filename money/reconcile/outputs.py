@@ -15,7 +15,7 @@ from money.quantities import Part
 from money.reconcile.compare import sentence
 from money.reconcile.findings import DayLine, Finding, Reconciliation
 from money.reconcile.prices import contract_costs
-from money.report.html import document, facts, html, paragraph, table
+from money.report.html import Markup, document, facts, html, paragraph, table
 from money.usage.figures import Usage
 
 COLUMNS = (
@@ -34,7 +34,7 @@ def text_lines(found: Reconciliation) -> list[str]:
         lines.append(f"  {kind}: {one.text}{about}")
     odd = [line for line in found.lines if line.remark]
     if odd:
-        lines += ["", f"  {'day':<12}{'product':<16}{'metered':>14}{'billed':>14}{'':>9}"]
+        lines += ["", f"  {'day':<12}{'product':<16}{'metered':>14}{'billed':>14}{'differs':>9}"]
         lines += [
             f"  {line.day!s:<12}{line.product or '-':<16}{size(line.expected, line):>14}"
             f"{size(line.billed, line):>14}{difference(line):>9}  {line.remark}"
@@ -64,7 +64,8 @@ def size(quantity: float, line: DayLine) -> str:
 def difference(line: DayLine) -> str:
     if not line.expected:
         return "new" if line.billed else "0.0 %"
-    return f"{line.billed / line.expected - 1:+.1%}".replace("%", " %")
+    share = round(100 * (line.billed / line.expected - 1), 1)
+    return f"{share + 0.0:+.1f} %"
 
 
 def as_json(found: Reconciliation) -> dict[str, Any]:
@@ -153,7 +154,7 @@ def _parts(found: Reconciliation) -> Iterator[str]:
             (
                 "In question",
                 _money(found, sum((one.amount for one in found.defects), Decimal(0))),
-                f"{len(found.defects)} differences",
+                "of what is asked for",
             ),
         ]
     )
@@ -177,7 +178,7 @@ def _parts(found: Reconciliation) -> Iterator[str]:
 
 def _row(line: DayLine) -> Sequence[str]:
     return (
-        str(line.day),
+        Markup(f'<span style="white-space: nowrap">{line.day}</span>'),
         line.product,
         size(line.expected, line),
         size(line.billed, line),

@@ -112,4 +112,4 @@ def on(day: date, change: Callable[[DayOfUsage], DayOfUsage]) -> Change:
 
 
 def times(share: float) -> Callable[[DayOfUsage], DayOfUsage]:
-    return lambda row: replace(row, bytes=round((row.bytes or Decimal(0)) * Decimal(share)))
+    return lambda row: replace(row, bytes=Decimal(round((row.bytes or 0) * Decimal(share))))
