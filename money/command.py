@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -14,8 +13,7 @@ from books.prometheus import Prometheus, PrometheusError
 from discover.kubectl import KubectlError
 from money.daily import month_before, month_bounds
 from money.ledger import read_book
-from money.opening import URL, opened
-from money.opening import _as_prometheus as as_prometheus
+from money.opening import opened
 from money.quantities import Book
 from settings.loading import load_stack, stack_file
 from settings.masking import quoted
@@ -119,19 +117,3 @@ def ledger_of(stack: Stack) -> Iterator[Ledger]:
             yield Ledger(prometheus=prometheus, settings=stack.settings)
     except (KubectlError, PrometheusError) as error:
         raise CommandError(str(error)) from None
-
-
-@contextmanager
-def opened_ledger(environment: Mapping[str, str] = os.environ) -> Iterator[Prometheus]:
-    """Reach a ledger by LEDGER_URL alone.
-
-    Raises:
-        CommandError: no address is given, or it does not answer.
-    """
-    if not environment.get(URL):
-        raise CommandError(f"{URL}: is not set; give the ledger's address")
-    try:
-        yield Prometheus(environment[URL], as_prometheus(environment))
-    except PrometheusError as error:
-        # It names the variables of the main Prometheus.
-        raise CommandError(str(error).replace("PROMETHEUS_", "LEDGER_")) from None

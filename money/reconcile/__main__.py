@@ -12,12 +12,10 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from books.prometheus import PrometheusError
-from money.command import CommandError, opened_ledger, parse_month
+from money.command import CommandError, Stack, add_stack, ledger_of, parse_month, stack_of
 from money.contract import Contract
 from money.daily import month_bounds
 from money.from_settings import contracts_of
-from money.ledger import read_book
 from money.quantities import Book
 from money.reconcile.compare import reconcile
 from money.reconcile.findings import ReconcileError, Reconciliation
@@ -27,7 +25,7 @@ from money.usage.apis import usage_of
 from money.usage.csv_file import usage_of_file
 from money.usage.figures import Usage, UsageError
 from money.usage.from_settings import account_of, format_of
-from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
+from settings.loading import MissingStackFileError, SettingsError
 from settings.masking import quoted
 from settings.stack import StackSettings
 from settings.vendors import Vendor
@@ -41,19 +39,20 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
     options = _options(arguments)
     target = "reconcile"
     try:
-        settings = load_stack(stack_file(options.stack)).settings
+        stack = stack_of(options)
+        settings = stack.settings
         vendor = _vendor(settings, options.vendor)
         # A folder holds those of several vendors; `make report` shows them all.
         target = f"reconcile-{vendor.name}"
         now = now or datetime.now(UTC)
         usage = _usage(options, vendor, now, os.environ)
         contracts = contracts_of(settings)
-        found = reconcile(usage, _book(usage, now), contracts)
+        found = reconcile(usage, _book(stack, usage, now), contracts)
         if options.out is not None:
             _write(options.out, target, found, usage, contracts)
     except (MissingStackFileError, SettingsError) as error:
         return could_not_run(target, options.out, *error.findings)
-    except (CommandError, PrometheusError, ReconcileError, UsageError) as error:
+    except (CommandError, ReconcileError, UsageError) as error:
         return could_not_run(target, options.out, str(error))
     except OSError as error:
         return could_not_run(target, None, f"OUT: cannot be written: {error.strerror}")
@@ -95,16 +94,16 @@ def _usage(
     return usage_of(account, Credentials.of(environment), start, last)
 
 
-def _book(usage: Usage, now: datetime) -> Book:
+def _book(stack: Stack, usage: Usage, now: datetime) -> Book:
     """Read the ledger around the month, up to the last hour that is over."""
 
     def midnight(day: date) -> datetime:
         return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
     this_hour = now.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
-    with opened_ledger() as ledger:
-        return read_book(
-            ledger, midnight(usage.start) - AROUND, min(midnight(usage.end) + AROUND, this_hour)
+    with ledger_of(stack) as ledger:
+        return ledger.read(
+            midnight(usage.start) - AROUND, min(midnight(usage.end) + AROUND, this_hour)
         )
 
 
@@ -129,8 +128,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--vendor", default="", help="one of the stack's (VENDOR)")
     parser.add_argument("--file", default="", help="the vendor's CSV file (FILE)")
     parser.add_argument("--api", action="store_true", help="ask the vendor's usage API (API=1)")
-    parser.add_argument("--month", default="", help="such as 2026-11; default: the last (MONTH)")
-    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    add_stack(parser)
     add_out(parser, "reconcile.json")
     return parser.parse_args(arguments)
 

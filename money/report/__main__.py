@@ -83,7 +83,8 @@ def _report(stack: Stack, out: Path, month: tuple[int, int], now: datetime) -> R
         earlier = list(_earlier(ledger, contracts, month))
         last = until - timedelta(seconds=1)
         learnt = ledger.read(history_since(last), until) if budgets else book
-    this = _month_of(book, contracts, month, last.date())
+    recorded = coverage(book, *month, until)
+    this = _month_of(book, contracts, month, last.date(), recorded)
     is_over = until == month_bounds(*month)[1]
     url = os.environ.get(MAIN_URL)
     return Report(
@@ -110,14 +111,20 @@ def _earlier(
         begin, end = month_bounds(*one)
         book = ledger.read(begin, end, by_day=True)
         if any(book.hours.values()):
-            yield _month_of(book, contracts, one, (end - timedelta(days=1)).date())
+            days = (end - begin).days
+            recorded = sum(book.coverage.values()) / days
+            yield _month_of(book, contracts, one, (end - timedelta(days=1)).date(), recorded)
 
 
 def _month_of(
-    book: Book, contracts: Sequence[Contract], month: tuple[int, int], last: date
+    book: Book,
+    contracts: Sequence[Contract],
+    month: tuple[int, int],
+    last: date,
+    recorded: float,
 ) -> MonthOf:
     charges = month_charges(book, contracts, *month, through=last)
-    return MonthOf(book=book, month=charges, contracts=contracts)
+    return MonthOf(book=book, month=charges, contracts=contracts, recorded=recorded)
 
 
 def _reconciliations(out: Path, month: tuple[int, int]) -> Iterator[Mapping[str, Any]]:
@@ -166,14 +173,13 @@ def _summary(report: Report) -> Json:
                 for view, lines in views.items()
             },
         }
-    covered = coverage(this.book, month.year, month.month, report.until)
-    findings = [*_findings(report, covered)]
+    findings = [*_findings(report)]
     return {
         "status": 1 if findings else 0,
         "findings": findings,
         "month": f"{month.year}-{month.month:02}",
         "until": report.until.strftime("%Y-%m-%dT%H:%M:%SZ"),
-        "coverage": round(covered, 4),
+        "coverage": round(this.recorded, 4),
         "costs": costs,
         "scorecard": [
             {
@@ -191,15 +197,15 @@ def _summary(report: Report) -> Json:
     }
 
 
-def _findings(report: Report, covered: float) -> Iterator[str]:
+def _findings(report: Report) -> Iterator[str]:
     products = {(part.vendor, part.product) for part in report.this.month.without_price}
     for vendor, product in sorted(products):
         of_product = f", product {product}" if product else ""
         yield f"vendors: {vendor}{of_product} has traffic and no price; set its `billing`"
-    if covered < ENOUGH_COVERAGE:
+    if report.this.recorded < ENOUGH_COVERAGE:
         yield (
-            f"ledger: only {covered:.1%} of the month's hours were recorded; the others cost "
-            "nothing here, and something on the invoice (docs/runbooks/LedgerStale.md)"
+            f"ledger: only {report.this.recorded:.1%} of the month's hours were recorded; the rest "
+            "costs nothing here, and something on the invoice (docs/runbooks/LedgerStale.md)"
         )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from money.charges import Charge, Month
 from money.contract import Contract
-from money.daily import Traffic, coverage, month_bounds
+from money.daily import Traffic, month_bounds
 from money.exact import cents
 from money.quantities import Book, Part
 from money.report.figures import (
@@ -59,6 +59,8 @@ class MonthOf:
     book: Book
     month: Month
     contracts: Sequence[Contract]
+    recorded: float
+    """Share of its hours, so far, that the ledger has data of."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -134,11 +136,10 @@ def _is_running(report: Report) -> bool:
 
 
 def _warnings(report: Report, unpriced: Mapping[Part, Traffic]) -> Iterator[str]:
-    month = report.this.month
-    covered = coverage(report.this.book, month.year, month.month, report.until)
-    if covered < ENOUGH_COVERAGE:
+    recorded = report.this.recorded
+    if recorded < ENOUGH_COVERAGE:
         yield paragraph(
-            f"Only {covered:.1%} of the hours were recorded. The traffic of the others is not in "
+            f"Only {recorded:.1%} of the hours were recorded. The traffic of the others is not in "
             "these figures, but it will be on the invoice.",
             "warn",
         )
@@ -214,6 +215,8 @@ def _trend(report: Report, currency: str, names: Sequence[str]) -> Iterator[str]
         label = f"{one.month.year}-{one.month.month:02}"
         if one is report.this and _is_running(report):
             label += " to date"
+        elif one.recorded < ENOUGH_COVERAGE:
+            label += f" ({one.recorded:.0%} recorded)"
         by_vendor = sums(charges, lambda charge: charge.part.vendor)
         rows.append((label, _with_rest(by_vendor, names)))
         traffic = traffic_by_currency(one.book, one.contracts).get(currency, {})

@@ -31,7 +31,12 @@ READY_SECONDS = 120.0
 
 
 def fill(
-    data: Path, book: Book, cluster: str = "test", replicas: Sequence[str] = ("",), *, days: bool
+    data: Path,
+    book: Book,
+    cluster: str = "test",
+    replicas: Sequence[str] = ("",),
+    *,
+    days: bool = False,
 ) -> None:
     """Write a Book's hours into Prometheus' data folder, as blocks.
 

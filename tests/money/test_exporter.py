@@ -196,7 +196,7 @@ def test_costs_reach_the_records_and_a_budgets_alert(
     """From hours in a real ledger to money a second and an alert, as in a cluster."""
     with (
         serving(data) as ledger,
-        exporting(tmp_path / "exporter", ledger._base) as exporter,
+        exporting(tmp_path / "exporter", ledger.url) as exporter,
         scraping(tmp_path / "prometheus", exporter) as prometheus,
     ):
         until(lambda: exporter.sample("proxy_ledger_last_hour_timestamp_seconds"))
@@ -227,7 +227,7 @@ def test_figures_outlive_the_ledger_and_the_password_stays_secret(
     failed = 'money_exporter_reads_total{result="failed"}'
     with (
         ExitStack() as ledger,
-        exporting(tmp_path / "exporter", ledger.enter_context(serving(data))._base) as exporter,
+        exporting(tmp_path / "exporter", ledger.enter_context(serving(data)).url) as exporter,
     ):
         until(lambda: exporter.sample("proxy_budget_used") is not None)
         figures = exporter.sample("proxy_budget_used")

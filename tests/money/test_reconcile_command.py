@@ -52,9 +52,9 @@ BOOK = ledger(1)
 @pytest.fixture(scope="module")
 def ledger_url(tmp_path_factory: pytest.TempPathFactory):
     folder = tmp_path_factory.mktemp("ledger")
-    fill(folder / "data", BOOK)
-    with serving(folder / "data") as prometheus:
-        yield prometheus._base
+    fill(folder / "data", BOOK, days=False)
+    with serving(folder / "data") as server:
+        yield server.url
 
 
 @pytest.fixture(autouse=True)

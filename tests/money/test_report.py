@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 from money import what_if
 from money.charges import Month, month_charges
 from money.contract import Contract
+from money.daily import coverage
+from money.exact import cents
 from money.quantities import Book, Part, Quantities
 from money.report import __main__ as command
 from money.report.costs_csv import costs_csv
@@ -51,7 +53,9 @@ def report(
     month = month_charges(book, contracts, 2026, 11)
     made = Report(
         stack="prod",
-        this=MonthOf(book=book, month=month, contracts=contracts),
+        this=MonthOf(
+            book=book, month=month, contracts=contracts, recorded=coverage(book, 2026, 11, END)
+        ),
         earlier=(),
         scores=scorecard(book, month),
         p95=None,
@@ -209,18 +213,31 @@ config:
         perSuccess: {per1000: 2.1, outcomes: [success]}
         commit: {monthly: 300}
   proxy-observability:budgets:
-    - {name: shops, team: team-shops, limit: {money: 900, currency: USD}}
+    - {name: the-a, vendor: vendor-a, limit: {money: 650, currency: USD}}
 """
+
+
+def november_traffic() -> Book:
+    return seeded_book(3, BEHAVIOURS, {"shops": SHARES["shops"]})
+
+
+def october_traffic() -> Book:
+    """Return a month of which the first 12 days were not recorded."""
+    later = seeded_book(4, BEHAVIOURS, {"shops": SHARES["shops"]}, days=19)
+    hours = {hour - timedelta(days=19): parts for hour, parts in later.hours.items()}
+    return Book(hours=hours, wire={}, coverage=dict.fromkeys(hours, 1.0))
 
 
 @pytest.fixture(scope="module")
 def ledger_url(tmp_path_factory: pytest.TempPathFactory):
-    """Run a Prometheus that has November's traffic."""
+    """Run a Prometheus that has the traffic of October and November."""
     folder = tmp_path_factory.mktemp("ledger")
-    november = seeded_book(3, BEHAVIOURS, {"shops": SHARES["shops"]})
+    november, before = november_traffic(), october_traffic()
     outside = Part("outside", "", "team-shops", "")
     november.hours[min(november.hours)][outside] = Quantities(bytes_sent={"": 5e9})
-    fill(folder / "data", november, days=True)
+    hours = {**before.hours, **november.hours}
+    whole = Book(hours=hours, wire={}, coverage=dict.fromkeys(hours, 1.0))
+    fill(folder / "data", whole, days=True)
     with serving(folder / "data") as server:
         yield server.url
 
@@ -240,9 +257,18 @@ def test_make_report_writes_what_the_ledger_says(tmp_path: Path) -> None:
     out = tmp_path / "out"
     assert command.main(["--month", "2026-11", "--out", str(out)], END) == 0
     found = json.loads((out / "report.json").read_text())
-    book = seeded_book(3, BEHAVIOURS, {"shops": SHARES["shops"]})
-    expected = sum(one.cost for one in month_charges(book, CONTRACTS[:2], 2026, 11).charges)
-    assert float(found["costs"]["USD"]["cost"]) == pytest.approx(float(expected), abs=0.01)
+    expected = month_charges(november_traffic(), CONTRACTS[:2], 2026, 11)
+    assert found["costs"]["USD"]["cost"] == str(cents(sum(one.cost for one in expected.charges)))
+    before = month_charges(october_traffic(), CONTRACTS[:2], 2026, 10, through=date(2026, 10, 31))
+    tables = read((out / "report.html").read_text()).tables
+    (trend,) = (rows for heading, rows in tables if heading == "By month")
+    assert [(month, cost) for month, cost, *_ in trend[1:]] == [
+        (month, f"{cents(sum(one.cost for one in charges)):,}")
+        for month, charges in (
+            ("2026-10 (61% recorded)", before.charges),
+            ("2026-11", expected.charges),
+        )
+    ]
     assert found["coverage"] == 1
     assert [one["verdict"] for one in found["scorecard"]] == ["best", "dearer"]
     low, value, high = found["scorecard"][0]["costPerSuccess"]
@@ -262,7 +288,7 @@ def test_a_running_month_shows_where_a_budget_will_end(tmp_path: Path) -> None:
     assert "The month is not over: figures are up to 2026-11-" in text
     (budget,) = (rows[1] for heading, rows in read(text).tables if rows[0][0] == "Budget")
     name, _, limit, _, forecast, reached = budget
-    assert (name, limit) == ("shops", "900.00 USD")
+    assert (name, limit) == ("the-a", "650.00 USD")
     assert re.fullmatch(r"[\d,.]+ \([\d,.]+ to [\d,.]+\)", forecast)
     assert reached.endswith(" Nov")
     assert int(reached.split()[0]) > 20

@@ -63,7 +63,7 @@ SHAPES: dict[str, tuple[str, Edit]] = {
         sections(
             crawlers={"expectedPods": 1000},
             telemetry={"nativeHistograms": True, "histogramSampling": 10, "buckets": [70, 9000]},
-            prometheus={"scrapeInterval": "5s"},
+            prometheus={"scrapeInterval": "5s", "retention": "6d"},
         ),
     ),
     "shards": ("prod", with_federation(shards=2)),
