@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from html.parser import HTMLParser
 from pathlib import Path
@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 from money import what_if
 from money.charges import Month, month_charges
 from money.contract import Contract
+from money.daily import coverage
 from money.exact import cents
 from money.quantities import Book, Part, Quantities
 from money.report import __main__ as command
@@ -52,7 +53,9 @@ def report(
     month = month_charges(book, contracts, 2026, 11)
     made = Report(
         stack="prod",
-        this=MonthOf(book=book, month=month, contracts=contracts),
+        this=MonthOf(
+            book=book, month=month, contracts=contracts, recorded=coverage(book, 2026, 11, END)
+        ),
         earlier=(),
         scores=scorecard(book, month),
         p95=None,
@@ -219,8 +222,9 @@ def november_traffic() -> Book:
 
 
 def october_traffic() -> Book:
-    later = seeded_book(4, BEHAVIOURS, {"shops": SHARES["shops"]}, days=31)
-    hours = {hour - timedelta(days=31): parts for hour, parts in later.hours.items()}
+    """Return a month of which the first 12 days were not recorded."""
+    later = seeded_book(4, BEHAVIOURS, {"shops": SHARES["shops"]}, days=19)
+    hours = {hour - timedelta(days=19): parts for hour, parts in later.hours.items()}
     return Book(hours=hours, wire={}, coverage=dict.fromkeys(hours, 1.0))
 
 
@@ -255,12 +259,15 @@ def test_make_report_writes_what_the_ledger_says(tmp_path: Path) -> None:
     found = json.loads((out / "report.json").read_text())
     expected = month_charges(november_traffic(), CONTRACTS[:2], 2026, 11)
     assert found["costs"]["USD"]["cost"] == str(cents(sum(one.cost for one in expected.charges)))
-    before = month_charges(october_traffic(), CONTRACTS[:2], 2026, 10)
+    before = month_charges(october_traffic(), CONTRACTS[:2], 2026, 10, through=date(2026, 10, 31))
     tables = read((out / "report.html").read_text()).tables
     (trend,) = (rows for heading, rows in tables if heading == "By month")
     assert [(month, cost) for month, cost, *_ in trend[1:]] == [
         (month, f"{cents(sum(one.cost for one in charges)):,}")
-        for month, charges in (("2026-10", before.charges), ("2026-11", expected.charges))
+        for month, charges in (
+            ("2026-10 (61% recorded)", before.charges),
+            ("2026-11", expected.charges),
+        )
     ]
     assert found["coverage"] == 1
     assert [one["verdict"] for one in found["scorecard"]] == ["best", "dearer"]
