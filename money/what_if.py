@@ -211,10 +211,21 @@ def _lines(answer: Answer, month: tuple[int, int], covered: float) -> Iterator[s
             then = 1000 * change.then / answer.successes.then
             name = f"{currency} per 1,000"
             yield f"{name:<22}{now:>16,.4f}{then:>16,.4f}   {then - now:+,.4f}"
+    yield from _further(answer)
     yield (
         "The interval is of what is not known of both vendors' rates. It does not know whether the "
         "vendor bears the load, or whether crawlers then ask again less."
     )
+
+
+def _further(answer: Answer) -> Iterator[str]:
+    """Say what a success more costs, which is the price of the move."""
+    gained = answer.successes.then - answer.successes.now
+    paid = {name: one.then - one.now for name, one in answer.money.items()}
+    if len(paid) == 1 and gained >= 1:
+        currency, more = next(iter(paid.items()))
+        if more > 0:
+            yield f"1,000 successes more cost {1000 * more / gained:,.4f} {currency}."
 
 
 def _line(name: str, change: Change, form: str) -> str:

@@ -302,7 +302,9 @@ def test_make_what_if_asks_the_ledger(tmp_path: Path, capsys: pytest.CaptureFixt
     found = json.loads((tmp_path / "what-if.json").read_text())
     assert found["successes"]["then"] > found["successes"]["now"]
     assert found["money"]["USD"]["error"] > 0
-    assert "cost, USD" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "cost, USD" in said
+    assert re.search(r"1,000 successes more cost \d+\.\d{4} USD", said)
 
 
 @pytest.mark.usefixtures("stack")
