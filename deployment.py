@@ -156,7 +156,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
         backup=backup,
         ledger=ledger_plan(settings),
         volumes=_volumes(settings, servers),
-        dashboards=boards(),
+        dashboards=boards(settings),
         crawlers=_crawler_side(settings) if settings.has_crawlers else None,
         warnings=_warnings(settings),
     )

@@ -1,21 +1,42 @@
-"""The shapes dashboards share, as Grafana's dashboard JSON. Pure: no ids, no positions.
+"""The shapes that boards share, as Grafana's dashboard JSON. Pure: no ids, no positions.
 
 `dashboard` numbers the panels and lays them out, so inserting one moves no other by hand.
+Only these kinds of panels are used, because the lab's own page draws no others.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
+
+from dashboards.look import CRITICAL, GOOD, WARNING
 
 Json = dict[str, Any]
 
 SCHEMA_VERSION = 42  # Grafana 12's and 13's classic model; older ones are migrated on load
-DATASOURCE: Json = {"type": "prometheus", "uid": "prometheus"}
+DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 
-_COLUMNS = 24  # the width of Grafana's grid
+COLUMNS = 24
+"""The width of Grafana's grid."""
+
 _PANEL_HEIGHT = 8
 _STAT_HEIGHT = 4
+
+Query = str | Sequence[tuple[str, str]]
+"""PromQL, or several with the legend of each."""
+Limits = Sequence[tuple[float, str]]
+"""Values from which on a colour holds, rising; below the first it is GOOD."""
+
+
+def limits(warning: float | None = None, critical: float | None = None) -> Limits:
+    """Return where a value that should be low becomes a warning, and critical."""
+    steps = ((warning, WARNING), (critical, CRITICAL))
+    return tuple((value, colour) for value, colour in steps if value is not None)
+
+
+def at_least(warning: float, good: float) -> Limits:
+    """Return the same for a value that should be high: from where on it is a warning, and good."""
+    return ((warning, WARNING), (good, GOOD))
 
 
 def timeseries(
@@ -23,35 +44,58 @@ def timeseries(
     title: str,
     unit: str,
     description: str,
-    expr: str,
-    legend: str = "{{cluster}} {{proxy_vendor}}",
+    expr: Query,
+    legend: str = "",
     width: int = 8,
+    height: int = _PANEL_HEIGHT,
     maximum: float | None = None,
+    colours: Sequence[Json] = (),
+    above: Limits = (),
+    links: Sequence[Json] = (),
+    stacked: bool = False,
 ) -> Json:
     """Return lines over time, one a series.
 
     Args:
         unit: Grafana's id of it: "reqps", "percentunit", "ms", "Bps" (10^3), "cps", "short".
-        legend: a label in double braces, or plain text.
+        legend: a label in double braces, or plain text; several queries have their own.
         width: of 24 columns.
         maximum: top of the axis, for shares; None fits it to the data.
+        colours: overrides by the series' names (look.py); others have one by their name.
+        above: dashed lines, where something begins to be wrong.
+        links: where a click on a line leads.
+        stacked: whether the lines add up to a whole.
     """
-    limits = {} if maximum is None else {"max": maximum}
+    custom: Json = {
+        "fillOpacity": 25 if stacked else 8,
+        "showPoints": "never",
+        "lineWidth": 2,
+        # A gap is a gap: a line drawn over it would hide that nothing was measured.
+        "spanNulls": False,
+        "stacking": {"mode": "normal" if stacked else "none", "group": "A"},
+        "thresholdsStyle": {"mode": "dashed" if above else "off"},
+    }
+    defaults: Json = {
+        "unit": unit,
+        # From 0: a line that fills the panel by a wiggle of 1 % alarms for nothing.
+        "min": 0,
+        **({} if maximum is None else {"max": maximum}),
+        "color": {"mode": "palette-classic-by-name"},
+        "custom": custom,
+        **({"thresholds": _steps(above)} if above else {}),
+        **({"links": [*links]} if links else {}),
+    }
     return {
-        **_panel("timeseries", title, description, width, _PANEL_HEIGHT),
-        "targets": [_target(expr, legend)],
-        "fieldConfig": {
-            "defaults": {
-                "unit": unit,
-                # From 0: a line that fills the panel by a wiggle of 1 % alarms for nothing.
-                "min": 0,
-                **limits,
-                "custom": {"fillOpacity": 10, "showPoints": "never", "lineWidth": 1},
-            },
-            "overrides": [],
-        },
+        **_panel("timeseries", title, description, width, height),
+        "targets": _targets(expr, legend),
+        "fieldConfig": {"defaults": defaults, "overrides": [*colours]},
         "options": {
-            "legend": {"displayMode": "table", "placement": "bottom", "calcs": ["lastNotNull"]},
+            "legend": {
+                "showLegend": True,
+                "displayMode": "list",
+                "placement": "bottom",
+                "calcs": ["lastNotNull"],
+            },
             "tooltip": {"mode": "multi", "sort": "desc"},
         },
     }
@@ -62,26 +106,125 @@ def stat(
     title: str,
     unit: str,
     description: str,
-    expr: str,
+    expr: Query,
+    legend: str = "{{cluster}}",
     width: int = 6,
-    red_above: float | None = None,
+    height: int = _STAT_HEIGHT,
+    decimals: int | None = None,
+    above: Limits = (),
+    below: Limits = (),
+    links: Sequence[Json] = (),
 ) -> Json:
-    """Return one number with its recent course; `red_above` colours it, None leaves it plain."""
-    steps: list[Json] = [{"color": "text" if red_above is None else "green", "value": None}]
-    if red_above is not None:
-        steps.append({"color": "red", "value": red_above})
+    """Return one number with its recent course, plain unless there are limits.
+
+    Args:
+        above: for what should be low: where it is a warning, and critical.
+        below: for what should be high: rising values, the last of them GOOD.
+    """
+    steps = _steps(above or below, first=CRITICAL if below else GOOD if above else "text")
+    defaults: Json = {
+        "unit": unit,
+        "thresholds": steps,
+        "color": {"mode": "thresholds"},
+        **({} if decimals is None else {"decimals": decimals}),
+        **({"links": [*links]} if links else {}),
+    }
     return {
-        **_panel("stat", title, description, width, _STAT_HEIGHT),
+        **_panel("stat", title, description, width, height),
         # Grafana shows the name where there is more than one series.
-        "targets": [_target(expr, "{{cluster}}")],
-        "fieldConfig": {
-            "defaults": {"unit": unit, "thresholds": {"mode": "absolute", "steps": steps}},
-            "overrides": [],
-        },
+        "targets": _targets(expr, legend),
+        "fieldConfig": {"defaults": defaults, "overrides": []},
         "options": {
             "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
             "colorMode": "value",
             "graphMode": "area",
+            "textMode": "auto",
+        },
+    }
+
+
+def bargauge(
+    *,
+    title: str,
+    unit: str,
+    description: str,
+    expr: str,
+    legend: str,
+    width: int = 8,
+    height: int = _PANEL_HEIGHT,
+    maximum: float | None = None,
+    above: Limits = (),
+    colours: Sequence[Json] = (),
+    links: Sequence[Json] = (),
+) -> Json:
+    """Return a bar for the present value of each series, the largest first."""
+    mode = "thresholds" if above else "palette-classic-by-name"
+    defaults: Json = {
+        "unit": unit,
+        "min": 0,
+        **({} if maximum is None else {"max": maximum}),
+        "color": {"mode": mode},
+        "thresholds": _steps(above),
+        **({"links": [*links]} if links else {}),
+    }
+    return {
+        **_panel("bargauge", title, description, width, height),
+        # An instant query's result has an order, and Grafana keeps it.
+        "targets": [
+            {**target, "instant": True, "range": False}
+            for target in _targets(f"sort_desc({expr})", legend)
+        ],
+        "fieldConfig": {"defaults": defaults, "overrides": [*colours]},
+        "options": {
+            "orientation": "horizontal",
+            "displayMode": "basic",
+            "valueMode": "color",
+            "showUnfilled": True,
+            "reduceOptions": {"calcs": ["lastNotNull"], "fields": "", "values": False},
+        },
+    }
+
+
+def state_timeline(
+    *,
+    title: str,
+    description: str,
+    expr: Query,
+    states: Mapping[float, tuple[str, str]],
+    legend: str = "",
+    width: int = 12,
+    height: int = _PANEL_HEIGHT,
+    links: Sequence[Json] = (),
+) -> Json:
+    """Return a band for each series, coloured by its state.
+
+    Args:
+        states: word and colour of each value.
+    """
+    options = {
+        f"{value:g}": {"text": word, "color": colour, "index": index}
+        for index, (value, (word, colour)) in enumerate(states.items())
+    }
+    defaults: Json = {
+        "unit": "short",
+        "color": {"mode": "thresholds"},
+        "thresholds": _steps((), first="text"),
+        "mappings": [{"type": "value", "options": options}],
+        "custom": {"fillOpacity": 80, "lineWidth": 0, "spanNulls": False},
+        **({"links": [*links]} if links else {}),
+    }
+    return {
+        **_panel("state-timeline", title, description, width, height),
+        "targets": _targets(expr, legend),
+        "fieldConfig": {"defaults": defaults, "overrides": []},
+        "options": {
+            "mergeValues": True,
+            "showValue": "never",
+            "alignValue": "left",
+            "rowHeight": 0.85,
+            "perPage": 20,
+            "legend": {"showLegend": True, "displayMode": "list", "placement": "bottom"},
+            "tooltip": {"mode": "single", "sort": "none"},
         },
     }
 
@@ -89,51 +232,105 @@ def stat(
 def table(
     *,
     title: str,
-    unit: str,
     description: str,
-    expr: str,
-    columns: dict[str, str],
-    value: str,
+    labels: Mapping[str, str],
+    values: Sequence[Json],
+    sort_by: Sequence[str],
     width: int = 12,
+    height: int = _PANEL_HEIGHT,
+    cells: Mapping[str, Sequence[Json]] | None = None,
 ) -> Json:
-    """Return the present values, largest first, a row a series.
+    """Return the present values of one or more queries, a row for each set of labels.
+
+    The queries must give the same labels and no metric's name, or their rows would not meet.
 
     Args:
-        unit: of the value's column.
-        columns: heading by label, in order; other labels are hidden.
-        value: heading of the value's column.
+        labels: heading by label, in order; other labels are hidden.
+        values: the columns after them (`column`), the first of them `Value #A`.
+        sort_by: headings, the first decides.
+        cells: further properties of a column, by its heading.
     """
-    order = {label: position for position, label in enumerate([*columns, "Value"])}
+    refs = [chr(ord("A") + position) for position in range(len(values))]
+    headings = {
+        **labels,
+        **{f"Value #{ref}": one["heading"] for ref, one in zip(refs, values, strict=True)},
+        # So Grafana names the column of a query that is alone, or alone has an answer.
+        **({"Value": values[0]["heading"]} if len(values) == 1 else {}),
+    }
+    properties: dict[str, list[Json]] = {one["heading"]: [*one["properties"]] for one in values}
+    for heading, more in (cells or {}).items():
+        properties.setdefault(heading, []).extend(more)
     return {
-        **_panel("table", title, description, width, _PANEL_HEIGHT),
-        "targets": [{**_target(expr, ""), "format": "table", "instant": True, "range": False}],
+        **_panel("table", title, description, width, height),
+        "targets": [
+            {**_target(one["expr"], "", ref), "format": "table", "instant": True, "range": False}
+            for ref, one in zip(refs, values, strict=True)
+        ],
         "transformations": [
+            {"id": "merge", "options": {}},
             {
                 "id": "organize",
                 "options": {
-                    "excludeByName": {"Time": True, "__name__": True},
-                    "indexByName": order,
-                    "renameByName": {**columns, "Value": value},
+                    "excludeByName": {"Time": True},
+                    "indexByName": {name: position for position, name in enumerate(headings)},
+                    "renameByName": headings,
                 },
-            }
+            },
         ],
         "fieldConfig": {
-            "defaults": {},
+            "defaults": {"custom": {"align": "auto", "cellOptions": {"type": "auto"}}},
             "overrides": [
-                {
-                    "matcher": {"id": "byName", "options": value},
-                    "properties": [{"id": "unit", "value": unit}],
-                }
+                {"matcher": {"id": "byName", "options": heading}, "properties": found}
+                for heading, found in properties.items()
             ],
         },
-        "options": {"sortBy": [{"displayName": value, "desc": True}]},
+        "options": {
+            "showHeader": True,
+            "cellHeight": "sm",
+            "sortBy": [{"displayName": heading, "desc": True} for heading in sort_by],
+        },
     }
+
+
+def column(
+    heading: str,
+    unit: str,
+    expr: str,
+    *,
+    above: Limits = (),
+    states: Mapping[float, tuple[str, str]] | None = None,
+    decimals: int | None = None,
+) -> Json:
+    """Return a column of a table: its numbers coloured by limits, or by the words of its states."""
+    properties: list[Json] = [{"id": "unit", "value": unit}]
+    if decimals is not None:
+        properties.append({"id": "decimals", "value": decimals})
+    if above:
+        properties.append({"id": "thresholds", "value": _steps(above, first="text")})
+        properties.append({"id": "custom.cellOptions", "value": {"type": "color-text"}})
+    if states:
+        options = {
+            f"{value:g}": {"text": word, "color": colour, "index": index}
+            for index, (value, (word, colour)) in enumerate(states.items())
+        }
+        properties.append({"id": "mappings", "value": [{"type": "value", "options": options}]})
+        properties.append({"id": "custom.cellOptions", "value": {"type": "color-text"}})
+    return {"heading": heading, "expr": expr, "properties": properties}
+
+
+def coloured_cells(mappings: Sequence[Json], links: Sequence[Json] = ()) -> list[Json]:
+    """Return the properties of a column whose words have colours and lead somewhere."""
+    return [
+        {"id": "mappings", "value": [*mappings]},
+        {"id": "custom.cellOptions", "value": {"type": "color-text"}},
+        *([{"id": "links", "value": [*links]}] if links else []),
+    ]
 
 
 def row(title: str, *panels: Json) -> tuple[Json, ...]:
     """Return a row's heading and its panels."""
     heading = {"type": "row", "title": title, "collapsed": False, "panels": []}
-    return ({**heading, "gridPos": {"w": _COLUMNS, "h": 1}}, *panels)
+    return ({**heading, "gridPos": {"w": COLUMNS, "h": 1}}, *panels)
 
 
 def dashboard(
@@ -142,7 +339,9 @@ def dashboard(
     title: str,
     description: str,
     variables: Sequence[Json],
-    rows: Sequence[tuple[Json, ...]],
+    rows: Sequence[Sequence[Json]],
+    links: Sequence[Json],
+    annotations: Sequence[Json] = (),
 ) -> Json:
     """Return the dashboard, its panels numbered and placed row by row."""
     return {
@@ -159,30 +358,10 @@ def dashboard(
         "refresh": "30s",
         # Below 10 s nothing new would have been scraped.
         "timepicker": {"refresh_intervals": ["10s", "30s", "1m"]},
-        "templating": {"list": list(variables)},
-        "annotations": {"list": []},
-        "links": [],
+        "templating": {"list": [*variables]},
+        "annotations": {"list": [*annotations]},
+        "links": [*links],
         "panels": _place([panel for panels in rows for panel in panels]),
-    }
-
-
-def label_variable(*, name: str, label: str, metric: str, values: str) -> Json:
-    """Return a variable with the values of a label on `metric`: any number of them, or all."""
-    query = f"label_values({metric}, {values})"
-    return {
-        "type": "query",
-        "name": name,
-        "label": label,
-        "datasource": DATASOURCE,
-        "query": {"qryType": 1, "query": query, "refId": "PrometheusVariableQueryEditor"},
-        "definition": query,
-        "multi": True,
-        "includeAll": True,
-        # Without it "All" becomes a list of those seen, and a new vendor is missing until reload.
-        "allValue": ".*",
-        "current": {"text": ["All"], "value": ["$__all"]},
-        "refresh": 2,  # on each change of the time range
-        "sort": 1,
     }
 
 
@@ -196,9 +375,17 @@ def _panel(kind: str, title: str, description: str, width: int, height: int) -> 
     }
 
 
-def _target(expr: str, legend: str) -> Json:
+def _targets(expr: Query, legend: str) -> list[Json]:
+    asked = [(expr, legend)] if isinstance(expr, str) else [*expr]
+    return [
+        _target(query, name, chr(ord("A") + position))
+        for position, (query, name) in enumerate(asked)
+    ]
+
+
+def _target(expr: str, legend: str, ref: str) -> Json:
     return {
-        "refId": "A",
+        "refId": ref,
         "datasource": DATASOURCE,
         "expr": expr,
         "legendFormat": legend,
@@ -206,12 +393,18 @@ def _target(expr: str, legend: str) -> Json:
     }
 
 
+def _steps(found: Limits, first: str = GOOD) -> Json:
+    steps: list[Json] = [{"color": first, "value": None}]
+    steps += [{"color": colour, "value": value} for value, colour in found]
+    return {"mode": "absolute", "steps": steps}
+
+
 def _place(panels: Sequence[Json]) -> list[Json]:
     """Fill lines from the left; a line is as high as its highest panel."""
     placed, x, y, line_height = [], 0, 0, 0
     for number, panel in enumerate(panels, start=1):
         size = panel["gridPos"]
-        if x + size["w"] > _COLUMNS:
+        if x + size["w"] > COLUMNS:
             x, y, line_height = 0, y + line_height, 0
         placed.append({"id": number, **panel, "gridPos": {"x": x, "y": y, **size}})
         x, line_height = x + size["w"], max(line_height, size["h"])

@@ -53,7 +53,12 @@ def shortened_rules(file: Json, factor: int) -> Json:
         }
         return {**shipped, "expr": expr, **waits}
 
-    groups = [{**group, "rules": [*map(rule, group["rules"])]} for group in file["groups"]]
+    def pace(group: Json) -> Json:
+        return {"interval": shortened(group["interval"], factor)} if "interval" in group else {}
+
+    groups = [
+        {**group, **pace(group), "rules": [*map(rule, group["rules"])]} for group in file["groups"]
+    ]
     return {**file, "groups": groups}
 
 

@@ -80,7 +80,7 @@ ALERTMANAGER_METRICS = (
     "alertmanager_notifications_total",
 )
 BACKUP_METRICS = (BACKUP_COMPLETED,)
-ISTIOD_METRICS = ("pilot_total_xds_rejects",)
+ISTIOD_METRICS = ("pilot_proxy_convergence_time_bucket", "pilot_total_xds_rejects", "pilot_xds")
 # Sources of the names, where there was no binary to check them against:
 # grafana/grafana, pkg/infra/httpclient/httpclientprovider/datasource_metrics_middleware.go
 GRAFANA_METRICS = ("grafana_datasource_request_total",)

@@ -40,7 +40,8 @@ LEVELS = (
     # Beyond the architecture document's: boards, ProxyVendorBanned and ProxyNameUnattributed read
     # them, and TargetsMissing `job`, which tells how many sidecars a shard has.
     *("proxy_vendor_visibility", "proxy_vendor_pool", "proxy_vendor_target", "proxy_host", "job"),
-    "team_proxy_vendor",
+    *("team_proxy_vendor", "proxy_vendor_pool_outcome", "workload_proxy_vendor_outcome"),
+    "proxy_vendor_result",
 )
 MATCH = f'{{__name__=~"({"|".join(LEVELS)}):.*"}}'
 

@@ -40,11 +40,13 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "ledger_records.yml": (SERVER, OPERATOR, SHARD),  # where hours are kept
     "vendor_records.yml": (SERVER, OPERATOR),
     "burn_rates.yml": (SERVER, OPERATOR),
+    "pipeline_records.yml": (SERVER, OPERATOR),
     "vendor_alerts.yml": (SERVER, OPERATOR),
     "pipeline_alerts.yml": (SERVER, OPERATOR),
     "mesh_alerts.yml": (SERVER, OPERATOR),  # not in a cluster without crawlers
     "alertmanager_alerts.yml": (SERVER, OPERATOR),  # where Alertmanager is the stack's
     "prometheus_records.yml": (SERVER,),
+    "prometheus_health_records.yml": (SERVER,),
     "prometheus_alerts.yml": (SERVER,),
     "backup_alerts.yml": (SERVER,),  # where there are backups
     "ledger_alerts.yml": (SERVER,),  # where this program runs the ledger

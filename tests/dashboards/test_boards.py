@@ -8,37 +8,52 @@ import re
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 import yaml
 
+from components.grafana.provisioning import DATASOURCE_UID
+from dashboards import look
 from dashboards.boards import boards, queries
 from dashboards.fleet import TABLE_QUERIES, fleet
+from dashboards.frame import TITLES
+from tests.dashboards.stacks import BOARDS, SETTINGS, Json, panels_of
 from tests.rules.promql import alerts, limits, metric_names, records, rules
+from tests.rules.test_rules import FAILURES, LEVELS, NO_FAILURES
 
-BOARDS = {name: json.loads(text) for name, text in boards().items()}
-Json = dict[str, Any]
+EVERY = [
+    pytest.param(board, id=f"{stack} {name}")
+    for stack, found in BOARDS.items()
+    for name, board in found.items()
+]
+KINDS = {"timeseries", "stat", "table", "bargauge", "state-timeline", "text", "row"}
+"""What the lab's own page draws."""
+OF_ALERTS = {"ALERTS"}
+"""Prometheus writes it for each alert that is pending or fires."""
+
+# Grafana's grid: 30 pixels a unit and 8 between (GRID_CELL_HEIGHT, GRID_CELL_VMARGIN); above it
+# are its own bar and the board's variables, around it the browser's.
+UNIT, GAP, ABOVE, BROWSER = 30, 8, 110, 130
 
 
-def _panels(board: Json) -> list[Json]:
-    return [panel for panel in board["panels"] if panel["type"] != "row"]
-
-
-@pytest.fixture(params=[*BOARDS.values()], ids=[*BOARDS])
+@pytest.fixture(params=EVERY)
 def board(request: pytest.FixtureRequest) -> Json:
     return dict(request.param)
 
 
-def test_the_fleet_board_has_its_address() -> None:
-    """Links and provisioning name boards by uid and file: neither may drift."""
-    assert set(BOARDS) == {"fleet.json"}
-    assert BOARDS["fleet.json"]["uid"] == "fleet"
+def test_each_board_has_its_address() -> None:
+    """Links name boards by uid, provisioning by file: neither may drift."""
+    for found in BOARDS.values():
+        assert {name.removesuffix(".json") for name in found} == set(TITLES)
+        assert {board["uid"]: board["title"] for board in found.values()} == TITLES
 
 
 def test_the_same_bytes_whoever_renders() -> None:
     """A board that changes by itself would roll Grafana at every deployment."""
-    program = "import sys; from dashboards.boards import boards; sys.stdout.write(str(boards()))"
+    program = (
+        "import sys; from dashboards.boards import boards; from tests.dashboards.stacks import "
+        "SETTINGS; sys.stdout.write(str(boards(SETTINGS['usual'])))"
+    )
     for seed in ("0", "1"):
         done = subprocess.run(
             [sys.executable, "-c", program],
@@ -48,19 +63,20 @@ def test_the_same_bytes_whoever_renders() -> None:
             cwd=Path(__file__).parents[2],
             env={"PYTHONHASHSEED": seed},
         )
-        assert done.stdout == str(boards())
+        assert done.stdout == str(boards(SETTINGS["usual"]))
 
 
 def test_every_panel_explains_itself(board: Json) -> None:
-    """Nobody has to guess what a line means or in what unit it is."""
-    for panel in _panels(board):
+    """Nobody has to guess what a line means, in what unit it is, or what to do about it."""
+    for panel in panels_of(board):
         options = panel["fieldConfig"]
         units = [options["defaults"].get("unit")]
         units += [p["value"] for o in options["overrides"] for p in o["properties"]]
         assert any(units), panel["title"]
         assert panel["description"].endswith("."), panel["title"]
         assert len(panel["description"]) > 40, panel["title"]
-        assert panel["datasource"] == {"type": "prometheus", "uid": "prometheus"}
+        assert "rate()" not in panel["description"]
+    assert board["description"].endswith(".")
 
 
 def test_panels_are_told_apart(board: Json) -> None:
@@ -70,6 +86,9 @@ def test_panels_are_told_apart(board: Json) -> None:
     assert len(set(ids)) == len(ids)
     assert min(ids) > 0
     assert len(set(titles)) == len(titles)
+    for panel in panels_of(board):
+        refs = [target["refId"] for target in panel["targets"]]
+        assert len(set(refs)) == len(refs)
 
 
 def test_no_panel_lies_on_another(board: Json) -> None:
@@ -88,33 +107,72 @@ def test_no_panel_lies_on_another(board: Json) -> None:
         assert sum(p["w"] for p in places if p["y"] == y) == 24
 
 
+@pytest.mark.parametrize("stack", BOARDS)
+def test_the_fleet_is_seen_without_scrolling(stack: str) -> None:
+    """Who scrolls does not see the trouble in five seconds."""
+    places = [panel["gridPos"] for panel in BOARDS[stack]["proxy-fleet.json"]["panels"]]
+    units = max(place["y"] + place["h"] for place in places)
+    assert ABOVE + BROWSER + units * (UNIT + GAP) <= 1080
+
+
+def test_boards_are_drawn_by_the_labs_page_too(board: Json) -> None:
+    """It knows these kinds of panels, and no other."""
+    assert {panel["type"] for panel in board["panels"]} <= KINDS
+
+
+def test_every_query_goes_to_the_data_source_chosen(board: Json) -> None:
+    """dashboard-linter's template-datasource-rule and panel-datasource-rule."""
+    source, cluster = board["templating"]["list"][:2]
+    assert (source["type"], source["name"], source["query"]) == (
+        *("datasource", "datasource", "prometheus"),
+    )
+    assert source["current"]["value"] == DATASOURCE_UID
+    assert cluster["name"] == "cluster"
+    chosen = {"type": "prometheus", "uid": "${datasource}"}
+    for panel in panels_of(board):
+        assert panel["datasource"] == chosen
+        assert all(target["datasource"] == chosen for target in panel["targets"])
+    for other in (*board["templating"]["list"][1:], *board["annotations"]["list"]):
+        assert other["datasource"] == chosen
+
+
 def test_boards_read_recorded_series_only(board: Json) -> None:
     """Each name is a record of rules/: no panel without data, none that sums a thousand pods."""
-    recorded = {rule["record"] for rule in records()} | limits()
+    recorded = {rule["record"] for rule in records()} | limits() | OF_ALERTS
     for title, expr in queries(board):
         names = metric_names(expr)
         assert names, title
         assert names <= recorded, title
-    for variable in board["templating"]["list"]:
-        name = variable["definition"].removeprefix("label_values(").split(",")[0]
-        assert name in recorded
+    for variable in board["templating"]["list"][1:]:
+        selected = re.fullmatch(r"label_values\(([\w:]+)[{,].*, \w+\)", variable["definition"])
+        assert selected or variable["name"] == "cluster"
+        name = variable["definition"].removeprefix("label_values(")
+        assert re.match(r"[\w:]+", name)[0] in recorded  # type: ignore[index]
 
 
 def test_every_record_is_read() -> None:
     """A record that no board, rule or message reads costs an evaluation every interval."""
-    levels = ("workload_proxy_vendor", "team_proxy_vendor", "proxy_vendor_pool")
-    by_part = {f"{level}:proxy_bytes:rate5m" for level in (*levels, "proxy_vendor_target")}
     read = {name for rule in rules() for name in metric_names(rule["expr"])}
-    panels = [expr for board in BOARDS.values() for _, expr in queries(board)]
+    panels = [expr for board in BOARDS["usual"].values() for _, expr in queries(board)]
     read |= {name for expr in panels for name in metric_names(expr)}
     messages = " ".join(alert["annotations"]["description"] for alert in alerts())
     read |= set(re.findall(r"[a-z_]+:\w+:\w+", messages))
-    assert {rule["record"] for rule in records()} - read - by_part == set()
+    assert {rule["record"] for rule in records()} - read == set()
 
 
-def test_prometheus_parses_every_panel(board: Json, promtool: Path, tmp_path: Path) -> None:
-    """One typing error in PromQL is one panel with a red corner."""
+def test_every_label_of_the_records_is_on_a_panel() -> None:
+    """A label that is stored a thousand times and that nobody can look at is a waste."""
+    labels = set().union(*LEVELS.values()) - {"le", "pod", "job"}
+    shown = "".join(json.dumps(board["panels"]) for board in BOARDS["usual"].values())
+    assert {label for label in labels if not re.search(rf"\b{label}\b", shown)} == set()
+
+
+def test_prometheus_parses_every_query(board: Json, promtool: Path, tmp_path: Path) -> None:
+    """One typing error in PromQL is one panel with a red corner (target-promql-rule)."""
     expressions = [expr for _, expr in queries(board, vendor="vendor-a|vendor-b")]
+    events = board["annotations"]["list"]
+    assert [event["expr"] for event in events] == [event["target"]["expr"] for event in events]
+    expressions += [event["expr"].replace("$cluster", "dev") for event in events]
     file = tmp_path / "panels.yml"
     found = [{"record": f"panel:{n}:expr", "expr": expr} for n, expr in enumerate(expressions)]
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": found}]}))
@@ -130,16 +188,20 @@ def test_prometheus_parses_every_panel(board: Json, promtool: Path, tmp_path: Pa
 
 def test_variables_are_substituted() -> None:
     """Whoever asks without Grafana gets every vendor, or those named."""
-    assert all("$" not in expr for _, expr in queries(fleet()))
-    by_title = dict(queries(fleet(), vendor="vendor-a"))
-    assert by_title["Requests"] == (
-        'proxy_vendor:istio_requests:rate5m{cluster=~".*", proxy_vendor=~"vendor-a"}'
+    board = fleet(look.look_of(SETTINGS["usual"]))
+    assert all("$" not in expr for _, expr in queries(board))
+    by_title = dict(queries(board, vendor="vendor-a"))
+    assert by_title["Failed requests by vendor"] == (
+        "proxy_vendor:request_failures_per_requests:ratio_rate5m"
+        '{cluster=~".*", proxy_vendor=~"vendor-a"}'
     )
 
 
-def test_the_terminal_asks_what_the_board_shows() -> None:
+@pytest.mark.parametrize("stack", BOARDS)
+def test_the_terminal_asks_what_the_board_shows(stack: str) -> None:
     """The lab's table and the board cannot disagree: their queries are the same text."""
-    assert set(TABLE_QUERIES.values()) <= {expr for _, expr in queries(fleet())}
+    asked = {expr for _, expr in queries(BOARDS[stack]["proxy-fleet.json"])}
+    assert set(TABLE_QUERIES.values()) <= asked
     assert list(TABLE_QUERIES) == [
         "requests_per_second",
         "failure_ratio",
@@ -150,20 +212,95 @@ def test_the_terminal_asks_what_the_board_shows() -> None:
     ]
 
 
-def test_a_new_vendor_or_cluster_shows_up_without_an_edit() -> None:
+def test_a_new_vendor_or_cluster_shows_up_without_an_edit(board: Json) -> None:
     """`All` matches every value there is, not the list of the moment the page was opened."""
-    cluster, vendor = fleet()["templating"]["list"]
-    assert (cluster["name"], vendor["name"]) == ("cluster", "vendor")
-    for variable in (cluster, vendor):
+    for variable in board["templating"]["list"][1:]:
         assert (variable["multi"], variable["includeAll"]) == (True, True)
         assert variable["allValue"] == ".*"
 
 
 def test_every_query_selects_the_clusters_chosen(board: Json) -> None:
-    """Without it the same vendor of two clusters would be drawn as one, or twice under one name."""
-    for panel in _panels(board):
+    """Without it the same vendor of two clusters would be drawn as one."""
+    for panel in panels_of(board):
         for target in panel["targets"]:
-            selectors = re.findall(r"\w+:\w+:\w+(\{[^}]*\})?", target["expr"])
+            selectors = re.findall(r"(?:\w+:\w+:\w+|ALERTS)(\{[^}]*\})?", target["expr"])
+            assert selectors, panel["title"]
             assert all('cluster=~"$cluster"' in text for text in selectors), panel["title"]
-            if "sum by" not in target["expr"] and panel["type"] != "table":
-                assert target["legendFormat"].startswith("{{cluster}}"), panel["title"]
+
+
+def test_a_name_tells_the_cluster_where_there_are_several() -> None:
+    """Else the same vendor of two clusters has one name twice."""
+    for board in BOARDS["clusters"].values():
+        for panel in panels_of(board):
+            for target in panel["targets"]:
+                aggregated = re.match(r"(topk\(\d+, )?sum by \((?!cluster)", target["expr"])
+                if panel["type"] == "table":
+                    assert '"cluster": "Cluster"' in json.dumps(panel["transformations"])
+                elif not aggregated:
+                    assert target["legendFormat"].endswith("{{cluster}}"), panel["title"]
+
+
+def test_every_variable_is_used(board: Json) -> None:
+    """One that changes nothing is a riddle."""
+    text = json.dumps(board["panels"])
+    for variable in board["templating"]["list"][1:]:
+        assert f"${variable['name']}" in text, variable["name"]
+
+
+def test_links_lead_to_boards_and_keep_what_was_chosen(board: Json) -> None:
+    """From the overview to the reason in three clicks, without choosing vendor and time anew."""
+    assert [each["url"] for each in board["links"]] == [
+        f"/d/{uid}" for uid in TITLES if uid != board["uid"]
+    ]
+    assert all(each["includeVars"] and each["keepTime"] for each in board["links"])
+    found = re.findall(r'"url": "(/d/[^"]*\?[^"]*)"', json.dumps(board["panels"]))
+    for url in found:
+        uid, _, chosen = url.removeprefix("/d/").partition("?")
+        assert uid in TITLES
+        parts = chosen.split("&")
+        assert parts[:2] == ["${datasource:queryparam}", "${cluster:queryparam}"]
+        assert parts[-1] == "${__url_time_range}"
+        there = {one["name"] for one in BOARDS["usual"][f"{uid}.json"]["templating"]["list"]}
+        for part in parts[2:-1]:
+            name, _, value = part.removeprefix("var-").partition("=")
+            assert name in there, url
+            assert re.fullmatch(r"\$\{__(field\.labels\.\w+|data\.fields\.\w+)\}", value), url
+
+
+def test_the_overview_leads_to_every_vendor() -> None:
+    """Every panel of the Fleet board that names vendors opens theirs."""
+    for panel in panels_of(BOARDS["usual"]["proxy-fleet.json"]):
+        if "proxy_vendor)" in panel["targets"][0]["expr"] and panel["type"] != "stat":
+            assert "/d/proxy-vendor?" in json.dumps(panel), panel["title"]
+
+
+@pytest.mark.parametrize("stack", BOARDS)
+def test_a_vendor_looks_alike_everywhere(stack: str) -> None:
+    """Its colour is that of its place in the stack file, on every panel with a line a vendor."""
+    names = [vendor.name for vendor in SETTINGS[stack].vendors]
+    expected = look.look_of(SETTINGS[stack]).by_vendor()
+    styles = [json.dumps(one["properties"]) for one in expected]
+    assert len({*styles[: len(names)]}) == len(names)
+    for panel in itertools.chain(*map(panels_of, BOARDS[stack].values())):
+        legends = {t["legendFormat"].removesuffix(" {{cluster}}") for t in panel["targets"]}
+        if panel["type"] == "timeseries" and legends == {"{{proxy_vendor}}"}:
+            assert panel["fieldConfig"]["overrides"] == expected, panel["title"]
+    for name, override in zip(names, expected, strict=False):
+        pattern = override["matcher"]["options"].strip("/")
+        assert re.search(pattern, name)
+        assert re.search(pattern, f"{name} eu")
+        assert not re.search(pattern, f"{name}1")
+
+
+def test_every_outcome_has_its_colour() -> None:
+    """And what is a failure stands in one list with the rules."""
+    assert set(look.FAILURES) == FAILURES
+    assert {*look.HARMLESS, "success"} == NO_FAILURES
+
+
+def test_a_stack_of_30_vendors_shows_the_worst() -> None:
+    """30 lines are a carpet; the table has them all."""
+    board = BOARDS["30 vendors"]["proxy-fleet.json"]
+    lines = [p for p in panels_of(board) if p["title"] == "Failed requests by vendor"]
+    assert lines[0]["targets"][0]["expr"].startswith("topk(12, ")
+    assert all(len(text) < 900_000 for text in boards(SETTINGS["30 vendors"]).values())

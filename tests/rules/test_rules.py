@@ -43,7 +43,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 
 
-OF_EVERY_SCRAPE = {"up", "scrape_samples_post_metric_relabeling"}
+OF_EVERY_SCRAPE = {"up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling"}
 PROMETHEUS_OWN = OF_EVERY_SCRAPE | exposed(PROMETHEUS)
 
 # The lab's stand-in for istio.stats is a part of Envoy itself, with a prefix.
@@ -66,15 +66,24 @@ OTHERS = {
 
 LEVELS = {
     "cluster": set(),
+    "integration": {"integration"},
     "job": {"job"},
+    "job_pod": {"job", "pod"},
+    "persistentvolumeclaim": {"persistentvolumeclaim"},
+    "pod": {"pod"},
     "proxy_host": {"proxy_host"},
     "proxy_vendor": {"proxy_vendor"},
     "proxy_vendor_le": {"proxy_vendor", "le"},
     "proxy_vendor_outcome": {"proxy_vendor", "proxy_outcome"},
     "proxy_vendor_pool": {"proxy_vendor", "proxy_pool"},
+    "proxy_vendor_pool_outcome": {"proxy_vendor", "proxy_pool", "proxy_outcome"},
+    "proxy_vendor_result": {"proxy_vendor", "proxy_result"},
     "proxy_vendor_target": {"proxy_vendor", "proxy_target"},
     "proxy_vendor_visibility": {"proxy_vendor", "proxy_visibility"},
     "workload_proxy_vendor": {"source_workload", "source_workload_namespace", "proxy_vendor"},
+    "workload_proxy_vendor_outcome": {
+        *("source_workload", "source_workload_namespace", "proxy_vendor", "proxy_outcome"),
+    },
     "team_proxy_vendor": {"team", "proxy_vendor"},
     "workload_team_proxy_vendor_pool_visibility_outcome_target": {
         *("source_workload", "source_workload_namespace", "team", "proxy_vendor", "proxy_pool"),
@@ -101,7 +110,10 @@ DERIVED = {
     "connections_refused",
     *("outside_bytes_per_bytes", "outside_connections_per_connections"),
     *("uncounted_bytes_per_bytes", "opaque_connections_per_connections"),
-    *("crawler_requests", "sidecar_cpu", "sidecar_memory"),
+    *("crawler_requests", "crawler_unexpected", "crawler_in_flight"),
+    *("sidecar_cpu", "sidecar_memory", "sidecar_cpu_per_limit", "sidecar_memory_per_limit"),
+    *("prometheus_storage_bytes", "prometheus_rule_duration_per_interval"),
+    *("kubelet_volume_stats_used_per_capacity", "grafana_datasource_request_failures"),
     *("prometheus_samples_appended", "sidecars_over_budget", "recorded_hour"),
 }
 """Middle parts that are no metric's name: what they count is in the rule's comment."""
@@ -203,18 +215,24 @@ def test_a_records_name_tells_its_labels_metric_and_operation(rule: dict[str, st
     """`level:metric:operation`: whoever reads a name in a query knows what labels it has."""
     level, metric, operation = rule["record"].split(":")
     assert level in LEVELS
-    known = r"(ratio_)?rate5m|burnrate(5m|30m|1h|6h)|sum|count|p50|p95|sum1h|ratio"
-    assert re.fullmatch(known, operation)
-    raw = {name.removesuffix("_total") for name in (*SCRAPED_METRICS, *PROMETHEUS_OWN)}
+    assert re.fullmatch(
+        r"(ratio_)?rate5m|burnrate(5m|30m|1h|6h|7d)|sum|count|max|p50|p90|p95|sum1h|ratio",
+        operation,
+    )
+    raw = {name.removesuffix("_total") for name in (*SCRAPED_METRICS, *PROMETHEUS_OWN, *OTHERS)}
     bases = raw | {name.removesuffix("_bucket") for name in raw}
     assert metric in bases | DERIVED
 
     expr = rule["expr"]
     # The outermost aggregation says which labels are left; a rule without one keeps its input's.
     # `cluster` is no part of a level, since every series has it.
-    outermost = re.match(r"(?:sum|max|count)(?: by \(([^)]*)\))?\s*\(", expr)
+    outermost = re.match(
+        r"(?:histogram_quantile\(\s*[\d.]+,\s*)?(?:sum|max|count)(?: by \(([^)]*)\))?\s*\(", expr
+    )
     if outermost:
         left = {label.strip() for label in (outermost.group(1) or "").split(",")} - {""}
+        if expr.startswith("histogram_quantile"):
+            left -= {"le"}
         assert "cluster" in left
         assert left - {"cluster"} == LEVELS[level]
     else:
@@ -273,7 +291,7 @@ def test_failures_are_the_outcomes_a_vendor_can_be_blamed_for() -> None:
     """The failure rule names each blamable outcome, and the program can emit no other."""
     lists = [re.findall(r'proxy_outcome=~"([^"]*)"', rule["expr"]) for rule in records()]
     blamed = [set(text.split("|")) for texts in lists for text in texts]
-    assert blamed == [FAILURES] * 3  # by outcome, by workload and by pool
+    assert blamed == [FAILURES] * 4  # by outcome, by workload, by pool and by target
     emitted = set(re.findall(r"[?:] \(?'(\w+)'(?! in )", proxy_outcome(10)))
     assert emitted | {row.outcome for row in SOCKS} == FAILURES | NO_FAILURES
 

@@ -47,7 +47,10 @@ GROUND_TRUTH = {"load-generator", "simulated-vendors"}
 """Kept whole: books of a pod or two, and what else they say explains a difference."""
 
 OF_GROUND_TRUTH = ("crawler_", "vendor_", "process_start_time_seconds")
-OF_EVERY_SCRAPE = {"up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling"}
+OF_EVERY_SCRAPE = {
+    *("up", "scrape_duration_seconds", "scrape_samples_post_metric_relabeling"),
+    "ALERTS",  # Prometheus' own, of each alert that is pending or fires
+}
 
 
 def jobs() -> list[dict[str, Any]]:
@@ -61,7 +64,11 @@ def names_read() -> set[str]:
     """Every metric that a rule, a board, the audit or a runbook asks for by name."""
     own = [rule for group in native_histogram_rules([50])["groups"] for rule in group["rules"]]
     expressions = [rule["expr"] for rule in (*rules(), *own)]
-    expressions += [query for text in boards().values() for _, query in queries(json.loads(text))]
+    expressions += [
+        query
+        for text in boards(parse_settings(STACK)).values()
+        for _, query in queries(json.loads(text))
+    ]
     expressions += reading.selectors()
     names = {name for query in expressions for name in metric_names(query) if ":" not in name}
     return {name for name in names | read_in_runbooks() if not name.startswith(OF_GROUND_TRUTH)}

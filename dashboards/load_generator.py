@@ -1,0 +1,179 @@
+"""The board on which the mesh is checked: what the load generator counted, against the mesh."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from dashboards.frame import IN_CLUSTER, LOAD_GENERATOR, OF_VENDOR, board
+from dashboards.look import Look, by_outcome
+from dashboards.panels import coloured_cells, column, limits, row, stat, table, timeseries
+
+Json = dict[str, Any]
+
+_MESH_OF = '{cluster=~"$cluster", proxy_vendor=~"$vendor", source_workload=~"load-generator.*"}'
+_TRUTH = f"sum by (cluster, proxy_vendor) (proxy_vendor:crawler_requests:rate5m{OF_VENDOR})"
+_MESH = (
+    "(sum by (cluster, proxy_vendor) "
+    f"(workload_proxy_vendor:istio_requests:rate5m{_MESH_OF}) or 0 * {_TRUTH})"
+)
+# Below 0.1 requests/s a single one is a large share.
+_ERROR = f"abs({_MESH} - {_TRUTH}) / ({_TRUTH} > 0.1)"
+_LIMITS = limits(0.01, 0.05)  # ProxyCountsDisagree fires above the second
+
+
+def load_generator(look: Look) -> Json:
+    """Return the board as Grafana's dashboard JSON."""
+    return board(
+        LOAD_GENERATOR,
+        description="Synthetic traffic (loadGenerator), counted by its sender and by the mesh. "
+        "If they agree for the generator, believe the other boards.",
+        variables=["vendor"],
+        rows=[_agree(look), _counts(look), _generator(look)],
+    )
+
+
+def _agree(look: Look) -> tuple[Json, ...]:
+    return row(
+        "Do the mesh and the generator agree?",
+        stat(
+            title="Largest difference",
+            unit="percentunit",
+            description="Of any vendor's requests. Below 1 % is the seconds between two scrapes. "
+            "Above 5 % for long ProxyCountsDisagree fires: a pod has no sidecar or no scrape.",
+            expr=f"max by (cluster) ({_ERROR})",
+            decimals=2,
+            above=_LIMITS,
+        ),
+        stat(
+            title="Requests that the generator sent",
+            unit="reqps",
+            description="All that ended, as the generator counts them. Zero: it does not run, or "
+            "its day's budget (maxGBPerDay) is used up.",
+            expr=f"sum by (cluster) ({_TRUTH})",
+        ),
+        stat(
+            title="Requests that the mesh counted",
+            unit="reqps",
+            description="Of the generator's pods alone. Less than the generator sent: sidecars are "
+            "missing or not scraped; see Pipeline health.",
+            expr=f"sum by (cluster) ({_MESH})",
+        ),
+        stat(
+            title="Unexpected answers",
+            unit="reqps",
+            description="Answers that were not what the request was to get, by the generator's own "
+            "judgement. Look at the generator's log for the reasons.",
+            expr=f"sum by (cluster) (proxy_vendor:crawler_unexpected:rate5m{OF_VENDOR})",
+            above=limits(warning=0.000001),
+        ),
+        table(
+            title="Truth and mesh, by vendor",
+            description="Requests a second that each counted, over 5 minutes. A difference for one "
+            "vendor alone is a fault of its attribution: its addresses, ports or names.",
+            labels={
+                "proxy_vendor": "Vendor",
+                **({"cluster": "Cluster"} if look.several_clusters else {}),
+            },
+            values=[
+                column(
+                    "Difference",
+                    "percentunit",
+                    _ERROR,
+                    decimals=2,
+                    above=_LIMITS,
+                ),
+                column("Generator", "reqps", _TRUTH, decimals=2),
+                column("Mesh", "reqps", _MESH, decimals=2),
+            ],
+            sort_by=["Difference"],
+            cells={"Vendor": coloured_cells(look.vendor_cells())},
+            width=12,
+            height=9,
+        ),
+        timeseries(
+            title="Difference, by vendor",
+            unit="percentunit",
+            description="Of the generator's requests. A peak when the generator starts or stops is "
+            "the seconds between two scrapes.",
+            expr=look.most(_ERROR),
+            legend=look.named("{{proxy_vendor}}"),
+            colours=look.by_vendor(),
+            above=_LIMITS,
+            width=12,
+            height=9,
+        ),
+    )
+
+
+def _counts(look: Look) -> tuple[Json, ...]:
+    named = look.named("{{proxy_vendor}}")
+    mesh_outcomes = f"workload_proxy_vendor_outcome:istio_requests:rate5m{_MESH_OF}"
+    return row(
+        "What did each count?",
+        timeseries(
+            title="Requests that the generator sent, by vendor",
+            unit="reqps",
+            description="The generator's own books. It sends to each endpoint of "
+            "loadGenerator.endpoints: a missing line is an endpoint that it does not reach.",
+            expr=look.most(_TRUTH),
+            legend=named,
+            colours=look.by_vendor(),
+            width=6,
+        ),
+        timeseries(
+            title="Requests that the mesh counted, by vendor",
+            unit="reqps",
+            description="What the sidecars of the generator's pods counted. Should look like the "
+            "panel beside; a vendor at 0 here is not attributed.",
+            expr=look.most(_MESH),
+            legend=named,
+            colours=look.by_vendor(),
+            width=6,
+        ),
+        timeseries(
+            title="Outcomes that the generator saw",
+            unit="reqps",
+            description="By the generator's books, over the vendors chosen: what a sidecar should "
+            "name them.",
+            expr="sum by (proxy_outcome) (proxy_vendor_outcome:crawler_requests:rate5m"
+            f"{OF_VENDOR})",
+            legend="{{proxy_outcome}}",
+            colours=by_outcome(),
+            width=6,
+        ),
+        timeseries(
+            title="Outcomes that the mesh named",
+            unit="reqps",
+            description="By the sidecars of the generator's pods. An outcome under another name "
+            "than beside: a vendor's outcomes do not fit its answers; run make audit.",
+            expr=f"sum by (proxy_outcome) ({mesh_outcomes})",
+            legend="{{proxy_outcome}}",
+            colours=by_outcome(),
+            width=6,
+        ),
+    )
+
+
+def _generator(look: Look) -> tuple[Json, ...]:
+    return row(
+        "Is the generator well?",
+        timeseries(
+            title="Requests under way",
+            unit="short",
+            description="Begun and not ended, over all pods. If it grows without end, vendors "
+            "answer slower than the generator asks: lower loadGenerator.requestsPerSecond.",
+            expr=f"cluster:crawler_in_flight:sum{IN_CLUSTER}",
+            legend=look.named("under way"),
+            width=12,
+        ),
+        timeseries(
+            title="Unexpected answers, by vendor",
+            unit="reqps",
+            description="Answers that were not what the request was to get. One vendor alone: its "
+            "endpoint or login is wrong.",
+            expr=look.most(f"proxy_vendor:crawler_unexpected:rate5m{OF_VENDOR}"),
+            legend=look.named("{{proxy_vendor}}"),
+            colours=look.by_vendor(),
+            width=12,
+        ),
+    )

@@ -1,0 +1,146 @@
+"""What boards need to know of a stack: names and their colours, limits, and how series are named.
+
+A vendor has the colour of its position in the stack file, so it looks alike on every board and
+keeps its colour when others come and go. Hue and dashes together tell 35 names apart.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from settings.alerts import Alerts
+from settings.catalogue import OUTSIDE
+from settings.prometheus import OwnPrometheus
+from settings.stack import StackSettings
+
+Json = dict[str, Any]
+
+# Okabe and Ito, Color Universal Design (https://jfly.uni-koeln.de/color/): told apart by people
+# with any of the common kinds of colour blindness. Black is left out, as Grafana's background is.
+HUES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E00")
+DASHES: tuple[tuple[int, ...], ...] = ((), (10, 10), (2, 6), (24, 8), (24, 6, 4, 6))
+"""Lengths of line and gap in pixels; none is a solid line."""
+GREY = "#8E8E8E"
+
+# What a colour means, of the same palette. A state has its word beside the colour.
+GOOD, WARNING, CRITICAL = "#009E73", "#E69F00", "#D55E00"
+
+FAILURES = (
+    *("connect_failed", "timeout", "reset", "auth_failed", "quota_exhausted", "rate_limited"),
+    *("blocked", "vendor_error"),
+)
+HARMLESS = (
+    *("target_error", "client_cancelled", "auth_challenge", "policy", "bad_answer", "rejected"),
+)
+"""Outcomes beside `success`: what a vendor is blamed for, and what not."""
+
+FEW = 12
+"""Lines that are told apart at a glance. A stack with more vendors shows the worst or busiest."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Look:
+    """What boards show differently from stack to stack."""
+
+    vendors: tuple[str, ...]
+    others: tuple[str, ...]
+    """What is no vendor: `outside`, and the destinations."""
+    products: tuple[tuple[str, str], ...]
+    """Vendor and product, or pool."""
+    targets: tuple[str, ...]
+    several_clusters: bool
+    """Whether this Prometheus may have series of other clusters, which their names must tell."""
+    alerts: Alerts
+    series_budget: int
+    """Of a sidecar."""
+
+    @property
+    def has_many_vendors(self) -> bool:
+        return len(self.vendors) > FEW
+
+    def named(self, legend: str) -> str:
+        """Return a legend with the cluster, where there may be several."""
+        return f"{legend} {{{{cluster}}}}" if self.several_clusters else legend
+
+    def most(self, expr: str) -> str:
+        """Return the query for vendors, or for those with the largest values of many."""
+        return f"topk({FEW}, {expr})" if self.has_many_vendors else expr
+
+    def by_vendor(self) -> list[Json]:
+        """Return the overrides that give each vendor its colour."""
+        greys = [
+            _override(name, GREY, DASHES[position % len(DASHES)])
+            for position, name in enumerate(self.others)
+        ]
+        return [*_overrides(self.vendors), *greys]
+
+    def by_product(self) -> list[Json]:
+        """Return the same for series that are named by vendor and product."""
+        return _overrides(f"{vendor} {product}" for vendor, product in self.products)
+
+    def by_target(self) -> list[Json]:
+        """Return the same for series that are named by target group."""
+        return _overrides(self.targets)
+
+    def vendor_cells(self) -> list[Json]:
+        """Return the value mappings that colour a vendor's name in a table."""
+        colours = {name: HUES[n % len(HUES)] for n, name in enumerate(self.vendors)}
+        colours |= dict.fromkeys(self.others, GREY)
+        options = {
+            name: {"color": colour, "index": n} for n, (name, colour) in enumerate(colours.items())
+        }
+        return [{"type": "value", "options": options}]
+
+
+def look_of(settings: StackSettings) -> Look:
+    prometheus = settings.prometheus
+    products = [
+        (vendor.name, name)
+        for vendor in settings.vendors
+        for name in dict.fromkeys(
+            [
+                *(product.name for product in vendor.products),
+                *(route.pool for route in vendor.ranges if route.pool),
+            ]
+        )
+    ]
+    return Look(
+        vendors=tuple(vendor.name for vendor in settings.vendors),
+        others=(OUTSIDE, *(destination.name for destination in settings.destinations)),
+        products=tuple(products),
+        targets=tuple(target.name for target in settings.targets),
+        several_clusters=not isinstance(prometheus, OwnPrometheus)
+        or bool(prometheus.federate_from),
+        alerts=settings.alerts,
+        series_budget=settings.telemetry.series_budget,
+    )
+
+
+def by_outcome() -> list[Json]:
+    """Return the overrides of series that are named by outcome: grey is no failure."""
+    greys = [
+        _override(name, GREY, DASHES[position % len(DASHES)])
+        for position, name in enumerate(HARMLESS)
+    ]
+    return [_override("success", GOOD), *_overrides(FAILURES), *greys]
+
+
+def _overrides(names: Iterable[str]) -> list[Json]:
+    return [
+        _override(name, HUES[n % len(HUES)], DASHES[n // len(HUES) % len(DASHES)])
+        for n, name in enumerate(names)
+    ]
+
+
+def _override(name: str, colour: str, dashes: Sequence[int] = ()) -> Json:
+    style = {"id": "custom.lineStyle", "value": {"fill": "dash", "dash": [*dashes]}}
+    return {
+        # By its first words, since the cluster's name may follow.
+        "matcher": {"id": "byRegexp", "options": f"/^{name}( |$)/"},
+        "properties": [
+            {"id": "color", "value": {"mode": "fixed", "fixedColor": colour}},
+            *([style] if dashes else []),
+        ],
+    }
