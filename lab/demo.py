@@ -25,6 +25,7 @@ from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, require_free, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
+from lab.viewer.in_lab import viewing
 from settings.catalogue import OUTSIDE
 from settings.loading import SettingsError
 from tools.reports import add_out, write_report
@@ -147,23 +148,24 @@ def _run(options: argparse.Namespace, started: float) -> None:
     for stand_in in (*STAND_INS, PAGES_STAND_IN, WINDOW_STAND_IN):
         _say(f"stand-in    {stand_in}")
     pages = dict.fromkeys((ports.istiod, ports.grafana, ports.alertmanager), Page(lambda: ""))
-    require_free(("127.0.0.1", port) for port in pages)
+    require_free(("127.0.0.1", port) for port in (*pages, ports.viewer))
     with (
         served(pages),
         running(
             ports=ports, folder=folder, say=_say, stand_ins=True, inspect=options.inspect
         ) as lab,
+        viewing(lab, ports.viewer) as boards_url,
     ):
         lab.start_crawler(count=None, requests_per_second=options.requests_per_second)
         try:
-            _write_endpoints(lab)
-            _say_addresses(lab, options.requests_per_second)
+            _write_endpoints(lab, boards_url)
+            _say_addresses(lab, options.requests_per_second, boards_url)
             _show(lab, started)
         finally:
             ENDPOINTS.unlink(missing_ok=True)
 
 
-def _say_addresses(lab: Lab, requests_per_second: int) -> None:
+def _say_addresses(lab: Lab, requests_per_second: int, boards_url: str) -> None:
     """Print the proxies, and last what a human opens or tries."""
     for endpoint in lab.endpoints:
         products = ", ".join(product.name for product in endpoint.products)
@@ -174,6 +176,7 @@ def _say_addresses(lab: Lab, requests_per_second: int) -> None:
     user = f"acme{sells.products[0].user.replace('*', '')}"
     lines = (
         *("", *LEGEND, ""),
+        f"boards      {boards_url}",
         f"page        curl -kx {proxy} https://site-1.sim.test/p/60",
         f"product     curl -kx http://{user}:any@{authority(sells)} https://site-1.sim.test/p/60",
         f"429         curl -ix {proxy} http://fault-rate-limited.sim.test/",
@@ -227,8 +230,9 @@ def firing(lab: Lab) -> dict[str, list[str]]:
     return {name: sorted(vendors) for name, vendors in found.items()}
 
 
-def _write_endpoints(lab: Lab) -> None:
+def _write_endpoints(lab: Lab, boards_url: str) -> None:
     endpoints = {
+        "boards": boards_url,
         "prometheus": lab.prometheus_url,
         "envoy_admin": lab.envoy_url,
         "crawler": lab.crawler_url,

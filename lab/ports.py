@@ -76,6 +76,11 @@ class Ports:
         return port - DEFAULT_BASE + self.base
 
     @property
+    def viewer(self) -> int:
+        """The boards."""
+        return self.base + 89
+
+    @property
     def prometheus(self) -> int:
         return self.base + 90
 

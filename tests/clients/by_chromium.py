@@ -9,14 +9,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
-import json
-import os
 import re
-import select
-import subprocess
-import tempfile
-import time
-from collections import deque
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,16 +17,10 @@ from typing import Any
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 
-from tests.clients.jobs import CLIENT_SECONDS, REQUEST_SECONDS, Job, Seen, answer
+from tests.clients.jobs import CLIENT_SECONDS, Job, Seen, answer
+from tools.chromium import Browser, running
 
 Json = dict[str, Any]
-
-SWITCHES = (
-    *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
-    # It asks nobody anything of its own accord, and finds no host but the proxies' addresses.
-    *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.*, EXCLUDE ::1",
-)
 
 
 def chromium(jobs: Sequence[Job], authority: str, ca: Path) -> list[list[Seen]]:
@@ -42,93 +29,14 @@ def chromium(jobs: Sequence[Job], authority: str, ca: Path) -> list[list[Seen]]:
     A context for each job would be a second for each.
     """
     found: dict[Job, list[Seen]] = {}
-    with _running(ca) as browser:
+    known = f"--ignore-certificate-errors-spki-list={_key_of(ca)}"
+    with running(known, seconds=CLIENT_SECONDS) as browser:
         for login in dict.fromkeys(job.login for job in jobs):
             with _context(browser, authority) as page:
                 for job in jobs:
                     if job.login == login:
                         found[job] = [_visit(browser, page, url, login) for url in job.urls]
     return [found[job] for job in jobs]
-
-
-class Browser:
-    """Sends commands to the browser, and keeps the events that come meanwhile."""
-
-    def __init__(self, commands: int, told: int) -> None:
-        self._commands, self._told = commands, told
-        self._number, self._rest = 0, b""
-        self._events: deque[Json] = deque()
-        self._deadline = time.monotonic() + CLIENT_SECONDS
-
-    def say(self, method: str, session: str = "", **parameters: object) -> int:
-        """Give a command and do not wait for its result."""
-        self._number += 1
-        command = {"id": self._number, "method": method, "params": parameters}
-        if session:
-            command["sessionId"] = session
-        os.write(self._commands, json.dumps(command).encode() + b"\0")
-        return self._number
-
-    def ask(self, method: str, session: str = "", **parameters: object) -> Json:
-        """Give a command and return its result; earlier events stay for `event`."""
-        number = self.say(method, session, **parameters)
-        while (message := self._next()).get("id") != number:
-            if "method" in message:
-                self._events.append(message)
-        assert "error" not in message, (method, message["error"])
-        return dict(message["result"])
-
-    def event(self) -> Json:
-        while not self._events:
-            message = self._next()
-            if "method" in message:
-                self._events.append(message)
-        return self._events.popleft()
-
-    def _next(self) -> Json:
-        while b"\0" not in self._rest:
-            left = self._deadline - time.monotonic()
-            readable, _, _ = select.select([self._told], [], [], max(0.0, left))
-            assert readable, "Chromium says nothing"
-            data = os.read(self._told, 1 << 20)
-            assert data, "Chromium has ended"
-            self._rest += data
-        message, _, self._rest = self._rest.partition(b"\0")
-        return dict(json.loads(message))
-
-
-@contextlib.contextmanager
-def _running(ca: Path) -> Iterator[Browser]:
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        # Else it opens connections that it may need, or may not.
-        preferences = Path(folder) / "profile" / "Default" / "Preferences"
-        preferences.parent.mkdir(parents=True)
-        preferences.write_text(json.dumps({"net": {"network_prediction_options": 2}}))
-        process = subprocess.Popen(
-            [
-                # It takes commands on descriptor 3 and answers on 4.
-                *("sh", "-c", 'exec 3<&0 4>&1 </dev/null >/dev/null; exec "$@"', "sh"),
-                *("chromium", *SWITCHES, "--remote-debugging-pipe"),
-                f"--user-data-dir={folder}/profile",
-                f"--ignore-certificate-errors-spki-list={_key_of(ca)}",
-                "about:blank",
-            ],
-            env={"PATH": os.environ["PATH"], "HOME": folder},
-            bufsize=0,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-        )
-        assert process.stdin
-        assert process.stdout
-        try:
-            browser = Browser(process.stdin.fileno(), process.stdout.fileno())
-            yield browser
-            browser.ask("Browser.close")
-            process.wait(REQUEST_SECONDS)
-        finally:
-            process.kill()
-            process.communicate()
 
 
 def _key_of(ca: Path) -> str:

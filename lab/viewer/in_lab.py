@@ -1,0 +1,35 @@
+"""The shipped boards on a running lab."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from dashboards.boards import boards
+from lab.system import Lab
+from lab.viewer.questions import Questions
+from lab.viewer.server import serving
+
+Json = dict[str, Any]
+
+# The lab divides all times of the rules, so its hour is some minutes, and it scrapes every second.
+SHORT = {"time": {"from": "now-5m", "to": "now"}, "refresh": "5s"}
+
+
+def board_questions(lab: Lab) -> Questions:
+    """Return what can be asked of the lab's Prometheus: the shipped boards, of a short time."""
+    models: list[Json] = [json.loads(text) for text in boards().values()]
+    return Questions(
+        boards={model["uid"]: {**model, **SHORT} for model in models},
+        prometheus_url=lab.prometheus_url,
+        scrape_seconds=float(lab.settings.prometheus.scrape_interval),
+    )
+
+
+@contextmanager
+def viewing(lab: Lab, port: int) -> Iterator[str]:
+    """Serve the boards of a lab until the block ends; give the address."""
+    with serving(board_questions(lab), port) as address:
+        yield address

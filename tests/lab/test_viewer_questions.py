@@ -1,0 +1,163 @@
+"""What the viewer's pages may ask: the boards' own queries, filled as Grafana fills them."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.parse
+
+import pytest
+
+from lab.viewer.questions import Questions
+from lab.viewer.server import serving
+from lab.viewer.times import moment, span
+from lab.viewer.variables import UnknownVariableError, Values, chosen, filled
+from tests.pages import answering
+
+VENDOR = {
+    "name": "vendor",
+    "type": "query",
+    "query": {"query": 'label_values(up{cluster=~"$cluster"}, proxy_vendor)'},
+    "multi": True,
+    "includeAll": True,
+    "allValue": ".*",
+    "current": {"value": ["$__all"]},
+}
+CLUSTER = VENDOR | {"name": "cluster", "query": {"query": "label_values(up, cluster)"}}
+BY = {"name": "by", "type": "custom", "query": "pod, Job : job", "current": {"value": "pod"}}
+BOARD = {
+    "uid": "one",
+    "title": "One",
+    "time": {"from": "now-1h", "to": "now"},
+    "templating": {"list": [CLUSTER, VENDOR, BY]},
+    "annotations": {"list": []},
+    "panels": [
+        {
+            "id": 7,
+            "type": "timeseries",
+            "title": "Up",
+            "targets": [{"refId": "A", "expr": 'sum by ($by) (up{proxy_vendor=~"$vendor"})'}],
+        }
+    ],
+}
+EMPTY = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": []}}).encode()
+
+
+@pytest.fixture
+def viewer():
+    """The address of a viewer of BOARD before a Prometheus without any series."""
+    with answering(EMPTY) as prometheus:
+        url = f"http://127.0.0.1:{prometheus.port}"
+        with serving(Questions({"one": BOARD}, url, 1.0)) as address:
+            yield urllib.parse.urlsplit(address).port
+
+
+def ask(port, path, **headers):
+    connection = http.client.HTTPConnection("127.0.0.1", port)
+    connection.request("GET", path, headers=headers)
+    response = connection.getresponse()
+    return response.status, response.headers, response.read()
+
+
+@pytest.mark.parametrize(
+    ("value", "wanted"),
+    [
+        (["vendor-a"], '{v=~"vendor-a"}'),
+        (["a", "b"], '{v=~"(a|b)"}'),
+        (["a.b"], r'{v=~"a\\.b"}'),
+        (["$__all"], '{v=~".*"}'),
+        (['x"} or up{y="'], r'{v=~"x\"\\} or up\\{y=\""}'),
+        (["x\\"], r'{v=~"x\\\\"}'),
+    ],
+)
+def test_values_are_filled_in_as_grafana_does(value, wanted):
+    """A value is an alternative of a regular expression, and never more of the query."""
+    values = {"vendor": chosen(VENDOR, value)}
+    assert filled('{v=~"$vendor"}', values, {}) == wanted
+    assert filled('{v=~"${vendor:regex}"}', values, {}) == wanted
+
+
+def test_a_value_outside_a_string_is_one_word():
+    """Whoever opens the page chooses a label to sum by, not an expression."""
+    values = {"label": Values(("pod) or (up",), is_list=False)}
+    with pytest.raises(ValueError, match="more than one word"):
+        filled("sum by ($label) (up)", values, {})
+    with pytest.raises(ValueError, match="no option of the board"):
+        chosen(BY, ["instance"])
+    assert filled("sum by ($by) (up)", {"by": chosen(BY, ["job"])}, {}) == "sum by (job) (up)"
+
+
+def test_a_variable_that_nobody_defined_is_named():
+    with pytest.raises(UnknownVariableError, match=r"\$vendr"):
+        filled('up{a="$vendr"}', {}, {})
+
+
+def test_steps_are_grafanas():
+    """No more points than pixels, no step below a scrape, and a rate over four scrapes."""
+    hour = span("now-1h", "now", points=600, scrape=15, now=1e9)
+    assert (hour.length, hour.step) == (3600, 15)
+    assert hour.built_in()["__rate_interval"] == "60000ms"
+    assert span("now-1h", "now", points=100, scrape=1, now=1e9, least="2m").step == 120
+    assert moment("now/M", 1e9) == 999_302_400  # 2001-09-01, of 2001-09-09
+    assert moment("now/M", 1e9, is_end=True) == 1_001_894_400
+    for wrong in ("yesterday", "now-1y", "now-", "1h", "-5"):
+        with pytest.raises(ValueError):
+            moment(wrong, 1e9)
+    with pytest.raises(ValueError, match="empty"):
+        span("now", "now-1h", points=10, scrape=1, now=1e9)
+
+
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/", 302),
+        ("/d/one", 200),
+        ("/static/viewer.js", 200),
+        ("/static/uPlot.iife.min.js", 200),
+        ("/api/boards/one", 200),
+        ("/api/boards/one/panels/7?var-vendor=a", 200),
+        ("/api/boards/one/panels/8", 404),
+        ("/api/boards/two", 404),
+        ("/api/boards/one/panels/7?from=never", 400),
+        ("/api/boards/one/variables/by", 400),
+        ("/api/boards/one/variables/vendor", 200),
+        ("/static/..%2Fserver.py", 404),
+        ("/static/uPlot.LICENSE", 404),
+        ("/api/v1/query?query=up", 404),
+        ("/api/query?query=up", 404),
+    ],
+)
+def test_it_serves_boards_and_nothing_else(viewer, path, status):
+    """No open relay to Prometheus, and no file but the pages'."""
+    answered, headers, body = ask(viewer, path)
+    assert answered == status, body
+    assert "script-src 'self'" in headers["Content-Security-Policy"]
+    assert headers["X-Content-Type-Options"] == "nosniff"
+
+
+def test_a_foreign_name_that_leads_here_is_refused(viewer):
+    """A site could have its name resolve to 127.0.0.1, and read the answers as its own."""
+    assert ask(viewer, "/api/boards", Host="evil.test")[0] == 421
+    assert ask(viewer, "/api/boards", Host=f"localhost:{viewer}")[0] == 200
+
+
+def test_prometheus_own_words_reach_the_page():
+    """A panel with an error says what Prometheus said, not that something went wrong."""
+    refused = json.dumps({"status": "error", "error": "parse error: unexpected )"}).encode()
+    with answering(refused, status=400) as prometheus:
+        questions = Questions({"one": BOARD}, f"http://127.0.0.1:{prometheus.port}", 1.0)
+        (answer,) = questions.panel("one", "7", {})["targets"]
+    assert answer["error"] == "Up: parse error: unexpected )"
+
+
+def test_alerts_are_regions():
+    """An alert that fired twice is two regions, and ends where its samples end."""
+    values = [[t, "1"] for t in (0, 60, 120, 600, 660)]
+    series = [{"metric": {"alertname": "A"}, "values": values}]
+    told = json.dumps({"status": "success", "data": {"resultType": "matrix", "result": series}})
+    note = {"name": "Alerts", "enable": True, "expr": "ALERTS", "iconColor": "red", "step": "60s"}
+    board = BOARD | {"annotations": {"list": [note]}}
+    with answering(told.encode()) as prometheus:
+        questions = Questions({"one": board}, f"http://127.0.0.1:{prometheus.port}", 1.0)
+        regions = questions.annotations("one", {"from": ["now-1h"], "points": ["60"]})
+    assert [(one["from"], one["to"]) for one in regions] == [(0, 120_000), (600_000, 660_000)]
