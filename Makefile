@@ -17,7 +17,7 @@ ifneq ($(origin WINDOW),command line)
 override WINDOW :=
 endif
 
-.PHONY: help setup demo demo-check drill audit discover verify report reconcile what-if which render test mutate check format bench docs wasm clean
+.PHONY: help setup demo demo-check drill audit discover verify report reconcile what-if which render pictures test mutate check format bench docs wasm clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -42,6 +42,10 @@ demo-check: setup ## Compare three counts. N= BREAK=range|outcome|drop MIX=even 
 drill: $(if $(NAME),setup,.venv/installed) ## Break the lab, see the alert come and go. NAME=a,b|all; without, the list
 	@$(if $(NAME),$(PY) -m tools.find alertmanager >/dev/null)
 	@exec $(PY) -m lab.drill $(call option,name,NAME) $(port_base) $(out)
+
+pictures: setup ## Take a picture of each board, calm and in drills, by Chromium. NAME=a,b|none DIR=
+	@$(PY) -m tools.find alertmanager >/dev/null
+	@exec $(PY) -m lab.pictures $(call option,name,NAME) $(call option,folder,DIR) $(port_base) $(out)
 
 ifeq ($(PROMETHEUS_URL),)
 audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h

@@ -31,6 +31,8 @@ SWITCHES = (
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.*, EXCLUDE ::1",
 )
+ANSWER_SECONDS = 60.0
+"""For one command; a page without frames, which is behind another tab, may never answer one."""
 END_SECONDS = 5.0
 POLL_SECONDS = 0.05
 
@@ -64,7 +66,8 @@ class Browser:
     def ask(self, method: str, session: str = "", **parameters: object) -> Json:
         """Give a command and return its result; earlier events stay for `event`."""
         number = self.say(method, session, **parameters)
-        while (message := self._next()).get("id") != number:
+        until = min(self._deadline, time.monotonic() + ANSWER_SECONDS)
+        while (message := self._next(until)).get("id") != number:
             if "method" in message:
                 self._events.append(message)
         if "error" in message:
@@ -74,7 +77,7 @@ class Browser:
     def event(self) -> Json:
         """Wait for the next event."""
         while not self._events:
-            message = self._next()
+            message = self._next(self._deadline)
             if "method" in message:
                 self._events.append(message)
         return self._events.popleft()
@@ -84,9 +87,9 @@ class Browser:
         while self._events:
             yield self._events.popleft()
 
-    def _next(self) -> Json:
+    def _next(self, until: float) -> Json:
         while b"\0" not in self._rest:
-            left = self._deadline - time.monotonic()
+            left = until - time.monotonic()
             readable, _, _ = select.select([self._told], [], [], max(0.0, left))
             if not readable:
                 raise ChromiumError("Chromium says nothing")
@@ -164,7 +167,8 @@ class Page:
         )
 
     def open(self, url: str) -> None:
-        """Begin to load a page; `wait` for what must be there then."""
+        """Begin to load a page, before other tabs; `wait` for what must be there then."""
+        self.ask("Page.bringToFront")
         told = self.ask("Page.navigate", url=url)
         if "errorText" in told:
             raise ChromiumError(f"{url}: {told['errorText']}")

@@ -138,7 +138,7 @@ function seriesOptions(field) {
 }
 
 function axes(fields) {
-  const made = [{ stroke: AXIS, grid: { stroke: GRID, width: 1 }, ticks: { show: false }, values: timeTexts, space: 90, font: "12px sans-serif" }];
+  const made = [{ stroke: AXIS, grid: { stroke: GRID, width: 1 }, ticks: { show: false }, values: timeTexts, space: 90, size: 26, gap: 4, font: "12px sans-serif" }];
   for (const scale of new Set(fields.map(scaleOf))) {
     const field = fields.find((one) => scaleOf(one) === scale);
     made.push({
