@@ -14,18 +14,21 @@ import shutil
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 from dashboards.fleet import TABLE_QUERIES
 from lab.endpoints import authority
 from lab.envoy import STAND_INS
+from lab.grafana import grafana_command, start_grafana
 from lab.inspection import check_inspection
 from lab.pages import Page, served
 from lab.ports import DEFAULT_BASE, Ports
-from lab.processes import LabError, StopRequested, require_free, stop_on_signals
+from lab.processes import LabError, StopRequested, children, require_free, stop_on_signals
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
-from lab.viewer.in_lab import viewing
+from lab.viewer.in_lab import board_questions
+from lab.viewer.server import serving
 from settings.catalogue import OUTSIDE
 from settings.loading import SettingsError
 from tools.reports import add_out, write_report
@@ -38,7 +41,7 @@ SILENT_SECONDS = 60.0
 FILLING_SECONDS = RATE_WINDOW_SECONDS + 5  # and some for the start
 REQUESTS_PER_SECOND = 300
 ENDPOINTS = FOLDER / "endpoints.json"  # while the demo runs, for programs that join in
-PAGES_STAND_IN = "istiod, Grafana, Alertmanager -> empty pages of metrics, so that none is down"
+PAGES_STAND_IN = "{} -> empty pages of metrics, so that none is down"
 
 # Column key (of the Fleet board's queries), heading, width, factor, format.
 COLUMNS = (
@@ -55,6 +58,8 @@ TOTAL = "total"
 
 # The Watchdog fires always: that is how its receiver knows that alerts arrive.
 FIRING = 'ALERTS{alertstate="firing", alertname!="Watchdog"}'
+
+FIRST_START = {"grafana": "  (its first start takes up to a minute)"}
 
 LEGEND = (
     "requests/s  plain requests and tunnels; opaque connections are in connects/s alone",
@@ -145,28 +150,53 @@ def _run(options: argparse.Namespace, started: float) -> None:
     ports = Ports.from_text(options.port_base)
     check_inspection(options.inspect)
     folder = FOLDER / f"demo-{ports.base}"
-    for stand_in in (*STAND_INS, PAGES_STAND_IN, WINDOW_STAND_IN):
+    grafana = grafana_command()
+    paged = "istiod, Alertmanager" if grafana else "istiod, Grafana, Alertmanager"
+    for stand_in in (*STAND_INS, PAGES_STAND_IN.format(paged), WINDOW_STAND_IN):
         _say(f"stand-in    {stand_in}")
-    pages = dict.fromkeys((ports.istiod, ports.grafana, ports.alertmanager), Page(lambda: ""))
-    require_free(("127.0.0.1", port) for port in (*pages, ports.viewer))
+    away = (ports.istiod, ports.alertmanager, *([] if grafana else [ports.grafana]))
+    pages = dict.fromkeys(away, Page(lambda: ""))
+    require_free(("127.0.0.1", port) for port in (*pages, ports.grafana, ports.viewer))
     with (
         served(pages),
         running(
             ports=ports, folder=folder, say=_say, stand_ins=True, inspect=options.inspect
         ) as lab,
-        viewing(lab, ports.viewer) as boards_url,
+        _boards(lab, grafana) as shown,
     ):
         lab.start_crawler(count=None, requests_per_second=options.requests_per_second)
         try:
-            _write_endpoints(lab, boards_url)
-            _say_addresses(lab, options.requests_per_second, boards_url)
+            _write_endpoints(lab, shown)
+            _say_addresses(lab, options.requests_per_second, shown)
             _show(lab, started)
         finally:
             ENDPOINTS.unlink(missing_ok=True)
 
 
-def _say_addresses(lab: Lab, requests_per_second: int, boards_url: str) -> None:
-    """Print the proxies, and last what a human opens or tries."""
+@contextmanager
+def _boards(lab: Lab, grafana: list[str]) -> Iterator[dict[str, str]]:
+    """Show the boards until the block ends; give the addresses by name, the best one first."""
+    ports, questions = lab.ports, board_questions(lab)
+    with children() as family, serving(questions, ports.viewer) as address:
+        shown = {"boards": address}
+        if grafana:  # it is not of the lab's family: the demo goes on without it
+            url = start_grafana(
+                family,
+                grafana,
+                lab.folder / "grafana",
+                port=ports.grafana,
+                prometheus_url=lab.prometheus_url,
+                scrape_seconds=lab.settings.prometheus.scrape_interval,
+                boards=questions.boards,
+            )
+            shown = {"grafana": url, **shown}
+        yield shown
+
+
+def _say_addresses(lab: Lab, requests_per_second: int, shown: Mapping[str, str]) -> None:
+    """Print the boards, the proxies, and last what a human tries."""
+    for name, url in shown.items():
+        _say(f"{name:<11} {url}{FIRST_START.get(name, '')}")
     for endpoint in lab.endpoints:
         products = ", ".join(product.name for product in endpoint.products)
         known = (endpoint.vendor, endpoint.host, products)
@@ -176,7 +206,6 @@ def _say_addresses(lab: Lab, requests_per_second: int, boards_url: str) -> None:
     user = f"acme{sells.products[0].user.replace('*', '')}"
     lines = (
         *("", *LEGEND, ""),
-        f"boards      {boards_url}",
         f"page        curl -kx {proxy} https://site-1.sim.test/p/60",
         f"product     curl -kx http://{user}:any@{authority(sells)} https://site-1.sim.test/p/60",
         f"429         curl -ix {proxy} http://fault-rate-limited.sim.test/",
@@ -230,9 +259,9 @@ def firing(lab: Lab) -> dict[str, list[str]]:
     return {name: sorted(vendors) for name, vendors in found.items()}
 
 
-def _write_endpoints(lab: Lab, boards_url: str) -> None:
+def _write_endpoints(lab: Lab, shown: Mapping[str, str]) -> None:
     endpoints = {
-        "boards": boards_url,
+        **shown,
         "prometheus": lab.prometheus_url,
         "envoy_admin": lab.envoy_url,
         "crawler": lab.crawler_url,

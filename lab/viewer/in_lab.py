@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 from dashboards.boards import boards
 from lab.system import Lab
 from lab.viewer.questions import Questions
-from lab.viewer.server import serving
 
 Json = dict[str, Any]
 
@@ -29,10 +26,3 @@ def board_questions(lab: Lab) -> Questions:
         prometheus_url=lab.prometheus_url,
         scrape_seconds=float(lab.settings.prometheus.scrape_interval),
     )
-
-
-@contextmanager
-def viewing(lab: Lab, port: int) -> Iterator[str]:
-    """Serve the boards of a lab until the block ends; give the address."""
-    with serving(board_questions(lab), port) as address:
-        yield address

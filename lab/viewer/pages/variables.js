@@ -3,17 +3,29 @@
 import { element } from "./dom.js";
 
 const ALL = "$__all";
-const list = (value) => (value === undefined || value === null || value === "" ? [] : [value].flat());
+const list = (value) =>
+  value === undefined || value === null || value === "" ? [] : [value].flat();
 
 function optionsOf(variable) {
-  return (variable.query ?? "").split(/(?<!\\),/).map((one) => one.trim()).filter(Boolean).map((one) => {
-    const [text, value] = one.includes(" : ") ? one.split(" : ") : [one, one];
-    return { text, value: value.trim() };
-  });
+  return (variable.query ?? "")
+    .split(/(?<!\\),/)
+    .map((one) => one.trim())
+    .filter(Boolean)
+    .map((one) => {
+      const [text, value] = one.includes(" : ") ? one.split(" : ") : [one, one];
+      return { text, value: value.trim() };
+    });
 }
 
 function ordered(values, sort) {
-  const rule = { 1: (a, b) => a.localeCompare(b), 2: (a, b) => b.localeCompare(a), 3: (a, b) => a - b, 4: (a, b) => b - a, 5: (a, b) => a.localeCompare(b), 6: (a, b) => b.localeCompare(a) }[sort];
+  const rule = {
+    1: (a, b) => a.localeCompare(b),
+    2: (a, b) => b.localeCompare(a),
+    3: (a, b) => a - b,
+    4: (a, b) => b - a,
+    5: (a, b) => a.localeCompare(b),
+    6: (a, b) => b.localeCompare(a),
+  }[sort];
   return rule ? [...values].sort(rule) : values;
 }
 
@@ -21,7 +33,14 @@ function matching(values, regex) {
   const found = /^\/(.*)\/([a-z]*)$/.exec(regex ?? "");
   if (!found) return values;
   const pattern = new RegExp(found[1], found[2].replace("g", ""));
-  return [...new Set(values.map((one) => pattern.exec(one)).filter(Boolean).map((one) => one.groups?.value ?? one[1] ?? one[0]))];
+  return [
+    ...new Set(
+      values
+        .map((one) => pattern.exec(one))
+        .filter(Boolean)
+        .map((one) => one.groups?.value ?? one[1] ?? one[0]),
+    ),
+  ];
 }
 
 // Ask for values in the board's order: a variable's query may name those before it.
@@ -31,14 +50,34 @@ export async function loadVariables(board, parameters, ask, timeParameters) {
     const asked = timeParameters();
     for (const one of loaded) for (const value of one.asked) asked.append(`var-${one.name}`, value);
     let options;
-    if (variable.type === "query") options = ordered(matching(await ask(`/variables/${encodeURIComponent(variable.name)}`, asked), variable.regex), variable.sort).map((value) => ({ text: value, value }));
-    else if (["custom", "interval", "constant"].includes(variable.type)) options = optionsOf(variable);
-    else if (variable.type === "datasource") options = [{ text: "Prometheus", value: variable.current?.value || "prometheus" }];
+    if (variable.type === "query")
+      options = ordered(
+        matching(
+          await ask(`/variables/${encodeURIComponent(variable.name)}`, asked),
+          variable.regex,
+        ),
+        variable.sort,
+      ).map((value) => ({ text: value, value }));
+    else if (["custom", "interval", "constant"].includes(variable.type))
+      options = optionsOf(variable);
+    else if (variable.type === "datasource")
+      options = [{ text: "Prometheus", value: variable.current?.value || "prometheus" }];
     else if (variable.type === "textbox") options = [];
-    else throw new Error(`variable ${variable.name}: this page does not know the kind ${variable.type}`);
-    const here = parameters.getAll(`var-${variable.name}`).map((one) => (one === "All" ? ALL : one));
+    else
+      throw new Error(
+        `variable ${variable.name}: this page does not know the kind ${variable.type}`,
+      );
+    const here = parameters
+      .getAll(`var-${variable.name}`)
+      .map((one) => (one === "All" ? ALL : one));
     const usual = list(variable.current?.value);
-    let chosen = here.length ? here : usual.length ? usual : variable.includeAll ? [ALL] : options.slice(0, 1).map((one) => one.value);
+    let chosen = here.length
+      ? here
+      : usual.length
+        ? usual
+        : variable.includeAll
+          ? [ALL]
+          : options.slice(0, 1).map((one) => one.value);
     if (variable.type === "datasource") chosen = [options[0].value];
     if (!variable.multi) chosen = chosen.slice(0, 1);
     const isAll = chosen.includes(ALL);
@@ -51,9 +90,13 @@ export async function loadVariables(board, parameters, ask, timeParameters) {
 }
 
 function select(variable, choose) {
-  const made = element("select", { id: `var-${variable.name}`, onchange: (event) => choose({ [`var-${variable.name}`]: event.target.value }) });
+  const made = element("select", {
+    id: `var-${variable.name}`,
+    onchange: (event) => choose({ [`var-${variable.name}`]: event.target.value }),
+  });
   const all = variable.includeAll ? [{ text: "All", value: ALL }] : [];
-  for (const { text, value } of [...all, ...variable.options]) made.append(element("option", { text, value, selected: variable.chosen.includes(value) }));
+  for (const { text, value } of [...all, ...variable.options])
+    made.append(element("option", { text, value, selected: variable.chosen.includes(value) }));
   return made;
 }
 
@@ -65,27 +108,66 @@ function several(variable, choose) {
     const now = value === ALL ? [ALL] : isOn ? [...rest, value] : rest;
     choose({ [name]: now.length ? now : [ALL] });
   };
-  const box = (text, value, checked) => element("label", { children: [element("input", { type: "checkbox", value, checked, onchange: (event) => change(value, event.target.checked) }), document.createTextNode(text)] });
-  return element("details", { id: name, children: [
-    element("summary", { text: isAll ? "All" : variable.chosen.join(" + ") }),
-    element("div", { children: [
-      ...(variable.includeAll ? [box("All", ALL, isAll)] : []),
-      ...variable.options.map(({ text, value }) => box(text, value, variable.chosen.includes(value))),
-    ] }),
-  ] });
+  const box = (text, value, checked) =>
+    element("label", {
+      children: [
+        element("input", {
+          type: "checkbox",
+          value,
+          checked,
+          onchange: (event) => change(value, event.target.checked),
+        }),
+        document.createTextNode(text),
+      ],
+    });
+  return element("details", {
+    id: name,
+    children: [
+      element("summary", { text: isAll ? "All" : variable.chosen.join(" + ") }),
+      element("div", {
+        children: [
+          ...(variable.includeAll ? [box("All", ALL, isAll)] : []),
+          ...variable.options.map(({ text, value }) =>
+            box(text, value, variable.chosen.includes(value)),
+          ),
+        ],
+      }),
+    ],
+  });
 }
 
 export function drawVariables(bar, variables, choose) {
   const open = bar.querySelector("details[open]")?.id;
-  bar.replaceChildren(...variables.filter((one) => one.hide !== 2 && one.type !== "constant").map((variable) => {
-    const control = variable.type === "textbox"
-      ? element("input", { id: `var-${variable.name}`, value: variable.chosen[0] ?? "", onchange: (event) => choose({ [`var-${variable.name}`]: event.target.value }) })
-      : variable.multi ? several(variable, choose) : select(variable, choose);
-    if (control.id === open && control.tagName === "DETAILS") control.open = true;
-    return element("div", { className: "variable", children: [element("label", { text: variable.label || variable.name, for: `var-${variable.name}` }), control] });
-  }));
+  bar.replaceChildren(
+    ...variables
+      .filter((one) => one.hide !== 2 && one.type !== "constant")
+      .map((variable) => {
+        const control =
+          variable.type === "textbox"
+            ? element("input", {
+                id: `var-${variable.name}`,
+                value: variable.chosen[0] ?? "",
+                onchange: (event) => choose({ [`var-${variable.name}`]: event.target.value }),
+              })
+            : variable.multi
+              ? several(variable, choose)
+              : select(variable, choose);
+        if (control.id === open && control.tagName === "DETAILS") control.open = true;
+        return element("div", {
+          className: "variable",
+          children: [
+            element("label", {
+              text: variable.label || variable.name,
+              for: `var-${variable.name}`,
+            }),
+            control,
+          ],
+        });
+      }),
+  );
 }
 
 document.addEventListener("click", (event) => {
-  for (const one of document.querySelectorAll("details[open]")) if (!one.contains(event.target)) one.open = false;
+  for (const one of document.querySelectorAll("details[open]"))
+    if (!one.contains(event.target)) one.open = false;
 });

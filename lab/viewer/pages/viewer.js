@@ -7,14 +7,44 @@ import { PANELS } from "./panels.js";
 import { stamp } from "./values.js";
 import { drawVariables, loadVariables } from "./variables.js";
 
-const RANGES = { "now-1m": "Last minute", "now-5m": "Last 5 minutes", "now-15m": "Last 15 minutes", "now-30m": "Last 30 minutes", "now-1h": "Last hour", "now-3h": "Last 3 hours", "now-6h": "Last 6 hours", "now-12h": "Last 12 hours", "now-24h": "Last 24 hours", "now-2d": "Last 2 days", "now-7d": "Last 7 days", "now-30d": "Last 30 days", "now/d": "Today", "now/M": "This month" };
-const REFRESHES = { "": "Off", "5s": "5 s", "10s": "10 s", "30s": "30 s", "1m": "1 min", "5m": "5 min" };
+const RANGES = {
+  "now-1m": "Last minute",
+  "now-5m": "Last 5 minutes",
+  "now-15m": "Last 15 minutes",
+  "now-30m": "Last 30 minutes",
+  "now-1h": "Last hour",
+  "now-3h": "Last 3 hours",
+  "now-6h": "Last 6 hours",
+  "now-12h": "Last 12 hours",
+  "now-24h": "Last 24 hours",
+  "now-2d": "Last 2 days",
+  "now-7d": "Last 7 days",
+  "now-30d": "Last 30 days",
+  "now/d": "Today",
+  "now/M": "This month",
+};
+const REFRESHES = {
+  "": "Off",
+  "5s": "5 s",
+  "10s": "10 s",
+  "30s": "30 s",
+  "1m": "1 min",
+  "5m": "5 min",
+};
 const SECONDS = { s: 1, m: 60, h: 3600 };
 
 const $ = (id) => document.getElementById(id);
 const uid = location.pathname.split("/")[2] ?? "";
 
-const state = { board: null, parameters: new URLSearchParams(location.search), variables: [], collapsed: new Set(), memory: new Map(), endings: [], round: 0 };
+const state = {
+  board: null,
+  parameters: new URLSearchParams(location.search),
+  variables: [],
+  collapsed: new Set(),
+  memory: new Map(),
+  endings: [],
+  round: 0,
+};
 
 async function ask(path, parameters) {
   const answer = await fetch(`/api/boards/${encodeURIComponent(uid)}${path}?${parameters ?? ""}`);
@@ -24,7 +54,10 @@ async function ask(path, parameters) {
 }
 
 // Grafana's way: `to` of a calendar range is the same, "now/M".
-const range = () => ({ from: state.parameters.get("from") ?? state.board.time?.from ?? "now-1h", to: state.parameters.get("to") ?? state.board.time?.to ?? "now" });
+const range = () => ({
+  from: state.parameters.get("from") ?? state.board.time?.from ?? "now-1h",
+  to: state.parameters.get("to") ?? state.board.time?.to ?? "now",
+});
 
 const timeParameters = () => new URLSearchParams(range());
 
@@ -34,7 +67,11 @@ async function choose(changes, { replace = false } = {}) {
     state.parameters.delete(key);
     for (const one of [value].flat()) if (one !== undefined) state.parameters.append(key, one);
   }
-  history[replace ? "replaceState" : "pushState"](null, "", `${location.pathname}?${state.parameters}`);
+  history[replace ? "replaceState" : "pushState"](
+    null,
+    "",
+    `${location.pathname}?${state.parameters}`,
+  );
   await refresh();
 }
 
@@ -42,7 +79,8 @@ function askedOf(scoped = {}) {
   const made = timeParameters();
   for (const variable of state.variables) {
     const name = `var-${variable.name}`;
-    for (const one of scoped[variable.name] ? [scoped[variable.name]] : variable.asked) made.append(name, one);
+    for (const one of scoped[variable.name] ? [scoped[variable.name]] : variable.asked)
+      made.append(name, one);
   }
   return made;
 }
@@ -50,34 +88,87 @@ function askedOf(scoped = {}) {
 function drawTimes() {
   const { from, to } = range();
   const value = from === to || to === "now" ? from : "";
-  const select = element("select", { "aria-label": "Time range", id: "range", onchange: (event) => choose({ from: event.target.value, to: event.target.value.includes("/") ? event.target.value : "now" }) });
-  const known = value in RANGES ? RANGES : { [value]: /^\d+$/.test(from) ? `${stamp(Number(from))} to ${stamp(Number(to))}` : `${from} to ${to}`, ...RANGES };
-  for (const [key, text] of Object.entries(known)) select.append(element("option", { value: key, text, selected: key === value }));
+  const select = element("select", {
+    "aria-label": "Time range",
+    id: "range",
+    onchange: (event) =>
+      choose({
+        from: event.target.value,
+        to: event.target.value.includes("/") ? event.target.value : "now",
+      }),
+  });
+  const known =
+    value in RANGES
+      ? RANGES
+      : {
+          [value]: /^\d+$/.test(from)
+            ? `${stamp(Number(from))} to ${stamp(Number(to))}`
+            : `${from} to ${to}`,
+          ...RANGES,
+        };
+  for (const [key, text] of Object.entries(known))
+    select.append(element("option", { value: key, text, selected: key === value }));
   const every = state.parameters.get("refresh") ?? state.board.refresh ?? "";
-  const pause = element("select", { "aria-label": "Refresh", id: "refresh", onchange: (event) => choose({ refresh: event.target.value }) });
-  for (const [key, text] of Object.entries({ ...REFRESHES, ...(every in REFRESHES ? {} : { [every]: every }) })) pause.append(element("option", { value: key, text, selected: key === every }));
-  $("times").replaceChildren(select, element("button", { type: "button", text: "↻", title: "Refresh", onclick: refresh }), pause);
+  const pause = element("select", {
+    "aria-label": "Refresh",
+    id: "refresh",
+    onchange: (event) => choose({ refresh: event.target.value }),
+  });
+  for (const [key, text] of Object.entries({
+    ...REFRESHES,
+    ...(every in REFRESHES ? {} : { [every]: every }),
+  }))
+    pause.append(element("option", { value: key, text, selected: key === every }));
+  $("times").replaceChildren(
+    select,
+    element("button", { type: "button", text: "↻", title: "Refresh", onclick: refresh }),
+    pause,
+  );
 }
 
 function drawLinks(boards) {
   const current = { board: state.board, variables: state.variables, range: range() };
-  $("boards").replaceChildren(...boards.map((one) => anchor(addressOf(`/d/${one.uid}`, current, true, true), one.title, { title: one.description, ...(one.uid === uid ? { "aria-current": "page" } : {}) })));
+  $("boards").replaceChildren(
+    ...boards.map((one) =>
+      anchor(addressOf(`/d/${one.uid}`, current, true, true), one.title, {
+        title: one.description,
+        ...(one.uid === uid ? { "aria-current": "page" } : {}),
+      }),
+    ),
+  );
   const tabs = new Set(boards.map((one) => `/d/${one.uid}`)); // they are among the tabs already
-  $("links").replaceChildren(...(state.board.links ?? []).filter((one) => one.type === "link" && !tabs.has(one.url)).map((one) =>
-    anchor(addressOf(filled(one.url, current), current, one.includeVars, one.keepTime), one.title, one.targetBlank ? { target: "_blank", rel: "noopener" } : {})));
+  $("links").replaceChildren(
+    ...(state.board.links ?? [])
+      .filter((one) => one.type === "link" && !tabs.has(one.url))
+      .map((one) =>
+        anchor(
+          addressOf(filled(one.url, current), current, one.includeVars, one.keepTime),
+          one.title,
+          one.targetBlank ? { target: "_blank", rel: "noopener" } : {},
+        ),
+      ),
+  );
 }
 
 // Rows, each with the panels below it. A repeated row or panel is there once for each value.
 function sections(board) {
   const made = [{ row: null, panels: [], scoped: {} }];
-  for (const panel of [...board.panels].sort((a, b) => (a.gridPos?.y ?? 0) - (b.gridPos?.y ?? 0) || (a.gridPos?.x ?? 0) - (b.gridPos?.x ?? 0))) {
-    if (panel.type === "row") made.push({ row: panel, panels: [...(panel.panels ?? [])], scoped: {} });
+  for (const panel of [...board.panels].sort(
+    (a, b) =>
+      (a.gridPos?.y ?? 0) - (b.gridPos?.y ?? 0) || (a.gridPos?.x ?? 0) - (b.gridPos?.x ?? 0),
+  )) {
+    if (panel.type === "row")
+      made.push({ row: panel, panels: [...(panel.panels ?? [])], scoped: {} });
     else made.at(-1).panels.push(panel);
   }
-  return made.flatMap((section) => {
-    const name = section.row?.repeat;
-    return name ? valuesOf(name).map((value) => ({ ...section, scoped: { [name]: value } })) : [section];
-  }).filter((section) => section.row || section.panels.length);
+  return made
+    .flatMap((section) => {
+      const name = section.row?.repeat;
+      return name
+        ? valuesOf(name).map((value) => ({ ...section, scoped: { [name]: value } }))
+        : [section];
+    })
+    .filter((section) => section.row || section.panels.length);
 }
 
 const valuesOf = (name) => state.variables.find((one) => one.name === name)?.shown ?? [];
@@ -89,46 +180,99 @@ function placed(section) {
   for (const panel of section.panels) {
     const { x = 0, y = 0, w = 12, h = 8 } = panel.gridPos ?? {};
     const at = y - top + pushed;
-    if (!panel.repeat) { made.push({ panel, x, y: at, w, h, scoped: section.scoped }); continue; }
-    const values = valuesOf(panel.repeat), isDown = panel.repeatDirection === "v";
+    if (!panel.repeat) {
+      made.push({ panel, x, y: at, w, h, scoped: section.scoped });
+      continue;
+    }
+    const values = valuesOf(panel.repeat),
+      isDown = panel.repeatDirection === "v";
     const across = isDown ? 1 : Math.max(1, Math.min(values.length, panel.maxPerRow ?? 4));
     const width = isDown ? w : Math.floor(24 / across);
-    values.forEach((value, position) => made.push({ panel, x: isDown ? x : (position % across) * width, y: at + Math.floor(position / across) * h, w: width, h, scoped: { ...section.scoped, [panel.repeat]: value } }));
+    values.forEach((value, position) =>
+      made.push({
+        panel,
+        x: isDown ? x : (position % across) * width,
+        y: at + Math.floor(position / across) * h,
+        w: width,
+        h,
+        scoped: { ...section.scoped, [panel.repeat]: value },
+      }),
+    );
     pushed += (Math.ceil(values.length / across) - 1) * h;
   }
   return made;
 }
 
 function drawGrid() {
-  const grid = $("grid"), wanted = [];
-  grid.replaceChildren(...sections(state.board).map((section) => {
-    const key = section.row ? `${section.row.id}${Object.values(section.scoped)}` : "";
-    if (section.row && !state.memory.has(key)) state.memory.set(key, section.row.collapsed);
-    const isClosed = section.row && state.memory.get(key);
-    const box = element("section");
-    if (section.row) {
-      box.append(element("h2", { children: [element("button", { type: "button", text: `${isClosed ? "▸" : "▾"} ${textOf(section.row.title, section.scoped)}`, "aria-expanded": String(!isClosed),
-        onclick: () => { state.memory.set(key, !isClosed); refresh(); } })] }));
-    }
-    if (!isClosed && section.panels.length) {
-      const cells = element("div", { className: "cells24" });
-      for (const one of placed(section)) { const card = cardOf(one); cells.append(card.box); wanted.push(card); }
-      box.append(cells);
-    }
-    return box;
-  }));
+  const grid = $("grid"),
+    wanted = [];
+  grid.replaceChildren(
+    ...sections(state.board).map((section) => {
+      const key = section.row ? `${section.row.id}${Object.values(section.scoped)}` : "";
+      if (section.row && !state.memory.has(key)) state.memory.set(key, section.row.collapsed);
+      const isClosed = section.row && state.memory.get(key);
+      const box = element("section");
+      if (section.row) {
+        box.append(
+          element("h2", {
+            children: [
+              element("button", {
+                type: "button",
+                text: `${isClosed ? "▸" : "▾"} ${textOf(section.row.title, section.scoped)}`,
+                "aria-expanded": String(!isClosed),
+                onclick: () => {
+                  state.memory.set(key, !isClosed);
+                  refresh();
+                },
+              }),
+            ],
+          }),
+        );
+      }
+      if (!isClosed && section.panels.length) {
+        const cells = element("div", { className: "cells24" });
+        for (const one of placed(section)) {
+          const card = cardOf(one);
+          cells.append(card.box);
+          wanted.push(card);
+        }
+        box.append(cells);
+      }
+      return box;
+    }),
+  );
   return wanted;
 }
 
-const textOf = (text, scoped = {}) => filled(text ?? "", { board: state.board, variables: state.variables, range: range(), scoped });
+const textOf = (text, scoped = {}) =>
+  filled(text ?? "", { board: state.board, variables: state.variables, range: range(), scoped });
 
 function cardOf({ panel, x, y, w, h, scoped }) {
   const body = element("div", { className: `body ${panel.type}` });
   const title = textOf(panel.title, scoped);
-  const links = (panel.links ?? []).map((one) => anchor(textOf(one.url, scoped), "↗", { title: one.title, className: "out" }));
-  const about = panel.description ? [element("button", { type: "button", className: "about", text: "i", title: textOf(panel.description, scoped), "aria-label": `About: ${panel.description}` })] : [];
-  const box = element("article", { className: panel.transparent ? "panel clear" : "panel", "data-panel": panel.id, "aria-label": title,
-    children: [element("h3", { children: [element("span", { text: title }), ...about, ...links] }), body] });
+  const links = (panel.links ?? []).map((one) =>
+    anchor(textOf(one.url, scoped), "↗", { title: one.title, className: "out" }),
+  );
+  const about = panel.description
+    ? [
+        element("button", {
+          type: "button",
+          className: "about",
+          text: "i",
+          title: textOf(panel.description, scoped),
+          "aria-label": `About: ${panel.description}`,
+        }),
+      ]
+    : [];
+  const box = element("article", {
+    className: panel.transparent ? "panel clear" : "panel",
+    "data-panel": panel.id,
+    "aria-label": title,
+    children: [
+      element("h3", { children: [element("span", { text: title }), ...about, ...links] }),
+      body,
+    ],
+  });
   box.style.gridColumn = `${x + 1} / span ${w}`;
   box.style.gridRow = `${y + 1} / span ${h}`;
   return { panel, box, body, scoped };
@@ -144,18 +288,46 @@ function panelTime(asked, panel) {
 
 async function fill({ panel, box, body, scoped }, regions, round) {
   const draw = PANELS[panel.type];
-  if (!draw) { say(body, box, `This page has no panel of the kind “${panel.type}”; Grafana shows it.`, "unsupported"); return; }
+  if (!draw) {
+    say(
+      body,
+      box,
+      `This page has no panel of the kind “${panel.type}”; Grafana shows it.`,
+      "unsupported",
+    );
+    return;
+  }
   try {
     const asked = askedOf(scoped);
     panelTime(asked, panel);
-    asked.set("points", String(Math.round(Math.max(100, Math.min(panel.maxDataPoints ?? Infinity, body.clientWidth || 600)))));
-    const answer = panel.targets?.length ? await ask(`/panels/${panel.id}`, asked) : { targets: [], from: 0, to: 1, step: 1 };
+    asked.set(
+      "points",
+      String(
+        Math.round(
+          Math.max(100, Math.min(panel.maxDataPoints ?? Infinity, body.clientWidth || 600)),
+        ),
+      ),
+    );
+    const answer = panel.targets?.length
+      ? await ask(`/panels/${panel.id}`, asked)
+      : { targets: [], from: 0, to: 1, step: 1 };
     if (round !== state.round) return; // something else was chosen meanwhile
     const trouble = answer.targets.filter((one) => one.error).map((one) => one.error);
-    if (trouble.length) { say(body, box, trouble.join("; "), "failed"); return; }
+    if (trouble.length) {
+      say(body, box, trouble.join("; "), "failed");
+      return;
+    }
     const [raw, unknown] = transformed(framesOf(answer), panel.transformations);
     const frames = configured(raw, panel.fieldConfig);
-    if (unknown.length) { say(body, box, `This page does not know the transformation ${unknown.join(", ")}; Grafana does.`, "unsupported"); return; }
+    if (unknown.length) {
+      say(
+        body,
+        box,
+        `This page does not know the transformation ${unknown.join(", ")}; Grafana does.`,
+        "unsupported",
+      );
+      return;
+    }
     const context = contextOf(panel, scoped, regions);
     box.dataset.series = String(answer.targets.reduce((all, one) => all + one.series.length, 0));
     if (draw(body, panel, frames, answer, context)) box.dataset.state = "drawn";
@@ -169,11 +341,20 @@ function contextOf(panel, scoped, regions) {
   const key = `${panel.id} ${Object.values(scoped)}`;
   if (!state.memory.has(key)) state.memory.set(key, {});
   const context = {
-    regions, row: undefined, memory: state.memory.get(key),
+    regions,
+    row: undefined,
+    memory: state.memory.get(key),
     zoom: (from, to) => choose({ from: String(Math.round(from)), to: String(Math.round(to)) }),
     atEnd: (end) => state.endings.push(end),
     text: (text) => textOf(text, scoped),
-    links: (field, row) => dataLinks(field, row, { board: state.board, variables: state.variables, range: range(), scoped, cells: context.row }),
+    links: (field, row) =>
+      dataLinks(field, row, {
+        board: state.board,
+        variables: state.variables,
+        range: range(),
+        scoped,
+        cells: context.row,
+      }),
   };
   return context;
 }
@@ -192,7 +373,11 @@ let timer;
 function schedule() {
   clearTimeout(timer);
   const every = /^(\d+)([smh])$/.exec(state.parameters.get("refresh") ?? state.board.refresh ?? "");
-  if (every) timer = setTimeout(() => (document.hidden ? schedule() : refresh()), Number(every[1]) * SECONDS[every[2]] * 1000);
+  if (every)
+    timer = setTimeout(
+      () => (document.hidden ? schedule() : refresh()),
+      Number(every[1]) * SECONDS[every[2]] * 1000,
+    );
 }
 
 async function refresh() {
@@ -222,7 +407,10 @@ async function refresh() {
 
 async function start() {
   try {
-    [state.board, state.boards] = await Promise.all([ask(""), fetch("/api/boards").then((one) => one.json())]);
+    [state.board, state.boards] = await Promise.all([
+      ask(""),
+      fetch("/api/boards").then((one) => one.json()),
+    ]);
     document.title = `${state.board.title} - boards`;
     $("title").textContent = state.board.title;
     $("title").title = state.board.description ?? "";
@@ -233,5 +421,8 @@ async function start() {
   }
 }
 
-addEventListener("popstate", () => { state.parameters = new URLSearchParams(location.search); refresh(); });
+addEventListener("popstate", () => {
+  state.parameters = new URLSearchParams(location.search);
+  refresh();
+});
 start();
