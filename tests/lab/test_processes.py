@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from lab.loopback import get_json
 from lab.processes import children
 from lab.system import ROOT
 from tests.lab.conftest import run_lab, until
@@ -76,6 +77,7 @@ def test_a_signal_ends_the_demo_within_ten_seconds(demo, ports, number):
     endpoints = ROOT / ".demo" / "endpoints.json"
     known = json.loads(endpoints.read_text())
     assert known["prometheus"] == f"http://127.0.0.1:{ports.prometheus}"
+    assert get_json(f"{known['boards']}/api/boards")[0]["title"]
     assert known["vendors"]["vendor-a"] == [f"127.1.0.10:{ports.vendor}"]
     named = f"gw.vendor-k.test:{ports.moved(3171)}"
     assert known["names"][named] == f"127.241.0.3:{ports.moved(3171)}"

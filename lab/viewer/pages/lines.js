@@ -29,13 +29,10 @@ function timeTexts(_, splits, __, ___, increment) {
 }
 
 function rgba(name, alpha) {
-  const found = /^#(..)(..)(..)$/.exec(colour(name));
-  return found
-    ? `rgba(${found
-        .slice(1)
-        .map((part) => parseInt(part, 16))
-        .join(",")},${alpha})`
-    : colour(name);
+  const shown = colour(name);
+  const found = /^#(..)(..)(..)$/.exec(shown);
+  const parts = found?.slice(1).map((part) => parseInt(part, 16)) ?? shown.match(/\d+/g);
+  return parts ? `rgba(${parts.slice(0, 3).join(",")},${alpha})` : shown;
 }
 
 // All series on one row of times: the steps of the query, so that a gap is a gap.
@@ -72,7 +69,10 @@ function stacked(data, fields) {
       return;
     }
     const base = below.get(group);
-    const values = own.map((value, at) => (base ? (base.values[at] ?? 0) : 0) + (value ?? 0));
+    const under = (at) => base?.values[at] ?? null;
+    const values = own.map((value, at) =>
+      value === null && under(at) === null ? null : (under(at) ?? 0) + (value ?? 0),
+    );
     if (base) bands.push({ series: [number + 1, base.number] });
     below.set(group, { values, number: number + 1 });
     drawn.push(values);
@@ -392,7 +392,11 @@ export function drawLines(body, panel, frames, answer, context) {
       scales: scales(fields, answer),
       series: [{}, ...fields.map(seriesOptions)],
       cursor: {
-        sync: { key: synced.key },
+        // The crosshair is on all charts; a range is selected on one.
+        sync: {
+          key: synced.key,
+          filters: { pub: (type) => ["mousemove", "mouseleave"].includes(type) },
+        },
         points: { show: false },
         drag: { x: true, y: false, setScale: false },
         focus: { prox: 24 },

@@ -28,16 +28,14 @@ function reducedValues(panel, frames) {
     const names = frame.fields.filter((one) => one.type === "string");
     for (const field of frame.fields.filter((one) => isWanted(one) && isShown(one))) {
       if (values)
-        field.values
-          .slice(0, limit)
-          .forEach((value, row) =>
-            found.push({
-              field,
-              value,
-              row,
-              name: names.map((one) => one.values[row]).join(" ") || field.display,
-            }),
-          );
+        field.values.slice(0, limit).forEach((value, row) =>
+          found.push({
+            field,
+            value,
+            row,
+            name: names.map((one) => one.values[row]).join(" ") || field.display,
+          }),
+        );
       else
         found.push({
           field,

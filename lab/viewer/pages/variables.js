@@ -136,7 +136,14 @@ function several(variable, choose) {
   });
 }
 
+let drawn = "";
+
 export function drawVariables(bar, variables, choose) {
+  const signature = JSON.stringify(
+    variables.map(({ name, chosen, options }) => [name, chosen, options]),
+  );
+  if (signature === drawn) return; // else a refresh would close what is open
+  drawn = signature;
   const open = bar.querySelector("details[open]")?.id;
   bar.replaceChildren(
     ...variables

@@ -1,9 +1,8 @@
 // One board: variables, time, links and panels. What is chosen is in the address, as Grafana's is.
 
 import { anchor, element } from "./dom.js";
-import { configured, framesOf, transformed } from "./frames.js";
-import { addressOf, dataLinks, filled } from "./links.js";
-import { PANELS } from "./panels.js";
+import { drawGrid } from "./grid.js";
+import { addressOf, filled } from "./links.js";
 import { stamp } from "./values.js";
 import { drawVariables, loadVariables } from "./variables.js";
 
@@ -31,6 +30,7 @@ const REFRESHES = {
   "1m": "1 min",
   "5m": "5 min",
 };
+const BUSY = ".tip:not([hidden]), details[open]";
 const SECONDS = { s: 1, m: 60, h: 3600 };
 
 const $ = (id) => document.getElementById(id);
@@ -38,11 +38,9 @@ const uid = location.pathname.split("/")[2] ?? "";
 
 const state = {
   board: null,
+  boards: [],
   parameters: new URLSearchParams(location.search),
   variables: [],
-  collapsed: new Set(),
-  memory: new Map(),
-  endings: [],
   round: 0,
 };
 
@@ -59,19 +57,17 @@ const range = () => ({
   to: state.parameters.get("to") ?? state.board.time?.to ?? "now",
 });
 
+const current = () => ({ board: state.board, variables: state.variables, range: range() });
+
 const timeParameters = () => new URLSearchParams(range());
 
 // Change what is chosen, keep it in the address, and draw anew.
-async function choose(changes, { replace = false } = {}) {
+async function choose(changes) {
   for (const [key, value] of Object.entries(changes)) {
     state.parameters.delete(key);
-    for (const one of [value].flat()) if (one !== undefined) state.parameters.append(key, one);
+    for (const one of [value].flat()) state.parameters.append(key, one);
   }
-  history[replace ? "replaceState" : "pushState"](
-    null,
-    "",
-    `${location.pathname}?${state.parameters}`,
-  );
+  history.pushState(null, "", `${location.pathname}?${state.parameters}`);
   await refresh();
 }
 
@@ -85,7 +81,11 @@ function askedOf(scoped = {}) {
   return made;
 }
 
+let drawnTimes = "";
 function drawTimes() {
+  const chosen = JSON.stringify([range(), state.parameters.get("refresh")]);
+  if (chosen === drawnTimes) return;
+  drawnTimes = chosen;
   const { from, to } = range();
   const value = from === to || to === "now" ? from : "";
   const select = element("select", {
@@ -127,10 +127,9 @@ function drawTimes() {
 }
 
 function drawLinks(boards) {
-  const current = { board: state.board, variables: state.variables, range: range() };
   $("boards").replaceChildren(
     ...boards.map((one) =>
-      anchor(addressOf(`/d/${one.uid}`, current, true, true), one.title, {
+      anchor(addressOf(`/d/${one.uid}`, current(), true, true), one.title, {
         title: one.description,
         ...(one.uid === uid ? { "aria-current": "page" } : {}),
       }),
@@ -142,226 +141,12 @@ function drawLinks(boards) {
       .filter((one) => one.type === "link" && !tabs.has(one.url))
       .map((one) =>
         anchor(
-          addressOf(filled(one.url, current), current, one.includeVars, one.keepTime),
+          addressOf(filled(one.url, current()), current(), one.includeVars, one.keepTime),
           one.title,
           one.targetBlank ? { target: "_blank", rel: "noopener" } : {},
         ),
       ),
   );
-}
-
-// Rows, each with the panels below it. A repeated row or panel is there once for each value.
-function sections(board) {
-  const made = [{ row: null, panels: [], scoped: {} }];
-  for (const panel of [...board.panels].sort(
-    (a, b) =>
-      (a.gridPos?.y ?? 0) - (b.gridPos?.y ?? 0) || (a.gridPos?.x ?? 0) - (b.gridPos?.x ?? 0),
-  )) {
-    if (panel.type === "row")
-      made.push({ row: panel, panels: [...(panel.panels ?? [])], scoped: {} });
-    else made.at(-1).panels.push(panel);
-  }
-  return made
-    .flatMap((section) => {
-      const name = section.row?.repeat;
-      return name
-        ? valuesOf(name).map((value) => ({ ...section, scoped: { [name]: value } }))
-        : [section];
-    })
-    .filter((section) => section.row || section.panels.length);
-}
-
-const valuesOf = (name) => state.variables.find((one) => one.name === name)?.shown ?? [];
-
-function placed(section) {
-  const top = Math.min(...section.panels.map((panel) => panel.gridPos?.y ?? 0));
-  const made = [];
-  let pushed = 0;
-  for (const panel of section.panels) {
-    const { x = 0, y = 0, w = 12, h = 8 } = panel.gridPos ?? {};
-    const at = y - top + pushed;
-    if (!panel.repeat) {
-      made.push({ panel, x, y: at, w, h, scoped: section.scoped });
-      continue;
-    }
-    const values = valuesOf(panel.repeat),
-      isDown = panel.repeatDirection === "v";
-    const across = isDown ? 1 : Math.max(1, Math.min(values.length, panel.maxPerRow ?? 4));
-    const width = isDown ? w : Math.floor(24 / across);
-    values.forEach((value, position) =>
-      made.push({
-        panel,
-        x: isDown ? x : (position % across) * width,
-        y: at + Math.floor(position / across) * h,
-        w: width,
-        h,
-        scoped: { ...section.scoped, [panel.repeat]: value },
-      }),
-    );
-    pushed += (Math.ceil(values.length / across) - 1) * h;
-  }
-  return made;
-}
-
-function drawGrid() {
-  const grid = $("grid"),
-    wanted = [];
-  grid.replaceChildren(
-    ...sections(state.board).map((section) => {
-      const key = section.row ? `${section.row.id}${Object.values(section.scoped)}` : "";
-      if (section.row && !state.memory.has(key)) state.memory.set(key, section.row.collapsed);
-      const isClosed = section.row && state.memory.get(key);
-      const box = element("section");
-      if (section.row) {
-        box.append(
-          element("h2", {
-            children: [
-              element("button", {
-                type: "button",
-                text: `${isClosed ? "▸" : "▾"} ${textOf(section.row.title, section.scoped)}`,
-                "aria-expanded": String(!isClosed),
-                onclick: () => {
-                  state.memory.set(key, !isClosed);
-                  refresh();
-                },
-              }),
-            ],
-          }),
-        );
-      }
-      if (!isClosed && section.panels.length) {
-        const cells = element("div", { className: "cells24" });
-        for (const one of placed(section)) {
-          const card = cardOf(one);
-          cells.append(card.box);
-          wanted.push(card);
-        }
-        box.append(cells);
-      }
-      return box;
-    }),
-  );
-  return wanted;
-}
-
-const textOf = (text, scoped = {}) =>
-  filled(text ?? "", { board: state.board, variables: state.variables, range: range(), scoped });
-
-function cardOf({ panel, x, y, w, h, scoped }) {
-  const body = element("div", { className: `body ${panel.type}` });
-  const title = textOf(panel.title, scoped);
-  const links = (panel.links ?? []).map((one) =>
-    anchor(textOf(one.url, scoped), "↗", { title: one.title, className: "out" }),
-  );
-  const about = panel.description
-    ? [
-        element("button", {
-          type: "button",
-          className: "about",
-          text: "i",
-          title: textOf(panel.description, scoped),
-          "aria-label": `About: ${panel.description}`,
-        }),
-      ]
-    : [];
-  const box = element("article", {
-    className: panel.transparent ? "panel clear" : "panel",
-    "data-panel": panel.id,
-    "aria-label": title,
-    children: [
-      element("h3", { children: [element("span", { text: title }), ...about, ...links] }),
-      body,
-    ],
-  });
-  box.style.gridColumn = `${x + 1} / span ${w}`;
-  box.style.gridRow = `${y + 1} / span ${h}`;
-  return { panel, box, body, scoped };
-}
-
-// A panel's own time, "30d" or "now/M", goes before the board's.
-function panelTime(asked, panel) {
-  if (!panel.timeFrom) return;
-  const from = panel.timeFrom.startsWith("now") ? panel.timeFrom : `now-${panel.timeFrom}`;
-  asked.set("from", from);
-  asked.set("to", from.includes("/") ? from : "now");
-}
-
-async function fill({ panel, box, body, scoped }, regions, round) {
-  const draw = PANELS[panel.type];
-  if (!draw) {
-    say(
-      body,
-      box,
-      `This page has no panel of the kind “${panel.type}”; Grafana shows it.`,
-      "unsupported",
-    );
-    return;
-  }
-  try {
-    const asked = askedOf(scoped);
-    panelTime(asked, panel);
-    asked.set(
-      "points",
-      String(
-        Math.round(
-          Math.max(100, Math.min(panel.maxDataPoints ?? Infinity, body.clientWidth || 600)),
-        ),
-      ),
-    );
-    const answer = panel.targets?.length
-      ? await ask(`/panels/${panel.id}`, asked)
-      : { targets: [], from: 0, to: 1, step: 1 };
-    if (round !== state.round) return; // something else was chosen meanwhile
-    const trouble = answer.targets.filter((one) => one.error).map((one) => one.error);
-    if (trouble.length) {
-      say(body, box, trouble.join("; "), "failed");
-      return;
-    }
-    const [raw, unknown] = transformed(framesOf(answer), panel.transformations);
-    const frames = configured(raw, panel.fieldConfig);
-    if (unknown.length) {
-      say(
-        body,
-        box,
-        `This page does not know the transformation ${unknown.join(", ")}; Grafana does.`,
-        "unsupported",
-      );
-      return;
-    }
-    const context = contextOf(panel, scoped, regions);
-    box.dataset.series = String(answer.targets.reduce((all, one) => all + one.series.length, 0));
-    if (draw(body, panel, frames, answer, context)) box.dataset.state = "drawn";
-    else say(body, box, panel.fieldConfig?.defaults?.noValue ?? "No data", "empty");
-  } catch (error) {
-    if (round === state.round) say(body, box, error.message, "failed");
-  }
-}
-
-function contextOf(panel, scoped, regions) {
-  const key = `${panel.id} ${Object.values(scoped)}`;
-  if (!state.memory.has(key)) state.memory.set(key, {});
-  const context = {
-    regions,
-    row: undefined,
-    memory: state.memory.get(key),
-    zoom: (from, to) => choose({ from: String(Math.round(from)), to: String(Math.round(to)) }),
-    atEnd: (end) => state.endings.push(end),
-    text: (text) => textOf(text, scoped),
-    links: (field, row) =>
-      dataLinks(field, row, {
-        board: state.board,
-        variables: state.variables,
-        range: range(),
-        scoped,
-        cells: context.row,
-      }),
-  };
-  return context;
-}
-
-function say(body, box, text, kind) {
-  body.replaceChildren(element("p", { text, className: `nothing ${kind}` }));
-  box.dataset.state = kind;
 }
 
 function trouble(text) {
@@ -375,7 +160,8 @@ function schedule() {
   const every = /^(\d+)([smh])$/.exec(state.parameters.get("refresh") ?? state.board.refresh ?? "");
   if (every)
     timer = setTimeout(
-      () => (document.hidden ? schedule() : refresh()),
+      // What somebody reads or chooses at the moment stays.
+      () => (document.hidden || document.querySelector(BUSY) ? schedule() : refresh()),
       Number(every[1]) * SECONDS[every[2]] * 1000,
     );
 }
@@ -391,11 +177,8 @@ async function refresh() {
     drawVariables($("variables"), state.variables, choose);
     drawTimes();
     drawLinks(state.boards);
-    state.endings.splice(0).forEach((end) => end());
-    const held = scrollY;
-    const cards = drawGrid();
-    scrollTo(0, held);
-    await Promise.all(cards.map((card) => fill(card, regions, round)));
+    const page = { ...current(), ask, askedOf, choose, refresh, regions };
+    await drawGrid($("grid"), page, () => round !== state.round);
   } catch (error) {
     if (round === state.round) trouble(error.message);
   }
