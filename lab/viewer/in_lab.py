@@ -17,7 +17,7 @@ SHORT = {"time": {"from": "now-5m", "to": "now"}, "refresh": "5s"}
 
 def board_questions(lab: Lab) -> Questions:
     """Return what can be asked of the lab's Prometheus: the shipped boards, of a short time."""
-    models: list[Json] = [json.loads(text) for text in boards().values()]
+    models: list[Json] = [json.loads(text) for text in boards(lab.settings).values()]
     for model in models:
         for one in model["annotations"]["list"]:
             one["step"] = ""  # a minute is too coarse here
