@@ -17,7 +17,7 @@ from tests.program.conftest import OPERATOR, RECEIVERS, named, provider_of, sect
 from tools.find import find
 
 RULE_FILES = {name for name, servers in EVALUATED_BY.items() if OPERATED in servers}
-RULE_FILES -= {"native_histograms.yml", "alertmanager_alerts.yml"}
+RULE_FILES -= {"native_histograms.yml", "alertmanager_alerts.yml", "ledger_records.yml"}
 KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 
 
