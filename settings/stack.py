@@ -97,8 +97,10 @@ class StackSettings(Section):
 
     @property
     def _has_prices(self) -> bool:
-        products = (product for vendor in self.vendors for product in vendor.products)
-        return any(getattr(one, "billing", ()) for one in (*self.vendors, *products))
+        return any(
+            vendor.billing or any(product.billing for product in vendor.products)
+            for vendor in self.vendors
+        )
 
     @property
     def has_crawlers(self) -> bool:
