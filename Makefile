@@ -71,8 +71,9 @@ report: .venv/installed ## Write what a month cost: a page, CSV, FOCUS. MONTH=20
 	  $(call option,month,MONTH) $(out)
 
 reconcile: .venv/installed ## Is an invoice right? VENDOR=vendor-a FILE=a.csv|API=1 MONTH=2026-11 STACK=prod OUT=
-	@exec $(PY) -m money.reconcile --stack "$(STACK)" $(call option,context,CONTEXT) $(call option,vendor,VENDOR) \
-	  $(call option,file,FILE) $(if $(API),--api) $(call option,month,MONTH) $(out)
+	@exec $(PY) -m money.reconcile --stack "$(STACK)" $(call option,context,CONTEXT) \
+	  $(call option,vendor,VENDOR) $(call option,file,FILE) $(if $(API),--api) \
+	  $(call option,month,MONTH) $(out)
 
 what-if: .venv/installed ## Predict what a move of traffic costs. MOVE=vendor-a:vendor-b:30% TARGET= STACK=
 	@exec $(PY) -m money.what_if --stack "$(STACK)" $(call option,context,CONTEXT) \
