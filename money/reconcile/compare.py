@@ -314,6 +314,11 @@ class Compared:
         if not self.contracts:
             text = f"{self.usage.vendor} has no billing in the stack: prices are not checked"
             found.append(Finding(kind="no_contract", text=text))
+        elif asked_cost(self.usage) is not None and not contract_costs(
+            self.usage.vendor, self.usage.rows, self.contracts
+        ):
+            text = "prices are not checked: the vendor's figures are not of the contracts' products"
+            found.append(Finding(kind="no_contract", text=text))
         return found
 
     def lines_of(self, series: Series) -> Iterator[DayLine]:
@@ -355,11 +360,12 @@ def sentence(found: Reconciliation) -> str:
             else ""
         )
         explained = [one for one in found.findings if one.kind not in ("note", "no_contract")]
+        checked = "" if due is not None else " if its prices are right, which were not checked"
         number = f"{len(explained)} difference{'s' if len(explained) > 1 else ''}"
         rest = f", and below is what explains {number}" if explained else ""
         return (
-            f"Pay {asked} of {found.vendor} for {month}{by_contract}: it is what crawlers used"
-            f"{rest}."
+            f"Pay {asked} of {found.vendor} for {month}{by_contract}{checked}: it is what crawlers "
+            f"used{rest}."
         )
     worst = max(found.defects, key=lambda one: one.amount)
     dispute = sum((one.amount for one in found.defects), Decimal(0))

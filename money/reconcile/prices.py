@@ -96,9 +96,11 @@ def price_findings(usage: Usage, contracts: Sequence[Contract]) -> list[Finding]
     asked = asked_cost(usage)
     if computed is None or asked is None:
         return []
+    # A commitment pays for the first days: their cost says nothing of a price.
+    by_day = not any(one.commitment for one in contracts)
     found = [
         finding
-        for product in usage.products
+        for product in (usage.products if by_day else ())
         for finding in _days_of(usage, product, contracts, computed)
     ]
     return found or _sum_of(usage, contracts, computed, asked)
@@ -181,18 +183,17 @@ def _sum_of(
     usage: Usage, contracts: Sequence[Contract], computed: Costs, asked: Decimal
 ) -> list[Finding]:
     """Compare the month's sum, where the days are right or have no cost."""
-    for due, remark in (
-        (computed.total, ""),
-        (computed.total - computed.fixed, "without its fixed sums"),
-    ):
-        if abs(asked - due) <= max(SUM_LEAST, SUM_SHARE * due):
-            if not remark or not computed.fixed:
-                return []
+    if _is_close(asked, computed.total):
+        return []
+    free = [replace(one, commitment=Decimal(0), included=Decimal(0)) for one in contracts]
+    plain = contract_costs(usage.vendor, usage.rows, free)
+    for traffic in (computed, plain):
+        if traffic and _is_close(asked, traffic.total - traffic.fixed):
             text = (
-                f"the cost is that of the traffic alone: {usage.currency} {computed.fixed:.2f} of "
-                "commitment or addresses are billed apart"
+                "the cost is that of the traffic alone, without commitment and addresses: by the "
+                f"contract the month costs {usage.currency} {computed.total:.2f}"
             )
-            return [Finding(kind="note", text=text, amount=computed.fixed)]
+            return [Finding(kind="note", text=text)]
     amount = asked - computed.total
     if price := _one_price(usage, contracts, computed, asked):
         text = f"everything is billed at {usage.currency} {short(price)}, the price of another tier"
@@ -202,6 +203,10 @@ def _sum_of(
         "the billed quantities"
     )
     return [Finding(kind="wrong_sum", text=text, is_defect=amount > 0, amount=amount)]
+
+
+def _is_close(asked: Decimal, due: Decimal) -> bool:
+    return abs(asked - due) <= max(SUM_LEAST, SUM_SHARE * due)
 
 
 def _one_price(

@@ -10,6 +10,7 @@ from typing import Any
 
 from money.usage.figures import UsageError
 
+MOST = Decimal(10**18)
 NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,12})?")
 
 
@@ -65,6 +66,8 @@ class Answer:
             raise self.refused("is no number" if not isinstance(self.value, str) else "is text")
         if self.value < 0:
             raise self.refused("is negative")
+        if self.value > MOST:
+            raise self.refused("is more than any traffic")
         return self.value
 
     def whole(self, *, as_text: bool = False) -> Decimal:
@@ -87,6 +90,9 @@ class Answer:
             raise self.refused("is no date with a time") from None
         if found.tzinfo is None:
             raise self.refused("has no time zone")
+        if not 2000 <= found.year < 2100:
+            # In year 1 no other time zone can be had.
+            raise self.refused("is of no year of this century")
         return found
 
     def day(self) -> date:

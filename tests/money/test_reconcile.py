@@ -296,8 +296,27 @@ def test_fixed_sums_may_be_billed_apart():
     usage = invoice(BOOK, contracts=both, priced_by=both)
     result = reconcile(usage, BOOK, both)
     assert [one.kind for one in result.findings] == ["note"]
-    assert "30.00" in result.findings[0].text
+    assert "without commitment and addresses" in result.findings[0].text
     assert result.pay
+
+
+@pytest.mark.parametrize("includes", ["0", "20"])
+def test_cost_of_days_before_the_commitment_is_explained(includes):
+    """The vendor's days have their price, and its commitment pays for the first of them."""
+    committed = (contract("vendor-a", *CONTRACTS[0].rules, monthly="100", includes=includes),)
+    usage = invoice(BOOK, priced_by=CONTRACTS)
+    result = reconcile(usage, BOOK, committed)
+    assert [one.kind for one in result.findings] in (["note"], [])
+    assert result.pay
+
+
+def test_figures_without_the_contracts_products_are_not_priced():
+    by_product = (replace(CONTRACTS[0], product="residential"),)
+    usage = replace(invoice(BOOK, product=""), currency="USD", costs={"": Decimal(999)})
+    result = reconcile(usage, BOOK, by_product)
+    assert [one.kind for one in result.findings] == ["no_contract"]
+    assert "USD 999.00" in sentence(result)
+    assert "if its prices are right, which were not checked" in sentence(result)
 
 
 def test_other_currency_is_named():

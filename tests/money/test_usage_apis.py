@@ -131,6 +131,7 @@ def figures_of(answer: Any, api: str) -> tuple[Any, Any]:
         (None, "is no number"),
         (True, "is no number"),
         (float("nan"), "no JSON"),
+        (10**30, "more than any"),
     ],
 )
 @pytest.mark.parametrize("api", APIS)

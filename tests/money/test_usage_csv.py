@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from datetime import date
 from decimal import Decimal
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from money.usage.csv_file import Column, CsvFormat, usage_of_file, usage_of_text
 from money.usage.figures import UsageError
@@ -125,6 +128,26 @@ def test_truncated_file_is_refused(length):
     """Cut anywhere, the file is refused: its line of totals is not there or not whole."""
     with pytest.raises(UsageError):
         read(FILE[:length])
+
+
+@settings(max_examples=300, derandomize=True, deadline=None)
+@given(
+    at=st.integers(0, len(FILE.encode())),
+    length=st.integers(0, 20),
+    new=st.one_of(st.binary(max_size=8), st.sampled_from([b"-", b"1", b",", b";", b'"', b"\n"])),
+)
+def test_whatever_a_file_holds_it_is_read_or_refused(at, length, new):
+    """No line of a vendor's ends the command with a traceback."""
+    content = FILE.encode()
+    with contextlib.suppress(UsageError):
+        usage_of_text(
+            content[:at] + new + content[at + length :],
+            "invoice.csv",
+            GERMAN,
+            "vendor-a",
+            START,
+            END,
+        )
 
 
 def test_missing_day_is_named():
