@@ -14,7 +14,7 @@ from money.contract import GIGABYTES, Contract
 from money.quantities import Book, Part
 from money.reconcile.days import OFFSET, Month, OddDay, odd_days
 from money.reconcile.findings import DayLine, Finding, Measure, ReconcileError, Reconciliation
-from money.reconcile.metered import Metered, hours_of, zone_of
+from money.reconcile.metered import ANY_BYTES, Metered, hours_of, zone_of
 from money.reconcile.prices import asked_cost, contract_costs, price_findings, span
 from money.reconcile.readings import Reading, chosen, readings
 from money.usage.figures import DayOfUsage, Usage, days_between
@@ -78,6 +78,8 @@ class Series:
     month: Month
     contract: Reading
     odd: Sequence[OddDay]
+    is_charged: bool
+    """Whether the quantity costs something: of rented addresses the bytes do not."""
 
     def size(self, quantity: float) -> str:
         """Write a quantity in the contract's unit."""
@@ -136,6 +138,7 @@ class Compared:
                     month=month,
                     contract=found[0],
                     odd=odd_days(month),
+                    is_charged=not self.contracts or self._is_charged(product, measure),
                 )
 
     def _measures(self, product: str, rows: Mapping[date, DayOfUsage]) -> list[Measure]:
@@ -155,6 +158,11 @@ class Compared:
         ):
             found.append("bytes")
         return found
+
+    def _is_charged(self, product: str, measure: Measure) -> bool:
+        part = Part(self.usage.vendor, product, "", "")
+        rule = self.metered.rule(part, self.usage.start, measure)
+        return rule is not None and rule is not ANY_BYTES
 
     def _unit(self, product: str) -> str:
         part = Part(self.usage.vendor, product, "", "")
@@ -192,7 +200,9 @@ class Compared:
         excess = billed - due
         if reading.kind is not None:
             more = f"{series.size(abs(excess))} {'more' if excess > 0 else 'less'}"
-            costs_more = reading.kind != "time_zone" and excess > OFFSET / 4 * due
+            costs_more = (
+                series.is_charged and reading.kind != "time_zone" and excess > OFFSET / 4 * due
+            )
             text = f"{of}{self.usage.vendor} {reading.says}: {more} in the month"
             yield Finding(
                 kind=reading.kind,
@@ -213,7 +223,7 @@ class Compared:
             yield Finding(
                 kind=kind,  # type: ignore[arg-type]
                 text=text,
-                is_defect=month.offset > 0,
+                is_defect=series.is_charged and month.offset > 0,
                 product=series.product,
                 amount=self._worth(series, month.billed) if month.offset > 0 else Decimal(0),
             )
@@ -237,7 +247,7 @@ class Compared:
                 "nobody else uses these credentials, they are stolen: change the password"
             ),
         }
-        is_defect = one.excess > 0
+        is_defect = one.excess > 0 and (series.is_charged or one.kind == "foreign_traffic")
         instead = {**series.month.billed, one.day: due}
         return Finding(
             kind=one.kind,
