@@ -17,6 +17,7 @@ from dashboards import look
 from dashboards.boards import boards, queries
 from dashboards.fleet import TABLE_QUERIES, fleet
 from dashboards.frame import TITLES
+from money.ledger import RECORDS as LEDGER_RECORDS
 from tests.dashboards.stacks import BOARDS, SETTINGS, Json, panels_of
 from tests.rules.promql import alerts, limits, metric_names, records, rules
 from tests.rules.test_rules import FAILURES, LEVELS, NO_FAILURES
