@@ -111,7 +111,7 @@ def test_the_limit_of_samples_is_a_shards(variant):
         run = variant(
             "prod",
             prometheus={"replicas": 2, "shards": shards, "retention": "1d"},
-            crawlers={"expectedPods": 4000},
+            crawlers={"expectedPods": 3500},
         )
         text = run.only("ConfigMap", "prometheus-rules")["data"]["thresholds.yml"]
         (rule,) = [
