@@ -103,8 +103,14 @@ def test_istio_stats_writes_the_contract_s_labels(stats: dict[str, Json]) -> Non
         "response_code",
     }
     assert by_name["requests_total"]["dimensions"]["proxy_vendor"] == PROXY_VENDOR
-    (definition,) = http["definitions"]
-    assert (definition["name"], definition["type"]) == (SETUP_METRIC, "HISTOGRAM")
+    definitions = {one["name"]: one["type"] for one in http["definitions"]}
+    sizes = ("proxy_request_bytes_total", "proxy_response_bytes_total")
+    assert definitions == {SETUP_METRIC: "HISTOGRAM", **dict.fromkeys(sizes, "COUNTER")}
+    for name in sizes:
+        assert set(by_name[name]["dimensions"]) == {
+            *("proxy_vendor", "proxy_visibility", "proxy_result", "proxy_pool", "proxy_target"),
+            *("source_workload", "source_workload_namespace"),
+        }
     assert http["disable_host_header_fallback"] is True
     opaque = stats[OPAQUE_STATS]
     dimensions = [one["dimensions"] for one in opaque["metrics"] if "dimensions" in one]
