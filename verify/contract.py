@@ -13,11 +13,12 @@ from books.prometheus import Prometheus
 from components.attribution.outcome import RESPONSE_CODES
 from components.attribution.stats import SETUP_METRIC
 from components.prometheus.relabel import HOST_LABEL
+from money.quantities import RESULTS
 from settings.catalogue import OUTSIDE
 from settings.stack import StackSettings
 from verify.check import Check
 
-OF_TARGET = frozenset({"__name__", "cluster", "namespace", "pod", "job", "instance"})
+OF_TARGET = frozenset({"__name__", "cluster", "namespace", "pod", "job", "instance", "team"})
 OF_WORKLOAD = frozenset({"source_workload", "source_workload_namespace"})
 OF_VENDOR = frozenset({"proxy_vendor", "proxy_visibility"})
 
@@ -25,6 +26,7 @@ REQUESTS = "istio_requests_total"
 SETUP = f"istio_{SETUP_METRIC}"
 CONNECTIONS = "istio_tcp_connections_opened_total"
 UPSTREAM = "envoy_cluster_upstream_cx_total"
+BYTES = ("istio_proxy_request_bytes_total", "istio_proxy_response_bytes_total")
 
 OUTCOMES = frozenset(
     (
@@ -60,6 +62,14 @@ METRICS = (
     Metric(name=f"{SETUP}_bucket", always=OF_VENDOR | {"le"}),
     Metric(name=SETUP, always=OF_VENDOR),
     Metric(name=CONNECTIONS, always=OF_VENDOR | OF_WORKLOAD),
+    *(
+        Metric(
+            name=name,
+            always=OF_VENDOR | OF_WORKLOAD,
+            perhaps=frozenset({"proxy_pool", "proxy_target", "proxy_result"}),
+        )
+        for name in BYTES
+    ),
     Metric(
         name=UPSTREAM,
         always=frozenset({"proxy_vendor", "cluster_name"}),
@@ -138,12 +148,14 @@ def _labels(prometheus: Prometheus, metric: Metric) -> Iterator[str]:
 def _values(settings: StackSettings) -> Iterator[tuple[str, str, frozenset[str]]]:
     vendors = frozenset(vendor.name for vendor in settings.vendors)
     others = frozenset(one.name for one in settings.destinations) | {OUTSIDE}
-    for metric in (REQUESTS, SETUP, f"{SETUP}_bucket", CONNECTIONS):
+    for metric in (REQUESTS, SETUP, f"{SETUP}_bucket", CONNECTIONS, *BYTES):
         yield metric, "proxy_vendor", vendors
         yield metric, "proxy_visibility", VISIBILITIES
     yield UPSTREAM, "proxy_vendor", vendors | others
     yield REQUESTS, "proxy_outcome", OUTCOMES
     yield REQUESTS, "response_code", CODES
+    for name in BYTES:
+        yield name, "proxy_result", frozenset(RESULTS)
 
 
 def _unknown_values(
