@@ -14,6 +14,7 @@ from benchmarks import (
     churn,
     hostile,
     inspection,
+    ledger,
     memory,
     names,
     open_sockets,
@@ -44,9 +45,11 @@ BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "soak": soak.half_an_hour,
     "churn": churn.recorded_against_counted,
     "prometheus-scale": prometheus_scale.by_sidecars,
+    "ledger": ledger.months,
 }
-ONLY_BY_NAME = ("soak", "churn", "prometheus-scale")
-"""Each takes half an hour: VMs and pods must come and go, and rules look back five minutes."""
+ONLY_BY_NAME = ("soak", "churn", "prometheus-scale", "ledger")
+"""Each takes up to half an hour: VMs and pods must come and go, rules look back five minutes, and
+400 days must be written."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
