@@ -40,7 +40,7 @@ RULES = {
 }
 
 
-@pytest.fixture(scope="module", params=["http"])
+@pytest.fixture(scope="module", params=["http", "passive"])
 def run(request, tmp_path_factory):
     """Return what the vendors wrote and what Prometheus counted, of one seeded run."""
     folder = tmp_path_factory.mktemp("lab") / "bills"
@@ -119,7 +119,11 @@ def test_a_run_costs_what_its_vendors_would_charge(run):
         contract("vendor-d", per_address("1.5", 20)),
         contract("vendor-e", per_gb((None, "9000")), monthly="90", includes="0.004"),
     )
-    sent = counted(books, "vendor-c", lambda outcome: RESULT_OF[outcome] != REFUSED)
+    sent = counted(
+        books,
+        "vendor-c",
+        lambda outcome: RESULT_OF[outcome] != REFUSED and outcome not in NEVER_SENT,
+    )
     by_hand = {
         "vendor-a": 5 * 8 + (megabytes["vendor-a"] - 5) * Decimal("6.5"),
         "vendor-b": counted(books, "vendor-b", lambda outcome: outcome == "success")
@@ -134,7 +138,7 @@ def test_a_run_costs_what_its_vendors_would_charge(run):
         ours[charge.part.vendor] += charge.cost
     for vendor, cost in by_hand.items():
         print(f"{inspect} {vendor}: {cents(ours[vendor])} USD, by hand {cents(cost)}")
-        if vendor in ("vendor-a", "vendor-e"):
+        if vendor in ("vendor-a", "vendor-e") and inspect == "http":  # Envoy adds a date
             assert abs(ours[vendor] / cost - 1) <= Decimal("0.005"), vendor
         else:
             assert cents(ours[vendor]) == cents(cost), vendor
@@ -153,4 +157,5 @@ def test_requests_that_reached_a_vendor_are_in_its_books(run):
             for outcome, number in traffic.requests.items()
             if outcome not in NEVER_SENT
         )
-        assert ours == counted(books, vendor)
+        # A vendor of SOCKS5 can say that it has no connection to the site.
+        assert ours == counted(books, vendor, lambda outcome: outcome not in NEVER_SENT)
