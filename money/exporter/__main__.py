@@ -19,10 +19,12 @@ from books.prometheus import PASSWORD, USER, Prometheus, PrometheusError
 from money.as_json import read as read_contracts
 from money.budget import Budget
 from money.contract import Contract
+from money.exporter.billed import BilledDays
 from money.exporter.reader import Read, Reader
 from money.exporter.server import Answer, PageServer
 from money.ledger import read_book
 from money.quantities import Book
+from money.usage.scheduled import asks_of
 
 EVERY_SECONDS = 300.0
 
@@ -32,7 +34,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         contracts, budgets = contracts_in(options.contracts)
         read = ledger_reader(options.ledger, options.login, options.ca, options.cluster)
-        reader = Reader(read, contracts, budgets, say=say)
+        asks = {}
+        if options.accounts:
+            asks = asks_of(options.accounts.read_text(encoding="utf-8"), options.credentials)
+        billed = BilledDays(asks, say)
+        reader = Reader(read, contracts, budgets, say=say, more=billed.families)
         server = PageServer(options.port, lambda path: answer(reader, path))
     except (OSError, ValueError, PrometheusError) as error:
         print(f"money.exporter: {error}", file=sys.stderr, flush=True)
@@ -97,6 +103,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ca", type=Path, help="of the ledger's certificate")
     parser.add_argument("--cluster", help="whose hours, where the ledger has several clusters'")
     parser.add_argument("--contracts", type=Path, required=True, help="JSON of money/as_json.py")
+    parser.add_argument("--accounts", type=Path, help="JSON of vendors whose usage is asked for")
+    parser.add_argument("--credentials", type=Path, help="folder with one for each of these")
     parser.add_argument("--port", type=int, required=True, help="where Prometheus scrapes")
     parser.add_argument("--every", type=float, default=EVERY_SECONDS, help="seconds between reads")
     return parser

@@ -24,7 +24,10 @@ from books.prometheus import Prometheus, PrometheusError
 from money.as_json import written
 from money.budget import Budget
 from money.contract import Contract
-from money.quantities import Book, Part, Quantities
+from money.quantities import Book, Part, Quantities, Wire
+from money.usage.account import Account
+from money.usage.scheduled import accounts_json
+from tests.money import usage_servers
 from tests.money.books import per_gb
 from tests.money.ledger_server import fill, serving
 from tests.ports import free_block
@@ -36,6 +39,7 @@ SECONDS = 120.0
 HOUR = timedelta(hours=1)
 PART = Part("vendor-a", "residential", "team-a", "shops")
 PASSWORD = "a-password-of-the-ledger"
+TOKEN = "a-token-of-the-vendor"
 
 CONTRACT = Contract(
     vendor="vendor-a",
@@ -72,7 +76,8 @@ def last_days() -> Book:
         requests={"success": 900.0, "connect_failed": 100.0},
     )
     hours = {now - n * HOUR: {PART: one} for n in range(2, 8 * 24)}
-    return Book(hours=hours, wire={}, coverage=dict.fromkeys(hours, 1.0))
+    wire = {"vendor-a": Wire(bytes_sent=2e8, bytes_received=8e8)}
+    return Book(hours=hours, wire=dict.fromkeys(hours, wire), coverage=dict.fromkeys(hours, 1.0))
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +88,7 @@ def book() -> Book:
 @pytest.fixture(scope="module")
 def data(book: Book, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("ledger") / "data"
-    fill(folder, book)
+    fill(folder, book, days=False)
     return folder
 
 
@@ -105,16 +110,21 @@ class Exporter:
 
 
 @contextmanager
-def exporting(folder: Path, ledger: str) -> Iterator[Exporter]:
+def exporting(folder: Path, ledger: str, *accounts: Account) -> Iterator[Exporter]:
     """Run the program as its pod does, with files that nobody else has."""
     folder.mkdir(exist_ok=True)
     (folder / "contracts.json").write_text(written([CONTRACT], [BUDGET]), encoding="utf-8")
     (folder / "username").write_text("ledger-user")
     (folder / "password").write_text(PASSWORD)
+    (folder / "accounts.json").write_text(accounts_json(accounts), encoding="utf-8")
+    for account in accounts:
+        (folder / account.vendor).mkdir()
+        (folder / account.vendor / "token").write_text(TOKEN)
     port, log = free_block(["127.0.0.1"]), folder / "exporter.log"
     command = [
         *(sys.executable, "-m", "money.exporter", f"--ledger={ledger}", f"--login={folder}"),
         *(f"--contracts={folder}/contracts.json", f"--port={port}", "--every=0.2"),
+        *(f"--accounts={folder}/accounts.json", f"--credentials={folder}"),
     ]
     with (
         log.open("w", encoding="utf-8") as output,
@@ -240,6 +250,22 @@ def test_figures_outlive_the_ledger_and_the_password_stays_secret(
         shown = exporter.log() + exporter.get("/metrics")
         shown += Path(f"/proc/{exporter.process.pid}/cmdline").read_text(encoding="utf-8")
         assert PASSWORD not in shown
+
+
+def test_what_a_vendor_bills_of_a_day_is_beside_what_passed(data: Path, tmp_path: Path) -> None:
+    with serving(data) as ledger, usage_servers.serving(usage_servers.decodo) as vendor:
+        products = {"residential_proxies": "residential"}
+        account = Account(vendor="vendor-a", api="decodo", products=products, url=vendor.url)
+        with exporting(tmp_path / "exporter", ledger.url, account) as exporter:
+            until(lambda: exporter.sample("proxy_budget_used") is not None)
+            billed = exporter.sample('proxy_billed_bytes_last_day{proxy_vendor="vendor-a"}')
+            metered = exporter.sample('proxy_metered_bytes_last_day{proxy_vendor="vendor-a"}')
+            shown = exporter.log() + exporter.get("/metrics")
+    assert billed
+    assert metered == pytest.approx(24e9)
+    assert len(vendor.asked) == 1
+    assert vendor.asked[0].authorization == TOKEN
+    assert TOKEN not in shown
 
 
 @pytest.mark.parametrize(
