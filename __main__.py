@@ -15,6 +15,7 @@ from components.ledger.component import Ledger, LedgerArgs
 from components.ledger.plan import SCRAPE_SECONDS
 from components.load_generator.component import LoadGenerator, LoadGeneratorArgs
 from components.mesh.component import IstioInstall, IstioInstallArgs
+from components.money_exporter.component import ExporterOfMoney, ExporterOfMoneyArgs
 from components.namespaces.component import Namespaces, NamespacesArgs
 from components.network.component import NetworkPolicies, NetworkPoliciesArgs
 from components.prometheus.operator import OperatedPrometheus, OperatedPrometheusArgs
@@ -96,6 +97,15 @@ else:
         hours = LedgerSource(
             url=ledger.url, login=prometheus.login_secret, is_own=True, interval=SCRAPE_SECONDS
         )
+if plan.money and hours:
+    money_args = ExporterOfMoneyArgs(
+        namespace=monitoring,
+        plan=plan.money,
+        ledger_url=hours.url,
+        ledger_login=hours.login,
+        with_tls=with_tls and hours.is_own,
+    )
+    ExporterOfMoney("money", money_args, certified)
 grafana_args = GrafanaServerArgs(
     namespace=monitoring,
     settings=settings.grafana,

@@ -19,6 +19,7 @@ from components.file_text import yaml_text
 from components.ledger.plan import LedgerPlan, ledger_plan
 from components.load_generator.plan import GeneratorPlan, generator_plan
 from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
+from components.money_exporter.plan import ExporterPlan, exporter_plan
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.network.crawlers import limits_egress
 from components.network.policies import PolicyPlan, policies_of
@@ -109,6 +110,8 @@ class StackPlan:
     """None where nothing is backed up."""
     ledger: LedgerPlan | None
     """None where this program keeps no hours."""
+    money: ExporterPlan | None
+    """None where no hours are kept."""
     volumes: tuple[str, ...]
     """Claims that Kubernetes makes in `monitoring`, and that outlive what they were made for."""
     dashboards: dict[str, str]
@@ -155,6 +158,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
         servers=servers,
         backup=backup,
         ledger=ledger_plan(settings),
+        money=exporter_plan(settings),
         volumes=_volumes(settings, servers),
         dashboards=boards(settings),
         crawlers=_crawler_side(settings) if settings.has_crawlers else None,

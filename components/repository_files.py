@@ -10,14 +10,25 @@ from typing import Literal
 ROOT = Path(__file__).resolve().parent.parent
 PROFILES = "simulation/profiles/*.json"
 
+EXPORTER_MODULES = (
+    *("__init__", "as_json", "billable", "budget", "budgets", "charges", "contract", "exact"),
+    *("forecast", "history", "ledger", "month_ahead", "quantities", "results"),
+)
+"""Of `money`. Others need more than Python's standard library."""
+USAGE_MODULES = (
+    *("__init__", "account", "answers", "apis", "asking", "bright_data", "decodo", "figures"),
+    *("oxylabs", "oxylabs_unblocker", "scheduled", "webshare", "zyte"),
+)
+BOOKS_MODULES = ("__init__", "counters", "prometheus")
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProgramFiles:
     """A Python program as a ConfigMap, whose keys may not contain "/".
 
     `data` maps each key to a file's text, `items` maps it to the file's path below the mount.
-    `python -m simulation.<program>`, or `python -m backups`, runs with the mount as working
-    directory.
+    `python -m simulation.<program>`, `python -m backups` or `python -m money.exporter` runs with
+    the mount as working directory.
     """
 
     data: dict[str, str]
@@ -35,6 +46,16 @@ def program_files(program: Literal["crawler", "proxy"]) -> ProgramFiles:
 def backup_files() -> ProgramFiles:
     """Return every file that `python -m backups` reads."""
     return _files(["backups/*.py"])
+
+
+def exporter_files() -> ProgramFiles:
+    """Return every file that `python -m money.exporter` reads."""
+    named = (
+        *(f"money/{name}.py" for name in EXPORTER_MODULES),
+        *(f"money/usage/{name}.py" for name in USAGE_MODULES),
+        *(f"books/{name}.py" for name in BOOKS_MODULES),
+    )
+    return _files([*named, "money/exporter/*.py"])
 
 
 def _files(patterns: Sequence[str]) -> ProgramFiles:

@@ -21,7 +21,10 @@ from settings.host_checks import (
     hosts_have_listed_ports,
     virtual_addresses_are_nobodys,
 )
-from settings.money_checks import budgets_are_of_something
+from settings.money_checks import (
+    budgets_are_of_something,
+    usage_is_asked_of_vendors_with_an_api,
+)
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.section import Location, Problem, path_text, repeated
 from settings.stack import StackSettings
@@ -453,4 +456,5 @@ CHECKS: Checks = (
     federated_clusters_are_others,
     a_global_server_has_no_crawlers,
     budgets_are_of_something,
+    usage_is_asked_of_vendors_with_an_api,
 )

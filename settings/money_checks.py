@@ -58,6 +58,23 @@ def teams_of(settings: StackSettings) -> tuple[str, ...]:
     return (*crawlers.teams, OTHER_TEAM) if crawlers.team_label else crawlers.namespaces
 
 
+def usage_is_asked_of_vendors_with_an_api(settings: StackSettings) -> Iterator[Problem]:
+    """The exporter would have credentials and nobody to give them to."""
+    usages = {vendor.name: vendor.usage for vendor in settings.vendors}
+    for vendor in settings.money_exporter.usage_secrets:
+        usage, at = usages.get(vendor), ("moneyExporter", "usageSecrets", vendor)
+        if usage is None or usage.api is None:
+            yield Problem(
+                at,
+                "is no vendor with usage.api, so nobody would be asked; remove it, or write that",
+            )
+        elif usage.time_zone not in (None, "UTC"):
+            yield Problem(
+                at,
+                "has days that are not UTC, which alone are compared each morning; remove it",
+            )
+
+
 def pools_of(vendor: Vendor) -> Iterator[str]:
     """Yield every value that the label `proxy_pool` can have."""
     yield from (product.name for product in vendor.products)

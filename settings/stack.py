@@ -19,6 +19,7 @@ from settings.grafana import Grafana
 from settings.istio import Istio
 from settings.ledger import Ledger
 from settings.load_generator import LoadGenerator
+from settings.money_exporter import MoneyExporter
 from settings.monitoring import Monitoring
 from settings.network import ClusterNetwork
 from settings.prometheus import OwnPrometheus, Prometheus
@@ -67,6 +68,8 @@ class StackSettings(Section):
     """The namespace of Prometheus, Alertmanager and Grafana."""
     ledger: Ledger = Ledger()
     """What each hour carried, kept for invoices (docs/money.md#the-ledger)."""
+    money_exporter: MoneyExporter = MoneyExporter()
+    """What computes costs and budgets from them."""
     load_generator: LoadGenerator = LoadGenerator()
     """Synthetic traffic to check the numbers with."""
     simulated_vendors: SimulatedVendors = SimulatedVendors()

@@ -59,6 +59,8 @@ def monitoring_quota(settings: StackSettings) -> Quota | None:
         pods.append(Pods(1, prometheus.backup.resources))
     if settings.runs_ledger:
         pods.append(Pods(1, settings.ledger.resources))
+    if settings.records_hours:
+        pods.append(Pods(1, settings.money_exporter.resources))
     return Quota(hard=_hard(pods))
 
 

@@ -20,6 +20,7 @@ from components.prometheus.config import (
     GRAFANA_PORT,
     ISTIOD_PORT,
     LOAD_GENERATOR_PORT,
+    MONEY_PORT,
     PROMETHEUS_PORT,
     SIDECAR_PORT,
     SIMULATED_VENDOR_PORT,
@@ -56,6 +57,8 @@ def flows_of(settings: StackSettings) -> tuple[Flow, ...]:
         flows += _ledger(settings)
     if settings.prometheus.thanos:
         flows += _thanos(settings)
+    if settings.records_hours:
+        flows += _money(settings)
     if settings.has_crawlers:
         flows += [*_scrapes(settings), *crawler_flows(settings)]
         if settings.istio.install:
@@ -229,6 +232,25 @@ def _thanos(settings: StackSettings) -> Iterator[Flow]:
         )
 
 
+def _money(settings: StackSettings) -> Iterator[Flow]:
+    scrapers = groups.scrapers(settings)
+    yield _scrape(scrapers, groups.MONEY, MONEY_PORT, "what the traffic costs")
+    url, store = settings.ledger.url, Addresses(name="the long-term store")
+    yield Flow(
+        source=groups.MONEY,
+        target=store if url else groups.LEDGER,
+        ports=port(_port_of(url) if url else PROMETHEUS_PORT),
+        reason="The exporter reads what each hour carried.",
+    )
+    if settings.money_exporter.usage_secrets:
+        yield Flow(
+            source=groups.MONEY,
+            target=Addresses(name="the vendors' usage APIs"),
+            ports=port(443),
+            reason="The exporter asks vendors what they billed of a day.",
+        )
+
+
 def _istio(settings: StackSettings) -> Iterator[Flow]:
     istiod, cni = groups.istiod(settings), groups.istio_cni(settings)
     yield Flow(
@@ -282,6 +304,8 @@ def _people(settings: StackSettings) -> Iterator[Flow]:
 def _dns(settings: StackSettings) -> Iterator[Flow]:
     """Yield who looks up names. Shards scrape addresses, simulated vendors connect to nobody."""
     askers: list[Pods] = [groups.GRAFANA]
+    if settings.records_hours:
+        askers.append(groups.MONEY)
     if settings.runs_ledger:
         askers.append(groups.LEDGER)
     names = settings.ledger.write_url or settings.prometheus.thanos

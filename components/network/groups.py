@@ -12,6 +12,7 @@ from components.prometheus.config import (
     GRAFANA_APP,
     LEDGER_APP,
     LOAD_GENERATOR_APP,
+    MONEY_APP,
     PROMETHEUS_APP,
     SHARD_APP,
     SIMULATED_VENDOR_APP,
@@ -30,6 +31,7 @@ SHARDS = _monitoring(SHARD_APP)
 ALERTMANAGER = _monitoring(ALERTMANAGER_APP)
 GRAFANA = _monitoring(GRAFANA_APP)
 BACKUP = _monitoring(BACKUP_APP)
+MONEY = _monitoring(MONEY_APP)
 LEDGER = _monitoring(LEDGER_APP)
 SIMULATED_VENDORS = Pods(
     # Earlier releases have a policy "simulated-vendors", which Pulumi deletes after it makes this.

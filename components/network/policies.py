@@ -63,6 +63,8 @@ def groups_of(settings: StackSettings) -> Iterator[Guarded]:
         yield Guarded(pods=groups.BACKUP)
     if settings.runs_ledger:
         yield Guarded(pods=groups.LEDGER)
+    if settings.records_hours:
+        yield Guarded(pods=groups.MONEY)
     if settings.prometheus.shards > 1:
         yield Guarded(pods=groups.SHARDS)
     if settings.runs_alertmanager:

@@ -43,6 +43,7 @@ LOAD_GENERATOR_PORT = 9464
 SIMULATED_VENDOR_PORT = 9465
 BACKUP_PORT = 9466
 THANOS_GRPC_PORT = 10901
+MONEY_PORT = 9467
 
 ALERTMANAGER_PORT = 9093
 GRAFANA_PORT = 3000
@@ -54,6 +55,7 @@ GRAFANA_APP = "grafana"
 LOAD_GENERATOR_APP = "load-generator"
 SIMULATED_VENDOR_APP = "simulated-vendor"
 BACKUP_APP = "prometheus-backup"
+MONEY_APP = "money-exporter"
 LEDGER_APP = "ledger"
 
 SIMULATED_VENDOR_METRICS = "vendor_.+|process_start_time_seconds"
@@ -81,6 +83,22 @@ ALERTMANAGER_METRICS = (
 )
 BACKUP_METRICS = (BACKUP_COMPLETED,)
 ISTIOD_METRICS = ("pilot_proxy_convergence_time_bucket", "pilot_total_xds_rejects", "pilot_xds")
+# A hundredth of what the exporter has in memory; all of it is read.
+MONEY_METRICS = (
+    "money_exporter_last_read_timestamp_seconds",
+    "money_exporter_reads_total",
+    "proxy_billed_bytes_last_day",
+    "proxy_budget_exhaustion_timestamp_seconds",
+    "proxy_budget_forecast",
+    "proxy_budget_limit",
+    "proxy_budget_used",
+    "proxy_cost_last_day",
+    "proxy_cost_month_to_date",
+    "proxy_fixed_cost_per_second",
+    "proxy_ledger_last_hour_timestamp_seconds",
+    "proxy_metered_bytes_last_day",
+    "proxy_unit_price",
+)
 # Sources of the names, where there was no binary to check them against:
 # grafana/grafana, pkg/infra/httpclient/httpclientprovider/datasource_metrics_middleware.go
 GRAFANA_METRICS = ("grafana_datasource_request_total",)
@@ -122,6 +140,7 @@ class StaticTargets:
     alertmanager: tuple[str, ...] = ()
     grafana: tuple[str, ...] = ()
     backup: tuple[str, ...] = ()
+    money: tuple[str, ...] = ()
     ledger: tuple[str, ...] = ()
 
 
@@ -262,6 +281,9 @@ def prometheus_config(
             **client_config(prometheus_auth, LEDGER_APP, tls_folder),
         )
         jobs.append(asked)
+    if settings.records_hours and (targets is None or targets.money):
+        exporter = _keep_labelled(pods_of(MONEY_APP), MONEY_PORT)
+        jobs.append(job("money", monitoring, exporter, MONEY_METRICS))
     if prometheus.node_metrics and targets is None:
         jobs += _node_jobs(cluster, crawlers)
     return {

@@ -42,6 +42,8 @@ LEVELS = (
     *("proxy_vendor_visibility", "proxy_vendor_pool", "proxy_vendor_target", "proxy_host", "job"),
     *("team_proxy_vendor", "proxy_vendor_pool_outcome", "workload_proxy_vendor_outcome"),
     "proxy_vendor_result",
+    # What costs are computed from.
+    *("team_proxy_vendor_pool_outcome_target", "team_proxy_vendor_pool_result_target"),
 )
 MATCH = f'{{__name__=~"({"|".join(LEVELS)}):.*"}}'
 

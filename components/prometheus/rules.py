@@ -49,6 +49,8 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "prometheus_health_records.yml": (SERVER,),
     "prometheus_alerts.yml": (SERVER,),
     "backup_alerts.yml": (SERVER,),  # where there are backups
+    "money_records.yml": (SERVER, OPERATOR),  # both where there is a ledger
+    "money_alerts.yml": (SERVER, OPERATOR),
     "ledger_alerts.yml": (SERVER,),  # where this program runs the ledger
     "operator_records.yml": (OPERATOR,),
 }
@@ -110,6 +112,7 @@ def _chosen(settings: StackSettings, server: str) -> Files:
     left_out = {
         *(() if settings.runs_alertmanager else ("alertmanager_alerts.yml",)),
         *(() if settings.prometheus.backup else ("backup_alerts.yml",)),
+        *(() if settings.records_hours else ("money_records.yml", "money_alerts.yml")),
         *(() if settings.records_hours else ("ledger_records.yml",)),
         *(() if settings.runs_ledger else ("ledger_alerts.yml",)),
     }

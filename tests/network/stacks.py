@@ -116,9 +116,11 @@ prometheus | {API_SERVER} 10250 | CRAWLERS
     "shards, replicas, receivers": Stack(
         config="""
 proxy-observability:cluster: tested
-proxy-observability:vendors: [{name: by-range, cidrs: [203.0.113.0/26]}]
+proxy-observability:vendors:
+  - {name: by-range, cidrs: [203.0.113.0/26], usage: {api: webshare}}
 proxy-observability:network: {serviceCidrs: [10.96.0.0/12]}
 proxy-observability:ledger: {enabled: true}
+proxy-observability:moneyExporter: {usageSecrets: {by-range: by-range-usage}}
 proxy-observability:prometheus:
   replicas: 2
   shards: 2
@@ -134,10 +136,13 @@ proxy-observability:alertmanager:
 proxy-observability:alertmanagerSecrets: {hook: {secure: "v1:a:b"}, mail: {secure: "v1:a:b"}}
 """,
         needed=f"""{ISTIO}
-alertmanager grafana ledger prometheus | {LOOK_UP} | DNS
-alertmanager grafana ledger prometheus | {POD_LOOK_UP} | dns
+alertmanager grafana ledger money-exporter prometheus | {LOOK_UP} | DNS
+alertmanager grafana ledger money-exporter prometheus | {POD_LOOK_UP} | dns
 ledger | 9090 | prometheus-shard-0 prometheus-shard-1
-grafana prometheus | 9090 | ledger
+grafana money-exporter prometheus | 9090 | ledger
+prometheus | 9467 | money-exporter
+# The vendors' own APIs.
+money-exporter | 443 | OUTSIDE
 alertmanager | 443 587 | OUTSIDE
 alertmanager | 9094 9094/UDP | alertmanager
 crawler | any | OUTSIDE crawler
@@ -165,7 +170,10 @@ proxy-observability:ledger:
         needed=f"""{ISTIO}{SERVER}
 crawler | any | OUTSIDE crawler
 crawler | 15012 15017 | istiod
-grafana | 8080 | OUTSIDE
+grafana money-exporter | 8080 | OUTSIDE
+money-exporter | {LOOK_UP} | DNS
+money-exporter | {POD_LOOK_UP} | dns
+prometheus | 9467 | money-exporter
 prometheus | 7777 | OUTSIDE
 prometheus | 15014 | istiod
 prometheus | 15090 | crawler

@@ -19,6 +19,7 @@ from components.prometheus.config import (
     ISTIOD_METRICS,
     KUBELET_METRICS,
     LEDGER_METRICS,
+    MONEY_METRICS,
     PROMETHEUS_METRICS,
     prometheus_config,
 )
@@ -39,6 +40,7 @@ KEPT = {
     "cadvisor": CADVISOR_METRICS,
     "backup": BACKUP_METRICS,
     "ledger": LEDGER_METRICS,
+    "money": MONEY_METRICS,
 }
 EMPTY = {"crawlers-unseen"}
 """Answers without a series: its targets themselves are what is read."""
@@ -78,7 +80,9 @@ def read_in_runbooks() -> set[str]:
     """Metrics in a runbook's commands, of which some are no PromQL: known by how they begin."""
     text = "".join(page.read_text(encoding="utf-8") for page in RUNBOOKS.glob("*.md"))
     blocks = "\n".join(re.findall(r"```\n(.*?)```", text, re.DOTALL))
-    begin = "|".join(sorted({name.split("_")[0] for names in KEPT.values() for name in names}))
+    # Labels begin with `proxy_` too: of a metric's name the second word is looked at.
+    words = {re.match(r"(?:proxy_)?[^_]+", name)[0] for names in KEPT.values() for name in names}  # type: ignore[index]
+    begin = "|".join(sorted(words))
     return set(re.findall(rf"(?<![\w:])(?:{begin})_\w+(?![\w:])", blocks))
 
 
