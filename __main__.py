@@ -10,6 +10,7 @@ from components.attribution.component import VendorAttribution, VendorAttributio
 from components.backup.component import PrometheusBackup, PrometheusBackupArgs
 from components.certificates.component import ServerCertificates, ServerCertificatesArgs
 from components.cluster import after, cluster_provider, read_stack
+from components.grafana.boards import GrafanaBoards, GrafanaBoardsArgs
 from components.grafana.component import GrafanaServer, GrafanaServerArgs, LedgerSource
 from components.ledger.component import Ledger, LedgerArgs
 from components.ledger.plan import SCRAPE_SECONDS
@@ -106,17 +107,22 @@ if plan.money and hours:
         with_tls=with_tls and hours.is_own,
     )
     ExporterOfMoney("money", money_args, certified)
-grafana_args = GrafanaServerArgs(
-    namespace=monitoring,
-    settings=settings.grafana,
-    dashboards=plan.dashboards,
-    scrape_interval=settings.prometheus.scrape_interval,
-    prometheus_url=prometheus.url,
-    prometheus_login=prometheus.login_secret,
-    ledger=hours,
-    with_tls=with_tls,
-)
-grafana = GrafanaServer("grafana", grafana_args, certified)
+if settings.runs_grafana:
+    grafana_args = GrafanaServerArgs(
+        namespace=monitoring,
+        settings=settings.grafana,
+        boards=plan.boards,
+        scrape_interval=settings.prometheus.scrape_interval,
+        prometheus_url=prometheus.url,
+        prometheus_login=prometheus.login_secret,
+        ledger=hours,
+        with_tls=with_tls,
+    )
+    grafana = GrafanaServer("grafana", grafana_args, certified)
+    pulumi.export("grafanaUrl", grafana.url)
+    pulumi.export("grafanaAdminPassword", grafana.admin_password)
+else:
+    GrafanaBoards("boards", GrafanaBoardsArgs(namespace=monitoring, boards=plan.boards), here)
 if alertmanager:
     pulumi.export("alertmanagerUrl", alertmanager.url)
     pulumi.export("alertmanagerPassword", alertmanager.password)
@@ -125,8 +131,6 @@ pulumi.export("prometheusUrl", prometheus.url)
 pulumi.export("volumes", plan.volumes)
 if hours:
     pulumi.export("ledgerUrl", hours.url)
-pulumi.export("grafanaUrl", grafana.url)
-pulumi.export("grafanaAdminPassword", grafana.admin_password)
 
 if crawlers := plan.crawlers:
     mesh_args = IstioInstallArgs(namespace=namespaces.name_for("istio"), charts=crawlers.charts)

@@ -16,6 +16,7 @@ from components.attribution.render import envoy_filters, sidecar_spec
 from components.backup.plan import BackupPlan, backup_plan
 from components.certificates.plan import certificates
 from components.file_text import yaml_text
+from components.grafana.own_boards import all_boards
 from components.ledger.plan import LedgerPlan, ledger_plan
 from components.load_generator.plan import GeneratorPlan, generator_plan
 from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
@@ -115,7 +116,9 @@ class StackPlan:
     volumes: tuple[str, ...]
     """Claims that Kubernetes makes in `monitoring`, and that outlive what they were made for."""
     dashboards: dict[str, str]
-    """JSON by file name."""
+    """This program's boards: JSON by file name."""
+    boards: dict[str, dict[str, str]]
+    """All boards, the stack's own too: JSON by file name, by folder of Grafana."""
     crawlers: CrawlerSide | None
     """None for a `global` stack."""
     warnings: tuple[str, ...]
@@ -126,8 +129,8 @@ def stack_plan(settings: StackSettings) -> StackPlan:
 
     Raises:
         SettingsError: the stack would fail in the cluster: too many series, a Prometheus too small
-            for them, an object that etcd refuses, a rule file that Prometheus refuses, a plan that
-            the crawler refuses.
+            for them, an object that etcd refuses, a rule file that Prometheus refuses, a board that
+            Grafana refuses, a plan that the crawler refuses.
     """
     prometheus, own_rules = settings.prometheus, own_rule_files(settings, ROOT)
     servers: tuple[Server, ...] = ()
@@ -161,6 +164,7 @@ def stack_plan(settings: StackSettings) -> StackPlan:
         money=exporter_plan(settings),
         volumes=_volumes(settings, servers),
         dashboards=boards(settings),
+        boards=all_boards(settings, ROOT),
         crawlers=_crawler_side(settings) if settings.has_crawlers else None,
         warnings=_warnings(settings),
     )

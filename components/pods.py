@@ -162,8 +162,10 @@ def key_paths(items: Mapping[str, str]) -> list[core.KeyToPathArgs]:
     return [core.KeyToPathArgs(key=key, path=path) for key, path in items.items()]
 
 
-def secret_source(secret: pulumi.Input[str]) -> Any:
-    return {"secret": core.SecretVolumeSourceArgs(secret_name=secret)}
+def secret_source(secret: pulumi.Input[str], key: str | None = None) -> Any:
+    """Return a volume of a Secret, or of this key of it alone."""
+    items = key_paths({key: key}) if key else None
+    return {"secret": core.SecretVolumeSourceArgs(secret_name=secret, items=items)}
 
 
 def empty_source(size_limit: str | None = None) -> Any:

@@ -13,8 +13,10 @@ from pathlib import Path
 from typing import Any
 
 from components.file_text import yaml_text
-from components.grafana.provisioning import SETTINGS, dashboard_providers, datasources
+from components.grafana.environment import SETTINGS
+from components.grafana.provisioning import dashboard_providers, datasources
 from lab.processes import Children
+from settings.grafana import OWN_FOLDER
 
 Json = dict[str, Any]
 
@@ -53,7 +55,7 @@ def start_grafana(
         boards: by uid.
     """
     provisioning, dashboards = folder / "provisioning", folder / "dashboards"
-    providers = dashboard_providers()
+    providers = dashboard_providers([OWN_FOLDER])
     providers["providers"][0]["options"]["path"] = str(dashboards)
     source = datasources(prometheus_url, scrape_seconds, with_login=False)
     _write(provisioning / "datasources/prometheus.yaml", yaml_text(source))

@@ -87,6 +87,11 @@ class StackSettings(Section):
         return self.runs_prometheus or bool(self.alertmanager.receivers)
 
     @property
+    def runs_grafana(self) -> bool:
+        """Whether this program runs Grafana; else it makes boards for one that there is."""
+        return self.grafana.mode == "server"
+
+    @property
     def runs_ledger(self) -> bool:
         """Whether this program runs the Prometheus that keeps the hours."""
         if self.ledger.url or not self.runs_prometheus or not self.has_crawlers:

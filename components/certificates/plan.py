@@ -34,7 +34,7 @@ def certificates(settings: StackSettings) -> dict[str, dict[str, Any]]:
             *([LEDGER_APP] if settings.runs_ledger else ()),
         ],
         ALERTMANAGER_APP: [],
-        GRAFANA_APP: [],
+        **({GRAFANA_APP: []} if settings.runs_grafana else {}),
     }
     issuer = {"group": "cert-manager.io", "kind": tls.issuer.kind, "name": tls.issuer.name}
     return {

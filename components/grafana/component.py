@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,20 +13,21 @@ from pulumi_kubernetes.meta import v1 as meta
 from components.base import ClusterComponent
 from components.basic_auth import PASSWORD_KEY, USER_KEY, generated_password
 from components.file_text import yaml_text
+from components.grafana.boards import Boards, mounted
+from components.grafana.environment import DATABASE_CA, environment_of, secrets_of
 from components.grafana.provisioning import (
     CA_VARIABLE,
-    DASHBOARD_FOLDER,
     LEDGER_PASSWORD_VARIABLE,
     LEDGER_UID,
     LEDGER_USER_VARIABLE,
     PASSWORD_VARIABLE,
     PROVISIONING_FOLDER,
-    SETTINGS,
     USER_VARIABLE,
+    board_folder,
     dashboard_providers,
     datasource,
     datasources,
-    tls_settings,
+    object_name,
 )
 from components.labels import labels, pods_of, selector
 from components.pods import (
@@ -35,6 +35,7 @@ from components.pods import (
     empty_source,
     http_probes,
     pod_template,
+    pods_apart,
     secret_source,
     secret_variable,
 )
@@ -66,8 +67,7 @@ class GrafanaServerArgs:
 
     namespace: pulumi.Input[str]
     settings: Grafana
-    dashboards: Mapping[str, str]
-    """The boards as JSON, by file name."""
+    boards: Boards
     scrape_interval: int
     """Seconds between two samples of a series."""
     prometheus_url: pulumi.Input[str]
@@ -83,8 +83,8 @@ class GrafanaServerArgs:
 class GrafanaServer(ClusterComponent):
     """Grafana without a volume: what it shows comes from the stack and from Git.
 
-    A changed configuration or dashboard starts a new pod beside the old one. Edits made in the
-    browser are lost with the pod.
+    A changed configuration or dashboard starts a new pod beside the old one. What people make in
+    the browser is in the stack's database, and without one it is lost with the pod.
     """
 
     url: pulumi.Output[str]
@@ -96,26 +96,70 @@ class GrafanaServer(ClusterComponent):
         self, name: str, args: GrafanaServerArgs, opts: pulumi.ResourceOptions | None = None
     ) -> None:
         super().__init__("proxyobs:grafana:GrafanaServer", name, APP, args.namespace, opts)
+        settings = args.settings
         self.admin_password = generated_password(f"{name}-admin", self.child).result
-        admin = self.secret("admin", {"password": self.admin_password})
-        secrets = {"GF_SECURITY_ADMIN_PASSWORD": (admin.metadata.name, "password")}
-        with_login = args.prometheus_login is not None
+        tls = Tls(app=APP, folder=TLS) if args.with_tls else None
+        environment = environment_of(settings, tls)
+        secrets = self._secrets(args)
+        pod = pod_template(
+            "grafana",
+            settings,
+            user=USER,
+            labels=labels(APP),
+            mounts=self._mounts(args),
+            ports={"http": GRAFANA_PORT},
+            pod={"affinity": pods_apart(APP)} if settings.replicas > 1 else None,
+            env=[
+                *(core.EnvVarArgs(name=key, value=environment[key]) for key in sorted(environment)),
+                *(secret_variable(key, secret, part) for key, (secret, part) in secrets.items()),
+            ],
+            # The first start fills the database, which takes a slow disk a minute.
+            **http_probes("/api/health", "http", startup_seconds=180, with_tls=args.with_tls),
+        )
+        apps.Deployment(
+            f"{name}-server",
+            metadata=self.metadata(APP),
+            spec=apps.DeploymentSpecArgs(
+                replicas=settings.replicas,
+                selector=meta.LabelSelectorArgs(match_labels=selector(APP)),
+                template=pod,
+            ),
+            opts=self.workload_options(),
+        )
+        self.disruption_budget("disruptions", self.metadata(APP), pods_of(APP), settings.replicas)
+        with_tls = args.with_tls
+        ports = {"http": 443 if with_tls else 80}
+        service = self.service("service", self.metadata(APP), pods_of(APP), ports)
+        self.url = self.address(service, with_tls=with_tls)
+        self.register_outputs({"url": self.url, "admin_password": self.admin_password})
+
+    def _secrets(self, args: GrafanaServerArgs) -> dict[str, tuple[pulumi.Input[str], str]]:
+        """Return the Secret and the key of each variable that the pod reads from one."""
+        key = generated_password(f"{self.prefix}-secret-key", self.child).result
+        admin = self.secret("admin", {"password": self.admin_password, "secretKey": key})
+        found: dict[str, tuple[pulumi.Input[str], str]] = {
+            "GF_SECURITY_ADMIN_PASSWORD": (admin.metadata.name, "password"),
+            # Grafana encrypts the data source's password in its database with it. Its default is in
+            # Grafana's own repository.
+            "GF_SECURITY_SECRET_KEY": (admin.metadata.name, "secretKey"),
+            **secrets_of(args.settings),
+        }
         if args.prometheus_login is not None:
             login = pulumi.Output.from_input(args.prometheus_login)
-            secrets |= {
-                USER_VARIABLE: (login, USER_KEY),
-                PASSWORD_VARIABLE: (login, PASSWORD_KEY),
-            }
+            found |= {USER_VARIABLE: (login, USER_KEY), PASSWORD_VARIABLE: (login, PASSWORD_KEY)}
         if args.ledger and args.ledger.login is not None:
             login = pulumi.Output.from_input(args.ledger.login)
-            secrets |= {
+            found |= {
                 LEDGER_USER_VARIABLE: (login, USER_KEY),
                 LEDGER_PASSWORD_VARIABLE: (login, PASSWORD_KEY),
             }
-        environment, with_tls = SETTINGS, args.with_tls
-        if with_tls:
-            environment = environment | tls_settings(Tls(app=APP, folder=TLS))
-            secrets[CA_VARIABLE] = (pulumi.Output.from_input(secret_name(APP)), CA_KEY)
+        if args.with_tls:
+            found[CA_VARIABLE] = (secret_name(APP), CA_KEY)
+        return found
+
+    def _mounts(self, args: GrafanaServerArgs) -> dict[str, tuple[str, Any]]:
+        """Create the ConfigMaps, and return where each is mounted."""
+        with_login, database = args.prometheus_login is not None, args.settings.database
         datasource_text = pulumi.Output.all(
             args.prometheus_url, args.ledger.url if args.ledger else None
         ).apply(
@@ -124,57 +168,44 @@ class GrafanaServer(ClusterComponent):
                     urls[0],
                     args.scrape_interval,
                     with_login=with_login,
-                    with_tls=with_tls,
-                    ledger=_ledger(args.ledger, urls[1], with_tls=with_tls),
+                    with_tls=args.with_tls,
+                    ledger=_ledger(args.ledger, urls[1], with_tls=args.with_tls),
                 )
             )
         )
-        provider_text = yaml_text(dashboard_providers())
-        files: dict[str, tuple[str, Mapping[str, pulumi.Input[str]]]] = {
-            "datasources": (
-                f"{PROVISIONING_FOLDER}/datasources",
-                {"prometheus.yaml": datasource_text},
-            ),
-            "providers": (f"{PROVISIONING_FOLDER}/dashboards", {"provider.yaml": provider_text}),
-            "dashboards": (DASHBOARD_FOLDER, args.dashboards),
+        files: dict[str, dict[str, pulumi.Input[str]]] = {
+            "datasources": {"prometheus.yaml": datasource_text},
+            "dashboards": {"provider.yaml": yaml_text(dashboard_providers([*args.boards]))},
         }
-        pod = pod_template(
-            "grafana",
-            args.settings,
-            user=USER,
-            labels=labels(APP),
-            mounts={
-                # Grafana writes to these two; the rest of its file system is read-only.
-                "data": ("/var/lib/grafana", empty_source()),
-                "scratch": ("/tmp", empty_source()),
-                **({"tls": (TLS, secret_source(secret_name(APP)))} if with_tls else {}),
-                **{
-                    volume: (path, config_source(self.config_map(volume, data)))
-                    for volume, (path, data) in files.items()
-                },
+        mounts: dict[str, tuple[str, Any]] = {
+            # Grafana writes to these two; the rest of its file system is read-only.
+            "data": ("/var/lib/grafana", empty_source()),
+            "scratch": ("/tmp", empty_source()),
+            **{
+                volume: (
+                    f"{PROVISIONING_FOLDER}/{volume}",
+                    config_source(self.config_map(volume, data)),
+                )
+                for volume, data in files.items()
             },
-            ports={"http": GRAFANA_PORT},
-            env=[
-                *(core.EnvVarArgs(name=key, value=environment[key]) for key in sorted(environment)),
-                *(secret_variable(key, secret, part) for key, (secret, part) in secrets.items()),
-            ],
-            # The first start fills the database, which takes a slow disk a minute.
-            **http_probes("/api/health", "http", startup_seconds=180, with_tls=with_tls),
-        )
-        apps.Deployment(
-            f"{name}-server",
-            metadata=self.metadata(APP),
-            spec=apps.DeploymentSpecArgs(
-                replicas=1,
-                selector=meta.LabelSelectorArgs(match_labels=selector(APP)),
-                template=pod,
-            ),
-            opts=self.workload_options(),
-        )
-        ports = {"http": 443 if with_tls else 80}
-        service = self.service("service", self.metadata(APP), pods_of(APP), ports)
-        self.url = self.address(service, with_tls=with_tls)
-        self.register_outputs({"url": self.url, "admin_password": self.admin_password})
+            **{
+                f"boards-{number}": (
+                    board_folder(number),
+                    mounted(
+                        [
+                            self.config_map(object_name(file), {file: text})
+                            for file, text in boards.items()
+                        ]
+                    ),
+                )
+                for number, boards in enumerate(args.boards.values())
+            },
+        }
+        if args.with_tls:
+            mounts["tls"] = (TLS, secret_source(secret_name(APP)))
+        if database and database.ca_secret:
+            mounts["database"] = (DATABASE_CA, secret_source(database.ca_secret, CA_KEY))
+        return mounts
 
 
 def _ledger(ledger: LedgerSource | None, url: str, *, with_tls: bool) -> dict[str, Any] | None:

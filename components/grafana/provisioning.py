@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
-
-from components.tls import Tls
 
 PROVISIONING_FOLDER = "/etc/grafana/provisioning"
 DASHBOARD_FOLDER = "/etc/grafana/dashboards"
@@ -16,34 +15,6 @@ PASSWORD_VARIABLE = "PROMETHEUS_PASSWORD"
 CA_VARIABLE = "PROMETHEUS_CA"
 LEDGER_USER_VARIABLE = "LEDGER_USER"
 LEDGER_PASSWORD_VARIABLE = "LEDGER_PASSWORD"
-
-# Grafana's settings as environment variables, GF_<SECTION>_<KEY>.
-SETTINGS = {
-    "GF_AUTH_ANONYMOUS_ENABLED": "false",
-    "GF_USERS_ALLOW_SIGN_UP": "false",
-    # Grafana calls no server outside: behind a firewall its start would wait for each.
-    "GF_ANALYTICS_REPORTING_ENABLED": "false",
-    "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
-    "GF_ANALYTICS_CHECK_FOR_PLUGIN_UPDATES": "false",
-    "GF_NEWS_NEWS_FEED_ENABLED": "false",
-    "GF_SECURITY_DISABLE_GRAVATAR": "true",
-    "GF_PLUGINS_PREINSTALL_DISABLED": "true",
-    "GF_PLUGINS_PLUGIN_ADMIN_ENABLED": "false",
-    # To the pod's log: the root file system is read-only, and a file would be refused.
-    "GF_LOG_MODE": "console",
-}
-
-
-def tls_settings(tls: Tls) -> dict[str, str]:
-    """Return the settings with which Grafana itself speaks TLS alone."""
-    return {
-        "GF_SERVER_PROTOCOL": "https",
-        "GF_SERVER_CERT_FILE": tls.certificate,
-        "GF_SERVER_CERT_KEY": tls.key,
-        "GF_SERVER_MIN_TLS_VERSION": "TLS1.2",
-        # Without it Grafana would serve the first certificate for ever.
-        "GF_SERVER_CERTS_WATCH_INTERVAL": "1m",
-    }
 
 
 def datasources(
@@ -104,19 +75,34 @@ def datasource(
     }
 
 
-def dashboard_providers() -> dict[str, Any]:
-    """Return provisioning/dashboards: the mounted folder, read only."""
+def dashboard_providers(folders: Sequence[str]) -> dict[str, Any]:
+    """Return provisioning/dashboards: for each folder of Grafana the mounted one, read only.
+
+    Not `foldersFromFilesStructure`: in a volume of Kubernetes' the files are links to a folder of
+    another name.
+    """
     return {
         "apiVersion": 1,
         "providers": [
             {
-                "name": "proxy-observability",
+                "name": "proxy-observability" if number == 0 else folder,
                 "type": "file",
-                "folder": "Proxy vendors",
+                "folder": folder,
                 # Edits would be lost at the next start: dashboards change in Git.
                 "allowUiUpdates": False,
-                "disableDeletion": True,
-                "options": {"path": DASHBOARD_FOLDER},
+                "disableDeletion": False,
+                "options": {"path": board_folder(number)},
             }
+            for number, folder in enumerate(folders)
         ],
     }
+
+
+def object_name(file: str) -> str:
+    """Return what a board's ConfigMap is called: Kubernetes has neither capitals nor `_`."""
+    return file.removesuffix(".json").lower().replace("_", "-").strip("-")
+
+
+def board_folder(number: int) -> str:
+    """Return where the boards of a folder are mounted."""
+    return f"{DASHBOARD_FOLDER}/{number}"

@@ -53,8 +53,9 @@ def monitoring_quota(settings: StackSettings) -> Quota | None:
             prometheus.thanos.resources if prometheus.thanos else None,
         ),
         Pods(alertmanager.replicas, alertmanager.resources),
-        Pods(1, settings.grafana.resources),
     ]
+    if settings.runs_grafana:
+        pods.append(Pods(settings.grafana.replicas, settings.grafana.resources))
     if prometheus.backup:
         pods.append(Pods(1, prometheus.backup.resources))
     if settings.runs_ledger:

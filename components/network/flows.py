@@ -29,6 +29,7 @@ from components.prometheus.config import (
 from components.simulated_vendors.plan import PROXY_PORT
 from settings.alertmanager import EmailReceiver, Receiver, WebhookReceiver
 from settings.backup import Backup
+from settings.grafana import Grafana
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
@@ -46,7 +47,8 @@ API_SERVER_PORTS = tuple(PortRange(number, number) for number in (443, 6443, 844
 
 def flows_of(settings: StackSettings) -> tuple[Flow, ...]:
     """Return the table of a stack."""
-    flows = [*_prometheus(settings), *_grafana(settings), *_people(settings)]
+    flows = [*_prometheus(settings), *_grafana(settings), *_of_grafana_itself(settings.grafana)]
+    flows += _people(settings)
     if settings.runs_alertmanager:
         flows += _alertmanager(settings)
     if settings.prometheus.backup:
@@ -65,7 +67,10 @@ def flows_of(settings: StackSettings) -> tuple[Flow, ...]:
             flows += _istio(settings)
         if settings.simulated_vendors.enabled:
             flows += _simulated_vendors(settings)
-    return (*flows, *_dns(settings))
+    flows += _dns(settings)
+    if not settings.runs_grafana:
+        flows = [flow for flow in flows if groups.GRAFANA not in (flow.source, flow.target)]
+    return tuple(flows)
 
 
 def _prometheus(settings: StackSettings) -> Iterator[Flow]:
@@ -140,6 +145,25 @@ def _grafana(settings: StackSettings) -> Iterator[Flow]:
         ports=port(_port_of(prometheus.url)),
         reason="Grafana queries the server of prometheus.url, which may be outside.",
     )
+
+
+def _of_grafana_itself(grafana: Grafana) -> Iterator[Flow]:
+    """Yield what Grafana needs beside Prometheus."""
+    if database := grafana.database:
+        yield Flow(
+            source=groups.GRAFANA,
+            target=Addresses(name="grafana.database"),
+            ports=port(int(database.host.rpartition(":")[2])),
+            reason="Grafana keeps users and boards in its database, which may be outside.",
+        )
+    if oidc := grafana.oidc:
+        for number in sorted({_port_of(oidc.token_url), _port_of(oidc.userinfo_url)}):
+            yield Flow(
+                source=groups.GRAFANA,
+                target=Addresses(name=f"grafana.oidc on port {number}"),
+                ports=port(number),
+                reason="Grafana asks the provider who somebody is, which may be anywhere.",
+            )
 
 
 def _alertmanager(settings: StackSettings) -> Iterator[Flow]:

@@ -56,7 +56,8 @@ def policies_of(settings: StackSettings) -> tuple[PolicyPlan, ...]:
 
 def groups_of(settings: StackSettings) -> Iterator[Guarded]:
     """Yield the groups that have rules of their own."""
-    yield Guarded(pods=groups.GRAFANA)
+    if settings.runs_grafana:
+        yield Guarded(pods=groups.GRAFANA)
     if settings.runs_prometheus:
         yield Guarded(pods=groups.PROMETHEUS)
     if settings.prometheus.backup:

@@ -234,12 +234,18 @@ def prometheus_config(
             ALERTMANAGER_METRICS,
             **client_config(alertmanager_auth, ALERTMANAGER_APP, tls_folder),
         ),
-        job(
-            "grafana",
-            monitoring,
-            _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
-            GRAFANA_METRICS,
-            **client_config(None, GRAFANA_APP, tls_folder),
+        *(
+            [
+                job(
+                    "grafana",
+                    monitoring,
+                    _keep_labelled(pods_of(GRAFANA_APP), GRAFANA_PORT),
+                    GRAFANA_METRICS,
+                    **client_config(None, GRAFANA_APP, tls_folder),
+                )
+            ]
+            if settings.runs_grafana
+            else ()
         ),
         {
             **(

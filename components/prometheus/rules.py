@@ -43,6 +43,7 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "pipeline_records.yml": (SERVER, OPERATOR),
     "vendor_alerts.yml": (SERVER, OPERATOR),
     "pipeline_alerts.yml": (SERVER, OPERATOR),
+    "grafana_alerts.yml": (SERVER, OPERATOR),  # where Grafana is the stack's
     "mesh_alerts.yml": (SERVER, OPERATOR),  # not in a cluster without crawlers
     "alertmanager_alerts.yml": (SERVER, OPERATOR),  # where Alertmanager is the stack's
     "prometheus_records.yml": (SERVER,),
@@ -111,6 +112,7 @@ def shard_rules(settings: StackSettings) -> dict[str, str]:
 def _chosen(settings: StackSettings, server: str) -> Files:
     left_out = {
         *(() if settings.runs_alertmanager else ("alertmanager_alerts.yml",)),
+        *(() if settings.runs_grafana else ("grafana_alerts.yml",)),
         *(() if settings.prometheus.backup else ("backup_alerts.yml",)),
         *(() if settings.records_hours else ("money_records.yml", "money_alerts.yml")),
         *(() if settings.records_hours else ("ledger_records.yml",)),

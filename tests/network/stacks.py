@@ -127,6 +127,17 @@ proxy-observability:prometheus:
   nodeMetrics: false
   backup: {}
   federateFrom: [{cluster: eu, url: "http://prometheus.eu.example.com", stack: prod-eu}]
+proxy-observability:grafana:
+  replicas: 2
+  url: https://grafana.example.com/
+  database: {host: "db.example.com:5432", passwordSecret: grafana-database}
+  oidc:
+    clientId: grafana
+    clientSecret: grafana-oidc
+    authUrl: https://login.example.com/authorize
+    tokenUrl: https://login.example.com:8443/token
+    userinfoUrl: https://login.example.com/userinfo
+    roleAttributePath: role
 proxy-observability:alertmanager:
   replicas: 2
   receivers:
@@ -148,6 +159,7 @@ alertmanager | 9094 9094/UDP | alertmanager
 crawler | any | OUTSIDE crawler
 crawler | 15012 15017 | istiod
 grafana | 9090 | prometheus
+grafana | 443 5432 8443 | OUTSIDE
 prometheus | 15014 | istiod
 prometheus | 3000 | grafana
 prometheus | 9090 | prometheus prometheus-shard-0 prometheus-shard-1
