@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import ERROR_BUDGET, OF_VENDOR, TO_VENDOR, VENDOR, board, link
+from dashboards.frame import ERROR_BUDGET, OF_VENDOR, TO_VENDOR, VENDOR, board, link, or_none
 from dashboards.look import Look, by_outcome
 from dashboards.panels import bargauge, coloured_cells, column, limits, row, table, timeseries
 from settings.alerts import FAST_BURN, SLOW_BURN
@@ -121,8 +121,11 @@ def _burning(look: Look) -> tuple[Json, ...]:
             unit="reqps",
             description="Failures over the vendors chosen. Begin with the largest: each has its "
             "own remedy, and most have an alert with a runbook.",
-            expr="sum by (proxy_outcome) (proxy_vendor_outcome:request_failures:rate5m"
-            f"{OF_VENDOR})",
+            expr=or_none(
+                f"sum by (proxy_outcome) (proxy_vendor_outcome:request_failures:rate5m{OF_VENDOR})",
+                "proxy_outcome",
+                f"proxy_vendor:istio_requests:rate5m{OF_VENDOR}",
+            ),
             legend="{{proxy_outcome}}",
             colours=by_outcome(),
             stacked=True,

@@ -11,6 +11,7 @@ from dashboards.frame import (
     PIPELINE,
     STATES,
     TO_VENDOR,
+    UNSUCCESSFUL,
     VENDOR,
     VENDOR_LEVEL,
     board,
@@ -156,7 +157,7 @@ def _vendors(look: Look) -> list[Json]:
         table(
             title="Vendors, the worst first",
             description="Each vendor now, over 5 minutes. Trouble: an alert fires. Failed: what "
-            "the vendor could not carry. Burn: times as fast as its objective allows, over "
+            "the vendor could not carry. Burn rate: times as fast as its objective allows, over "
             "six hours. Open the vendor to see what fails and for whom.",
             labels={"proxy_vendor": "Vendor", **_cluster_column(look)},
             values=[
@@ -176,7 +177,7 @@ def _vendors(look: Look) -> list[Json]:
                     above=limits(alerts.setup_milliseconds),
                 ),
                 column(
-                    "Budget use", "short", _by_vendor(budget), decimals=1, above=limits(SLOW_BURN)
+                    "Burn rate", "short", _by_vendor(budget), decimals=1, above=limits(SLOW_BURN)
                 ),
                 column("Traffic", "Bps", _COLUMNS["bytes_per_second"]),
                 column("Open", "short", _COLUMNS["open_connections"]),
@@ -227,8 +228,7 @@ def _courses(look: Look) -> list[Json]:
             description="Why, over the vendors chosen. Grey outcomes are not held against a "
             "vendor. auth_failed: look at the password; quota_exhausted: buy traffic; blocked: "
             "change vendor or pace for that site; connect_failed: look at the network.",
-            expr="sum by (proxy_outcome) (proxy_vendor_outcome:istio_requests:rate5m"
-            '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_outcome!="success"})',
+            expr=UNSUCCESSFUL,
             legend="{{proxy_outcome}}",
             colours=by_outcome(),
             **size,

@@ -88,6 +88,17 @@ VENDOR_LEVEL = alert_level(
 )
 
 
+def or_none(expr: str, label: str, of: str) -> str:
+    """Return a query of what happens at times, with a line "none" while it does not.
+
+    Args:
+        label: what names its lines.
+        of: the query of what there is always, unless nothing is measured.
+    """
+    none = f'label_replace(0 * sum({of}) unless sum({expr}), "{label}", "none", "", "")'
+    return f"{expr} or {none}"
+
+
 def link(board: str, **values: str) -> Json:
     """Return a link of a panel that keeps data source, clusters and time, and chooses `values`.
 
@@ -101,6 +112,12 @@ def link(board: str, **values: str) -> Json:
     }
 
 
+UNSUCCESSFUL = or_none(
+    "sum by (proxy_outcome) (proxy_vendor_outcome:istio_requests:rate5m"
+    '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_outcome!="success"})',
+    "proxy_outcome",
+    f"proxy_vendor:istio_requests:rate5m{OF_VENDOR}",
+)
 TO_VENDOR = link(VENDOR, vendor="${__field.labels.proxy_vendor}")
 
 

@@ -11,13 +11,25 @@ from dashboards.panels import coloured_cells, column, limits, row, stat, table, 
 Json = dict[str, Any]
 
 _MESH_OF = '{cluster=~"$cluster", proxy_vendor=~"$vendor", source_workload=~"load-generator.*"}'
-_TRUTH = f"sum by (cluster, proxy_vendor) (proxy_vendor:crawler_requests:rate5m{OF_VENDOR})"
-_MESH = (
-    "(sum by (cluster, proxy_vendor) "
-    f"(workload_proxy_vendor:istio_requests:rate5m{_MESH_OF}) or 0 * {_TRUTH})"
-)
-# Below 0.1 requests/s a single one is a large share.
-_ERROR = f"abs({_MESH} - {_TRUTH}) / ({_TRUTH} > 0.1)"
+_SENT = f"proxy_vendor:crawler_requests:rate5m{OF_VENDOR}"
+_COUNTED = f"workload_proxy_vendor:istio_requests:rate5m{_MESH_OF}"
+
+
+def _truth(over: str = "{}") -> str:
+    return f"sum by (cluster, proxy_vendor) ({over.format(_SENT)})"
+
+
+def _mesh(over: str = "{}") -> str:
+    return f"(sum by (cluster, proxy_vendor) ({over.format(_COUNTED)}) or 0 * {_truth(over)})"
+
+
+def _error(over: str = "{}") -> str:
+    # Below 0.1 requests/s a single one is a large share.
+    return f"abs({_mesh(over)} - {_truth(over)}) / ({_truth(over)} > 0.1)"
+
+
+# Of 5 minutes, the seconds between the scrapes of the two are a percent.
+_HALF_HOUR = "avg_over_time({}[30m])"
 _LIMITS = limits(0.01, 0.05)  # ProxyCountsDisagree fires above the second
 
 
@@ -36,11 +48,11 @@ def _agree(look: Look) -> tuple[Json, ...]:
     return row(
         "Do the mesh and the generator agree?",
         stat(
-            title="Largest difference",
+            title="Largest difference, half an hour",
             unit="percentunit",
             description="Of any vendor's requests. Below 1 % is the seconds between two scrapes. "
             "Above 5 % for long ProxyCountsDisagree fires: a pod has no sidecar or no scrape.",
-            expr=f"max by (cluster) ({_ERROR})",
+            expr=f"max by (cluster) ({_error(_HALF_HOUR)})",
             decimals=2,
             above=_LIMITS,
         ),
@@ -49,14 +61,14 @@ def _agree(look: Look) -> tuple[Json, ...]:
             unit="reqps",
             description="All that ended, as the generator counts them. Zero: it does not run, or "
             "its day's budget (maxGBPerDay) is used up.",
-            expr=f"sum by (cluster) ({_TRUTH})",
+            expr=f"sum by (cluster) ({_truth()})",
         ),
         stat(
             title="Requests that the mesh counted",
             unit="reqps",
             description="Of the generator's pods alone. Less than the generator sent: sidecars are "
             "missing or not scraped; see Pipeline health.",
-            expr=f"sum by (cluster) ({_MESH})",
+            expr=f"sum by (cluster) ({_mesh()})",
         ),
         stat(
             title="Unexpected answers",
@@ -68,8 +80,8 @@ def _agree(look: Look) -> tuple[Json, ...]:
         ),
         table(
             title="Truth and mesh, by vendor",
-            description="Requests a second that each counted, over 5 minutes. A difference for one "
-            "vendor alone is a fault of its attribution: its addresses, ports or names.",
+            description="Requests a second that each counted, over half an hour. A difference for "
+            "one vendor alone is a fault of its attribution: its addresses, ports or names.",
             labels={
                 "proxy_vendor": "Vendor",
                 **({"cluster": "Cluster"} if look.several_clusters else {}),
@@ -78,12 +90,12 @@ def _agree(look: Look) -> tuple[Json, ...]:
                 column(
                     "Difference",
                     "percentunit",
-                    _ERROR,
+                    _error(_HALF_HOUR),
                     decimals=2,
                     above=_LIMITS,
                 ),
-                column("Generator", "reqps", _TRUTH, decimals=2),
-                column("Mesh", "reqps", _MESH, decimals=2),
+                column("Generator", "reqps", _truth(_HALF_HOUR), decimals=2),
+                column("Mesh", "reqps", _mesh(_HALF_HOUR), decimals=2),
             ],
             sort_by=["Difference"],
             cells={"Vendor": coloured_cells(look.vendor_cells())},
@@ -93,9 +105,9 @@ def _agree(look: Look) -> tuple[Json, ...]:
         timeseries(
             title="Difference, by vendor",
             unit="percentunit",
-            description="Of the generator's requests. A peak when the generator starts or stops is "
-            "the seconds between two scrapes.",
-            expr=look.most(_ERROR),
+            description="Of 5 minutes' requests. Peaks are the seconds between two scrapes, above "
+            "all when the generator starts or stops; a level is missing counts.",
+            expr=look.most(_error()),
             legend=look.named("{{proxy_vendor}}"),
             colours=look.by_vendor(),
             above=_LIMITS,
@@ -115,7 +127,7 @@ def _counts(look: Look) -> tuple[Json, ...]:
             unit="reqps",
             description="The generator's own books. It sends to each endpoint of "
             "loadGenerator.endpoints: a missing line is an endpoint that it does not reach.",
-            expr=look.most(_TRUTH),
+            expr=look.most(_truth()),
             legend=named,
             colours=look.by_vendor(),
             width=6,
@@ -125,7 +137,7 @@ def _counts(look: Look) -> tuple[Json, ...]:
             unit="reqps",
             description="What the sidecars of the generator's pods counted. Should look like the "
             "panel beside; a vendor at 0 here is not attributed.",
-            expr=look.most(_MESH),
+            expr=look.most(_mesh()),
             legend=named,
             colours=look.by_vendor(),
             width=6,

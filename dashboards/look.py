@@ -124,7 +124,7 @@ def by_outcome() -> list[Json]:
         _override(name, GREY, DASHES[position % len(DASHES)])
         for position, name in enumerate(HARMLESS)
     ]
-    return [_override("success", GOOD), *_overrides(FAILURES), *greys]
+    return [_override("success", GOOD), _override("none", GOOD), *_overrides(FAILURES), *greys]
 
 
 def _overrides(names: Iterable[str]) -> list[Json]:

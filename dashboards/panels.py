@@ -67,7 +67,8 @@ def timeseries(
         stacked: whether the lines add up to a whole.
     """
     custom: Json = {
-        "fillOpacity": 25 if stacked else 8,
+        # Filled lines of a dozen vendors are mud.
+        "fillOpacity": 25 if stacked else 0,
         "showPoints": "never",
         "lineWidth": 2,
         # A gap is a gap: a line drawn over it would hide that nothing was measured.
@@ -245,12 +246,13 @@ def table(
     The queries must give the same labels and no metric's name, or their rows would not meet.
 
     Args:
-        labels: heading by label, in order; other labels are hidden.
+        labels: heading by label, in order; without `cluster` that label is hidden.
         values: the columns after them (`column`), the first of them `Value #A`.
         sort_by: headings, the first decides.
         cells: further properties of a column, by its heading.
     """
     refs = [chr(ord("A") + position) for position in range(len(values))]
+    hidden = () if "cluster" in labels else ("cluster",)
     headings = {
         **labels,
         **{f"Value #{ref}": one["heading"] for ref, one in zip(refs, values, strict=True)},
@@ -271,7 +273,7 @@ def table(
             {
                 "id": "organize",
                 "options": {
-                    "excludeByName": {"Time": True},
+                    "excludeByName": {"Time": True, **dict.fromkeys(hidden, True)},
                     "indexByName": {name: position for position, name in enumerate(headings)},
                     "renameByName": headings,
                 },

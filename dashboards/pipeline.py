@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import IN_CLUSTER, PIPELINE, STATES, alert_level, board
+from dashboards.frame import IN_CLUSTER, PIPELINE, STATES, alert_level, board, or_none
 from dashboards.look import CRITICAL, GOOD, Look
 from dashboards.panels import at_least, limits, row, stat, state_timeline, timeseries
 
@@ -308,8 +308,8 @@ def _people(look: Look) -> tuple[Json, ...]:
             description="By the way they take, and those that failed. Failures: the receiver's "
             "credential is wrong or expired, or it is out of reach.",
             expr=[
-                (sent, look.named("{{integration}}")),
-                (failed, look.named("{{integration}} failed")),
+                (or_none(f"{sent} > 0", "integration", sent), look.named("{{integration}}")),
+                (f"{failed} > 0", look.named("{{integration}} failed")),
             ],
         ),
         timeseries(

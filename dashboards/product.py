@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import PRODUCT, VENDOR, board, link
+from dashboards.frame import PRODUCT, VENDOR, board, link, or_none
 from dashboards.look import Look, by_outcome
 from dashboards.panels import coloured_cells, column, limits, row, table, timeseries
 
@@ -56,9 +56,12 @@ def _products(look: Look) -> tuple[Json, ...]:
             unit="reqps",
             description="Why, over the products chosen. quota_exhausted of one product: its plan "
             "is used up. auth_failed: the product's user has another password.",
-            expr="sum by (proxy_outcome) (proxy_vendor_pool_outcome:istio_requests:rate5m"
-            '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_pool=~"$product", '
-            'proxy_outcome!="success"})',
+            expr=or_none(
+                "sum by (proxy_outcome) (proxy_vendor_pool_outcome:istio_requests:rate5m"
+                f'{_PRODUCT[:-1]}, proxy_outcome!="success"}})',
+                "proxy_outcome",
+                f"proxy_vendor_pool:istio_requests:rate5m{_PRODUCT}",
+            ),
             legend="{{proxy_outcome}}",
             colours=by_outcome(),
         ),

@@ -8,6 +8,7 @@ from dashboards.frame import (
     OF_VENDOR,
     PRODUCT,
     STATES,
+    UNSUCCESSFUL,
     VENDOR,
     VENDOR_LEVEL,
     WORKLOAD,
@@ -57,7 +58,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             ],
             states=STATES,
             width=24,
-            height=6,
+            height=8,
         ),
         _lines(
             look,
@@ -84,8 +85,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             description="Why, over the vendors chosen. Grey outcomes are not held against the "
             "vendor. policy: it carries no such request for anybody. rejected: Envoy refused the "
             "crawler's request, and nothing reached the vendor.",
-            expr="sum by (proxy_outcome) (proxy_vendor_outcome:istio_requests:rate5m"
-            '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_outcome!="success"})',
+            expr=UNSUCCESSFUL,
             legend="{{proxy_outcome}}",
             colours=by_outcome(),
         ),

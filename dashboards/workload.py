@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import VENDOR, WORKLOAD, board, link
+from dashboards.frame import VENDOR, WORKLOAD, board, link, or_none
 from dashboards.look import Look, by_outcome
 from dashboards.panels import coloured_cells, column, limits, row, table, timeseries
 
@@ -126,7 +126,11 @@ def _suffers(look: Look) -> tuple[Json, ...]:
             unit="reqps",
             description="Why, over the workloads chosen. auth_failed of one workload: it has an "
             "old password. rejected: it sends requests that Envoy refuses.",
-            expr=f"sum by (proxy_outcome) ({_RECORD}_outcome:istio_requests:rate5m{_OUTCOMES})",
+            expr=or_none(
+                f"sum by (proxy_outcome) ({_RECORD}_outcome:istio_requests:rate5m{_OUTCOMES})",
+                "proxy_outcome",
+                f"{_RECORD}:istio_requests:rate5m{_WORKLOAD}",
+            ),
             legend="{{proxy_outcome}}",
             colours=by_outcome(),
         ),
