@@ -35,12 +35,12 @@ CALM = "calm"
 CUSTOMARY = "vendor-b-bans,vendor-d-outage,vendor-h-slow"
 """Three kinds of trouble: a target's, the vendor's own, and no failure at all."""
 
-CALM_SECONDS = 3600 / DRILL_FACTOR
+CALM_SECONDS = 3600 / DRILL_FACTOR  # an hour
+BEFORE_SECONDS = 40.0
 LASTING_SECONDS = 20.0
 """How long a fault goes on after its alert, so that the picture shows a course and not an edge."""
-BEFORE_SECONDS = 40.0
 WAIT_SECONDS = 120.0
-"""For an alert to come and go. A machine that is busy has alerts of its own, and goes on."""
+"""For an alert to come, and for those to go that a busy machine has of its own."""
 POLL_SECONDS = 0.5
 BROWSER_SECONDS = 1800.0
 WIDTH, HEIGHT, MOST_HEIGHT = 1920, 1080, 4000
@@ -78,48 +78,48 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(options: argparse.Namespace, rows: list[Row], written: list[str]) -> list[str]:
+    """Take the pictures of each situation in a lab of its own, so that they tell one story."""
     scenarios = chosen(options.name) if options.name != "none" else ()
     ports = Ports.from_text(options.port_base)
     options.folder.mkdir(parents=True, exist_ok=True)
     findings: list[str] = []
     require_free([("127.0.0.1", ports.viewer)])
-    with (
-        running("--hide-scrollbars", seconds=BROWSER_SECONDS) as browser,
-        staged(ports, FOLDER / f"pictures-{ports.base}") as stage,
-    ):
-        for line in DRILL_STAND_INS:
-            _say(f"stand-in    {line}")
-        questions = board_questions(stage.lab)
-        with serving(questions, ports.viewer) as address:
-            camera = Camera(Page(browser, width=WIDTH), Page(browser), questions, address)
-            for situation, vendor, begun in _situations(stage, scenarios):
-                for uid, picture in camera.pictures(vendor, begun):
-                    file = options.folder / f"{uid}-{situation}.png"
-                    file.write_bytes(picture)
-                    written.append(file.name)
-                    _say(f"written     {file} ({len(picture) / 1000:.0f} kB)")
-        rows += measured(questions)
-        findings += [f"{row.board}: {row.error}" for row in rows if row.error]
-        findings += camera.findings
+    for line in DRILL_STAND_INS:
+        _say(f"stand-in    {line}")
+    with running("--hide-scrollbars", seconds=BROWSER_SECONDS) as browser:
+        page, empty = Page(browser, width=WIDTH), Page(browser)
+        for scenario in (None, *scenarios):
+            name = scenario.name if scenario else CALM
+            with staged(ports, FOLDER / f"pictures-{ports.base}") as stage:
+                questions = board_questions(stage.lab)
+                with serving(questions, ports.viewer) as address:
+                    camera = Camera(page, empty, questions, address)
+                    for uid, picture in camera.pictures(*_situation(stage, scenario)):
+                        file = options.folder / f"{uid}-{name}.png"
+                        file.write_bytes(picture)
+                        written.append(file.name)
+                        _say(f"written     {file} ({len(picture) / 1000:.0f} kB)")
+                rows[:] = measured(questions)
+            findings += [f"{row.board}: {row.error}" for row in rows if row.error]
+            findings += camera.findings
     _say("\n" + speed_table(rows))
     return findings
 
 
-def _situations(stage: Stage, scenarios: Sequence[Scenario]) -> Iterator[tuple[str, str, float]]:
-    """Yield each situation while it lasts: its name, the vendor in trouble, its range's begin."""
+def _situation(stage: Stage, scenario: Scenario | None) -> tuple[str, float]:
+    """Wait until the situation is there; return the vendor in trouble, and the range's begin."""
     lab = stage.lab
     _wait(lab, CALM_SECONDS, lambda: False)
-    _wait(lab, WAIT_SECONDS, lambda: not firing(lab))
-    yield CALM, "", time.time() - CALM_SECONDS
-    for scenario in scenarios:
-        _wait(lab, WAIT_SECONDS, lambda: not firing(lab))
-        vendor, begun = scenario.labels.get("proxy_vendor", ""), time.time()
-        undo = scenario.fault(stage)
-        if not _wait(lab, WAIT_SECONDS, _has_come(lab, scenario.alert, vendor)):
-            raise LabError(f"{scenario.name}: {scenario.alert} does not fire")
-        _wait(lab, LASTING_SECONDS, lambda: False)
-        yield scenario.name, vendor, begun - BEFORE_SECONDS
-        undo()
+    if not _wait(lab, WAIT_SECONDS, lambda: not firing(lab)):
+        raise LabError(f"the lab is not calm: {', '.join(firing(lab))} fires; try again")
+    if scenario is None:
+        return "", time.time() - CALM_SECONDS
+    vendor, begun = scenario.labels.get("proxy_vendor", ""), time.time()
+    scenario.fault(stage)
+    if not _wait(lab, WAIT_SECONDS, _has_come(lab, scenario.alert, vendor)):
+        raise LabError(f"{scenario.name}: {scenario.alert} does not fire")
+    _wait(lab, LASTING_SECONDS, lambda: False)
+    return vendor, begun - BEFORE_SECONDS
 
 
 def _has_come(lab: Lab, alert: str, vendor: str) -> Callable[[], bool]:

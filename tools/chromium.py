@@ -149,7 +149,6 @@ class Page:
         target = browser.ask("Target.createTarget", url="about:blank")
         attached = browser.ask("Target.attachToTarget", targetId=target["targetId"], flatten=True)
         self._session = attached["sessionId"]
-        self._complaints: list[str] = []
         for domain in ("Page", "Runtime", "Log"):
             self.ask(f"{domain}.enable")
         self.resize(width, height)
@@ -196,20 +195,21 @@ class Page:
         raise ChromiumError(f"waited {seconds:.0f} s in vain for {script}{trouble}")
 
     def complaints(self) -> list[str]:
-        """Return all errors and warnings of the console so far."""
+        """Return the errors and warnings of the console since the last time."""
+        found: list[str] = []
         self.evaluate("0")  # what was said before it has come then
         for event in self._browser.events():
             if event.get("sessionId") != self._session:
                 continue
             name, said = event["method"], event["params"]
             if name == "Runtime.exceptionThrown":
-                self._complaints.append(_exception(said["exceptionDetails"]))
+                found.append(_exception(said["exceptionDetails"]))
             elif name == "Runtime.consoleAPICalled" and said["type"] in ("error", "warning"):
-                self._complaints.append(" ".join(str(one.get("value")) for one in said["args"]))
+                found.append(" ".join(str(one.get("value")) for one in said["args"]))
             elif name == "Log.entryAdded" and said["entry"]["level"] in ("error", "warning"):
                 entry = said["entry"]
-                self._complaints.append(f"{entry['text']} {entry.get('url', '')}".strip())
-        return self._complaints
+                found.append(f"{entry['text']} {entry.get('url', '')}".strip())
+        return found
 
     def picture(self) -> bytes:
         """Return the page as a PNG."""
