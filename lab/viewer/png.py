@@ -27,7 +27,7 @@ _INDEXED = """(async () => {
   const parts = (one) => [one & 255, (one >> 8) & 255, (one >> 16) & 255];
   const chosen = new Map();
   for (const [one] of [...counts].sort((a, b) => b[1] - a[1])) {
-    const key = parts(one).map((part) => part >> 4).join();
+    const key = parts(one).map((part) => part >> 3).join();
     if (chosen.size < %d && !chosen.has(key)) chosen.set(key, parts(one));
   }
   const palette = [...chosen.values()];
@@ -68,7 +68,7 @@ def small_png(page: Page, screenshot: bytes) -> bytes:
     Raises:
         ChromiumError: it does not fit with 16 colours.
     """
-    for colours in (256, 96, 48, 24, 16):
+    for colours in (128, 64, 32, 16):
         script = _INDEXED % (base64.b64encode(screenshot).decode(), colours)
         told = page.evaluate(script)
         picture = _png(

@@ -386,7 +386,7 @@ export function drawLines(body, panel, frames, answer, context) {
       width: Math.max(80, holder.clientWidth),
       height: Math.max(60, holder.clientHeight),
       bands,
-      padding: [10, 12, 0, 0],
+      padding: [10, 28, 0, 0],
       legend: { show: false },
       axes: axes(fields),
       scales: scales(fields, answer),

@@ -117,6 +117,8 @@ function drawStat(body, panel, frames, answer, context) {
       textMode === "name" ||
       textMode === "value_and_name" ||
       (textMode === "auto" && shown.length > 1);
+    const isDrawn = graphMode === "area" && course?.filter(Number.isFinite).length > 1;
+    if (isDrawn) tile.style.paddingBottom = `${height * 0.26}px`;
     const isFilled = colorMode.startsWith("background");
     const ink = isFilled
       ? readable(said.color)
@@ -135,12 +137,11 @@ function drawStat(body, panel, frames, answer, context) {
         children: [document.createTextNode(said.text), element("small", { text: said.suffix })],
       });
       number.style.color = ink;
-      const room = height * (isNamed ? 0.5 : 0.6);
+      const room = height * (isNamed || isDrawn ? 0.5 : 0.6);
       number.style.fontSize = `${Math.max(14, Math.min(64, room, (width * 1.5) / Math.max(3, said.all.length)))}px`;
       tile.append(number);
     }
-    if (graphMode === "area" && course?.filter((one) => Number.isFinite(one)).length > 1)
-      tile.append(sparkline(course, isFilled ? ink : said.color));
+    if (isDrawn) tile.append(sparkline(course, isFilled ? ink : said.color));
     box.append(tile);
   }
   return true;
@@ -323,6 +324,8 @@ function drawStates(body, panel, frames, answer, context) {
     }
   }
   if (!box.children.length) return false;
+  const longest = Math.max(...[...box.children].map((one) => one.firstChild.textContent.length));
+  box.style.setProperty("--names", `min(30%, ${longest * 7 + 12}px)`);
   const marks = [0, 0.25, 0.5, 0.75, 1].map((part) =>
     element("span", {
       text: stamp(from + (to - from) * part).slice(
