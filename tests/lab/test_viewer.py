@@ -105,6 +105,7 @@ OVERVIEW = {
         panel(5, "text", "Words", options={"content": "**Bold** <script>alert(1)</script>"}),
         panel(6, "canvas", "Later"),
         panel(7, "stat", "Wrong", {"expr": "up +"}),
+        panel(9, "table", "Other", TABLE, transformations=[{"id": "reduce", "options": {}}]),
         panel(8, "timeseries", "Nothing", {"expr": 'up{job="none"}'}),
     ],
 }
@@ -163,7 +164,7 @@ def test_every_kind_of_panel_is_drawn_or_named(browser, address):
     print("first picture:", page.evaluate("document.body.dataset.drawn"), "ms")
     kinds = {title: state for title, (state, _) in found.items()}
     drawn = ("Lines", "Number", "Bars", "States", "Table", "Words")
-    rest = {"Later": "unsupported", "Wrong": "failed", "Nothing": "empty"}
+    rest = {"Later": "unsupported", "Other": "unsupported", "Wrong": "failed", "Nothing": "empty"}
     assert kinds == dict.fromkeys(drawn, "drawn") | rest
     assert "vendor-b" in found["Lines"][1]
     assert "100%" in found["Number"][1]
@@ -172,6 +173,7 @@ def test_every_kind_of_panel_is_drawn_or_named(browser, address):
     assert "1 req/s" in found["Table"][1]
     assert "<script>" in found["Words"][1]
     assert "canvas" in found["Later"][1]
+    assert "reduce" in found["Other"][1]
     assert "parse error" in found["Wrong"][1]
     assert page.evaluate("getComputedStyle(document.querySelector('.number')).color") == (
         "rgb(242, 73, 92)"  # Grafana's red: a value of 1 has reached 0.5

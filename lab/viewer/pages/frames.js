@@ -1,7 +1,5 @@
 // Prometheus' answers as Grafana's frames: columns of values, transformed and configured.
 
-import { REDUCERS } from "./values.js";
-
 const number = (text) =>
   text === "NaN" ? NaN : text === "+Inf" ? Infinity : text === "-Inf" ? -Infinity : Number(text);
 
@@ -89,35 +87,6 @@ export function framesOf(answer) {
 const rowsOf = (frame) => frame.fields[0]?.values.length ?? 0;
 const titled = (one) => one.config.displayName ?? one.series ?? one.name;
 
-function joined(frames, key, isInner = false) {
-  const usable = frames.filter((frame) => frame.fields.some((one) => one.name === key));
-  const columnOf = (frame) => frame.fields.find((one) => one.name === key);
-  const keys = [...new Set(usable.flatMap((frame) => columnOf(frame).values))].filter(
-    (value) => !isInner || usable.every((frame) => columnOf(frame).values.includes(value)),
-  );
-  const taken = new Set([key]);
-  const fields = usable.flatMap((frame) => {
-    const rows = new Map(columnOf(frame).values.map((value, row) => [value, row]));
-    return frame.fields
-      .filter((one) => one.name !== key)
-      .map((one) => {
-        const name = taken.has(one.name)
-          ? `${one.name} ${[...taken].filter((two) => two.startsWith(one.name)).length + 1}`
-          : one.name;
-        taken.add(name);
-        return {
-          ...one,
-          name,
-          values: keys.map((value) => (rows.has(value) ? one.values[rows.get(value)] : null)),
-        };
-      });
-  });
-  const first = usable[0] ? columnOf(usable[0]) : field(key, "string", []);
-  return [
-    { refId: frames[0]?.refId, name: "joined", fields: [{ ...first, values: keys }, ...fields] },
-  ];
-}
-
 // Rows that agree in all columns which two frames share become one; others stay apart.
 function merged(all) {
   // A query without an answer has no labels, and would leave nothing to meet by.
@@ -188,159 +157,11 @@ export function sorted(frame, name, isDescending) {
   };
 }
 
-function reduced(
-  frames,
-  { reducers = ["lastNotNull"], mode = "seriesToRows", labelsToFields = false },
-) {
-  if (mode === "reduceFields") {
-    return frames.map((frame) => ({
-      ...frame,
-      fields: frame.fields
-        .filter((one) => one.type === "number")
-        .map((one) => ({ ...one, values: [REDUCERS[reducers[0]](one.values)] })),
-    }));
-  }
-  const all = frames.flatMap((frame) => frame.fields.filter((one) => one.type === "number"));
-  const labels = labelsToFields
-    ? [...new Set(all.flatMap((one) => Object.keys(one.labels)))].sort()
-    : [];
-  const headings = {
-    lastNotNull: "Last *",
-    last: "Last",
-    max: "Max",
-    min: "Min",
-    mean: "Mean",
-    sum: "Total",
-    first: "First",
-    firstNotNull: "First *",
-    count: "Count",
-    range: "Range",
-    diff: "Difference",
-  };
-  return [
-    {
-      refId: frames[0]?.refId,
-      name: "reduced",
-      fields: [
-        field("Field", "string", all.map(titled)),
-        ...labels.map((label) =>
-          field(
-            label,
-            "string",
-            all.map((one) => one.labels[label] ?? ""),
-          ),
-        ),
-        ...reducers.map((id) =>
-          field(
-            headings[id] ?? id,
-            "number",
-            all.map((one) => REDUCERS[id](one.values)),
-          ),
-        ),
-      ],
-    },
-  ];
-}
-
-function filteredByName(frame, { include = {}, exclude = {} }) {
-  const fits =
-    ({ names = [], pattern }) =>
-    (one) =>
-      names.includes(one.name) ||
-      (pattern ? new RegExp(pattern.replace(/^\/|\/$/g, "")).test(one.name) : false);
-  const isNamed = (side) => side.names?.length || side.pattern;
-  return {
-    ...frame,
-    fields: frame.fields.filter(
-      (one) =>
-        (!isNamed(include) || fits(include)(one)) && !(isNamed(exclude) && fits(exclude)(one)),
-    ),
-  };
-}
-
-function calculated(frame, { mode = "reduceRow", alias, binary, reduce = {}, replaceFields }) {
-  const named = (name) => frame.fields.find((one) => one.name === name);
-  const side = (one) => (row) =>
-    typeof one === "object"
-      ? one.fixed !== undefined
-        ? Number(one.fixed)
-        : named(one.matcher?.options)?.values[row]
-      : (named(one)?.values[row] ?? Number(one));
-  let value, title;
-  if (mode === "binary") {
-    const [left, right] = [side(binary.left), side(binary.right)];
-    const operations = {
-      "+": (a, b) => a + b,
-      "-": (a, b) => a - b,
-      "*": (a, b) => a * b,
-      "/": (a, b) => a / b,
-    };
-    value = (row) => operations[binary.operator](left(row), right(row));
-    title = "Calculation";
-  } else {
-    const among = frame.fields.filter(
-      (one) =>
-        one.type === "number" && (!reduce.include?.length || reduce.include.includes(one.name)),
-    );
-    value = (row) => REDUCERS[reduce.reducer ?? "sum"](among.map((one) => one.values[row]));
-    title = reduce.reducer ?? "Total";
-  }
-  const result = field(
-    alias || title,
-    "number",
-    Array.from({ length: rowsOf(frame) }, (_, row) => value(row)),
-  );
-  return { ...frame, fields: replaceFields ? [result] : [...frame.fields, result] };
-}
-
-function limited(frame, { limitField = 10 }) {
-  return {
-    ...frame,
-    fields: frame.fields.map((one) => ({
-      ...one,
-      values: one.values.slice(0, Number(limitField)),
-    })),
-  };
-}
-
-function labelsToFields(frames, { keepLabels }) {
-  return merged(
-    frames.map((frame) => {
-      const value = frame.fields.find((one) => one.type === "number");
-      const kept = Object.entries(value.labels).filter(
-        ([key]) => key !== "__name__" && (!keepLabels?.length || keepLabels.includes(key)),
-      );
-      const rest = frame.fields.filter((one) => one !== value);
-      return {
-        ...frame,
-        fields: [
-          ...rest,
-          ...kept.map(([key, text]) =>
-            field(
-              key,
-              "string",
-              value.values.map(() => text),
-            ),
-          ),
-          { ...value, labels: {}, series: undefined },
-        ],
-      };
-    }),
-  );
-}
-
 const TRANSFORMATIONS = {
   merge: (frames) => merged(frames),
-  joinByField: (frames, { byField = "Time", mode }) => joined(frames, byField, mode === "inner"),
-  seriesToColumns: (frames, { byField = "Time" }) => joined(frames, byField),
   organize: (frames, options) => frames.map((frame) => organized(frame, options)),
   sortBy: (frames, { sort = [] }) =>
     frames.map((frame) => sort.reduce((one, by) => sorted(one, by.field, by.desc), frame)),
-  reduce: reduced,
-  filterFieldsByName: (frames, options) => frames.map((frame) => filteredByName(frame, options)),
-  calculateField: (frames, options) => frames.map((frame) => calculated(frame, options)),
-  limit: (frames, options) => frames.map((frame) => limited(frame, options)),
-  labelsToFields,
 };
 
 // Returns the frames, and the transformations that this viewer does not know.

@@ -5,67 +5,34 @@ import { configured, framesOf, transformed } from "./frames.js";
 import { dataLinks, filled } from "./links.js";
 import { PANELS } from "./panels.js";
 
-const COLUMNS = 24;
 const closed = new Map(); // row -> whether somebody closed it
 let shown = { signature: "", cards: [] };
 
 const place = ({ gridPos = {} }) => ({ x: 0, y: 0, w: 12, h: 8, ...gridPos });
-const valuesOf = (page, name) => page.variables.find((one) => one.name === name)?.shown ?? [];
 
-// Rows, each with the panels below it. A repeated row is there once for each value.
+// Rows, each with the panels below it.
 function sections(page) {
-  const made = [{ row: null, panels: [], scoped: {} }];
+  const made = [{ row: null, panels: [] }];
   const ordered = [...page.board.panels].sort((a, b) => {
     const [one, two] = [place(a), place(b)];
     return one.y - two.y || one.x - two.x;
   });
   for (const panel of ordered) {
     if (panel.type !== "row") made.at(-1).panels.push(panel);
-    else made.push({ row: panel, panels: [...(panel.panels ?? [])], scoped: {} });
+    else made.push({ row: panel, panels: [...(panel.panels ?? [])] });
   }
-  return made
-    .filter((section) => section.row || section.panels.length)
-    .flatMap((section) => {
-      const name = section.row?.repeat;
-      if (!name) return [section];
-      return valuesOf(page, name).map((value) => ({ ...section, scoped: { [name]: value } }));
-    });
+  return made.filter((section) => section.row || section.panels.length);
 }
 
-// A section's panels with their places; a repeated panel pushes down what is below it.
-function placed(page, section) {
-  const top = Math.min(...section.panels.map((panel) => place(panel).y));
-  const made = [];
-  let pushed = 0;
-  for (const panel of section.panels) {
-    const { x, y, w, h } = place(panel);
-    const at = y - top + pushed;
-    if (!panel.repeat) {
-      made.push({ panel, x, y: at, w, h, scoped: section.scoped });
-      continue;
-    }
-    const values = valuesOf(page, panel.repeat);
-    const isDown = panel.repeatDirection === "v";
-    const across = isDown ? 1 : Math.max(1, Math.min(values.length, panel.maxPerRow ?? 4));
-    const width = isDown ? w : Math.floor(COLUMNS / across);
-    values.forEach((value, position) => {
-      const scoped = { ...section.scoped, [panel.repeat]: value };
-      const left = isDown ? x : (position % across) * width;
-      made.push({ panel, x: left, y: at + Math.floor(position / across) * h, w: width, h, scoped });
-    });
-    pushed += (Math.ceil(values.length / across) - 1) * h;
-  }
-  return made;
-}
+const textOf = (page, text) => filled(text ?? "", page);
 
-const textOf = (page, text, scoped) => filled(text ?? "", { ...page, scoped });
-
-function cardOf(page, { panel, x, y, w, h, scoped }) {
+function cardOf(page, panel, top) {
+  const { x, y, w, h } = place(panel);
   const body = element("div", { className: `body ${panel.type}` });
-  const title = textOf(page, panel.title, scoped);
-  const description = textOf(page, panel.description, scoped);
+  const title = textOf(page, panel.title);
+  const description = textOf(page, panel.description);
   const links = (panel.links ?? []).map((one) =>
-    anchor(textOf(page, one.url, scoped), "↗", { title: one.title, className: "out" }),
+    anchor(textOf(page, one.url), "↗", { title: one.title, className: "out" }),
   );
   const about = element("button", {
     type: "button",
@@ -82,15 +49,15 @@ function cardOf(page, { panel, x, y, w, h, scoped }) {
     children: [element("h3", { children: heading }), body],
   });
   box.style.gridColumn = `${x + 1} / span ${w}`;
-  box.style.gridRow = `${y + 1} / span ${h}`;
-  return { panel, box, body, scoped, endings: [], memory: {} };
+  box.style.gridRow = `${y - top + 1} / span ${h}`;
+  return { panel, box, body, endings: [], memory: {} };
 }
 
 function headingOf(page, section, key) {
   const isClosed = closed.get(key);
   const button = element("button", {
     type: "button",
-    text: `${isClosed ? "▸" : "▾"} ${textOf(page, section.row.title, section.scoped)}`,
+    text: `${isClosed ? "▸" : "▾"} ${textOf(page, section.row.title)}`,
     "aria-expanded": String(!isClosed),
     onclick: () => {
       closed.set(key, !isClosed);
@@ -103,13 +70,14 @@ function headingOf(page, section, key) {
 function laidOut(page) {
   const cards = [];
   const boxes = sections(page).map((section) => {
-    const key = section.row ? `${section.row.id} ${Object.values(section.scoped)}` : "";
+    const key = section.row?.id ?? "";
     if (!closed.has(key)) closed.set(key, Boolean(section.row?.collapsed));
     const box = element("section", {
       children: section.row ? [headingOf(page, section, key)] : [],
     });
     if (!closed.get(key) && section.panels.length) {
-      const own = placed(page, section).map((one) => cardOf(page, one));
+      const top = Math.min(...section.panels.map((panel) => place(panel).y));
+      const own = section.panels.map((panel) => cardOf(page, panel, top));
       cards.push(...own);
       box.append(element("div", { className: "cells24", children: own.map((card) => card.box) }));
     }
@@ -120,13 +88,13 @@ function laidOut(page) {
 
 // Draw all panels; `isOver` tells whether something else was chosen meanwhile.
 export async function drawGrid(grid, page, isOver) {
-  const repeated = page.variables.map((one) => [one.name, one.shown]);
-  const signature = JSON.stringify([[...closed], page.board.uid, repeated]);
-  if (signature !== shown.signature) {
+  // Titles may name what is chosen.
+  const signature = () => JSON.stringify([[...closed], page.variables.map((one) => one.chosen)]);
+  if (signature() !== shown.signature) {
     shown.cards.forEach(end);
     const { cards, boxes } = laidOut(page);
     grid.replaceChildren(...boxes);
-    shown = { signature: JSON.stringify([[...closed], page.board.uid, repeated]), cards };
+    shown = { signature: signature(), cards };
   }
   await Promise.all(shown.cards.map((card) => fill(card, page, isOver)));
 }
@@ -141,8 +109,8 @@ function say({ body, box }, text, kind) {
 }
 
 // A panel's own time, "30d" or "now/M", goes before the board's.
-function askedBy({ panel, body, scoped }, page) {
-  const asked = page.askedOf(scoped);
+function askedBy({ panel, body }, page) {
+  const asked = page.askedOf();
   if (panel.timeFrom) {
     const from = panel.timeFrom.startsWith("now") ? panel.timeFrom : `now-${panel.timeFrom}`;
     asked.set("from", from);
@@ -165,6 +133,7 @@ async function fill(card, page, isOver) {
     end(card);
     if (!draw)
       return say(card, `This page has no panel “${panel.type}”; Grafana has.`, "unsupported");
+    if (panel.repeat) return say(card, "This page repeats no panel; Grafana does.", "unsupported");
     const errors = answer.targets.filter((one) => one.error).map((one) => one.error);
     if (errors.length) return say(card, errors.join("; "), "failed");
     const [raw, unknown] = transformed(framesOf(answer), panel.transformations);
@@ -181,15 +150,15 @@ async function fill(card, page, isOver) {
   }
 }
 
-function contextOf({ scoped, memory, endings }, page) {
+function contextOf({ memory, endings }, page) {
   const context = {
     regions: page.regions,
     memory,
     row: undefined, // the cells of a table's row, by heading
     atEnd: (one) => endings.push(one),
     zoom: (from, to) => page.choose({ from: String(Math.round(from)), to: String(Math.round(to)) }),
-    text: (text) => textOf(page, text, scoped),
-    links: (field, row) => dataLinks(field, row, { ...page, scoped, cells: context.row }),
+    text: (text) => textOf(page, text),
+    links: (field, row) => dataLinks(field, row, { ...page, cells: context.row }),
   };
   return context;
 }

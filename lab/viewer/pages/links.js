@@ -1,13 +1,10 @@
 // Links from board to board: they keep variables and time, and choose what was clicked.
 
-const chosenOf = (variable, scoped) =>
-  scoped?.[variable.name] ? [scoped[variable.name]] : variable.chosen;
-
 const timed = ({ range }) =>
   `from=${encodeURIComponent(range.from)}&to=${encodeURIComponent(range.to)}`;
 
-function query(variable, scoped) {
-  return chosenOf(variable, scoped)
+function query(variable) {
+  return variable.chosen
     .map((value) => `var-${variable.name}=${encodeURIComponent(value)}`)
     .join("&");
 }
@@ -36,8 +33,7 @@ export function filled(text, current, more = {}) {
     (whole, name, path, form, bare) => {
       const key = name ?? bare;
       if (key === "__url_time_range") return timed(current);
-      if (key === "__all_variables")
-        return current.variables.map((one) => query(one, current.scoped)).join("&");
+      if (key === "__all_variables") return current.variables.map((one) => query(one)).join("&");
       if (key === "__from" || key === "__to") return current.range[key.slice(2)];
       if (key in more) {
         const value = at(more[key], path ?? "");
@@ -45,8 +41,8 @@ export function filled(text, current, more = {}) {
       }
       const variable = current.variables.find((one) => one.name === key);
       if (!variable) return whole;
-      if (form === "queryparam") return query(variable, current.scoped);
-      const shown = chosenOf(variable, current.scoped).map((value) =>
+      if (form === "queryparam") return query(variable);
+      const shown = variable.chosen.map((value) =>
         value === "$__all" ? (more.encode ? value : "All") : value,
       );
       const joined = shown.join(

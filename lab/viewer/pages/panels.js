@@ -3,7 +3,7 @@
 import { anchor, element, markdown, svg } from "./dom.js";
 import { sorted } from "./frames.js";
 import { drawLines } from "./lines.js";
-import { bounds, colour, display, REDUCERS, stamp } from "./values.js";
+import { colour, display, REDUCERS, stamp } from "./values.js";
 
 const isShown = (field) => !field.config.custom.hidden && !field.config.custom.hideFrom?.viz;
 
@@ -194,15 +194,6 @@ function cell(field, value, row, context) {
     made.style.background = said.color;
     inner.style.color = readable(said.color);
   } else if (options.type === "color-text" && !isEmpty) inner.style.color = said.color;
-  else if (/gauge|lcd|gradient|basic/.test(options.type) && !isEmpty) {
-    const [low, high] = bounds(field);
-    const bar = element("i");
-    bar.style.width = `${Math.max(0, Math.min(1, (value - low) / (high - low || 1))) * 100}%`;
-    bar.style.background = said.color;
-    inner.style.color = said.color;
-    made.classList.add("meter");
-    made.prepend(element("span", { className: "rail", children: [bar] }));
-  }
   return made;
 }
 
@@ -210,8 +201,9 @@ function drawTable(body, panel, frames, answer, context) {
   let frame = frames.find((one) => one.fields[0]?.values.length) ?? null;
   if (!frame) return false;
   const state = context.memory;
-  const [by] = state.sort ? [state.sort] : (panel.options?.sortBy ?? []);
-  if (by) frame = sorted(frame, by.displayName, by.desc);
+  const order = state.sort ? [state.sort] : (panel.options?.sortBy ?? []);
+  for (const { displayName, desc } of order.toReversed()) frame = sorted(frame, displayName, desc);
+  const [by] = order;
   const fields = frame.fields.filter(isShown);
   const heading = (field) => {
     const isBy = by?.displayName === field.display;
@@ -375,6 +367,5 @@ export const PANELS = {
   bargauge: drawBars,
   table: drawTable,
   "state-timeline": drawStates,
-  "status-history": drawStates,
   text: drawText,
 };

@@ -252,31 +252,6 @@ function hashed(text) {
   return hash >>> 0;
 }
 
-const GRADIENTS = {
-  "continuous-GrYlRd": ["green", "yellow", "red"],
-  "continuous-RdYlGr": ["red", "yellow", "green"],
-  "continuous-BlYlRd": ["dark-blue", "super-light-yellow", "dark-red"],
-  "continuous-YlRd": ["super-light-yellow", "dark-red"],
-  "continuous-BlPu": ["blue", "purple"],
-  "continuous-YlBl": ["super-light-yellow", "dark-blue"],
-  "continuous-blues": ["#12233f", "super-light-blue"],
-  "continuous-reds": ["#3f1218", "super-light-red"],
-  "continuous-greens": ["#123f1c", "super-light-green"],
-  "continuous-purples": ["#2c123f", "super-light-purple"],
-};
-
-function blended(stops, share) {
-  const parts = stops
-    .map(colour)
-    .map((hex) => [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16)));
-  const place = Math.min(1, Math.max(0, share)) * (parts.length - 1);
-  const low = Math.min(parts.length - 2, Math.floor(place));
-  const mixed = parts[low].map((one, at) =>
-    Math.round(one + (parts[low + 1][at] - one) * (place - low)),
-  );
-  return `rgb(${mixed.join(",")})`;
-}
-
 // The step of the thresholds that a value has reached.
 export function thresholdOf(value, config, low = 0, high = 100) {
   const {
@@ -355,13 +330,6 @@ export function colourOf(value, field) {
   const { mode = "thresholds" } = field.config.color ?? {};
   if (mode === "thresholds")
     return colour(thresholdOf(value, field.config, ...bounds(field)).color);
-  if (mode in GRADIENTS) {
-    const [low, high] = bounds(field);
-    return blended(
-      GRADIENTS[mode],
-      typeof value === "number" ? (value - low) / (high - low || 1) : 0,
-    );
-  }
   return seriesColour(field);
 }
 

@@ -62,7 +62,6 @@ export async function loadVariables(board, parameters, ask, timeParameters) {
       options = optionsOf(variable);
     else if (variable.type === "datasource")
       options = [{ text: "Prometheus", value: variable.current?.value || "prometheus" }];
-    else if (variable.type === "textbox") options = [];
     else
       throw new Error(
         `variable ${variable.name}: this page does not know the kind ${variable.type}`,
@@ -149,16 +148,7 @@ export function drawVariables(bar, variables, choose) {
     ...variables
       .filter((one) => one.hide !== 2 && one.type !== "constant")
       .map((variable) => {
-        const control =
-          variable.type === "textbox"
-            ? element("input", {
-                id: `var-${variable.name}`,
-                value: variable.chosen[0] ?? "",
-                onchange: (event) => choose({ [`var-${variable.name}`]: event.target.value }),
-              })
-            : variable.multi
-              ? several(variable, choose)
-              : select(variable, choose);
+        const control = variable.multi ? several(variable, choose) : select(variable, choose);
         if (control.id === open && control.tagName === "DETAILS") control.open = true;
         return element("div", {
           className: "variable",

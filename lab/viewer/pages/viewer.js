@@ -71,13 +71,10 @@ async function choose(changes) {
   await refresh();
 }
 
-function askedOf(scoped = {}) {
+function askedOf() {
   const made = timeParameters();
-  for (const variable of state.variables) {
-    const name = `var-${variable.name}`;
-    for (const one of scoped[variable.name] ? [scoped[variable.name]] : variable.asked)
-      made.append(name, one);
-  }
+  for (const variable of state.variables)
+    for (const one of variable.asked) made.append(`var-${variable.name}`, one);
   return made;
 }
 
