@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 
+from dashboards.cost import cost
 from dashboards.error_budget import error_budget
 from dashboards.fleet import fleet
+from dashboards.frame import shown
 from dashboards.load_generator import load_generator
 from dashboards.look import look_of
 from dashboards.pipeline import pipeline
@@ -17,11 +19,11 @@ from settings.stack import StackSettings
 
 __all__ = ["boards", "queries"]
 
-_BOARDS = (fleet, vendor, product, workload, error_budget, pipeline, load_generator)
+_BOARDS = (fleet, vendor, product, workload, cost, error_budget, pipeline, load_generator)
 
 
 def boards(settings: StackSettings) -> dict[str, str]:
     """Return JSON text by file name, the same bytes for the same stack."""
     look = look_of(settings)
-    made = (board(look) for board in _BOARDS)
-    return {f"{one['uid']}.json": json.dumps(one, indent=1) + "\n" for one in made}
+    made = {one["uid"]: one for one in (board(look) for board in _BOARDS)}
+    return {f"{uid}.json": json.dumps(made[uid], indent=1) + "\n" for uid in shown(look)}

@@ -18,6 +18,7 @@ def error_budget(look: Look) -> Json:
     """Return the board as Grafana's dashboard JSON."""
     return board(
         ERROR_BUDGET,
+        look,
         description="A vendor's objective (alerts.objective) is of a week: how much of what it "
         "may fail is used, and how fast.",
         variables=["vendor"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from dashboards.frame import (
+    COST,
     FLEET,
     IN_CLUSTER,
     OF_VENDOR,
@@ -33,6 +34,7 @@ from settings.alerts import SLOW_BURN
 
 Json = dict[str, Any]
 
+HOUR = 3600  # seconds: a cost's record is of one
 _CX = "proxy_vendor:envoy_cluster_upstream_cx"
 FAILURE_RATIO = f"proxy_vendor:request_failures_per_requests:ratio_rate5m{OF_VENDOR}"
 
@@ -63,7 +65,9 @@ def fleet(look: Look) -> Json:
     """Return the board as Grafana's dashboard JSON."""
     return board(
         FLEET,
-        description="Which vendor is in trouble, since when, and why. Click a vendor for more.",
+        look,
+        description="Which vendor is in trouble, since when, why, and what all of it costs. Click "
+        "a vendor for more.",
         variables=["vendor"],
         rows=[_stats(look), _vendors(look), _courses(look)],
     )
@@ -109,22 +113,7 @@ def _stats(look: Look) -> list[Json]:
             expr=f"cluster:wire_bytes:rate5m{IN_CLUSTER}",
             **size,
         ),
-        stat(
-            title="Open connections",
-            unit="short",
-            description="TCP connections to all vendors now, idle ones included. If they grow and "
-            "requests do not, a vendor answers slowly or crawlers leak connections.",
-            expr=f"cluster:envoy_cluster_upstream_cx_active:sum{IN_CLUSTER}",
-            **size,
-        ),
-        stat(
-            title="Failed connections",
-            unit="cps",
-            description="TCP connections to any vendor that never came to be. More than a few: "
-            "look for a vendor without connections, or for a firewall.",
-            expr=f"cluster:envoy_cluster_upstream_cx_connect_fail:rate5m{IN_CLUSTER}",
-            **size,
-        ),
+        *(_costs(look, size) if look.has_money else _connections(size)),
         stat(
             title="Traffic past the vendors",
             unit="percentunit",
@@ -146,6 +135,53 @@ def _stats(look: Look) -> list[Json]:
             below=at_least(0.9, 0.99),
             links=[link(PIPELINE)],
             **size,
+        ),
+    ]
+
+
+def _connections(size: Json) -> list[Json]:
+    return [
+        stat(
+            title="Open connections",
+            unit="short",
+            description="TCP connections to all vendors now, idle ones included. If they grow and "
+            "requests do not, a vendor answers slowly or crawlers leak connections.",
+            expr=f"cluster:envoy_cluster_upstream_cx_active:sum{IN_CLUSTER}",
+            **size,
+        ),
+        stat(
+            title="Failed connections",
+            unit="cps",
+            description="TCP connections to any vendor that never came to be. More than a few: "
+            "look for a vendor without connections, or for a firewall.",
+            expr=f"cluster:envoy_cluster_upstream_cx_connect_fail:rate5m{IN_CLUSTER}",
+            **size,
+        ),
+    ]
+
+
+def _costs(look: Look, size: Json) -> list[Json]:
+    money: Json = {
+        "unit": look.money_unit,
+        "decimals": 2,
+        "legend": "{{currency}}",
+        "links": [link(COST)],
+        **size,
+    }
+    return [
+        stat(
+            title="Cost an hour",
+            description="At the present traffic and the price of the next unit, commitments spread "
+            "over the month. A jump without more requests: see Cost and budget.",
+            expr=f"{HOUR} * sum by (currency) (proxy_vendor:cost:rate5m{IN_CLUSTER})",
+            **money,
+        ),
+        stat(
+            title="Cost of failures an hour",
+            description="The part of it that vendors charge for what they refused or failed. Move "
+            "crawlers from the vendor that fails, or claim it back.",
+            expr=f"{HOUR} * sum by (currency) (proxy_vendor:cost_of_failures:rate5m{IN_CLUSTER})",
+            **money,
         ),
     ]
 
@@ -182,6 +218,7 @@ def _vendors(look: Look) -> list[Json]:
                 column("Traffic", "Bps", _COLUMNS["bytes_per_second"]),
                 column("Open", "short", _COLUMNS["open_connections"]),
                 column("New", "cps", _COLUMNS["connections_per_second"]),
+                *(_costs_of_vendors(look) if look.has_money else ()),
             ],
             sort_by=["Trouble", "Failed"],
             cells={
@@ -204,6 +241,11 @@ def _vendors(look: Look) -> list[Json]:
             height=10,
         ),
     ]
+
+
+def _costs_of_vendors(look: Look) -> list[Json]:
+    cost = f"{HOUR} * sum by (cluster, proxy_vendor) (proxy_vendor:cost:rate5m{OF_VENDOR})"
+    return [column("Cost an hour", look.money_unit, cost, decimals=2)]
 
 
 def _courses(look: Look) -> list[Json]:
@@ -233,18 +275,36 @@ def _courses(look: Look) -> list[Json]:
             colours=by_outcome(),
             **size,
         ),
-        timeseries(
-            title="Traffic by vendor",
-            unit="Bps",
-            description="Bytes on the wire both ways, live while a tunnel is open. A vendor that "
-            "falls to nothing while others go on is silent: see its alerts.",
-            expr=look.most(f"{_CX}_tx_bytes:rate5m{OF_VENDOR} + {_CX}_rx_bytes:rate5m{OF_VENDOR}"),
-            legend=look.named("{{proxy_vendor}}"),
-            colours=look.by_vendor(),
-            links=[TO_VENDOR],
-            **size,
-        ),
+        _cost(look, size) if look.has_money else _traffic(look, size),
     ]
+
+
+def _traffic(look: Look, size: Json) -> Json:
+    return timeseries(
+        title="Traffic by vendor",
+        unit="Bps",
+        description="Bytes on the wire both ways, live while a tunnel is open. A vendor that "
+        "falls to nothing while others go on is silent: see its alerts.",
+        expr=look.most(f"{_CX}_tx_bytes:rate5m{OF_VENDOR} + {_CX}_rx_bytes:rate5m{OF_VENDOR}"),
+        legend=look.named("{{proxy_vendor}}"),
+        colours=look.by_vendor(),
+        links=[TO_VENDOR],
+        **size,
+    )
+
+
+def _cost(look: Look, size: Json) -> Json:
+    return timeseries(
+        title="Cost by vendor, an hour",
+        unit=look.money_unit,
+        description="Live, commitments included. A vendor whose cost rises without more requests "
+        "carries larger pages, or retries of what fails. Click a line to open its vendor.",
+        expr=look.most(f"{HOUR} * proxy_vendor:cost:rate5m{OF_VENDOR}"),
+        legend=look.money_named("{{proxy_vendor}}"),
+        colours=look.by_vendor(),
+        links=[TO_VENDOR],
+        **size,
+    )
 
 
 def _cluster_column(look: Look) -> dict[str, str]:

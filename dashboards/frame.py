@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dashboards.look import CRITICAL, GOOD, WARNING
+from dashboards.look import CRITICAL, GOOD, WARNING, Look
 from dashboards.panels import DATASOURCE, dashboard
 
 Json = dict[str, Any]
 
 FLEET, VENDOR, PRODUCT, WORKLOAD = "proxy-fleet", "proxy-vendor", "proxy-product", "proxy-workload"
-ERROR_BUDGET = "proxy-error-budget"
+COST, ERROR_BUDGET = "proxy-cost", "proxy-error-budget"
 PIPELINE, LOAD_GENERATOR = "proxy-pipeline", "proxy-load-generator"
 
 TITLES: dict[str, str] = {
@@ -23,6 +23,7 @@ TITLES: dict[str, str] = {
     VENDOR: "Vendor",
     PRODUCT: "Product and target",
     WORKLOAD: "Team and workload",
+    COST: "Cost and budget",
     ERROR_BUDGET: "Error budget",
     PIPELINE: "Pipeline health",
     LOAD_GENERATOR: "Load generator: truth against mesh",
@@ -121,8 +122,18 @@ UNSUCCESSFUL = or_none(
 TO_VENDOR = link(VENDOR, vendor="${__field.labels.proxy_vendor}")
 
 
+def shown(look: Look) -> tuple[str, ...]:
+    """Return the boards of a stack: without a ledger nothing is known of money."""
+    return tuple(uid for uid in TITLES if look.has_money or uid != COST)
+
+
 def board(
-    uid: str, *, description: str, variables: Sequence[str], rows: Sequence[Sequence[Json]]
+    uid: str,
+    look: Look,
+    *,
+    description: str,
+    variables: Sequence[str],
+    rows: Sequence[Sequence[Json]],
 ) -> Json:
     """Return a board: data source and cluster come first among its variables."""
     return dashboard(
@@ -131,7 +142,7 @@ def board(
         description=description,
         variables=[_datasource(), *map(_variable, ("cluster", *variables))],
         rows=rows,
-        links=[_to_board(other) for other in TITLES if other != uid],
+        links=[_to_board(other) for other in shown(look) if other != uid],
         annotations=[
             _annotation("Critical alerts", "critical", CRITICAL),
             _annotation("Warnings", "warning", WARNING),

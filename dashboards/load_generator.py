@@ -37,6 +37,7 @@ def load_generator(look: Look) -> Json:
     """Return the board as Grafana's dashboard JSON."""
     return board(
         LOAD_GENERATOR,
+        look,
         description="Synthetic traffic (loadGenerator), counted by its sender and by the mesh. "
         "If they agree for the generator, believe the other boards.",
         variables=["vendor"],

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from money.from_settings import contracts_of
 from settings.alerts import Alerts
 from settings.catalogue import OUTSIDE
 from settings.prometheus import OwnPrometheus
@@ -36,6 +37,9 @@ HARMLESS = (
 )
 """Outcomes beside `success`: what a vendor is blamed for, and what not."""
 
+SIGNS = ("USD", "EUR", "GBP", "JPY")
+"""Currencies that Grafana and the lab's page write with a sign of their own."""
+
 FEW = 12
 """Lines that are told apart at a glance. A stack with more vendors shows the worst or busiest."""
 
@@ -55,6 +59,10 @@ class Look:
     alerts: Alerts
     series_budget: int
     """Of a sidecar."""
+    has_money: bool
+    """Whether hours are kept, from which costs are computed."""
+    currencies: tuple[str, ...]
+    """Of the contracts."""
 
     @property
     def has_many_vendors(self) -> bool:
@@ -63,6 +71,19 @@ class Look:
     def named(self, legend: str) -> str:
         """Return a legend with the cluster, where there may be several."""
         return f"{legend} {{{{cluster}}}}" if self.several_clusters else legend
+
+    @property
+    def money_unit(self) -> str:
+        """Grafana's id of the currency; a plain number where there are several."""
+        if len(self.currencies) != 1:
+            return "none"
+        (currency,) = self.currencies
+        return f"currency{currency}" if currency in SIGNS else f"suffix:{currency}"
+
+    def money_named(self, legend: str) -> str:
+        """Return a legend with the currency, where there may be several."""
+        several = len(self.currencies) != 1
+        return self.named(f"{legend} {{{{currency}}}}" if several else legend)
 
     def most(self, expr: str) -> str:
         """Return the query for vendors, or for those with the largest values of many."""
@@ -115,6 +136,8 @@ def look_of(settings: StackSettings) -> Look:
         or bool(prometheus.federate_from),
         alerts=settings.alerts,
         series_budget=settings.telemetry.series_budget,
+        has_money=settings.records_hours,
+        currencies=tuple(sorted({one.currency for one in contracts_of(settings)})),
     )
 
 

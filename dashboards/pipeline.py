@@ -12,8 +12,10 @@ Json = dict[str, Any]
 
 _SIDECARS = '{cluster=~"$cluster", job="sidecars"}'
 _POD = "{{pod}}"
-_LEVEL = alert_level("cluster, alertname", 'proxy_vendor=""')
-_WORST = alert_level("cluster", 'proxy_vendor=""', f"cluster:sidecar_series:threshold{IN_CLUSTER}")
+# Alerts about budgets are on Cost and budget.
+_ALERTS = 'proxy_vendor="", budget=""'
+_LEVEL = alert_level("cluster, alertname", _ALERTS)
+_WORST = alert_level("cluster", _ALERTS, f"cluster:sidecar_series:threshold{IN_CLUSTER}")
 _UP = {0.0: ("down", CRITICAL), 1.0: ("up", GOOD)}
 
 
@@ -21,6 +23,7 @@ def pipeline(look: Look) -> Json:
     """Return the board as Grafana's dashboard JSON."""
     return board(
         PIPELINE,
+        look,
         description="Scrapes, ingestion, queries, rules, storage, istiod, sidecars, Alertmanager "
         "and Grafana. If something is wrong here, believe no other board.",
         variables=[],

@@ -19,6 +19,7 @@ def product(look: Look) -> Json:
     """Return the board as Grafana's dashboard JSON."""
     return board(
         PRODUCT,
+        look,
         description="Which product of a vendor fails, and which target groups ban which vendor.",
         variables=["vendor", "product", "target"],
         rows=[_products(look), _targets(look)],

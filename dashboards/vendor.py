@@ -32,6 +32,7 @@ def vendor(look: Look) -> Json:
     """Return the board as Grafana's dashboard JSON."""
     return board(
         VENDOR,
+        look,
         description="What the vendors chosen carry, how they fail, and for whom.",
         variables=["vendor"],
         rows=[

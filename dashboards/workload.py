@@ -24,6 +24,7 @@ def workload(look: Look) -> Json:
     """Return the board as Grafana's dashboard JSON."""
     return board(
         WORKLOAD,
+        look,
         description="Which teams and workloads use which vendor, and whom failures hit.",
         variables=["vendor", "team", "namespace", "workload"],
         rows=[_who(look), _suffers(look)],

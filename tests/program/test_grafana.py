@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 from components.grafana.boards import FOUND_BY
-from dashboards.frame import TITLES
+from dashboards.frame import shown
+from dashboards.look import look_of
 from settings.loading import SettingsError
 from tests.program.conftest import container_of, scrape_jobs
 
@@ -114,8 +115,9 @@ def test_an_existing_grafana_gets_boards_and_no_pod(variant):
         for one in run.of_kind("ConfigMap")
         if FOUND_BY.items() <= one.inputs["metadata"]["labels"].items()
     }
-    assert set(found) == {f"grafana-{uid}" for uid in TITLES}
-    for uid in TITLES:
+    uids = shown(look_of(run.settings))
+    assert set(found) == {f"grafana-{uid}" for uid in uids}
+    for uid in uids:
         board = found[f"grafana-{uid}"]
         assert json.loads(board["data"][f"{uid}.json"])["uid"] == uid
         assert board["metadata"]["annotations"] == {"grafana_folder": "Proxy vendors"}
