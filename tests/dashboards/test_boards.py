@@ -23,6 +23,8 @@ from tests.dashboards.stacks import BOARDS, SETTINGS, Json, panels_of
 from tests.rules.promql import alerts, limits, metric_names, records, rules
 from tests.rules.test_rules import FAILURES, LEVELS, NO_FAILURES
 
+RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks"
+
 EVERY = [
     pytest.param(board, id=f"{stack} {name}")
     for stack, found in BOARDS.items()
@@ -157,12 +159,13 @@ def test_boards_read_recorded_series_only(board: Json) -> None:
 
 
 def test_every_record_is_read() -> None:
-    """A record that no board, rule or message reads costs an evaluation every interval."""
+    """A record that no board, rule, message or runbook reads costs an evaluation every interval."""
     read = {name for rule in rules() for name in metric_names(rule["expr"])}
     shipped = [board for found in BOARDS.values() for board in found.values()]
     panels = [expr for board in shipped for _, expr in queries(board)]
     read |= {name for expr in panels for name in metric_names(expr)}
     messages = " ".join(alert["annotations"]["description"] for alert in alerts())
+    messages += "".join(page.read_text(encoding="utf-8") for page in RUNBOOKS.glob("*.md"))
     read |= {*re.findall(r"[a-z_]+:\w+:\w+", messages), *LEDGER_RECORDS}
     assert {rule["record"] for rule in records()} - read == set()
 

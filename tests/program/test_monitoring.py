@@ -143,6 +143,7 @@ def test_every_rule_and_board_travels(run_program):
     run = run_program("prod")
     shipped = {name for name, servers in EVALUATED_BY.items() if SERVER in servers}
     elsewhere = {"native_histograms.yml", "ledger_records.yml", "ledger_alerts.yml"}
+    elsewhere |= {"money_records.yml", "money_alerts.yml"}
     assert set(rules_of(run)) == shipped - elsewhere
     for uid in shown(look_of(run.settings)):
         ((file, text),) = config_map(run, f"grafana-{uid}").items()

@@ -18,6 +18,7 @@ from tools.find import find
 
 RULE_FILES = {name for name, servers in EVALUATED_BY.items() if OPERATED in servers}
 RULE_FILES -= {"native_histograms.yml", "alertmanager_alerts.yml", "ledger_records.yml"}
+RULE_FILES -= {"money_records.yml", "money_alerts.yml"}  # where hours are kept
 KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 
 
