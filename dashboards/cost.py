@@ -13,6 +13,7 @@ from dashboards.frame import (
     alert_level,
     board,
     link,
+    worded,
 )
 from dashboards.look import Look
 from dashboards.panels import (
@@ -266,11 +267,15 @@ def _bytes(look: Look) -> tuple[Json, ...]:
         timeseries(
             title="Traffic by what came of it",
             unit="Bps",
-            description="Bytes of requests that were delivered, refused by the vendor, or failed; "
-            "without a name those of which nothing can be read. Many vendors bill all of it.",
-            expr="sum by (proxy_result) (team_proxy_vendor_pool_result_target:proxy_bytes:rate5m"
-            '{cluster=~"$cluster", proxy_vendor=~"$vendor", team=~"$team", '
-            'proxy_pool=~"$product", proxy_target=~"$target"})',
+            description="Bytes of requests that were delivered, refused by the vendor, or failed, "
+            "and those of which nothing can be read. Many vendors bill all of it.",
+            expr=worded(
+                "sum by (proxy_result) (team_proxy_vendor_pool_result_target:proxy_bytes:rate5m"
+                '{cluster=~"$cluster", proxy_vendor=~"$vendor", team=~"$team", '
+                'proxy_pool=~"$product", proxy_target=~"$target"})',
+                "proxy_result",
+                "not readable",
+            ),
             legend="{{proxy_result}}",
             stacked=True,
         ),

@@ -100,6 +100,11 @@ def or_none(expr: str, label: str, of: str) -> str:
     return f"{expr} or {none}"
 
 
+def worded(expr: str, label: str, word: str) -> str:
+    """Return a query whose line without the label has a word in its place."""
+    return f'label_replace({expr}, "{label}", "{word}", "{label}", "")'
+
+
 def link(board: str, **values: str) -> Json:
     """Return a link of a panel that keeps data source, clusters and time, and chooses `values`.
 

@@ -61,7 +61,7 @@ def timeseries(
         legend: a label in double braces, or plain text; several queries have their own.
         width: of 24 columns.
         maximum: top of the axis, for shares; None fits it to the data.
-        colours: overrides by the series' names (look.py); others have one by their name.
+        colours: overrides by the series' names (look.py); others have one by their place.
         above: dashed lines, where something begins to be wrong.
         links: where a click on a line leads.
         stacked: whether the lines add up to a whole.
@@ -81,7 +81,8 @@ def timeseries(
         # From 0: a line that fills the panel by a wiggle of 1 % alarms for nothing.
         "min": 0,
         **({} if maximum is None else {"max": maximum}),
-        "color": {"mode": "palette-classic-by-name"},
+        # Not by name: that palette has colours that nobody sees on a dark page.
+        "color": {"mode": "palette-classic"},
         "custom": custom,
         **({"thresholds": _steps(above)} if above else {}),
         **({"links": [*links]} if links else {}),
@@ -159,7 +160,7 @@ def bargauge(
     links: Sequence[Json] = (),
 ) -> Json:
     """Return a bar for the present value of each series, the largest first."""
-    mode = "thresholds" if above else "palette-classic-by-name"
+    mode = "thresholds" if above else "palette-classic"
     defaults: Json = {
         "unit": unit,
         "min": 0,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import PRODUCT, VENDOR, board, link, or_none
+from dashboards.frame import PRODUCT, VENDOR, board, link, or_none, worded
 from dashboards.look import Look, by_outcome
 from dashboards.panels import coloured_cells, column, limits, row, table, timeseries
 
@@ -144,7 +144,11 @@ def _targets(look: Look) -> tuple[Json, ...]:
             unit="Bps",
             description="Over the vendors chosen, of a tunnel when it closes. A group that grows "
             "without more requests has larger pages, or crawlers that load what nobody needs.",
-            expr=f"sum by (proxy_target) (proxy_vendor_target:proxy_bytes:rate5m{_TARGET})",
+            expr=worded(
+                f"sum by (proxy_target) (proxy_vendor_target:proxy_bytes:rate5m{_TARGET})",
+                "proxy_target",
+                "no group",
+            ),
             legend="{{proxy_target}}",
             colours=look.by_target(),
             width=10,

@@ -15,6 +15,7 @@ from dashboards.frame import (
     alert_level,
     board,
     link,
+    worded,
 )
 from dashboards.look import Look, by_outcome
 from dashboards.panels import limits, row, state_timeline, timeseries
@@ -55,7 +56,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             "in the message, says what to do.",
             expr=[
                 (VENDOR_LEVEL, look.named("{{proxy_vendor}}")),
-                (_ALERT_LEVEL, look.named("{{proxy_vendor}} {{alertname}}")),
+                (_ALERT_LEVEL, look.named("{{alertname}} {{proxy_vendor}}")),
             ],
             states=STATES,
             width=24,
@@ -155,9 +156,13 @@ def _carries(look: Look) -> tuple[Json, ...]:
             title="Traffic, by what came of it",
             unit="Bps",
             description="Bytes of requests that were delivered, refused or failed, of a tunnel "
-            "when it closes; without a name those of which nothing can be read. Most vendors bill "
-            "all of it: what is refused or failed is money for nothing.",
-            expr=f"sum by (proxy_result) (proxy_vendor_result:proxy_bytes:rate5m{OF_VENDOR})",
+            "when it closes. Most vendors bill all of it: what is refused or failed is money for "
+            "nothing.",
+            expr=worded(
+                f"sum by (proxy_result) (proxy_vendor_result:proxy_bytes:rate5m{OF_VENDOR})",
+                "proxy_result",
+                "not readable",
+            ),
             legend="{{proxy_result}}",
             stacked=True,
         ),

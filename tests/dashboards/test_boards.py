@@ -242,7 +242,7 @@ def test_every_query_selects_the_clusters_chosen(board: Json) -> None:
 def test_a_name_tells_the_cluster_where_there_are_several() -> None:
     """Else the same vendor of two clusters has one name twice."""
     over_clusters = re.compile(
-        r"(sort_desc\()?(topk\(\d+, )?([\de]+ \* )?(sum|max) by \((?!cluster)"
+        r"(sort_desc\(|label_replace\()?(topk\(\d+, )?([\de]+ \* )?(sum|max) by \((?!cluster)"
     )
     for panel in itertools.chain(*map(panels_of, BOARDS["clusters"].values())):
         for target in panel["targets"]:
