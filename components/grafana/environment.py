@@ -22,8 +22,8 @@ SETTINGS = {
     "GF_SECURITY_DISABLE_GRAVATAR": "true",
     "GF_PLUGINS_PREINSTALL_DISABLED": "true",
     "GF_PLUGINS_PLUGIN_ADMIN_ENABLED": "false",
-    # Alerts are Prometheus'. With several replicas each would evaluate Grafana's own and send them.
-    "GF_UNIFIED_ALERTING_ENABLED": "false",
+    # Alerts are Prometheus', and Grafana lists them. Its own rules each replica would evaluate.
+    "GF_UNIFIED_ALERTING_EXECUTE_ALERTS": "false",
     # To the pod's log: the root file system is read-only, and a file would be refused.
     "GF_LOG_MODE": "console",
 }
