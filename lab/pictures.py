@@ -35,6 +35,8 @@ CALM = "calm"
 CUSTOMARY = "vendor-b-bans,vendor-d-outage,vendor-h-slow"
 """Three kinds of trouble: a target's, the vendor's own, and no failure at all."""
 
+WARM_SECONDS = 20.0
+"""From the start until counts and rates are steady: on no picture."""
 CALM_SECONDS = 3600 / DRILL_FACTOR  # an hour
 BEFORE_SECONDS = 40.0
 LASTING_SECONDS = 20.0
@@ -109,7 +111,8 @@ def _run(options: argparse.Namespace, rows: list[Row], written: list[str]) -> li
 def _situation(stage: Stage, scenario: Scenario | None) -> tuple[str, float]:
     """Wait until the situation is there; return the vendor in trouble, and the range's begin."""
     lab = stage.lab
-    _wait(lab, CALM_SECONDS, lambda: False)
+    shown = CALM_SECONDS if scenario is None else BEFORE_SECONDS
+    _wait(lab, WARM_SECONDS + shown, lambda: False)
     if not _wait(lab, WAIT_SECONDS, lambda: not firing(lab)):
         raise LabError(f"the lab is not calm: {', '.join(firing(lab))} fires; try again")
     if scenario is None:
