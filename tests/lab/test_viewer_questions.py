@@ -9,7 +9,12 @@ import urllib.parse
 
 import pytest
 
-from lab.system import ROOT
+from dashboards.boards import boards
+from lab.pictures import CALM, PICTURES
+from lab.ports import Ports
+from lab.scenarios import SCENARIOS
+from lab.system import ROOT, load_settings
+from lab.viewer.png import MOST_BYTES
 from lab.viewer.questions import Questions
 from lab.viewer.server import serving
 from lab.viewer.times import moment, span
@@ -176,3 +181,13 @@ def test_alerts_are_regions():
         questions = Questions({"one": board}, f"http://127.0.0.1:{prometheus.port}", 1.0)
         regions = questions.annotations("one", {"from": ["now-1h"], "points": ["60"]})
     assert [(one["from"], one["to"]) for one in regions] == [(0, 120_000), (600_000, 660_000)]
+
+
+def test_the_pictures_are_small_and_of_boards_that_there_are():
+    """A board that was renamed, or a picture taken by other means, is not noticed otherwise."""
+    situations = [CALM, *(scenario.name for scenario in SCENARIOS)]
+    names = boards(load_settings(Ports()))
+    known = {f"{name.removesuffix('.json')}-{one}.png" for name in names for one in situations}
+    for file in PICTURES.iterdir():
+        assert file.name in known
+        assert file.stat().st_size <= MOST_BYTES, file
