@@ -33,6 +33,7 @@ def figures(
     """Return the metrics at `now`."""
     outcome = outcome_of(history, contracts, now)
     charges = outcome.so_far.charges.charges
+    seen = {part for parts in history.days.values() for part in parts}
     return [
         _costs("proxy_cost_month_to_date", "Cost of this UTC month until now.", charges),
         _costs(
@@ -40,7 +41,7 @@ def figures(
             "Cost of yesterday, a UTC day.",
             _charges_of(history, contracts, (now - DAY).date()),
         ),
-        *price_families(outcome.so_far.book, contracts, now),
+        *price_families(outcome.so_far.book, contracts, now, seen),
         *_budget_families(standings(budgets, outcome)),
         Family(
             "proxy_ledger_last_hour_timestamp_seconds",

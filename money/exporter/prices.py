@@ -31,8 +31,16 @@ class Priced:
     """Of all that the contract bills: tiers run over that."""
 
 
-def price_families(month: Book, contracts: Sequence[Contract], now: datetime) -> list[Family]:
-    priced = list(_priced(month, contracts, now.date()))
+def price_families(
+    month: Book, contracts: Sequence[Contract], now: datetime, seen: Iterable[Part] = ()
+) -> list[Family]:
+    """Return the prices at `now`.
+
+    Args:
+        month: this month's traffic until now, over which tiers run.
+        seen: whose traffic there was before; a product keeps its price as a month begins.
+    """
+    priced = list(_priced(month, contracts, now.date(), seen))
     return [
         Family(
             "proxy_unit_price",
@@ -47,10 +55,13 @@ def price_families(month: Book, contracts: Sequence[Contract], now: datetime) ->
     ]
 
 
-def _priced(month: Book, contracts: Sequence[Contract], today: date) -> Iterator[Priced]:
-    """Yield each product with a contract: of the stack, or seen in this month's traffic."""
+def _priced(
+    month: Book, contracts: Sequence[Contract], today: date, seen: Iterable[Part]
+) -> Iterator[Priced]:
+    """Yield each product with a contract: of the stack, or seen in traffic."""
     of_contract: dict[int, list[tuple[Part, Quantities]]] = {}
     products = {(contract.vendor, contract.product) for contract in contracts}
+    products |= {(part.vendor, part.product) for part in seen}
     for hour, parts in month.hours.items():
         for part, quantities in parts.items():
             contract = contract_of(contracts, part, hour.date())
@@ -70,6 +81,10 @@ def _unit_prices(priced: Priced) -> Iterator[Sample]:
         "currency": contract.currency,
     }
     paid = _is_paid_already(priced)
+    if all(rule.kind == "perAddressMonth" for rule in contract.rules):
+        # Not without a price (PriceMissing): more traffic costs nothing more.
+        for result in RESULTS:
+            yield Sample({**labels, "unit": "byte", "proxy_result": result}, 0.0)
     for index, rule in enumerate(contract.rules):
         if rule.kind == "perAddressMonth":
             continue

@@ -96,6 +96,14 @@ def test_on_the_first_of_a_month_the_last_day_is_of_the_month_before() -> None:
     assert sample(samples, "proxy_cost_month_to_date") == pytest.approx(8)
 
 
+def test_a_product_keeps_its_price_as_a_month_begins() -> None:
+    """Its traffic has the vendor's contract; of the new month no hour is in the ledger yet."""
+    now = datetime(2026, 12, 1, 0, 30, tzinfo=UTC)
+    samples = exported(book_until(now - DAY), contract(per_gb(("50", "8"), (None, "5"))), now=now)
+    price = sample(samples, "proxy_unit_price", proxy_pool="residential", proxy_result="delivered")
+    assert price == pytest.approx(8e-9)
+
+
 def test_the_price_of_a_byte_is_that_of_the_tier_reached() -> None:
     tiered = contract(per_gb(("50", "8"), (None, "5")))
     before = exported(book_until(BEGIN + DAY), tiered, now=BEGIN + DAY)
@@ -149,10 +157,12 @@ def test_requests_and_successes_have_a_price_by_outcome() -> None:
 
 
 def test_rented_addresses_are_a_fixed_cost() -> None:
+    """Traffic of any product costs nothing more, which is a price: PriceMissing must not fire."""
     samples = exported(book_until(NOW), contract(per_address("1.2", 100)))
     fixed = sample(samples, "proxy_fixed_cost_per_second")
     assert fixed == pytest.approx(120 / (30 * 86400))
-    assert of(samples, "proxy_unit_price") == {}
+    assert one_price(samples) == 0
+    sample(samples, "proxy_unit_price", proxy_pool="residential", proxy_result="delivered")
     assert sample(samples, "proxy_cost_month_to_date") == pytest.approx(12), "three days of thirty"
 
 
