@@ -16,6 +16,7 @@ from benchmarks import (
     inspection,
     ledger,
     memory,
+    money,
     names,
     open_sockets,
     program,
@@ -32,6 +33,7 @@ from tools.reports import add_out, write_report
 BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "http-chain": sidecar_cpu.http_chain,
     "products": sidecar_cpu.products,
+    "bytes": sidecar_cpu.counters_of_bytes,
     "requests": inspection.requests,
     "tunnels": inspection.through_tunnels,
     "names": names.against_addresses,
@@ -46,8 +48,9 @@ BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "churn": churn.recorded_against_counted,
     "prometheus-scale": prometheus_scale.by_sidecars,
     "ledger": ledger.months,
+    "money": money.against_none,
 }
-ONLY_BY_NAME = ("soak", "churn", "prometheus-scale", "ledger")
+ONLY_BY_NAME = ("soak", "churn", "prometheus-scale", "ledger", "money")
 """Each takes up to half an hour: VMs and pods must come and go, rules look back five minutes, and
 400 days must be written."""
 

@@ -90,6 +90,8 @@ def files(vendors: Sequence[str]) -> dict[str, str]:
     """Return Prometheus' files by name."""
     stack = {
         "cluster": "bench",
+        # So that hours are kept, and Prometheus has the rules of money.
+        "ledger": {"enabled": True},
         "vendors": [
             {"name": vendor, "cidrs": [f"10.{number}.0.0/16"]}
             for number, vendor in enumerate(vendors, 1)
@@ -104,15 +106,46 @@ def files(vendors: Sequence[str]) -> dict[str, str]:
     lab_only = (f"envoy_{STAT_SCOPE}_(.+)", WORKLOAD_TAGS["source_workload"])
     shipped = [r for r in sidecars["metric_relabel_configs"] if r.get("regex") not in lab_only]
     sidecars["metric_relabel_configs"] = shipped
-    sidecars["relabel_configs"] = [{"target_label": "cluster", "replacement": "bench"}]
+    labels = {"cluster": "bench", "team": "crawlers"}
+    sidecars["relabel_configs"] = [
+        {"target_label": name, "replacement": value} for name, value in labels.items()
+    ]
     sidecars["http_sd_configs"] = [{"url": f"{SIDECARS_URL}/targets", "refresh_interval": "1s"}]
     config["scrape_configs"] = [sidecars, jobs["prometheus"]]
     return found | {"prometheus.yml": json.dumps(config, indent=1)}
 
 
+def start_prometheus(
+    family: Children, program: Path, folder: Path, texts: Mapping[str, str], port: int
+) -> int:
+    """Start a Prometheus with these files below `folder`; return its process once it is ready."""
+    name = f"prometheus-{port}"
+    own = folder / name
+    for file, text in texts.items():
+        (own / file).parent.mkdir(exist_ok=True, parents=True)
+        (own / file).write_text(text)
+    pid = family.start(
+        name,
+        [
+            *(str(program), f"--config.file={own / 'prometheus.yml'}"),
+            f"--web.listen-address=127.0.0.1:{port}",
+            *(f"--storage.tsdb.path={own / 'data'}", "--log.level=warn"),
+        ],
+        log=folder / f"{name}.log",
+        environment={"POD_NAME": "prometheus-0"},
+    )
+    wait_until_ready(family, name, f"http://127.0.0.1:{port}/-/ready")
+    return pid
+
+
 @contextlib.contextmanager
-def monitored(fleets: Sequence[Fleet]) -> Iterator[Monitored]:
+def monitored(
+    fleets: Sequence[Fleet], texts: Mapping[str, str] | None = None
+) -> Iterator[Monitored]:
     """Run Prometheus and the sidecars for the length of the block.
+
+    Args:
+        texts: Prometheus' files by name; None for those that are shipped.
 
     Raises:
         LabError: a port is taken, a program is missing, or a process ended.
@@ -125,22 +158,11 @@ def monitored(fleets: Sequence[Fleet]) -> Iterator[Monitored]:
     with tempfile.TemporaryDirectory() as name, children() as family:
         folder = Path(name)
         vendors = sorted({vendor for fleet in fleets for vendor in fleet.vendors})
-        for file, text in files(vendors).items():
-            (folder / file).parent.mkdir(exist_ok=True)
-            (folder / file).write_text(text)
         plan = folder / "fleets.json"
         plan.write_text(json.dumps([asdict(fleet) for fleet in fleets]))
-        pid = family.start(
-            "prometheus",
-            [
-                *(str(prometheus), f"--config.file={folder / 'prometheus.yml'}"),
-                f"--web.listen-address=127.0.0.1:{PORTS.prometheus}",
-                *(f"--storage.tsdb.path={folder / 'data'}", "--log.level=warn"),
-            ],
-            log=folder / "prometheus.log",
-            environment={"POD_NAME": "prometheus-0"},
+        pid = start_prometheus(
+            family, prometheus, folder, texts or files(vendors), PORTS.prometheus
         )
-        wait_until_ready(family, "prometheus", f"{PROMETHEUS_URL}/-/ready")
         emulator = [sys.executable, "-m", "benchmarks.emulated_sidecars"]
         family.start(
             "sidecars",

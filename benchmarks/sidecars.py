@@ -14,6 +14,7 @@ from typing import Any
 
 from benchmarks.cpu import Proxy
 from benchmarks.crawlers import Address, connected
+from components.attribution.stats import BYTES
 from lab import loopback
 from lab.endpoints import endpoints
 from lab.envoy import LabEnvoy
@@ -213,6 +214,17 @@ def without_lua(bootstrap: Json) -> None:
     for manager in _managers(bootstrap):
         filters = manager["http_filters"]
         manager["http_filters"] = [entry for entry in filters if "config_discovery" not in entry]
+
+
+def without_bytes(bootstrap: Json) -> None:
+    """Leave out the counters of bytes; requests and set-up times stay."""
+    counters = {f"istio_{name}" for name in BYTES}
+    for manager in _managers(bootstrap):
+        for logger in manager["access_log"]:
+            of_stats = logger["typed_config"]
+            if "counters" in of_stats:
+                kept = [one for one in of_stats["counters"] if one["stat"]["name"] not in counters]
+                of_stats["counters"] = kept
 
 
 def plain(bootstrap: Json) -> None:

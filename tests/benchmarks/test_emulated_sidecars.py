@@ -7,6 +7,7 @@ import re
 
 import pytest
 
+from benchmarks import money
 from benchmarks.churn import integral
 from benchmarks.emulated_sidecars import (
     BUCKETS,
@@ -136,3 +137,29 @@ def test_a_wrong_duration_is_refused(monkeypatch):
     assert number_from("DURATION", 120) == 600
     monkeypatch.delenv("DURATION")
     assert number_from("DURATION", 120) == 120
+
+
+def test_the_prometheus_that_is_compared_with_has_nothing_of_money():
+    """A group or a counter under a new name would be in both, and cost nothing."""
+    shipped = money.with_prices(files(VENDORS))
+    without = money.without_money(shipped)
+
+    def groups(texts):
+        rules = [json.loads(text) for name, text in texts.items() if name.startswith("rules/")]
+        return {group["name"] for file in rules for group in file["groups"]}
+
+    assert groups(shipped) - groups(without) == {*money.MONEY_GROUPS, "prices"}
+    sidecars = json.loads(without["prometheus.yml"])["scrape_configs"][0]
+    assert sidecars["metric_relabel_configs"][0]["action"] == "drop"
+    dropped = re.compile(sidecars["metric_relabel_configs"][0]["regex"])
+    names_dropped = {name for name in names(sidecar_series(VENDORS, "shop")) if dropped.match(name)}
+    assert len(names_dropped) == 2
+
+
+def test_a_slow_group_costs_what_it_takes_in_a_minute():
+    page = "".join(
+        f'prometheus_rule_group_{what}_seconds{{rule_group="/rules/sums.yml;{group}"}} {value}\n'
+        for group, took, every in (("fast", 0.5, 15), ("slow", 0.5, 60))
+        for what, value in (("interval", every), ("last_duration", took))
+    )
+    assert money.rule_seconds(page) == {"fast": 2.0, "slow": 0.5}
