@@ -153,7 +153,7 @@ class Metered:
 
 
 def hours_of(day: date, zone: tzinfo) -> list[datetime]:
-    """Return the UTC hours that begin within a day of a time zone: 23 to 25 of them."""
+    """Return the UTC hours of a day of a time zone, each of the day that has its greater part."""
     begin, end = (
         datetime.combine(one, time(), zone).astimezone(UTC)
         for one in (day, day + timedelta(days=1))
@@ -161,7 +161,7 @@ def hours_of(day: date, zone: tzinfo) -> list[datetime]:
     # A zone of half hours: whole hours of UTC, as the ledger has them.
     hour = begin.replace(minute=0) + (HOUR if begin.minute >= 30 else timedelta(0))
     found = []
-    while hour + HOUR / 2 < end:
+    while hour + HOUR / 2 <= end:
         found.append(hour)
         hour += HOUR
     return found

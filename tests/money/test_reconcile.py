@@ -6,6 +6,8 @@ import random
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta, timezone
 from decimal import Decimal
+from itertools import pairwise
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -14,10 +16,16 @@ from money.reconcile.alert import billed_not_metered
 from money.reconcile.compare import reconcile, sentence
 from money.reconcile.days import Month, odd_days
 from money.reconcile.findings import ReconcileError
-from money.reconcile.metered import MeteredDay, on_the_wire, received_alone, with_free_results
+from money.reconcile.metered import (
+    MeteredDay,
+    hours_of,
+    on_the_wire,
+    received_alone,
+    with_free_results,
+)
 from money.reconcile.readings import Reading
 from money.usage.figures import DayOfUsage, days_between
-from tests.money.books import contract, per_address, per_gb, per_success
+from tests.money.books import contract, hour, per_address, per_gb, per_success
 from tests.money.invoices import (
     CONTRACTS,
     DAY,
@@ -403,3 +411,22 @@ def test_scheduled_check_names_days_that_nobody_used():
 def test_scheduled_check_leaves_out_what_it_cannot_judge():
     """Days without data, and little traffic."""
     assert billed_not_metered({START: 10.0**9, DAY: 5.0 * 10**7}, {DAY: 0.0}) == []
+
+
+@pytest.mark.parametrize(
+    ("zone", "first"),
+    [
+        ("Asia/Kolkata", "2026-10-31 19"),  # from 18:30
+        ("Asia/Kathmandu", "2026-10-31 18"),  # from 18:15
+        ("America/St_Johns", "2026-11-01 03"),  # from 2:30; 25 hours
+        ("Australia/Lord_Howe", "2026-10-31 13"),
+        ("Europe/Berlin", "2026-10-31 23"),
+    ],
+)
+def test_a_time_zones_days_have_each_hour_once(zone, first):
+    """Days from half past an hour had 23, and each invoice of theirs seemed 4 % too high."""
+    for begin, end in ((date(2026, 3, 1), date(2026, 12, 1)), (date(2028, 2, 1), date(2028, 3, 2))):
+        days = days_between(begin, end)
+        hours = [hour for day in days for hour in hours_of(day, ZoneInfo(zone))]
+        assert {later - earlier for earlier, later in pairwise(hours)} == {timedelta(hours=1)}
+    assert hours_of(START, ZoneInfo(zone))[0] == hour(first)
