@@ -24,6 +24,7 @@ from settings.host_checks import (
 from settings.money_checks import (
     budgets_are_of_something,
     usage_is_asked_of_vendors_with_an_api,
+    usage_is_of_products_that_exist,
 )
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
 from settings.section import Location, Problem, path_text, repeated
@@ -457,4 +458,5 @@ CHECKS: Checks = (
     a_global_server_has_no_crawlers,
     budgets_are_of_something,
     usage_is_asked_of_vendors_with_an_api,
+    usage_is_of_products_that_exist,
 )

@@ -75,6 +75,19 @@ def usage_is_asked_of_vendors_with_an_api(settings: StackSettings) -> Iterator[P
             )
 
 
+def usage_is_of_products_that_exist(settings: StackSettings) -> Iterator[Problem]:
+    """The vendor's bytes would be compared with nothing, and look like stolen credentials."""
+    for number, vendor in enumerate(settings.vendors):
+        pools = sorted(set(pools_of(vendor)))
+        for index, one in enumerate(vendor.usage.products if vendor.usage else ()):
+            if one.product and one.product not in pools:
+                named = f"write one of {', '.join(pools)}" if pools else "remove it"
+                yield Problem(
+                    ("vendors", number, "usage", "products", index, "product"),
+                    f"{one.product!r} is no product or pool of this vendor; {named}",
+                )
+
+
 def pools_of(vendor: Vendor) -> Iterator[str]:
     """Yield every value that the label `proxy_pool` can have."""
     yield from (product.name for product in vendor.products)

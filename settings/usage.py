@@ -36,6 +36,12 @@ VendorsName = Annotated[
 CellText = Annotated[
     NotBlank,
     Text("text", r"[^#]*#[^#]*", "has not one # for the number; write it like $# or # GB"),
+    Text(
+        "text",
+        r"[^0-9()\x00-\x1f\u2212-]*",
+        "has a digit, a minus or a parenthesis, which belongs to the number; leave it out, credits "
+        "are not read",
+    ),
 ]
 DayFormat = Annotated[
     NotBlank,
@@ -44,6 +50,11 @@ DayFormat = Annotated[
         r"(%[YymdHMS]|[^%A-Za-z0-9]|T)+",
         "is no date format; write %Y, %m, %d (and %H, %M, %S) with what stands between, like "
         "%d.%m.%Y",
+    ),
+    Text(
+        "date format",
+        r"(?=.*%[Yy])(?=.*%m)(?=.*%d)(?!.*(%.).*\1)(?!.*%Y.*%y)(?!.*%y.*%Y).*",
+        "has not each of year, month and day once; write them, like %Y-%m-%d",
     ),
 ]
 
@@ -122,6 +133,15 @@ class CsvFile(Section):
                 "is missing, and so are requests and cost; write one, like "
                 "traffic: {column: Traffic, unit: GB}",
             )
+        numbers = (("traffic", self.traffic), ("requests", self.requests), ("cost", self.cost))
+        yield from repeated(
+            [
+                (("day", "column"), self.day.column),
+                *(((name, "column"), one.column) for name, one in numbers if one),
+                *([(("product",), self.product)] if self.product else []),
+            ],
+            "write the column of each",
+        )
         if self.decimal == self.thousands:
             yield Problem(("thousands",), "is also decimal; write the one that the file has")
 
