@@ -192,18 +192,23 @@ def _product(cells: Mapping[str, str], where: str, form: CsvFormat) -> str:
 def _row(
     cells: Mapping[str, str], where: str, form: CsvFormat, day: date, product: str
 ) -> DayOfUsage:
-    traffic = _number(cells, where, form, form.traffic)
+    traffic = _number(cells, where, form, form.traffic, is_count=form.traffic_unit == "B")
     return DayOfUsage(
         day=day,
         product=product,
         bytes=None if traffic is None else traffic * UNITS[form.traffic_unit],
-        requests=_number(cells, where, form, form.requests),
+        requests=_number(cells, where, form, form.requests, is_count=True),
         cost=_number(cells, where, form, form.cost),
     )
 
 
 def _number(
-    cells: Mapping[str, str], where: str, form: CsvFormat, column: Column | None
+    cells: Mapping[str, str],
+    where: str,
+    form: CsvFormat,
+    column: Column | None,
+    *,
+    is_count: bool = False,
 ) -> Decimal | None:
     if column is None:
         return None
@@ -212,7 +217,14 @@ def _number(
     text = cells[column.name].strip().replace("\u00a0", " ").replace("\u202f", " ")
     if text.startswith(before) and text.endswith(after):
         digits = text[len(before) : len(text) - len(after)]
-        if (found := _decimal(digits, form)) is not None:
+        found = _decimal(digits, form)
+        if found is not None and is_count and not re.fullmatch(r"\d+(\.0)?", str(found)):
+            # 1.000 is a thousand where . parts thousands; 1000.0 is what pandas writes.
+            raise UsageError(
+                f"{where}: column {column.name!r} counts, and has decimals; correct decimal or "
+                "thousands, or the unit, in usage.csv"
+            )
+        if found is not None:
             return found
     shape = column.text.replace(NUMBER_HERE, f"1{form.thousands}234{form.decimal}5")
     raise UsageError(
@@ -242,7 +254,10 @@ def _refuse_wrong_total(
             continue
         figures = [getattr(row, name) / unit for row in rows]
         said /= unit
-        if abs(sum(figures, Decimal(0)) - said) > _rounding([said, *figures]):
+        # Of what is counted one by one, nothing is rounded.
+        is_count = name == "requests" or (name == "bytes" and unit == 1)
+        allowed = Decimal(0) if is_count else _rounding([said, *figures])
+        if abs(sum(figures, Decimal(0)) - said) > allowed:
             raise UsageError(
                 f"{where}: its {name} are not the sum of the lines, as if some were missing; "
                 "export it again"

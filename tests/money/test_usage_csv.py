@@ -183,3 +183,30 @@ def test_file_that_cannot_be_read_is_named(tmp_path):
         usage_of_file(tmp_path / "none.csv", GERMAN, "vendor-a", START, END)
     with pytest.raises(UsageError, match="FILE: cannot be read"):
         usage_of_file(tmp_path, GERMAN, "vendor-a", START, END)
+
+
+COUNTS = CsvFormat(
+    day="Date",
+    day_format="%Y-%m-%d",
+    time_zone="UTC",
+    traffic=Column(name="Bytes"),
+    requests=Column(name="Requests"),
+    total="Total",
+)
+
+
+@pytest.mark.parametrize("first", ["1.000,5", "1,1.000", "1.5,5", "1,5.5"])
+def test_what_is_counted_has_no_decimals(first):
+    """Without a word 1.000 would be one request, where the file means a thousand."""
+    text = f"Date,Bytes,Requests\n2026-11-01,{first}\n2026-11-02,1,5\n2026-11-03,1,5\n"
+    with pytest.raises(UsageError, match="counts, and has decimals"):
+        read(text, replace(COUNTS, total=""))
+
+
+@pytest.mark.parametrize("total", ["7,15", "6,16", "5,15"])
+def test_a_total_of_counts_is_exact(total):
+    """Rounding excuses GB that are shown whole, and no lost request."""
+    text = "Date,Bytes,Requests\n2026-11-01,1,5\n2026-11-02,2.0,5\n2026-11-03,3,5\n"
+    assert read(f"{text}Total,6,15\n", COUNTS).rows[1].bytes == 2
+    with pytest.raises(UsageError, match="not the sum of the lines"):
+        read(f"{text}Total,{total}\n", COUNTS)
