@@ -70,4 +70,6 @@ class Credentials:
         for name, value in ((USER, self.username), (PASSWORD, self.password)):
             if not value:
                 raise UsageError(f"{name}: is not set; set {USER} and {PASSWORD} to {what}")
+            if not value.isprintable():  # also what was no UTF-8 in the environment
+                raise UsageError(f"{name}: holds a character that no login can; copy it again")
         return f"{self.username}:{self.password}"

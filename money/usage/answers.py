@@ -10,7 +10,7 @@ from typing import Any
 
 from money.usage.figures import UsageError
 
-MOST = Decimal(10**18)
+MOST, LEAST = Decimal(10**18), Decimal("1e-12")
 NUMBER = re.compile(r"[0-9]{1,18}(\.[0-9]{1,12})?")
 
 
@@ -68,6 +68,9 @@ class Answer:
             raise self.refused("is negative")
         if self.value > MOST:
             raise self.refused("is more than any traffic")
+        if 0 < self.value < LEAST:
+            # 1e-999999999 is short to write, and has a billion digits as a fraction.
+            raise self.refused("is less than any traffic")
         return self.value
 
     def whole(self, *, as_text: bool = False) -> Decimal:

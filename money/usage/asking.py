@@ -49,7 +49,10 @@ class Client:
         Raises:
             UsageError: the address makes no sense, or is not one of TLS.
         """
-        parts = urllib.parse.urlsplit(url)
+        try:
+            parts = urllib.parse.urlsplit(url)
+        except ValueError:  # brackets without an address in them
+            parts = urllib.parse.urlsplit("")
         local = parts.hostname in LOOPBACK
         if not parts.hostname or not (
             parts.scheme == "https" or (local and parts.scheme == "http")
@@ -107,6 +110,10 @@ class Client:
             reason = f"cannot be reached ({type(cause).__name__}); try again, or is {URL} right?"
         except NoJsonError as error:
             reason = str(error)
+        except ValueError:
+            # The library's text quotes the header with the credential. A vendor's own token, which
+            # its login answers with, can hold a line break too.
+            reason = f"cannot be asked: the token, or {URL}, holds a character that none can hold"
         raise UsageError(f"{self.vendor}: {path}: {reason}")
 
 
@@ -144,7 +151,7 @@ def parsed(body: bytes) -> Any:
         raise NoJsonError(f"answers with a page of HTML, not with JSON; is {URL} right?")
     try:
         return json.loads(text, parse_float=Decimal, parse_int=Decimal, parse_constant=_no_number)
-    except (ValueError, RecursionError):
+    except (ValueError, ArithmeticError, RecursionError):  # 1e9999999999999999999 is no Decimal
         raise NoJsonError("answers with what is no JSON, or half of one; try again") from None
 
 

@@ -367,3 +367,47 @@ def test_unknown_api_lists_the_known():
 def test_name_that_would_change_the_path_is_refused():
     with pytest.raises(UsageError, match=r"usage\.products"):
         usage_of(account("oxylabs", "", products={"../1": "x"}), CREDENTIALS, START, END)
+
+
+@pytest.mark.parametrize(
+    "number", ["1e9999999999999999999", "1e-9999999999999999999", "1e-999999999"]
+)
+def test_a_number_that_no_arithmetic_can_hold_is_refused(number):
+    """As a fraction, the last has a billion digits."""
+
+    def change(asked: Asked, answer: Any) -> Any:
+        if asked.path != "/zone/cost":
+            return answer
+        answer["c_1"]["custom"]["cost"] = "?"
+        return json.dumps(answer).replace('"?"', number).encode()
+
+    assert "vendor-a" not in refusal("bright-data", change)
+
+
+@pytest.mark.parametrize("ending", ["\r\nX: y", "\u20ac", "\ud800"])
+def test_a_token_of_the_vendors_that_cannot_be_sent_is_not_shown(ending):
+    """The HTTP library's own error quotes it, and nobody had caught that."""
+
+    def change(asked: Asked, answer: Any) -> Any:
+        return {**answer, "token": SECRET + ending} if asked.path == "/v2/login" else answer
+
+    with changed("oxylabs", change) as server, pytest.raises(UsageError) as error:
+        usage_of(account("oxylabs", server.url), CREDENTIALS, START, END)
+    assert SECRET not in str(error.value)
+    assert error.value.__cause__ is None
+    assert "holds a character" in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "url", ["https://[::1", "https://x\u2100.example", "https://..", "https://x/\u00e9"]
+)
+def test_an_address_that_makes_no_sense_is_refused(url):
+    with pytest.raises(UsageError, match="USAGE_URL"):
+        usage_of(account("decodo", url), CREDENTIALS, START, END)
+
+
+@pytest.mark.parametrize("wrong", ["main\nuser", "main\udcff"])
+def test_a_login_that_cannot_be_sent_is_refused(wrong):
+    credentials = Credentials(username=wrong, password=SECRET)
+    with pytest.raises(UsageError, match=r"^USAGE_USERNAME: holds a character"):
+        usage_of(account("oxylabs", "http://127.0.0.1:1"), credentials, START, END)
