@@ -16,9 +16,12 @@ from typing import Any
 from books.counters import Timestamp
 
 TIMEOUT_SECONDS = 60.0
+MOST_BYTES = 128 * 2**20
+"""Of an answer: a month of hours of 3,000 parts. One without end must not fill the memory."""
 SLICE_SECONDS = 60  # of samples in one answer, so that none is too large to hold
 URL = "PROMETHEUS_URL"
 TOKEN, USER, PASSWORD = "PROMETHEUS_BEARER_TOKEN", "PROMETHEUS_USERNAME", "PROMETHEUS_PASSWORD"
+LONGEST_REASON = 500
 LOOPBACK = ("localhost", "127.0.0.1", "::1")
 
 
@@ -112,17 +115,30 @@ class Prometheus:
         )
         try:
             with self._opener.open(request, timeout=TIMEOUT_SECONDS) as response:
-                answer = json.load(response)
+                answer = json.loads(_body(response))
             if answer["status"] == "success":
                 return answer["data"]
             reason = answer.get("error", "no success")
         except urllib.error.HTTPError as error:
             reason = _reason(error)
+        except TooMuchError:
+            reason = f"answers with more than {MOST_BYTES >> 20} MiB"
         except (OSError, http.client.HTTPException) as error:
             reason = f"cannot be reached ({getattr(error, 'reason', error)}); is {URL} right?"
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             reason = "answers, but not as a Prometheus does"
-        raise PrometheusError(f"{self._base}: {reason}")
+        raise PrometheusError(f"{self._base}: {_one_line(str(reason))}")
+
+
+class TooMuchError(Exception):
+    """The answer would fill the memory."""
+
+
+def _body(response: http.client.HTTPResponse) -> bytes:
+    content = response.read(MOST_BYTES + 1)
+    if len(content) > MOST_BYTES:
+        raise TooMuchError
+    return content
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
@@ -136,12 +152,20 @@ def _credentials(environment: Mapping[str, str]) -> dict[str, str]:
     token, user = environment.get(TOKEN, ""), environment.get(USER, "")
     if token and user:
         raise PrometheusError(f"{TOKEN} and {USER} are both set: unset one of them")
+    for name in (TOKEN, USER, PASSWORD):
+        if not environment.get(name, "").isprintable():  # the HTTP library would quote it
+            raise PrometheusError(f"{name}: holds a line break or another such character")
     if token:
         return {"Authorization": f"Bearer {token}"}
     if user:
         both = f"{user}:{environment.get(PASSWORD, '')}"
         return {"Authorization": f"Basic {base64.b64encode(both.encode()).decode()}"}
     return {}
+
+
+def _one_line(text: str) -> str:
+    """Return what a server wrote as a part of one line that no terminal obeys."""
+    return "".join(each if each.isprintable() else " " for each in text[:LONGEST_REASON])
 
 
 def _reason(error: urllib.error.HTTPError) -> str:

@@ -9,6 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 
 import pytest
 
+import books.prometheus
 from books.__main__ import main
 from books.prometheus import Prometheus, PrometheusError
 
@@ -88,12 +89,18 @@ def test_credentials_come_from_the_environment(server, environment, header):
         (401, b"", {}, "answers 401: set PROMETHEUS_BEARER_TOKEN"),
         (302, b"", {"Location": "http://127.0.0.1:1/"}, "redirects"),
         (400, b'{"error": "parse error"}', {}, "answers 400 parse error"),
+        (400, b'{"error": "one\\ntwo\\u001b[2J"}', {}, "answers 400 one two [2J"),
         (200, b"<html>", {}, "not as a Prometheus does"),
+        (200, b"[" * 100_000, {}, "not as a Prometheus does"),
+        (200, b" " * 2**20 + vector([]), {}, "answers with more than 1 MiB"),
         (200, b'{"status": "error", "error": "no"}', {}, "no"),
     ],
 )
-def test_a_bad_answer_is_one_line_without_credentials(server, status, body, headers, words):
+def test_a_bad_answer_is_one_line_without_credentials(
+    server, status, body, headers, words, monkeypatch
+):
     """A redirect is not followed: it would take the credentials along."""
+    monkeypatch.setattr(books.prometheus, "MOST_BYTES", 2**20)
     server.reply = lambda asked: (status, body, headers)
     with pytest.raises(PrometheusError) as caught:
         Prometheus(server.url, {"PROMETHEUS_BEARER_TOKEN": SECRET}).now()
@@ -111,6 +118,11 @@ def test_a_bad_answer_is_one_line_without_credentials(server, status, body, head
         (LOCAL, ("--window", "soon"), "WINDOW: 'soon' is not a"),
         (LOCAL, ("--window=0s",), "WINDOW: '0s' is no time"),
         (LOCAL, ("--lab-only", "N STOPS"), "N, STOPS: no effect on a running system"),
+        (
+            {**LOCAL, "PROMETHEUS_BEARER_TOKEN": f"{SECRET}\r\nX: y"},
+            (),
+            "PROMETHEUS_BEARER_TOKEN: holds a line break",
+        ),
         (
             {**LOCAL, "PROMETHEUS_BEARER_TOKEN": SECRET, "PROMETHEUS_USERNAME": "u"},
             (),
