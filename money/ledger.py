@@ -17,6 +17,9 @@ from money.quantities import Book, Part, Quantities, Wire
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 LONGEST_QUERY = timedelta(days=31)
+MOST = 1e18
+"""Bytes or requests of an hour or day. An hour that says more, such as +Inf, is one without data:
+else a single sample of the user's own store would leave no figure of the whole month."""
 
 _LEVEL = "team_proxy_vendor_pool_visibility"
 SENT = f"{_LEVEL}_result_target:istio_proxy_request_bytes:sum1h"
@@ -187,7 +190,7 @@ class _Entries:
             start += DAY
 
     def read(self, query: _Query) -> None:
-        covered = query.coverage()
+        covered = {at: share for at, share in query.coverage().items() if 0 <= share <= MOST}
         self.coverage.update(covered)
         if not covered:
             return
@@ -210,16 +213,24 @@ class _Entries:
             for labels, values in query.sums(record, "proxy_vendor"):
                 vendor = labels.get("proxy_vendor", "")
                 for at, value in values:
-                    if at in self.wire:
+                    if value > MOST:
+                        self._forget(at)
+                    elif at in self.wire:
                         self.wire[at].setdefault(vendor, {})[name] = value
 
     def _add(self, labels: dict[str, str], name: str, key: str, values: _Values) -> None:
         part = Part(*(labels.get(label, "") for label in _PART))
         for at, value in values:
-            if at in self.parts:
+            if value > MOST:
+                self._forget(at)
+            elif at in self.parts:
                 numbers = self.parts[at].setdefault(part, {}).setdefault(name, {})
                 # Plain requests and tunnels of one outcome are two series.
                 numbers[key] = numbers.get(key, 0.0) + value
+
+    def _forget(self, at: datetime) -> None:
+        for entries in (self.coverage, self.parts, self.wire):
+            entries.pop(at, None)
 
     def book(self) -> Book:
         return Book(

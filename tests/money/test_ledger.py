@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import dataclasses
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from books.prometheus import Prometheus
-from money.ledger import read_book
+from money.ledger import COVERAGE, REQUESTS, SENT, WIRE_SENT, read_book
 from money.quantities import Book, Part, Quantities, Wire
 from tests.money.ledger_server import fill, serving
 
@@ -141,3 +143,33 @@ def test_replicas_are_one_source(tmp_path):
         assert read_book(server.api, BEGIN, END) == book()
         days = read_book(server.api, BEGIN, END, by_day=True)
     assert days.hours[BEGIN][SHOP].requests["success"] == 300.0 * 22
+
+
+@dataclasses.dataclass(frozen=True)
+class Odd:
+    """Answers each record with these values at the two first hours."""
+
+    values: Mapping[str, tuple[str, str]]
+
+    def get(self, path: str, **parameters: str) -> Any:
+        start = int(parameters["start"])
+        found = [[start + n * 3600, value] for n, value in enumerate(self._of(parameters["query"]))]
+        labels = {"proxy_vendor": "vendor-a", "proxy_outcome": "success"}
+        return {"result": [{"metric": labels, "values": found}]}
+
+    def _of(self, query: str) -> tuple[str, str]:
+        known = (value for name, value in self.values.items() if name in query)
+        return next(known, ("1", "1"))
+
+
+@pytest.mark.parametrize("record", [SENT, REQUESTS, WIRE_SENT, COVERAGE])
+@pytest.mark.parametrize("value", ["+Inf", "1e300"])
+def test_an_hour_that_says_more_than_can_be_is_one_without_data(record, value):
+    """One such sample in a store of the user's own left no figure of the month."""
+    read = read_book(Odd({record: (value, "1")}), BEGIN, BEGIN + 2 * HOUR)
+    assert [*read.hours] == [*read.wire] == [*read.coverage] == [BEGIN + HOUR]
+
+
+def test_an_hour_of_unknown_coverage_is_one_without_data():
+    read = read_book(Odd({COVERAGE: ("NaN", "1")}), BEGIN, BEGIN + 2 * HOUR)
+    assert [*read.hours] == [*read.coverage] == [BEGIN + HOUR]
