@@ -5,8 +5,9 @@ from __future__ import annotations
 import http.server
 import socket
 import socketserver
+import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from money.exporter.page import KIND
 
@@ -44,6 +45,11 @@ class PageServer(http.server.ThreadingHTTPServer):
                 pass
 
         super().__init__(("", port), Handler)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        # Else each scrape that breaks off puts a traceback into the log.
+        if not isinstance(sys.exception(), OSError):
+            super().handle_error(request, client_address)
 
     def server_bind(self) -> None:
         if self.address_family == socket.AF_INET6:
