@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from calendar import monthrange
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime
@@ -27,8 +28,10 @@ class Priced:
 
     product: str
     contract: Contract
-    traffic: Sequence[tuple[Part, Quantities]]
-    """Of all that the contract bills: tiers run over that."""
+    units: Sequence[Fraction]
+    """By rule, of all that the contract bills: tiers run over that."""
+    own: Sequence[Quantities]
+    """Of the product alone."""
 
 
 def price_families(
@@ -59,18 +62,28 @@ def _priced(
     month: Book, contracts: Sequence[Contract], today: date, seen: Iterable[Part]
 ) -> Iterator[Priced]:
     """Yield each product with a contract: of the stack, or seen in traffic."""
-    of_contract: dict[int, list[tuple[Part, Quantities]]] = {}
+    of_contract: defaultdict[int, list[Quantities]] = defaultdict(list)
+    of_product: defaultdict[tuple[int, str], list[Quantities]] = defaultdict(list)
     products = {(contract.vendor, contract.product) for contract in contracts}
     products |= {(part.vendor, part.product) for part in seen}
     for hour, parts in month.hours.items():
         for part, quantities in parts.items():
             contract = contract_of(contracts, part, hour.date())
-            of_contract.setdefault(id(contract), []).append((part, quantities))
+            of_contract[id(contract)].append(quantities)
+            of_product[id(contract), part.product].append(quantities)
             products.add((part.vendor, part.product))
+    # Once for each contract: for each of its products, it takes half a minute with fifty of them.
+    units = {
+        id(one): [_units(rule, of_contract[id(one)]) for rule in one.rules] for one in contracts
+    }
     for vendor, product in sorted(products):
         if contract := contract_of(contracts, Part(vendor, product, "", ""), today):
-            traffic = of_contract.get(id(contract), [])
-            yield Priced(product=product, contract=contract, traffic=traffic)
+            yield Priced(
+                product=product,
+                contract=contract,
+                units=units[id(contract)],
+                own=of_product[id(contract), product],
+            )
 
 
 def _unit_prices(priced: Priced) -> Iterator[Sample]:
@@ -85,10 +98,9 @@ def _unit_prices(priced: Priced) -> Iterator[Sample]:
         # Not without a price (PriceMissing): more traffic costs nothing more.
         for result in RESULTS:
             yield Sample({**labels, "unit": "byte", "proxy_result": result}, 0.0)
-    for index, rule in enumerate(contract.rules):
+    for index, (rule, units) in enumerate(zip(contract.rules, priced.units, strict=True)):
         if rule.kind == "perAddressMonth":
             continue
-        units = _units(rule, priced.traffic)
         within = paid or (index == 0 and units < Fraction(contract.included))
         price = Decimal() if within else price_at(rule.tiers, units)
         if rule.kind == "perGB":
@@ -114,8 +126,8 @@ def _billed_outcomes(rule: Rule) -> list[str]:
     ]
 
 
-def _units(rule: Rule, traffic: Iterable[tuple[Part, Quantities]]) -> Fraction:
-    counted = fsum(billable(quantities, rule).total for _, quantities in traffic)
+def _units(rule: Rule, traffic: Iterable[Quantities]) -> Fraction:
+    counted = fsum(billable(quantities, rule).total for quantities in traffic)
     return Fraction(counted) / GIGABYTES.get(rule.unit, 1)
 
 
@@ -124,22 +136,24 @@ def _is_paid_already(priced: Priced) -> bool:
     contract = priced.contract
     if not contract.commitment or contract.included:
         return False
-    rules = (rule for rule in contract.rules if rule.kind != "perAddressMonth")
-    cost = sum(price_of(rule.tiers, _units(rule, priced.traffic)) for rule in rules)
+    cost = sum(
+        price_of(rule.tiers, units)
+        for rule, units in zip(contract.rules, priced.units, strict=True)
+        if rule.kind != "perAddressMonth"
+    )
     return cost < Fraction(contract.commitment)
 
 
 def _billed_share(rule: Rule, priced: Priced) -> float:
     """Return how much of the wire bytes the vendor bills: less where overhead is taken off."""
     wire, billed = 0.0, 0.0
-    for part, quantities in priced.traffic:
-        if part.product == priced.product:
-            free = fsum(
-                quantities.bytes_sent.get(result, 0) + quantities.bytes_received.get(result, 0)
-                for result in rule.free_results
-            )
-            wire += bytes_of(quantities) - free
-            billed += billable(quantities, rule).total
+    for quantities in priced.own:
+        free = fsum(
+            quantities.bytes_sent.get(result, 0) + quantities.bytes_received.get(result, 0)
+            for result in rule.free_results
+        )
+        wire += bytes_of(quantities) - free
+        billed += billable(quantities, rule).total
     return billed / wire if wire > 0 else 1.0
 
 

@@ -9,9 +9,11 @@ from decimal import Decimal
 
 import pytest
 
+from money.billable import billable
 from money.budget import Budget
 from money.contract import Contract, Rule
 from money.exporter import figures as figures_module
+from money.exporter import prices
 from money.exporter.figures import figures
 from money.exporter.page import text_of
 from money.history import history_of
@@ -226,3 +228,23 @@ def test_labels_that_the_ledger_gives_cannot_break_the_page() -> None:
     lines = [line for line in text.splitlines() if not line.startswith("# ")]
     assert all(re.fullmatch(r"\w+(\{.*\})? [-+.\de]+", line) for line in lines), lines
     assert max(map(len, lines)) < 1500
+
+
+@pytest.mark.parametrize("products", [1, 200])
+def test_prices_read_each_part_a_fixed_number_of_times(monkeypatch, products):
+    """Else prices of fifty products in forty teams take half a minute of each hour's figures."""
+    counted = []
+
+    def counts(traffic, rule):
+        counted.append(rule)
+        return billable(traffic, rule)
+
+    monkeypatch.setattr(prices, "billable", counts)
+    one = Quantities(bytes_sent={"delivered": 1e9}, requests={"success": 5.0})
+    now = datetime(2026, 11, 2, tzinfo=UTC)
+    parts = {Part("vendor-a", f"p{number}", "", ""): one for number in range(products)}
+    month = Book(hours={now: parts}, wire={}, coverage={})
+    contracts = [contract(per_gb((None, "8")))]
+    found, _ = prices.price_families(month, contracts, now)
+    assert {sample.labels["proxy_pool"] for sample in found.samples} > {"p0"}
+    assert len(counted) == 2 * products
