@@ -9,7 +9,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -42,7 +42,6 @@ class Client:
         authorization: str,
         *,
         pause_seconds: float = 0.0,
-        sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         """Take a vendor's address.
 
@@ -63,7 +62,7 @@ class Client:
         self.vendor = vendor
         self.authorization = authorization
         self._base = url.rstrip("/")
-        self._pause, self._sleep, self._asked = pause_seconds, sleep, False
+        self._pause, self._asked = pause_seconds, False
         handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
         if local:  # a proxy could not reach this machine's own loopback
             handlers.append(urllib.request.ProxyHandler({}))
@@ -92,7 +91,7 @@ class Client:
 
     def _ask(self, path: str, request: urllib.request.Request) -> Answer:
         if self._asked and self._pause:
-            self._sleep(self._pause)
+            time.sleep(self._pause)
         self._asked = True
         request.add_header("Authorization", self.authorization)
         request.add_header("Accept", "application/json")
