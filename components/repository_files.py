@@ -11,10 +11,10 @@ ROOT = Path(__file__).resolve().parent.parent
 PROFILES = "simulation/profiles/*.json"
 
 EXPORTER_MODULES = (
-    *("__init__", "as_json", "billable", "budget", "budgets", "charges", "contract", "exact"),
-    *("forecast", "history", "ledger", "month_ahead", "quantities", "results"),
+    *("__init__", "as_json", "billable", "charges", "contract", "exact", "ledger", "months"),
+    *("quantities", "results"),
 )
-"""Of `money`. Others need more than Python's standard library."""
+"""Beside `money/forecast` and `money/exporter`. Others need more than the standard library."""
 USAGE_MODULES = (
     *("__init__", "account", "answers", "apis", "asking", "bright_data", "decodo", "figures"),
     *("oxylabs", "oxylabs_unblocker", "scheduled", "webshare", "zyte"),
@@ -55,7 +55,7 @@ def exporter_files() -> ProgramFiles:
         *(f"money/usage/{name}.py" for name in USAGE_MODULES),
         *(f"books/{name}.py" for name in BOOKS_MODULES),
     )
-    return _files([*named, "money/exporter/*.py"])
+    return _files([*named, "money/forecast/*.py", "money/exporter/*.py"])
 
 
 def _files(patterns: Sequence[str]) -> ProgramFiles:

@@ -8,8 +8,7 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from money.budget import Budget
-from money.contract import Contract, Rule, Tier
+from money.contract import Budget, Contract, Rule, Tier
 
 
 def written(contracts: Sequence[Contract], budgets: Sequence[Budget] = ()) -> str:

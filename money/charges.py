@@ -13,6 +13,7 @@ from typing import Literal
 from money.billable import Billable, billable, contract_of, summed
 from money.contract import GIGABYTES, Contract, Rule
 from money.exact import decimal, price_of, shared, steps
+from money.months import days_of
 from money.quantities import Book, Part, Quantities
 
 Kind = Literal["usage", "commitment", "addresses"]
@@ -91,10 +92,6 @@ def month_charges(
     ]
     charges.sort(key=lambda charge: (charge.day, charge.part, charge.kind, charge.unit))
     return Month(year=year, month=month, charges=charges, without_price=without_price)
-
-
-def days_of(year: int, month: int) -> list[date]:
-    return [date(year, month, day) for day in range(1, monthrange(year, month)[1] + 1)]
 
 
 def last_day(book: Book) -> date:

@@ -1,4 +1,4 @@
-"""A vendor's contract as plain data: what it counts, and at which price."""
+"""What a stack says about money, as plain data: contracts of vendors, and budgets."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
 from typing import Literal
+
+from money.quantities import Part
 
 GIGABYTES = {"GB": 10**9, "GiB": 2**30}
 
@@ -60,3 +62,21 @@ class Contract:
     included: Decimal = Decimal(0)
     """Units of the first rule that the commitment pays; 0 with a commitment: a least sum, against
     which the usage is set off."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Budget:
+    """A limit of one month. An empty `vendor`, `product` or `team` stands for any."""
+
+    name: str
+    vendor: str = ""
+    product: str = ""
+    team: str = ""
+    limit: Decimal
+    currency: str
+    """ISO 4217; empty if the limit is in GB (10^9 wire bytes, both ways)."""
+
+    def covers(self, part: Part) -> bool:
+        """Whether a part's traffic counts against it."""
+        pairs = ((self.vendor, part.vendor), (self.product, part.product), (self.team, part.team))
+        return all(own in ("", whose) for own, whose in pairs)

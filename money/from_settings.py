@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from decimal import Decimal
 
-from money.budget import Budget
-from money.contract import Contract, Rule, Tier
+from money.contract import Budget, Contract, Rule, Tier
 from settings.billing import Billing, PerGB, entries
 from settings.stack import StackSettings
 

@@ -35,6 +35,37 @@ class Quantities:
     tunnels: Mapping[str, float] = field(default_factory=dict)
     """Those of `requests` that are a CONNECT or SOCKS5, by outcome."""
 
+    @property
+    def wire_bytes(self) -> float:
+        """Both ways together."""
+        return sum(self.bytes_sent.values()) + sum(self.bytes_received.values())
+
+    def __add__(self, other: Quantities) -> Quantities:
+        return Quantities(
+            bytes_sent=_sums(self.bytes_sent, other.bytes_sent),
+            bytes_received=_sums(self.bytes_received, other.bytes_received),
+            requests=_sums(self.requests, other.requests),
+            tunnels=_sums(self.tunnels, other.tunnels),
+        )
+
+    def scaled(self, requests: float, sizes: float | None = None) -> Quantities:
+        """Return so many times as much; `sizes` is the factor of bytes, if it is another."""
+        sizes = requests if sizes is None else sizes
+        return Quantities(
+            bytes_sent=_times(self.bytes_sent, sizes),
+            bytes_received=_times(self.bytes_received, sizes),
+            requests=_times(self.requests, requests),
+            tunnels=_times(self.tunnels, requests),
+        )
+
+
+def _sums(some: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
+    return {**some, **{key: some.get(key, 0.0) + number for key, number in others.items()}}
+
+
+def _times(some: Mapping[str, float], factor: float) -> dict[str, float]:
+    return {key: number * factor for key, number in some.items()}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wire:

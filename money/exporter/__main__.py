@@ -17,8 +17,7 @@ from pathlib import Path
 
 from books.prometheus import PASSWORD, USER, Prometheus, PrometheusError
 from money.as_json import read as read_contracts
-from money.budget import Budget
-from money.contract import Contract
+from money.contract import Budget, Contract
 from money.exporter.billed import BilledDays
 from money.exporter.reader import Read, Reader
 from money.exporter.server import Answer, PageServer

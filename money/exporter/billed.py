@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from money.exporter.page import Family, Sample
-from money.forecast import DAY, HOUR
-from money.history import History
+from money.forecast.history import History
+from money.forecast.hours import DAY, HOUR
 
 Ask = Callable[[date, date], Mapping[date, float]]
 """Returns a vendor's bytes by UTC day, from a day to before another."""

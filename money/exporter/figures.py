@@ -7,15 +7,14 @@ from collections.abc import Iterable, Sequence
 from datetime import date, datetime
 from decimal import Decimal
 
-from money.budget import Budget
-from money.budgets import Standing, outcome_of, standings
 from money.charges import Charge, month_charges
-from money.contract import Contract
+from money.contract import Budget, Contract
 from money.exporter.page import Family, Sample
 from money.exporter.prices import price_families
-from money.forecast import DAY
-from money.history import History
-from money.month_ahead import month_so_far
+from money.forecast.budgets import Standing, outcome_of, standings
+from money.forecast.history import History
+from money.forecast.hours import DAY
+from money.forecast.month import month_so_far
 from money.quantities import Part
 
 MOST_PARTS = 2000

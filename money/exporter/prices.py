@@ -15,7 +15,6 @@ from money.billable import NEVER_SENT, billable, contract_of
 from money.contract import GIGABYTES, Contract, Rule
 from money.exact import price_at, price_of
 from money.exporter.page import Family, Sample
-from money.history import bytes_of
 from money.quantities import RESULTS, Book, Part, Quantities
 from money.results import RESULT_OF
 
@@ -152,7 +151,7 @@ def _billed_share(rule: Rule, priced: Priced) -> float:
             quantities.bytes_sent.get(result, 0) + quantities.bytes_received.get(result, 0)
             for result in rule.free_results
         )
-        wire += bytes_of(quantities) - free
+        wire += quantities.wire_bytes - free
         billed += billable(quantities, rule).total
     return billed / wire if wire > 0 else 1.0
 

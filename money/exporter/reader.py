@@ -7,12 +7,11 @@ import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, date, datetime
 
-from money.budget import Budget
-from money.contract import Contract
+from money.contract import Budget, Contract
 from money.exporter.figures import figures
 from money.exporter.page import Family, Sample, text_of
-from money.forecast import HOUR, WEEK
-from money.history import History, history_since
+from money.forecast.history import History, history_since
+from money.forecast.hours import HOUR, WEEK
 from money.quantities import Book
 
 KEEP_SECONDS = 3600.0

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from money.command import CommandError, Stack, add_stack, ledger_of, parse_month, stack_of
 from money.contract import Contract
-from money.daily import month_bounds
 from money.from_settings import contracts_of
+from money.months import month_bounds
 from money.quantities import Book
 from money.reconcile.compare import reconcile
 from money.reconcile.findings import ReconcileError, Reconciliation

@@ -9,12 +9,12 @@ from typing import Any
 from money.billable import BytesOfVendor
 from money.charges import Charge, Month
 from money.contract import Contract
-from money.csv_text import Cell, csv_text
-from money.focus import focus_csv
 from money.quantities import Part
 from money.reconcile.compare import sentence
 from money.reconcile.findings import DayLine, Finding, Reconciliation
 from money.reconcile.prices import contract_costs
+from money.report.csv_text import Cell, csv_text
+from money.report.focus import focus_csv
 from money.report.html import Markup, document, facts, html, paragraph, table
 from money.usage.figures import Usage
 

@@ -27,16 +27,17 @@ from money.command import (
     stack_of,
 )
 from money.contract import Contract
-from money.daily import coverage, month_before, month_bounds
-from money.focus import focus_csv
+from money.forecast.history import history_since
 from money.from_settings import budgets_of, contracts_of
-from money.history import history_since
+from money.months import month_before, month_bounds
 from money.quantities import Book
 from money.report.budgets import budget_lines
 from money.report.costs_csv import costs_csv
 from money.report.figures import currencies, in_currency, tables, total, traffic_by_currency
+from money.report.focus import focus_csv
 from money.report.page import ENOUGH_COVERAGE, MonthOf, Report, page
-from money.scorecard import p95_of, scorecard
+from money.report.scorecard import p95_of, scorecard
+from money.traffic import coverage
 from settings.loading import MissingStackFileError, SettingsError
 from tools.reports import add_out, could_not_run, finish, print_result
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 
-from money.budget import Budget
-from money.budgets import Standing, outcome_of, standings
-from money.contract import Contract
-from money.history import history_of
+from money.contract import Budget, Contract
+from money.forecast.budgets import Standing, outcome_of, standings
+from money.forecast.history import history_of
 from money.quantities import Book
 from money.report.page import BudgetLine
 

@@ -8,9 +8,9 @@ from datetime import date
 from decimal import Decimal
 
 from money.charges import Month
-from money.csv_text import Cell, csv_text
-from money.daily import Traffic, by_day_and_part
 from money.quantities import Book, Part
+from money.report.csv_text import Cell, csv_text
+from money.traffic import Traffic, by_day_and_part
 
 HEADER = (
     *("day", "vendor", "product", "team", "target", "currency"),

@@ -12,9 +12,9 @@ from typing import TypeVar
 from money.billable import contract_of
 from money.charges import Charge, Month
 from money.contract import Contract
-from money.daily import Traffic, by_day_and_part
 from money.exact import cents
 from money.quantities import Book, Part
+from money.traffic import Traffic, by_day_and_part
 
 CENT = Decimal("0.01")
 ZERO = Decimal(0)

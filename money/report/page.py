@@ -11,8 +11,8 @@ from typing import Any
 
 from money.charges import Charge, Month
 from money.contract import Contract
-from money.daily import Traffic, month_bounds
 from money.exact import cents
+from money.months import month_bounds
 from money.quantities import Book, Part
 from money.report.figures import (
     ZERO,
@@ -28,8 +28,9 @@ from money.report.figures import (
 )
 from money.report.html import Markup, document, facts, html, paragraph, table
 from money.report.pictures import REST, budget_bar, legend, share_bar, stacked_bars
+from money.report.scorecard import Score
 from money.report.scores import scorecard_part
-from money.scorecard import Score
+from money.traffic import Traffic
 
 MOST_SERIES = 7
 """Of a picture: more vendors than this share the last colour."""

@@ -6,9 +6,9 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal
 
+from money.confidence import ENOUGH_REQUESTS, Interval
 from money.report.html import html, paragraph, table
-from money.scorecard import ENOUGH_REQUESTS, P95_DAYS, Score
-from money.statistics import Interval
+from money.report.scorecard import P95_DAYS, Score
 
 
 def scorecard_part(scores: Sequence[Score], p95: Mapping[str, float] | None) -> Iterator[str]:

@@ -14,10 +14,10 @@ import pytest
 from lab import plan
 from lab.system import CREDENTIALS, ROOT, Lab, running
 from money.charges import Month, month_charges
-from money.daily import by_day_and_part
-from money.moved import parse_move
 from money.quantities import Book, Part, Quantities
-from money.what_if import what_if
+from money.traffic import by_day_and_part
+from money.what_if.moved import parse_move
+from money.what_if.prediction import what_if
 from tests.lab.conftest import free_ports
 from tests.money.books import contract, per_gb, per_success
 

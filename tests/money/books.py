@@ -111,20 +111,6 @@ def quantities(
     )
 
 
-def added(one: Quantities, other: Quantities) -> Quantities:
-    """Add up two quantities of one part."""
-
-    def sums(left: Mapping[str, float], right: Mapping[str, float]) -> dict[str, float]:
-        return {key: left.get(key, 0) + right.get(key, 0) for key in {**left, **right}}
-
-    return Quantities(
-        bytes_sent=sums(one.bytes_sent, other.bytes_sent),
-        bytes_received=sums(one.bytes_received, other.bytes_received),
-        requests=sums(one.requests, other.requests),
-        tunnels=sums(one.tunnels, other.tunnels),
-    )
-
-
 def book(
     rows: Iterable[tuple[datetime, Part, Quantities]], *, until: datetime | None = None
 ) -> Book:
@@ -135,7 +121,7 @@ def book(
     hours: dict[datetime, dict[Part, Quantities]] = {}
     for at, part, traffic in rows:
         parts = hours.setdefault(at, {})
-        parts[part] = added(parts[part], traffic) if part in parts else traffic
+        parts[part] = parts[part] + traffic if part in parts else traffic
     coverage = dict.fromkeys((*hours, *((until,) if until else ())), 1.0)
     wire = {at: wire_of(parts) for at, parts in hours.items()}
     return Book(hours=hours, wire=wire, coverage=coverage)

@@ -20,7 +20,6 @@ from tests.money.books import (
     GB,
     GIB,
     PARTS,
-    added,
     book,
     contract,
     hour,
@@ -105,7 +104,7 @@ def test_the_parts_add_up_to_the_day(rows, contracts):
     together = [(at, part._replace(product="", team="t", target="")) for at, part, _ in rows]
     merged = {}
     for key, (_, _, traffic) in zip(together, rows, strict=True):
-        merged[key] = added(merged[key], traffic) if key in merged else traffic
+        merged[key] = merged[key] + traffic if key in merged else traffic
     alone = [(*key, traffic) for key, traffic in merged.items()]
     if any("target" in rule.counts for one in contracts for rule in one.rules):
         contracts = tuple(

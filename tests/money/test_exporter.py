@@ -22,8 +22,7 @@ import pytest
 
 from books.prometheus import Prometheus, PrometheusError
 from money.as_json import written
-from money.budget import Budget
-from money.contract import Contract
+from money.contract import Budget, Contract
 from money.quantities import Book, Part, Quantities, Wire
 from money.usage.account import Account
 from money.usage.scheduled import accounts_json

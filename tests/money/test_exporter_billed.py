@@ -8,7 +8,7 @@ from datetime import UTC, date, datetime, timedelta
 import pytest
 
 from money.exporter.billed import BilledDays
-from money.history import History, history_of
+from money.forecast.history import History, history_of
 from money.quantities import Book, Wire
 from money.reconcile.alert import MUCH_MORE
 from tests.rules.promql import alerts

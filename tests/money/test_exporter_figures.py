@@ -10,13 +10,12 @@ from decimal import Decimal
 import pytest
 
 from money.billable import billable
-from money.budget import Budget
-from money.contract import Contract, Rule
+from money.contract import Budget, Contract, Rule
 from money.exporter import figures as figures_module
 from money.exporter import prices
 from money.exporter.figures import figures
 from money.exporter.page import text_of
-from money.history import history_of
+from money.forecast.history import history_of
 from money.quantities import Book, Part, Quantities
 from money.results import RESULT_OF
 from tests.money.books import per_address, per_gb, per_request, per_success

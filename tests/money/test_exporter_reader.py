@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from books import prometheus as books_prometheus
-from money.budget import Budget
+from money.contract import Budget
 from money.exporter.__main__ import answer, ledger_reader
 from money.exporter.reader import KEEP_SECONDS, STUCK_SECONDS, Reader
 from money.quantities import Book

@@ -12,8 +12,8 @@ from decimal import Decimal
 import pytest
 
 from money.charges import Month
-from money.focus import focus_csv
 from money.quantities import Part
+from money.report.focus import focus_csv
 from tests.money.november import FIRST, NOBODY, OTHER, SHOPS, charge, november
 
 NOT_NULL = (

@@ -8,11 +8,10 @@ from decimal import Decimal
 
 import pytest
 
-from money.budget import Budget
-from money.budgets import Standing, outcome_of, standings
-from money.contract import Contract, Rule, Tier
-from money.forecast import WEEK, outlook
-from money.history import history_of
+from money.contract import Budget, Contract, Rule, Tier
+from money.forecast.budgets import Standing, outcome_of, standings
+from money.forecast.history import history_of
+from money.forecast.hours import WEEK, outlook
 from money.quantities import Book
 from tests.money.months import BEGIN, HOUR, MONTH, PART, book_of, quantities_of, seeded_hours
 

@@ -10,8 +10,8 @@ import pytest
 
 from books.prometheus import PrometheusError
 from discover.kubectl import KubectlError
+from money.command import opened
 from money.ledger import read_book
-from money.opening import opened
 from settings.loading import parse_settings
 from tests.money.ledger_server import fill, serving
 from tests.money.test_ledger import BEGIN, END, book

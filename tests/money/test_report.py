@@ -17,17 +17,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from money import what_if
 from money.charges import Month, month_charges
 from money.contract import Contract
-from money.daily import coverage
 from money.exact import cents
 from money.quantities import Book, Part, Quantities
 from money.report import __main__ as command
 from money.report.costs_csv import costs_csv
 from money.report.figures import CENT, in_cents
 from money.report.page import BudgetLine, MonthOf, Report, page
-from money.scorecard import scorecard
+from money.report.scorecard import scorecard
+from money.traffic import coverage
+from money.what_if.__main__ import main as what_if
 from tests.money.books import contract, per_address, per_gb, per_request, per_success
 from tests.money.fleet import Behaviour, seeded_book
 from tests.money.ledger_server import fill, serving
@@ -298,7 +298,7 @@ def test_a_running_month_shows_where_a_budget_will_end(tmp_path: Path) -> None:
 def test_make_what_if_asks_the_ledger(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """The command says what changes, with its interval, and writes it."""
     arguments = ["--move", "vendor-a:vendor-b:30%", "--target", "shops", "--month", "2026-11"]
-    assert what_if.main([*arguments, "--out", str(tmp_path)], END) == 0
+    assert what_if([*arguments, "--out", str(tmp_path)], END) == 0
     found = json.loads((tmp_path / "what-if.json").read_text())
     assert found["successes"]["then"] > found["successes"]["now"]
     assert found["money"]["USD"]["error"] > 0

@@ -6,9 +6,9 @@ from random import Random
 
 import pytest
 
+from money.confidence import wilson
 from money.quantities import Part
-from money.scorecard import Score, p95_of, scorecard
-from money.statistics import wilson
+from money.report.scorecard import Score, p95_of, scorecard
 from tests.money.november import book, charge, november
 
 A = Part("vendor-a", "", "prices", "shops")

@@ -10,10 +10,10 @@ import pytest
 
 from money.charges import Month, month_charges
 from money.contract import Contract, Rule, Tier
-from money.daily import by_day_and_part
-from money.moved import Move, parse_move
 from money.quantities import Book, Part, Quantities
-from money.what_if import WhatIfError, what_if
+from money.traffic import by_day_and_part
+from money.what_if.moved import Move, parse_move
+from money.what_if.prediction import WhatIfError, what_if
 from tests.money.fleet import Behaviour, Shares, seeded_book
 
 BEHAVIOURS = {

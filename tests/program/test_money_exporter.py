@@ -16,6 +16,7 @@ from render.program import MOCK_PASSWORD
 from tests.program.conftest import OPERATOR, config_map, container_of, named, pod_spec, scrape_jobs
 from tests.program.pod_security import violations
 
+WHOLE_FOLDERS = ("money.exporter", "money.forecast")
 NAME = "money-exporter"
 TLS = {"issuer": {"name": "monitoring-ca", "kind": "ClusterIssuer"}}
 STORE = {"url": "https://mimir.example.com/prometheus", "loginSecret": "mimir-login"}
@@ -162,7 +163,7 @@ def test_the_program_runs_from_its_config_map_alone(priced, tmp_path):
     imported = {
         name
         for name in done.stdout.split()
-        if name.split(".")[0] in ("money", "books") and not name.startswith("money.exporter")
+        if name.split(".")[0] in ("money", "books") and not name.startswith(WHOLE_FOLDERS)
     }
     files = (
         ("money", EXPORTER_MODULES),

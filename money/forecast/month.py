@@ -8,8 +8,9 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time
 from typing import Literal
 
-from money.forecast import HOUR, LEAST_HOURS, WEEK, Outlook, outlook
-from money.history import Group, History, added, next_month, volume_of
+from money.forecast.history import Group, History, volume_of
+from money.forecast.hours import HOUR, LEAST_HOURS, WEEK, Outlook, outlook
+from money.months import next_month
 from money.quantities import Book, Part, Quantities
 
 Bound = Literal["low", "expected", "high"]
@@ -79,13 +80,13 @@ def _expectations(history: History, hours: Sequence[datetime], now: datetime) ->
     for day in (day for day in history.days if day >= (now - WEEK).date()):
         for part, quantities in history.days[day].items():
             own = week[Group(part.vendor, part.product, part.team)]
-            own[part] = added(own.get(part, Quantities()), quantities)
+            own[part] = own.get(part, Quantities()) + quantities
     found = []
     for group, known in volumes.items():
         whole = sum(volume_of(quantities) for quantities in week[group].values())
         learnt = outlook(known, now)
         if learnt and whole > 0:
-            mix = {part: added(Quantities(), each, 1 / whole) for part, each in week[group].items()}
+            mix = {part: each.scaled(1 / whole) for part, each in week[group].items()}
             found.append(Expectation(outlook=learnt, mix=mix))
     return found
 
@@ -111,7 +112,7 @@ def _expect(
         amount = factor * sum(share * expectation.outlook.expected(hour) for hour, share in hours)
         parts = days.setdefault(day, {})
         for part, one in expectation.mix.items():
-            parts[part] = added(parts.get(part, Quantities()), one, amount)
+            parts[part] = parts.get(part, Quantities()) + one.scaled(amount)
 
 
 def _by_day(days: Mapping[date, Mapping[Part, Quantities]]) -> Book:

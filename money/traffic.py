@@ -1,21 +1,19 @@
-"""The ledger by day and part: what report, scorecard and what-if divide money by."""
+"""What a cost is divided by: sums of requests, successes and bytes, by day and part."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
-from typing import TypeVar
+from datetime import date, datetime, timedelta
 
+from money.months import month_bounds
 from money.quantities import Book, Part, Quantities
 
 SUCCESS = "success"
 """The outcome that counts as success here, whatever a contract bills as one."""
 
 BLOCKED = "blocked"
-
-K = TypeVar("K")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +40,7 @@ def traffic_of(one: Quantities) -> Traffic:
         requests=sum(one.requests.values()),
         successes=one.requests.get(SUCCESS, 0),
         blocked=one.requests.get(BLOCKED, 0),
-        wire_bytes=sum(one.bytes_sent.values()) + sum(one.bytes_received.values()),
+        wire_bytes=one.wire_bytes,
     )
 
 
@@ -53,23 +51,6 @@ def by_day_and_part(book: Book) -> dict[tuple[date, Part], Traffic]:
         for part, one in parts.items():
             found[hour.date(), part] += traffic_of(one)
     return dict(found)
-
-
-def summed(items: Iterator[tuple[K, Traffic]]) -> dict[K, Traffic]:
-    found: dict[K, Traffic] = defaultdict(Traffic)
-    for key, one in items:
-        found[key] += one
-    return dict(found)
-
-
-def month_bounds(year: int, month: int) -> tuple[datetime, datetime]:
-    """Return a UTC month's beginning, and its end, which is outside."""
-    begin = datetime(year, month, 1, tzinfo=UTC)
-    return begin, (begin + timedelta(days=31)).replace(day=1)
-
-
-def month_before(year: int, month: int) -> tuple[int, int]:
-    return (year, month - 1) if month > 1 else (year - 1, 12)
 
 
 def coverage(book: Book, year: int, month: int, until: datetime | None = None) -> float:

@@ -14,8 +14,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from money.charges import Charge, Month
-from money.csv_text import Cell, csv_text
-from money.daily import month_bounds
+from money.months import month_bounds
+from money.report.csv_text import Cell, csv_text
 
 COLUMNS = (
     # All 21 that are mandatory in 1.2.

@@ -13,12 +13,9 @@ from decimal import Decimal
 from typing import Any, Literal, Protocol
 
 from money.charges import Month
-from money.daily import Traffic, by_day_and_part
+from money.confidence import ENOUGH_REQUESTS, Interval, wilson
 from money.quantities import Book, Part
-from money.statistics import Interval, wilson
-
-ENOUGH_REQUESTS = 400
-"""With so many a rate is known within 5 points, whatever it is: (1.96 · 0.5 / 0.05)² = 384."""
+from money.traffic import Traffic, by_day_and_part
 
 P95_DAYS = 7
 

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 
-from money.budget import Budget
 from money.charges import Month, month_charges
-from money.contract import Contract
-from money.forecast import DAY
-from money.history import History, bytes_of, first_hour, next_month
-from money.month_ahead import Bound, month_so_far, months_ahead
+from money.contract import Budget, Contract
+from money.forecast.history import History
+from money.forecast.hours import DAY
+from money.forecast.month import Bound, month_so_far, months_ahead
+from money.months import month_of, next_month
 from money.quantities import Book
 
 GB = Decimal(10**9)
@@ -61,7 +61,7 @@ def outcome_of(history: History, contracts: Sequence[Contract], now: datetime) -
     The forecast is of traffic, and priced as traffic is: a tier that is reached later counts, and
     so does what a commitment includes.
     """
-    month = first_hour(now)
+    month = month_of(now)
 
     def priced(book: Book, through: date) -> Priced:
         charges = month_charges(book, contracts, month.year, month.month, through=through)
@@ -104,7 +104,7 @@ def _by_day(budget: Budget, month: Priced) -> dict[date, Decimal]:
                 days[charge.day] += charge.cost
         return dict(days)
     for hour, parts in month.book.hours.items():
-        amounts = (bytes_of(own) for part, own in parts.items() if budget.covers(part))
+        amounts = (own.wire_bytes for part, own in parts.items() if budget.covers(part))
         days[hour.date()] += Decimal(sum(amounts)) / GB
     return dict(days)
 

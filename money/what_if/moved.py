@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from money.daily import SUCCESS, traffic_of
+from money.confidence import Z, ratio_by_day
 from money.quantities import Book, Part, Quantities
-from money.statistics import Z, ratio_by_day
+from money.traffic import SUCCESS, traffic_of
 
 ENOUGH_DAYS = 7
 """From here on days are the sample of an error; before, hours are."""
@@ -180,16 +180,16 @@ def moved_book(
         for part, one in parts.items():
             if not move.takes(part):
                 continue
-            found[part] = _scaled(one, 1 - move.share, bytes_left)
+            found[part] = one.scaled(1 - move.share, bytes_left)
             requests = move.share * sum(one.requests.values())
             for product, rates in arriving.items():
                 there = Part(move.destination, product, part.team, part.target)
-                added = _scaled(rates, requests, requests)
-                found[there] = _plus(found.get(there, Quantities()), added)
+                there_now = found.get(there, Quantities())
+                found[there] = there_now + rates.scaled(requests)
             if _opaque(one):
                 first = next(iter(arriving), "")
                 there = Part(move.destination, first, part.team, part.target)
-                found[there] = _plus(found.get(there, Quantities()), _opaque_of(one, move.share))
+                found[there] = found.get(there, Quantities()) + _opaque_of(one, move.share)
     return Book(hours=hours, wire=book.wire, coverage=book.coverage)
 
 
@@ -197,25 +197,4 @@ def _opaque_of(one: Quantities, share: float) -> Quantities:
     return Quantities(
         bytes_sent={"": share * one.bytes_sent.get("", 0)},
         bytes_received={"": share * one.bytes_received.get("", 0)},
-    )
-
-
-def _scaled(one: Quantities, requests: float, sizes: float) -> Quantities:
-    return Quantities(
-        bytes_sent={key: value * sizes for key, value in one.bytes_sent.items()},
-        bytes_received={key: value * sizes for key, value in one.bytes_received.items()},
-        requests={key: value * requests for key, value in one.requests.items()},
-        tunnels={key: value * requests for key, value in one.tunnels.items()},
-    )
-
-
-def _plus(one: Quantities, other: Quantities) -> Quantities:
-    def both(first: Mapping[str, float], second: Mapping[str, float]) -> dict[str, float]:
-        return {key: first.get(key, 0) + second.get(key, 0) for key in {**first, **second}}
-
-    return Quantities(
-        bytes_sent=both(one.bytes_sent, other.bytes_sent),
-        bytes_received=both(one.bytes_received, other.bytes_received),
-        requests=both(one.requests, other.requests),
-        tunnels=both(one.tunnels, other.tunnels),
     )

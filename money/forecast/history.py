@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import date, datetime
 from typing import NamedTuple
 
-from money.forecast import DAY, HISTORY, HOUR
+from money.forecast.hours import DAY, HISTORY, HOUR
+from money.months import month_of
 from money.quantities import Book, Part, Quantities
 
 
@@ -39,7 +39,7 @@ class History:
             for part, quantities in book.hours[hour].items():
                 group = Group(part.vendor, part.product, part.team)
                 groups[group] = groups.get(group, 0.0) + volume_of(quantities)
-                parts[part] = added(parts.get(part, Quantities()), quantities)
+                parts[part] = parts.get(part, Quantities()) + quantities
             vendors = self.wire.setdefault(hour.date(), {})
             for vendor, wire in book.wire.get(hour, {}).items():
                 size = wire.bytes_sent + wire.bytes_received
@@ -67,40 +67,15 @@ def history_of(book: Book) -> History:
     return history
 
 
-def first_hour(moment: datetime) -> datetime:
-    """Return the beginning of the month in which `moment` is."""
-    return moment.replace(day=1, hour=0, minute=0, second=0, microsecond=0)
-
-
-def next_month(month: datetime) -> datetime:
-    return first_hour(month + timedelta(days=31))
-
-
 def history_since(now: datetime) -> datetime:
     """Return since when the ledger must be read for the charges and the forecast of this month.
 
     Yesterday is in it, also on the first of a month.
     """
     today = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    return min(first_hour(now - DAY), today - HISTORY)
-
-
-def bytes_of(quantities: Quantities) -> float:
-    return sum(quantities.bytes_sent.values()) + sum(quantities.bytes_received.values())
+    return min(month_of(now - DAY), today - HISTORY)
 
 
 def volume_of(quantities: Quantities) -> float:
     """Return bytes and requests together: one of them may be unknown, and they move alike."""
-    return bytes_of(quantities) + sum(quantities.requests.values())
-
-
-def added(quantities: Quantities, more: Quantities, factor: float = 1.0) -> Quantities:
-    def together(mine: Mapping[str, float], others: Mapping[str, float]) -> dict[str, float]:
-        return {**mine, **{key: mine.get(key, 0.0) + factor * n for key, n in others.items()}}
-
-    return Quantities(
-        bytes_sent=together(quantities.bytes_sent, more.bytes_sent),
-        bytes_received=together(quantities.bytes_received, more.bytes_received),
-        requests=together(quantities.requests, more.requests),
-        tunnels=together(quantities.tunnels, more.tunnels),
-    )
+    return quantities.wire_bytes + sum(quantities.requests.values())

@@ -9,6 +9,9 @@ from typing import NamedTuple
 Z = 1.96
 """Standard deviations of a 95 % interval."""
 
+ENOUGH_REQUESTS = 400
+"""With so many a rate is known within 5 points, whatever it is: (1.96 · 0.5 / 0.05)² = 384."""
+
 
 class Interval(NamedTuple):
     """A figure with its bounds."""

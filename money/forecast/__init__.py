@@ -1,0 +1,1 @@
+"""What a month will probably bring, and whether budgets last."""
