@@ -119,7 +119,9 @@ def ledger_of(stack: Stack) -> Iterator[Ledger]:
     try:
         with opened(stack.settings, stack.context) as prometheus:
             yield Ledger(prometheus=prometheus, settings=stack.settings)
-    except (KubectlError, PrometheusError) as error:
+    except KubectlError as error:
+        raise CommandError(f"{error}, or the ledger with {URL}=") from None
+    except PrometheusError as error:
         raise CommandError(str(error)) from None
 
 

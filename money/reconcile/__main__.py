@@ -25,11 +25,13 @@ from money.usage.apis import usage_of
 from money.usage.csv_file import usage_of_file
 from money.usage.figures import Usage, UsageError
 from money.usage.from_settings import account_of, format_of
-from settings.loading import MissingStackFileError, SettingsError
+from settings.loading import SettingsError
 from settings.masking import quoted
 from settings.stack import StackSettings
 from settings.vendors import Vendor
 from tools.reports import add_out, could_not_run, finish, print_result
+
+EXAMPLE = "docs/examples/Pulumi.prices.yaml"
 
 AROUND = timedelta(days=1)
 """Before and after a month: the vendor's days may be of another time zone."""
@@ -50,7 +52,7 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
         found = reconcile(usage, _book(stack, usage, now), contracts)
         if options.out is not None:
             _write(options.out, target, found, usage, contracts)
-    except (MissingStackFileError, SettingsError) as error:
+    except SettingsError as error:
         return could_not_run(target, options.out, *error.findings)
     except (CommandError, ReconcileError, UsageError) as error:
         return could_not_run(target, options.out, str(error))
@@ -80,7 +82,7 @@ def _usage(
     start, last = begin.date(), min(end.date(), now.astimezone(UTC).date())
     if start == last:
         raise CommandError("MONTH: has no whole day yet; ask tomorrow, or for another month")
-    where = f"of {vendor.name} is not in the stack; write it (docs/money.md)"
+    where = f"of {vendor.name} is not in the stack; write it as in {EXAMPLE}"
     if bool(options.file) == options.api:
         raise CommandError("FILE, API: give one of them: FILE=invoice.csv, or API=1")
     if options.file:

@@ -217,8 +217,12 @@ class Compared:
             kind = "billed_more" if month.offset > 0 else "billed_less"
             text = (
                 f"{of}all days are billed about {percent(abs(month.offset))} "
-                f"{'more' if month.offset > 0 else 'less'} than metered, and no usual way of "
-                "counting explains it"
+                f"{'more' if month.offset > 0 else 'less'} than metered, "
+                + (
+                    "and no usual way of counting explains it"
+                    if series.is_charged
+                    else "which costs nothing by the contract"
+                )
             )
             yield Finding(
                 kind=kind,  # type: ignore[arg-type]
@@ -378,7 +382,7 @@ def sentence(found: Reconciliation) -> str:
             f"used{rest}."
         )
     worst = max(found.defects, key=lambda one: one.amount)
-    dispute = sum((one.amount for one in found.defects), Decimal(0))
+    dispute = found.in_question
     about = f" About {found.currency} {dispute:.2f} are in question." if dispute > 0 else ""
     others = len(found.defects) - 1
     rest = f", and {others} more below" if others else ""

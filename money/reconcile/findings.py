@@ -95,5 +95,11 @@ class Reconciliation:
         return [one for one in self.findings if one.is_defect]
 
     @property
+    def in_question(self) -> Decimal:
+        """Of `cost`, what the defects are about; an invoice may ask for less than it counts."""
+        about = sum((one.amount for one in self.defects), Decimal(0))
+        return about if self.cost is None else min(about, self.cost)
+
+    @property
     def pay(self) -> bool:
         return not self.defects

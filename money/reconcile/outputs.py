@@ -153,7 +153,7 @@ def _parts(found: Reconciliation) -> Iterator[str]:
             ("By the contract", _money(found, found.contract_cost), "of the billed quantities"),
             (
                 "In question",
-                _money(found, sum((one.amount for one in found.defects), Decimal(0))),
+                _money(found, found.in_question),
                 "of what is asked for",
             ),
         ]

@@ -121,7 +121,7 @@ def _parts(report: Report, title: str) -> Iterator[str]:
     yield paragraph(FAILED)
     yield paragraph(
         "Costs are what the contracts of the stack say of the traffic that was measured. They are "
-        "no invoice; “make reconcile” compares them with one."
+        "no invoice; “make reconcile” compares them with one. Taxes and credits are in no sum."
     )
 
 

@@ -85,7 +85,7 @@ def usage_of_file(path: Path, form: CsvFormat, vendor: str, start: date, end: da
         with path.open("rb") as file:
             content = file.read(MOST_BYTES + 1)
     except OSError as error:
-        raise UsageError(f"FILE: cannot be read: {error.strerror}") from None
+        raise UsageError(f"FILE: {path} cannot be read: {error.strerror}") from None
     if len(content) > MOST_BYTES:
         raise UsageError(f"FILE: has more than {MOST_BYTES >> 20} MiB; give one month's file")
     return usage_of_text(content, path.name, form, vendor, start, end)

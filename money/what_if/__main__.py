@@ -18,7 +18,7 @@ from typing import Any
 from money.command import CommandError, add_stack, ledger_of, parse_month, stack_of
 from money.from_settings import contracts_of
 from money.traffic import coverage
-from money.what_if.moved import parse_move
+from money.what_if.moved import Move, parse_move
 from money.what_if.prediction import Answer, Change, WhatIfError, what_if
 from settings.loading import SettingsError
 from tools.reports import add_out, could_not_run, finish, print_result
@@ -30,6 +30,7 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
     try:
         move = parse_move(options.move, options.target)
         stack = stack_of(options)
+        _require_known(move, [one.name for one in stack.settings.vendors])
         month = parse_month(options.month, now)
         with ledger_of(stack) as ledger:
             book, until = ledger.month(month, now)
@@ -45,6 +46,12 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
     covered = coverage(book, *month, until)
     status = print_result("\n".join(_lines(answer, month, covered)))
     return finish("what-if", options.out, {"status": status, "findings": [], **as_json(answer)})
+
+
+def _require_known(move: Move, vendors: Sequence[str]) -> None:
+    for name in (move.source, move.destination):
+        if name not in vendors:
+            raise CommandError(f"MOVE: {name} is no vendor; name two of {', '.join(vendors)}")
 
 
 def as_json(answer: Answer) -> dict[str, Any]:
@@ -78,7 +85,8 @@ def _lines(answer: Answer, month: tuple[int, int], covered: float) -> Iterator[s
         yield _line(f"cost, {currency}", change, "{:,.2f}")
     yield _line("successes", answer.successes, "{:,.0f}")
     for currency, change in answer.money.items():
-        if answer.successes.now and answer.successes.then:
+        # Successes are of both vendors: in two currencies there is no price of one.
+        if len(answer.money) == 1 and answer.successes.now and answer.successes.then:
             now = 1000 * change.now / answer.successes.now
             then = 1000 * change.then / answer.successes.then
             name = f"{currency} per 1,000"

@@ -23,6 +23,8 @@ from money.reconcile.metered import (
     received_alone,
     with_free_results,
 )
+from money.reconcile.findings import Finding, ReconcileError, Reconciliation
+from money.reconcile.metered import MeteredDay, on_the_wire, received_alone, with_free_results
 from money.reconcile.readings import Reading
 from money.usage.figures import DayOfUsage, days_between
 from tests.money.books import contract, hour, per_address, per_gb, per_success
@@ -430,3 +432,18 @@ def test_a_time_zones_days_have_each_hour_once(zone, first):
         hours = [hour for day in days for hour in hours_of(day, ZoneInfo(zone))]
         assert {later - earlier for earlier, later in pairwise(hours)} == {timedelta(hours=1)}
     assert hours_of(START, ZoneInfo(zone))[0] == hour(first)
+def test_no_more_is_in_question_than_is_asked_for() -> None:
+    """An invoice may count too much and ask for little: its own sum is the most."""
+    counted = Finding(kind="billed_more", text="", is_defect=True, amount=Decimal("3063.10"))
+    found = Reconciliation(
+        vendor="vendor-a",
+        source="",
+        start=date(2026, 11, 1),
+        end=date(2026, 12, 1),
+        currency="USD",
+        lines=[],
+        findings=[counted],
+        cost=Decimal("16.80"),
+        contract_cost=None,
+    )
+    assert "About USD 16.80 are in question." in sentence(found)

@@ -143,7 +143,7 @@ def test_usage_api(capsys, monkeypatch):
         (["--api", "--vendor", "vendor-x"], "VENDOR: 'vendor-x' is unknown"),
         (["--api", "--vendor", "vendor-b"], "API: usage.api of vendor-b is not in the stack"),
         (["--file", "a", "--vendor", "vendor-b"], "FILE: usage.csv of vendor-b is not in the"),
-        (["--file", "none.csv"], "FILE: cannot be read"),
+        (["--file", "none.csv"], "cannot be read: "),
         (["--api"], "USAGE_TOKEN: is not set"),
         (["--api", "--month", "2026-13"], "MONTH: '2026-13' is no month"),
         (["--api", "--month", "2027-02"], "MONTH: 2027-02 has not begun"),

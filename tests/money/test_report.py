@@ -308,6 +308,16 @@ def test_make_what_if_asks_the_ledger(tmp_path: Path, capsys: pytest.CaptureFixt
 
 
 @pytest.mark.usefixtures("stack")
+def test_a_vendor_of_a_move_must_be_the_stacks(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in a name is called one, and not a month without traffic."""
+    arguments = ["--move", "vendor-z:vendor-b:30%", "--month", "2026-11", "--out", str(tmp_path)]
+    assert what_if(arguments, END) == 2
+    assert "MOVE: vendor-z is no vendor; name two of vendor-a" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("stack")
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [

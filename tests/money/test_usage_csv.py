@@ -179,9 +179,9 @@ def test_totals_may_be_rounded():
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(UsageError, match="FILE: cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read: "):
         usage_of_file(tmp_path / "none.csv", GERMAN, "vendor-a", START, END)
-    with pytest.raises(UsageError, match="FILE: cannot be read"):
+    with pytest.raises(UsageError, match="cannot be read: "):
         usage_of_file(tmp_path, GERMAN, "vendor-a", START, END)
 
 
