@@ -46,6 +46,8 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
         vendor = _vendor(settings, options.vendor)
         # A folder holds those of several vendors; `make report` shows them all.
         target = f"reconcile-{vendor.name}"
+        if options.out is not None:
+            _remove_earlier(options.out, target)
         now = now or datetime.now(UTC)
         usage = _usage(options, vendor, now, os.environ)
         contracts = contracts_of(settings)
@@ -107,6 +109,12 @@ def _book(stack: Stack, usage: Usage, now: datetime) -> Book:
         return ledger.read(
             midnight(usage.start) - AROUND, min(midnight(usage.end) + AROUND, this_hour)
         )
+
+
+def _remove_earlier(out: Path, target: str) -> None:
+    """Remove the last run's files: if this one fails, they would still say whether to pay."""
+    for name in (f"{target}.html", f"{target}.csv", f"{target}-focus.csv"):
+        (out / name).unlink(missing_ok=True)
 
 
 def _write(

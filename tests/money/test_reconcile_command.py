@@ -116,6 +116,16 @@ def test_padded_day(tmp_path, capsys):
     assert not list(out.glob("*.tmp"))
 
 
+def test_a_run_that_fails_leaves_no_earlier_verdict(tmp_path):
+    """Whoever opens the page next would pay by the last month's, or file's, verdict."""
+    file = write(tmp_path / "a.csv", invoice(BOOK, priced_by=CONTRACTS))
+    out = tmp_path / "out"
+    assert run("--file", str(file), "--out", str(out)) == 0
+    file.write_text("<html>log in</html>")
+    assert run("--file", str(file), "--out", str(out)) == 2
+    assert [one.name for one in out.iterdir()] == ["reconcile-vendor-a.json"]
+
+
 def test_usage_api(capsys, monkeypatch):
     """The API has bytes alone; the verdict says what they cost by the contract."""
     figures = {str(row.day): int(row.bytes) for row in invoice(BOOK).rows}
