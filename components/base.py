@@ -12,7 +12,7 @@ from pulumi_kubernetes.policy import v1 as policy
 from pulumi_kubernetes.rbac import v1 as rbac
 
 from components.labels import labels
-from components.pods import ROLLOUT_TIMEOUT
+from components.pods import ROLLOUT_TIMEOUT, Files, digest_of
 
 RBAC_GROUP = "rbac.authorization.k8s.io"
 
@@ -57,22 +57,22 @@ class ClusterComponent(pulumi.ComponentResource):
             labels={**self.labels, **(more_labels or {})},
         )
 
-    def config_map(self, suffix: str, data: pulumi.Input[Mapping[str, Any]]) -> core.ConfigMap:
-        """Create an immutable ConfigMap without a fixed name.
+    def config_map(self, suffix: str, data: pulumi.Input[Mapping[str, Any]]) -> Files:
+        """Create a ConfigMap for pods that read it as they start.
+
+        A change is made in place, so that a preview shows the changed lines alone. `config_source`
+        rolls the pods.
+        """
+        name = f"{self.prefix}-{suffix}"
+        config_map = core.ConfigMap(name, metadata=self.metadata(name), data=data, opts=self.child)
+        return Files(config_map=config_map, digest=pulumi.Output.from_input(data).apply(digest_of))
+
+    def secret(self, suffix: str, string_data: pulumi.Input[Mapping[str, Any]]) -> core.Secret:
+        """Create an immutable Secret without a fixed name.
 
         A change makes a new object, whose name in the pod template rolls the pods. Old pods keep
         the old object until they are gone.
         """
-        return core.ConfigMap(
-            f"{self.prefix}-{suffix}",
-            metadata=self.metadata(),
-            immutable=True,
-            data=data,
-            opts=self.child,
-        )
-
-    def secret(self, suffix: str, string_data: pulumi.Input[Mapping[str, Any]]) -> core.Secret:
-        """Create an immutable Secret without a fixed name, as `config_map` does."""
         return core.Secret(
             f"{self.prefix}-{suffix}",
             metadata=self.metadata(),

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any, Protocol
 
 import pulumi
 from pulumi_kubernetes.core import v1 as core
 from pulumi_kubernetes.meta import v1 as meta
 
-from components.labels import selector
+from components.labels import PROJECT, selector
 from settings.section import Quantities, Resources
 
 NOBODY = 65534  # the user of Prometheus' image; the other images run under any number
@@ -18,11 +20,27 @@ NOBODY = 65534  # the user of Prometheus' image; the other images run under any 
 # Pulumi would wait 10 minutes for a pod that can never start; its error names the pod's reason.
 ROLLOUT_TIMEOUT = "5m"
 
+DIGEST = "digest"
+"""Beside a volume's source: what the pod template is annotated with, so that a change rolls it."""
+
 Mounts = Mapping[str, tuple[str, Mapping[str, Any] | None]]
 """By volume: where it is mounted, and its source as a field of VolumeArgs; None is a claim.
 
 Whole volumes are mounted: a file mounted by `subPath` would never see a change.
 """
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """A ConfigMap that is read once, as its pods start."""
+
+    config_map: core.ConfigMap
+    digest: pulumi.Output[str]
+    """Another one for other contents."""
+
+
+def digest_of(data: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
 
 
 class Section(Protocol):
@@ -73,8 +91,14 @@ def pod_template(
     """
     all_mounts = {key: mount for one in init for key, mount in one.mounts.items()}
     all_mounts |= {**(beside_mounts or {}), **mounts}
+    sources = {key: source for key, (_, source) in all_mounts.items() if source is not None}
+    digests = {
+        f"{PROJECT}/{key}": source[DIGEST] for key, source in sources.items() if DIGEST in source
+    }
     return core.PodTemplateSpecArgs(
-        metadata=meta.ObjectMetaArgs(labels=labels, annotations=annotations),
+        metadata=meta.ObjectMetaArgs(
+            labels=labels, annotations={**(annotations or {}), **digests} or None
+        ),
         spec=core.PodSpecArgs(
             security_context=core.PodSecurityContextArgs(
                 run_as_non_root=True,
@@ -96,9 +120,10 @@ def pod_template(
             or None,
             containers=[container_of(name, section, mounts, ports, **container), *beside],
             volumes=[
-                core.VolumeArgs(name=key, **source)
-                for key, (_, source) in all_mounts.items()
-                if source is not None
+                core.VolumeArgs(
+                    name=key, **{kind: one for kind, one in source.items() if kind != DIGEST}
+                )
+                for key, source in sources.items()
             ],
             **{"automount_service_account_token": False, **(pod or {})},
         ),
@@ -149,12 +174,20 @@ def http_probes(
     }
 
 
-def config_source(config_map: core.ConfigMap, items: Mapping[str, str] | None = None) -> Any:
-    """Return a volume of a ConfigMap; `items` has the path of each key that is no path itself."""
+def config_source(files: Files | core.ConfigMap, items: Mapping[str, str] | None = None) -> Any:
+    """Return a volume of a ConfigMap.
+
+    Args:
+        files: a ConfigMap without its digest is one that the pod reads again by itself.
+        items: the path of each key that is no path itself.
+    """
+    config_map = files.config_map if isinstance(files, Files) else files
+    source = core.ConfigMapVolumeSourceArgs(
+        name=config_map.metadata.name, items=key_paths(items) if items else None
+    )
     return {
-        "config_map": core.ConfigMapVolumeSourceArgs(
-            name=config_map.metadata.name, items=key_paths(items) if items else None
-        )
+        "config_map": source,
+        **({DIGEST: files.digest} if isinstance(files, Files) else {}),
     }
 
 

@@ -32,9 +32,10 @@ RULES = Path(__file__).parents[2] / "rules"
 PRODUCT = {"product": PROJECT}
 """A label of every alert; Alertmanager delivers no alert without it (alertmanager/config.py)."""
 
+THRESHOLDS = "thresholds.yml"
 SERVER, OPERATOR, SHARD = "server", "operator", "shard"
 EVALUATED_BY: dict[str, tuple[str, ...]] = {
-    "thresholds.yml": (SERVER, OPERATOR, SHARD),
+    THRESHOLDS: (SERVER, OPERATOR, SHARD),
     "sums.yml": (SERVER, OPERATOR, SHARD),
     "native_histograms.yml": (SERVER, OPERATOR, SHARD),
     "ledger_records.yml": (SERVER, OPERATOR, SHARD),  # where hours are kept
@@ -55,7 +56,7 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "ledger_alerts.yml": (SERVER,),  # where this program runs the ledger
     "operator_records.yml": (OPERATOR,),
 }
-MADE = ("thresholds.yml", "native_histograms.yml", "burn_rates.yml")
+MADE = (THRESHOLDS, "native_histograms.yml", "burn_rates.yml")
 """Files that Python makes; the others lie in rules/."""
 
 SHARD_PREFIX = "shard_"
@@ -131,7 +132,7 @@ def shipped_rules(settings: StackSettings) -> Files:
     Raises:
         SettingsError: there is a file in rules/ that is not named in EVALUATED_BY.
     """
-    made = {"thresholds.yml": threshold_rules(settings), "burn_rates.yml": burn_rate_rules()}
+    made = {THRESHOLDS: threshold_rules(settings), "burn_rates.yml": burn_rate_rules()}
     if settings.telemetry.native_histograms:
         buckets = settings.telemetry.buckets
         made["native_histograms.yml"] = native_histogram_rules(buckets)
@@ -234,4 +235,4 @@ def read_rules() -> Files:
 
 
 def _texts(files: Mapping[str, Json]) -> dict[str, str]:
-    return {name: yaml_text(file) for name, file in files.items()}
+    return {name: yaml_text(file, compact=name == THRESHOLDS) for name, file in files.items()}

@@ -12,7 +12,7 @@ from pulumi_kubernetes.meta import v1 as meta
 from components.base import ClusterComponent
 from components.basic_auth import generated_password
 from components.labels import labels, selector
-from components.pods import http_probes, key_paths, pod_template, secret_variable
+from components.pods import DIGEST, Files, http_probes, key_paths, pod_template, secret_variable
 from components.prometheus.config import SIMULATED_VENDOR_APP as APP
 from components.prometheus.config import SIMULATED_VENDOR_PORT as CONTROL_PORT
 from components.simulated_vendors.plan import (
@@ -85,17 +85,20 @@ class SimulatedVendors(ClusterComponent):
             opts=self.child,
         )
 
-    def _deployment(self, args: SimulatedVendorsArgs, vendor: str, program: core.ConfigMap) -> None:
+    def _deployment(self, args: SimulatedVendorsArgs, vendor: str, program: Files) -> None:
         plan = self.config_map(f"{vendor}-plan", {PLAN: args.plan.plans[vendor]})
         sources = [
             core.VolumeProjectionArgs(
                 config_map=core.ConfigMapProjectionArgs(
-                    name=config_map.metadata.name, items=key_paths(items)
+                    name=files.config_map.metadata.name, items=key_paths(items)
                 )
             )
-            for config_map, items in ((program, args.plan.program.items), (plan, {PLAN: PLAN}))
+            for files, items in ((program, args.plan.program.items), (plan, {PLAN: PLAN}))
         ]
-        files = {"projected": core.ProjectedVolumeSourceArgs(sources=sources)}
+        files = {
+            "projected": core.ProjectedVolumeSourceArgs(sources=sources),
+            DIGEST: pulumi.Output.concat(program.digest, "-", plan.digest),
+        }
         instance = {INSTANCE: vendor}
         asks = args.settings.vendors[vendor].login
         template = pod_template(

@@ -5,7 +5,7 @@ import os
 import resource
 import subprocess
 import sys
-from difflib import unified_diff
+from difflib import ndiff, unified_diff
 from pathlib import Path
 
 import pytest
@@ -121,10 +121,8 @@ def test_an_added_range_changes_its_chain_only(edited, tmp_path, monkeypatch):
     assert [one for one in before if before[one] != after[one]] == [name]
     added = list(unified_diff(before[name].splitlines(), after[name].splitlines(), n=0))[2:]
     assert sorted(line.strip("+ ") for line in added if not line.startswith("@@")) == [
-        "- address_prefix: 10.2.23.0",
-        "- address_prefix: 10.2.23.0",
-        "prefix_len: 24",
-        "prefix_len: 24",
+        "- {address_prefix: 10.2.23.0, prefix_len: 24}",
+        "- {address_prefix: 10.2.23.0, prefix_len: 24}",
     ]
 
 
@@ -164,18 +162,25 @@ def test_what_preview_could_not_start_with_is_not_rendered(edited, tmp_path, mon
     assert finding.endswith("put long lists of ranges into files (vendors[].cidrsFile)")
 
 
-def test_a_changed_plan_is_a_new_config_map(edited, tmp_path, monkeypatch):
-    """Pods roll because the name in their template changes with the content."""
+def test_a_changed_plan_rolls_the_pods_that_read_it(edited, tmp_path, monkeypatch):
+    """The ConfigMap keeps its name, and the pods' template has a digest of what is in it."""
 
     def faster(keys):
         keys["loadGenerator"]["requestsPerSecond"] = 20
 
     before = render(tmp_path / "one", ROOT / "Pulumi.dev.yaml", monkeypatch, "dev")
     after = render(tmp_path / "two", edited("dev", faster), monkeypatch, "dev")
-    (new,) = after.keys() - before.keys()
-    assert new.startswith("crawlers/ConfigMap-load-generator-files-")
-    name = new.removesuffix(".yaml").partition("ConfigMap-")[2]
-    assert name in after["crawlers/StatefulSet-load-generator.yaml"]
+    assert after.keys() == before.keys()
+    changed = {name for name in after if before[name] != after[name]}
+    assert changed == {
+        "crawlers/ConfigMap-load-generator-files.yaml",
+        "crawlers/StatefulSet-load-generator.yaml",
+    }
+    lines = ndiff(
+        *(text["crawlers/StatefulSet-load-generator.yaml"].splitlines() for text in (before, after))
+    )
+    (line,) = (line for line in lines if line.startswith("+ "))
+    assert line.strip("+ ").startswith("proxy-observability/program: ")
 
 
 def test_no_secret_is_written(tmp_path, monkeypatch):
