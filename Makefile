@@ -17,7 +17,7 @@ ifneq ($(origin WINDOW),command line)
 override WINDOW :=
 endif
 
-.PHONY: help setup demo demo-check drill audit discover verify report reconcile what-if which render dashboards pictures test mutate check format bench docs wasm clean
+.PHONY: help setup demo demo-check drill audit discover verify report reconcile what-if which render impact dashboards pictures test mutate check format bench docs wasm clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -87,6 +87,10 @@ which: .venv/installed ## Name the vendor of an address or name. ADDRESS=10.2.9.
 
 render: .venv/installed ## Write all manifests of a stack as files, without a cluster. STACK=prod OUT=dir
 	@exec $(PY) -m render --stack "$(STACK)" $(out)
+
+impact: .venv/installed ## Say what an edit does to what runs. BASE=main|file STACK=prod CORE= GIB= OUT=dir
+	@exec $(PY) -m impact --stack "$(STACK)" $(call option,base,BASE) $(call option,core,CORE) \
+	  $(call option,gib,GIB) $(out)
 
 dashboards: .venv/installed ## Write the boards as JSON, for any Grafana. STACK=prod OUT=dir
 	@exec $(PY) -m dashboards --stack "$(STACK)" $(out)

@@ -95,8 +95,11 @@ def load_stack_file(path: Path | str, checks: Checks = CHECKS) -> StackSettings:
     return load_stack(Path(path), checks).settings
 
 
-def load_stack(path: Path, checks: Checks = CHECKS) -> StackFile:
+def load_stack(path: Path, checks: Checks = CHECKS, root: Path | None = None) -> StackFile:
     """Read a stack's file once, for its settings and for `config` as the engine hands it over.
+
+    Args:
+        root: where the files are that it names; None is this repository.
 
     Raises:
         MissingStackFileError: there is no file at `path`.
@@ -124,7 +127,7 @@ def load_stack(path: Path, checks: Checks = CHECKS) -> StackFile:
         raise SettingsError([f"{path.name}: is nested without end; write it out"]) from None
     findings += too_large(handed)
     return StackFile(
-        settings=parsed(values, findings, checks),
+        settings=parsed(values, findings, checks, root),
         config=handed,
         encrypted=tuple(name for name, value in config.items() if holds_encrypted(value)),
     )
@@ -167,12 +170,15 @@ def parse_settings(values: Mapping[str, object]) -> StackSettings:
 
 
 def parsed(
-    values: Mapping[str, object], findings: Iterable[str], checks: Checks = CHECKS
+    values: Mapping[str, object],
+    findings: Iterable[str],
+    checks: Checks = CHECKS,
+    root: Path | None = None,
 ) -> StackSettings:
     """Return settings, or raise with `findings` and everything that is wrong with `values`."""
     findings = [*findings]
     values, given = with_presets(values, findings)
-    values = with_files_of_vendors(values, findings)
+    values = with_files_of_vendors(values, findings, root or ROOT)
     try:
         settings = StackSettings.model_validate(values, by_alias=True, by_name=False)
     except ValidationError as error:
@@ -198,7 +204,9 @@ def cross_checked(settings: StackSettings, checks: Checks, given: Given) -> Iter
         yield from capped(file, findings) if file else findings
 
 
-def with_files_of_vendors(values: Mapping[str, object], findings: list[str]) -> dict[str, Any]:
+def with_files_of_vendors(
+    values: Mapping[str, object], findings: list[str], root: Path
+) -> dict[str, Any]:
     """Return the values with what each vendor keeps in files: its ranges, and its CA."""
     vendors = values.get("vendors")
     if not isinstance(vendors, list | tuple):
@@ -207,17 +215,19 @@ def with_files_of_vendors(values: Mapping[str, object], findings: list[str]) -> 
     for read_file in (with_ranges_of_file, with_certificate_of_file):
         for index, vendor in enumerate(read):
             if isinstance(vendor, dict):
-                read[index] = read_file(f"vendors[{index}]", vendor, findings)
+                read[index] = read_file(f"vendors[{index}]", vendor, findings, root)
     return {**values, "vendors": read}
 
 
-def with_ranges_of_file(at: str, vendor: dict[str, Any], findings: list[str]) -> dict[str, Any]:
+def with_ranges_of_file(
+    at: str, vendor: dict[str, Any], findings: list[str], root: Path
+) -> dict[str, Any]:
     """Return a vendor with its `cidrsFile` read into its `cidrs`."""
     if not isinstance(file := vendor.get("cidrsFile"), str):
         return vendor
     ranges: list[AddressRange] = []
     try:
-        ranges, wrong = read_ranges(file, ROOT)
+        ranges, wrong = read_ranges(file, root)
         findings += wrong
     except ValueError as error:
         findings.append(f"{at}.cidrsFile: {printed(file)} {error}")
@@ -227,7 +237,7 @@ def with_ranges_of_file(at: str, vendor: dict[str, Any], findings: list[str]) ->
 
 
 def with_certificate_of_file(
-    at: str, vendor: dict[str, Any], findings: list[str]
+    at: str, vendor: dict[str, Any], findings: list[str], root: Path
 ) -> dict[str, Any]:
     """Return a vendor with its `tls.ca` as text, where it is the path of a file."""
     if not isinstance(tls := vendor.get("tls"), dict):
@@ -237,7 +247,7 @@ def with_certificate_of_file(
         return vendor
     text = None
     try:
-        text = "\n".join(lines_of(ROOT / PATH_IN_ROOT.check(file)))
+        text = "\n".join(lines_of(root / PATH_IN_ROOT.check(file)))
     except ValueError as error:
         findings.append(f"{at}.tls.ca: {printed(file)} {error}")
     return {**vendor, "tls": {**tls, "ca": text}}

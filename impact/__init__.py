@@ -1,0 +1,1 @@
+"""What an edit of a stack file does to what runs, in words: `make impact BASE=main STACK=prod`."""

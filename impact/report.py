@@ -1,0 +1,292 @@
+"""What an edit does, part by part, and what is refused; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from impact.connections import CATCH_ALL, Connections, Moved, connections
+from impact.owners import ALL_PORTS, Move, NameMove, Owner, moves, name_moves
+from impact.restarts import bootstrap_changes, own_restarts, secrets_touched
+from impact.sizes import GIB, SIDECARS, Sizes, sizes
+from impact.text import Part
+from settings.catalogue import OUTSIDE
+from settings.hosts import Host
+from settings.loading import StackFile
+from settings.stack import StackSettings
+
+NOTHING = "nothing of what runs changes"
+DRAIN = "45 s after the change, unless drainDuration says otherwise"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prices:
+    """Of a month, in the reader's own currency; None for none given."""
+
+    core: float | None = None
+    gib: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Impact:
+    """The whole answer."""
+
+    parts: tuple[Part, ...]
+    """Those that have something to say."""
+    findings: tuple[str, ...]
+    """Why the edit is refused; each names the way in two steps."""
+    numbers: dict[str, Any]
+
+    @property
+    def summary(self) -> str:
+        if self.findings:
+            return "Refused: this must be done in steps, each with its own `pulumi up`."
+        if not self.parts:
+            return f"No effect: {NOTHING}."
+        return "; ".join(part.title for part in self.parts) + "."
+
+
+def impact(before: StackFile, after: StackFile, prices: Prices | None = None) -> Impact:
+    """Compare two stack files."""
+    old, new = before.settings, after.settings
+    moved, named = moves(old, new), name_moves(old, new)
+    ended = connections(old, new)
+    old_sizes, new_sizes = sizes(old), sizes(new)
+    findings = (*_changed_hands(old, new, ended.moved), *_names_changed_hands(named))
+    parts = [
+        Part(title="Refused", lines=findings),
+        Part(title="Addresses change owner", lines=tuple(map(_move, moved))),
+        Part(title="Names change owner", lines=tuple(map(_name_move, named))),
+        Part(title="Open connections", lines=tuple(_connections(moved, ended))),
+        Part(title="Pods", lines=tuple(_pods(old, new))),
+        Part(title="Volumes", lines=tuple(_volumes(old_sizes, new_sizes))),
+        Part(title="Series and samples", lines=tuple(_numbers(old_sizes, new_sizes))),
+        Part(title="Requested", lines=tuple(_requested(old_sizes, new_sizes, prices))),
+        Part(title="Secrets", lines=secrets_touched(before, after)),
+    ]
+    return Impact(
+        parts=tuple(part for part in parts if part.lines),
+        findings=findings,
+        numbers={
+            "addresses": [_move_numbers(move) for move in moved],
+            "names": [vars(one) for one in named],
+            "chainsDrained": [*ended.drained],
+            "chainsAdded": [*ended.added],
+            "chainsKept": ended.kept,
+            "listenersDrained": [*ended.whole],
+            "before": _figures(old_sizes),
+            "after": _figures(new_sizes),
+        },
+    )
+
+
+def _owner(owner: Owner) -> str:
+    name, pool = owner
+    return f"{name} (pool {pool})" if pool else name
+
+
+def _first(texts: Sequence[str]) -> str:
+    return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")
+
+
+def _counted(number: int, what: str, plural: str = "") -> str:
+    return f"{number:,} {what if number == 1 else plural or f'{what}s'}"
+
+
+def _move(move: Move) -> str:
+    ports = "" if move.ports == ALL_PORTS else f", ports {move.ports}"
+    shown = ", ".join(str(network) for network in move.networks[:4])
+    more = f" and {len(move.networks) - 4} more ranges" if len(move.networks) > 4 else ""
+    addresses = _counted(move.addresses, "address", "addresses")
+    return f"{_owner(move.before)} → {_owner(move.after)}: {addresses}{ports} ({shown}{more})"
+
+
+def _move_numbers(move: Move) -> dict[str, Any]:
+    return {
+        "from": move.before[0],
+        "fromPool": move.before[1] or None,
+        "to": move.after[0],
+        "toPool": move.after[1] or None,
+        "ports": None if move.ports == ALL_PORTS else str(move.ports),
+        "addresses": move.addresses,
+        "ranges": [str(network) for network in move.networks],
+    }
+
+
+def _name_move(move: NameMove) -> str:
+    if move.before == move.after:
+        if not move.is_retired:
+            return f"{move.name}: in use again ({move.after})"
+        return (
+            f"{move.name}: retired, DNS gives its real addresses again and the tunnels of its "
+            f"listed ports end ({move.after})"
+        )
+    if not move.before:
+        return f"{move.name}: new, {move.after}"
+    if not move.after:
+        held = "" if move.was_retired else "; connections to a held address are reset"
+        return f"{move.name}: {move.before} → outside{held}"
+    return f"{move.name}: {move.before} → {move.after}"
+
+
+def _changed_hands(
+    old: StackSettings, new: StackSettings, between_filters: Sequence[Moved]
+) -> Iterator[str]:
+    """Refuse what gives a range's filter chain to another vendor's EnvoyFilter in one step."""
+    vendors = [{vendor.name for vendor in settings.vendors} for settings in (old, new)]
+    hosts = [host for settings in (old, new) for host in _hosts(settings)]
+    virtual = {f"{host.address}/{host.address.max_prefixlen}" for host in hosts}
+    for one in between_filters:
+        before, after = _vendor_of(one.before), _vendor_of(one.after)
+        if before == after or not before or not after:
+            continue
+        if before in vendors[0] - vendors[1] and after in vendors[1] - vendors[0]:
+            yield (
+                f"vendors: {before} is renamed {after} in one step, and while pulumi up runs Envoy "
+                f"refuses two chains for {one.ranges[0]}; remove {before} first, run pulumi up, "
+                f"then add {after} (its traffic counts as outside in between)"
+            )
+            continue
+        own = [text for text in one.ranges if text not in virtual]
+        if not own:  # names have findings of their own
+            continue
+        yield (
+            f"vendors: {_first(own)} changes hands from {before} to {after} in one step, and while "
+            f"pulumi up runs Envoy refuses two chains for it; first remove it from {before} and "
+            f"run pulumi up (it counts as outside), then add it to {after}"
+        )
+
+
+def _hosts(settings: StackSettings) -> Iterator[Host]:
+    for vendor in settings.vendors:
+        yield from vendor.hosts
+    for destination in settings.destinations:
+        yield from destination.hosts
+
+
+def _vendor_of(filter_name: str) -> str:
+    """Return whose EnvoyFilter it is; nothing for one that vendors share."""
+    name = filter_name.partition(".chain-")[0]
+    for prefix in ("proxy-vendor-", "proxy-destination-"):
+        if name.startswith(prefix):
+            return name.removeprefix(prefix)
+    return ""
+
+
+def _names_changed_hands(named: Sequence[NameMove]) -> Iterator[str]:
+    for one in named:
+        if one.before and one.after and one.before != one.after:
+            yield (
+                f"vendors: the name {one.name} changes hands from {one.before} to {one.after} in "
+                f"one step, and crawlers that hold its address would be cut; write retired: true "
+                f"in {one.before}, a day later remove it there and run pulumi up, then add it to "
+                f"{one.after}"
+            )
+
+
+def _connections(moved: Sequence[Move], ended: Connections) -> Iterator[str]:
+    for listener in ended.whole:
+        what = "every outbound connection of the crawlers ends"
+        if listener != "virtualOutbound":
+            what = f"every connection through {listener} ends"
+        yield f"{what} ({DRAIN})"
+    drained = {name: ranges for name, ranges in ended.drained.items() if name != CATCH_ALL}
+    if drained and "virtualOutbound" not in ended.whole:
+        of_all = len(drained) + ended.kept
+        yield (
+            f"{len(drained)} of {_counted(of_all, 'filter chain')} "
+            f"{'is' if len(drained) == 1 else 'are'} drained, and the open tunnels to these "
+            f"ranges end ({DRAIN})"
+        )
+        for name, ranges in drained.items():
+            yield f"drained: {name} ({_counted(len(ranges), 'range')}: {_first(ranges)})"
+    if CATCH_ALL in ended.drained and "virtualOutbound" not in ended.whole:
+        yield f"connections to nobody's address end ({DRAIN})"
+    taken = any(OUTSIDE not in (move.before[0], move.after[0]) for move in moved)
+    if taken and not drained and not ended.whole:
+        yield "tunnels that are open there stay, and count for the old owner until they end"
+    if ended.added:
+        yield f"added, which ends nothing: {_first(ended.added)}"
+    if ended.clusters_removed:
+        yield (
+            f"a few requests fail as {', '.join(ended.clusters_removed)} goes; to lose none, see "
+            "docs/rollout.md#removing-it-all"
+        )
+    for name in ended.clusters_changed:
+        yield f"the cluster {name} changes for new connections (by name, open tunnels end too)"
+    if ended.sent_apart:
+        yield f"scripts and labels change and end nothing: {', '.join(ended.sent_apart)}"
+    for one in ended.moved:
+        if not (_vendor_of(one.before) and _vendor_of(one.after)) or _vendor_of(
+            one.before
+        ) == _vendor_of(one.after):
+            yield (
+                f"{_counted(len(one.ranges), 'range')} pass from EnvoyFilter {one.before} to "
+                f"{one.after}: until pulumi up has written both, starting pods wait"
+            )
+
+
+def _pods(old: StackSettings, new: StackSettings) -> Iterator[str]:
+    pods = _counted(new.crawlers.expected_pods, "crawler pod")
+    for reason in bootstrap_changes(old, new):
+        yield f"up to {pods} must restart before this takes effect: {reason}"
+    yield from own_restarts(old, new)
+
+
+def _volumes(old: Sizes, new: Sizes) -> Iterator[str]:
+    for claim in sorted(old.volumes.keys() | new.volumes.keys()):
+        before, after = old.volumes.get(claim), new.volumes.get(claim)
+        if before is None and after is not None:
+            yield f"{claim}: new, {after / GIB:.1f} GiB"
+        elif after is None and before is not None:
+            yield f"{claim}: stays behind with {before / GIB:.1f} GiB; delete it by hand"
+        elif before != after and before is not None and after is not None:
+            yield (
+                f"{claim}: {before / GIB:.1f} → {after / GIB:.1f} GiB in the stack; the volume "
+                "itself keeps its size (docs/runbooks/PrometheusDown.md)"
+            )
+
+
+def _numbers(old: Sizes, new: Sizes) -> Iterator[str]:
+    for name in dict.fromkeys((*old.numbers, *new.numbers)):
+        before, after = old.numbers.get(name), new.numbers.get(name)
+        if before != after:
+            yield f"{name}: {_amount(before)} → {_amount(after)}"
+
+
+def _amount(number: float | None) -> str:
+    if number is None:
+        return "none"
+    return f"{number:,.0f}" if number >= 100 or number == int(number) else f"{number:,.2f}"
+
+
+def _requested(old: Sizes, new: Sizes, prices: Prices | None) -> Iterator[str]:
+    if (old.cores, old.memory) == (new.cores, new.memory):
+        return
+    yield f"cores: {old.cores:,.2f} → {new.cores:,.2f}"
+    yield f"GiB of memory: {old.memory / GIB:,.2f} → {new.memory / GIB:,.2f}"
+    sidecars = [size.workloads.get(SIDECARS) for size in (old, new)]
+    if sidecars[0] != sidecars[1] and sidecars[1] is not None:
+        one = sidecars[1]
+        yield f"of them {one.pods:,} sidecars with {one.pods * one.cores:,.2f} cores"
+    costs = [_cost(size, prices) for size in (old, new)]
+    if costs[0] is None or costs[1] is None:
+        yield "cost: no price given; CORE= and GIB= are prices of a month"
+    else:
+        yield f"cost of a month: {costs[0]:,.2f} → {costs[1]:,.2f}, volumes left out"
+
+
+def _cost(size: Sizes, prices: Prices | None) -> float | None:
+    if prices is None or prices.core is None or prices.gib is None:
+        return None
+    return size.cores * prices.core + size.memory / GIB * prices.gib
+
+
+def _figures(size: Sizes) -> dict[str, Any]:
+    return {
+        **size.numbers,
+        "cores": size.cores,
+        "memoryBytes": size.memory,
+        "volumes": size.volumes,
+    }

@@ -1,0 +1,138 @@
+"""Which pods must restart before an edit takes effect, which restart by themselves; pure."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic.alias_generators import to_camel
+
+from components.alertmanager.config import alertmanager_config
+from components.load_generator.plan import generator_plan
+from components.mesh.values import charts_of, last_scrape_seconds, required_values
+from dashboards.boards import boards
+from impact.sizes import BACKUP, SIDECARS, Workload, sizes
+from settings.loading import StackFile
+from settings.section import Section
+from settings.stack import StackSettings
+
+Json = dict[str, Any]
+
+SECRETS = "alertmanagerSecrets"
+
+
+def bootstrap_changes(before: StackSettings, after: StackSettings) -> tuple[str, ...]:
+    """Return what a sidecar reads only as it starts, and that the edit changes."""
+    if not (before.has_crawlers and after.has_crawlers):
+        return ()
+    return tuple(_bootstrap(before, after))
+
+
+def _bootstrap(before: StackSettings, after: StackSettings) -> Iterator[str]:
+    old, new = _sidecar_values(before), _sidecar_values(after)
+    for part, old_value in old.items():
+        if old_value != new[part]:
+            yield part
+    if not before.captures_dns and after.captures_dns:
+        yield "DNS capture: until then connections to names count as outside"
+    elif before.captures_dns and not after.captures_dns:
+        yield "DNS capture"
+
+
+def _sidecar_values(settings: StackSettings) -> Json:
+    required = required_values(settings.telemetry.buckets)
+    defaults = required["meshConfig"]["defaultConfig"]
+    found = {
+        "the statistics that Envoy exports": [
+            defaults["proxyStatsMatcher"],
+            defaults["extraStatTags"],
+        ],
+        "the histogram's buckets": required["sidecarInjectorWebhook"],
+        "the sidecar's resources": None,
+        "how long a sidecar outlives its crawler": None,
+        "the sidecar's version": None,
+        "which pods are attributed": settings.crawlers.selector,
+    }
+    if settings.istio.install:
+        charts = charts_of(
+            settings.istio, settings.telemetry.buckets, last_scrape_seconds(settings)
+        )
+        values = next(one.values for one in charts if one.name == "istiod")
+        found |= {
+            "the sidecar's resources": values["global"]["proxy"]["resources"],
+            "how long a sidecar outlives its crawler": last_scrape_seconds(settings),
+            "the sidecar's version": settings.istio.version,
+        }
+    return found
+
+
+def own_restarts(before: StackSettings, after: StackSettings) -> tuple[str, ...]:
+    """Return the pods of this program that `pulumi up` starts, ends or replaces, and why."""
+    return tuple(_own(before, after))
+
+
+def _own(before: StackSettings, after: StackSettings) -> Iterator[str]:
+    old, new = sizes(before).workloads, sizes(after).workloads
+    for name in dict.fromkeys((*old, *new)):
+        one, other = old.get(name), new.get(name)
+        if one is None or other is None:
+            yield f"{name} {'comes' if one is None else 'goes'}"
+        elif name not in (SIDECARS, BACKUP) and _asks(one) != _asks(other):
+            yield f"{name} restarts by itself: resources or image"
+    both = old.keys() & new.keys()
+    configs = [alertmanager_config(settings.alertmanager) for settings in (before, after)]
+    if "Alertmanager" in both and configs[0] != configs[1]:
+        yield "Alertmanager restarts by itself: its configuration"
+    if boards(before) != boards(after):
+        yield "Grafana restarts by itself: its boards"
+    if "load generator" in both:
+        plans = [generator_plan(settings).files.data for settings in (before, after)]
+        if plans[0] != plans[1]:
+            yield "the load generator restarts by itself: its plan"
+
+
+def _asks(workload: Workload) -> tuple[float, int, str]:
+    return workload.cores, workload.memory, workload.image
+
+
+def secrets_touched(before: StackFile, after: StackFile) -> tuple[str, ...]:
+    """Return the names of credentials and Secrets that come, go or change; never a value."""
+    return tuple(sorted({*_credentials(before, after), *_references(before, after)}))
+
+
+def _credentials(before: StackFile, after: StackFile) -> Iterator[str]:
+    """Compare what is encrypted, which is another text whenever it is set again."""
+    old, new = _encrypted(before), _encrypted(after)
+    for name in old.keys() | new.keys():
+        if old.get(name) != new.get(name):
+            what = "new" if name not in old else "gone" if name not in new else "set again"
+            yield f"{SECRETS}.{name}: {what}"
+
+
+def _encrypted(file: StackFile) -> Json:
+    found = next((text for name, text in file.config.items() if name.endswith(f":{SECRETS}")), "{}")
+    loaded = json.loads(found)
+    return loaded if isinstance(loaded, dict) else {}
+
+
+def _references(before: StackFile, after: StackFile) -> Iterator[str]:
+    old, new = (dict(_named(file.settings, "")) for file in (before, after))
+    for path in old.keys() | new.keys():
+        if old.get(path) != new.get(path):
+            yield f"Secret {new.get(path) or old[path]} ({path})"
+
+
+def _named(value: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Yield the Secrets that settings name, by the key that names them."""
+    if isinstance(value, Section | dict):
+        for key, item in value.items() if isinstance(value, dict) else value:
+            alias = to_camel(str(key)) if isinstance(value, Section) else str(key)
+            at = f"{path}.{alias}" if path else alias
+            if alias.endswith("Secret") and item:
+                yield at, str(getattr(item, "name", item))
+            elif alias != SECRETS:
+                yield from _named(item, at)
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value):
+            yield from _named(item, f"{path}[{index}]")

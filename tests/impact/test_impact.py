@@ -1,0 +1,149 @@
+"""What an edit does, in words: pages that a reviewer reads, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+import yaml
+from hypothesis import given
+from hypothesis import strategies as st
+
+from impact.__main__ import main
+from impact.owners import moves
+from settings.catalogue import OUTSIDE, Catalogue
+from settings.loading import ROOT, parse_settings
+from tests.impact.edits import EDITS, GOLDEN, page_of
+
+PROD = ROOT / "Pulumi.prod.yaml"
+
+
+@pytest.mark.parametrize("edit", EDITS, ids=lambda edit: edit.__name__)
+def test_a_reviewer_reads_the_same_page(edit, tmp_path):
+    """`python -m tests.impact.edits` writes the pages anew."""
+    assert page_of(edit, tmp_path) == (GOLDEN / f"{edit.__name__}.md").read_text(encoding="utf-8")
+
+
+def test_every_page_is_of_an_edit():
+    assert {path.stem for path in GOLDEN.glob("*.md")} == {edit.__name__ for edit in EDITS}
+
+
+def edited_file(folder: Path, edit) -> Path:
+    document = yaml.safe_load(PROD.read_text(encoding="utf-8"))
+    edit(document["config"]["proxy-observability:vendors"])
+    file = folder / "Pulumi.edited.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return file
+
+
+def change_hands(vendors):
+    vendors[1]["cidrs"] = vendors[0].pop("cidrs")
+    vendors[0]["cidrs"] = ["10.8.0.0/16"]
+
+
+def test_a_range_that_changes_hands_is_refused_by_its_exit_code(tmp_path, monkeypatch, capsys):
+    """A pull request's check turns red, and the finding names the two steps."""
+    monkeypatch.setenv("STACK_FILE", str(edited_file(tmp_path, change_hands)))
+    assert main(["--stack", "prod", "--base", str(PROD), "--out", str(tmp_path / "out")]) == 1
+    finding = capsys.readouterr().err
+    assert "first remove it from vendor-a" in finding
+    report = json.loads((tmp_path / "out" / "impact.json").read_text())
+    assert report["status"] == 1
+    assert report["findings"] == finding.splitlines()
+    assert (tmp_path / "out" / "impact.md").read_text().startswith("## Impact on prod")
+
+
+@pytest.mark.parametrize("step", ["remove", "add"])
+def test_each_of_the_two_steps_is_accepted(step, tmp_path, monkeypatch):
+    """What a finding tells the reader to do must itself pass."""
+    before, after = tmp_path / "before", tmp_path / "after"
+    before.mkdir()
+    after.mkdir()
+
+    def more(vendors):
+        vendors[0]["cidrs"].append("10.8.0.0/16")
+
+    def moved(vendors):
+        vendors[1]["cidrs"].append("10.8.0.0/16")
+
+    start, edit = (more, lambda _: None) if step == "remove" else (lambda _: None, moved)
+    base = edited_file(before, start)
+    monkeypatch.setenv("STACK_FILE", str(edited_file(after, edit)))
+    assert main(["--stack", "prod", "--base", str(base)]) == 0
+
+
+def test_no_edit_has_no_effect(capsys):
+    assert main(["--stack", "prod", "--base", str(PROD)]) == 0
+    assert capsys.readouterr().out == "No effect: nothing of what runs changes.\n"
+
+
+@pytest.mark.parametrize("base", ["", "no-such-revision", "--output=x"])
+def test_a_base_that_is_nothing_could_not_be_compared(base, capsys):
+    assert main(["--stack", "prod", f"--base={base}"]) == 2
+    assert capsys.readouterr().err.startswith("BASE: ")
+
+
+def test_a_revision_brings_its_own_file_of_ranges(tmp_path, monkeypatch, capsys):
+    """An edit of a list of ranges leaves the stack file as it was."""
+    for module in ("impact.__main__", "settings.loading"):
+        monkeypatch.setattr(f"{module}.ROOT", tmp_path)
+    (tmp_path / "ranges.txt").write_text("10.1.0.0/16\n")
+    file = edited_file(tmp_path, lambda vendors: vendors[0].update(cidrsFile="ranges.txt"))
+    document = yaml.safe_load(file.read_text())
+    del document["config"]["proxy-observability:vendors"][0]["cidrs"]
+    file.write_text(yaml.safe_dump(document))
+    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
+        subprocess.run([*git, *command], check=True)
+    (tmp_path / "ranges.txt").write_text("10.1.0.0/16\n10.8.0.0/16\n")
+    monkeypatch.setenv("STACK_FILE", str(file))
+    assert main(["--stack", "edited", "--base", "HEAD"]) == 0
+    assert "outside → vendor-a: 65,536 addresses (10.8.0.0/16)" in capsys.readouterr().out
+
+
+RANGES = st.lists(
+    st.tuples(st.integers(0, 15), st.integers(28, 32), st.sampled_from(["a", "b"])),
+    min_size=1,
+    max_size=6,
+)
+
+
+def settings_of(ranges):
+    by_vendor = {"a": set(), "b": set()}
+    taken = set()
+    for number, length, vendor in ranges:
+        first = 0x0A010000 + (number >> (32 - length) << (32 - length))
+        text = f"{ip_address(first)}/{length}"
+        if text not in taken:
+            taken.add(text)
+            by_vendor[vendor].add(text)
+    vendors = [
+        {"name": f"vendor-{name}", "cidrs": [*sorted(found), f"10.{number}.0.0/16"]}
+        for number, (name, found) in enumerate(by_vendor.items(), start=8)
+    ]
+    return parse_settings({"cluster": "test", "vendors": vendors})
+
+
+@given(RANGES, RANGES)
+def test_every_address_that_changes_owner_is_told_once(before, after):
+    """Compared with a look-up of each single address."""
+    old, new = settings_of(before), settings_of(after)
+    told = {}
+    for move in moves(old, new):
+        for network in move.networks:
+            for address in network:
+                assert address not in told
+                told[address] = (move.before[0], move.after[0])
+    catalogues = [Catalogue.of(settings.vendors) for settings in (old, new)]
+    expected = {}
+    for number in range(0x0A010000, 0x0A010010):
+        owners = tuple(
+            found.vendor if (found := one.find(ip_address(number))) else OUTSIDE
+            for one in catalogues
+        )
+        if owners[0] != owners[1]:
+            expected[ip_address(number)] = owners
+    assert told == expected
