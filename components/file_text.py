@@ -17,7 +17,7 @@ import yaml
 TEXT = "tag:yaml.org,2002:str"
 PLAIN = re.compile(r"[\w/][\w./;-]*").fullmatch
 
-ONE_LINE = 120
+ONE_LINE = 160
 """Characters of the longest mapping, or list of plain values, that takes one line."""
 
 
@@ -40,8 +40,6 @@ class _CompactDumper(_Dumper):
 
     def represent(self, data: Any) -> None:
         node = self.represent_data(data)
-        # The document and its parts take lines of their own: people look for `  name:`, and so do
-        # the commands in docs/rollout.md.
         _write_in_lines(node)
         self.serialize(node)
 
@@ -89,6 +87,10 @@ def _quote(nodes: Iterable[yaml.Node]) -> None:
 
 
 def _write_in_lines(document: yaml.Node) -> None:
+    """Give the document and its parts lines of their own.
+
+    People look for `  name:` in manifests, and so do the commands in docs/rollout.md.
+    """
     if isinstance(document, yaml.MappingNode):
         for part in (document, *(value for _, value in document.value)):
             if isinstance(part, yaml.MappingNode):
@@ -101,7 +103,6 @@ def _text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
 
 _Dumper.add_representer(str, _text)
 _Dumper.add_representer(Repeated, yaml.representer.SafeRepresenter.represent_list)
-_CompactDumper.add_representer(str, _text)
 
 
 def yaml_text(value: Any, *, sort_keys: bool = False, compact: bool = False) -> str:
@@ -115,4 +116,17 @@ def yaml_text(value: Any, *, sort_keys: bool = False, compact: bool = False) -> 
 
 
 def json_text(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
+    """Write JSON with each small object and list on one line."""
+    return _json(value, "\n", most=0) + "\n"
+
+
+def _json(value: Any, line: str, most: int = ONE_LINE) -> str:
+    """Return the text of a value; `line` is a line's end and the next one's indent."""
+    text = json.dumps(value, ensure_ascii=False)
+    if len(text) <= most or not value or not isinstance(value, dict | list):
+        return text
+    deeper = f"{line} "
+    if isinstance(value, list):
+        return f"[{deeper}{f',{deeper}'.join(_json(item, deeper) for item in value)}{line}]"
+    items = (f"{json.dumps(key)}: {_json(item, deeper)}" for key, item in value.items())
+    return f"{{{deeper}{f',{deeper}'.join(items)}{line}}}"

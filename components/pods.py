@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any, Protocol
@@ -41,6 +41,12 @@ class Files:
 
 def digest_of(data: Mapping[str, Any]) -> str:
     return sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def digest_of_all(files: Iterable[Files]) -> pulumi.Output[str]:
+    return pulumi.Output.all(*(each.digest for each in files)).apply(
+        lambda digests: digest_of({"digests": list(digests)})
+    )
 
 
 class Section(Protocol):

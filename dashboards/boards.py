@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import json
-
+from components.file_text import json_text
 from dashboards.cost import cost
 from dashboards.error_budget import error_budget
 from dashboards.fleet import fleet
@@ -26,4 +25,4 @@ def boards(settings: StackSettings) -> dict[str, str]:
     """Return JSON text by file name, the same bytes for the same stack."""
     look = look_of(settings)
     made = {one["uid"]: one for one in (board(look) for board in _BOARDS)}
-    return {f"{uid}.json": json.dumps(made[uid], indent=1) + "\n" for uid in shown(look)}
+    return {f"{uid}.json": json_text(made[uid]) for uid in shown(look)}

@@ -12,6 +12,7 @@ from pulumi_kubernetes.meta import v1 as meta
 
 from components.base import ClusterComponent
 from components.grafana.provisioning import object_name
+from components.pods import DIGEST, Files, digest_of_all
 
 Boards = Mapping[str, Mapping[str, str]]
 """Text by file name, by folder of Grafana."""
@@ -55,15 +56,16 @@ class GrafanaBoards(ClusterComponent):
         self.register_outputs({})
 
 
-def mounted(config_maps: Sequence[core.ConfigMap]) -> Any:
+def mounted(config_maps: Sequence[Files]) -> Any:
     """Return a volume with the files of several ConfigMaps: all boards in one exceed its 1 MiB."""
     return {
         "projected": core.ProjectedVolumeSourceArgs(
             sources=[
                 core.VolumeProjectionArgs(
-                    config_map=core.ConfigMapProjectionArgs(name=each.metadata.name)
+                    config_map=core.ConfigMapProjectionArgs(name=each.config_map.metadata.name)
                 )
                 for each in config_maps
             ]
-        )
+        ),
+        DIGEST: digest_of_all(config_maps),
     }

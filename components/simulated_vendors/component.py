@@ -12,7 +12,15 @@ from pulumi_kubernetes.meta import v1 as meta
 from components.base import ClusterComponent
 from components.basic_auth import generated_password
 from components.labels import labels, selector
-from components.pods import DIGEST, Files, http_probes, key_paths, pod_template, secret_variable
+from components.pods import (
+    DIGEST,
+    Files,
+    digest_of_all,
+    http_probes,
+    key_paths,
+    pod_template,
+    secret_variable,
+)
 from components.prometheus.config import SIMULATED_VENDOR_APP as APP
 from components.prometheus.config import SIMULATED_VENDOR_PORT as CONTROL_PORT
 from components.simulated_vendors.plan import (
@@ -97,7 +105,7 @@ class SimulatedVendors(ClusterComponent):
         ]
         files = {
             "projected": core.ProjectedVolumeSourceArgs(sources=sources),
-            DIGEST: pulumi.Output.concat(program.digest, "-", plan.digest),
+            DIGEST: digest_of_all((program, plan)),
         }
         instance = {INSTANCE: vendor}
         asks = args.settings.vendors[vendor].login
