@@ -6,13 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from impact.connections import CATCH_ALL, Connections, Moved, connections
+from impact.connections import CATCH_ALL, Connections, connections
 from impact.owners import ALL_PORTS, Move, NameMove, Owner, moves, name_moves
+from impact.refusals import changes_hands, first_of, refusals
 from impact.restarts import bootstrap_changes, own_restarts, secrets_touched
 from impact.sizes import GIB, SIDECARS, Sizes, sizes
 from impact.text import Part
 from settings.catalogue import OUTSIDE
-from settings.hosts import Host
 from settings.loading import StackFile
 from settings.stack import StackSettings
 
@@ -53,7 +53,7 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
     moved, named = moves(old, new), name_moves(old, new)
     ended = connections(old, new)
     old_sizes, new_sizes = sizes(old), sizes(new)
-    findings = (*_changed_hands(old, new, ended.moved), *_names_changed_hands(named))
+    findings = refusals(old, new, ended.moved, named)
     parts = [
         Part(title="Refused", lines=findings),
         Part(title="Addresses change owner", lines=tuple(map(_move, moved))),
@@ -70,7 +70,7 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
         findings=findings,
         numbers={
             "addresses": [_move_numbers(move) for move in moved],
-            "names": [vars(one) for one in named],
+            "names": [_name_numbers(one) for one in named],
             "chainsDrained": [*ended.drained],
             "chainsAdded": [*ended.added],
             "chainsKept": ended.kept,
@@ -84,10 +84,6 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
 def _owner(owner: Owner) -> str:
     name, pool = owner
     return f"{name} (pool {pool})" if pool else name
-
-
-def _first(texts: Sequence[str]) -> str:
-    return ", ".join(texts[:4]) + (f" and {len(texts) - 4} more" if len(texts) > 4 else "")
 
 
 def _counted(number: int, what: str, plural: str = "") -> str:
@@ -130,59 +126,13 @@ def _name_move(move: NameMove) -> str:
     return f"{move.name}: {move.before} → {move.after}"
 
 
-def _changed_hands(
-    old: StackSettings, new: StackSettings, between_filters: Sequence[Moved]
-) -> Iterator[str]:
-    """Refuse what gives a range's filter chain to another vendor's EnvoyFilter in one step."""
-    vendors = [{vendor.name for vendor in settings.vendors} for settings in (old, new)]
-    hosts = [host for settings in (old, new) for host in _hosts(settings)]
-    virtual = {f"{host.address}/{host.address.max_prefixlen}" for host in hosts}
-    for one in between_filters:
-        before, after = _vendor_of(one.before), _vendor_of(one.after)
-        if before == after or not before or not after:
-            continue
-        if before in vendors[0] - vendors[1] and after in vendors[1] - vendors[0]:
-            yield (
-                f"vendors: {before} is renamed {after} in one step, and while pulumi up runs Envoy "
-                f"refuses two chains for {one.ranges[0]}; remove {before} first, run pulumi up, "
-                f"then add {after} (its traffic counts as outside in between)"
-            )
-            continue
-        own = [text for text in one.ranges if text not in virtual]
-        if not own:  # names have findings of their own
-            continue
-        yield (
-            f"vendors: {_first(own)} changes hands from {before} to {after} in one step, and while "
-            f"pulumi up runs Envoy refuses two chains for it; first remove it from {before} and "
-            f"run pulumi up (it counts as outside), then add it to {after}"
-        )
-
-
-def _hosts(settings: StackSettings) -> Iterator[Host]:
-    for vendor in settings.vendors:
-        yield from vendor.hosts
-    for destination in settings.destinations:
-        yield from destination.hosts
-
-
-def _vendor_of(filter_name: str) -> str:
-    """Return whose EnvoyFilter it is; nothing for one that vendors share."""
-    name = filter_name.partition(".chain-")[0]
-    for prefix in ("proxy-vendor-", "proxy-destination-"):
-        if name.startswith(prefix):
-            return name.removeprefix(prefix)
-    return ""
-
-
-def _names_changed_hands(named: Sequence[NameMove]) -> Iterator[str]:
-    for one in named:
-        if one.before and one.after and one.before != one.after:
-            yield (
-                f"vendors: the name {one.name} changes hands from {one.before} to {one.after} in "
-                f"one step, and crawlers that hold its address would be cut; write retired: true "
-                f"in {one.before}, a day later remove it there and run pulumi up, then add it to "
-                f"{one.after}"
-            )
+def _name_numbers(move: NameMove) -> dict[str, Any]:
+    return {
+        "name": move.name,
+        "from": move.before or None,
+        "to": move.after or None,
+        "retired": move.is_retired,
+    }
 
 
 def _connections(moved: Sequence[Move], ended: Connections) -> Iterator[str]:
@@ -200,14 +150,14 @@ def _connections(moved: Sequence[Move], ended: Connections) -> Iterator[str]:
             f"ranges end ({DRAIN})"
         )
         for name, ranges in drained.items():
-            yield f"drained: {name} ({_counted(len(ranges), 'range')}: {_first(ranges)})"
+            yield f"drained: {name} ({_counted(len(ranges), 'range')}: {first_of(ranges)})"
     if CATCH_ALL in ended.drained and "virtualOutbound" not in ended.whole:
         yield f"connections to nobody's address end ({DRAIN})"
     taken = any(OUTSIDE not in (move.before[0], move.after[0]) for move in moved)
     if taken and not drained and not ended.whole:
         yield "tunnels that are open there stay, and count for the old owner until they end"
     if ended.added:
-        yield f"added, which ends nothing: {_first(ended.added)}"
+        yield f"added, which ends nothing: {first_of(ended.added)}"
     if ended.clusters_removed:
         yield (
             f"a few requests fail as {', '.join(ended.clusters_removed)} goes; to lose none, see "
@@ -218,12 +168,10 @@ def _connections(moved: Sequence[Move], ended: Connections) -> Iterator[str]:
     if ended.sent_apart:
         yield f"scripts and labels change and end nothing: {', '.join(ended.sent_apart)}"
     for one in ended.moved:
-        if not (_vendor_of(one.before) and _vendor_of(one.after)) or _vendor_of(
-            one.before
-        ) == _vendor_of(one.after):
+        if not changes_hands(one):
             yield (
-                f"{_counted(len(one.ranges), 'range')} pass from EnvoyFilter {one.before} to "
-                f"{one.after}: until pulumi up has written both, starting pods wait"
+                f"EnvoyFilter {one.after} takes {_counted(len(one.ranges), 'range')} from "
+                f"{one.before}: until pulumi up has written both, starting pods wait"
             )
 
 
@@ -231,6 +179,11 @@ def _pods(old: StackSettings, new: StackSettings) -> Iterator[str]:
     pods = _counted(new.crawlers.expected_pods, "crawler pod")
     for reason in bootstrap_changes(old, new):
         yield f"up to {pods} must restart before this takes effect: {reason}"
+    namespaces = [set(settings.crawlers.namespaces) for settings in (old, new)]
+    for name in sorted(namespaces[1] - namespaces[0]):
+        yield f"namespace {name} is new: its pods get a sidecar as they restart"
+    for name in sorted(namespaces[0] - namespaces[1]):
+        yield f"namespace {name} is left: its open connections to vendors end ({DRAIN})"
     yield from own_restarts(old, new)
 
 
