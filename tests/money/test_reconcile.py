@@ -15,7 +15,7 @@ from money.quantities import Book, Part, Quantities
 from money.reconcile.alert import billed_not_metered
 from money.reconcile.compare import reconcile, sentence
 from money.reconcile.days import Month, odd_days
-from money.reconcile.findings import ReconcileError
+from money.reconcile.findings import Finding, ReconcileError, Reconciliation
 from money.reconcile.metered import (
     MeteredDay,
     hours_of,
@@ -23,8 +23,6 @@ from money.reconcile.metered import (
     received_alone,
     with_free_results,
 )
-from money.reconcile.findings import Finding, ReconcileError, Reconciliation
-from money.reconcile.metered import MeteredDay, on_the_wire, received_alone, with_free_results
 from money.reconcile.readings import Reading
 from money.usage.figures import DayOfUsage, days_between
 from tests.money.books import contract, hour, per_address, per_gb, per_success
@@ -432,6 +430,8 @@ def test_a_time_zones_days_have_each_hour_once(zone, first):
         hours = [hour for day in days for hour in hours_of(day, ZoneInfo(zone))]
         assert {later - earlier for earlier, later in pairwise(hours)} == {timedelta(hours=1)}
     assert hours_of(START, ZoneInfo(zone))[0] == hour(first)
+
+
 def test_no_more_is_in_question_than_is_asked_for() -> None:
     """An invoice may count too much and ask for little: its own sum is the most."""
     counted = Finding(kind="billed_more", text="", is_defect=True, amount=Decimal("3063.10"))
