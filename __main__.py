@@ -19,6 +19,7 @@ from components.mesh.component import IstioInstall, IstioInstallArgs
 from components.money_exporter.component import ExporterOfMoney, ExporterOfMoneyArgs
 from components.namespaces.component import Namespaces, NamespacesArgs
 from components.network.component import NetworkPolicies, NetworkPoliciesArgs
+from components.placement import placement
 from components.prometheus.operator import OperatedPrometheus, OperatedPrometheusArgs
 from components.prometheus.server import PrometheusServer, PrometheusServerArgs
 from components.simulated_vendors.component import SimulatedVendors, SimulatedVendorsArgs
@@ -26,7 +27,10 @@ from settings.prometheus import OperatorPrometheusSettings
 
 settings, plan = read_stack()
 provider = cluster_provider(pulumi.Config("kubernetes"))
-here = pulumi.ResourceOptions(providers={"kubernetes": provider})
+here = pulumi.ResourceOptions(
+    providers={"kubernetes": provider},
+    transformations=[placement(settings.scheduling, settings.images)],
+)
 namespaces = Namespaces("namespaces", NamespacesArgs(plans=plan.namespaces), here)
 monitoring = namespaces.name_for("monitoring")
 access_args = TeamAccessArgs(namespace=monitoring, settings=settings.monitoring.access)

@@ -19,7 +19,7 @@ from components.file_text import yaml_text
 from components.grafana.own_boards import all_boards
 from components.ledger.plan import LedgerPlan, ledger_plan
 from components.load_generator.plan import GeneratorPlan, generator_plan
-from components.mesh.values import Chart, charts_of, last_scrape_seconds, required_values
+from components.mesh.values import Chart, charts_of, required_values
 from components.money_exporter.plan import ExporterPlan, exporter_plan
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.network.crawlers import limits_egress
@@ -232,7 +232,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         ),
         service_entries=service_entries(vendors, destinations),
         dns_capture=dns_capture(settings.crawlers.selector) if settings.captures_dns else None,
-        charts=charts_of(istio, buckets, last_scrape_seconds(settings)) if istio.install else (),
+        charts=charts_of(settings) if istio.install else (),
         required_istio_values=required_values(buckets),
         simulated_vendors=(
             simulation_plan(settings) if settings.simulated_vendors.enabled else None

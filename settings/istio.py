@@ -3,12 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated, Any, Literal
 
-from pydantic import StrictBool
+from pydantic import BeforeValidator, Field, StrictBool, StrictInt
 
-from settings.section import Problem, Resources, Section, resources
-from settings.values.kubernetes import DnsLabel
+from settings.images import ImagePrefix
+from settings.section import Problem, Resources, Section, repeated, resources
+from settings.values.kubernetes import DnsLabel, ObjectName
 from settings.values.texts import ChartSource, Version
+
+NEED_NONE = ("aks", "eks", "kind", "kubeadm")
+
+
+def platform_of_the_charts(platform: Any) -> Any:
+    if platform == "openshift":
+        raise ValueError(
+            "is not supported: its security contexts refuse the pods' fixed users, and its DNS "
+            "answers on a port of its own; use another cluster"
+        )
+    if platform in NEED_NONE:
+        raise ValueError(
+            "needs no values of its own, and Istio's charts have none for it; remove the key"
+        )
+    return platform
+
+
+Platform = Annotated[
+    Literal["gke", "k3d", "k3s", "microk8s", "minikube"], BeforeValidator(platform_of_the_charts)
+]
+
+FreeValues = dict[str, Any]
+
+
+class ChartValues(Section):
+    """More values of Istio's charts."""
+
+    base: FreeValues = Field(default={})
+    """Of the chart `base`."""
+    cni: FreeValues = Field(default={})
+    """Of the chart `cni`. What `platform` sets is replaced below `cni` once more, as
+    `cni: {cniBinDir: /opt/cni/bin}`."""
+    istiod: FreeValues = Field(default={}, examples=[{"meshConfig": {"enableTracing": True}}])
+    """Of the chart `istiod`."""
+
+
+class Istiod(Section):
+    """Istio's control plane."""
+
+    replicas: Annotated[StrictInt, Field(ge=1, le=20)] = 1
+    """The fewest; the chart's autoscaler starts up to five, or as many as this says. From two on
+    the chart adds a PodDisruptionBudget. While none runs, no pod with a sidecar starts."""
+    # istiod was measured at 150 MB (docs/compatibility.md). The chart requests 2 GB, too much for a
+    # laptop's cluster, and limits no CPU.
+    resources: Resources = resources(cpu=("200m", "2"), memory=("512Mi", "2Gi"))
+    """Requests and limits of each replica."""
+
+
+CHARTS_ONLY = {
+    "version": "version",
+    "chart_source": "chartSource",
+    "platform": "platform",
+    "hub": "hub",
+    "image_pull_secrets": "imagePullSecrets",
+    "istiod": "istiod",
+    "values": "values",
+}
+"""Keys that say something of charts which this program installs, by their fields."""
 
 
 class Istio(Section):
@@ -41,11 +101,27 @@ class Istio(Section):
     sidecar: Resources = resources(cpu=("100m", "500m"), memory=("200M", "512M"))
     """Requests and limits of each crawler's sidecar: the largest cost of the mesh. A change takes
     effect as pods restart."""
+    platform: Platform | None = None
+    """The cluster's kind, where Istio's charts have values for it (`global.platform`): paths of the
+    CNI plugin, a quota. EKS, AKS and kind need none."""
+    hub: ImagePrefix | None = Field(default=None, examples=["registry.example/istio"])
+    """Registry and path of Istio's images. Default: the charts' own, after `images.mirror`."""
+    image_pull_secrets: tuple[ObjectName, ...] = ()
+    """Secrets with that registry's login. Each must exist in `rootNamespace` and, for the
+    sidecars, in the crawlers' namespaces."""
+    istiod: Istiod = Istiod()
+    """Istio's control plane."""
+    values: ChartValues = ChartValues()
+    """More values of Istio's charts. A value that this program sets, or that would end the
+    attribution, is refused. Rendered manifests show them."""
 
     def problems(self) -> Iterator[Problem]:
+        yield from repeated(
+            (("imagePullSecrets", n), name) for n, name in enumerate(self.image_pull_secrets)
+        )
         if self.install:
             return
-        for field, key in (("version", "version"), ("chart_source", "chartSource")):
+        for field, key in CHARTS_ONLY.items():
             if self.sets(field):
                 yield Problem(
                     (key,),

@@ -63,9 +63,10 @@ def type_of(schema: Mapping[str, Any]) -> str:
         return str(title)
     if items := schema.get("items"):
         return f"list of {type_of(items)}".replace("section", "sections")
-    if values := schema.get("additionalProperties"):
+    if isinstance(values := schema.get("additionalProperties"), dict) and values:
         return f"mapping to {type_of(values)}"
-    return {"boolean": "`true`, `false`", "integer": "number", "number": "number"}[schema["type"]]
+    plain = {"integer": "number", "number": "number", "object": "mapping"}
+    return {"boolean": "`true`, `false`", **plain}[schema["type"]]
 
 
 def default_of(key: Key) -> str:

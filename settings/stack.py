@@ -16,6 +16,7 @@ from settings.budgets import Budget
 from settings.crawlers import Crawlers
 from settings.destinations import Destination
 from settings.grafana import Grafana
+from settings.images import Images
 from settings.istio import Istio
 from settings.ledger import Ledger
 from settings.load_generator import LoadGenerator
@@ -23,6 +24,7 @@ from settings.money_exporter import MoneyExporter
 from settings.monitoring import Monitoring
 from settings.network import ClusterNetwork
 from settings.prometheus import OwnPrometheus, Prometheus
+from settings.scheduling import Scheduling
 from settings.section import Section
 from settings.simulated_vendors import SimulatedVendors
 from settings.telemetry import Telemetry
@@ -76,6 +78,11 @@ class StackSettings(Section):
     """Vendors that run in the cluster, for rehearsals."""
     network: ClusterNetwork = ClusterNetwork()
     """The cluster's own addresses, no vendor's."""
+    scheduling: Scheduling = Scheduling()
+    """Where the pods of this program and istiod run. Crawlers' pods are their owners', and Istio's
+    CNI agent runs on every node."""
+    images: Images = Images()
+    """Where every image comes from."""
 
     @property
     def runs_prometheus(self) -> bool:

@@ -12,6 +12,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.attribution.stats import EXTRA_STAT_TAGS, bucket_annotation, proxy_stats_matcher
+from components.mesh.cluster_values import (
+    RELEASE_HUB,
+    cluster_values,
+    combined,
+    with_free_values,
+)
 from settings.istio import Istio
 from settings.section import Quantities, Resources, resources
 from settings.stack import StackSettings
@@ -22,16 +28,11 @@ Json = dict[str, Any]
 # Added to one scrape interval: Prometheus may take 5 s to discover a pod, and a scrape takes time.
 LAST_SCRAPE_MARGIN_SECONDS = 5
 
-# istiod was measured at 150 MB (docs/compatibility.md). The chart requests 2 GB, too much for a
-# laptop's cluster, and limits no CPU.
-ISTIOD = resources(cpu=("200m", "2"), memory=("512Mi", "2Gi"))
 ISTIOD_REPLICAS = 5
-"""The most that the chart's autoscaler starts."""
+"""The most that the chart's own autoscaler starts."""
 
 # The chart's requests; it has no limits. The agent copies its plugin and watches the node's pods.
 CNI_AGENT = resources(cpu=("100m", "500m"), memory=("100Mi", "512Mi"))
-
-RELEASE_HUB = "registry.istio.io/release"
 
 # Where each chart is in Istio's source tree, below manifests/charts.
 FOLDERS = {
@@ -54,19 +55,21 @@ class Chart:
     values: Json
 
 
-def charts_of(
-    istio: Istio, buckets: Sequence[int], last_scrape_seconds: int | None
-) -> tuple[Chart, ...]:
+def charts_of(settings: StackSettings) -> tuple[Chart, ...]:
     """Return the charts in the order of their installation, the CNI agent before istiod.
 
     A sidecar on a node without the agent could not redirect traffic.
-    """
 
+    Raises:
+        SettingsError: `istio.values` has a value that cannot be.
+    """
+    istio = settings.istio
     source = istio.chart_source
     # Helm finds the charts of a folder and of an OCI registry by themselves, others in an index.
     indexed = not is_folder(source) and not source.startswith("oci://")
 
-    def chart(release: str, name: str, values: Json) -> Chart:
+    def chart(release: str, name: str, own: Json) -> Chart:
+        values = combined(own, cluster_values(name, settings))
         path = FOLDERS[name] if is_folder(source) else name
         return Chart(
             release=release,
@@ -75,14 +78,15 @@ def charts_of(
             repository=source if indexed else None,
             # A folder holds one version, and Helm would look for the version in a repository.
             version=None if is_folder(source) else istio.version,
-            values=values,
+            values=with_free_values(name, values, settings),
         )
 
+    istiod = istiod_values(istio, settings.telemetry.buckets, last_scrape_seconds(settings))
     cni = (chart("istio-cni", "cni", cni_values(istio)),) if istio.cni else ()
     return (
         chart("istio-base", "base", base_values(istio)),
         *cni,
-        chart("istiod", "istiod", istiod_values(istio, buckets, last_scrape_seconds)),
+        chart("istiod", "istiod", istiod),
     )
 
 
@@ -150,10 +154,16 @@ def istiod_values(
         "revision": "" if istio.revision == "default" else istio.revision,
         "base": {"validationFailurePolicy": "Ignore"},
         "cni": {"enabled": istio.cni},
-        "resources": _resources(ISTIOD),
-        # The chart's own number, which the namespace's quota must know.
-        "autoscaleMax": ISTIOD_REPLICAS,
+        "resources": _resources(istio.istiod.resources),
+        "autoscaleMin": istio.istiod.replicas,
+        # The namespace's quota must know it.
+        "autoscaleMax": most_istiods(istio),
     }
+
+
+def most_istiods(istio: Istio) -> int:
+    """Return the most replicas that the autoscaler starts."""
+    return max(ISTIOD_REPLICAS, istio.istiod.replicas)
 
 
 def cni_values(istio: Istio) -> Json:

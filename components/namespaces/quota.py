@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from components.mesh.values import ISTIOD, ISTIOD_REPLICAS
+from components.mesh.values import most_istiods
 from settings.prometheus import OwnPrometheus
 from settings.section import Resources
 from settings.stack import StackSettings
@@ -79,7 +79,8 @@ def istio_quota(settings: StackSettings) -> Quota | None:
     if not settings.istio.install:
         return None
     # The chart's roll-out starts as many new pods as there are.
-    hard = _hard([Pods(2 * ISTIOD_REPLICAS, ISTIOD)])
+    istio = settings.istio
+    hard = _hard([Pods(2 * most_istiods(istio), istio.istiod.resources)])
     return Quota(hard=hard, uncounted_priority="system-node-critical")
 
 

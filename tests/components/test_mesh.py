@@ -5,15 +5,17 @@ import json
 import pytest
 import yaml
 
+from components.attribution.stats import proxy_stats_matcher
 from components.mesh.values import (
     base_values,
+    charts_of,
     cni_values,
     istiod_values,
     last_scrape_seconds,
     required_values,
 )
 from settings.istio import Istio
-from settings.loading import parse_settings
+from settings.loading import SettingsError, parse_settings
 from settings.section import Quantities, Resources
 
 BUCKETS = (50, 100, 250)
@@ -119,3 +121,79 @@ def test_an_upgrade_does_not_lock_the_configuration():
     """While istiod is away a webhook that fails closed would bar every change, also the repair."""
     for values in (base_values(Istio()), istiod_values(Istio(), BUCKETS)):
         assert values["base"]["validationFailurePolicy"] == "Ignore"
+
+
+def charts(**istio):
+    values = {
+        "cluster": "dev",
+        "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}],
+        "istio": istio,
+    }
+    return {chart.name: chart.values for chart in charts_of(parse_settings(values))}
+
+
+def test_every_chart_knows_the_platform():
+    """Each chart of Istio's merges the platform's values into its own."""
+    values = charts(platform="gke", imagePullSecrets=["registry"])
+    assert {chart["global"]["platform"] for chart in values.values()} == {"gke"}
+    assert all(chart["global"]["imagePullSecrets"] == ["registry"] for chart in values.values())
+    assert all(
+        "platform" not in chart["global"] for chart in charts().values() if "global" in chart
+    )
+
+
+def test_another_hub_is_for_what_has_images():
+    values = charts(hub="registry.example/istio")
+    assert values["istiod"]["global"]["hub"] == values["cni"]["global"]["hub"]
+    assert values["istiod"]["global"]["hub"] == "registry.example/istio"
+    assert "hub" not in values["base"]["global"]
+
+
+@pytest.mark.parametrize(("replicas", "most"), [(1, 5), (2, 5), (9, 9)])
+def test_replicas_of_istiod(replicas, most):
+    """The chart makes its PodDisruptionBudget where `autoscaleMin` is more than one."""
+    values = charts(istiod={"replicas": replicas})["istiod"]
+    assert (values["autoscaleMin"], values["autoscaleMax"]) == (replicas, most)
+
+
+def test_free_values_are_merged_last():
+    tracing = {"meshConfig": {"enableTracing": True, "defaultConfig": {"concurrency": 1}}}
+    values = charts(values={"istiod": {**tracing, "traceSampling": 2}, "cni": {"repair": {}}})
+    config = values["istiod"]["meshConfig"]
+    assert config["enableTracing"] is True
+    assert config["defaultConfig"]["concurrency"] == 1
+    assert config["defaultConfig"]["proxyStatsMatcher"] == proxy_stats_matcher()
+    assert values["istiod"]["traceSampling"] == 2
+    assert values["cni"]["repair"] == {}
+
+
+@pytest.mark.parametrize(
+    ("chart", "path", "reason"),
+    [
+        ("istiod", "meshConfig.defaultConfig.proxyStatsMatcher.inclusionRegexps", "set by this"),
+        ("istiod", "meshConfig.defaultConfig.proxyStatsMatcher", "set by this"),
+        ("istiod", "meshConfig.defaultConfig.extraStatTags", "set by this"),
+        ("istiod", "meshConfig", "set by this"),
+        ("istiod", "meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE", "dnsCapture"),
+        ("istiod", "meshConfig.outboundTrafficPolicy.mode", "network.egress"),
+        ("istiod", "telemetry.v2.enabled", "end Istio's metrics"),
+        ("istiod", "global.proxy.excludeOutboundPorts", "out of the sidecar"),
+        ("istiod", "global.hub", "istio.hub"),
+        ("istiod", "resources.limits.cpu", "set by this"),
+        ("istiod", "pilot.resources.limits.cpu", "set by this"),
+        ("cni", "cni.excludeNamespaces", "set by this"),
+        ("cni", "cni.ambient.enabled", "past the sidecars"),
+        ("cni", "ambient.enabled", "past the sidecars"),
+        ("base", "base.validationFailurePolicy", "set by this"),
+    ],
+)
+def test_a_free_value_that_ends_the_attribution_is_refused(chart, path, reason):
+    """By name: the charts would take it, and vendors' metrics end in silence."""
+    value = "x"
+    for key in reversed(path.split(".")):
+        value = {key: value}
+    with pytest.raises(SettingsError, match=reason) as refused:
+        charts(values={chart: value})
+    (finding,) = refused.value.findings
+    assert finding.startswith(f"istio.values.{chart}.{path}: ")
+    assert "; " in finding

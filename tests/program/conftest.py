@@ -74,7 +74,7 @@ SHAPES: dict[str, tuple[str, Edit]] = {
             monitoring={"tls": {"issuer": {"name": "monitoring-ca", "kind": "ClusterIssuer"}}},
         ),
     ),
-    "global": ("prod", with_federation(role="global")),
+    "global": ("prod", sections(prometheus={**FEDERATION, "role": "global"}, istio=None)),
     "operator": ("dev", sections(prometheus=OPERATOR, alertmanager=None)),
     "operator-slack": ("dev", sections(prometheus=OPERATOR, **RECEIVERS)),
 }
