@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
 import traceback
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ from pathlib import Path, PurePosixPath
 from components.attribution.guard import envoy_here
 from components.file_text import yaml_text
 from deployment import files_outside
+from render.gitops import HelmError, gitops_files
 from render.manifests import manifests
 from render.program import Run, run_program
 from settings.loading import MissingStackFileError, SettingsError
@@ -32,12 +34,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="render", description=__doc__)
     parser.add_argument("--stack", required=True, help="reads Pulumi.<stack>.yaml, or STACK_FILE")
     parser.add_argument("--out", type=Path, help="folder to write to; default rendered/<stack>")
+    parser.add_argument(
+        "--format",
+        choices=["review", "manifests"],
+        default="review",
+        help="manifests: for Argo CD or Flux to sync (docs/gitops.md)",
+    )
     options = parser.parse_args(arguments)
     out: Path = options.out or Path("rendered") / options.stack
 
     try:
         run = run_program(options.stack)
-        files = {**manifests(run.resources), **_beside_manifests(run)}
+        if options.format == "manifests":
+            files = gitops_files(run, shutil.which("helm"))
+        else:
+            files = manifests(run.resources)
+        files |= _beside_manifests(run)
+    except HelmError as error:
+        print(error, file=sys.stderr)
+        return write(out, {}, {"status": 2, "findings": [str(error)]})
     except SettingsError as error:
         for finding in error.findings:
             print(finding, file=sys.stderr)

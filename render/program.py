@@ -53,6 +53,9 @@ class Resource:
     """Paths of inputs whose changes are not deployed."""
     update_timeout: str
     """Empty for the provider's own."""
+    secret_texts: Mapping[str, str]
+    """What a Secret's keys hold, with a mark like `${mock-password NAME}` for each password that
+    Pulumi generates; empty for anything else."""
 
     @property
     def kind(self) -> str:
@@ -168,15 +171,16 @@ class _Provider(mocks.Mocks):
     def new_resource(self, args: mocks.MockResourceArgs) -> tuple[str | None, dict[str, Any]]:
         state = dict(args.inputs)
         if args.typ == "random:index/randomPassword:RandomPassword":
-            state["result"] = pulumi.Output.secret(MOCK_PASSWORD)
-            state["bcryptHash"] = pulumi.Output.secret(f"hash of {MOCK_PASSWORD}")
+            state["result"] = pulumi.Output.secret(_mark(args.name))
+            state["bcryptHash"] = pulumi.Output.secret(_mark(f"bcrypt of {args.name}"))
         if args.typ == "pulumi:index:Stash":
             state["output"] = self.kept.get(args.name, args.inputs["input"])
         if args.resource_id == "kube-system":
             return args.resource_id, {"metadata": {"name": "kube-system", "uid": MOCK_CLUSTER}}
         if args.typ == "pulumi:pulumi:StackReference":
             self.stacks.add(args.inputs["name"])
-            state["outputs"] = {"prometheusPassword": MOCK_PASSWORD}
+            password = _mark(f"prometheusPassword of {args.inputs['name']}")
+            state["outputs"] = {"prometheusPassword": password}
             state["secretOutputNames"] = ["prometheusPassword"]
         if "metadata" in state:
             state["metadata"] = {**state["metadata"], "name": _object_name(args.name, state)}
@@ -184,6 +188,10 @@ class _Provider(mocks.Mocks):
 
     def call(self, args: mocks.MockCallArgs) -> tuple[dict[str, Any], None]:
         raise NotImplementedError(f"the program calls {args.token}: answer it here")
+
+
+def _mark(password: str) -> str:
+    return f"${{{MOCK_PASSWORD} {password}}}"
 
 
 def _object_name(name: str, inputs: Mapping[str, Any]) -> str:
@@ -247,6 +255,7 @@ class _Recorder(mocks.MockMonitor):
                 secrets=frozenset(key for key, value in inputs.items() if _is_secret(value)),
                 ignored=frozenset(request.ignoreChanges),
                 update_timeout=request.customTimeouts.update,
+                secret_texts=_revealed(inputs.get("stringData", {})),
             )
         )
         return answer
@@ -264,6 +273,16 @@ def _message(struct: Any) -> dict[str, Any]:
 
 def _is_secret(value: Any) -> bool:
     return isinstance(value, dict) and value.get(rpc._special_sig_key) == rpc._special_secret_sig
+
+
+def _revealed(value: Any) -> Any:
+    """Return what is secret as it is. Under these mocks nothing is: passwords are marks, and the
+    stack's own credentials stay encrypted."""
+    if _is_secret(value):
+        return _revealed(value["value"])
+    if isinstance(value, dict):
+        return {key: _revealed(item) for key, item in value.items()}
+    return value
 
 
 def _plain(value: Any, *, redact: bool = False) -> Any:

@@ -188,9 +188,10 @@ def _version(program: Path, argument: str) -> str | None:
     except (OSError, subprocess.TimeoutExpired):
         return None
     # Prometheus 2 prints its version on standard error.
-    # "…, version 3.16.0 (…", "etcd Version: 3.7.3", "Kubernetes v1.37.2", `Version:"1.31.0"`
+    # "…, version 3.16.0 (…", "etcd Version: 3.7.3", "Kubernetes v1.37.2", `Version:"1.31.0"`,
+    # `Version:"v4.2.0"`
     output = done.stdout + done.stderr
-    found = re.search(r"(?:version|kubernetes):? ?[v\"]?(\d+\.\d+\.\d+[^\s\",]*)", output, re.I)
+    found = re.search(r"(?:version|kubernetes):? ?\"?v?(\d+\.\d+\.\d+[^\s\",]*)", output, re.I)
     return found[1] if found and done.returncode == 0 else None
 
 

@@ -16,6 +16,11 @@ from settings.stack import StackSettings
 
 POD_SECURITY = "pod-security.kubernetes.io"
 NOT_INJECTED = {"istio-injection": "disabled"}
+NOT_PRUNED = {
+    # As `retained` for Pulumi. Else a namespace that leaves a synced folder goes with its crawlers.
+    "argocd.argoproj.io/sync-options": "Prune=false,Delete=false",
+    "kustomize.toolkit.fluxcd.io/prune": "disabled",
+}
 
 
 Purpose = Literal["monitoring", "istio", "crawlers", "simulated vendors"]

@@ -11,7 +11,7 @@ from pulumi_kubernetes.meta import v1 as meta
 
 from components.base import child_options
 from components.labels import labels
-from components.namespaces.admission import NamespacePlan, Purpose
+from components.namespaces.admission import NOT_PRUNED, NamespacePlan, Purpose
 from components.namespaces.quota import Quota
 
 
@@ -57,7 +57,9 @@ class Namespaces(pulumi.ComponentResource):
         namespace = core.Namespace(
             f"{self._name}-{plan.name}",
             metadata=meta.ObjectMetaArgs(
-                name=plan.name, labels={**labels(plan.name), **plan.labels}
+                name=plan.name,
+                labels={**labels(plan.name), **plan.labels},
+                annotations=NOT_PRUNED if plan.retained else None,
             ),
             # Retained instead of protected: `destroy` works in one command, and the pods of other
             # teams outlive it (docs/decisions/0015-namespaces-outlive-the-stack.md).

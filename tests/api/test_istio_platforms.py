@@ -19,8 +19,8 @@ Json = dict[str, Any]
 K3S = "/var/lib/rancher/k3s"
 PATHS = {
     None: ("/opt/cni/bin", "/etc/cni/net.d", "/var/run/netns"),
-    # Empty in the profile: the chart asks the API server, whose version ends in "-gke" there.
-    "gke": ("/opt/cni/bin", "/etc/cni/net.d", "/var/run/netns"),
+    # Empty in the profile: there the chart sees by the API server's version what it has to be.
+    "gke": ("/home/kubernetes/bin", "/etc/cni/net.d", "/var/run/netns"),
     "k3s": (f"{K3S}/data/cni", f"{K3S}/agent/etc/cni/net.d", "/var/run/netns"),
     "k3d": ("/bin", f"{K3S}/agent/etc/cni/net.d", "/var/run/netns"),
     "microk8s": (

@@ -91,6 +91,23 @@ KUBERNETES = Project(
     exact=True,
 )
 
+# Renders charts as a user's Helm does. `meshlab` has Istio's own copy of Helm's code.
+HELM = Project(
+    name="helm",
+    version="4.2.0",
+    programs=("helm",),
+    build=GoBuild(
+        module="helm.sh/helm/v4",
+        module_version="v4.2.0",
+        packages=("cmd/helm",),
+        tags="",
+        ldflags="-s -w -X helm.sh/helm/v4/internal/version.version=v4.2.0",
+        folder=GO_MODULES / "helm",
+    ),
+    version_argument="version",
+    exact=True,
+)
+
 
 def _istio(minor: str, module_version: str, modfile: str = "go.mod") -> Project:
     """Return Istio's control plane and agent, and `meshlab`, which speaks xDS for the tests."""
@@ -121,7 +138,7 @@ ISTIO = (
     _istio("1.30", "v0.0.0-20260826214018-9739e10eb9d7", "istio-1.30.mod"),
 )
 
-PROJECTS = (PROMETHEUS_OPERATOR, CYCLONUS, ETCD, KUBERNETES, *ISTIO)
+PROJECTS = (PROMETHEUS_OPERATOR, CYCLONUS, ETCD, KUBERNETES, HELM, *ISTIO)
 
 
 def find(name: str) -> Path:

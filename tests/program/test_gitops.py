@@ -1,0 +1,140 @@
+"""`make render FORMAT=manifests`: what Argo CD or Flux syncs, and what others must bring."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+import yaml
+
+from render.__main__ import main
+from render.gitops import FOLDER, SECRETS, gitops_files
+from render.program import MOCK_PASSWORD, REDACTED
+from tests.program.conftest import OPERATOR, SHAPES
+
+ALL_BUT_SECRETS = ("Secret", "NamespacePatch")
+
+
+def synced(files):
+    """Return the objects below the folder that is synced."""
+    texts = [text for path, text in files.items() if path.startswith(f"{FOLDER}/")]
+    return [each for text in texts for each in yaml.safe_load_all(text) if each]
+
+
+def secrets_of(files):
+    return [each for each in yaml.safe_load_all(files[SECRETS]) if each]
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_everything_but_secrets_is_synced(run_program, shape):
+    run = run_program(shape)
+    files = gitops_files(run, None)
+    wanted = {
+        (one.kind, one.namespace, one.inputs["metadata"]["name"])
+        for one in run.resources
+        if one.kind and one.kind not in ALL_BUT_SECRETS
+    }
+    found = {
+        (one["kind"], one["metadata"].get("namespace", ""), one["metadata"]["name"])
+        for one in synced(files)
+    }
+    assert found == wanted
+    for text in files.values():
+        assert REDACTED not in text
+        assert MOCK_PASSWORD not in text
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+def test_a_pod_reads_secrets_that_are_listed(run_program, shape):
+    """A name with Pulumi's random end would be made by nobody."""
+    files = gitops_files(run_program(shape), None)
+    assert {one["metadata"]["name"] for one in secrets_of(files)} >= {"grafana-admin"}
+    for text in files.values():
+        assert not re.search(r"(-auth|-admin|-logins|-customers|-credentials)-[0-9a-f]{8}\b", text)
+    manifests = json.dumps(synced(files))
+    for secret in secrets_of(files):
+        assert secret["stringData"]
+        assert "immutable" not in secret
+        name = secret["metadata"]["name"]
+        assert f'"{name}"' in manifests or name == "alertmanager-login"  # the operator's
+
+
+def test_the_list_says_what_each_key_holds(run_program):
+    """Whoever makes a Secret fills in passwords, and needs to know no file's format."""
+    files = gitops_files(run_program("dev"), None)
+    (auth,) = [one for one in secrets_of(files) if one["metadata"]["name"] == "prometheus-auth"]
+    assert auth["stringData"]["username"] == "prometheus"
+    assert auth["stringData"]["password"] == "${prometheus-password}"
+    web = yaml.safe_load(auth["stringData"]["web.yml"])
+    assert web == {"basic_auth_users": {"prometheus": "${bcrypt of prometheus-password}"}}
+
+
+def test_credentials_of_the_stack_file_are_marks_too(run_program):
+    files = gitops_files(run_program("operator-slack"), None)
+    secrets = {one["metadata"]["name"]: one["stringData"] for one in secrets_of(files)}
+    assert secrets["alertmanager-credentials"] == {"oncall": "${oncall}"}
+    assert "secure" not in files[SECRETS]
+
+
+def test_secrets_of_others_are_named(variant):
+    run = variant("dev", images={"pullSecrets": ["registry"]})
+    assert "# monitoring/registry\n" in gitops_files(run, None)[SECRETS]
+
+
+def test_a_namespace_of_others_is_theirs_to_label(variant):
+    """Two applications that sync one namespace would undo each other's labels."""
+    run = variant("dev", crawlers={"createNamespaces": False}, prometheus=OPERATOR)
+    files = gitops_files(run, None)
+    assert "crawlers" not in {
+        one["metadata"]["name"] for one in synced(files) if one["kind"] == "Namespace"
+    }
+    (namespace,) = yaml.safe_load_all(files["required/namespaces.yaml"])
+    assert namespace["kind"] == "Namespace"
+    assert namespace["metadata"]["labels"]["istio-injection"] == "enabled"
+
+
+def test_namespaces_with_pods_of_others_are_never_pruned(run_program):
+    """Else a namespace that leaves the list goes with its crawlers."""
+    for one in synced(gitops_files(run_program("prod"), None)):
+        if one["kind"] == "Namespace" and one["metadata"]["name"] != "istio-system":
+            annotations = one["metadata"]["annotations"]
+            assert annotations["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false"
+            assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
+
+
+def test_without_helm_charts_are_named(run_program):
+    """For an Application or a HelmRelease, which render charts themselves."""
+    files = gitops_files(run_program("prod"), None)
+    chart = yaml.safe_load(files["helm/istiod.yaml"])
+    assert {"chart", "version", "values", "repositoryOpts"} <= chart.keys()
+    assert not [path for path in files if path.startswith(f"{FOLDER}/helm")]
+
+
+def test_the_command_writes_them(tmp_path, monkeypatch):
+    monkeypatch.delenv("STACK_FILE", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    arguments = ["--stack", "prod", "--out", str(tmp_path), "--format"]
+    assert main([*arguments, "manifests"]) == 0
+    assert (tmp_path / SECRETS).exists()
+    assert {path.suffix for path in (tmp_path / FOLDER).rglob("*.*")} == {".yaml"}
+    assert main([*arguments, "review"]) == 0
+    assert not (tmp_path / FOLDER).exists()
+
+
+def test_a_chart_that_helm_cannot_render_is_one_line(tmp_path, monkeypatch, capsys):
+    helm = tmp_path / "helm"
+    helm.write_text("#!/bin/sh\necho 'Error: no such\nhost' >&2; exit 1\n")
+    helm.chmod(0o755)
+    monkeypatch.delenv("STACK_FILE", raising=False)
+    monkeypatch.setattr(shutil, "which", lambda _: str(helm))
+    out = tmp_path / "out"
+    assert main(["--stack", "prod", "--out", str(out), "--format", "manifests"]) == 2
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert line == (
+        "istio.chartSource: helm cannot render istio-base: Error: no such host; correct the source,"
+        " or render without helm on PATH"
+    )
+    assert not Path(out / FOLDER).exists()
