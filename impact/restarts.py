@@ -55,10 +55,7 @@ def _sidecar_values(settings: StackSettings) -> Json:
         "which pods are attributed": settings.crawlers.selector,
     }
     if settings.istio.install:
-        charts = charts_of(
-            settings.istio, settings.telemetry.buckets, last_scrape_seconds(settings)
-        )
-        values = next(one.values for one in charts if one.name == "istiod")
+        values = next(one.values for one in charts_of(settings) if one.name == "istiod")
         found |= {
             "the sidecar's resources": values["global"]["proxy"]["resources"],
             "how long a sidecar outlives its crawler": last_scrape_seconds(settings),

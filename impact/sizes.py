@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from components.mesh.values import charts_of, last_scrape_seconds
+from components.mesh.values import charts_of
 from components.prometheus.capacity import GENERATIONS, disk_needed, memory_needed
 from components.prometheus.config import ALERTMANAGER_APP, LEDGER_APP, PROMETHEUS_APP, SHARD_APP
 from components.prometheus.estimate import Estimate, estimate
@@ -135,9 +135,7 @@ def _workloads(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
 
 def _istiod(settings: StackSettings) -> Workload:
     """Return istiod at its fewest pods, as the chart is told."""
-    buckets = settings.telemetry.buckets
-    charts = charts_of(settings.istio, buckets, last_scrape_seconds(settings))
-    values: dict[str, Any] = next(one.values for one in charts if one.name == "istiod")
+    values: dict[str, Any] = next(one.values for one in charts_of(settings) if one.name == "istiod")
     requests = values["resources"]["requests"]
     return Workload(
         pods=int(values.get("autoscaleMin", 1)),
