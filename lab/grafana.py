@@ -69,6 +69,8 @@ def start_grafana(
         "GF_PATHS_PLUGINS": str(folder / "plugins"),
         "GF_SERVER_HTTP_ADDR": "127.0.0.1",
         "GF_SERVER_HTTP_PORT": str(port),
+        # Else there would be an administrator `admin` with the password `admin`.
+        "GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION": "true",
         # Else a look at a board would begin with a password.
         "GF_AUTH_ANONYMOUS_ENABLED": "true",
         "GF_AUTH_ANONYMOUS_ORG_ROLE": "Viewer",

@@ -39,13 +39,13 @@ DatabaseName = Annotated[
         "is not a name of PostgreSQL's; write it as in the database, like grafana",
     ),
 ]
-# Grafana's own parser of its settings would expand these.
+# Grafana's own parser of its settings would expand these (pkg/setting/expanders.go).
 OneLine = Annotated[
     NotBlank,
     Text(
         "text",
-        r"(?!.*(\$__\w+\{|%\()).*",
-        "has an expression that Grafana would expand ($__env{…}, %(…)s); write plain text",
+        r"(?!.*(\$(__\w+)?\{|%\()).*",
+        "has an expression that Grafana would expand (${…}, $__env{…}, %(…)s); write plain text",
     ),
 ]
 

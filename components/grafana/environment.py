@@ -22,6 +22,11 @@ SETTINGS = {
     "GF_SECURITY_DISABLE_GRAVATAR": "true",
     "GF_PLUGINS_PREINSTALL_DISABLED": "true",
     "GF_PLUGINS_PLUGIN_ADMIN_ENABLED": "false",
+    "GF_PLUGINS_PUBLIC_KEY_RETRIEVAL_DISABLED": "true",
+    # Else an editor's click sends a board's numbers to snapshots.raintank.io, and another one shows
+    # a board to whoever has its address.
+    "GF_SNAPSHOTS_EXTERNAL_ENABLED": "false",
+    "GF_PUBLIC_DASHBOARDS_ENABLED": "false",
     # Alerts are Prometheus', and Grafana lists them. Its own rules each replica would evaluate.
     "GF_UNIFIED_ALERTING_EXECUTE_ALERTS": "false",
     # To the pod's log: the root file system is read-only, and a file would be refused.

@@ -66,6 +66,10 @@ def test_grafana_gets_the_shipped_provisioning(fake, tmp_path, name, arguments):
     assert environment["GF_SERVER_HTTP_ADDR"] == "127.0.0.1"
     assert environment["GF_SERVER_HTTP_PORT"] == "3195"
     assert environment["GF_AUTH_ANONYMOUS_ORG_ROLE"] == "Viewer"
+    # Else whoever reaches the port is administrator with Grafana's own password.
+    assert environment["GF_SECURITY_DISABLE_INITIAL_ADMIN_CREATION"] == "true"
+    assert environment["GF_SNAPSHOTS_EXTERNAL_ENABLED"] == "false"
+    assert environment["GF_PUBLIC_DASHBOARDS_ENABLED"] == "false"
     provisioning = Path(environment["GF_PATHS_PROVISIONING"])
     (source,) = yaml.safe_load((provisioning / "datasources/prometheus.yaml").read_text())[
         "datasources"
