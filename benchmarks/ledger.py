@@ -17,10 +17,11 @@ from pathlib import Path
 from benchmarks.cpu import resident_mb
 from benchmarks.measure import Measure
 from components.prometheus.capacity import GB
+from lab.ledger_blocks import fill
 from money.ledger import read_book
 from money.quantities import Book, Part, Quantities, Wire
 from settings.prometheus import OwnPrometheus
-from tests.money.ledger_server import fill, serving
+from tests.money.ledger_server import serving
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BEGIN, DAYS = datetime(2025, 10, 26, tzinfo=UTC), 400

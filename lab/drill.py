@@ -320,7 +320,7 @@ def say(line: str) -> None:
 
 
 @contextmanager
-def staged(ports: Ports, folder: Path) -> Iterator[Stage]:
+def staged(ports: Ports, folder: Path, *, priced: bool = False) -> Iterator[Stage]:
     """Run the lab, its monitoring and a crawler for the length of the block."""
     pages = {name: Page(text) for name, text in PAGES.items()}
     page_ports = (ports.istiod, ports.grafana, ports.second_sidecar)
@@ -336,6 +336,7 @@ def staged(ports: Ports, folder: Path) -> Iterator[Stage]:
             factor=DRILL_FACTOR,
             watched=True,
             inspect="mixed",  # so that alerts of either mode are tried
+            priced=priced,
         ) as lab,
     ):
         stage = Stage(lab=lab, receiver=receiver, pages=pages)

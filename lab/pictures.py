@@ -7,6 +7,7 @@ drills: an hour is a minute. Exit codes: 0 written, 1 a panel failed, 2 could no
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -16,6 +17,7 @@ from urllib.parse import urlencode
 from lab.demo import firing
 from lab.drill import DRILL_STAND_INS, staged
 from lab.fault_injection import Stage
+from lab.money import STAND_IN
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, require_free, stop_on_signals
 from lab.scenarios import Scenario, chosen
@@ -86,14 +88,14 @@ def _run(options: argparse.Namespace, rows: list[Row], written: list[str]) -> li
     options.folder.mkdir(parents=True, exist_ok=True)
     findings: list[str] = []
     require_free([("127.0.0.1", ports.viewer)])
-    for line in DRILL_STAND_INS:
+    for line in (*DRILL_STAND_INS, STAND_IN):
         _say(f"stand-in    {line}")
     with running("--hide-scrollbars", seconds=BROWSER_SECONDS) as browser:
         page, empty = Page(browser, width=WIDTH), Page(browser)
         for scenario in (None, *scenarios):
             name = scenario.name if scenario else CALM
-            with staged(ports, FOLDER / f"pictures-{ports.base}") as stage:
-                questions = board_questions(stage.lab)
+            with staged(ports, FOLDER / f"pictures-{ports.base}", priced=True) as stage:
+                questions = board_questions(stage.lab, DRILL_FACTOR)
                 with serving(questions, ports.viewer) as address:
                     camera = Camera(page, empty, questions, address)
                     for uid, picture in camera.pictures(*_situation(stage, scenario)):
@@ -150,7 +152,7 @@ class Camera:
 
     def pictures(self, vendor: str, begun: float) -> Iterator[tuple[str, bytes]]:
         """Yield each board's uid and picture; a board of details shows the vendor in trouble."""
-        now = time.time()
+        now = math.floor(time.time())  # or a table would be a second ahead of the lines beside it
         times = {"from": f"{begun * 1000:.0f}", "to": f"{now * 1000:.0f}", "refresh": ""}
         first = next(iter(self._questions.boards))
         for uid in self._questions.boards:

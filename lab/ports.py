@@ -76,6 +76,15 @@ class Ports:
         return port - DEFAULT_BASE + self.base
 
     @property
+    def ledger(self) -> int:
+        """A second Prometheus, with what past hours carried."""
+        return self.base + 87
+
+    @property
+    def money_exporter(self) -> int:
+        return self.base + 88
+
+    @property
     def viewer(self) -> int:
         """The boards."""
         return self.base + 89

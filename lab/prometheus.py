@@ -47,7 +47,10 @@ def lab_prometheus_files(
     """
     config = prometheus_config(
         settings,
-        targets=_targets(ports, watched=watched, stand_ins=stand_ins),
+        targets=replace(
+            _targets(ports, watched=watched, stand_ins=stand_ins),
+            money=_here(ports.money_exporter) if settings.records_hours else (),
+        ),
         rule_files=("rules/*.yml",),
     )
     sidecars = next(job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
@@ -97,28 +100,29 @@ def lab_alertmanager_files(ports: Ports, folder: Path, factor: int) -> dict[str,
     }
 
 
-def _targets(ports: Ports, *, watched: bool, stand_ins: bool) -> StaticTargets:
-    def here(*listening: int) -> tuple[str, ...]:
-        return tuple(f"127.0.0.1:{port}" for port in listening)
+def _here(*listening: int) -> tuple[str, ...]:
+    return tuple(f"127.0.0.1:{port}" for port in listening)
 
+
+def _targets(ports: Ports, *, watched: bool, stand_ins: bool) -> StaticTargets:
     always = StaticTargets(
-        sidecars=here(ports.envoy_admin),
-        prometheus=here(ports.prometheus),
-        load_generator=here(ports.crawler_metrics),
-        simulated_vendors=here(ports.vendor_control),
+        sidecars=_here(ports.envoy_admin),
+        prometheus=_here(ports.prometheus),
+        load_generator=_here(ports.crawler_metrics),
+        simulated_vendors=_here(ports.vendor_control),
     )
     if not (watched or stand_ins):
         return always
     monitored = replace(
         always,
-        alertmanager=here(ports.alertmanager),
-        istiod=here(ports.istiod),
-        grafana=here(ports.grafana),
+        alertmanager=_here(ports.alertmanager),
+        istiod=_here(ports.istiod),
+        grafana=_here(ports.grafana),
     )
     if not watched:
         return monitored
     return replace(
         monitored,
-        sidecars=here(ports.envoy_admin, ports.second_sidecar),
-        prometheus=here(ports.prometheus, ports.other_prometheus),
+        sidecars=_here(ports.envoy_admin, ports.second_sidecar),
+        prometheus=_here(ports.prometheus, ports.other_prometheus),
     )

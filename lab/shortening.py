@@ -41,11 +41,16 @@ def at_least(time: str) -> str:
     return time if _milliseconds(time) >= LEAST_WAIT_SECONDS * 1000 else f"{LEAST_WAIT_SECONDS}s"
 
 
+def shortened_expression(expr: str, factor: int) -> str:
+    """Return PromQL with every time in it divided."""
+    return _DURATION.sub(lambda found: shortened(found[0], factor), expr)
+
+
 def shortened_rules(file: Json, factor: int) -> Json:
     """Return a rule file as plain values, every time in it divided."""
 
     def rule(shipped: Json) -> Json:
-        expr = _DURATION.sub(lambda found: shortened(found[0], factor), shipped["expr"])
+        expr = shortened_expression(shipped["expr"], factor)
         waits: Json = {
             key: at_least(shortened(shipped[key], factor))
             for key in ("for", "keep_firing_for")

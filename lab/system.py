@@ -31,6 +31,7 @@ from lab.endpoints import (
 )
 from lab.envoy import LabEnvoy, lab_envoy
 from lab.inspection import with_inspection
+from lab.money import start_money, with_prices
 from lab.names import name_servers
 from lab.ports import Ports
 from lab.processes import Children, LabError, children, require_free
@@ -237,6 +238,7 @@ def running(
     watched: bool = False,
     stand_ins: bool = False,
     inspect: str = "",
+    priced: bool = False,
 ) -> Iterator[Lab]:
     """Run all but the crawler for the length of the block.
 
@@ -251,17 +253,22 @@ def running(
             the lab is the caller's (`lab/receiver.py`, `lab/pages.py`).
         stand_ins: whether the caller serves pages in the place of istiod, Grafana, Alertmanager.
         inspect: as in `load_settings`.
+        priced: with prices, a ledger and the exporter (`lab/money.py`).
 
     Raises:
         LabError: a port is taken, a program is missing, or a part died.
     """
     settings = load_settings(ports, inspect)
+    if priced:
+        settings = with_prices(settings, ports)
     meshed = behind_the_generator(settings) if behind_the_generator else settings
     where = endpoints(settings.vendors, ports)
     _program("envoy")  # raises before anything starts
     for program in ("prometheus", *(["alertmanager"] if watched else [])):
         _program(program)
     require_free(_sockets(settings, where, ports))
+    if priced:
+        require_free(("127.0.0.1", port) for port in (ports.ledger, ports.money_exporter))
     if inspect:
         read = [vendor.name for vendor in settings.vendors if vendor.inspect == "passive"]
         say(f"{'passive':<13}{', '.join(read) or 'no vendor'}")
@@ -277,6 +284,8 @@ def running(
             family=family,
             is_watched=watched,
         )
+        # First: filling the ledger takes seconds, in which the others would have no traffic.
+        money = start_money(family, settings, ports, folder, ROOT) if priced else {}
         start_vendors(family, where, ports, settings.telemetry.timeout_after, folder)
         addresses = listening_addresses(where)
         start_envoy(family, rendered_envoy(meshed, addresses, ports, folder), folder)
@@ -292,7 +301,7 @@ def running(
             _start_prometheus(family, name, port, files, folder, factor)
         if watched:
             _start_alertmanager(family, ports, folder, factor)
-        for name, url in lab.ready_urls.items():
+        for name, url in (money | lab.ready_urls).items():
             wait_until_ready(family, name, url)
             say(f"{name:<13}{url.rsplit('/', 1)[0].removesuffix('/-')}")
         yield lab

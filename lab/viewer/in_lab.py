@@ -6,8 +6,9 @@ import json
 from typing import Any
 
 from dashboards.boards import boards
+from lab.shortening import DEMO_FACTOR, shortened_expression
 from lab.system import Lab
-from lab.viewer.questions import Questions
+from lab.viewer.questions import Questions, panels
 
 Json = dict[str, Any]
 
@@ -15,12 +16,18 @@ Json = dict[str, Any]
 SHORT = {"time": {"from": "now-5m", "to": "now"}, "refresh": "5s"}
 
 
-def board_questions(lab: Lab) -> Questions:
-    """Return what can be asked of the lab's Prometheus: the shipped boards, of a short time."""
+def board_questions(lab: Lab, factor: int = DEMO_FACTOR) -> Questions:
+    """Return what can be asked of the lab's Prometheus: the shipped boards, of a short time.
+
+    Args:
+        factor: divides the times in the panels' queries, as it divides those of the rules.
+    """
     models: list[Json] = [json.loads(text) for text in boards(lab.settings).values()]
     for model in models:
         for one in model["annotations"]["list"]:
             one["step"] = ""  # a minute is too coarse here
+        for target in (one for panel in panels(model) for one in panel.get("targets", ())):
+            target["expr"] = shortened_expression(target["expr"], factor)
     return Questions(
         boards={model["uid"]: {**model, **SHORT} for model in models},
         prometheus_url=lab.prometheus_url,

@@ -1,4 +1,4 @@
-"""The board of money, on what the exporter exports: the lab has no ledger and no exporter."""
+"""The board of money, on figures that the exporter could export: each panel's number is right."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import urllib.parse
 import pytest
 
 from dashboards.boards import boards
+from lab.money import with_prices
 from lab.pictures import CALM, PICTURES
 from lab.ports import Ports
 from lab.scenarios import SCENARIOS
@@ -186,7 +187,7 @@ def test_alerts_are_regions():
 def test_the_pictures_are_small_and_of_boards_that_there_are():
     """A board that was renamed, or a picture taken by other means, is not noticed otherwise."""
     situations = [CALM, *(scenario.name for scenario in SCENARIOS)]
-    names = boards(load_settings(Ports()))
+    names = boards(with_prices(load_settings(Ports()), Ports()))
     known = {f"{name.removesuffix('.json')}-{one}.png" for name in names for one in situations}
     for file in PICTURES.iterdir():
         assert file.name in known

@@ -21,6 +21,7 @@ from typing import Any
 import pytest
 
 from books.prometheus import Prometheus, PrometheusError
+from lab.ledger_blocks import fill
 from money.as_json import written
 from money.contract import Budget, Contract
 from money.quantities import Book, Part, Quantities, Wire
@@ -28,7 +29,7 @@ from money.usage.account import Account
 from money.usage.scheduled import accounts_json
 from tests.money import usage_servers
 from tests.money.books import per_gb
-from tests.money.ledger_server import fill, serving
+from tests.money.ledger_server import serving
 from tests.ports import free_block
 from tests.rules.promql import FILES
 from tools.find import find

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 
 from books.prometheus import Prometheus
+from lab.ledger_blocks import fill
 from money.ledger import COVERAGE, REQUESTS, SENT, WIRE_SENT, read_book
 from money.quantities import Book, Part, Quantities, Wire
-from tests.money.ledger_server import fill, serving
+from tests.money.ledger_server import serving
 
 HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 BEGIN = datetime(2026, 9, 29, tzinfo=UTC)

@@ -10,10 +10,11 @@ import pytest
 
 from books.prometheus import PrometheusError
 from discover.kubectl import KubectlError
+from lab.ledger_blocks import fill
 from money.command import opened
 from money.ledger import read_book
 from settings.loading import parse_settings
-from tests.money.ledger_server import fill, serving
+from tests.money.ledger_server import serving
 from tests.money.test_ledger import BEGIN, END, book
 
 # Stand-in for kubectl: it has one Secret, and forwards nothing, since the server is here.

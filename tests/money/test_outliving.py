@@ -27,12 +27,12 @@ from books.prometheus import Prometheus, PrometheusError
 from components.ledger.plan import FLAGS, day_rules, ledger_config
 from components.prometheus.config import StaticTargets, prometheus_config
 from components.prometheus.rules import server_rules
+from lab.ledger_blocks import fill
 from lab.processes import Children, children
 from money.ledger import COVERAGE, RECEIVED, SENT, read_book
 from money.quantities import Book, Part, Quantities
 from settings.loading import parse_settings
 from tests.lab.conftest import until
-from tests.money.ledger_server import fill
 from tests.ports import free_block
 from tools.find import find
 

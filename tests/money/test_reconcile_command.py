@@ -9,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
+from lab.ledger_blocks import fill
 from money.reconcile import __main__ as command
 from money.usage import asking
 from tests.money.invoices import CONTRACTS, DAY, invoice, ledger, on, times
-from tests.money.ledger_server import fill, serving
+from tests.money.ledger_server import serving
 from tests.money.usage_servers import days
 from tests.money.usage_servers import serving as serving_usage
 

@@ -17,6 +17,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from lab.ledger_blocks import fill
 from money.charges import Month, month_charges
 from money.contract import Contract
 from money.exact import cents
@@ -30,7 +31,7 @@ from money.traffic import coverage
 from money.what_if.__main__ import main as what_if
 from tests.money.books import contract, per_address, per_gb, per_request, per_success
 from tests.money.fleet import Behaviour, seeded_book
-from tests.money.ledger_server import fill, serving
+from tests.money.ledger_server import serving
 
 BEHAVIOURS = {
     ("vendor-a", "shops"): Behaviour(success=0.72, page=210e3),
