@@ -71,7 +71,10 @@ OVERVIEW = {
     "title": "Overview",
     "time": {"from": "now-5m", "to": "now"},
     "refresh": "",
-    "links": [{"type": "link", "title": "Elsewhere", "url": "javascript:alert(1)"}],
+    "links": [
+        {"type": "link", "title": "Elsewhere", "url": "javascript:alert(1)"},
+        {"type": "link", "title": "Away", "url": "/\\evil.test"},  # browsers read "//evil.test"
+    ],
     "annotations": {"list": [{"name": "Up", "enable": True, "expr": "up", "iconColor": "blue"}]},
     "templating": {
         "list": [
@@ -179,6 +182,7 @@ def test_every_kind_of_panel_is_drawn_or_named(browser, address):
         "rgb(242, 73, 92)"  # Grafana's red: a value of 1 has reached 0.5
     )
     assert page.evaluate("document.querySelectorAll('a[href^=javascript]').length") == 0
+    assert page.evaluate("[...document.links].every((one) => one.host === location.host)")
     assert page.complaints() == []
 
 

@@ -22,9 +22,10 @@ export function svg(name, attributes) {
   return made;
 }
 
-// A link of a board; anything but http and this server's own pages is dropped.
+// A link of a board; anything but http and this server's own pages is dropped. Browsers read a
+// backslash as a slash, and leave out tabs and line ends.
 export function anchor(href, text, more = {}) {
-  const isSafe = /^(https?:\/\/|\/(?!\/))/.test(href);
+  const isSafe = /^(https?:\/\/|\/(?![/\\\s]))/.test(href);
   return element(isSafe ? "a" : "span", { text, ...(isSafe ? { href } : {}), ...more });
 }
 

@@ -75,7 +75,8 @@ function stacked(data, fields) {
     );
     if (base) bands.push({ series: [number + 1, base.number] });
     below.set(group, { values, number: number + 1 });
-    drawn.push(values);
+    // A line that has ended is not drawn along the others' sum.
+    drawn.push(values.map((sum, at) => (own[at] === null ? null : sum)));
   });
   return [drawn, bands];
 }
