@@ -289,6 +289,7 @@ def _bytes(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Billed and metered, of the last day compared",
+            absent="No vendor is asked for its figures: moneyExporter.usageSecrets.",
             unit="decbytes",
             description="What the vendor says it delivered, and what the mesh metered. Half as "
             "much again: somebody else uses the credentials; see the runbook of "

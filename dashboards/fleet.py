@@ -227,7 +227,7 @@ def _vendors(look: Look) -> list[Json]:
                 )
             },
             width=15,
-            height=10,
+            height=11,
         ),
         state_timeline(
             title="Alerts by vendor",
@@ -238,7 +238,7 @@ def _vendors(look: Look) -> list[Json]:
             states=STATES,
             links=[TO_VENDOR],
             width=9,
-            height=10,
+            height=11,
         ),
     ]
 
@@ -250,7 +250,7 @@ def _costs_of_vendors(look: Look) -> list[Json]:
 
 def _courses(look: Look) -> list[Json]:
     alerts = look.alerts
-    size: Json = {"width": 8, "height": 9}
+    size: Json = {"width": 8, "height": 8}
     return [
         timeseries(
             title="Failed requests by vendor",

@@ -106,9 +106,9 @@ def _agree(look: Look) -> tuple[Json, ...]:
         timeseries(
             title="Difference, by vendor",
             unit="percentunit",
-            description="Of 5 minutes' requests. Peaks are the seconds between two scrapes, above "
-            "all when the generator starts or stops; a level is missing counts.",
-            expr=look.most(_error()),
+            description="Over half an hour, as beside: of less, the seconds between two scrapes "
+            "would be most of it. A level is missing counts; a fall is a generator's start.",
+            expr=look.most(_error(_HALF_HOUR)),
             legend=look.named("{{proxy_vendor}}"),
             colours=look.by_vendor(),
             above=_LIMITS,

@@ -53,6 +53,7 @@ def timeseries(
     above: Limits = (),
     links: Sequence[Json] = (),
     stacked: bool = False,
+    absent: str = "",
 ) -> Json:
     """Return lines over time, one a series.
 
@@ -65,6 +66,7 @@ def timeseries(
         above: dashed lines, where something begins to be wrong.
         links: where a click on a line leads.
         stacked: whether the lines add up to a whole.
+        absent: what is shown in the place of "No data", where that is no trouble.
     """
     custom: Json = {
         # Filled lines of a dozen vendors are mud.
@@ -86,6 +88,7 @@ def timeseries(
         "custom": custom,
         **({"thresholds": _steps(above)} if above else {}),
         **({"links": [*links]} if links else {}),
+        **({"noValue": absent} if absent else {}),
     }
     return {
         **_panel("timeseries", title, description, width, height),

@@ -181,6 +181,7 @@ def _prometheus(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Queries, 90th percentile",
+            absent="Nobody has asked anything.",
             unit="s",
             description="Nine of ten queries are quicker. Above 3 s people reload the page: "
             "somebody queries raw series, or Prometheus lacks CPU.",
@@ -219,6 +220,7 @@ def _prometheus(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Volumes used",
+            absent="Kubelets tell it: prometheus.nodeMetrics.",
             unit="percentunit",
             description="Share of each volume in the namespace. Above 85 % and rising: raise "
             "prometheus.storage, or lower prometheus.retentionSize.",
@@ -236,6 +238,7 @@ def _mesh(look: Look) -> tuple[Json, ...]:
         "Does the mesh keep up?",
         timeseries(
             title="Sidecars: CPU of all",
+            absent="Kubelets tell it: prometheus.nodeMetrics.",
             unit="none",
             description="Cores that all sidecars use, which is what the mesh costs. Compare with "
             "what they request (istio.sidecar).",
@@ -245,6 +248,7 @@ def _mesh(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Sidecars: memory of all",
+            absent="Kubelets tell it: prometheus.nodeMetrics.",
             unit="decbytes",
             description="Bytes that all sidecars hold. Divide by the number of sidecars before you "
             "lower istio.sidecar.",
@@ -254,6 +258,7 @@ def _mesh(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Sidecar nearest to its limit",
+            absent="Kubelets tell it: prometheus.nodeMetrics.",
             unit="percentunit",
             description="Of CPU and of memory. At its CPU limit every request waits; at its memory "
             "limit the sidecar is killed with all its tunnels: raise istio.sidecar.",
@@ -275,6 +280,7 @@ def _mesh(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Configuration reaches a sidecar",
+            absent="istiod has sent nothing.",
             unit="s",
             description="From a change to the sidecar, 95th percentile. Above ten seconds istiod "
             "lacks CPU, or something changes all the time.",

@@ -60,7 +60,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             ],
             states=STATES,
             width=24,
-            height=8,
+            height=6,
         ),
         _lines(
             look,
@@ -274,11 +274,13 @@ def _trust(look: Look) -> tuple[Json, ...]:
         _lines(
             look,
             title="Bytes that the passive module did not count",
+            absent="The module reads none of these vendors.",
             unit="percentunit",
             description="Share of a passive vendor's bytes that passed without a request or an "
             "outcome. Above a few percent the module did not load, or crashed: see the runbook "
             "of ProxyBytesUncounted.",
-            expr=f"proxy_vendor:uncounted_bytes_per_bytes:ratio_rate5m{OF_VENDOR}",
+            # Below 0 are bytes of a request that was counted later than its connection.
+            expr=f"clamp_min(proxy_vendor:uncounted_bytes_per_bytes:ratio_rate5m{OF_VENDOR}, 0)",
             width=6,
         ),
         timeseries(
