@@ -60,7 +60,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             ],
             states=STATES,
             width=24,
-            height=6,
+            height=8,
         ),
         _lines(
             look,

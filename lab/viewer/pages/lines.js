@@ -96,7 +96,8 @@ function limits(fields) {
     if (softHigh !== undefined) top = Math.max(top, softHigh);
     if (top === bottom)
       [bottom, top] = bottom === 0 ? [0, 1] : [Math.min(0, bottom), Math.max(0, bottom * 1.2)];
-    const [nice, over] = uPlot.rangeNum(bottom, top, 0.08, true);
+    // From the axis' own ends: else a flat line far above 0 would lie on the panel's edge.
+    const [nice, over] = uPlot.rangeNum(hardLow ?? bottom, hardHigh ?? top, 0.08, true);
     return [hardLow ?? (low >= 0 ? Math.max(0, nice) : nice), hardHigh ?? over];
   };
 }
