@@ -162,21 +162,23 @@ def container_of(
 
 
 def http_probes(
-    path: str, port: str, *, startup_seconds: int, with_tls: bool = False
+    path: str, port: str, *, startup_seconds: int, with_tls: bool = False, alive: str = ""
 ) -> dict[str, Any]:
     """Return the three probes of a container that answers HTTP without a login.
 
     Args:
         with_tls: whether it speaks TLS alone; the kubelet checks no certificate.
+        alive: the path that says whether a restart would help, where `path` says more.
     """
     scheme = "HTTPS" if with_tls else None
     get = core.HTTPGetActionArgs(path=path, port=port, scheme=scheme)
+    living = core.HTTPGetActionArgs(path=alive or path, port=port, scheme=scheme)
     return {
         "startup_probe": core.ProbeArgs(
             http_get=get, period_seconds=2, failure_threshold=startup_seconds // 2
         ),
         "readiness_probe": core.ProbeArgs(http_get=get, period_seconds=5, timeout_seconds=3),
-        "liveness_probe": core.ProbeArgs(http_get=get, period_seconds=20, timeout_seconds=10),
+        "liveness_probe": core.ProbeArgs(http_get=living, period_seconds=20, timeout_seconds=10),
     }
 
 

@@ -17,6 +17,7 @@ from components.grafana.boards import Boards, mounted
 from components.grafana.environment import DATABASE_CA, environment_of, secrets_of
 from components.grafana.provisioning import (
     CA_VARIABLE,
+    LEDGER,
     LEDGER_PASSWORD_VARIABLE,
     LEDGER_UID,
     LEDGER_USER_VARIABLE,
@@ -114,7 +115,14 @@ class GrafanaServer(ClusterComponent):
                 *(secret_variable(key, secret, part) for key, (secret, part) in secrets.items()),
             ],
             # The first start fills the database, which takes a slow disk a minute.
-            **http_probes("/api/health", "http", startup_seconds=180, with_tls=args.with_tls),
+            # /api/health says 503 without the database (pkg/api/http_server.go): as liveness it
+            # would restart every replica, again and again, while the database is away.
+            **http_probes(
+                *("/api/health", "http"),
+                startup_seconds=180,
+                with_tls=args.with_tls,
+                alive="/healthz",
+            ),
         )
         apps.Deployment(
             f"{name}-server",
@@ -213,4 +221,4 @@ def _ledger(ledger: LedgerSource | None, url: str, *, with_tls: bool) -> dict[st
         return None
     login = (LEDGER_USER_VARIABLE, LEDGER_PASSWORD_VARIABLE) if ledger.login is not None else None
     ca = CA_VARIABLE if with_tls and ledger.is_own else None
-    return datasource("Ledger", LEDGER_UID, url, ledger.interval, login, ca)
+    return datasource(LEDGER, LEDGER_UID, url, ledger.interval, login, ca)

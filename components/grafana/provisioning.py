@@ -8,7 +8,7 @@ from typing import Any
 PROVISIONING_FOLDER = "/etc/grafana/provisioning"
 DASHBOARD_FOLDER = "/etc/grafana/dashboards"
 DATASOURCE_UID = "prometheus"  # dashboards refer to it
-LEDGER_UID = "ledger"
+LEDGER, LEDGER_UID = "Ledger", "ledger"
 # Environment variables from a Secret. The data source is a ConfigMap: Grafana fills them in.
 USER_VARIABLE = "PROMETHEUS_USER"
 PASSWORD_VARIABLE = "PROMETHEUS_PASSWORD"
@@ -34,6 +34,8 @@ def datasources(
     return {
         "apiVersion": 1,
         "datasources": [{**prometheus, "isDefault": True}, *([ledger] if ledger else [])],
+        # Else one that the stack no longer has would stay in the database for ever, read-only.
+        **({} if ledger else {"deleteDatasources": [{"name": LEDGER, "orgId": 1}]}),
     }
 
 

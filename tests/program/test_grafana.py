@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from components.grafana.boards import FOUND_BY
+from components.grafana.provisioning import datasource, datasources
 from dashboards.frame import shown
 from dashboards.look import look_of
 from settings.loading import SettingsError
@@ -67,6 +68,10 @@ def test_replicas_share_a_database(variant):
     assert from_secret(found["GF_DATABASE_PASSWORD"]) == ("grafana-database", "password")
     deployment = run.only("Deployment", "grafana")
     assert deployment["spec"]["replicas"] == 3
+    (container,) = deployment["spec"]["template"]["spec"]["containers"]
+    assert container["readinessProbe"]["httpGet"]["path"] == "/api/health"
+    # A database that is away takes the pods out of the Service, and restarts none of them.
+    assert container["livenessProbe"]["httpGet"]["path"] == "/healthz"
     budget = run.only("PodDisruptionBudget", "grafana")["spec"]
     assert budget["maxUnavailable"] == 1
     volumes = deployment["spec"]["template"]["spec"]["volumes"]
@@ -212,3 +217,12 @@ def test_an_existing_grafana_may_have_other_data_sources(variant, own):
     mine = own("mine.json", {**BOARD, "panels": [{"datasource": {"uid": "loki"}}]})
     run = variant("prod", grafana={"mode": "existing", "dashboards": [mine]})
     assert "grafana-shops" in {one.inputs["metadata"]["name"] for one in run.of_kind("ConfigMap")}
+
+
+def test_a_ledger_that_the_stack_no_longer_has_leaves_grafana():
+    """A database outlives the provisioning file, and nobody may edit what that has written."""
+    ledger = datasource("Ledger", "ledger", "http://ledger", 60, None, None)
+    first = datasources("http://prometheus", 10, with_login=True, ledger=ledger)
+    assert "deleteDatasources" not in first
+    later = datasources("http://prometheus", 10, with_login=True)
+    assert later["deleteDatasources"] == [{"name": first["datasources"][1]["name"], "orgId": 1}]
