@@ -165,8 +165,12 @@ def _goes(look: Look) -> tuple[Json, ...]:
             unit=look.money_unit,
             description="Of traffic alone. A group that costs more than its data is worth: crawl "
             "it less often, or by a cheaper product.",
-            expr=f"topk(15, {HOUR} * proxy_target:cost:rate5m"
-            '{cluster=~"$cluster", proxy_target=~"$target"})',
+            expr=worded(
+                f"topk(15, {HOUR} * proxy_target:cost:rate5m"
+                '{cluster=~"$cluster", proxy_target=~"$target"})',
+                "proxy_target",
+                "not readable",
+            ),
             legend=named("{{proxy_target}}"),
             colours=look.by_target(),
         ),

@@ -98,8 +98,9 @@ class Look:
         return [*_overrides(self.vendors), *greys]
 
     def by_product(self) -> list[Json]:
-        """Return the same for series that are named by vendor and product."""
-        return _overrides(f"{vendor} {product}" for vendor, product in self.products)
+        """Return the same for series that are named by vendor and product, or by vendor alone."""
+        products = _overrides(f"{vendor} {product}" for vendor, product in self.products)
+        return [*self.by_vendor(), *products]
 
     def by_target(self) -> list[Json]:
         """Return the same for series that are named by target group."""

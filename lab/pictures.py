@@ -37,8 +37,8 @@ CALM = "calm"
 CUSTOMARY = "vendor-b-bans,vendor-d-outage,vendor-h-slow"
 """Three kinds of trouble: a target's, the vendor's own, and no failure at all."""
 
-WARM_SECONDS = 20.0
-"""From the start until counts and rates are steady: on no picture."""
+WARM_SECONDS = 36.0
+"""From the start until counts, rates and means over half an hour are steady: on no picture."""
 CALM_SECONDS = 3600 / DRILL_FACTOR  # an hour
 BEFORE_SECONDS = 40.0
 LASTING_SECONDS = 20.0
