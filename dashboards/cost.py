@@ -169,7 +169,7 @@ def _goes(look: Look) -> tuple[Json, ...]:
                 f"topk(15, {HOUR} * proxy_target:cost:rate5m"
                 '{cluster=~"$cluster", proxy_target=~"$target"})',
                 "proxy_target",
-                "not readable",
+                "no group",
             ),
             legend=named("{{proxy_target}}"),
             colours=look.by_target(),
