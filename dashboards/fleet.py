@@ -194,7 +194,8 @@ def _vendors(look: Look) -> list[Json]:
             title="Vendors, the worst first",
             description="Each vendor now, over 5 minutes. Trouble: an alert fires. Failed: what "
             "the vendor could not carry. Burn rate: times as fast as its objective allows, over "
-            "six hours. Open the vendor to see what fails and for whom.",
+            "six hours. Lost: of its cost, what is charged for failures. Open the vendor "
+            "to see what fails and for whom.",
             labels={"proxy_vendor": "Vendor", **_cluster_column(look)},
             values=[
                 column("Trouble", "short", VENDOR_LEVEL, states=STATES),
@@ -244,8 +245,13 @@ def _vendors(look: Look) -> list[Json]:
 
 
 def _costs_of_vendors(look: Look) -> list[Json]:
-    cost = f"{HOUR} * sum by (cluster, proxy_vendor) (proxy_vendor:cost:rate5m{OF_VENDOR})"
-    return [column("Cost an hour", look.money_unit, cost, decimals=2)]
+    def an_hour(record: str) -> str:
+        return f"{HOUR} * sum by (cluster, proxy_vendor) ({record}:rate5m{OF_VENDOR})"
+
+    return [
+        column("Cost an hour", look.money_unit, an_hour("proxy_vendor:cost"), decimals=2),
+        column("Lost", look.money_unit, an_hour("proxy_vendor:cost_of_failures"), decimals=2),
+    ]
 
 
 def _courses(look: Look) -> list[Json]:
