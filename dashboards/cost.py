@@ -157,7 +157,7 @@ def _goes(look: Look) -> tuple[Json, ...]:
             unit=look.money_unit,
             description="Of traffic alone, without commitments and rents. Whose crawlers to look "
             "at first.",
-            expr=f'topk(15, {HOUR} * team:cost:rate5m{{cluster=~"$cluster", team=~"$team"}})',
+            expr=_live_by("team"),
             legend=named("{{team}}"),
         ),
         timeseries(
@@ -165,12 +165,7 @@ def _goes(look: Look) -> tuple[Json, ...]:
             unit=look.money_unit,
             description="Of traffic alone. A group that costs more than its data is worth: crawl "
             "it less often, or by a cheaper product.",
-            expr=worded(
-                f"topk(15, {HOUR} * proxy_target:cost:rate5m"
-                '{cluster=~"$cluster", proxy_target=~"$target"})',
-                "proxy_target",
-                "no group",
-            ),
+            expr=worded(_live_by("proxy_target"), "proxy_target", "no group"),
             legend=named("{{proxy_target}}"),
             colours=look.by_target(),
         ),
@@ -201,6 +196,7 @@ def _goes(look: Look) -> tuple[Json, ...]:
         ),
         bargauge(
             title="Price of the next GB",
+            absent="None of these vendors bills bytes.",
             unit=look.money_unit,
             description="By the contract's present tier, of delivered bytes (10^9). A tier that is "
             "reached lowers it; compare before you move traffic (make what-if).",
@@ -307,6 +303,15 @@ def _bytes(look: Look) -> tuple[Json, ...]:
             ],
             colours=look.by_vendor(),
         ),
+    )
+
+
+def _live_by(label: str) -> str:
+    """Return the query of what traffic costs an hour now, of what is chosen alone."""
+    return (
+        f"topk(15, {HOUR} * sum by (cluster, {label}, currency) ("
+        'team_proxy_vendor_pool_target:cost:rate5m{cluster=~"$cluster", proxy_vendor=~"$vendor", '
+        'team=~"$team", proxy_pool=~"$product", proxy_target=~"$target"}))'
     )
 
 

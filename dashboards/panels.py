@@ -161,6 +161,7 @@ def bargauge(
     above: Limits = (),
     colours: Sequence[Json] = (),
     links: Sequence[Json] = (),
+    absent: str = "",
 ) -> Json:
     """Return a bar for the present value of each series, the largest first."""
     mode = "thresholds" if above else "palette-classic"
@@ -171,6 +172,7 @@ def bargauge(
         "color": {"mode": mode},
         "thresholds": _steps(above),
         **({"links": [*links]} if links else {}),
+        **({"noValue": absent} if absent else {}),
     }
     return {
         **_panel("bargauge", title, description, width, height),

@@ -19,8 +19,7 @@ SERIES = {
     f'proxy_vendor:cost_of_failures:rate5m{{{VENDOR}, currency="USD"}}': 0.002,
     f'proxy_vendor:cost_per_success:ratio_rate5m{{{VENDOR}, currency="USD"}}': 0.003,
     f'proxy_vendor_pool:cost:rate5m{{{VENDOR}, proxy_pool="residential", currency="USD"}}': 0.01,
-    'team:cost:rate5m{cluster="dev", team="search", currency="USD"}': 0.01,
-    'proxy_target:cost:rate5m{cluster="dev", proxy_target="shops", currency="USD"}': 0.01,
+    f'team_proxy_vendor_pool_target:cost:rate5m{{{PART}, currency="USD"}}': 0.01,
     f'team_proxy_vendor:proxy_bytes:rate5m{{{VENDOR}, team="search"}}': 1000,
     f'team_proxy_vendor_pool_result_target:proxy_bytes:rate5m{{{PART}, proxy_result="failed"}}': 9,
     **{
@@ -46,6 +45,8 @@ EXPECTED = {
     "Yesterday": 12,
     "Budgets in trouble": 0,
     "Cost of 1,000 successes, by vendor": 3,
+    "Cost by team, an hour": 36,
+    "Cost by target group, an hour": 36,
     "Price of the next GB": 8,
     "Budget used this month": 0.5,
 }
