@@ -218,7 +218,7 @@ def test_costs_reach_the_records_and_a_budgets_alert(
         assert price == pytest.approx(8e-9)
         cost = until(lambda: value_of(prometheus, "proxy_vendor:cost:rate5m"))
         assert cost == pytest.approx(0.008), "the failed half is free"
-        for record in ("team", "proxy_target", "team_proxy_vendor_pool_target"):
+        for record in ("proxy_vendor_pool", "team_proxy_vendor_pool_target"):
             assert until(lambda name=record: value_of(prometheus, f"{name}:cost:rate5m")) == cost  # type: ignore[misc]
 
         month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)

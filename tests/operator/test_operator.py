@@ -242,6 +242,7 @@ def test_the_same_targets_get_the_same_labels(operatorlab):
         "job": "sidecars",
         "namespace": "crawlers",
         "pod": "shop-1",
+        "team": "crawlers",
     }
     assert news["namespace"] == "crawlers-eu"
     # A target for each workload without a sidecar, however many pods and ports it has: Prometheus

@@ -21,21 +21,11 @@ from typing import Any
 
 import pytest
 
+from tests.ports import free_ports
+
 ROOT = Path(__file__).resolve().parents[2]
 TIMEOUT_AFTER_SECONDS = 0.6
 OK = b"HTTP/1.1 200 OK\r\nX-Sim-Vendor: a\r\nContent-Length: 0\r\n\r\n"
-
-
-def free_ports(addresses: list[str]) -> list[int]:
-    """Return a free port on each address, no two alike."""
-    with contextlib.ExitStack() as taken:
-        ports = []
-        for address in addresses:
-            family = socket.AF_INET6 if ":" in address else socket.AF_INET
-            sock = taken.enter_context(socket.socket(family))
-            sock.bind((address, 0))
-            ports.append(int(sock.getsockname()[1]))
-        return ports
 
 
 def start(program: str, *arguments: str, **environment: str) -> subprocess.Popen[str]:
