@@ -227,27 +227,32 @@ impl Connection {
             let sent = self.queue.clear();
             self.up.hold(sent);
             self.answering = Answering::Unread;
+        }
+        if let Answering::Unread = self.answering {
             self.label(Side::Vendor, Label::OPAQUE, around);
         }
         self.label_unread(around);
     }
 
     fn stop_reading_answers(&mut self, around: &mut Around) {
+        // What answers a request is the request's, HTTP or not.
+        let mut rest = Label::OPAQUE;
         if let Some(pending) = self.queue.pop() {
             let status = self.answered.take().map_or(0, |exchange| exchange.status);
             self.count(&pending, BAD_ANSWER, status, around);
-            let label = label_of_bytes(pending.label, BAD_ANSWER, false, around.config);
-            self.settle(pending.sent, label, around);
+            rest = label_of_bytes(pending.label, BAD_ANSWER, false, around.config);
+            self.settle(pending.sent, rest, around);
         }
-        let is_waiting = !self.queue.is_empty() || self.request.has_begun;
+        // A request's body that is under way is still framed.
+        let is_all_unread = !self.queue.is_empty() || self.request.has_begun || !self.has_counted;
         let sent = self.queue.clear();
         self.up.hold(sent);
         self.answer.clear();
         self.answering = Answering::Unread;
-        self.label(Side::Vendor, Label::OPAQUE, around);
-        // A request's body that is under way is still framed.
-        if is_waiting || !self.has_counted {
+        if is_all_unread {
             self.stop_reading_requests(around);
+        } else {
+            self.label(Side::Vendor, rest, around);
         }
         self.label_unread(around);
     }
