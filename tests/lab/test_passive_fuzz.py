@@ -8,6 +8,7 @@ from __future__ import annotations
 import pytest
 
 from lab.system import load_settings
+from money.quantities import RESULTS
 from tests.lab.hostile import MARK
 from tests.lab.passive_fuzz import (
     differences,
@@ -44,6 +45,7 @@ def test_what_is_hostile_reaches_no_label_and_no_log(running):
         "proxy_outcome": OUTCOMES,
         "proxy_pool": {entry.pool for vendor in settings.vendors for entry in vendor.cidrs},
         "proxy_target": {"", "other", *(target.name for target in settings.targets)},
+        "proxy_result": {*RESULTS},
         "response_code": CODES,
         "source_workload": {"crawler"},
         "source_workload_namespace": {"crawlers"},
