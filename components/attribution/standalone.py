@@ -368,10 +368,10 @@ def _http_statistics(plugin: Json) -> Json:
             "stat": {"name": f"istio_{definition['name']}", "tags": _tags(dimensions, workload)},
             "value_format": f"%CEL({definition['value']})%",
         }
-        if definition["type"] == "COUNTER":
-            counters.append(own)
-        else:
+        if definition.get("type") == "HISTOGRAM":
             histograms.append({**own, "unit": "Unspecified"})
+        else:
+            counters.append(own)
     return {"counters": counters, "histograms": histograms}
 
 

@@ -155,10 +155,8 @@ def http_plugin_config(*, with_targets: bool, timeout_after_seconds: int) -> dic
         # `int`: istio.stats reads 1e+06, as CEL prints a double of a million, as 0.
         "definitions": [
             {"name": SETUP_METRIC, "type": "HISTOGRAM", "value": f"int({SETUP_MILLISECONDS})"},
-            *(
-                {"name": name, "type": "COUNTER", "value": value}
-                for name, (value, _) in BYTES.items()
-            ),
+            # Without a type it is a counter; istiod leaves that default out of what it sends.
+            *({"name": name, "value": value} for name, (value, _) in BYTES.items()),
         ],
         "metrics": [
             {"tags_to_remove": list(REMOVED_TAGS)},

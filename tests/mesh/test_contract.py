@@ -103,7 +103,8 @@ def test_istio_stats_writes_the_contract_s_labels(stats: dict[str, Json]) -> Non
         "response_code",
     }
     assert by_name["requests_total"]["dimensions"]["proxy_vendor"] == PROXY_VENDOR
-    definitions = {one["name"]: one["type"] for one in http["definitions"]}
+    # A counter is the default, which istiod leaves out.
+    definitions = {one["name"]: one.get("type", "COUNTER") for one in http["definitions"]}
     sizes = ("proxy_request_bytes_total", "proxy_response_bytes_total")
     assert definitions == {SETUP_METRIC: "HISTOGRAM", **dict.fromkeys(sizes, "COUNTER")}
     for name in sizes:

@@ -40,7 +40,7 @@ def _sent_apart(keys: Json) -> None:
     vendor_of(keys, EDITED)["outcomes"] = [rule]
     vendor_of(keys, EDITED)["cidrs"] = [{"range": "10.3.0.0/16", "pool": "mobile"}]
     keys["targets"][0]["hosts"] += ["site-2.sim.test"]
-    keys["telemetry"] = {"timeoutAfter": "11s"}
+    keys["telemetry"] = {**keys.get("telemetry", {}), "timeoutAfter": "11s"}
 
 
 def _more_chains(keys: Json) -> None:
