@@ -44,7 +44,6 @@ from components.prometheus.rules import operator_rules
 from components.prometheus.servers import Server, claims_of, servers_of
 from components.repository_files import ROOT
 from components.simulated_vendors.plan import SimulationPlan, simulation_plan, simulators
-from dashboards.boards import boards
 from settings.prometheus import OperatorPrometheusSettings, OwnPrometheus
 from settings.stack import StackSettings
 from settings.values.quantities import format_duration
@@ -115,8 +114,6 @@ class StackPlan:
     """None where no hours are kept."""
     volumes: tuple[str, ...]
     """Claims that Kubernetes makes in `monitoring`, and that outlive what they were made for."""
-    dashboards: dict[str, str]
-    """This program's boards: JSON by file name."""
     boards: dict[str, dict[str, str]]
     """All boards, the stack's own too: JSON by file name, by folder of Grafana."""
     crawlers: CrawlerSide | None
@@ -163,7 +160,6 @@ def stack_plan(settings: StackSettings) -> StackPlan:
         ledger=ledger_plan(settings),
         money=exporter_plan(settings),
         volumes=_volumes(settings, servers),
-        dashboards=boards(settings),
         boards=all_boards(settings, ROOT),
         crawlers=_crawler_side(settings) if settings.has_crawlers else None,
         warnings=_warnings(settings),
@@ -201,10 +197,11 @@ def files_outside(settings: StackSettings) -> dict[str, str]:
     }
 
 
-def _crawler_side(settings: StackSettings) -> CrawlerSide:
-    expected = estimate(settings)
-    # Once for all namespaces: thousands of ranges take a second.
-    filters = envoy_filters(
+def filters_of(settings: StackSettings) -> dict[str, Json]:
+    """Return the specs of a stack's EnvoyFilters by name; a `global` one has none."""
+    if not settings.has_crawlers:
+        return {}
+    return envoy_filters(
         settings.vendors,
         targets=settings.targets,
         destinations=settings.destinations,
@@ -214,6 +211,12 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         access_logs=settings.telemetry.access_logs,
         log_outside=settings.telemetry.log_outside,
     )
+
+
+def _crawler_side(settings: StackSettings) -> CrawlerSide:
+    expected = estimate(settings)
+    # Once for all namespaces: thousands of ranges take a second.
+    filters = filters_of(settings)
     vendors, destinations = settings.vendors, settings.destinations
     refuse_undeployable(
         vendors,

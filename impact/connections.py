@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from components.attribution.render import envoy_filters
-from components.simulated_vendors.plan import simulators
+from deployment import filters_of
 from settings.stack import StackSettings
 
 Json = dict[str, Any]
@@ -92,22 +91,6 @@ def connections(before: StackSettings, after: StackSettings) -> Connections:
         clusters_removed=tuple(sorted(old.clusters.keys() - new.clusters.keys())),
         sent_apart=tuple(sorted(apart)),
         moved=tuple(_moved(old.filter_of, new.filter_of)),
-    )
-
-
-def filters_of(settings: StackSettings) -> dict[str, Json]:
-    """Return the EnvoyFilters of a stack; a `global` one has none."""
-    if not settings.has_crawlers:
-        return {}
-    return envoy_filters(
-        settings.vendors,
-        targets=settings.targets,
-        destinations=settings.destinations,
-        timeout_after_seconds=settings.telemetry.timeout_after,
-        selector=settings.crawlers.selector,
-        simulators=simulators(settings),
-        access_logs=settings.telemetry.access_logs,
-        log_outside=settings.telemetry.log_outside,
     )
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from books.prometheus import URL, Prometheus, PrometheusError
 from components.prometheus.config import LEDGER_APP
+from dashboards.boards import boards
 from deployment import StackPlan, stack_plan
 from discover.kubectl import KubectlError, workload_of
 from settings.catalogue import OUTSIDE
@@ -125,7 +126,7 @@ def _asked(
     if server.has_sidecars:
         checks.append(contract_check(prometheus, stack.settings))
     if is_queried:
-        checks.append(boards_check(prometheus, stack.plan.dashboards))
+        checks.append(boards_check(prometheus, boards(stack.settings)))
         if stack.plan.backup:
             checks.append(backups_check(prometheus))
     return checks
