@@ -7,9 +7,6 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import NamedTuple
 
-RESULTS = ("delivered", "refused", "failed", "")
-"""Values of the label `proxy_result` of bytes; empty where nothing could be read (opaque)."""
-
 
 class Part(NamedTuple):
     """Whose traffic it is: label values, each empty where the metric has none."""

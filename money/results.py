@@ -32,5 +32,8 @@ RESULT_OF: Mapping[str, str] = {
 }
 """Result by outcome (label `proxy_outcome`), for every outcome there is."""
 
+RESULTS = (DELIVERED, REFUSED, FAILED, "")
+"""Values of the label `proxy_result` of bytes; empty where nothing could be read (opaque)."""
+
 LOST = (REFUSED, FAILED)
 """Results of traffic that brought nothing."""

@@ -13,7 +13,7 @@ from books.prometheus import Prometheus
 from components.attribution.outcome import RESPONSE_CODES
 from components.attribution.stats import SETUP_METRIC
 from components.prometheus.relabel import HOST_LABEL
-from money.quantities import RESULTS
+from money.results import RESULTS
 from settings.catalogue import OUTSIDE
 from settings.stack import StackSettings
 from verify.check import Check

@@ -15,8 +15,8 @@ from money.billable import NEVER_SENT, billable, contract_of
 from money.contract import GIGABYTES, Contract, Rule
 from money.exact import price_at, price_of
 from money.exporter.page import Family, Sample
-from money.quantities import RESULTS, Book, Part, Quantities
-from money.results import RESULT_OF
+from money.quantities import Book, Part, Quantities
+from money.results import RESULT_OF, RESULTS
 
 SECONDS_PER_DAY = 86400
 

@@ -13,7 +13,7 @@ from money.billable import BytesOfVendor, bytes_of_vendors
 from money.contract import GIGABYTES, Contract
 from money.quantities import Book, Part
 from money.reconcile.days import OFFSET, Month, OddDay, odd_days
-from money.reconcile.findings import DayLine, Finding, Measure, ReconcileError, Reconciliation
+from money.reconcile.findings import DayLine, Finding, Kind, Measure, ReconcileError, Reconciliation
 from money.reconcile.metered import ANY_BYTES, Metered, hours_of, zone_of
 from money.reconcile.prices import asked_cost, contract_costs, price_findings, span
 from money.reconcile.readings import Reading, chosen, readings
@@ -214,7 +214,7 @@ class Compared:
                 else Decimal(0),
             )
         elif abs(month.offset) > OFFSET:
-            kind = "billed_more" if month.offset > 0 else "billed_less"
+            kind: Kind = "billed_more" if month.offset > 0 else "billed_less"
             text = (
                 f"{of}all days are billed about {percent(abs(month.offset))} "
                 f"{'more' if month.offset > 0 else 'less'} than metered, "
@@ -225,7 +225,7 @@ class Compared:
                 )
             )
             yield Finding(
-                kind=kind,  # type: ignore[arg-type]
+                kind=kind,
                 text=text,
                 is_defect=series.is_charged and month.offset > 0,
                 product=series.product,
@@ -308,6 +308,7 @@ class Compared:
 
     def _with(self, series: Series, quantities: Mapping[date, float]) -> list[DayOfUsage]:
         return [
+            # The field's name is a value here, so mypy cannot know its type.
             replace(row, **{series.measure: Decimal(quantities[row.day])})  # type: ignore[arg-type]
             if row.product == series.product
             else row

@@ -8,6 +8,7 @@ answer: that `date` names a row's day is taken from the sister API, data.oxylabs
 from __future__ import annotations
 
 from datetime import date, timedelta
+from decimal import Decimal
 
 from money.usage.account import Account, Credentials
 from money.usage.answers import Answer
@@ -57,4 +58,4 @@ def _day(row: Answer, product: str, start: date, end: date) -> DayOfUsage:
     if not start <= day < end:
         raise row["date"].refused(f"is not from {start} up to {end}")
     traffic = (row[name].whole(as_text=True) for name in ("request_traffic", "response_traffic"))
-    return DayOfUsage(day=day, product=product, bytes=sum(traffic))  # type: ignore[arg-type]
+    return DayOfUsage(day=day, product=product, bytes=sum(traffic, Decimal()))

@@ -8,7 +8,7 @@ from __future__ import annotations
 import pytest
 
 from lab.system import load_settings
-from money.quantities import RESULTS
+from money.results import RESULTS
 from tests.lab.hostile import MARK
 from tests.lab.passive_fuzz import (
     differences,

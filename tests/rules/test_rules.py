@@ -22,8 +22,7 @@ from components.prometheus.config import (
 )
 from components.prometheus.native_histograms import native_histogram_rules
 from components.prometheus.rules import RULES, rules_of
-from money.quantities import RESULTS
-from money.results import DELIVERED, RESULT_OF
+from money.results import DELIVERED, RESULT_OF, RESULTS
 from simulation.crawler.books import Books
 from simulation.crawler.metrics import metrics_page
 from tests.rules.exposed import ALERTMANAGER, ENVOY, ISTIOD, PROMETHEUS, exposed
