@@ -45,7 +45,7 @@ SAMPLES = DAYS * 86_400 // SCRAPE_SECONDS
 AT_ONCE = 120  # samples of a series in a request: half an hour, since the head takes an hour back
 SIDECARS, RAW_SIDECARS = 1_000, 4
 WORKLOADS = 8
-"""Of the 1,000 sidecars, and as many teams; the few have one each."""
+"""How many workloads, and teams, the 1,000 sidecars have. Each raw sidecar is one of its own."""
 GOAL = 1 / 50
 ROUNDS = 3
 SETTLE_SECONDS = 120.0

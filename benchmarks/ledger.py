@@ -39,7 +39,7 @@ OUTCOMES = ("blocked", "rate_limited", "target_error", "timeout")
 
 MOST_SECONDS = 0.2
 MOST_SHARE = 0.01
-"""Of what Prometheus' own blocks may take."""
+"""The share that the ledger may take of the disk that the main Prometheus may."""
 
 
 def months() -> list[Measure]:

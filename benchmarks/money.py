@@ -36,7 +36,7 @@ Json = dict[str, Any]
 
 SIDECARS = 200
 MOST_SERIES = 1.2
-"""What bytes may add to the series of a sidecar."""
+"""The series of a sidecar with the counters of bytes ÷ without them may be this many."""
 OTHER_PORT = PORTS.other_prometheus
 OTHER_URL = f"http://127.0.0.1:{OTHER_PORT}"
 
@@ -153,6 +153,6 @@ def _by_group(page: str, name: str) -> dict[str, float]:
 
 
 def stored(url: str) -> float:
-    # Of the sidecar that has met the most: a young one lacks rare outcomes.
+    # The sidecar with the most series is taken, since a young one has not met rare outcomes.
     kept = 'max(scrape_samples_post_metric_relabeling{job="sidecars"})'
     return float(loopback.query(url, kept)[0]["value"][1])

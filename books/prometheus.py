@@ -17,7 +17,8 @@ from books.counters import Timestamp
 
 TIMEOUT_SECONDS = 60.0
 MOST_BYTES = 128 * 2**20
-"""Of an answer: a month of hours of 3,000 parts. One without end must not fill the memory."""
+"""The most that is read of an answer, enough for a month of hours of 3,000 parts. Without it an
+answer that does not end would fill the memory."""
 SLICE_SECONDS = 60  # of samples in one answer, so that none is too large to hold
 URL = "PROMETHEUS_URL"
 TOKEN, USER, PASSWORD = "PROMETHEUS_BEARER_TOKEN", "PROMETHEUS_USERNAME", "PROMETHEUS_PASSWORD"
