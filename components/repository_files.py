@@ -1,7 +1,8 @@
-"""Files of this repository that the program puts into ConfigMaps."""
+"""Files that the program puts into ConfigMaps: of this repository, and the user's own below it."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,6 +57,26 @@ def exporter_files() -> ProgramFiles:
         *(f"books/{name}.py" for name in BOOKS_MODULES),
     )
     return _files([*named, "money/forecast/*.py", "money/exporter/*.py"])
+
+
+def own_text(root: Path, name: str) -> str:
+    """Return the text of a file that a stack names.
+
+    Args:
+        root: the folder that the path starts from.
+
+    Raises:
+        ValueError: it is no such file; the text says what to do.
+    """
+    path = Path(os.path.realpath(root / name))
+    if not path.is_relative_to(os.path.realpath(root)):
+        raise ValueError("is a link out of the project; put the file itself there")
+    if not path.is_file():
+        raise ValueError("is no file; write the path from the project's root")
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError:
+        raise ValueError("is not UTF-8 text; save it as UTF-8") from None
 
 
 def _files(patterns: Sequence[str]) -> ProgramFiles:

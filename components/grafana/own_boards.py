@@ -6,15 +6,15 @@ Grafana logs what it does not like and goes on: a board would be missing, and no
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator, Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 from components.grafana.provisioning import DATASOURCE_UID, LEDGER_UID, object_name
+from components.repository_files import own_text
 from dashboards.boards import boards
-from settings.grafana import OWN_FOLDER, OwnBoard
+from settings.grafana import OWN_FOLDER
 from settings.loading import SettingsError
 from settings.masking import quoted
 from settings.stack import StackSettings
@@ -58,7 +58,9 @@ def own_boards(
     for index, own in enumerate(settings.grafana.dashboards):
         at = f"grafana.dashboards[{index}].file"
         try:
-            text = _text(root, own)
+            text = own_text(root, own.file)
+            if (size := len(text.encode())) > MOST_BYTES:
+                raise ValueError(f"has {size} bytes; split it, a board may have {MOST_BYTES}")
             board = _board(text)
             uid = board["uid"]
             if (owner := owners.get(object_name(uid))) is not None:
@@ -73,20 +75,6 @@ def own_boards(
     if findings:
         raise SettingsError(findings)
     return folders
-
-
-def _text(root: Path, own: OwnBoard) -> str:
-    path = Path(os.path.realpath(root / PurePosixPath(own.file)))
-    if not path.is_relative_to(os.path.realpath(root)):
-        raise ValueError("is a link out of the project; put the file itself there")
-    if not path.is_file():
-        raise ValueError("is no file; write the path from the project's root")
-    if (size := path.stat().st_size) > MOST_BYTES:
-        raise ValueError(f"has {size} bytes; split it, a board may have {MOST_BYTES}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError("is not UTF-8 text; save it as UTF-8") from None
 
 
 def _board(text: str) -> Json:

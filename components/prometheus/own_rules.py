@@ -6,7 +6,6 @@ after its next restart.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -18,6 +17,7 @@ from typing import Any
 import yaml
 
 from components.prometheus.rules import SHARD_PREFIX, Files, rules_of, shipped_rules, with_product
+from components.repository_files import own_text
 from settings.loading import SettingsError
 from settings.messages import printed, yaml_mistake
 from settings.stack import StackSettings
@@ -56,7 +56,7 @@ def own_rule_files(settings: StackSettings, root: Path) -> Files:
     files: Files = {}
     for index, name in enumerate(settings.alerts.rule_files):
         try:
-            text = _text(root, name)
+            text = own_text(root, name)
             document = _document(text)
             problems = [*_problems_by_promtool(text)] or [*_problems(document, settings)]
         except ValueError as error:
@@ -69,18 +69,6 @@ def own_rule_files(settings: StackSettings, root: Path) -> Files:
     if findings:
         raise SettingsError(findings)
     return files
-
-
-def _text(root: Path, name: str) -> str:
-    path = Path(os.path.realpath(root / name))
-    if not path.is_relative_to(os.path.realpath(root)):
-        raise ValueError("is a link out of the project; put the file itself there")
-    if not path.is_file():
-        raise ValueError("is no file; write the path from the project's root")
-    try:
-        return path.read_text(encoding="utf-8")
-    except UnicodeDecodeError:
-        raise ValueError("is not UTF-8 text; save it as UTF-8") from None
 
 
 def _document(text: str) -> Any:
