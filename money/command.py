@@ -22,7 +22,6 @@ from settings.stack import StackSettings
 from verify.cluster import Cluster
 from verify.reach import others_server, own_server
 
-CONTEXT_KEY = "kubernetes:context"
 URL = "LEDGER_URL"
 
 Month = tuple[int, int]
@@ -55,7 +54,7 @@ def stack_of(options: argparse.Namespace) -> Stack:
         SettingsError: there is none, or it is wrong.
     """
     file = load_stack(stack_file(options.stack))
-    context = options.context or str(file.config.get(CONTEXT_KEY, ""))
+    context = options.context or file.context
     return Stack(name=options.stack, settings=file.settings, context=context)
 
 

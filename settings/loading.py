@@ -66,6 +66,11 @@ class StackFile(NamedTuple):
     encrypted: tuple[str, ...]
     """The full names of `config` that hold an encrypted value."""
 
+    @property
+    def context(self) -> str:
+        """The stack's context of kubectl; empty is its current one."""
+        return self.config.get("kubernetes:context", "")
+
 
 def stack_file(stack: str) -> Path:
     """Return where a stack's file is: STACK_FILE of the environment, else in the root.

@@ -35,8 +35,6 @@ from verify.recorded import recorded_uid
 
 Json = dict[str, Any]
 
-CONTEXT_KEY = "kubernetes:context"
-
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
@@ -184,7 +182,7 @@ def _stack(name: str, context: str) -> Stack:
         name=name,
         settings=file.settings,
         plan=stack_plan(file.settings),
-        context=context or file.config.get(CONTEXT_KEY, ""),
+        context=context or file.context,
     )
 
 
