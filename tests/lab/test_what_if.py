@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections import Counter
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
-from lab import plan
-from lab.system import CREDENTIALS, ROOT, Lab, running
+from lab.system import Lab, running
 from money.charges import Month, month_charges
 from money.quantities import Book, Part, Quantities
 from money.traffic import by_day_and_part
@@ -83,30 +81,16 @@ def book_of(lab: Lab, weights: Mapping[str, float], seed: int) -> Book:
 
 
 def crawl(lab: Lab, weights: Mapping[str, float], seed: int) -> None:
-    first = {one.vendor: one for one in reversed(lab.endpoints)}
-    crawler_plan = plan.crawler_plan(
-        [first[vendor] for vendor in weights],
-        lab.ports,
-        timeout_after_seconds=lab.settings.telemetry.timeout_after,
-        count=COUNTS,
-        requests_per_second=None,
-        seed=seed,
-    )
-    for entry in crawler_plan["vendors"]:
-        name = entry["name"]
+    def two_vendors(own: dict[str, Any]) -> dict[str, Any]:
+        first = {one["name"]: one for one in reversed(own["vendors"])}
         mix = {"http": 0.6, "tunnel": 0.4}
-        entry |= {"mix": mix, "faults": FAULTS[name], "weight": weights[name]}
-    plan_file = lab.folder / "crawler-plan.json"
-    plan_file.write_text(json.dumps(crawler_plan))
-    lab.family.start(
-        "crawler",
-        [
-            *(sys.executable, "-m", "simulation.crawler"),
-            *("--plan", str(plan_file), "--books", str(lab.crawler_books)),
-        ],
-        log=lab.folder / "crawler.log",
-        environment={plan.CREDENTIALS_VARIABLE: CREDENTIALS, "PYTHONPATH": str(ROOT)},
-    )
+        vendors = [
+            first[name] | {"mix": mix, "faults": FAULTS[name], "weight": weight}
+            for name, weight in weights.items()
+        ]
+        return own | {"vendors": vendors}
+
+    lab.start_crawler(count=COUNTS, requests_per_second=None, seed=seed, change=two_vendors)
     for _ in lab.family.wait_for_end("crawler"):
         pass
     lab.settle()

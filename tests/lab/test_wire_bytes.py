@@ -1,18 +1,15 @@
-"""What vendors bill is seen, while it flows and to the byte, whatever crawlers speak."""
+"""A vendor's wire bytes are seen while they flow, and to the byte, whatever crawlers speak."""
 
 from __future__ import annotations
 
-import json
 import socket
-import sys
 import time
 
 import pytest
 
-from lab import plan
 from lab.loopback import get_json, query
 from lab.module_bytes import module_bytes
-from lab.system import CREDENTIALS, ROOT, running
+from lab.system import running
 from simulation.crawler.tls import tls_context
 from tests.lab.conftest import free_ports, until
 
@@ -115,26 +112,13 @@ def vendors_wire(lab):
 
 def start_crawler(lab):
     """Start the crawler on the four vendors, one protocol each, nothing going wrong."""
-    first = {one.vendor: one for one in reversed(lab.endpoints)}
-    where = [first[vendor] for vendor in PROTOCOL_OF]
-    crawler_plan = plan.crawler_plan(
-        where,
-        lab.ports,
-        timeout_after_seconds=lab.settings.telemetry.timeout_after,
-        count=COUNTS,
-        requests_per_second=None,
-        seed=1,
-    )
-    for entry in crawler_plan["vendors"]:
-        entry |= {"mix": {PROTOCOL_OF[entry["name"]]: 1.0}, "faults": {}}
-    plan_file = lab.folder / "crawler-plan.json"
-    plan_file.write_text(json.dumps(crawler_plan))
-    lab.family.start(
-        "crawler",
-        [
-            *(sys.executable, "-m", "simulation.crawler"),
-            *("--plan", str(plan_file), "--books", str(lab.crawler_books)),
-        ],
-        log=lab.folder / "crawler.log",
-        environment={plan.CREDENTIALS_VARIABLE: CREDENTIALS, "PYTHONPATH": str(ROOT)},
-    )
+
+    def four_vendors(own):
+        first = {one["name"]: one for one in reversed(own["vendors"])}
+        vendors = [
+            first[name] | {"mix": {protocol: 1.0}, "faults": {}}
+            for name, protocol in PROTOCOL_OF.items()
+        ]
+        return own | {"vendors": vendors}
+
+    lab.start_crawler(count=COUNTS, requests_per_second=None, change=four_vendors)
