@@ -29,7 +29,7 @@ def text_lines(found: Reconciliation) -> list[str]:
     """Return the verdict, why, and the days that differ."""
     lines = [sentence(found), *([explained(found.bytes)] if found.bytes else []), ""]
     for one in found.findings:
-        kind = "do not pay" if one.is_defect else "explained"
+        kind = "do not pay" if one.is_defect else "no reason to wait"
         about = f" ({found.currency} {one.amount:.2f})" if one.amount else ""
         lines.append(f"  {kind}: {one.text}{about}")
     odd = [line for line in found.lines if line.remark]
