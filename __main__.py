@@ -29,7 +29,9 @@ settings, plan = read_stack()
 provider = cluster_provider(pulumi.Config("kubernetes"))
 here = pulumi.ResourceOptions(
     providers={"kubernetes": provider},
-    transformations=[placement(settings.scheduling, settings.images)],
+    transformations=[
+        placement(settings.scheduling, settings.images, on_openshift=settings.istio.on_openshift)
+    ],
 )
 namespaces = Namespaces("namespaces", NamespacesArgs(plans=plan.namespaces), here)
 monitoring = namespaces.name_for("monitoring")

@@ -21,13 +21,17 @@ Transformation = Callable[
 ]
 
 
-def placement(scheduling: Scheduling, images: Images) -> Transformation:
+def placement(
+    scheduling: Scheduling, images: Images, *, on_openshift: bool = False
+) -> Transformation:
     """Return what gives every pod and every claim of the program its place and its images."""
 
     def place(args: pulumi.ResourceTransformationArgs) -> None:
         spec = args.props.get("spec")
         for template in _templates(spec):
             _place_pod(template, scheduling, images)
+            if on_openshift:
+                _leave_the_user(template)
         if scheduling.storage_class:
             for claim in _claims(spec):
                 claim.storage_class_name = scheduling.storage_class
@@ -79,6 +83,16 @@ def _place_pod(template: Any, scheduling: Scheduling, images: Images) -> None:
             if (one.topology_key, one.when_unsatisfiable) not in pairs
         ]
         pod.topology_spread_constraints = [*own, *asked]
+
+
+def _leave_the_user(template: Any) -> None:
+    """Let OpenShift choose the user, and the group that owns the volumes.
+
+    Its SCC `restricted-v2` takes them from a range of the namespace's own, and refuses a pod that
+    names others.
+    """
+    context = template.spec.security_context
+    context.run_as_user = context.run_as_group = context.fs_group = None
 
 
 def _spreads(

@@ -417,7 +417,8 @@ def a_global_server_has_no_crawlers(settings: StackSettings) -> Iterator[Problem
         if section.enabled:
             yield Problem((key, "enabled"), f"true has no effect, {because}; write false")
     for key in ("crawlers", "istio", "telemetry"):
-        if settings.sets(key) and getattr(settings, key).model_fields_set:
+        # The platform is also what this program's own pods run on.
+        if settings.sets(key) and getattr(settings, key).model_fields_set - {"platform"}:
             yield Problem((key,), f"has no effect, {because}; remove it")
     for name in ("egress", "ingress"):
         if settings.network.sets(name):

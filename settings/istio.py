@@ -5,31 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool, StrictInt
 
 from settings.images import ImagePrefix
 from settings.section import Problem, Resources, Section, repeated, resources
 from settings.values.kubernetes import DnsLabel, ObjectName
 from settings.values.texts import ChartSource, Version
 
-NEED_NONE = ("aks", "eks", "kind", "kubeadm")
+OPENSHIFT = "openshift"
+WITHOUT_PROFILE = ("aks", "eks", "kind", "kubeadm")
+"""Platforms that Istio's charts do not know, and that need no values of their own."""
 
-
-def platform_of_the_charts(platform: Any) -> Any:
-    if platform == "openshift":
-        raise ValueError(
-            "is not supported: its security contexts refuse the pods' fixed users, and its DNS "
-            "answers on a port of its own; use another cluster"
-        )
-    if platform in NEED_NONE:
-        raise ValueError(
-            "needs no values of its own, and Istio's charts have none for it; remove the key"
-        )
-    return platform
-
-
-Platform = Annotated[
-    Literal["gke", "k3d", "k3s", "microk8s", "minikube"], BeforeValidator(platform_of_the_charts)
+Platform = Literal[
+    "aks", "eks", "gke", "k3d", "k3s", "kind", "kubeadm", "microk8s", "minikube", "openshift"
 ]
 
 FreeValues = dict[str, Any]
@@ -62,7 +50,6 @@ class Istiod(Section):
 CHARTS_ONLY = {
     "version": "version",
     "chart_source": "chartSource",
-    "platform": "platform",
     "hub": "hub",
     "image_pull_secrets": "imagePullSecrets",
     "istiod": "istiod",
@@ -102,8 +89,10 @@ class Istio(Section):
     """Requests and limits of each crawler's sidecar: the largest cost of the mesh. A change takes
     effect as pods restart."""
     platform: Platform | None = None
-    """The cluster's kind, where Istio's charts have values for it (`global.platform`): paths of the
-    CNI plugin, a quota. EKS, AKS and kind need none."""
+    """The cluster's kind, for its values in Istio's charts (`global.platform`): paths of the CNI
+    plugin, a quota. `aks`, `eks`, `kind` and `kubeadm` need none and add nothing. With `openshift`,
+    also where `install` is false, this program's pods leave their users to its security contexts,
+    and names are looked up in `openshift-dns`."""
     hub: ImagePrefix | None = Field(default=None, examples=["registry.example/istio"])
     """Registry and path of Istio's images. Default: the charts' own, after `images.mirror`."""
     image_pull_secrets: tuple[ObjectName, ...] = ()
@@ -115,10 +104,20 @@ class Istio(Section):
     """More values of Istio's charts. A value that this program sets, or that would end the
     attribution, is refused. Rendered manifests show them."""
 
+    @property
+    def on_openshift(self) -> bool:
+        return self.platform == OPENSHIFT
+
     def problems(self) -> Iterator[Problem]:
         yield from repeated(
             (("imagePullSecrets", n), name) for n, name in enumerate(self.image_pull_secrets)
         )
+        if self.install and self.on_openshift and not self.cni:
+            yield Problem(
+                ("cni",),
+                "false cannot be on OpenShift, whose security contexts refuse istio-init; remove "
+                "it",
+            )
         if self.install:
             return
         for field, key in CHARTS_ONLY.items():

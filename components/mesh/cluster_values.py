@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from settings.istio import Istio
+from settings.istio import WITHOUT_PROFILE, Istio
 from settings.loading import SettingsError
 from settings.scheduling import Scheduling
 from settings.stack import StackSettings
@@ -49,7 +49,8 @@ def cluster_values(chart: str, settings: StackSettings) -> Json:
     """Return the values that follow from where the cluster is, of one chart."""
     istio, scheduling = settings.istio, settings.scheduling
     values: Json = {"global": {}}
-    if istio.platform:
+    # The charts refuse a platform that they do not know.
+    if istio.platform and istio.platform not in WITHOUT_PROFILE:
         values["global"]["platform"] = istio.platform
     if istio.platform == "gke" and chart == "cni":
         # The chart would see it by the API server's version, which `helm template` does not ask.

@@ -38,6 +38,7 @@ from settings.values.addresses import PortRange
 DNS_PORT = 53
 # Of CoreDNS' own pods behind that Service: nearly everywhere, and on Gardener (also SAP's).
 DNS_POD_PORTS = tuple(PortRange(number, number) for number in (DNS_PORT, 8053))
+OPENSHIFT_DNS_PORT = 5353
 KUBELET_PORT = 10250
 WEBHOOK_PORT = 15017
 # Of the managed clouds; of kubeadm, kind and k3s; of minikube; of MicroK8s. Policies see the
@@ -343,12 +344,14 @@ def _dns(settings: StackSettings) -> Iterator[Flow]:
         askers.append(groups.attributed(settings))
     services = Addresses(name="the DNS Service", cidrs=settings.network.service_cidrs)
     # Some plugins compare a Service's address, before it is replaced by a pod's.
-    for server in (groups.CLUSTER_DNS, groups.NODE_DNS, *((services,) if services.cidrs else ())):
+    pods = groups.cluster_dns(settings)
+    pod_ports = port(OPENSHIFT_DNS_PORT) if settings.istio.on_openshift else DNS_POD_PORTS
+    for server in (pods, groups.NODE_DNS, *((services,) if services.cidrs else ())):
         for asker in askers:
             yield Flow(
                 source=asker,
                 target=server,
-                ports=DNS_POD_PORTS if isinstance(server, Pods) else port(DNS_PORT),
+                ports=pod_ports if server is pods else port(DNS_PORT),
                 protocols=("TCP", "UDP"),
                 reason="Names are looked up.",
             )

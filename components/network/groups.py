@@ -48,13 +48,17 @@ KUBELETS = Addresses(name="the kubelets")
 """On the nodes' addresses, which come and go with the nodes."""
 NODE = OwnNode(name="the pod's own node")
 
-CLUSTER_DNS = Pods(name="the cluster's DNS", namespaces=("kube-system",))
 NODE_DNS = Addresses(
     name="the node's DNS",
     # NodeLocal DNSCache has 169.254.20.10 (kubernetes.io/docs, nodelocaldns), with Kubespray
     # 169.254.25.10, or what its owner likes; the clouds' own are 169.254.169.253 and .254.
     cidrs=(ip_network("169.254.0.0/16"),),
 )
+
+
+def cluster_dns(settings: StackSettings) -> Pods:
+    namespace = "openshift-dns" if settings.istio.on_openshift else "kube-system"
+    return Pods(name="the cluster's DNS", namespaces=(namespace,))
 
 
 def crawlers(settings: StackSettings) -> Pods:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -161,6 +162,21 @@ def pods_of(manifests: Iterable[Json]) -> Iterator[tuple[Json, int]]:
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": metadata, "spec": template["spec"]}
         metadata["name"] = f"{name}-try"
         yield pod, scalers.get(name, spec.get("replicas", 1))
+
+
+def charts_folder(version: str) -> Path:
+    """Return the charts of a minor version of Istio, which its Go module has."""
+    (build,) = (each.build for each in binaries.ISTIO if each.name == f"istio-{version}")
+    assert build
+    done = subprocess.run(
+        ["go", "mod", "download", "-json", f"{build.module}@{build.module_version}"],
+        cwd=build.folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=True,
+    )
+    return Path(json.loads(done.stdout)["Dir"]) / "manifests" / "charts"
 
 
 def _of_kind(kind: str, manifests: Iterable[Json]) -> list[Json]:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +11,8 @@ import yaml
 from render.gitops import FOLDER, SECRETS, gitops_files
 from render.program import Run, run_program
 from tests import binaries
-from tests.api.cluster import WEBHOOKS, Cluster, objects_of
+from tests.api.cluster import WEBHOOKS, Cluster, charts_folder, objects_of
+from tests.mesh.versions import PAIRS
 from tests.program.conftest import edited_copy, sections
 
 Json = dict[str, Any]
@@ -23,7 +22,7 @@ FIRST = ("Namespace", "CustomResourceDefinition")
 
 @pytest.fixture(scope="module", params=["dev", "prod"])
 def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
-    istio = {"chartSource": str(charts()), "istiod": {"replicas": 2}}
+    istio = {"chartSource": str(charts_folder(PAIRS[0].istio)), "istiod": {"replicas": 2}}
     folder = tmp_path_factory.mktemp(request.param)
     return run_program(request.param, edited_copy(folder, request.param, sections(istio=istio)))
 
@@ -35,20 +34,6 @@ def manifests(stack: Run) -> list[Json]:
     texts = [text for path, text in files.items() if path.startswith(f"{FOLDER}/")]
     objects = [*documents(files[SECRETS]), *(one for text in texts for one in documents(text))]
     return sorted(objects, key=lambda one: one["kind"] not in FIRST)
-
-
-def charts() -> Path:
-    """Return Istio's charts, which its Go module has."""
-    build = binaries.ISTIO[0].build
-    done = subprocess.run(
-        ["go", "mod", "download", "-json", f"{build.module}@{build.module_version}"],
-        cwd=build.folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
-    return Path(json.loads(done.stdout)["Dir"]) / "manifests" / "charts"
 
 
 def documents(text: str) -> list[Json]:

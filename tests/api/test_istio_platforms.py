@@ -5,12 +5,18 @@ What is expected is in the charts' files/profile-platform-<name>.yaml.
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
+import yaml
 
+from components.mesh.cluster_values import combined
 from components.mesh.values import FOLDERS, charts_of
+from settings.istio import WITHOUT_PROFILE
 from settings.loading import parse_settings
+from settings.stack import StackSettings
+from tests.api.cluster import charts_folder
 from tests.mesh.control_plane import chart
 from tests.mesh.versions import PAIRS, Pair
 
@@ -29,17 +35,25 @@ PATHS = {
         "/var/run/netns",
     ),
     "minikube": ("/opt/cni/bin", "/etc/cni/net.d", "/var/run/docker/netns"),
+    "openshift": ("/var/lib/cni/bin", "/etc/cni/multus/net.d", "/var/run/netns"),
 }
 """Where the CNI agent finds a node's plugins, their configuration, and network namespaces."""
 
 
-def rendered(pair: Pair, **sections: Any) -> list[Json]:
+SCC_GROUP = "security.openshift.io"
+PLUGIN_OF_MULTUS = ("default", "istio-cni")
+
+
+def settings_of(**sections: Any) -> StackSettings:
     vendors = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
-    settings = parse_settings({"cluster": "dev", "vendors": vendors, **sections})
+    return parse_settings({"cluster": "dev", "vendors": vendors, **sections})
+
+
+def rendered(pair: Pair, **sections: Any) -> list[Json]:
     meshlab = pair.program("meshlab")
     return [
         one
-        for each in charts_of(settings)
+        for each in charts_of(settings_of(**sections))
         for one in chart(meshlab, each.release, FOLDERS[each.name], each.values)
     ]
 
@@ -72,6 +86,75 @@ def test_the_cni_agent_knows_the_nodes_paths(pair: Pair, platform: str | None) -
     assert {"name": "PLATFORM", "value": platform or ""} in [
         {"value": "", **each} for each in environment
     ]
+
+
+@pytest.mark.parametrize("platform", sorted({*PATHS} - {None}))
+def test_a_platform_is_its_charts_profile_and_nothing_else(pair: Pair, platform: str) -> None:
+    """The same as the values of the charts' own file, given by hand."""
+    charts, meshlab = charts_folder(pair.istio), pair.program("meshlab")
+    by_hand = []
+    for each in charts_of(settings_of(istio={"platform": platform})):
+        folder = FOLDERS[each.name]
+        file = charts / folder / "files" / f"profile-platform-{platform}.yaml"
+        values = combined(yaml.safe_load(file.read_text()), each.values)
+        values["global"] = {k: v for k, v in values["global"].items() if k != "platform"}
+        by_hand += chart(meshlab, each.release, folder, values)
+    named = rendered(pair, istio={"platform": platform})
+    assert without_the_name(named) == without_the_name(by_hand)
+    assert without_the_name(named) != without_the_name(rendered(pair)), "a profile of nothing"
+
+
+def without_the_name(objects: list[Json]) -> list[Json]:
+    """Leave out where Istio's programs are told the platform, and what its name alone adds."""
+    for each in objects:
+        data = each.get("data", {})
+        for key in {"values", "merged-values", "original-values"} & data.keys():
+            del data[key]
+        spec = each.get("spec", {}).get("template", {}).get("spec", {})
+        for container in spec.get("containers", ()):
+            environment = container.get("env", [])
+            container["env"] = [one for one in environment if one["name"] != "PLATFORM"]
+        # The right to the SCC, see below.
+        rules = each.get("rules") or []
+        if each["kind"] == "ClusterRole":
+            each["rules"] = [one for one in rules if one["apiGroups"] != [SCC_GROUP]]
+    return objects
+
+
+@pytest.mark.parametrize("platform", WITHOUT_PROFILE)
+def test_a_platform_without_a_profile_adds_nothing(pair: Pair, platform: str) -> None:
+    """The charts refuse a name that they do not know."""
+    assert rendered(pair, istio={"platform": platform}) == rendered(pair)
+    assert not [*charts_folder(pair.istio).rglob(f"profile-platform-{platform}.yaml")]
+
+
+def test_openshift_needs_no_right_of_the_crawlers_pods(pair: Pair) -> None:
+    """Multus runs the plugin for each pod with the annotation of the injector, which takes the
+    sidecar's user from the namespace's range; the agent alone is privileged."""
+    objects = rendered(pair, istio={"platform": "openshift"})
+    (network,) = of_kind(objects, "NetworkAttachmentDefinition")
+    assert (network["metadata"]["namespace"], network["metadata"]["name"]) == PLUGIN_OF_MULTUS
+    (injector,) = (
+        each
+        for each in of_kind(objects, "ConfigMap")
+        if each["metadata"]["name"] == "istio-sidecar-injector"
+    )
+    assert json.loads(injector["data"]["values"])["pilot"]["cni"]["provider"] == "multus"
+    assert "/".join(PLUGIN_OF_MULTUS) in injector["data"]["config"]
+    allowed = [
+        (each["metadata"]["name"], rule["resourceNames"])
+        for each in of_kind(objects, "ClusterRole")
+        for rule in each.get("rules") or ()
+        if rule["apiGroups"] == [SCC_GROUP]
+    ]
+    assert allowed == [("istio-cni", ["privileged"])]
+    (agent,) = of_kind(objects, "DaemonSet")
+    (container,) = agent["spec"]["template"]["spec"]["containers"]
+    assert container["securityContext"]["seLinuxOptions"] == {"type": "spc_t"}
+    (istiod,) = of_kind(objects, "Deployment")
+    pod = istiod["spec"]["template"]["spec"]
+    for context in (pod.get("securityContext", {}), pod["containers"][0]["securityContext"]):
+        assert not {"runAsUser", "runAsGroup", "fsGroup"} & context.keys()
 
 
 @pytest.mark.parametrize("platform", [None, "k3s", "gke"])

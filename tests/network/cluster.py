@@ -25,6 +25,7 @@ OTHER_PODS: dict[str, tuple[str, dict[str, str]]] = {
     "crawler": ("crawlers", {"app": "crawler"}),
     "web": ("shop", {"app": "web"}),
     "dns": ("kube-system", {"k8s-app": "kube-dns"}),
+    "openshift-dns": ("openshift-dns", {"dns.operator.openshift.io/daemonset-dns": "default"}),
     "others-prometheus": ("observability", {"app.kubernetes.io/name": "prometheus"}),
 }
 
@@ -40,9 +41,9 @@ MACHINES = {
 }
 
 PORTS = (
-    *((number, "UDP") for number in (53, 443, 8053, 9094)),
+    *((number, "UDP") for number in (53, 443, 5353, 8053, 9094)),
     *((number, "TCP") for number in (22, 53, 80, 443, 587, 3000, 3128, 5432, 6443, 7777)),
-    *((number, "TCP") for number in (8053, 8080, 8443)),
+    *((number, "TCP") for number in (5353, 8053, 8080, 8443)),
     *((number, "TCP") for number in (9090, 9093, 9094, 9464, 9465, 9466, 9467, 10250)),
     *((number, "TCP") for number in (15000, 15010, 15012, 15014, 15017, 15020, 15090, 16443)),
 )

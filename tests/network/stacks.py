@@ -12,7 +12,7 @@ NAMES = {
     "DNS": "DNS-SERVICE METADATA NODE-DNS",
     # Whom no policy of this program guards.
     "OUTSIDE": "DNS-SERVICE INTERNET METADATA NODE NODE-DNS RANGE RESULTS"
-    " dns others-prometheus web",
+    " dns openshift-dns others-prometheus web",
     "CRAWLERS": "crawler load-generator",
 }
 LOOK_UP = "53/UDP 53"
@@ -23,7 +23,7 @@ API_SERVER = "443 6443 8443 16443"
 ISTIO = """
 # Sidecars may be in every namespace, and the API server, which calls the webhook, has any address.
 OUTSIDE istiod istio-cni | 15017 | istiod
-dns web others-prometheus istiod istio-cni | 15012 | istiod
+dns openshift-dns web others-prometheus istiod istio-cni | 15012 | istiod
 # Istio's own policies allow it as well: the API server's port differs among clusters.
 istiod istio-cni | any | OUTSIDE
 """
@@ -92,6 +92,29 @@ CRAWLERS | 3128 | simulated RANGE
 # Of the name gw.vendor.example, which the sidecar alone tells from others.
 CRAWLERS | 7777 | INTERNET NODE RANGE RESULTS
 CRAWLERS | any | RESULTS CRAWLERS web
+""",
+    ),
+    # Its DNS has another namespace and port.
+    "OpenShift": Stack(
+        config="""
+proxy-observability:cluster: tested
+proxy-observability:vendors: [{name: by-range, cidrs: [203.0.113.0/26], ports: [3128]}]
+proxy-observability:istio: {platform: openshift}
+proxy-observability:network: {egress: vendorsOnly, serviceCidrs: [10.96.0.0/12]}
+""",
+        needed=f"""{ISTIO}
+alertmanager grafana prometheus crawler | {LOOK_UP} | DNS
+alertmanager grafana prometheus crawler | 5353/UDP 5353 | openshift-dns
+grafana | 9090 | prometheus
+prometheus | 9093 | alertmanager
+prometheus | 3000 | grafana
+prometheus | 9090 | prometheus
+prometheus | {API_SERVER} 10250 | OUTSIDE
+prometheus | 15014 | istiod
+prometheus | 15090 | crawler
+crawler | 15012 | istiod
+crawler | 3128 | RANGE
+crawler | any | crawler
 """,
     ),
     # The same, where some pods are no crawlers, and their namespace was there before.

@@ -129,6 +129,28 @@ def test_no_place_is_spread_over_twice(variant, place, constraints):
     assert pod["topologySpreadConstraints"][-1]["maxSkew"] == 3
 
 
+def test_openshift_chooses_the_pods_users(edited):
+    """Its SCC refuses a pod that names a user outside its namespace's range; all else stays."""
+    runs = {}
+    for platform in ("openshift", "eks"):
+
+        def edit(keys: dict[str, Any], platform: str = platform) -> None:
+            keys["istio"] = {**keys.get("istio", {}), "platform": platform}
+            keys["prometheus"] = {**keys["prometheus"], **MORE["object-store"]}
+            keys["ledger"] = {"enabled": True}
+
+        runs[platform] = run("prod", edited("prod", edit))
+    theirs = {one.urn: one.inputs["spec"] for one in workloads_of(runs["openshift"])}
+    ours = {one.urn: one.inputs["spec"] for one in workloads_of(runs["eks"])}
+    for urn, spec in ours.items():
+        for context in found(spec, "fsGroup"):
+            for key in ("runAsUser", "runAsGroup", "fsGroup"):
+                del context[key]
+        assert theirs[urn] == spec
+        assert not [*found(theirs[urn], "runAsUser")], urn
+    assert len(theirs) == len(ours) > 5
+
+
 @pytest.mark.parametrize("stack", ["dev", "prod"])
 def test_nothing_is_placed_unasked(run_program, stack):
     run = run_program(stack)
