@@ -62,6 +62,16 @@ def of_kind(objects: list[Json], kind: str) -> list[Json]:
     return [each for each in objects if each["kind"] == kind]
 
 
+def injector_of(objects: list[Json]) -> dict[str, str]:
+    """Return the files of the webhook that adds sidecars."""
+    (found,) = (
+        each["data"]
+        for each in of_kind(objects, "ConfigMap")
+        if each["metadata"]["name"] == "istio-sidecar-injector"
+    )
+    return dict(found)
+
+
 @pytest.fixture(params=PAIRS, ids=lambda pair: pair.name)
 def pair(request: pytest.FixtureRequest) -> Pair:
     found: Pair = request.param
@@ -134,13 +144,9 @@ def test_openshift_needs_no_right_of_the_crawlers_pods(pair: Pair) -> None:
     objects = rendered(pair, istio={"platform": "openshift"})
     (network,) = of_kind(objects, "NetworkAttachmentDefinition")
     assert (network["metadata"]["namespace"], network["metadata"]["name"]) == PLUGIN_OF_MULTUS
-    (injector,) = (
-        each
-        for each in of_kind(objects, "ConfigMap")
-        if each["metadata"]["name"] == "istio-sidecar-injector"
-    )
-    assert json.loads(injector["data"]["values"])["pilot"]["cni"]["provider"] == "multus"
-    assert "/".join(PLUGIN_OF_MULTUS) in injector["data"]["config"]
+    injector = injector_of(objects)
+    assert json.loads(injector["values"])["pilot"]["cni"]["provider"] == "multus"
+    assert "/".join(PLUGIN_OF_MULTUS) in injector["config"]
     allowed = [
         (each["metadata"]["name"], rule["resourceNames"])
         for each in of_kind(objects, "ClusterRole")
@@ -202,6 +208,10 @@ def test_istiod_is_placed_by_its_charts_values(pair: Pair) -> None:
     for workload in (istiod, *of_kind(objects, "DaemonSet")):
         (container,) = workload["spec"]["template"]["spec"]["containers"]
         assert container["image"].startswith("registry.example/mirror/registry.istio.io/release/")
+    # The sidecar's images, also of its init containers, are these names after the hub.
+    values = json.loads(injector_of(objects)["values"])["global"]
+    assert values["hub"] == "registry.example/mirror/registry.istio.io/release"
+    assert not [name for name in (values["proxy"], values["proxy_init"]) if "/" in name["image"]]
     accounts = {
         each["metadata"]["name"]: each.get("imagePullSecrets")
         for each in of_kind(objects, "ServiceAccount")

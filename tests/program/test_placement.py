@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+import re
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -10,6 +12,7 @@ import pytest
 from render.manifests import RELEASE_TYPE
 from render.program import Run
 from render.program import run_program as run
+from settings.loading import ROOT
 from tests.program.conftest import SHAPES, edited_copy, objects
 
 MIRROR = "registry.example/mirror"
@@ -39,18 +42,31 @@ MORE: dict[str, dict[str, Any]] = {
 }
 
 
+# Where a component makes pods.
+MAKES_PODS = re.compile(r"\b(?:Deployment|StatefulSet|DaemonSet|ReplicaSet|CronJob|Job|Pod)\(")
+
+
+@pytest.fixture(scope="module")
+def placed_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
+    @functools.cache
+    def run_shape(shape: str) -> Run:
+        stack, edit = SHAPES.get(shape, SHAPES["prod"])
+
+        def place(keys: dict[str, Any]) -> None:
+            edit(keys)
+            keys.update(PLACED)
+            if shape in MORE:
+                keys["prometheus"] = {**keys["prometheus"], **MORE[shape]}
+                keys["ledger"] = {"enabled": True}
+
+        return run(stack, edited_copy(tmp_path_factory.mktemp(shape), stack, place))
+
+    return run_shape
+
+
 @pytest.fixture(params=[*SHAPES, *MORE])
-def placed(request: pytest.FixtureRequest, tmp_path: Any) -> Run:
-    stack, edit = SHAPES.get(request.param, SHAPES["prod"])
-
-    def place(keys: dict[str, Any]) -> None:
-        edit(keys)
-        keys.update(PLACED)
-        if request.param in MORE:
-            keys["prometheus"] = {**keys["prometheus"], **MORE[request.param]}
-            keys["ledger"] = {"enabled": True}
-
-    return run(stack, edited_copy(tmp_path, stack, place))
+def placed(request: pytest.FixtureRequest, placed_as: Callable[[str], Run]) -> Run:
+    return placed_as(request.param)
 
 
 def found(value: Any, key: str) -> Iterator[dict[str, Any]]:
@@ -66,6 +82,18 @@ def found(value: Any, key: str) -> Iterator[dict[str, Any]]:
 
 def workloads_of(run: Run) -> list[Any]:
     return [one for one in objects(run) if [*found(one.inputs.get("spec"), "containers")]]
+
+
+def test_these_stacks_have_the_pods_of_every_component(placed_as):
+    """A new component is in none of them until somebody adds it here."""
+    files = (ROOT / "components").rglob("*.py")
+    makers = [each for file in files for each in MAKES_PODS.findall(file.read_text())]
+    types = {
+        one.parent.split("::")[2].rpartition("$")[2]
+        for shape in (*SHAPES, *MORE)
+        for one in workloads_of(placed_as(shape))
+    }
+    assert len(types) == len(makers), types
 
 
 def test_every_pod_has_its_place(placed):
