@@ -85,8 +85,9 @@ which: export PROXY_USER ?=
 which: .venv/installed ## Name the vendor of an address or name. ADDRESS=10.2.9.1:3128 STACK=prod PROXY_USER=
 	@exec $(PY) -m settings.which --stack "$(STACK)" $(out)
 
-render: .venv/installed ## Write a stack's manifests as files, without cluster. STACK= OUT= FORMAT=manifests
-	@exec $(PY) -m render --stack "$(STACK)" $(call option,format,FORMAT) $(out)
+render: .venv/installed ## Write a stack's manifests as files. STACK= OUT= FORMAT=manifests SECRETS=names.txt
+	@exec $(PY) -m render --stack "$(STACK)" $(call option,format,FORMAT) \
+	  $(call option,secrets,SECRETS) $(out)
 
 impact: .venv/installed ## Say what an edit does to what runs. BASE=main|file STACK=prod CORE= GIB= OUT=dir
 	@exec $(PY) -m impact --stack "$(STACK)" $(call option,base,BASE) $(call option,core,CORE) \

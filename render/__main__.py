@@ -40,13 +40,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         default="review",
         help="manifests: for Argo CD or Flux to sync (docs/gitops.md)",
     )
+    parser.add_argument(
+        "--secrets",
+        type=_text,
+        metavar="FILE",
+        help="with format manifests: a file with the names of the cluster's Secrets, which pods "
+        "then read (kubectl get secrets -A -o name)",
+    )
     options = parser.parse_args(arguments)
     out: Path = options.out or Path("rendered") / options.stack
 
     try:
         run = run_program(options.stack)
         if options.format == "manifests":
-            files = gitops_files(run, shutil.which("helm"))
+            files = gitops_files(run, shutil.which("helm"), options.secrets or "")
         else:
             files = manifests(run.resources)
         files |= _beside_manifests(run)
@@ -76,6 +83,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if status == 0:
         status = print_result(f"{len(files)} files in {out}")
     return status
+
+
+def _text(path: str) -> str:
+    """Return what a file of an option holds."""
+    try:
+        return Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise argparse.ArgumentTypeError(f"cannot be read: {error}; name a text file") from None
 
 
 def _beside_manifests(run: Run) -> dict[str, str]:

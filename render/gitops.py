@@ -15,6 +15,7 @@ from typing import Any
 from components.file_text import yaml_text
 from render.manifests import RELEASE_TYPE, manifests
 from render.program import MOCK_PASSWORD, Resource, Run
+from settings.loading import SettingsError
 
 FOLDER = "manifests"
 SECRETS = "required/secrets.yaml"
@@ -33,17 +34,20 @@ class HelmError(Exception):
     """Helm could not render a chart."""
 
 
-def gitops_files(run: Run, helm: str | None) -> dict[str, str]:
+def gitops_files(run: Run, helm: str | None, cluster_secrets: str = "") -> dict[str, str]:
     """Return the text of each file by its path: what is synced is below `manifests`.
 
     Args:
         helm: the program that renders charts. Without it `helm/<release>.yaml` names each chart
             with its values, for an Application or a HelmRelease.
+        cluster_secrets: names of the cluster's Secrets, in any text. Pods go on reading those that
+            `pulumi up` made, and nobody needs to make them.
 
     Raises:
         HelmError: it failed.
+        SettingsError: a Secret may be one of two in the cluster.
     """
-    fixed = dict(_fixed_names(run))
+    fixed = dict(_fixed_names(run, cluster_secrets))
     charts = run.of_type(RELEASE_TYPE)
     synced = [
         one
@@ -62,12 +66,20 @@ def gitops_files(run: Run, helm: str | None) -> dict[str, str]:
     return files
 
 
-def _fixed_names(run: Run) -> Iterator[tuple[str, str]]:
-    """Yield the name that Pulumi would make, and the one without its random end."""
+def _fixed_names(run: Run, cluster_secrets: str) -> Iterator[tuple[str, str]]:
+    """Yield the name of each Secret under these mocks, and the one that a pod reads.
+
+    Pulumi ends a name at random. That is the one in the cluster, or it has no end.
+    """
     for secret in run.of_kind("Secret"):
         name = secret.inputs["metadata"]["name"]
-        if re.fullmatch(rf"{re.escape(secret.name)}-[0-9a-f]{{8}}", name):
-            yield name, secret.name
+        pattern = rf"{re.escape(secret.name)}-[0-9a-f]{{8}}"
+        if not re.fullmatch(pattern, name):
+            continue
+        there = sorted({*re.findall(rf"(?<![\w-]){pattern}(?![\w-])", cluster_secrets)})
+        if len(there) > 1:
+            raise SettingsError([f"SECRETS: has {' and '.join(there)}; leave the one that is used"])
+        yield name, there[0] if there else secret.name
 
 
 def _renamed(text: str, names: Mapping[str, str]) -> str:
@@ -78,8 +90,10 @@ def _renamed(text: str, names: Mapping[str, str]) -> str:
 
 def _secrets(run: Run, fixed: Mapping[str, str]) -> str:
     """Return the Secrets with marks for what nobody but the user knows, and the names of others."""
-    made = [_secret(one, fixed) for one in run.of_kind("Secret")]
-    known = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in made}
+    described = [_secret(one, fixed) for one in run.of_kind("Secret")]
+    known = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in described}
+    in_cluster = {there for name, there in fixed.items() if there != name.rpartition("-")[0]}
+    made = [one for one in described if one["metadata"]["name"] not in in_cluster]
     for certificate in run.of_kind("Certificate"):
         known.add((certificate.namespace, certificate.inputs["spec"]["secretName"]))
     read = {

@@ -130,7 +130,7 @@ def prepare_api() -> str | None:
     Raises:
         NotFoundError: a program cannot be built here.
     """
-    this_machine().install(networks.PACKAGES, "api", "its tests do not run")
+    this_machine().install({**networks.PACKAGES, **KUBECTL}, "api", "its tests do not run")
     reason = networks.why_not()
     if reason is None:
         for name in ("etcd", "kube-apiserver", "operatorlab"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -19,10 +20,11 @@ from lab.processes import Children, children
 from render.manifests import RELEASE_TYPE
 from render.program import Run
 from tests import binaries
+from tests.kubectl import differences
 from tests.mesh import kubernetes
 from tests.mesh.control_plane import ISTIO, START_SECONDS, chart, established
 from tests.mesh.kubernetes import Api
-from tests.mesh.networks import build_world
+from tests.mesh.networks import Network, build_world
 from tests.mesh.versions import PAIRS
 
 Json = dict[str, Any]
@@ -46,6 +48,12 @@ class Cluster:
     """The API server; no controller runs, so a namespace that was made stays."""
 
     api: Api
+    world: Network
+    kubeconfig: Path
+
+    def diff(self, manifests: Iterable[Json]) -> str:
+        """Return what `kubectl diff` says that a sync by another manager would change."""
+        return differences(manifests, self.kubeconfig, dict(os.environ), enter=self.world.command)
 
     def apply(self, manifest: Json) -> Json:
         """Apply on the server's side, and refuse fields that the API does not know."""
@@ -96,7 +104,7 @@ def running(folder: Path) -> Iterator[Cluster]:
         world = build_world(family, folder)
         try:
             kubernetes.start(family, world, folder)
-            cluster = Cluster(Api(world))
+            cluster = Cluster(Api(world), world, folder / "kubeconfig.json")
             _until(family, cluster.api.is_ready, "the API server is not ready")
             crds = [*_operator_crds(), *_of_kind("CustomResourceDefinition", _chart("istio-base"))]
             for crd in crds:
@@ -128,7 +136,7 @@ def objects_of(run: Run) -> list[Json]:
     graph = {urn: resource.dependencies & by_urn.keys() for urn, resource in by_urn.items()}
     found = [by_urn[urn] for urn in TopologicalSorter(graph).static_order()]
     made = [one.inputs for one in found if one.kind and not one.kind.endswith("Patch")]
-    return [*_existing_namespaces(run), *made]
+    return [*existing_namespaces(run), *made]
 
 
 def istio_of(run: Run) -> list[Json]:
@@ -183,7 +191,7 @@ def _of_kind(kind: str, manifests: Iterable[Json]) -> list[Json]:
     return [each for each in manifests if each["kind"] == kind]
 
 
-def _existing_namespaces(run: Run) -> Iterator[Json]:
+def existing_namespaces(run: Run) -> Iterator[Json]:
     """Yield the namespaces that a stack finds, with the labels that it adds."""
     for plan in namespaces_of(run.settings):
         if plan.action != "create":

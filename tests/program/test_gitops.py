@@ -13,6 +13,7 @@ import yaml
 from render.__main__ import main
 from render.gitops import FOLDER, SECRETS, gitops_files
 from render.program import MOCK_PASSWORD, REDACTED
+from settings.loading import SettingsError
 from tests.program.conftest import OPERATOR, SHAPES
 
 ALL_BUT_SECRETS = ("Secret", "NamespacePatch")
@@ -60,6 +61,36 @@ def test_a_pod_reads_secrets_that_are_listed(run_program, shape):
         assert "immutable" not in secret
         name = secret["metadata"]["name"]
         assert f'"{name}"' in manifests or name == "alertmanager-login"  # the operator's
+
+
+def test_pods_go_on_reading_the_clusters_secrets(run_program):
+    """Then nothing differs from what `pulumi up` made, and nobody makes a Secret again."""
+    run = run_program("dev")
+    named = "secret/prometheus-auth-0a1b2c3d\nsecret/own-grafana-admin-11112222\n"
+    files = gitops_files(run, None, named)
+    manifests = json.dumps(synced(files))
+    assert '"prometheus-auth-0a1b2c3d"' in manifests
+    assert '"grafana-admin"' in manifests, "another's name only ends like ours"
+    left = {one["metadata"]["name"] for one in secrets_of(files)}
+    assert left == {one["metadata"]["name"] for one in secrets_of(gitops_files(run, None))} - {
+        "prometheus-auth"
+    }
+    assert "prometheus-auth" not in files[SECRETS]
+
+
+def test_two_secrets_of_a_name_are_refused(run_program):
+    """An update that was interrupted may leave the old one."""
+    named = "secret/prometheus-auth-00000000 secret/prometheus-auth-11111111"
+    with pytest.raises(SettingsError, match=r"SECRETS: has .*00000000 and .*11111111; leave"):
+        gitops_files(run_program("dev"), None, named)
+
+
+def test_a_file_of_secrets_that_is_not_there_is_one_line(tmp_path, capsys):
+    arguments = ["--stack", "prod", "--out", str(tmp_path / "out"), "--secrets", "no/such.txt"]
+    with pytest.raises(SystemExit) as ended:
+        main([*arguments, "--format", "manifests"])
+    assert ended.value.code == 2
+    assert "cannot be read" in capsys.readouterr().err.splitlines()[-1]
 
 
 def test_the_list_says_what_each_key_holds(run_program):
