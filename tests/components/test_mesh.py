@@ -140,6 +140,8 @@ def test_every_chart_knows_the_platform():
     assert all(
         "platform" not in chart["global"] for chart in charts().values() if "global" in chart
     )
+    # The charts have no profile for it, and refuse what they do not know.
+    assert charts(platform="eks") == charts()
 
 
 def test_another_hub_is_for_what_has_images():
