@@ -39,7 +39,8 @@ def find(name: str, projects: Sequence[Project] = PROJECTS) -> Path:
     """Return the path of a program: "prometheus", "promtool", "envoy".
 
     `find` looks on PATH for the pinned major version, then in the per-user cache; else it
-    downloads the release into the cache, or builds it there, which takes minutes once.
+    downloads the release into the cache, or builds it there, which takes minutes once. Envoy is
+    what the variable ENVOY names, else the one installed by pip.
 
     Args:
         name: a program, or "project/program" if several versions of one are pinned.
@@ -53,6 +54,7 @@ def find(name: str, projects: Sequence[Project] = PROJECTS) -> Path:
         platform=this_platform(),
         cache=user_cache(),
         path=os.environ.get("PATH", ""),
+        envoy=os.environ.get("ENVOY", ""),
         say=_say_on_stderr,
     ).find(name)
 
@@ -82,6 +84,8 @@ class Finder:
     cache: Path
     path: str
     say: Say
+    envoy: str = ""
+    """A user's own Envoy, such as upstream's `envoy-contrib`."""
 
     def find(self, name: str) -> Path:
         """Do what the module's `find` says."""
@@ -97,6 +101,14 @@ class Finder:
         return on_path or self._cached(program, project)
 
     def _envoy(self) -> Path:
+        if self.envoy:
+            # Absolute: the lab's programs do not all start in this folder.
+            own = Path(self.envoy).absolute()
+            if not _is_program(own):
+                raise NotFoundError(
+                    f"ENVOY: {self.envoy!r} is no program; name an Envoy's file, or unset it"
+                )
+            return own
         # Do not resolve the link: the wheel put envoy beside the virtual environment's python.
         beside = Path(sys.executable).parent / "envoy"
         found = str(beside) if _is_program(beside) else shutil.which("envoy", path=self.path)

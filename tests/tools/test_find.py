@@ -447,6 +447,17 @@ def test_envoy_comes_from_this_environment(place: Place, monkeypatch: pytest.Mon
     assert place.finder().find("envoy") == beside
 
 
+def test_a_user_may_name_another_envoy(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ENVOY comes first, for a build with other extensions; a wrong one is no silent fallback."""
+    monkeypatch.chdir(place.root)
+    monkeypatch.setattr(sys, "executable", str(place.root / "venv" / "python"))
+    script(place.root / "venv" / "envoy", prints("1.40.0"))
+    own = script(place.root / "own" / "envoy-contrib", prints("1.40.0"))
+    assert replace(place.finder(), envoy="own/envoy-contrib").find("envoy") == own
+    with pytest.raises(NotFoundError, match=r"^ENVOY: 'own/envoy' is no program; name an Envoy's"):
+        replace(place.finder(), envoy="own/envoy").find("envoy")
+
+
 def test_an_unknown_name_lists_the_known(place: Place) -> None:
     """A typing error costs one reading."""
     with pytest.raises(NotFoundError, match="envoy, server, tool"):
