@@ -21,10 +21,10 @@ from books.prometheus import Prometheus
 from books.reading import JOBS, SIDECARS, VENDORS
 from books.report import Report, Stop, audit_report
 from lab.bounded_run import (
-    LAB_STAND_INS,
     Run,
     add_options,
     attempt,
+    bounded_stand_ins,
     checked,
     lab_for,
     wait_for_scrapes,
@@ -136,7 +136,7 @@ def _run(options: argparse.Namespace) -> Report:
             more={
                 "break": options.break_ or None,
                 "inspect": options.inspect or None,
-                "stand_ins": LAB_STAND_INS,
+                "stand_ins": bounded_stand_ins(),
                 "scrape_milliseconds": SCRAPE_MILLISECONDS,
             },
         )

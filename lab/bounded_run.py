@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 from books.prometheus import PrometheusError
 from books.reading import NothingToCompareError
 from lab.broken_configuration import BrokenConfiguration, broken_configuration
-from lab.envoy import STAND_INS
 from lab.inspection import check_inspection
+from lab.istio_stats import lab_stand_ins
 from lab.plan import MIXES, parse_count
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, stop_on_signals
@@ -26,7 +26,6 @@ from tools.reports import add_out, could_not_run
 
 T = TypeVar("T")
 
-LAB_STAND_INS = [*STAND_INS, WINDOW_STAND_IN]
 PROGRESS_SECONDS = 5.0
 STALLED_SECONDS = 30.0
 POLL_SECONDS = 0.2
@@ -74,6 +73,10 @@ def checked(options: argparse.Namespace, *, customary: int) -> Run:
     )
 
 
+def bounded_stand_ins() -> list[str]:
+    return [*lab_stand_ins(), WINDOW_STAND_IN]
+
+
 @contextlib.contextmanager
 def lab_for(run: Run, name: str, scrape_milliseconds: int | None = None) -> Iterator[Lab]:
     """Run the lab for the length of the block, broken as asked."""
@@ -85,7 +88,7 @@ def lab_for(run: Run, name: str, scrape_milliseconds: int | None = None) -> Iter
         scrape_milliseconds=scrape_milliseconds,
         inspect=run.inspect,
     ) as lab:
-        for stand_in in LAB_STAND_INS:
+        for stand_in in bounded_stand_ins():
             print(f"stand-in    {stand_in}")
         if run.broken.description:
             print(f"broken      {run.broken.description}")

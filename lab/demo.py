@@ -19,9 +19,9 @@ from contextlib import contextmanager
 
 from dashboards.fleet import TABLE_QUERIES
 from lab.endpoints import authority
-from lab.envoy import STAND_INS
 from lab.grafana import grafana_command, start_grafana
 from lab.inspection import check_inspection
+from lab.istio_stats import lab_stand_ins
 from lab.pages import Page, served
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, children, require_free, stop_on_signals
@@ -152,7 +152,7 @@ def _run(options: argparse.Namespace, started: float) -> None:
     folder = FOLDER / f"demo-{ports.base}"
     grafana = grafana_command()
     paged = "istiod, Alertmanager" if grafana else "istiod, Grafana, Alertmanager"
-    for stand_in in (*STAND_INS, PAGES_STAND_IN.format(paged), WINDOW_STAND_IN):
+    for stand_in in (*lab_stand_ins(), PAGES_STAND_IN.format(paged), WINDOW_STAND_IN):
         _say(f"stand-in    {stand_in}")
     away = (ports.istiod, ports.alertmanager, *([] if grafana else [ports.grafana]))
     pages = dict.fromkeys(away, Page(lambda: ""))

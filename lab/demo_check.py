@@ -19,10 +19,10 @@ from books.pools import PoolRow, destination_findings, pool_findings, pool_rows,
 from books.reading import JOBS
 from books.report import Report, table
 from lab.bounded_run import (
-    LAB_STAND_INS,
     Run,
     add_options,
     attempt,
+    bounded_stand_ins,
     checked,
     lab_for,
     wait_for_scrapes,
@@ -102,7 +102,7 @@ def _run(run: Run) -> Report:
             "rates_are_judged": bool(meter and meter.is_steady),
             "rates": meter.rates() if meter else [],
             "module_bytes": [one.as_json() for one in seen],
-            "stand_ins": LAB_STAND_INS,
+            "stand_ins": bounded_stand_ins(),
         },
         more_findings=[
             *pool_findings(pools, differing),

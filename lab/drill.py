@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from lab import loopback
-from lab.envoy import STAND_INS
 from lab.fault_injection import PAGES, Stage, start_crawler
+from lab.istio_stats import lab_stand_ins
 from lab.pages import Page, served
 from lab.ports import DEFAULT_BASE, Ports
 from lab.processes import LabError, StopRequested, require_free, stop_on_signals
@@ -52,8 +52,7 @@ SLOWEST_SCRAPE = (
     "[{seconds}s]))"
 )
 
-DRILL_STAND_INS = (
-    *STAND_INS,
+_STAND_INS = (
     stand_in(DRILL_FACTOR),
     f"a heartbeat missed for {HEARTBEAT_MINUTES} min -> for {HEARTBEAT_SECONDS:g} s",
     "istiod, Grafana and a second sidecar -> pages of metrics",
@@ -285,11 +284,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     report = {
         "status": status,
         "factor": DRILL_FACTOR,
-        "stand_ins": DRILL_STAND_INS,
+        "stand_ins": drill_stand_ins(),
         "drills": [outcome.as_json() for outcome in outcomes],
         "findings": findings,
     }
     return finish("drill", options.out, report)
+
+
+def drill_stand_ins() -> tuple[str, ...]:
+    return (*lab_stand_ins(), *_STAND_INS)
 
 
 def table(outcomes: Sequence[Outcome]) -> str:
@@ -348,7 +351,7 @@ def _run(options: argparse.Namespace, outcomes: list[Outcome]) -> None:
     scenarios = chosen(options.name)
     ports = Ports.from_text(options.port_base)
     with staged(ports, FOLDER / f"drill-{options.port_base}") as stage:
-        for line in DRILL_STAND_INS:
+        for line in drill_stand_ins():
             say(f"stand-in    {line}")
         say(f"receiver    http://127.0.0.1:{ports.receiver}  (alerts as they arrive)")
         runner = Runner(stage)

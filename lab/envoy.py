@@ -1,7 +1,7 @@
 """The laptop's Envoy: the rendered EnvoyFilters, applied as istiod would apply them.
 
 The specs that the Pulumi program deploys are merged into a listener shaped like Istio's
-`virtualOutbound`. STAND_INS replace what a laptop cannot have, and the demo prints them. Nothing
+`virtualOutbound`. `stand_ins` replace what a laptop cannot have, and the demo prints them. Nothing
 else differs, which a test proves.
 """
 
@@ -31,16 +31,20 @@ from lab.ports import Ports
 
 Json = dict[str, Any]
 
+STATS_STAND_IN = "istio.stats -> Envoy's stats access logger, same CEL"
 STAND_INS = (
     "iptables redirect -> listeners on loopback addresses",
     "the vendor's port -> another port of the same address",
-    "istio.stats -> Envoy's stats access logger, same CEL",
+    STATS_STAND_IN,
     "istiod's ECDS -> the same Lua and Wasm, from watched files",
     "a refusal's way back -> where nobody is, Envoy accepts with the crawler's first bytes",
     *names.STAND_INS,
 )
 
-# The passive module reads a pod's labels there; pilot-agent writes them (Istio's
+NATIVE_SCOPE = "istiocustom"
+"""Prefix of what istio.stats itself counts; Envoy exports it without (its istio_stats.cc)."""
+
+# The passive module and istio.stats read a pod's labels there; pilot-agent writes them (Istio's
 # pkg/model/proxy.go).
 NODE_METADATA = {
     "WORKLOAD_NAME": WORKLOAD_TAGS["source_workload"],
@@ -76,6 +80,11 @@ _ISTIO_RUNTIME = {
 }
 
 
+def stand_ins(*, native_stats: bool) -> tuple[str, ...]:
+    """Return what is replaced, for an Envoy that holds istio.stats or for another one."""
+    return tuple(line for line in STAND_INS if not (native_stats and line == STATS_STAND_IN))
+
+
 @dataclass(frozen=True, kw_only=True)
 class LabEnvoy:
     """A bootstrap, and the Lua and Wasm that Envoy reads from files."""
@@ -96,6 +105,7 @@ def lab_envoy(
     buckets: Sequence[int],
     stats_matcher: Mapping[str, Sequence[str]],
     extension_dir: Path,
+    native_stats: bool,
 ) -> LabEnvoy:
     """Return what the laptop's Envoy runs.
 
@@ -110,6 +120,7 @@ def lab_envoy(
         buckets: histogram bounds in milliseconds.
         stats_matcher: the rendered `proxyStatsMatcher`.
         extension_dir: folder from which Envoy will read `extensions`.
+        native_stats: the Envoy holds istio.stats, and nothing stands in for it.
     """
     parts = apply_filters(filters, istio_base(sockets, entries))
     parts = with_resolver(parts, *names.resolver(ports))
@@ -124,8 +135,10 @@ def lab_envoy(
             cluster["original_dst_lb_config"] = {"upstream_port_override": port}
     configs = {extension["name"]: extension["typed_config"] for extension in parts.extensions}
     for chain in parts.chains:
-        replace_istio_stats(chain, configs)
+        if not native_stats:
+            replace_istio_stats(chain, configs)
         _stand_in_for_istiod(chain, extension_dir)
+    scope = NATIVE_SCOPE if native_stats else STAT_SCOPE
     return LabEnvoy(
         bootstrap={
             "node": {"id": "lab", "cluster": "lab", "metadata": NODE_METADATA},
@@ -149,17 +162,17 @@ def lab_envoy(
             "stats_config": {
                 "use_all_default_tags": False,
                 "stats_tags": _ISTIO_STATS_TAGS,
-                "stats_matcher": {"inclusion_list": {"patterns": _patterns(stats_matcher)}},
+                "stats_matcher": {"inclusion_list": {"patterns": _patterns(stats_matcher, scope)}},
                 "histogram_bucket_settings": [
                     {"match": {"prefix": prefix}, "buckets": [float(b) for b in buckets]}
-                    for prefix in (f"{STAT_SCOPE}.", f"wasmcustom.istio_{SETUP_METRIC}")
+                    for prefix in (f"{scope}.", f"wasmcustom.istio_{SETUP_METRIC}")
                 ],
             },
         },
         extensions={
             f"{extension['name']}.json": _discovery_response(extension)
             for extension in parts.extensions
-            if extension["typed_config"]["@type"] != STATS_TYPE
+            if native_stats or extension["typed_config"]["@type"] != STATS_TYPE
         },
     )
 
@@ -210,11 +223,12 @@ def _stand_in_for_istiod(chain: Json, extension_dir: Path) -> None:
         }
 
 
-def _patterns(stats_matcher: Mapping[str, Sequence[str]]) -> list[Json]:
+def _patterns(stats_matcher: Mapping[str, Sequence[str]], scope: str) -> list[Json]:
     ours = [{"safe_regex": {"regex": regex}} for regex in stats_matcher["inclusionRegexps"]]
-    # Every sidecar exports `server` and `wasm` (Istio's pkg/bootstrap/config.go). `lab.` has the
-    # statistics in place of istio.stats; by `listener.` the lab sees that all connections ended.
-    more = ("server.", "wasm", f"{STAT_SCOPE}.", "listener.")
+    # Every sidecar exports `server` and `wasm` (Istio's pkg/bootstrap/config.go). `scope` has the
+    # statistics of istio.stats, or in its place; by `listener.` the lab sees that all connections
+    # ended.
+    more = ("server.", "wasm", f"{scope}.", "listener.")
     return [*ours, *({"prefix": prefix} for prefix in more)]
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from urllib.parse import urlencode
 
 from lab.demo import firing
-from lab.drill import DRILL_STAND_INS, staged
+from lab.drill import drill_stand_ins, staged
 from lab.fault_injection import Stage
 from lab.money import STAND_IN
 from lab.ports import DEFAULT_BASE, Ports
@@ -88,7 +88,7 @@ def _run(options: argparse.Namespace, rows: list[Row], written: list[str]) -> li
     options.folder.mkdir(parents=True, exist_ok=True)
     findings: list[str] = []
     require_free([("127.0.0.1", ports.viewer)])
-    for line in (*DRILL_STAND_INS, STAND_IN):
+    for line in (*drill_stand_ins(), STAND_IN):
         _say(f"stand-in    {line}")
     with running("--hide-scrollbars", seconds=BROWSER_SECONDS) as browser:
         page, empty = Page(browser, width=WIDTH), Page(browser)

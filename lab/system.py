@@ -31,6 +31,7 @@ from lab.endpoints import (
 )
 from lab.envoy import LabEnvoy, lab_envoy
 from lab.inspection import with_inspection
+from lab.istio_stats import NATIVE, STANDS_IN, lab_has_istio_stats
 from lab.money import start_money, with_prices
 from lab.names import name_servers
 from lab.ports import Ports
@@ -263,7 +264,7 @@ def running(
         settings = with_prices(settings, ports)
     meshed = behind_the_generator(settings) if behind_the_generator else settings
     where = endpoints(settings.vendors, ports)
-    _program("envoy")  # raises before anything starts
+    native_stats = lab_has_istio_stats()  # raises before anything starts
     for program in ("prometheus", *(["alertmanager"] if watched else [])):
         _program(program)
     require_free(_sockets(settings, where, ports))
@@ -272,6 +273,7 @@ def running(
     if inspect:
         read = [vendor.name for vendor in settings.vendors if vendor.inspect == "passive"]
         say(f"{'passive':<13}{', '.join(read) or 'no vendor'}")
+    say(f"{'istio.stats':<13}{NATIVE if native_stats else STANDS_IN}")
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
 
@@ -352,11 +354,18 @@ def _start_alertmanager(family: Children, ports: Ports, folder: Path, factor: in
 
 
 def rendered_envoy(
-    settings: StackSettings, addresses: Sequence[str], ports: Ports, folder: Path
+    settings: StackSettings,
+    addresses: Sequence[str],
+    ports: Ports,
+    folder: Path,
+    *,
+    native_stats: bool | None = None,
 ) -> LabEnvoy:
     """Return what the lab's Envoy runs: the program's EnvoyFilters for `settings`, applied.
 
     `addresses` are what crawlers connect to; `folder` is where `start_envoy` will write it.
+    Whether istio.stats counts, or its stand-in, is asked of this machine's Envoy unless
+    `native_stats` says it.
     """
     filters = envoy_filters(
         settings.vendors,
@@ -377,6 +386,7 @@ def rendered_envoy(
         buckets=settings.telemetry.buckets,
         stats_matcher=proxy_stats_matcher(),
         extension_dir=folder / EXTENSIONS,
+        native_stats=lab_has_istio_stats() if native_stats is None else native_stats,
     )
 
 

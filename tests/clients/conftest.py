@@ -53,7 +53,7 @@ OPAQUE = ("tls", "socks5")  # protocols that show no requests
 H2C_ADDRESS = "127.4.0.77"  # of vendor-e; a test puts a server for HTTP/2 behind Envoy there
 
 _COUNTED = re.compile(
-    r"^envoy_lab_istio_(requests|tcp_connections_opened)_total\{(.*)\} (\d+)$", re.MULTILINE
+    r"^(?:envoy_lab_)?istio_(requests|tcp_connections_opened)_total\{(.*)\} (\d+)$", re.MULTILINE
 )
 _LABEL = re.compile(r'(\w+)="([^"]*)"')
 _CONNECTED = re.compile(

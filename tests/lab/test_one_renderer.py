@@ -14,7 +14,7 @@ from components.attribution.labels import HTTP_STATS, OPAQUE_STATS
 from components.attribution.names import dns_caches, dns_resolver
 from components.attribution.standalone import WORKLOAD_TAGS, filters_sent_apart
 from lab.endpoints import lab_settings, named_sockets
-from lab.envoy import STAND_INS
+from lab.envoy import STAND_INS, STATS_STAND_IN, stand_ins
 from lab.loopback import get_json
 from lab.ports import Ports
 from lab.system import STACK_FILE, load_settings, rendered_envoy
@@ -39,7 +39,7 @@ def patched(filters, apply_to, listener=None):
     ]
 
 
-def undo_stand_ins(chains, clusters):
+def undo_stand_ins(chains, clusters, native_stats):
     """Take out what stands in for the mesh; leave the slots that istiod and Istio would fill."""
     for cluster in clusters:
         if cluster.get("type") == "ORIGINAL_DST":
@@ -50,16 +50,18 @@ def undo_stand_ins(chains, clusters):
     for chain in chains:
         last = chain["filters"][-1]["typed_config"]
         # A destination's connections are counted by its cluster alone.
-        if not chain["name"].endswith("_passive") and DESTINATION_PREFIX not in chain["name"]:
+        if native_stats:
+            assert "access_log" not in last
+        elif not chain["name"].endswith("_passive") and DESTINATION_PREFIX not in chain["name"]:
             (logger,) = last.pop("access_log")
             assert logger["name"] == "envoy.access_loggers.stats"
         for each in filters_sent_apart(chain):
             assert "path_config_source" in each["config_discovery"].pop("config_source")
 
 
-def without_mesh_parts(chains):
+def without_mesh_parts(chains, native_stats):
     """Take out of the deployed chains what the stand-ins replace."""
-    stats = {HTTP_STATS, OPAQUE_STATS}
+    stats = set() if native_stats else {HTTP_STATS, OPAQUE_STATS}
     for chain in chains:
         chain["filters"] = [f for f in chain["filters"] if f["name"] not in stats]
         manager = chain["filters"][-1]["typed_config"]
@@ -82,13 +84,17 @@ def passive_copy(folder: Path) -> Path:
 USUAL = Ports()  # with another base the lab moves the vendors' ports; nothing listens here
 
 
+@pytest.mark.parametrize("native_stats", [False, True])
 @pytest.mark.parametrize("stack_file", [lambda _: STACK_FILE, passive_copy])
-def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path):
-    """Nothing differs but the stand-ins that the demo prints."""
+def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, native_stats, tmp_path):
+    """Nothing differs but the stand-ins that the demo prints; Envoy's own istio.stats is one less.
+
+    No test here runs an Envoy with istio.stats: none can be installed by pip.
+    """
     file = stack_file(tmp_path)
     deployed = deployed_filters(file)
     settings = lab_settings(load_stack_file(file), USUAL)
-    lab = rendered_envoy(settings, ["127.1.0.10"], USUAL, tmp_path)
+    lab = rendered_envoy(settings, ["127.1.0.10"], USUAL, tmp_path, native_stats=native_stats)
     listeners = lab.bootstrap["static_resources"]["listeners"]
     clusters = lab.bootstrap["static_resources"]["clusters"]
     named = [f"{address}_{port}" for address, port in named_sockets(settings.vendors)]
@@ -98,10 +104,11 @@ def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path
     assert all(name.startswith("outbound|") for name in istios[2:])
     (listener, *_), nets = listeners, [one["filter_chains"].pop(0) for one in listeners]
     assert nets[0]["name"] == "virtualOutbound-catchall-tcp"
-    undo_stand_ins([chain for one in listeners for chain in one["filter_chains"]], clusters)
+    chains = [chain for one in listeners for chain in one["filter_chains"]]
+    undo_stand_ins(chains, clusters, native_stats)
     for one in listeners:
         own = patched(deployed, "FILTER_CHAIN", one["name"])
-        assert one["filter_chains"] == without_mesh_parts(own)
+        assert one["filter_chains"] == without_mesh_parts(own, native_stats)
         (merged,) = patched(deployed, "LISTENER", one["name"]) or [{}]
         assert merged.items() <= one.items()
     assert clusters == patched(deployed, "CLUSTER")
@@ -112,7 +119,7 @@ def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path
     assert extensions == [
         extension
         for extension in patched(deployed, "EXTENSION_CONFIG")
-        if extension["typed_config"]["@type"] != STATS_TYPE
+        if native_stats or extension["typed_config"]["@type"] != STATS_TYPE
     ]
 
     stand_in = listener["listener_filters"].pop(0)
@@ -125,7 +132,7 @@ def test_chains_clusters_lua_and_wasm_are_the_deployed_ones(stack_file, tmp_path
 def test_the_stand_in_for_istio_stats_has_its_labels_and_expressions(tmp_path):
     """A label or a CEL expression of the deployed istio.stats is the very one the lab counts by."""
     deployed = deployed_filters(STACK_FILE)
-    lab = rendered_envoy(load_settings(USUAL), ["127.1.0.10"], USUAL, tmp_path)
+    lab = rendered_envoy(load_settings(USUAL), ["127.1.0.10"], USUAL, tmp_path, native_stats=False)
     text = json.dumps(lab.bootstrap)
     plugins = [
         extension["typed_config"]
@@ -140,6 +147,17 @@ def test_the_stand_in_for_istio_stats_has_its_labels_and_expressions(tmp_path):
                 asked = f"'{WORKLOAD_TAGS[name]}'" if name in WORKLOAD_TAGS else expression
                 tag = {"name": name, "value_format": f"%CEL({asked})%"}
                 assert json.dumps(tag) in text
+
+
+def test_envoys_own_istio_stats_leave_under_istios_prefix(tmp_path):
+    """Else Envoy would count and export nothing, or a set-up time in Envoy's own buckets."""
+    lab = rendered_envoy(load_settings(USUAL), ["127.1.0.10"], USUAL, tmp_path, native_stats=True)
+    stats = lab.bootstrap["stats_config"]
+    assert {"prefix": "istiocustom."} in stats["stats_matcher"]["inclusion_list"]["patterns"]
+    prefixes = [one["match"]["prefix"] for one in stats["histogram_bucket_settings"]]
+    assert prefixes == ["istiocustom.", "wasmcustom.istio_proxy_setup_milliseconds"]
+    assert {*STAND_INS} - {*stand_ins(native_stats=True)} == {STATS_STAND_IN}
+    assert stand_ins(native_stats=False) == STAND_INS
 
 
 def test_envoy_runs_that_configuration(sidecar):

@@ -109,7 +109,7 @@ def test_requests_to_a_target_group_carry_its_name(shared_sidecar):
 
     def counts():
         found = Counter()
-        for labels, value in shared_sidecar.samples("envoy_lab_istio_requests_total"):
+        for labels, value in shared_sidecar.samples("(?:envoy_lab_)?istio_requests_total"):
             found[labels["proxy_target"]] += value
         return found
 
