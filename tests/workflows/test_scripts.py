@@ -126,3 +126,88 @@ def test_kind_s_script_names_its_phases() -> None:
     done = run("kind", "everything")
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == "usage: .ci/kind create|up|check|destroy|diagnose\n"
+
+
+@pytest.fixture
+def cluster(tmp_path: Path) -> Path:
+    """Programs that write down how they are called; kubectl answers as a cluster would."""
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    answers = {
+        "kubectl": (
+            'case "$*" in api-resources*) echo pods ;; *jsonpath*) cat "$IMAGES" ;;'
+            " *--output=name) echo pod/crawler-0 ;; esac"
+        ),
+        "pulumi": 'case "$*" in *prometheusPassword*) echo s3cret ;; esac',
+        **dict.fromkeys(("curl", "kind", "make", "sleep"), ""),
+    }
+    for name, answer in answers.items():
+        program = folder / name
+        program.write_text(f'#!/bin/sh\necho "{name} $*" >>{tmp_path}/calls\n{answer}\n')
+        program.chmod(0o755)
+    (tmp_path / "images").write_text("crawler-0 docker.io/istio/proxyv2:1.30.5 python:3.13\n")
+    return tmp_path
+
+
+def phase(cluster: Path, name: str) -> tuple[int, list[str]]:
+    """Run a phase of `.ci/kind`; return its exit code and the commands that it ran."""
+    calls = cluster / "calls"
+    calls.write_text("")
+    done = run(
+        "kind",
+        name,
+        PATH=f"{cluster}/bin{os.pathsep}{os.environ['PATH']}",
+        RUNNER_TEMP=str(cluster),
+        ISTIO_VERSION="1.30.5",
+        IMAGES=str(cluster / "images"),
+    )
+    return done.returncode, calls.read_text().splitlines()
+
+
+def test_kind_runs_every_phase_of_a_stack_s_life(cluster: Path) -> None:
+    """The script alone is tried here, with programs that do nothing: no cluster is."""
+    seen = []
+    for name in ("create", "up", "check", "diagnose", "destroy"):
+        code, calls = phase(cluster, name)
+        assert code == 0, calls
+        seen += calls
+    wanted = (
+        "kind create cluster",
+        "pulumi stack init dev",
+        "pulumi config set kubernetes:context kind-proxyobs",
+        "pulumi config set --path proxy-observability:istio.version 1.30.5",
+        "make preflight STACK=dev",
+        "pulumi up --yes",
+        "kubectl --namespace crawlers rollout status statefulset",
+        "make verify STACK=dev",
+        "make audit PROMETHEUS_URL=http://127.0.0.1:9090 WINDOW=10m",
+        "kubectl --namespace crawlers logs pod/crawler-0",
+        "pulumi destroy --yes",
+        "kubectl wait namespace/istio-system",
+    )
+    first = [next((n for n, c in enumerate(seen) if c.startswith(w)), None) for w in wanted]
+    assert None not in first, dict(zip(wanted, first, strict=True))
+    assert first == sorted(n for n in first if n is not None)
+    assert not [c for c in seen if "s3cret" in c]
+
+
+def test_kind_fails_without_istio_s_own_image(cluster: Path) -> None:
+    """Else the workflow would prove nothing beyond what other tests do."""
+    for images in ("", "crawler-0 python:3.13\n", "crawler-0 istio/proxyv2:1.31.4 python:3.13\n"):
+        (cluster / "images").write_text(images)
+        code, _ = phase(cluster, "up")
+        assert code == 1, images
+
+
+def test_a_preview_shows_no_secret_and_skips_what_was_never_deployed(
+    cluster: Path, tmp_path: Path
+) -> None:
+    path = f"{cluster}/bin{os.pathsep}{os.environ['PATH']}"
+    assert run("preview", tmp_path / "report", PATH=path).returncode == 0
+    calls = (cluster / "calls").read_text()
+    assert calls.count("pulumi preview --diff") == len(list(ROOT.glob("Pulumi.*.yaml")))
+    assert "--show-secrets" not in calls
+    away = cluster / "bin" / "pulumi"
+    away.write_text("#!/bin/sh\nexit 1\n")
+    assert run("preview", tmp_path / "report", PATH=path).returncode == 0
+    assert "never deployed" in (tmp_path / "report" / "prod" / "preview.txt").read_text()
