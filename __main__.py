@@ -146,7 +146,7 @@ if crawlers := plan.crawlers:
         filters=crawlers.filters,
         sidecar=crawlers.sidecar,
         service_entries=crawlers.service_entries,
-        dns_capture=crawlers.dns_capture,
+        proxy_config=crawlers.proxy_config,
     )
     simulated_vendors = None
     if crawlers.simulated_vendors:
@@ -164,7 +164,8 @@ if crawlers := plan.crawlers:
             settings=settings.load_generator,
             plan=crawlers.load_generator,
             simulated_logins=simulated_vendors.logins if simulated_vendors else {},
+            sidecar_annotations=crawlers.sidecar_annotations,
         )
         LoadGenerator("load-generator", traffic, after(here, mesh, attribution, simulated_vendors))
     pulumi.export("expected", crawlers.expected)
-    pulumi.export("requiredIstioValues", crawlers.required_istio_values)
+    pulumi.export("optionalIstioValues", crawlers.optional_istio_values)

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from components.alertmanager.config import ALERTMANAGER_USER, alertmanager_config
+from components.attribution.bootstrap import proxy_config, sidecar_annotations
 from components.attribution.guard import envoy_here, refuse_undeployable
-from components.attribution.names import dns_capture, service_entries
+from components.attribution.names import service_entries
 from components.attribution.render import envoy_filters, sidecar_spec
 from components.backup.plan import BackupPlan, backup_plan
 from components.certificates.plan import certificates
@@ -19,7 +20,7 @@ from components.file_text import yaml_text
 from components.grafana.own_boards import all_boards
 from components.ledger.plan import LedgerPlan, ledger_plan
 from components.load_generator.plan import GeneratorPlan, generator_plan
-from components.mesh.values import Chart, charts_of, required_values
+from components.mesh.values import Chart, charts_of, last_scrape_seconds, optional_values
 from components.money_exporter.plan import ExporterPlan, exporter_plan
 from components.namespaces.admission import NamespacePlan, namespaces_of
 from components.network.crawlers import limits_egress
@@ -74,12 +75,14 @@ class CrawlerSide:
     """Spec of the Sidecar."""
     service_entries: dict[str, Json]
     """Specs of the ServiceEntries, one for each name in `hosts`, by name."""
-    dns_capture: Json | None
-    """Spec of the ProxyConfig; None where sidecars need not answer DNS."""
+    sidecar_annotations: dict[str, str]
+    """What crawlers' sidecars read as they start."""
+    proxy_config: Json
+    """Spec of the ProxyConfig that gives them these, and has them answer DNS if need be."""
     charts: tuple[Chart, ...]
     """Istio's; none where another team runs Istio."""
-    required_istio_values: Json
-    """What that team merges into Istio's values."""
+    optional_istio_values: Json
+    """What that team may merge into Istio's values."""
     simulated_vendors: SimulationPlan | None
     """None where every vendor is real."""
     load_generator: GeneratorPlan | None
@@ -213,6 +216,11 @@ def filters_of(settings: StackSettings) -> dict[str, Json]:
     )
 
 
+def annotations_of(settings: StackSettings) -> dict[str, str]:
+    """Return what crawlers' sidecars read as they start, as annotations."""
+    return sidecar_annotations(settings.telemetry.buckets, settings.telemetry.also_export)
+
+
 def _crawler_side(settings: StackSettings) -> CrawlerSide:
     expected = estimate(settings)
     # Once for all namespaces: thousands of ranges take a second.
@@ -225,7 +233,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         entries=service_entries(vendors, destinations, with_retired=True),
         istio_version=settings.istio.version if settings.istio.install else None,
     )
-    istio, buckets = settings.istio, settings.telemetry.buckets
+    istio, annotations = settings.istio, annotations_of(settings)
     return CrawlerSide(
         filters=filters,
         sidecar=sidecar_spec(
@@ -234,9 +242,14 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
             registry_only=limits_egress(settings),
         ),
         service_entries=service_entries(vendors, destinations),
-        dns_capture=dns_capture(settings.crawlers.selector) if settings.captures_dns else None,
+        sidecar_annotations=annotations,
+        proxy_config=proxy_config(
+            annotations,
+            settings.crawlers.selector,
+            captures_dns=settings.captures_dns,
+        ),
         charts=charts_of(settings) if istio.install else (),
-        required_istio_values=required_values(buckets),
+        optional_istio_values=optional_values(last_scrape_seconds(settings)),
         simulated_vendors=(
             simulation_plan(settings) if settings.simulated_vendors.enabled else None
         ),

@@ -9,9 +9,11 @@ from typing import Any
 from pydantic.alias_generators import to_camel
 
 from components.alertmanager.config import alertmanager_config
+from components.attribution.bootstrap import BUCKETS
 from components.load_generator.plan import generator_plan
-from components.mesh.values import charts_of, last_scrape_seconds, required_values
+from components.mesh.values import charts_of, last_scrape_seconds
 from dashboards.boards import boards
+from deployment import annotations_of
 from impact.sizes import BACKUP, SIDECARS, Workload, sizes
 from settings.loading import StackFile
 from settings.section import Section
@@ -41,14 +43,10 @@ def _bootstrap(before: StackSettings, after: StackSettings) -> Iterator[str]:
 
 
 def _sidecar_values(settings: StackSettings) -> Json:
-    required = required_values(settings.telemetry.buckets)
-    defaults = required["meshConfig"]["defaultConfig"]
-    found = {
-        "the statistics that Envoy exports": [
-            defaults["proxyStatsMatcher"],
-            defaults["extraStatTags"],
-        ],
-        "the histogram's buckets": required["sidecarInjectorWebhook"],
+    annotations = annotations_of(settings)
+    found: Json = {
+        "the histogram's buckets": annotations.pop(BUCKETS),
+        "the statistics that Envoy exports": annotations,
         "the sidecar's resources": None,
         "how long a sidecar outlives its crawler": None,
         "the sidecar's version": None,
@@ -84,9 +82,12 @@ def _own(before: StackSettings, after: StackSettings) -> Iterator[str]:
     if boards(before) != boards(after):
         yield "Grafana restarts by itself: its boards"
     if "load generator" in both:
-        plans = [generator_plan(settings).files.data for settings in (before, after)]
+        plans = [
+            (generator_plan(settings).files.data, annotations_of(settings))
+            for settings in (before, after)
+        ]
         if plans[0] != plans[1]:
-            yield "the load generator restarts by itself: its plan"
+            yield "the load generator restarts by itself: its plan, or its sidecar's statistics"
 
 
 def _asks(workload: Workload) -> tuple[float, int, str]:

@@ -103,7 +103,7 @@ def lab_envoy(
     ports: Ports,
     dead_addresses: Collection[str] = (),
     buckets: Sequence[int],
-    stats_matcher: Mapping[str, Sequence[str]],
+    inclusion_regexps: Sequence[str],
     extension_dir: Path,
     native_stats: bool,
 ) -> LabEnvoy:
@@ -118,7 +118,7 @@ def lab_envoy(
         ports: where everything else listens.
         dead_addresses: those of `sockets` behind which nobody is.
         buckets: histogram bounds in milliseconds.
-        stats_matcher: the rendered `proxyStatsMatcher`.
+        inclusion_regexps: of the statistics that are exported.
         extension_dir: folder from which Envoy will read `extensions`.
         native_stats: the Envoy holds istio.stats, and nothing stands in for it.
     """
@@ -162,7 +162,9 @@ def lab_envoy(
             "stats_config": {
                 "use_all_default_tags": False,
                 "stats_tags": _ISTIO_STATS_TAGS,
-                "stats_matcher": {"inclusion_list": {"patterns": _patterns(stats_matcher, scope)}},
+                "stats_matcher": {
+                    "inclusion_list": {"patterns": _patterns(inclusion_regexps, scope)}
+                },
                 "histogram_bucket_settings": [
                     {"match": {"prefix": prefix}, "buckets": [float(b) for b in buckets]}
                     for prefix in (f"{scope}.", f"wasmcustom.istio_{SETUP_METRIC}")
@@ -223,8 +225,8 @@ def _stand_in_for_istiod(chain: Json, extension_dir: Path) -> None:
         }
 
 
-def _patterns(stats_matcher: Mapping[str, Sequence[str]], scope: str) -> list[Json]:
-    ours = [{"safe_regex": {"regex": regex}} for regex in stats_matcher["inclusionRegexps"]]
+def _patterns(inclusion_regexps: Sequence[str], scope: str) -> list[Json]:
+    ours = [{"safe_regex": {"regex": regex}} for regex in inclusion_regexps]
     # Every sidecar exports `server` and `wasm` (Istio's pkg/bootstrap/config.go). `scope` has the
     # statistics of istio.stats, or in its place; by `listener.` the lab sees that all connections
     # ended.

@@ -16,7 +16,7 @@ from typing import Any
 from components.alertmanager.config import START_DELAY
 from components.attribution.names import service_entries
 from components.attribution.render import envoy_filters
-from components.attribution.stats import proxy_stats_matcher
+from components.attribution.stats import inclusion_regexps
 from lab import loopback, plan
 from lab.endpoints import (
     Endpoint,
@@ -384,7 +384,7 @@ def rendered_envoy(
         ports=ports,
         dead_addresses=dead_addresses(endpoints(settings.vendors, ports)),
         buckets=settings.telemetry.buckets,
-        stats_matcher=proxy_stats_matcher(),
+        inclusion_regexps=inclusion_regexps(),
         extension_dir=folder / EXTENSIONS,
         native_stats=lab_has_istio_stats() if native_stats is None else native_stats,
     )

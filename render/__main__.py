@@ -25,7 +25,7 @@ from tools.reports import CANNOT_RUN, FIX, print_result
 REPORT = "render.json"
 OUTSIDE_FOLDER = "prometheus"
 REQUIRED_VALUES = {
-    "requiredIstioValues": "required/istiod.yaml",
+    "optionalIstioValues": "optional/istiod.yaml",
     "requiredPrometheusValues": "required/kube-prometheus-stack.yaml",
 }
 

@@ -62,9 +62,10 @@ class Istio(Section):
     """The service mesh."""
 
     install: StrictBool = True
-    """Whether this program installs Istio. `false`: the cluster has Istio, and its owner merges the
-    stack output `requiredIstioValues` into Istio's Helm values; without them live bytes and
-    `telemetry.buckets` are missing."""
+    """Whether this program installs Istio. `false`: the cluster has Istio, whose owner need do
+    nothing: what crawlers' sidecars need reaches them by a ProxyConfig in their namespaces. The
+    stack output `optionalIstioValues` holds every crawler until its sidecar is ready, on nodes
+    without native sidecars, and with it every other pod of the mesh."""
     version: Version = "1.31.4"
     """Istio's release, for charts and images: 1.30 or 1.31, whose sidecars the attribution matches.
     Sidecars of another release pass their traffic without labels."""

@@ -6,10 +6,22 @@ from collections.abc import Iterator
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import Field, StrictBool, StrictInt
+from pydantic import Field, StrictBool, StrictInt, StrictStr
 
 from settings.section import Problem, Section
+from settings.values.checked_text import Text
 from settings.values.quantities import Duration
+
+# No comma, at which Istio splits the list, and no regular expression: Envoy would not start with
+# one that it cannot read.
+StatisticName = Annotated[
+    StrictStr,
+    Text(
+        "name",
+        r"[A-Za-z0-9_.:;|*-]+",
+        "is not the name of a statistic; write it as Envoy has it, with * for any text",
+    ),
+]
 
 
 class Telemetry(Section):
@@ -20,6 +32,11 @@ class Telemetry(Section):
     ] = (50, 100, 250, 500, 1000, 2500, 5000, 10000)
     """Upper bounds of the set-up time's histogram in milliseconds, ascending. Each costs a series
     per vendor and visibility in every sidecar. A change takes effect as pods restart."""
+    also_export: tuple[StatisticName, ...] = Field(default=(), examples=[["*outlier_detection*"]])
+    """Further statistics of Envoy that crawlers' sidecars export, by their full names, with `*` for
+    any text. This program's list takes the place of the mesh's
+    `proxyStatsMatcher.inclusionRegexps` in crawlers' pods, so repeat those here; the mesh's
+    prefixes and suffixes stay in force. A change takes effect as pods restart."""
     series_budget: Annotated[StrictInt, Field(ge=1)] = 1000
     """Most series that one sidecar may expose. A stack whose vendors and buckets need more is
     refused before anything is deployed."""

@@ -24,9 +24,10 @@ from discover.kubectl import (
 
 Json = dict[str, Any]
 
-ISTIO_KINDS = ("EnvoyFilter", "ServiceEntry", "Sidecar")
+ISTIO_KINDS = ("EnvoyFilter", "ServiceEntry", "Sidecar", "ProxyConfig")
 ISTIO_RESOURCES = ",".join(
-    f"{plural}.networking.istio.io" for plural in ("envoyfilters", "serviceentries", "sidecars")
+    f"{plural}.networking.istio.io"
+    for plural in ("envoyfilters", "serviceentries", "sidecars", "proxyconfigs")
 )
 WITHOUT_KUBECTL = "ask one Prometheus with PROMETHEUS_URL=http://127.0.0.1:9090"
 
@@ -65,7 +66,7 @@ class Cluster:
         return self._items(f"list services in {namespace}", "get", "services", where)
 
     def istio_objects(self, namespace: str) -> list[Json]:
-        """Return the EnvoyFilters, ServiceEntries and Sidecars of a namespace, "" for all."""
+        """Return the ISTIO_KINDS of a namespace, "" for all."""
         where = f"--namespace={namespace}" if namespace else "--all-namespaces"
         what = f"list {ISTIO_RESOURCES} in {namespace or 'all namespaces'}"
         return self._items(what, "get", ISTIO_RESOURCES, where)

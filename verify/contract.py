@@ -176,7 +176,7 @@ def _bounds(prometheus: Prometheus, buckets: tuple[int, ...]) -> Iterator[str]:
         yield (
             f"metrics: {SETUP}_bucket has the bounds {', '.join(f'{one:g}' for one in bounds)} and "
             f"not those of telemetry.buckets ({', '.join(f'{one:g}' for one in wanted)}); restart "
-            "sidecars that started before, or merge the output requiredIstioValues"
+            "sidecars that started before, or take that annotation from their pods (make verify)"
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from components.attribution.bootstrap import PROXY_CONFIG
 from deployment import CrawlerSide, StackPlan
 from settings.destinations import listed_names
 from settings.hosts import unlisted_ports
@@ -60,7 +61,7 @@ def mesh_of(settings: StackSettings, crawlers: CrawlerSide, vendors: Vendors) ->
     return Mesh(
         namespaces=settings.crawlers.namespaces,
         root=settings.istio.root_namespace,
-        own=frozenset([*own, ("Sidecar", "proxy-observability")]),
+        own=frozenset([*own, ("Sidecar", "proxy-observability"), ("ProxyConfig", PROXY_CONFIG)]),
         egress_hosts=settings.crawlers.egress_hosts,
         selector=settings.crawlers.selector,
         vendors=vendors,

@@ -139,7 +139,25 @@ def _of_sidecar(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
     return ""
 
 
-_REASONS = {"EnvoyFilter": _of_filter, "ServiceEntry": _of_entry, "Sidecar": _of_sidecar}
+def _of_proxy_config(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
+    if one["metadata"]["namespace"] not in mesh.namespaces:
+        return ""
+    labels = ((one.get("spec") or {}).get("selector") or {}).get("matchLabels")
+    if bool(labels) == bool(mesh.selector) and (not labels or _selects(labels, pods)):
+        other = "crawlers.selector" if not labels else "other labels"
+        return (
+            "is for the same pods as ours, and sidecars read the older of the two alone; give one "
+            f"of them {other}"
+        )
+    return ""
+
+
+_REASONS = {
+    "EnvoyFilter": _of_filter,
+    "ServiceEntry": _of_entry,
+    "Sidecar": _of_sidecar,
+    "ProxyConfig": _of_proxy_config,
+}
 
 
 def _selects(labels: Mapping[str, str] | None, pods: Sequence[Json]) -> bool:

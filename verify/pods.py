@@ -5,14 +5,20 @@ A line is about a workload: a thousand pods of one Deployment have one reason.
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
-from components.attribution.stats import proxy_stats_matcher
+from components.attribution.bootstrap import (
+    BUCKETS,
+    STAT_TAGS,
+    STATS,
+    VARIABLE,
+    annotations_given,
+)
+from components.attribution.stats import EXTRA_STAT_TAGS, inclusion_regexps
 from discover.kubectl import SIDECAR, has_sidecar, workload_of
 from settings.values.addresses import IPNetwork
 
@@ -22,8 +28,7 @@ TRAFFIC = "traffic.sidecar.istio.io"
 MODE = "istio.io/dataplane-mode"
 INJECT = "sidecar.istio.io/inject"
 CONFIG = "proxy.istio.io/config"
-STATS = "sidecar.istio.io/statsInclusionRegexps"
-"""It replaces the mesh's inclusionRegexps (Istio's pkg/bootstrap/config.go, getStatsOptions)."""
+NATIVE = "sidecar.istio.io/nativeSidecar"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +85,9 @@ def _reasons(pod: Json, vendors: Vendors) -> Iterator[tuple[str, str]]:
     if has_sidecar(pod):
         annotations = pod["metadata"].get("annotations") or {}
         yield from _redirection(annotations, vendors)
-        yield from _statistics(annotations, pod)
+        sidecar = _sidecar(pod)
+        yield from _statistics(annotations, sidecar)
+        yield from _start(sidecar, pod)
     else:
         reason, fix = _why_without(pod)
         yield f"has no sidecar, {reason}", fix
@@ -118,38 +125,47 @@ def _redirection(annotations: Mapping[str, str], vendors: Vendors) -> Iterator[t
             break
 
 
-def _statistics(annotations: Mapping[str, str], pod: Json) -> Iterator[tuple[str, str]]:
+def _statistics(annotations: Mapping[str, str], sidecar: Json) -> Iterator[tuple[str, str]]:
     """Yield what keeps a sidecar from exporting the product's statistics."""
-    others = "exports other statistics than the mesh's"
-    if STATS in annotations:
-        yield others, f"remove {STATS}"
-    config = _proxy_config(pod)
-    wanted = set(proxy_stats_matcher()["inclusionRegexps"])
-    if config is None:
-        return
-    if wanted <= set(config.get("proxyStatsMatcher", {}).get("inclusionRegexps", ())):
-        return
-    if "proxyStatsMatcher" in annotations.get(CONFIG, ""):
-        yield others, f"take proxyStatsMatcher out of {CONFIG}"
-    else:
+    # As pilot-agent does: a pod's own annotations win over those that its ProxyConfig gives it.
+    given = annotations_given(_environment(sidecar).get(VARIABLE, ""))
+    for key, wanted in ((STATS, inclusion_regexps()), (STAT_TAGS, EXTRA_STAT_TAGS)):
+        if key in annotations and not _lists(annotations, key, wanted):
+            yield "exports other statistics than the stack's", f"remove its annotation {key}"
+            return
+        if not _lists({**given, **annotations}, key, wanted):
+            yield (
+                "exports no statistics of vendors, as the stack's ProxyConfig was not there when "
+                "it started, or another one without a selector is older",
+                "restart it",
+            )
+            return
+    if annotations.get(BUCKETS, given.get(BUCKETS)) != given.get(BUCKETS):
+        yield "has buckets that are not the stack's", f"remove its annotation {BUCKETS}"
+
+
+def _lists(annotations: Mapping[str, str], key: str, wanted: Iterable[str]) -> bool:
+    return {*wanted} <= {*_listed(annotations, key)}
+
+
+def _start(sidecar: Json, pod: Json) -> Iterator[tuple[str, str]]:
+    """Yield that a crawler does not wait for its sidecar."""
+    if sidecar in pod["spec"]["containers"] and "postStart" not in sidecar.get("lifecycle", {}):
         yield (
-            "exports no statistics of vendors, as Istio had not the stack's values when it started",
-            "with istio.install: false merge the output requiredIstioValues; then restart it",
+            "may start before its sidecar, and its first connections are refused",
+            f'annotate its pods with {NATIVE}: "true", or {CONFIG}: '
+            "'{holdApplicationUntilProxyStarts: true}'",
         )
 
 
-def _proxy_config(pod: Json) -> Json | None:
-    """Return the mesh's configuration that the sidecar was given; None if it cannot be read."""
+def _sidecar(pod: Json) -> Json:
     spec = pod["spec"]
-    for container in (*spec["containers"], *spec.get("initContainers", ())):
-        if container["name"] == SIDECAR:
-            for variable in container.get("env", ()):
-                if variable["name"] == "PROXY_CONFIG":
-                    try:
-                        return dict(json.loads(variable.get("value", "")))
-                    except ValueError:
-                        return None
-    return None
+    containers = (*spec["containers"], *spec.get("initContainers", ()))
+    return next((dict(one) for one in containers if one["name"] == SIDECAR), {})
+
+
+def _environment(sidecar: Json) -> dict[str, str]:
+    return {one["name"]: one.get("value", "") for one in sidecar.get("env", ())}
 
 
 def _listed(annotations: Mapping[str, str], key: str) -> list[str]:

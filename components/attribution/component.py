@@ -9,6 +9,7 @@ import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.meta import v1 as meta
 
+from components.attribution.bootstrap import PROXY_CONFIG
 from components.attribution.envoy import Json
 from components.attribution.order import filters_before
 from components.base import child_options
@@ -29,8 +30,8 @@ class VendorAttributionArgs:
     """Spec of the Sidecar."""
     service_entries: Mapping[str, Json]
     """Specs of the ServiceEntries by name, from `names.service_entries`."""
-    dns_capture: Json | None
-    """Spec of the ProxyConfig that has sidecars answer DNS; None for none."""
+    proxy_config: Json
+    """Spec of the ProxyConfig, from `bootstrap.proxy_config`."""
 
 
 class VendorAttribution(pulumi.ComponentResource):
@@ -63,15 +64,14 @@ class VendorAttribution(pulumi.ComponentResource):
                     self._child, pulumi.ResourceOptions(depends_on=[*filters, *entries])
                 ),
             )
-            if args.dns_capture is not None:
-                CustomResource(
-                    f"{prefix}-dns-capture",
-                    api_version="networking.istio.io/v1beta1",
-                    kind="ProxyConfig",
-                    metadata=_metadata("proxy-dns-capture", namespace),
-                    spec=args.dns_capture,
-                    opts=self._child,
-                )
+            CustomResource(
+                f"{prefix}-proxy-config",
+                api_version="networking.istio.io/v1beta1",
+                kind="ProxyConfig",
+                metadata=_metadata(PROXY_CONFIG, namespace),
+                spec=args.proxy_config,
+                opts=self._child,
+            )
         self.register_outputs({})
 
     def _service_entries(

@@ -12,7 +12,7 @@ ServiceEntry, or the DNS proxy of the pod, the name has its real addresses.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from hashlib import sha256
 from typing import Any
 
@@ -162,15 +162,3 @@ def _service_entry(host: Host, ports: Sequence[int]) -> Json:
         "endpoints": [{"address": f"{host.name}."}],
         "ports": [{"number": port, "name": f"tcp-{port}", "protocol": "TCP"} for port in ports],
     }
-
-
-def dns_capture(selector: Mapping[str, str]) -> Json:
-    """Return the spec of the ProxyConfig that has crawlers' sidecars answer DNS.
-
-    A sidecar reads it as it starts.
-
-    Args:
-        selector: labels of the pods; empty means the whole namespace.
-    """
-    workloads = {"selector": {"matchLabels": dict(selector)}} if selector else {}
-    return {**workloads, "environmentVariables": {"ISTIO_META_DNS_CAPTURE": "true"}}

@@ -213,23 +213,21 @@ def opaque_plugin_config() -> dict[str, Any]:
     }
 
 
-def proxy_stats_matcher() -> dict[str, list[str]]:
-    """Return `meshConfig.defaultConfig.proxyStatsMatcher`.
+def inclusion_regexps() -> list[str]:
+    """Return the expressions of the statistics that a sidecar exports, without commas.
 
-    A sidecar reads it as it starts, so a change reaches a pod when it restarts. Envoy matches the
+    A sidecar reads them as it starts, so a change reaches a pod when it restarts. Envoy matches the
     full names, before Istio's tag rules cut them at `;`.
     """
     names, outside = "|".join(UPSTREAM_STATS), "|".join(OUTSIDE_CLUSTERS)
     # Destinations also before a stack has any: the first one needs no restart then.
     own = rf"({CLUSTER_PREFIX}|{DESTINATION_PREFIX})[a-z0-9-]+"
-    return {
-        "inclusionRegexps": [
-            rf"cluster\.({own}|{outside});\.({names})",
-            rf"cluster\.{BLACK_HOLE};\.{BLACK_HOLED}",
-            rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
-            NET_CONNECTIONS,
-        ]
-    }
+    return [
+        rf"cluster\.({own}|{outside});\.({names})",
+        rf"cluster\.{BLACK_HOLE};\.{BLACK_HOLED}",
+        rf"http\.{HTTP_STAT_PREFIX}\.lua\.errors",
+        NET_CONNECTIONS,
+    ]
 
 
 def bucket_annotation(buckets: Sequence[int]) -> str:

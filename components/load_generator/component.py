@@ -58,6 +58,9 @@ class LoadGeneratorArgs:
     plan: GeneratorPlan
     simulated_logins: Mapping[str, pulumi.Input[str]]
     """The simulated vendors' `user:password`, by vendor."""
+    sidecar_annotations: Mapping[str, str]
+    """What the crawlers' ProxyConfig gives their sidecars. istiod may not know it yet when the
+    generator's pods start."""
 
 
 class LoadGenerator(ClusterComponent):
@@ -96,7 +99,7 @@ class LoadGenerator(ClusterComponent):
             generator,
             # May be any labels, also some that this program's other objects carry.
             labels={**labels(APP), **plan.crawler_labels, **OWN_LABELS},
-            annotations=_sidecar_annotations(plan.drain_seconds),
+            annotations={**args.sidecar_annotations, **_own_annotations(plan.drain_seconds)},
             mounts=mounts,
             ports={"metrics": PORT},
             pod={
@@ -152,7 +155,7 @@ class LoadGenerator(ClusterComponent):
         ]
 
 
-def _sidecar_annotations(drain_seconds: int) -> dict[str, str]:
+def _own_annotations(drain_seconds: int) -> dict[str, str]:
     proxy_config = {
         # On nodes without native sidecars: else the first requests pass no sidecar, ...
         "holdApplicationUntilProxyStarts": True,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from components.attribution.bootstrap import BUCKETS, STATS
 from settings.istio import WITHOUT_PROFILE, Istio
 from settings.loading import SettingsError
 from settings.scheduling import Scheduling
@@ -16,6 +17,8 @@ Path = tuple[str, ...]
 RELEASE_HUB = "registry.istio.io/release"
 
 _TRAFFIC = "would take connections out of the sidecar, which then counts none of them; remove it"
+_STATS = "would take the place of crawlers' own in every pod; remove it"
+_INJECTED = ("sidecarInjectorWebhook", "injectedAnnotations")
 _DNS = "is for crawlers.dnsCapture to say; remove it"
 
 # Values that this program leaves to the charts, and that the attribution cannot do with others.
@@ -28,6 +31,9 @@ KEPT: dict[Path, str] = {
     ("global", "proxy", "autoInject"): "would leave crawlers without sidecars; remove it",
     ("sidecarInjectorWebhook", "templates"): "replaces the sidecar; remove it",
     ("sidecarInjectorWebhook", "defaultTemplates"): "replaces the sidecar; remove it",
+    # A pod's annotations win over what its ProxyConfig gives it.
+    (*_INJECTED, STATS): _STATS,
+    (*_INJECTED, BUCKETS): _STATS,
     ("meshConfig", "defaultConfig", "proxyMetadata", "ISTIO_META_DNS_CAPTURE"): _DNS,
     ("meshConfig", "defaultConfig", "proxyMetadata", "ISTIO_META_DNS_AUTO_ALLOCATE"): _DNS,
     ("meshConfig", "outboundTrafficPolicy"): "is for network.egress to say; remove it",

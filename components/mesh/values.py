@@ -7,11 +7,9 @@ and the error would come only when the release is half applied.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from components.attribution.stats import EXTRA_STAT_TAGS, bucket_annotation, proxy_stats_matcher
 from components.mesh.cluster_values import (
     RELEASE_HUB,
     cluster_values,
@@ -81,7 +79,7 @@ def charts_of(settings: StackSettings) -> tuple[Chart, ...]:
             values=with_free_values(name, values, settings),
         )
 
-    istiod = istiod_values(istio, settings.telemetry.buckets, last_scrape_seconds(settings))
+    istiod = istiod_values(istio, last_scrape_seconds(settings))
     cni = (chart("istio-cni", "cni", cni_values(istio)),) if istio.cni else ()
     return (
         chart("istio-base", "base", base_values(istio)),
@@ -116,22 +114,13 @@ def last_scrape_seconds(settings: StackSettings) -> int | None:
     return settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS
 
 
-def istiod_values(
-    istio: Istio, buckets: Sequence[int], last_scrape_seconds: int | None = None
-) -> Json:
+def istiod_values(istio: Istio, last_scrape_seconds: int | None = None) -> Json:
     """Return istiod's values.
 
     Args:
-        buckets: the set-up time's bounds in milliseconds.
-        last_scrape_seconds: how long sidecars outlive their crawlers. None leaves it to Istio,
-            whose native sidecars end at once.
+        last_scrape_seconds: as of `optional_values`.
     """
-    required = required_values(buckets)
-    outliving = last_scrape_seconds is not None
-    # Istio reads a protobuf duration, which knows seconds but no minutes.
-    drain = {"terminationDrainDuration": f"{last_scrape_seconds}s"} if outliving else {}
-    return {
-        **required,
+    values: Json = {
         "global": {
             **_images(istio),
             "istioNamespace": istio.root_namespace,
@@ -139,17 +128,7 @@ def istiod_values(
                 "resources": _resources(istio.sidecar),
                 # Without it a namespace of level `restricted` refuses the sidecar.
                 "seccompProfile": {"type": "RuntimeDefault"},
-                **({"lifecycle": _outliving_lifecycle()} if outliving else {}),
             },
-        },
-        "meshConfig": {
-            "defaultConfig": {
-                **required["meshConfig"]["defaultConfig"],
-                **drain,
-                # For nodes too old for native sidecars. Without it a crawler may start before its
-                # sidecar, and its connections are refused.
-                "holdApplicationUntilProxyStarts": True,
-            }
         },
         "revision": "" if istio.revision == "default" else istio.revision,
         "base": {"validationFailurePolicy": "Ignore"},
@@ -159,6 +138,7 @@ def istiod_values(
         # The namespace's quota must know it.
         "autoscaleMax": most_istiods(istio),
     }
+    return combined(values, optional_values(last_scrape_seconds))
 
 
 def most_istiods(istio: Istio) -> int:
@@ -175,32 +155,25 @@ def cni_values(istio: Istio) -> Json:
     }
 
 
-def required_values(buckets: Sequence[int]) -> Json:
-    """Return the values that any Istio needs for these metrics, for the istiod chart.
+def optional_values(last_scrape_seconds: int | None = None) -> Json:
+    """Return values for the istiod chart that serve crawlers and change every pod of the mesh.
 
-    The owner of an existing Istio merges them. Without them sidecars count but do not export, the
-    passive module's counts have no labels, and histograms have Istio's buckets.
+    The owner of an existing Istio may merge them. What the statistics need reaches crawlers' pods
+    alone (components/attribution/bootstrap.py).
 
     Args:
-        buckets: the set-up time's bounds in milliseconds.
+        last_scrape_seconds: how long sidecars outlive their crawlers. None leaves it to Istio,
+            whose native sidecars end at once.
     """
-    return {
-        "meshConfig": {
-            "defaultConfig": {
-                "proxyStatsMatcher": proxy_stats_matcher(),
-                # Without passive vendors too: a sidecar reads them as it starts, and one that
-                # started before them would export the module's counts without labels. They cost
-                # an unused sidecar nothing but eight comparisons for each new statistic.
-                "extraStatTags": list(EXTRA_STAT_TAGS),
-            }
-        },
-        "sidecarInjectorWebhook": {
-            # Put on every injected pod, so that no crawler's manifest changes.
-            "injectedAnnotations": {
-                "sidecar.istio.io/statsHistogramBuckets": bucket_annotation(buckets)
-            }
-        },
-    }
+    # For nodes too old for native sidecars. Without it a crawler may start before its sidecar, and
+    # its connections are refused.
+    defaults: Json = {"holdApplicationUntilProxyStarts": True}
+    values: Json = {"meshConfig": {"defaultConfig": defaults}}
+    if last_scrape_seconds is not None:
+        # Istio reads a protobuf duration, which knows seconds but no minutes.
+        defaults["terminationDrainDuration"] = f"{last_scrape_seconds}s"
+        values["global"] = {"proxy": {"lifecycle": _outliving_lifecycle()}}
+    return values
 
 
 def _outliving_lifecycle() -> Json:

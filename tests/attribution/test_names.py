@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from components.attribution.guard import envoy_here, refuse_undeployable
-from components.attribution.names import dns_caches, dns_capture, service_entries
+from components.attribution.names import dns_caches, service_entries
 from components.attribution.outcome import VENDOR_KEY
 from components.attribution.render import envoy_filters
 from components.attribution.standalone import (
@@ -187,7 +187,7 @@ def test_a_name_alone_has_a_virtual_address_for_good():
 
 def test_what_istio_is_told_of_a_name():
     """Of several answers one that accepts is taken, and no search list is asked."""
-    vendor, selector = named(GATEWAY, {**OTHER, "retired": True}), {"app": "crawler"}
+    vendor = named(GATEWAY, {**OTHER, "retired": True})
     assert service_entries([vendor]) == {
         "proxy-name-gw.vendor.test": {
             "hosts": ["gw.vendor.test"],
@@ -204,8 +204,6 @@ def test_what_istio_is_told_of_a_name():
     }
     assert len(service_entries([vendor], with_retired=True)) == 2
     assert render(vendor) == render(named(GATEWAY, OTHER))  # chains stay for who has the address
-    assert dns_capture({}) == {"environmentVariables": {"ISTIO_META_DNS_CAPTURE": "true"}}
-    assert dns_capture(selector)["selector"] == {"matchLabels": selector}
 
 
 def test_a_listed_port_is_a_series():

@@ -17,8 +17,8 @@ from components.attribution.stats import (
     bucket_annotation,
     expected_series,
     http_plugin_config,
+    inclusion_regexps,
     opaque_plugin_config,
-    proxy_stats_matcher,
 )
 from settings.destinations import Destination
 from settings.vendors import AddressRange, Target, Vendor
@@ -422,7 +422,7 @@ def test_no_metric_gets_a_label_twice(config):
 
 def test_what_istio_may_export_is_what_the_scrape_keeps():
     """The matcher admits each upstream statistic that is scraped, and the `;` is in its place."""
-    patterns = [re.compile(p) for p in proxy_stats_matcher()["inclusionRegexps"]]
+    patterns = [re.compile(p) for p in inclusion_regexps()]
     for metric in SCRAPED_METRICS:
         if metric.startswith("envoy_cluster_"):
             stat = metric.removeprefix("envoy_cluster_")

@@ -5,25 +5,24 @@ import json
 import pytest
 import yaml
 
-from components.attribution.stats import proxy_stats_matcher
+from components.attribution.bootstrap import BUCKETS, STATS
 from components.mesh.values import (
     base_values,
     charts_of,
     cni_values,
     istiod_values,
     last_scrape_seconds,
-    required_values,
+    optional_values,
 )
 from settings.istio import Istio
 from settings.loading import SettingsError, parse_settings
 from settings.section import Quantities, Resources
 
-BUCKETS = (50, 100, 250)
 REPOSITORY = "https://istio-release.storage.googleapis.com/charts"
 
 
 def all_values(istio):
-    return [base_values(istio), istiod_values(istio, BUCKETS), cni_values(istio)]
+    return [base_values(istio), istiod_values(istio), cni_values(istio)]
 
 
 def leaves(value):
@@ -50,32 +49,21 @@ def test_no_text_that_yaml_reads_as_something_else(source):
 
 def test_charts_from_a_folder_name_their_images():
     """Charts in Istio's own tree say `latest` of a testing registry; released ones are right."""
-    folder = istiod_values(Istio(chart_source="./charts"), BUCKETS)["global"]
+    folder = istiod_values(Istio(chart_source="./charts"))["global"]
     assert folder["tag"] == Istio().version
     assert "testing" not in folder["hub"]
-    assert "tag" not in istiod_values(Istio(chart_source=REPOSITORY), BUCKETS)["global"]
+    assert "tag" not in istiod_values(Istio(chart_source=REPOSITORY))["global"]
     assert cni_values(Istio(chart_source="./charts"))["global"] == {
         key: folder[key] for key in ("hub", "tag")
     }
 
 
-def test_sidecars_count_what_the_product_needs():
-    """Without these Envoy counts and exports nothing, in Istio's buckets."""
-    values = istiod_values(Istio(), BUCKETS)
-    required = required_values(BUCKETS)
-    matcher = required["meshConfig"]["defaultConfig"]["proxyStatsMatcher"]
-    assert values["meshConfig"]["defaultConfig"]["proxyStatsMatcher"] == matcher
-    assert values["sidecarInjectorWebhook"] == required["sidecarInjectorWebhook"]
-    annotations = values["sidecarInjectorWebhook"]["injectedAnnotations"]
-    bounds = json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"])
-    assert [*bounds.values()] == [list(BUCKETS)] * 2
-
-
-def test_every_sidecar_knows_the_passive_modules_labels():
-    """One that started without them would count a vendor's first passive request unlabelled."""
-    for values in (istiod_values(Istio(), BUCKETS), required_values(BUCKETS)):
-        tags = values["meshConfig"]["defaultConfig"]["extraStatTags"]
-        assert {"proxy_vendor", "proxy_outcome", "response_code", "source_workload"} <= set(tags)
+def test_other_pods_of_the_mesh_export_what_they_did():
+    """Crawlers' statistics come by a ProxyConfig of their namespaces, not by the mesh's values."""
+    values = json.dumps(istiod_values(Istio()))
+    assert "proxyStatsMatcher" not in values
+    assert "extraStatTags" not in values
+    assert "injectedAnnotations" not in values
 
 
 def test_a_sidecar_outlives_its_crawler_until_it_was_scraped():
@@ -84,42 +72,41 @@ def test_a_sidecar_outlives_its_crawler_until_it_was_scraped():
     settings = parse_settings(stack | {"prometheus": {"scrapeInterval": "1m"}})
     seconds = last_scrape_seconds(settings)
     assert seconds == 65
-    values = istiod_values(Istio(), BUCKETS, seconds)
+    values = istiod_values(Istio(), seconds)
     config = values["meshConfig"]["defaultConfig"]
     assert config["terminationDrainDuration"] == "65s"  # protobuf knows no "1m5s"
-    assert "proxyStatsMatcher" in config
     # No preStop: one that drains makes the agent leave without waiting.
     assert set(values["global"]["proxy"]["lifecycle"]) == {"postStart"}
 
 
 def test_the_pods_of_anothers_mesh_end_as_they_did():
-    """Every pod of that mesh would end later, for our numbers: no value that is required."""
+    """Every pod of that mesh would end later, for our numbers: not even an optional value."""
     stack = {"cluster": "c", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
     settings = parse_settings(stack | {"istio": {"install": False, "cni": True}})
     assert last_scrape_seconds(settings) is None
-    required = required_values(BUCKETS)
-    assert "terminationDrainDuration" not in required["meshConfig"]["defaultConfig"]
-    assert "global" not in required
+    assert optional_values(last_scrape_seconds(settings)) == {
+        "meshConfig": {"defaultConfig": {"holdApplicationUntilProxyStarts": True}}
+    }
 
 
 def test_sidecars_may_end_at_once():
     """Who would rather have pods end at once says so, and gets Istio's own hooks."""
     stack = {"cluster": "c", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
     settings = parse_settings(stack | {"telemetry": {"delayPodTermination": False}})
-    values = istiod_values(Istio(), BUCKETS, last_scrape_seconds(settings))
+    values = istiod_values(Istio(), last_scrape_seconds(settings))
     assert "terminationDrainDuration" not in values["meshConfig"]["defaultConfig"]
     assert "lifecycle" not in values["global"]["proxy"]
 
 
 def test_sidecars_get_the_stacks_resources():
     """The largest cost of the mesh is what the stack file says it is."""
-    proxy = istiod_values(Istio(), BUCKETS)["global"]["proxy"]
+    proxy = istiod_values(Istio())["global"]["proxy"]
     assert proxy["resources"]["requests"] == {"cpu": "100m", "memory": "200M"}
 
 
 def test_an_upgrade_does_not_lock_the_configuration():
     """While istiod is away a webhook that fails closed would bar every change, also the repair."""
-    for values in (base_values(Istio()), istiod_values(Istio(), BUCKETS)):
+    for values in (base_values(Istio()), istiod_values(Istio())):
         assert values["base"]["validationFailurePolicy"] == "Ignore"
 
 
@@ -164,7 +151,7 @@ def test_free_values_are_merged_last():
     config = values["istiod"]["meshConfig"]
     assert config["enableTracing"] is True
     assert config["defaultConfig"]["concurrency"] == 1
-    assert config["defaultConfig"]["proxyStatsMatcher"] == proxy_stats_matcher()
+    assert config["defaultConfig"]["holdApplicationUntilProxyStarts"] is True
     assert values["istiod"]["traceSampling"] == 2
     assert values["cni"]["repair"] == {}
 
@@ -172,9 +159,7 @@ def test_free_values_are_merged_last():
 @pytest.mark.parametrize(
     ("chart", "path", "reason"),
     [
-        ("istiod", "meshConfig.defaultConfig.proxyStatsMatcher.inclusionRegexps", "set by this"),
-        ("istiod", "meshConfig.defaultConfig.proxyStatsMatcher", "set by this"),
-        ("istiod", "meshConfig.defaultConfig.extraStatTags", "set by this"),
+        ("istiod", "meshConfig.defaultConfig.holdApplicationUntilProxyStarts", "set by this"),
         ("istiod", "meshConfig", "set by this"),
         ("istiod", "meshConfig.defaultConfig.proxyMetadata.ISTIO_META_DNS_CAPTURE", "dnsCapture"),
         ("istiod", "meshConfig.outboundTrafficPolicy.mode", "network.egress"),
@@ -199,3 +184,11 @@ def test_a_free_value_that_ends_the_attribution_is_refused(chart, path, reason):
     (finding,) = refused.value.findings
     assert finding.startswith(f"istio.values.{chart}.{path}: ")
     assert "; " in finding
+
+
+@pytest.mark.parametrize("key", [STATS, BUCKETS])
+def test_an_annotation_for_every_pod_is_refused(key):
+    """It would win over what the crawlers' ProxyConfig says."""
+    injected = {"sidecarInjectorWebhook": {"injectedAnnotations": {key: "x"}}}
+    with pytest.raises(SettingsError, match="take the place of crawlers' own"):
+        charts(values={"istiod": injected})

@@ -58,7 +58,7 @@ def dns(mesh: Mesh, servers: Servers) -> Iterator[NameServer]:
     """Vendors by name beside the others, and the name server of their gateways."""
     with names.answering(mesh) as server:
         mesh.up(mesh.stack(names.by_name))
-        names.until_captured(mesh)
+        mesh.until_injected()
         yield server
 
 

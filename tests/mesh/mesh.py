@@ -140,6 +140,7 @@ class Mesh(ControlPlane):
             self.start_istiod()
             self.until(self.refuses_nonsense, START_SECONDS, "istiod's webhooks fail")
         self.up(self.stack(unchanged), retry_seconds=START_SECONDS)
+        self.until_injected()
 
     def stack(self, edit: Callable[[Json], None]) -> dict[str, Json]:
         """Return what the tests' stack renders after `edit` has changed its keys."""
@@ -211,6 +212,17 @@ class Mesh(ControlPlane):
         self.api.delete("v1", "Pod", metadata["namespace"], metadata["name"])
         return made
 
+    def until_injected(self) -> None:
+        """Wait until istiod gives new crawlers what the stack's ProxyConfig says: half a second."""
+        (config,) = [each for each in self.files.values() if each.get("kind") == "ProxyConfig"]
+        wanted = config["spec"]["environmentVariables"].keys()
+
+        def is_given() -> bool:
+            made = self.injected(self.pod_manifest("crawler-probe"))
+            return wanted <= {each["name"] for each in kubelet.proxy_of(made)["env"]}
+
+        self.until(is_given)
+
     @contextmanager
     def pod(self, name: str, *, wait: bool = True, **options: Any) -> Iterator[kubelet.Pod]:
         """Run the sidecar of a new pod; `options` are those of `pod_manifest`."""
@@ -259,6 +271,7 @@ def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> It
                 labels = files[f"_cluster/Namespace-{CRAWLERS}.yaml"]["metadata"]["labels"]
                 mesh.namespace(CRAWLERS, labels)
                 mesh.up(files)
+                mesh.until_injected()
                 yield mesh
             finally:
                 world.close()

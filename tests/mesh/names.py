@@ -116,11 +116,6 @@ def captures(mesh: Mesh) -> bool:
     return "ISTIO_META_DNS_CAPTURE" in json.dumps(mesh.injected(manifest)["spec"])
 
 
-def until_captured(mesh: Mesh) -> None:
-    """Wait until istiod follows the ProxyConfig: half a second or so."""
-    mesh.until(lambda: captures(mesh))
-
-
 class UnknownName(OSError):
     """The name does not exist, or has no address of the family."""
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from components.attribution.bootstrap import VARIABLE, annotations_given
 from components.attribution.discovery import STATS_TYPE
 from components.attribution.labels import HTTP_STATS, OPAQUE_STATS
 from components.attribution.outcome import PROXY_VENDOR
@@ -22,6 +23,7 @@ from components.attribution.stats import (
     http_plugin_config,
     opaque_plugin_config,
 )
+from deployment import annotations_of
 from settings.loading import ROOT, load_stack_file
 from tests.mesh.kubelet import proxy_of
 from tests.mesh.mesh import CRAWLERS, STACK_FILE, Mesh, rendered
@@ -175,10 +177,6 @@ def test_what_injection_gives_every_crawler(mesh: Mesh) -> None:
     proxy = proxy_of(made)
     values = mesh.files["helm/istiod.yaml"]["values"]
     assert proxy["resources"]["limits"] == values["global"]["proxy"]["resources"]["limits"]
-    injected = values["sidecarInjectorWebhook"]["injectedAnnotations"]
-    assert injected.items() <= made["metadata"]["annotations"].items()
-    (config,) = [one["value"] for one in proxy["env"] if one["name"] == "PROXY_CONFIG"]
-    for expression in values["meshConfig"]["defaultConfig"]["proxyStatsMatcher"][
-        "inclusionRegexps"
-    ]:
-        assert expression.replace("\\", "\\\\") in config
+    (given,) = [one["value"] for one in proxy["env"] if one["name"] == VARIABLE]
+    settings = load_stack_file(STACK_FILE)
+    assert annotations_given(given) == annotations_of(settings)

@@ -277,7 +277,7 @@ def test_without_dns_capture(mesh: Mesh, warm: Pod, record: Record) -> None:
             seen = fate(pod, HTTP_VENDOR, address)
     finally:
         mesh.up(whole)
-        names.until_captured(mesh)
+        mesh.until_injected()
     record("DNS capture in the pod", _as_row({HTTP_VENDOR: seen}))
     assert address in REAL
     assert seen == (PASSES, PASSES)

@@ -87,7 +87,7 @@ def dns(mesh: Mesh, servers: Servers) -> Iterator[NameServer]:
     with names.answering(mesh) as server:
         server.write(zone(LATE))
         mesh.up(mesh.stack(simulated()))
-        names.until_captured(mesh)
+        mesh.until_injected()
         yield server
 
 

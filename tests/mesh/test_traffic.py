@@ -18,7 +18,7 @@ from components.attribution.stats import SCRAPED_METRICS, SETUP_METRIC
 from tests.mesh import crawler
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import MARK_VENDOR, Pod
-from tests.mesh.mesh import Mesh
+from tests.mesh.mesh import Mesh, unchanged
 from tests.mesh.vendors import BANNER, Servers
 
 Json = dict[str, Any]
@@ -225,14 +225,12 @@ def test_names_and_labels_are_the_contract_s(pod: Pod) -> None:
 
 
 def test_the_histogram_has_the_stack_s_buckets(pod: Pod, mesh: Mesh) -> None:
-    """Injection writes them into an annotation that the agent reads."""
-    rendered = mesh.files["helm/istiod.yaml"]["values"]["sidecarInjectorWebhook"]
-    annotation = rendered["injectedAnnotations"]["sidecar.istio.io/statsHistogramBuckets"]
+    """Injection writes them into a variable that the agent reads."""
     bounds = {
         labels["le"] for name, labels, _ in pod.samples() if name == f"istio_{SETUP_METRIC}_bucket"
     }
-    expected = annotation.rpartition("[")[2].rstrip("]}").split(", ")
-    assert bounds == {*expected, "+Inf"}
+    expected = mesh.settings(unchanged).telemetry.buckets
+    assert bounds == {*map(str, expected), "+Inf"}
 
 
 @pytest.mark.parametrize("address", [OUTSIDE, OUTSIDE6])
@@ -257,7 +255,7 @@ def test_what_is_no_vendors_passes_byte_for_byte(pod: Pod, servers: Servers, add
 
 
 def test_what_registry_only_cuts_is_counted(mesh: Mesh) -> None:
-    """A vendor's connections too, where the namespace lacks our filters."""
+    """A vendor's connections too, where the namespace lacks our filters but has our statistics."""
     namespace = "registry-only"
     mesh.namespace(namespace, mesh.files["_cluster/Namespace-crawlers.yaml"]["metadata"]["labels"])
     mesh.api.apply(
@@ -268,6 +266,8 @@ def test_what_registry_only_cuts_is_counted(mesh: Mesh) -> None:
             "spec": {"outboundTrafficPolicy": {"mode": "REGISTRY_ONLY"}},
         }
     )
+    config = mesh.files["crawlers/ProxyConfig-proxy-observability.yaml"]
+    mesh.api.apply({**config, "metadata": {**config["metadata"], "namespace": namespace}})
     try:
         with mesh.pod("crawler-cut", namespace=namespace) as cut:
             for address, port in ((OUTSIDE, 25), PROXIES["vendor-a"]):

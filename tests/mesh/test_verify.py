@@ -17,12 +17,15 @@ from tests.mesh import names
 from tests.mesh.mesh import CRAWLERS, Mesh
 from verify.cluster import Cluster
 from verify.crawlers import crawler_checks
+from verify.pods import CONFIG, NATIVE
 
 Json = dict[str, Any]
 
 ROOT_NAMESPACE, OTHERS = "istio-system", "shops"
 TRAFFIC = "traffic.sidecar.istio.io"
 MATCHER = "{proxyStatsMatcher: {inclusionRegexps: [http]}}"
+UNHELD = "{holdApplicationUntilProxyStarts: false}"
+OURS = {"app": "crawler"}
 ISTIO = "networking.istio.io"
 OUTBOUND_PATCH = {
     "applyTo": "LISTENER",
@@ -79,7 +82,8 @@ def running(
 
 @contextmanager
 def applied(mesh: Mesh, kind: str, name: str, namespace: str, spec: Json) -> Iterator[None]:
-    version = {"Service": "v1", "EnvoyFilter": f"{ISTIO}/v1alpha3"}.get(kind, f"{ISTIO}/v1")
+    others = {"EnvoyFilter": f"{ISTIO}/v1alpha3", "ProxyConfig": f"{ISTIO}/v1beta1"}
+    version = {"Service": "v1", **others}.get(kind, f"{ISTIO}/v1")
     metadata = {"name": name, "namespace": namespace}
     mesh.api.apply({"apiVersion": version, "kind": kind, "metadata": metadata, "spec": spec})
     try:
@@ -118,6 +122,7 @@ def harmless(mesh: Mesh) -> Iterator[Any]:
     yield running(mesh, "database", annotations={f"{TRAFFIC}/excludeOutboundPorts": "5432"})
     ranges = {f"{TRAFFIC}/excludeOutboundIPRanges": "10.96.0.0/16"}
     yield running(mesh, "services", annotations=ranges)
+    yield running(mesh, "own-matcher", annotations={CONFIG: MATCHER})
     yield running(mesh, "all", annotations={f"{TRAFFIC}/includeOutboundIPRanges": "*"})
     yield running(mesh, "other", labels={"app": "web", "sidecar.istio.io/inject": "false"})
     inbound = copy.deepcopy(OUTBOUND_PATCH)
@@ -173,11 +178,15 @@ def faults(mesh: Mesh) -> list[tuple[Any, str]]:
         ),
         (
             annotated("own-regexps", "sidecar.istio.io/statsInclusionRegexps", "http"),
-            "crawlers/own-regexps: exports other statistics than the mesh's (1 pod); remove",
+            "crawlers/own-regexps: exports other statistics than the stack's (1 pod); remove",
         ),
         (
-            annotated("own-matcher", "proxy.istio.io/config", MATCHER),
-            "crawlers/own-matcher: exports other statistics than the mesh's (1 pod); take",
+            pod("unheld", annotations={NATIVE: "false", CONFIG: UNHELD}),
+            "crawlers/unheld: may start before its sidecar",
+        ),
+        (
+            applied(mesh, "ProxyConfig", "theirs", CRAWLERS, {"selector": {"matchLabels": OURS}}),
+            "crawlers: ProxyConfig theirs is for the same pods as ours",
         ),
         (
             labelled(mesh, {"istio.io/dataplane-mode": "ambient"}),

@@ -40,10 +40,8 @@ def test_an_istio_that_was_there_is_left_alone(variant):
     assert named(run, "Namespace") == {"monitoring", "crawlers"}
     assert run.of_kind("EnvoyFilter")
     assert {role.namespace for role in run.of_kind("Role")} >= {"istio-system"}
-    required = run.outputs["requiredIstioValues"]
-    assert required["meshConfig"]["defaultConfig"]["proxyStatsMatcher"]["inclusionRegexps"]
-    annotations = required["sidecarInjectorWebhook"]["injectedAnnotations"]
-    assert json.loads(annotations["sidecar.istio.io/statsHistogramBuckets"])
+    optional = run.outputs["optionalIstioValues"]
+    assert optional["meshConfig"]["defaultConfig"] == {"holdApplicationUntilProxyStarts": True}
 
 
 def test_crawlers_namespaces_that_were_there_get_one_label(variant):
@@ -217,7 +215,8 @@ def test_a_name_leads_to_a_virtual_address_once_all_filters_are_there(edited):
         assert config.inputs["spec"]["selector"] == {"matchLabels": {"app": "crawler"}}
     assert {one.namespace for one in run.of_kind("ProxyConfig")} == {"crawlers", "more"}
     # The stack has no name: nobody's DNS is touched.
-    assert run_with("prod", shipped("prod")).of_kind("ProxyConfig") == ()
+    (config,) = run_with("prod", shipped("prod")).of_kind("ProxyConfig")
+    assert "ISTIO_META_DNS_CAPTURE" not in config.inputs["spec"]["environmentVariables"]
 
 
 def test_strangers_are_refused_once_every_vendor_is_there(edited):
@@ -252,5 +251,6 @@ def test_what_is_denied_is_allowed_before(edited):
 def test_sidecars_answer_dns_before_the_first_name_if_asked_to(variant):
     """Pods that start now need no second restart once a name comes."""
     run = variant("prod", crawlers={"dnsCapture": True})
-    assert named(run, "ProxyConfig") == {"proxy-dns-capture"}
+    (config,) = run.of_kind("ProxyConfig")
+    assert config.inputs["spec"]["environmentVariables"]["ISTIO_META_DNS_CAPTURE"] == "true"
     assert run.of_kind("ServiceEntry") == ()

@@ -130,7 +130,7 @@ def test_a_global_stack_is_monitoring_alone(watching):
     """No mesh, no filters, no namespace but its own: there are no crawlers to attribute."""
     assert {resource.namespace for resource in objects(watching)} == {"", "monitoring"}
     assert named(watching, "Namespace") == {"monitoring"}
-    assert watching.outputs.keys().isdisjoint({"expected", "requiredIstioValues"})
+    assert watching.outputs.keys().isdisjoint({"expected", "optionalIstioValues"})
     assert watching.of_kind("EnvoyFilter") == ()
     assert watching.of_type(RELEASE_TYPE) == ()
     assert [*scrape_jobs(watching)] == [

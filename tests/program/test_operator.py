@@ -177,7 +177,7 @@ def test_values_for_charts_of_others_are_rendered(edited, tmp_path, monkeypatch)
     assert render(["--stack", "prod", "--out", str(tmp_path)]) == 0
     report = json.loads((tmp_path / "render.json").read_text())
     for key, file in (
-        ("requiredIstioValues", "required/istiod.yaml"),
+        ("optionalIstioValues", "optional/istiod.yaml"),
         ("requiredPrometheusValues", "required/kube-prometheus-stack.yaml"),
     ):
         assert report[key] == yaml.safe_load((tmp_path / file).read_text())
