@@ -139,8 +139,10 @@ if hours:
     pulumi.export("ledgerUrl", hours.url)
 
 if crawlers := plan.crawlers:
-    mesh_args = IstioInstallArgs(namespace=namespaces.name_for("istio"), charts=crawlers.charts)
-    mesh = IstioInstall("mesh", mesh_args, here) if crawlers.charts else None
+    mesh = None
+    if crawlers.charts:
+        mesh_args = IstioInstallArgs(namespace=namespaces.name_for("istio"), charts=crawlers.charts)
+        mesh = IstioInstall("mesh", mesh_args, here)
     attribution_args = VendorAttributionArgs(
         namespaces=namespaces.crawlers,
         filters=crawlers.filters,

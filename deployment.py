@@ -71,8 +71,8 @@ class CrawlerSide:
 
     filters: dict[str, Json]
     """Specs of the EnvoyFilters, by name."""
-    sidecar: Json
-    """Spec of the Sidecar."""
+    sidecar: Json | None
+    """Spec of the Sidecar; None where it is others' to make."""
     service_entries: dict[str, Json]
     """Specs of the ServiceEntries, one for each name in `hosts`, by name."""
     sidecar_annotations: dict[str, str]
@@ -240,7 +240,9 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
             settings.crawlers.egress_hosts,
             settings.crawlers.selector,
             registry_only=limits_egress(settings),
-        ),
+        )
+        if settings.makes_sidecar
+        else None,
         service_entries=service_entries(vendors, destinations),
         sidecar_annotations=annotations,
         proxy_config=proxy_config(

@@ -46,6 +46,13 @@ class Crawlers(Section):
     dns_capture: StrictBool | None = None
     """Whether the crawlers' sidecars answer DNS, which names in `hosts` need. Default: if the stack
     has such a name. It takes effect as a pod starts."""
+    sidecar_resource: Literal["create", "none"] | None = None
+    """Whether this program makes the Sidecar resource of the crawlers' namespaces, which says what
+    of the mesh their sidecars know; a namespace can have but one. `none`: one of others stays as it
+    is and must let crawlers know their own namespace (`./*`) if the stack has `hosts`; without any,
+    mTLS to other namespaces stays, and an HTTP Service there on a vendor's port takes the port from
+    the attribution. Default: `create` if this program installs Istio, or `egressHosts` or
+    `network.egress` ask for one."""
     egress_hosts: tuple[EgressHost, ...] = ()
     """Mesh services in other namespaces that crawlers call, as in the egress of Istio's Sidecar.
     Services not listed are reached without mTLS and routing. A listed Service that uses a vendor's

@@ -262,6 +262,25 @@ def namespaces_have_one_purpose(settings: StackSettings) -> Iterator[Problem]:
         )
 
 
+def what_needs_a_sidecar_has_one(settings: StackSettings) -> Iterator[Problem]:
+    crawlers = settings.crawlers
+    if crawlers.sidecar_resource != "none":
+        return
+    at = ("crawlers", "sidecarResource")
+    if crawlers.egress_hosts:
+        yield Problem(
+            at,
+            "'none' leaves crawlers.egressHosts without effect; remove the hosts, or ask the "
+            "Sidecar's owner to list them",
+        )
+    if settings.network.egress == "vendorsOnly":
+        yield Problem(
+            at,
+            "'none' leaves nobody to refuse strangers, as network.egress: vendorsOnly asks; write "
+            "create",
+        )
+
+
 def pod_security_allows_injection(settings: StackSettings) -> Iterator[Problem]:
     crawlers, istio = settings.crawlers, settings.istio
     if not crawlers.create_namespaces:
@@ -447,6 +466,7 @@ CHECKS: Checks = (
     simulated_vendors_prove_nothing,
     real_traffic_is_bounded,
     namespaces_have_one_purpose,
+    what_needs_a_sidecar_has_one,
     pod_security_allows_injection,
     slowness_can_be_seen,
     pods_end_as_their_mesh_decides,

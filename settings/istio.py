@@ -78,6 +78,10 @@ class Istio(Section):
     already."""
     root_namespace: DnsLabel = "istio-system"
     """Namespace of istiod; not `monitoring`."""
+    scrape_istiod: StrictBool | None = None
+    """Whether Prometheus scrapes istiod, for the alerts IstiodDown and IstiodConfigRejected.
+    Default: not if another team runs Istio and this program runs Prometheus, which needs a Role in
+    `rootNamespace` for it."""
     cni: StrictBool = True
     """Whether Istio's CNI plugin redirects traffic. `false`: the init container istio-init does,
     and needs NET_ADMIN in every crawler pod. With `install: false` say what the cluster's Istio

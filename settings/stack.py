@@ -123,6 +123,20 @@ class StackSettings(Section):
         return self.prometheus.role != "global"
 
     @property
+    def scrapes_istiod(self) -> bool:
+        """Whether Prometheus scrapes istiod; an operator's needs no leave of ours."""
+        asked = self.istio.scrape_istiod
+        return self.istio.install or not self.runs_prometheus if asked is None else asked
+
+    @property
+    def makes_sidecar(self) -> bool:
+        """Whether this program makes the Sidecar of the crawlers' namespaces."""
+        if asked := self.crawlers.sidecar_resource:
+            return asked == "create"
+        asks = bool(self.crawlers.egress_hosts) or self.network.egress == "vendorsOnly"
+        return self.istio.install or asks
+
+    @property
     def has_names(self) -> bool:
         """Whether crawlers reach a vendor or a destination by name."""
         return any(v.hosts for v in self.vendors) or any(d.hosts for d in self.destinations)

@@ -62,14 +62,14 @@ class Cluster:
         return [one for one in found if "deletionTimestamp" not in one["metadata"]]
 
     def services(self, namespace: str) -> list[Json]:
-        where = f"--namespace={namespace}"
-        return self._items(f"list services in {namespace}", "get", "services", where)
+        """Return the Services of a namespace, "" for all."""
+        what = f"list services in {namespace or 'all namespaces'}"
+        return self._items(what, "get", "services", _in(namespace))
 
     def istio_objects(self, namespace: str) -> list[Json]:
         """Return the ISTIO_KINDS of a namespace, "" for all."""
-        where = f"--namespace={namespace}" if namespace else "--all-namespaces"
         what = f"list {ISTIO_RESOURCES} in {namespace or 'all namespaces'}"
-        return self._items(what, "get", ISTIO_RESOURCES, where)
+        return self._items(what, "get", ISTIO_RESOURCES, _in(namespace))
 
     def login(self, namespace: str, *, name: str = "", app: str = "") -> dict[str, str]:
         """Return `username` and `password` of a Secret, by its name or its application's label."""
@@ -144,6 +144,10 @@ class Cluster:
             return list(found["items"]) if "items" in found else [found]
         except (ValueError, KeyError, TypeError):
             raise KubectlError(f"kubectl: could not {what}: no JSON; update kubectl") from None
+
+
+def _in(namespace: str) -> str:
+    return f"--namespace={namespace}" if namespace else "--all-namespaces"
 
 
 def as_selector(labels: Mapping[str, str]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from typing import Any
 
 from components.attribution.bootstrap import PROXY_CONFIG
@@ -13,7 +14,7 @@ from settings.stack import StackSettings
 from settings.vendors import Vendor
 from verify.check import Check
 from verify.cluster import Cluster
-from verify.mesh import Mesh, mesh_findings
+from verify.mesh import SIDECAR, Mesh, hosts_of_sidecars, mesh_findings
 from verify.pods import Vendors, namespace_findings, pod_findings
 
 Json = dict[str, Any]
@@ -41,8 +42,13 @@ def crawler_checks(
     sidecars = [*namespace_findings(cluster.namespaces(*wanted), wanted)]
     sidecars += pod_findings(pods, vendors)
     mesh = mesh_of(settings, plan.crawlers, vendors)
-    objects = [one for where in _namespaces(mesh) for one in cluster.istio_objects(where)]
-    services = [one for where in mesh.namespaces for one in cluster.services(where)]
+    if not settings.makes_sidecar:
+        near = (*mesh.namespaces, mesh.root)
+        theirs = [one for where in near for one in cluster.istio_objects(where)]
+        mesh = replace(mesh, egress_hosts=hosts_of_sidecars(mesh, theirs, pods))
+    known = _namespaces(mesh)
+    objects = [one for where in known for one in cluster.istio_objects(where)]
+    services = [one for where in known for one in cluster.services(where)]
     needed = len(mesh.own) * len(wanted)
     return [
         Check(name="sidecars", said=f"running crawler pods: {len(pods)}", findings=sidecars),
@@ -57,11 +63,14 @@ def crawler_checks(
 def mesh_of(settings: StackSettings, crawlers: CrawlerSide, vendors: Vendors) -> Mesh:
     own = [("EnvoyFilter", name) for name in crawlers.filters]
     own += [("ServiceEntry", name) for name in crawlers.service_entries]
+    own.append(("ProxyConfig", PROXY_CONFIG))
+    if crawlers.sidecar is not None:
+        own.append(SIDECAR)
     names = listed_names(settings.vendors, settings.destinations)
     return Mesh(
         namespaces=settings.crawlers.namespaces,
         root=settings.istio.root_namespace,
-        own=frozenset([*own, ("Sidecar", "proxy-observability"), ("ProxyConfig", PROXY_CONFIG)]),
+        own=frozenset(own),
         egress_hosts=settings.crawlers.egress_hosts,
         selector=settings.crawlers.selector,
         vendors=vendors,

@@ -21,6 +21,10 @@ OUTBOUND = ("ANY", "SIDECAR_OUTBOUND")
 LISTENER = "virtualOutbound"
 LISTENER_PORT = 15001
 
+SIDECAR = ("Sidecar", "proxy-observability")
+EVERYTHING = ("*/*",)
+EXPORT_TO = "networking.istio.io/exportTo"
+
 HTTP = ("http", "http2", "grpc", "grpc-web")
 
 
@@ -62,12 +66,39 @@ def mesh_findings(
             if (where, kind, name) not in found:
                 yield f"{where}: {kind} {name} is missing; run `pulumi up --refresh`"
     for one in services:
-        metadata = one["metadata"]
-        if ports := _http_ports(one) & mesh.vendors.ports:
-            yield (
-                f"{metadata['namespace']}: Service {metadata['name']} takes port {min(ports)} of "
-                "vendors from the attribution; move it to another namespace or port"
-            )
+        if reason := _of_service(one, mesh):
+            metadata = one["metadata"]
+            yield f"{metadata['namespace']}: Service {metadata['name']} {reason}"
+
+
+def hosts_of_sidecars(mesh: Mesh, objects: Iterable[Json], pods: Sequence[Json]) -> tuple[str, ...]:
+    """Return what crawlers' sidecars know by other people's Sidecars: all of the mesh without any.
+
+    One in the crawlers' namespace wins over one for the whole mesh, in the root namespace.
+    """
+    found: dict[bool, set[str]] = {}
+    for one in objects:
+        if one["kind"] == "Sidecar" and _selects(_labels_of(one), pods):
+            hosts = _egress_hosts(one["spec"])
+            found.setdefault(one["metadata"]["namespace"] in mesh.namespaces, set()).update(hosts)
+    return tuple(sorted(found.get(True) or found.get(False) or EVERYTHING))
+
+
+def _of_service(one: Json, mesh: Mesh) -> str:
+    metadata = one["metadata"]
+    namespace, own = metadata["namespace"], metadata["namespace"] in mesh.namespaces
+    host = f"{metadata['name']}.{namespace}.svc.cluster.local"
+    exported = (metadata.get("annotations") or {}).get(EXPORT_TO, "*")
+    if not own and (exported in (".", "~") or not _imported(namespace, [host], mesh.egress_hosts)):
+        return ""
+    if not (ports := _http_ports(one) & mesh.vendors.ports):
+        return ""
+    fix = (
+        "move it to another namespace or port"
+        if own
+        else ("leave it out of what the crawlers' Sidecar knows (crawlers.sidecarResource)")
+    )
+    return f"takes port {min(ports)} of vendors from the attribution; {fix}"
 
 
 def _of_filter(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
@@ -130,13 +161,42 @@ def _is_one(address: str) -> bool:
 
 
 def _of_sidecar(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
-    if one["metadata"]["namespace"] not in mesh.namespaces:
+    namespace, labels = one["metadata"]["namespace"], _labels_of(one)
+    if namespace not in mesh.namespaces:
         return ""
-    labels = ((one.get("spec") or {}).get("workloadSelector") or {}).get("labels")
+    if SIDECAR not in mesh.own:
+        left_out = _left_out(namespace, one["spec"], mesh.names)
+        if left_out and _selects(labels, pods):
+            return (
+                f"leaves out {left_out}, a name of the stack, which then counts as outside; add "
+                "./* to its egress hosts"
+            )
+        return ""
     # With a selector, ours wins over one without.
     if (labels and _selects(labels, pods)) or (not labels and not mesh.selector):
-        return "takes the place of ours for crawlers; remove it, or select other pods"
+        return (
+            "takes the place of ours for crawlers; remove it, or select other pods, or keep it "
+            "alone with crawlers.sidecarResource: none"
+        )
     return ""
+
+
+def _labels_of(sidecar: Json) -> Mapping[str, str] | None:
+    labels = ((sidecar.get("spec") or {}).get("workloadSelector") or {}).get("labels")
+    return dict(labels) if labels else None
+
+
+def _egress_hosts(spec: Json) -> Iterable[str]:
+    """Return what a Sidecar lets its pods know; without `egress`, everything."""
+    return [host for one in spec.get("egress", ()) for host in one["hosts"]] or EVERYTHING
+
+
+def _left_out(namespace: str, spec: Json, names: Iterable[str]) -> str:
+    """Return the first of the names in this namespace that a Sidecar hides, "" for none."""
+    hosts = [
+        f"{namespace}{host[1:]}" if host.startswith("./") else host for host in _egress_hosts(spec)
+    ]
+    return next((name for name in sorted(names) if not _imported(namespace, [name], hosts)), "")
 
 
 def _of_proxy_config(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:

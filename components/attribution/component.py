@@ -23,11 +23,11 @@ class VendorAttributionArgs:
     """What istiod adds to the sidecars of crawlers."""
 
     namespaces: Mapping[str, pulumi.Input[str]]
-    """The crawlers' namespaces, by name. Each gets all filters and the Sidecar."""
+    """The crawlers' namespaces, by name. Each gets all filters."""
     filters: Mapping[str, Json]
     """Specs of the EnvoyFilters by name, from `render.envoy_filters`."""
-    sidecar: Json
-    """Spec of the Sidecar."""
+    sidecar: Json | None
+    """Spec of the Sidecar; None for none."""
     service_entries: Mapping[str, Json]
     """Specs of the ServiceEntries by name, from `names.service_entries`."""
     proxy_config: Json
@@ -52,18 +52,19 @@ class VendorAttribution(pulumi.ComponentResource):
             prefix = f"{name}-{namespace_name}"
             filters = self._filters(prefix, namespace, args.filters)
             entries = self._service_entries(prefix, namespace, args.service_entries, filters)
-            CustomResource(
-                f"{prefix}-sidecar",
-                api_version="networking.istio.io/v1",
-                kind="Sidecar",
-                metadata=_metadata("proxy-observability", namespace),
-                spec=args.sidecar,
-                # With `network.egress: vendorsOnly` it cuts every vendor that is not there yet.
-                # `destroy` deletes it first.
-                opts=pulumi.ResourceOptions.merge(
-                    self._child, pulumi.ResourceOptions(depends_on=[*filters, *entries])
-                ),
-            )
+            if args.sidecar is not None:
+                CustomResource(
+                    f"{prefix}-sidecar",
+                    api_version="networking.istio.io/v1",
+                    kind="Sidecar",
+                    metadata=_metadata("proxy-observability", namespace),
+                    spec=args.sidecar,
+                    # With `network.egress: vendorsOnly` it cuts every vendor that is not there yet.
+                    # `destroy` deletes it first.
+                    opts=pulumi.ResourceOptions.merge(
+                        self._child, pulumi.ResourceOptions(depends_on=[*filters, *entries])
+                    ),
+                )
             CustomResource(
                 f"{prefix}-proxy-config",
                 api_version="networking.istio.io/v1beta1",

@@ -60,13 +60,20 @@ def namespaces_of(settings: StackSettings) -> tuple[NamespacePlan, ...]:
     istio, crawlers = settings.istio, settings.crawlers
     return (
         monitoring,
-        NamespacePlan(
-            name=istio.root_namespace,
-            purpose="istio",
-            action="create" if istio.install else "use",
-            # The CNI node agent mounts folders of the host.
-            labels=pod_security("privileged" if istio.cni else "baseline"),
-            quota=istio_quota(settings),
+        *(
+            [
+                NamespacePlan(
+                    name=istio.root_namespace,
+                    purpose="istio",
+                    action="create" if istio.install else "use",
+                    # The CNI node agent mounts folders of the host.
+                    labels=pod_security("privileged" if istio.cni else "baseline"),
+                    quota=istio_quota(settings),
+                )
+            ]
+            # In another team's, nothing but the Role by which Prometheus finds istiod.
+            if istio.install or (settings.scrapes_istiod and settings.runs_prometheus)
+            else []
         ),
         *(
             NamespacePlan(

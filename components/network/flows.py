@@ -112,9 +112,10 @@ def _scrapes(settings: StackSettings) -> Iterator[Flow]:
     scrapers, crawlers = groups.scrapers(settings), groups.crawlers(settings)
     sidecar_scrapers = groups.sidecar_scrapers(settings)
     yield _scrape(sidecar_scrapers, crawlers, SIDECAR_PORT, "what the sidecars counted")
-    yield _scrape(
-        scrapers, groups.istiod(settings), ISTIOD_PORT, "which configuration sidecars refused"
-    )
+    if settings.scrapes_istiod:
+        yield _scrape(
+            scrapers, groups.istiod(settings), ISTIOD_PORT, "which configuration sidecars refused"
+        )
     if settings.load_generator.enabled:
         generator = groups.load_generator(settings)
         yield _scrape(

@@ -216,11 +216,17 @@ def prometheus_config(
             PROMETHEUS_METRICS,
             **client_config(prometheus_auth, PROMETHEUS_APP, tls_folder),
         ),
-        job(
-            "istiod",
-            [settings.istio.root_namespace],
-            _keep_container("discovery", ISTIOD_PORT),
-            ISTIOD_METRICS,
+        *(
+            [
+                job(
+                    "istiod",
+                    [settings.istio.root_namespace],
+                    _keep_container("discovery", ISTIOD_PORT),
+                    ISTIOD_METRICS,
+                )
+            ]
+            if settings.scrapes_istiod
+            else ()
         ),
         job(
             "load-generator",

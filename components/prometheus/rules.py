@@ -45,7 +45,8 @@ EVALUATED_BY: dict[str, tuple[str, ...]] = {
     "vendor_alerts.yml": (SERVER, OPERATOR),
     "pipeline_alerts.yml": (SERVER, OPERATOR),
     "grafana_alerts.yml": (SERVER, OPERATOR),  # where Grafana is the stack's
-    "mesh_alerts.yml": (SERVER, OPERATOR),  # not in a cluster without crawlers
+    "mesh_alerts.yml": (SERVER, OPERATOR),  # not in a cluster without crawlers, ...
+    "istiod_alerts.yml": (SERVER, OPERATOR),  # ... nor this, nor where istiod is not scraped
     "alertmanager_alerts.yml": (SERVER, OPERATOR),  # where Alertmanager is the stack's
     "prometheus_records.yml": (SERVER,),
     "prometheus_health_records.yml": (SERVER,),
@@ -89,8 +90,6 @@ def server_rules(settings: StackSettings, own: Mapping[str, Json] | None = None)
     if shards > 1 or role == "global":
         refuse_rules_on_sidecars(own or {})
     files = _chosen(settings, SERVER)
-    if role == "global":
-        del files["mesh_alerts.yml"]
     if shards > 1:
         # The shards record their parts of an hour; together with the whole it would be kept twice.
         files.pop("ledger_records.yml", None)
@@ -112,6 +111,8 @@ def shard_rules(settings: StackSettings) -> dict[str, str]:
 
 def _chosen(settings: StackSettings, server: str) -> Files:
     left_out = {
+        *(() if settings.has_crawlers else ("mesh_alerts.yml", "istiod_alerts.yml")),
+        *(() if settings.scrapes_istiod else ("istiod_alerts.yml",)),
         *(() if settings.runs_alertmanager else ("alertmanager_alerts.yml",)),
         *(() if settings.runs_grafana else ("grafana_alerts.yml",)),
         *(() if settings.prometheus.backup else ("backup_alerts.yml",)),

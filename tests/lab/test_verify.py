@@ -100,12 +100,12 @@ def test_a_rule_that_is_not_loaded_is_named(lab, asked):
             rule for rule in file["groups"][0]["rules"] if rule.get("alert") != "IstiodDown"
         ]
 
-    undo = changed(lab.folder / "prometheus" / "rules" / "mesh_alerts.yml", change)
+    undo = changed(lab.folder / "prometheus" / "rules" / "istiod_alerts.yml", change)
     # A reload begins the group anew, and its other rules wait for their first evaluation.
     found = until(lambda: (lines := asked()[1]) and "not evaluated yet" not in str(lines) and lines)
     undo()
     assert [line.partition(" (")[0] for line in found] == [
-        "rules: IstiodDown of group mesh is not loaded"
+        "rules: IstiodDown of group istiod is not loaded"
     ]
     until(lambda: asked()[0] == 0)
 

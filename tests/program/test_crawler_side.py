@@ -13,7 +13,7 @@ from render.manifests import RELEASE_TYPE
 from render.program import Run
 from render.program import run_program as run_with
 from settings.loading import SettingsError
-from tests.program.conftest import named, shipped
+from tests.program.conftest import OPERATOR, named, shipped
 
 SHOPS = [{"name": "shops", "hosts": ["shop.example"]}]
 
@@ -33,15 +33,51 @@ def waits_for(run: Run, resource) -> set[str]:
     return {by_urn[urn] for urn in resource.dependencies if urn in by_urn}
 
 
-def test_an_istio_that_was_there_is_left_alone(variant):
-    """With `install: false` no release and no namespace is made; the rest is as ever."""
-    run = variant("prod", istio={"install": False, "cni": True})
+OURS = {"monitoring", "proxy-vendors", "crawlers"}
+
+
+@pytest.mark.parametrize("prometheus", ["dev", "prod", "operator"])
+def test_an_istio_that_was_there_is_left_alone(variant, prometheus):
+    """With `install: false` nothing is made outside the crawlers' namespaces and our own.
+
+    What is in no namespace has names of ours: else it could be another team's.
+    """
+    shape = {"prometheus": OPERATOR, "alertmanager": None} if prometheus == "operator" else {}
+    stack = "dev" if prometheus == "operator" else prometheus
+    run = variant(stack, istio={"install": False, "cni": True}, **shape)
     assert run.of_type(RELEASE_TYPE) == ()
-    assert named(run, "Namespace") == {"monitoring", "crawlers"}
+    assert named(run, "Namespace") <= OURS
     assert run.of_kind("EnvoyFilter")
-    assert {role.namespace for role in run.of_kind("Role")} >= {"istio-system"}
+    made = [one for one in run.resources if one.kind and one.kind != "Namespace"]
+    assert {one.namespace for one in made if one.namespace} <= OURS
+    alone = {one.inputs["metadata"]["name"] for one in made if not one.namespace}
+    assert {name for name in alone if not name.startswith("proxy-")} == set()
+    # Nor the Sidecar of a namespace, of which there can be but one, nor istiod's alerts.
+    assert run.of_kind("Sidecar") == ()
+    assert "alert: IstiodDown" not in json.dumps([one.inputs for one in run.of_kind("ConfigMap")])
     optional = run.outputs["optionalIstioValues"]
     assert optional["meshConfig"]["defaultConfig"] == {"holdApplicationUntilProxyStarts": True}
+
+
+def test_istiod_of_others_is_scraped_if_asked(variant):
+    """For IstiodConfigRejected: it takes a Role in their namespace, and nothing else."""
+    run = variant("prod", istio={"install": False, "cni": True, "scrapeIstiod": True})
+    theirs = [one for one in run.resources if one.namespace == "istio-system"]
+    assert {one.kind for one in theirs} == {"Role", "RoleBinding"}
+
+
+@pytest.mark.parametrize(
+    ("more", "makes"),
+    [
+        ({"crawlers": {"sidecarResource": "create"}}, True),
+        ({"crawlers": {"egressHosts": ["shop/*"]}}, True),
+        ({"network": {"egress": "vendorsOnly"}}, True),
+        ({}, False),
+    ],
+)
+def test_a_sidecar_of_ours_where_the_stack_asks_for_one(variant, more, makes):
+    run = variant("prod", istio={"install": False, "cni": True}, **more)
+    assert bool(run.of_kind("Sidecar")) is makes
 
 
 def test_crawlers_namespaces_that_were_there_get_one_label(variant):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import pytest
 
@@ -12,14 +13,14 @@ from settings.loading import parse_settings
 from verify.backups import NEWEST, backups_check
 from verify.contract import CODES, OUTCOMES
 from verify.crawlers import mesh_of, vendors_of
-from verify.mesh import mesh_findings
+from verify.mesh import hosts_of_sidecars, mesh_findings
 from verify.prometheus import Server, servers_of, targets_check
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"], "httpPorts": [3128]}]
 
 
 def stack(**more):
-    return parse_settings({"cluster": "x", "vendors": VENDORS, **more})
+    return parse_settings({"cluster": "x", "vendors": VENDORS} | more)
 
 
 def test_the_outcomes_and_codes_are_those_that_a_sidecar_can_write():
@@ -103,6 +104,47 @@ def test_what_other_namespaces_have_matters_where_crawlers_know_it():
     (line,) = found("shops/*.shops.test")
     assert line.startswith("shops: ServiceEntry proxy takes port 3128 of vendors")
     assert found("*/a.shops.test") == [line]
+
+
+def sidecar(hosts, namespace="crawlers"):
+    spec = {"egress": [{"hosts": hosts}]} if hosts else {}
+    metadata = {"name": "theirs", "namespace": namespace}
+    return {"kind": "Sidecar", "metadata": metadata, "spec": spec}
+
+
+def service(namespace, **annotations):
+    metadata = {"name": "proxy", "namespace": namespace, "annotations": annotations}
+    ports = [{"name": "http-proxy", "port": 3128}]
+    return {"kind": "Service", "metadata": metadata, "spec": {"ports": ports}}
+
+
+@pytest.mark.parametrize(
+    ("objects", "found"),
+    [
+        ([], ["shops: Service proxy takes port 3128 of vendors"]),
+        ([sidecar(["./*"])], []),
+        ([sidecar(["./*"], "istio-system")], []),
+        ([sidecar(["./*"]), sidecar(["*/*"], "istio-system")], []),
+        ([sidecar(["./*", "shops/*"])], ["shops: Service proxy takes port 3128 of vendors"]),
+        ([sidecar([])], ["shops: Service proxy takes port 3128 of vendors"]),
+        ([sidecar(["crawlers/*"])], []),
+        ([sidecar(["shops/web"])], ["crawlers: Sidecar theirs leaves out gw.vendor.example"]),
+    ],
+)
+def test_another_teams_sidecar_says_what_crawlers_know(objects, found):
+    """With `sidecarResource: none`; without any, every namespace's Services are known."""
+    named = {"name": "named", "hosts": [{"name": "gw.vendor.example", "ports": [7777]}]}
+    addressed = {"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}
+    settings = stack(crawlers={"sidecarResource": "none"}, vendors=[named, addressed])
+    crawlers = stack_plan(settings).crawlers
+    mesh = mesh_of(settings, crawlers, vendors_of(settings.vendors))
+    mesh = replace(mesh, egress_hosts=hosts_of_sidecars(mesh, objects, []))
+    services = [service("shops"), service("hidden", **{"networking.istio.io/exportTo": "."})]
+    lines = [
+        line for line in mesh_findings(mesh, objects, services, []) if "is missing" not in line
+    ]
+    assert [one for one in lines if not one.startswith(tuple(found))] == []
+    assert len(lines) == len(found)
 
 
 @pytest.mark.parametrize(
