@@ -231,7 +231,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         filters,
         envoy_here(),
         entries=service_entries(vendors, destinations, with_retired=True),
-        istio_version=settings.istio.version if settings.istio.install else None,
+        istio_versions=settings.istio.versions_by_key,
     )
     istio, annotations = settings.istio, annotations_of(settings)
     return CrawlerSide(

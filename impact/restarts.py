@@ -50,6 +50,7 @@ def _sidecar_values(settings: StackSettings) -> Json:
         "the sidecar's resources": None,
         "how long a sidecar outlives its crawler": None,
         "the sidecar's version": None,
+        "the revision that injects and configures": settings.istio.revision,
         "which pods are attributed": settings.crawlers.selector,
     }
     if settings.istio.install:
@@ -72,9 +73,12 @@ def _own(before: StackSettings, after: StackSettings) -> Iterator[str]:
     for name in dict.fromkeys((*old, *new)):
         one, other = old.get(name), new.get(name)
         if one is None or other is None:
-            yield f"{name} {'comes' if one is None else 'goes'}"
+            yield f"{name} comes" if one is None else f"{name} goes{_left_by(name)}"
         elif name not in (SIDECARS, BACKUP) and _asks(one) != _asks(other):
             yield f"{name} restarts by itself: resources or image"
+    agents = [_cni_version(settings) for settings in (before, after)]
+    if None not in agents and agents[0] != agents[1]:
+        yield "istio-cni restarts by itself on every node: its version"
     both = old.keys() & new.keys()
     configs = [alertmanager_config(settings.alertmanager) for settings in (before, after)]
     if "Alertmanager" in both and configs[0] != configs[1]:
@@ -88,6 +92,17 @@ def _own(before: StackSettings, after: StackSettings) -> Iterator[str]:
         ]
         if plans[0] != plans[1]:
             yield "the load generator restarts by itself: its plan, or its sidecar's statistics"
+
+
+def _left_by(name: str) -> str:
+    if not name.startswith("istiod"):
+        return ""
+    return ": sidecars that it injected get no change any more; restart their pods before"
+
+
+def _cni_version(settings: StackSettings) -> str | None:
+    istio = settings.istio
+    return istio.newest_version if settings.has_crawlers and istio.install and istio.cni else None
 
 
 def _asks(workload: Workload) -> tuple[float, int, str]:

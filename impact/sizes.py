@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
-from components.mesh.values import charts_of
+from components.mesh.values import charts_of, istiod_release
 from components.prometheus.capacity import GENERATIONS, disk_needed, memory_needed
 from components.prometheus.config import ALERTMANAGER_APP, LEDGER_APP, PROMETHEUS_APP, SHARD_APP
 from components.prometheus.estimate import Estimate, estimate
@@ -124,7 +123,7 @@ def _workloads(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
         return
     yield SIDECARS, _workload(settings.crawlers.expected_pods, settings.istio.sidecar)
     if settings.istio.install:
-        yield "istiod", _istiod(settings)
+        yield from _istiods(settings)
     if settings.load_generator.enabled:
         generator = settings.load_generator
         yield "load generator", _workload(generator.replicas, generator.resources)
@@ -133,16 +132,21 @@ def _workloads(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
         yield "simulated vendors", _workload(len(simulated.vendors), simulated.resources)
 
 
-def _istiod(settings: StackSettings) -> Workload:
-    """Return istiod at its fewest pods, as the chart is told."""
-    values: dict[str, Any] = next(one.values for one in charts_of(settings) if one.name == "istiod")
-    requests = values["resources"]["requests"]
-    return Workload(
-        pods=int(values.get("autoscaleMin", 1)),
-        cores=cpu_millis(str(requests["cpu"])) / 1000,
-        memory=memory_bytes(str(requests["memory"])),
-        image=settings.istio.version,
-    )
+def _istiods(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
+    """Yield each istiod, by its release, at its fewest pods, as the chart is told."""
+    charts = {one.release: one.values for one in charts_of(settings)}
+    for plane in settings.istio.control_planes:
+        values = charts[istiod_release(plane.revision)]
+        requests = values["resources"]["requests"]
+        yield (
+            istiod_release(plane.revision),
+            Workload(
+                pods=int(values.get("autoscaleMin", 1)),
+                cores=cpu_millis(str(requests["cpu"])) / 1000,
+                memory=memory_bytes(str(requests["memory"])),
+                image=plane.version,
+            ),
+        )
 
 
 def _volumes(settings: StackSettings) -> Iterator[tuple[str, int]]:

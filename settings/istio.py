@@ -16,6 +16,9 @@ OPENSHIFT = "openshift"
 WITHOUT_PROFILE = ("aks", "eks", "kind", "kubeadm")
 """Platforms that Istio's charts do not know, and that need no values of their own."""
 
+MOST_OF_A_REVISION = 53 - len("istiod-")
+"""Characters: Helm's longest name of a release is 53."""
+
 Platform = Literal[
     "aks", "eks", "gke", "k3d", "k3s", "kind", "kubeadm", "microk8s", "minikube", "openshift"
 ]
@@ -47,8 +50,18 @@ class Istiod(Section):
     """Requests and limits of each replica."""
 
 
+class ControlPlane(Section):
+    """One istiod and its version."""
+
+    revision: DnsLabel = Field(examples=["1-30"])
+    """Its Istio revision."""
+    version: Version = Field(examples=["1.30.2"])
+    """Its release: 1.30 or 1.31."""
+
+
 CHARTS_ONLY = {
     "version": "version",
+    "other_revision": "otherRevision",
     "chart_source": "chartSource",
     "hub": "hub",
     "image_pull_secrets": "imagePullSecrets",
@@ -76,6 +89,11 @@ class Istio(Section):
     """Istio revision that injects sidecars into the crawlers' namespaces. `default` sets the label
     `istio-injection: enabled`, which wins over an `istio.io/rev` label that a namespace has
     already."""
+    other_revision: ControlPlane | None = Field(
+        default=None, examples=[{"revision": "1-30", "version": "1.30.2"}]
+    )
+    """A second control plane beside that of `revision`, while Istio is upgraded or taken back
+    (docs/operations.md#upgrade-istio). It serves the pods that it injected."""
     root_namespace: DnsLabel = "istio-system"
     """Namespace of istiod; not `monitoring`."""
     scrape_istiod: StrictBool | None = None
@@ -124,6 +142,7 @@ class Istio(Section):
                 "it",
             )
         if self.install:
+            yield from self._problems_of_revisions()
             return
         for field, key in CHARTS_ONLY.items():
             if self.sets(field):
@@ -132,3 +151,51 @@ class Istio(Section):
                     "has no effect with install: false, where this program installs no Istio; "
                     "remove it",
                 )
+
+    @property
+    def control_planes(self) -> tuple[ControlPlane, ...]:
+        """Return the control planes, the one that injects the crawlers first."""
+        first = ControlPlane(revision=self.revision, version=self.version)
+        return (first, self.other_revision) if self.other_revision else (first,)
+
+    @property
+    def versions_by_key(self) -> dict[str, str]:
+        """Return the releases that this program installs, by the key that says so."""
+        keys = ("istio.version", "istio.otherRevision.version")
+        planes = self.control_planes if self.install else ()
+        return {key: one.version for key, one in zip(keys, planes, strict=False)}
+
+    @property
+    def newest_version(self) -> str:
+        """Return the version of what all control planes share: CRDs and the CNI agent."""
+        return max((one.version for one in self.control_planes), key=_age)
+
+    def _problems_of_revisions(self) -> Iterator[Problem]:
+        keys = (("revision",), ("otherRevision", "revision"))
+        for key, one in zip(keys, self.control_planes, strict=False):
+            if len(one.revision) > MOST_OF_A_REVISION:
+                yield Problem(
+                    key,
+                    f"has {len(one.revision)} characters, too many for Helm, which names a release "
+                    f"after it; write at most {MOST_OF_A_REVISION}",
+                )
+        if self.other_revision is None:
+            return
+        if self.other_revision.revision == self.revision:
+            yield Problem(
+                ("otherRevision", "revision"),
+                f"{self.revision!r} is istio.revision as well; name each control plane by its "
+                "version, like 1-31",
+            )
+        if self.chart_source.startswith(("/", ".")):
+            yield Problem(
+                ("otherRevision",),
+                f"needs the charts of two versions, and the folder {self.chart_source} has one; "
+                "name a repository as chartSource",
+            )
+
+
+def _age(version: str) -> tuple[list[int], bool, str]:
+    """Order versions by age; a candidate (1.31.0-rc.1) is older than its release."""
+    release, _, candidate = version.partition("-")
+    return [int(part) for part in release.split(".")], not candidate, candidate

@@ -90,7 +90,7 @@ def refuse_undeployable(
     envoy: Path | None,
     *,
     entries: Mapping[str, Json] | None = None,
-    istio_version: str | None = None,
+    istio_versions: Mapping[str, str] | None = None,
 ) -> None:
     """Check the rendered EnvoyFilters of a stack.
 
@@ -99,7 +99,7 @@ def refuse_undeployable(
         filters: as `render.envoy_filters` returns them.
         entries: specs of the ServiceEntries by name, those of retired names among them.
         envoy: an Envoy that validates all of it; None if the machine has none.
-        istio_version: the release that the stack installs; None if it installs none.
+        istio_versions: the releases that the stack installs, by the key that says so.
 
     Raises:
         SettingsError: no filter matches the sidecars of Istio's release, an object is larger than
@@ -112,7 +112,7 @@ def refuse_undeployable(
     """
     stack_groups = groups(vendors)
     findings = [
-        *_wrong_release(istio_version),
+        *_wrong_release(istio_versions or {}),
         *_too_large(stack_groups, filters),
         *_too_many_sharing(stack_groups, filters),
         *_too_many_headers(vendors),
@@ -132,12 +132,13 @@ def refuse_undeployable(
         raise SettingsError(findings)
 
 
-def _wrong_release(istio_version: str | None) -> Iterator[str]:
-    if istio_version is not None and not re.search(SIDECAR_VERSIONS, istio_version):
-        yield (
-            f"istio.version: {istio_version} is not a release that the EnvoyFilters match "
-            f"({' and '.join(ISTIO_RELEASES)}): its sidecars would attribute nothing"
-        )
+def _wrong_release(istio_versions: Mapping[str, str]) -> Iterator[str]:
+    for key, version in istio_versions.items():
+        if not re.search(SIDECAR_VERSIONS, version):
+            yield (
+                f"{key}: {version} is not a release that the EnvoyFilters match "
+                f"({' and '.join(ISTIO_RELEASES)}): its sidecars would attribute nothing"
+            )
 
 
 def _too_large(stack_groups: Sequence[Group], filters: Mapping[str, Json]) -> Iterator[str]:

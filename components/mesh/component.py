@@ -38,7 +38,8 @@ class IstioInstall(pulumi.ComponentResource):
         releases: list[Release] = []
         for chart in args.charts:
             release = Release(
-                f"{name}-{chart.name}",
+                # By its release: an istiod keeps its name whichever of two injects the crawlers.
+                f"{name}-{chart.release.removeprefix('istio-')}",
                 name=chart.release,
                 namespace=args.namespace,
                 chart=chart.location,

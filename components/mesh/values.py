@@ -16,7 +16,7 @@ from components.mesh.cluster_values import (
     combined,
     with_free_values,
 )
-from settings.istio import Istio
+from settings.istio import ControlPlane, Istio
 from settings.section import Quantities, Resources, resources
 from settings.stack import StackSettings
 from settings.values.quantities import cpu_millis
@@ -56,7 +56,8 @@ class Chart:
 def charts_of(settings: StackSettings) -> tuple[Chart, ...]:
     """Return the charts in the order of their installation, the CNI agent before istiod.
 
-    A sidecar on a node without the agent could not redirect traffic.
+    A sidecar on a node without the agent could not redirect traffic. The istiod that injects the
+    crawlers comes before one of another revision.
 
     Raises:
         SettingsError: `istio.values` has a value that cannot be.
@@ -66,8 +67,8 @@ def charts_of(settings: StackSettings) -> tuple[Chart, ...]:
     # Helm finds the charts of a folder and of an OCI registry by themselves, others in an index.
     indexed = not is_folder(source) and not source.startswith("oci://")
 
-    def chart(release: str, name: str, own: Json) -> Chart:
-        values = combined(own, cluster_values(name, settings))
+    def chart(release: str, name: str, version: str, of: StackSettings, own: Json) -> Chart:
+        values = combined(own, cluster_values(name, of))
         path = FOLDERS[name] if is_folder(source) else name
         return Chart(
             release=release,
@@ -75,17 +76,37 @@ def charts_of(settings: StackSettings) -> tuple[Chart, ...]:
             location=name if indexed else f"{source.rstrip('/')}/{path}",
             repository=source if indexed else None,
             # A folder holds one version, and Helm would look for the version in a repository.
-            version=None if is_folder(source) else istio.version,
+            version=None if is_folder(source) else version,
             values=with_free_values(name, values, settings),
         )
 
-    istiod = istiod_values(istio, last_scrape_seconds(settings))
-    cni = (chart("istio-cni", "cni", cni_values(istio)),) if istio.cni else ()
+    def istiod(plane: ControlPlane) -> Chart:
+        of = _as_of(settings, plane)
+        own = istiod_values(of.istio, last_scrape_seconds(of))
+        return chart(istiod_release(plane.revision), "istiod", plane.version, of, own)
+
+    # A new CNI agent and new CRDs serve the istiod of one minor version before.
+    newest = istio.newest_version
+    cni = (chart("istio-cni", "cni", newest, settings, cni_values(istio)),) if istio.cni else ()
     return (
-        chart("istio-base", "base", base_values(istio)),
+        chart("istio-base", "base", newest, settings, base_values(istio)),
         *cni,
-        chart("istiod", "istiod", istiod),
+        *map(istiod, istio.control_planes),
     )
+
+
+def istiod_release(revision: str) -> str:
+    """Return the Helm release of a revision's istiod, which its objects are named after.
+
+    It follows from the revision alone: a release that changes its name is another one.
+    """
+    return "istiod" if revision == "default" else f"istiod-{revision}"
+
+
+def _as_of(settings: StackSettings, plane: ControlPlane) -> StackSettings:
+    """Return the settings as if this control plane were the only one."""
+    own = {"revision": plane.revision, "version": plane.version, "other_revision": None}
+    return settings.model_copy(update={"istio": settings.istio.model_copy(update=own)})
 
 
 def is_folder(source: str) -> bool:

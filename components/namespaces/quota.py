@@ -80,7 +80,8 @@ def istio_quota(settings: StackSettings) -> Quota | None:
         return None
     # The chart's roll-out starts as many new pods as there are.
     istio = settings.istio
-    hard = _hard([Pods(2 * most_istiods(istio), istio.istiod.resources)])
+    pods = 2 * most_istiods(istio) * len(istio.control_planes)
+    hard = _hard([Pods(pods, istio.istiod.resources)])
     return Quota(hard=hard, uncounted_priority="system-node-critical")
 
 

@@ -344,9 +344,9 @@ def test_what_envoy_refuses(envoy, spoil, complaint):
 
 def test_an_istio_whose_sidecars_no_filter_matches():
     """Everything would be deployed, and nothing attributed."""
-    refuse_undeployable((A,), render(A), None, istio_version="1.30.2")
+    refuse_undeployable((A,), render(A), None, istio_versions={"istio.version": "1.30.2"})
     with pytest.raises(SettingsError) as refused:
-        refuse_undeployable((A,), render(A), None, istio_version="1.32.0")
+        refuse_undeployable((A,), render(A), None, istio_versions={"istio.version": "1.32.0"})
     assert list(refused.value.findings) == [
         "istio.version: 1.32.0 is not a release that the EnvoyFilters match (1.30 and 1.31): "
         "its sidecars would attribute nothing"

@@ -147,3 +147,56 @@ def test_every_address_that_changes_owner_is_told_once(before, after):
         if owners[0] != owners[1]:
             expected[ip_address(number)] = owners
     assert told == expected
+
+
+OLD = {"revision": "default", "version": "1.30.2"}
+NEW = {"revision": "1-31", "version": "1.31.4"}
+
+
+def istio_file(folder: Path, name: str, istio: dict[str, object]) -> Path:
+    document = yaml.safe_load(PROD.read_text(encoding="utf-8"))
+    document["config"]["proxy-observability:istio"] = istio
+    file = folder / f"Pulumi.{name}.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    return file
+
+
+RESTART = "up to 1,000 crawler pods must restart before this takes effect: "
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "said"),
+    [
+        (
+            OLD,
+            {**OLD, "otherRevision": NEW},
+            ["istiod-1-31 comes", "istio-cni restarts by itself on every node: its version"],
+        ),
+        (
+            {**OLD, "otherRevision": NEW},
+            {**NEW, "otherRevision": OLD},
+            [
+                f"{RESTART}the sidecar's version",
+                f"{RESTART}the revision that injects and configures",
+            ],
+        ),
+        (
+            {**NEW, "otherRevision": OLD},
+            NEW,
+            ["istiod goes: sidecars that it injected get no change any more; restart their pods"],
+        ),
+    ],
+    ids=["added", "swapped", "removed"],
+)
+def test_what_each_step_of_an_upgrade_of_istio_moves(
+    before, after, said, tmp_path, monkeypatch, capsys
+):
+    """A swap ends nothing: pods move to the other istiod as they restart."""
+    monkeypatch.setenv("STACK_FILE", str(istio_file(tmp_path, "after", after)))
+    base = istio_file(tmp_path, "before", before)
+    assert main(["--stack", "prod", "--base", str(base)]) == 0
+    printed = capsys.readouterr().out
+    pods = printed.partition("Pods\n")[2].partition("\n\n")[0].splitlines()
+    assert len(pods) == len(said), printed
+    assert all(line.strip().startswith(text) for line, text in zip(pods, said, strict=True)), pods
+    assert "Open connections" not in printed

@@ -19,7 +19,7 @@ SHOPS = [{"name": "shops", "hosts": ["shop.example"]}]
 
 
 def istiod_of(run: Run):
-    (istiod,) = [r for r in run.of_type(RELEASE_TYPE) if r.inputs["name"] == "istiod"]
+    (istiod,) = [r for r in run.of_type(RELEASE_TYPE) if r.name.startswith("mesh-istiod")]
     return istiod.inputs
 
 
@@ -121,6 +121,7 @@ def test_a_revision_injects_by_its_own_label(variant):
     assert labels["istio.io/rev"] == "canary"
     assert "istio-injection" not in labels
     assert istiod_of(run)["values"]["revision"] == "canary"
+    assert istiod_of(run)["name"] == "istiod-canary"
 
 
 def test_several_namespaces_of_crawlers(variant):
