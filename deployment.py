@@ -213,6 +213,7 @@ def filters_of(settings: StackSettings) -> dict[str, Json]:
         simulators=simulators(settings),
         access_logs=settings.telemetry.access_logs,
         log_outside=settings.telemetry.log_outside,
+        mode=settings.crawlers.mode,
     )
 
 
@@ -232,6 +233,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
         envoy_here(),
         entries=service_entries(vendors, destinations, with_retired=True),
         istio_versions=settings.istio.versions_by_key,
+        scripts_run=settings.crawlers.mode == "full",
     )
     istio, annotations = settings.istio, annotations_of(settings)
     return CrawlerSide(

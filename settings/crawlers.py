@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt
 
 from settings.section import Problem, Section, repeated
 from settings.values.kubernetes import DnsLabel, EgressHost, LabelKey, LabelValue
@@ -29,6 +29,13 @@ def named_team(team: str) -> str:
 TeamName = Annotated[LabelValue, AfterValidator(named_team)]
 
 
+def in_words(mode: object) -> object:
+    return "off" if mode is False else mode  # what PyYAML reads where Pulumi reads the text `off`
+
+
+Mode = Annotated[Literal["full", "observe", "off"], BeforeValidator(in_words)]
+
+
 class Crawlers(Section):
     """The pods whose connections are attributed."""
 
@@ -40,6 +47,11 @@ class Crawlers(Section):
     the label that injects sidecars."""
     selector: dict[LabelKey, LabelValue] = Field(default={})
     """Labels that a pod must have to be attributed. Empty: every pod."""
+    mode: Mode = "full"
+    """How much runs in these pods' sidecars. `off`, the kill switch, cuts nothing: every filter
+    chain stays, and what ran in it does nothing and counts nothing. `observe`: every vendor as with
+    `inspect: connections`. Both keep the bytes and connections of Envoy's clusters
+    (docs/rollout.md)."""
     pod_security: Literal["privileged", "baseline", "restricted"] = "baseline"
     """Pod Security Standard of the namespaces that this program makes. `baseline` and `restricted`
     need `istio.cni`: they refuse istio-init's NET_ADMIN."""

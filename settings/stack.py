@@ -29,7 +29,7 @@ from settings.section import Section
 from settings.simulated_vendors import SimulatedVendors
 from settings.telemetry import Telemetry
 from settings.values.kubernetes import DnsLabel
-from settings.vendors import Target, Vendor
+from settings.vendors import Target, Vendor, only_connections
 
 
 class StackSettings(Section):
@@ -140,6 +140,11 @@ class StackSettings(Section):
     def has_names(self) -> bool:
         """Whether crawlers reach a vendor or a destination by name."""
         return any(v.hosts for v in self.vendors) or any(d.hosts for d in self.destinations)
+
+    @property
+    def vendors_as_read(self) -> tuple[Vendor, ...]:
+        """The vendors, each with the `inspect` that `crawlers.mode` leaves it."""
+        return only_connections(self.vendors) if self.crawlers.mode == "observe" else self.vendors
 
     @property
     def captures_dns(self) -> bool:

@@ -307,6 +307,11 @@ def _http_ports_of_addresses(vendor: Vendor) -> tuple[PortRange, ...]:
     return usual or vendor.ports
 
 
+def only_connections(vendors: Iterable[Vendor]) -> tuple[Vendor, ...]:
+    """Return the vendors with `inspect: connections`, whatever they say themselves."""
+    return tuple(vendor.model_copy(update={"inspect": "connections"}) for vendor in vendors)
+
+
 def inspected_ports(vendors: Iterable[Vendor]) -> list[PortRange]:
     """Return the ports that Envoy inspects for HTTP, sorted, none twice.
 

@@ -11,6 +11,9 @@ pair and no Lua; `proxy-passive` holds the module that all of its like share (pa
 share addresses have one more EnvoyFilter together, `proxy-shared-<names>` (shared_addresses.py). A
 vendor with thousands of ranges has an EnvoyFilter for each pair of chains.
 
+`crawlers.mode: off` replaces what is sent apart from the chains by their no-op defaults, and
+changes no chain. `observe` gives each vendor its opaque chains alone, and changes no listener.
+
 Nothing of Istio's is replaced. When a patch stops matching, traffic takes Istio's own catch-all
 without attribution. It passes unharmed if the mesh's `outboundTrafficPolicy` is `ALLOW_ANY`,
 Istio's default; under `REGISTRY_ONLY` the catch-all cuts it. A Sidecar resource limits what else of
@@ -26,7 +29,7 @@ from components.attribution.access_logs import log_accesses
 from components.attribution.chains import http_chain, opaque_chain
 from components.attribution.clusters import unowned_cluster, vendor_cluster
 from components.attribution.destinations import destination_patches
-from components.attribution.envoy import LISTENER, Json, add, patch_listener
+from components.attribution.envoy import LISTENER, Json, add, mappings, patch_listener
 from components.attribution.groups import Chain, Group, groups
 from components.attribution.labels import LABELS_FILTER_NAME, label_patches
 from components.attribution.listener import listener_patches, named_listener_patches
@@ -37,8 +40,9 @@ from components.attribution.outside_log import outside_log_patches
 from components.attribution.passive import FILTER_NAME, passive_chain, passive_patches
 from components.attribution.simulators import Simulator, simulator_cluster
 from components.attribution.upstream import Upstream, upstream_of
+from settings.crawlers import Mode
 from settings.destinations import Destination
-from settings.vendors import Target, Vendor, is_http_port, ports_of
+from settings.vendors import Target, Vendor, is_http_port, only_connections, ports_of
 
 LISTENER_FILTER_NAME = "proxy-observability"
 
@@ -57,6 +61,7 @@ def envoy_filters(
     simulators: Mapping[str, Simulator] | None = None,
     access_logs: bool = False,
     log_outside: bool = False,
+    mode: Mode = "full",
 ) -> dict[str, Json]:
     """Return the spec of each EnvoyFilter by its name.
 
@@ -69,9 +74,14 @@ def envoy_filters(
         simulators: who gets the connections of simulated vendors, by the vendor's name.
         access_logs: whether sidecars print a line for each request and connection to a vendor.
         log_outside: whether they print one for each connection to nobody's address.
+        mode: see `crawlers.mode`.
     """
     simulators = simulators or {}
+    # In every mode the same: another set of inspected ports would end all connections.
     patches = {LISTENER_FILTER_NAME: listener_patches(vendors)}
+    as_written = {vendor.name: vendor for vendor in vendors}
+    if mode == "observe":
+        vendors = only_connections(vendors)
     if any(vendor.inspect == "passive" for vendor in vendors):
         patches[FILTER_NAME] = passive_patches(vendors, targets, timeout_after_seconds)
     for vendor in sorted(vendors, key=lambda vendor: vendor.name):
@@ -85,7 +95,8 @@ def envoy_filters(
         patches[LABELS_FILTER_NAME] = labels
     for group in stack_groups:
         simulated = group.vendors[0].name in simulators
-        for name, more in _group_patches(group, targets, simulated=simulated).items():
+        of_group = _group_patches(group, targets, as_written, simulated=simulated)
+        for name, more in of_group.items():
             patches[name] = [*patches.get(name, []), *more]
     if access_logs:
         for patch in (patch for config_patches in patches.values() for patch in config_patches):
@@ -94,6 +105,8 @@ def envoy_filters(
     patches |= destination_patches(destinations)
     if log_outside:
         patches[OUTSIDE_LOG_FILTER_NAME] = outside_log_patches()
+    if mode == "off":
+        _send_defaults(patches)
     workloads = _workload_selector(selector)
     return {
         name: {**workloads, "priority": 10, "configPatches": config_patches}
@@ -124,6 +137,19 @@ def sidecar_spec(
     }
 
 
+def _send_defaults(patches: Mapping[str, list[Json]]) -> None:
+    """Have istiod send each filter the default that it runs until istiod has answered.
+
+    Without an answer a starting sidecar would wait for 3 s.
+    """
+    asking = (one for one in mappings([*patches.values()]) if "config_discovery" in one)
+    defaults = {one["name"]: one["config_discovery"]["default_config"] for one in asking}
+    for patch in (patch for config_patches in patches.values() for patch in config_patches):
+        if patch["applyTo"] == "EXTENSION_CONFIG":
+            value = patch["patch"]["value"]
+            value["typed_config"] = defaults[value["name"]]
+
+
 def _workload_selector(selector: Mapping[str, str]) -> Json:
     return {"workloadSelector": {"labels": dict(selector)}} if selector else {}
 
@@ -143,9 +169,17 @@ def _vendor_clusters(vendor: Vendor, simulator: Simulator | None) -> Iterator[Js
 
 
 def _group_patches(
-    group: Group, targets: Sequence[Target], *, simulated: bool
+    group: Group,
+    targets: Sequence[Target],
+    as_written: Mapping[str, Vendor],
+    *,
+    simulated: bool,
 ) -> dict[str, list[Json]]:
-    """Return a group's patches by the name of the EnvoyFilter that holds them."""
+    """Return a group's patches by the name of the EnvoyFilter that holds them.
+
+    Args:
+        as_written: the stack's vendors by name, with their own `inspect` in every mode.
+    """
     alone = len(group.vendors) == 1
     name = _vendor_filter(group.vendors[0]) if alone else f"proxy-shared-{group.name}"
     shared = []
@@ -154,7 +188,9 @@ def _group_patches(
     if group.parses_http:
         shared.append(add("EXTENSION_CONFIG", lua_extension(group, targets)))
     chains = {
-        chain.part: _chain_patches(group, chain, upstream_of(group, chain, simulated=simulated))
+        chain.part: _chain_patches(
+            group, chain, upstream_of(group, chain, simulated=simulated), as_written
+        )
         for chain in group.chains
     }
     # A name's are always apart: with 4 names of 20 ports a further one would split the vendor, and
@@ -168,13 +204,16 @@ def _group_patches(
     return ({name: patches} if patches else {}) | split
 
 
-def _chain_patches(group: Group, chain: Chain, upstream: Upstream) -> list[Json]:
+def _chain_patches(
+    group: Group, chain: Chain, upstream: Upstream, as_written: Mapping[str, Vendor]
+) -> list[Json]:
     patches = _chains_in(LISTENER, group, chain, upstream, parses_http=group.parses_http)
     if chain.host:
         (vendor,) = group.vendors
         for port in ports_of(vendor, chain.host):
             listener, parses_http = listener_name(chain.host, port), is_http_port(vendor, port)
-            patches += named_listener_patches(listener, inspects=parses_http)
+            inspects = is_http_port(as_written[vendor.name], port)
+            patches += named_listener_patches(listener, inspects=inspects)
             patches += _chains_in(listener, group, chain, upstream, parses_http=parses_http)
     return patches
 

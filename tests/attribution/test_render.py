@@ -20,6 +20,7 @@ from components.attribution.stats import (
     inclusion_regexps,
     opaque_plugin_config,
 )
+from settings.crawlers import Mode
 from settings.destinations import Destination
 from settings.vendors import AddressRange, Target, Vendor
 from tests.attribution.filters import by_name, nested, values
@@ -45,9 +46,14 @@ def render(
     selector: dict[str, str] | None = None,
     targets: tuple[Target, ...] = (),
     timeout_after: int = 10,
+    mode: Mode = "full",
 ) -> dict[str, Any]:
     return envoy_filters(
-        vendors, targets=targets, timeout_after_seconds=timeout_after, selector=selector or {}
+        vendors,
+        targets=targets,
+        timeout_after_seconds=timeout_after,
+        selector=selector or {},
+        mode=mode,
     )
 
 

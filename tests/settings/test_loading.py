@@ -52,6 +52,15 @@ def test_the_engine_and_the_file_agree(path):
     assert settings_of_config(config, ()) == load_stack_file(path)
 
 
+@pytest.mark.parametrize("written", ["off", "'off'"])
+def test_the_kill_switch_needs_no_quotes(written, tmp_path):
+    """PyYAML reads `off` as false, and Pulumi as a text: in an incident both must take it."""
+    file = tmp_path / "Pulumi.x.yaml"
+    own = yaml.safe_dump({"config": {f"{PROJECT}:{key}": value for key, value in SMALLEST.items()}})
+    file.write_text(f"{own}  {PROJECT}:crawlers: {{mode: {written}}}\n")
+    assert load_stack_file(file).crawlers.mode == "off"
+
+
 def test_the_briefs_vendors_are_the_shipped_examples():
     """vendor-a, -b and -c have the ranges the brief gives them, on dev and prod alike."""
     expected = {
