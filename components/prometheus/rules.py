@@ -175,7 +175,7 @@ def federated_from_clusters() -> tuple[str, ...]:
         *sorted({*federated_sums(), *samples}),
         ".+:threshold",
         ".+:slo:ratio",
-        ".+:destination:info",
+        ".+:info",
     )
 
 

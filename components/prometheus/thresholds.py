@@ -62,13 +62,15 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
         yield record("proxy_vendor:istio_requests:threshold", per_second, proxy_vendor=vendor.name)
         for name, setting, labels in _VENDOR_LIMITS:
             yield record(name, limit(setting), proxy_vendor=vendor.name, **labels)
-        if vendor.inspect != "connections":
+        if vendor.inspect != "connections" and mode == "full":
             name = "proxy_vendor:opaque_connections_per_connections:threshold"
             yield record(name, UNREADABLE_SHARE, proxy_vendor=vendor.name)
-        if vendor.inspect == "passive":
+        if vendor.inspect == "passive" and mode == "full":
             name = "proxy_vendor:uncounted_bytes_per_bytes:threshold"
             yield record(name, uncounted, proxy_vendor=vendor.name)
 
+    # What the mode leaves unread or uncounted is no fault of a vendor or sidecar.
+    mode = settings.crawlers.mode
     outliving = last_scrape_seconds(settings) is not None
     uncounted = UNCOUNTED_SHARE if outliving else UNCOUNTED_SHARE_OF_SHORT_LIVES
     # The busiest shard's, where there are some: a hash gives each about as many sidecars.
@@ -80,6 +82,8 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
         record("cluster:outside_bytes_per_bytes:threshold", settings.alerts.outside_share),
         # No limit, but the factor for rates of set-up times.
         record(SIDECARS_PER_HISTOGRAM, settings.telemetry.histogram_sampling),
+        # No limit: alerts ask whether a cluster's sidecars are meant to count.
+        record("cluster:crawlers_mode:info", 1, mode=mode),
         *(rule for vendor in settings.vendors for rule in of_vendor(vendor)),
         # No limit either: it tells a destination from a vendor.
         *(

@@ -286,6 +286,22 @@ def test_short_lives_are_not_taken_for_uncounted_bytes(keys: dict[str, Any], sha
     assert rule["expr"] == f"vector({share})"
 
 
+@pytest.mark.parametrize("mode", ["full", "observe", "off"])
+def test_a_mode_that_counts_less_is_no_fault(mode):
+    """ProxyVendorUnreadable or ProxyBytesUncounted would fire because somebody used the switch."""
+    vendors = [{"name": "vendor-p", "cidrs": ["10.9.0.0/16"], "inspect": "passive"}, *VENDORS]
+    (group,) = threshold_rules(stack(vendors=vendors, crawlers={"mode": mode}))["groups"]
+    limited = {rule["record"] for rule in group["rules"]}
+    of_reading = {
+        "proxy_vendor:opaque_connections_per_connections:threshold",
+        "proxy_vendor:uncounted_bytes_per_bytes:threshold",
+    }
+    assert limited & of_reading == (of_reading if mode == "full" else set())
+    assert "proxy_vendor:slo:ratio" in limited
+    modes = [one["labels"]["mode"] for one in group["rules"] if "mode" in one["labels"]]
+    assert modes == [mode]
+
+
 def test_the_threshold_follows_the_size_of_the_stack():
     """1.5 times what is expected; never under the architecture document's 10,000."""
     assert samples_per_second_threshold(9_000) == 13_500
