@@ -58,6 +58,7 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
         Part(title="Refused", lines=findings),
         Part(title="Addresses change owner", lines=tuple(map(_move, moved))),
         Part(title="Names change owner", lines=tuple(map(_name_move, named))),
+        Part(title="What counts", lines=tuple(_mode(old, new))),
         Part(title="Open connections", lines=tuple(_connections(moved, ended))),
         Part(title="Pods", lines=tuple(_pods(old, new))),
         Part(title="Volumes", lines=tuple(_volumes(old_sizes, new_sizes))),
@@ -133,6 +134,20 @@ def _name_numbers(move: NameMove) -> dict[str, Any]:
         "to": move.after or None,
         "retired": move.is_retired,
     }
+
+
+MODES = {
+    "full": "requests, outcomes and bytes count again, for connections that begin from now on",
+    "observe": "no request and no outcome counts; connections and their bytes do",
+    "off": "requests, outcomes and the bytes that money needs do not count; bytes on the wire and "
+    "connections of each vendor do; the switch itself ends no connection",
+}
+
+
+def _mode(old: StackSettings, new: StackSettings) -> Iterator[str]:
+    before, after = old.crawlers.mode, new.crawlers.mode
+    if before != after:
+        yield f"crawlers.mode {before} → {after}: {MODES[after]}"
 
 
 def _connections(moved: Sequence[Move], ended: Connections) -> Iterator[str]:

@@ -94,6 +94,7 @@ def answer(question: Asked, settings: StackSettings) -> Answer:
     Raises:
         ValueError: the port decides and is missing, as "reason; fix".
     """
+    settings = settings.model_copy(update={"vendors": settings.vendors_as_read})
     ip, port = question.address, question.port
     catalogue = Catalogue.of(settings.vendors)
     covering = catalogue.covering(ip)
@@ -162,7 +163,10 @@ def of_reading(
     vendor: Vendor, host: Host | None, port: int | None, settings: StackSettings
 ) -> Iterator[str]:
     """Yield what of the connection is not read."""
-    if vendor.inspect == "connections":
+    mode = settings.crawlers.mode
+    if mode != "full":
+        yield f"crawlers.mode is {mode}: connections and bytes only"
+    elif vendor.inspect == "connections":
         yield "inspect is connections: connections and bytes only"
     elif port is None:
         return

@@ -1,4 +1,4 @@
-"""Twelve edits of the shipped production stack. `python -m tests.impact.edits` writes the pages.
+"""Fourteen edits of the shipped production stack. `python -m tests.impact.edits` writes the pages.
 
 Read their diff before you commit them: it is what reviewers of such an edit will read.
 """
@@ -94,6 +94,14 @@ def another_teams_prometheus(keys: Keys) -> None:
     keys["alertmanagerSecrets"]["oncall"] = {"secure": "v1:abcdefgh:9876543210"}
 
 
+def the_kill_switch(keys: Keys) -> None:
+    keys.setdefault("crawlers", {})["mode"] = "off"
+
+
+def connections_only(keys: Keys) -> None:
+    keys.setdefault("crawlers", {})["mode"] = "observe"
+
+
 EDITS: tuple[Edit, ...] = (
     a_range_shrinks,
     a_second_range,
@@ -107,6 +115,8 @@ EDITS: tuple[Edit, ...] = (
     buckets_and_larger_sidecars,
     a_shorter_retention,
     another_teams_prometheus,
+    the_kill_switch,
+    connections_only,
 )
 
 

@@ -52,6 +52,19 @@ ONLY_BYTES = "connections and bytes only"
 
 
 @pytest.mark.parametrize(
+    ("mode", "chain"), [("off", "inner_4_http"), ("observe", "inner_4_opaque")]
+)
+def test_the_mode_is_told(monkeypatch, tmp_path, capsys, mode, chain):
+    """Who wonders why nothing is counted asks for the address, and gets the chain that is there."""
+    file = tmp_path / "Pulumi.x.yaml"
+    file.write_text(f"{NESTED}  proxy-observability:crawlers: {{mode: {mode}}}\n")
+    monkeypatch.setenv("STACK_FILE", str(file))
+    _, found, _ = ask(capsys, "10.1.1.1:3128", "--stack", "x")
+    assert found["chain"].endswith(chain)
+    assert found["note"] == f"crawlers.mode is {mode}: {ONLY_BYTES}"
+
+
+@pytest.mark.parametrize(
     ("address", "vendor", "covered_by", "chain", "note"),
     [
         ("127.1.0.10", "vendor-a", "127.1.0.0/16", "vendor-a_7_http", None),

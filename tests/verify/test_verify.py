@@ -11,7 +11,7 @@ from components.attribution.outcome import SOCKS, proxy_outcome, response_code
 from deployment import stack_plan
 from settings.loading import parse_settings
 from verify.backups import NEWEST, backups_check
-from verify.contract import CODES, OUTCOMES
+from verify.contract import CODES, OUTCOMES, contract_check
 from verify.crawlers import mesh_of, vendors_of
 from verify.mesh import hosts_of_sidecars, mesh_findings
 from verify.prometheus import Server, servers_of, targets_check
@@ -82,6 +82,23 @@ def test_a_target_that_was_just_found_is_no_fault(health, findings):
     found = targets_check(Answering(), Server(service="", jobs=("sidecars",), rules={})).findings
     assert len(found) == len(findings)
     assert all(part in line for part, line in zip(findings, found, strict=True))
+
+
+@pytest.mark.parametrize(("mode", "waits"), [("full", True), ("observe", False), ("off", False)])
+def test_no_request_is_missed_where_the_mode_counts_none(mode, waits):
+    """In an incident `make verify` says that the switch works, and nothing of broken labels."""
+
+    class Answering:
+        def query(self, expression):
+            of_vendor = {"metric": {"proxy_vendor": VENDORS[0]["name"]}}
+            return [of_vendor] if expression.startswith("count by (proxy_vendor)") else []
+
+        def get(self, *_, **__):
+            return []
+
+    check = contract_check(Answering(), stack(crawlers={"mode": mode}))
+    assert any("no request through a vendor" in one for one in check.findings) == waits
+    assert (f"crawlers.mode is {mode}" in check.said) == (mode != "full")
 
 
 def test_what_other_namespaces_have_matters_where_crawlers_know_it():
