@@ -98,7 +98,7 @@ dashboards: .venv/installed ## Write the boards as JSON, for any Grafana. STACK=
 
 test: setup ## Run tests; FULL=1: all. SUITE=unit|lua|wasm|program|rules|lab|mesh|api|engine
 	@$(PY) -m tools.find alertmanager amtool >/dev/null
-	@$(PY) -m tests.binaries operatorlab >/dev/null
+	@$(PY) -m tests.binaries operatorlab actionlint >/dev/null
 	@$(PY) -m tests.clients.install
 	@exec $(PY) -m tests.suites $(call option,suite,SUITE) $(out)
 

@@ -1,9 +1,9 @@
 """The EnvoyFilters as a configuration for an Envoy without Istio.
 
-Upstream Envoy has no istiod that applies patches, and no `istio.stats`. This module applies the
-patches to a listener shaped like Istio's `virtualOutbound`, and puts Envoy's stats access logger,
-with the same labels and expressions, in the place of istio.stats. The lab runs the result; the
-guard has Envoy validate it before anything is deployed.
+Upstream Envoy has no istiod that applies patches, and but for `envoy-contrib` no `istio.stats`.
+This module applies the patches to a listener shaped like Istio's `virtualOutbound`, and can put
+Envoy's stats access logger, with the same labels and expressions, in the place of istio.stats. The
+lab runs the result; the guard has Envoy validate it before anything is deployed.
 """
 
 from __future__ import annotations
