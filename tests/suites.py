@@ -151,15 +151,15 @@ def prepare_lab() -> None:
 
 
 def prepare_engine() -> str | None:
-    """Build an API server; return which of Pulumi's and Kubernetes' commands is not there.
+    """Build an API server and Helm; return which of Pulumi's and Kubernetes' commands is not there.
 
     Raises:
-        NotFoundError: the API server cannot be built here.
+        NotFoundError: one of them cannot be built here.
     """
     for program in ("pulumi", "kubectl"):
         if shutil.which(program) is None:
             return f"no {program} on PATH"
-    for name in ("etcd", "kube-apiserver"):
+    for name in ("etcd", "kube-apiserver", "helm"):
         binaries.find(name)
     return None
 
