@@ -76,9 +76,10 @@ class Istio(Section):
 
     install: StrictBool = True
     """Whether this program installs Istio. `false`: the cluster has Istio, whose owner need do
-    nothing: what crawlers' sidecars need reaches them by a ProxyConfig in their namespaces. The
-    stack output `optionalIstioValues` holds every crawler until its sidecar is ready, on nodes
-    without native sidecars, and with it every other pod of the mesh."""
+    nothing: what crawlers' sidecars need reaches them by a ProxyConfig in their namespaces. On
+    nodes without native sidecars a crawler should wait for its sidecar: by its own annotation
+    (`make verify` says which), or by the stack output `optionalIstioValues`, by which every pod of
+    the mesh waits."""
     version: Version = "1.31.4"
     """Istio's release, for charts and images: 1.30 or 1.31, whose sidecars the attribution matches.
     Sidecars of another release pass their traffic without labels."""
@@ -86,7 +87,8 @@ class Istio(Section):
     """Source of the charts: a repository (`https://`, `http://`, `oci://`), or a local folder
     (`/…`, `./…` or `../…`)."""
     revision: DnsLabel = "default"
-    """Istio revision that injects sidecars into the crawlers' namespaces. `default` sets the label
+    """Istio revision that injects sidecars into the crawlers' namespaces; with `install: false`
+    also a revision tag. `default` sets the label
     `istio-injection: enabled`, which wins over an `istio.io/rev` label that a namespace has
     already."""
     other_revision: ControlPlane | None = Field(
