@@ -318,6 +318,7 @@ def target(sidecar: Sidecar, port: int) -> Json:
             "instance": f"{sidecar.name}:15090",
             "namespace": "crawlers",
             "pod": sidecar.name,
+            "source_workload": sidecar.fleet.name,
         },
     }
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.emulated_sidecars import Fleet
-from components.attribution.standalone import STAT_SCOPE, WORKLOAD_TAGS
+from components.attribution.standalone import STAT_SCOPE
 from lab import loopback
 from lab.ports import Ports
 from lab.processes import Children, LabError, children, require_free
@@ -102,9 +102,9 @@ def files(vendors: Sequence[str]) -> dict[str, str]:
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
     sidecars = jobs["sidecars"]
     del sidecars["static_configs"], sidecars["metrics_path"]
-    # The lab's own two rules translate what upstream's Envoy exposes; they would cost CPU here.
-    lab_only = (f"envoy_{STAT_SCOPE}_(.+)", WORKLOAD_TAGS["source_workload"])
-    shipped = [r for r in sidecars["metric_relabel_configs"] if r.get("regex") not in lab_only]
+    # The lab's own rule translates what upstream's Envoy exposes; it would cost CPU here.
+    lab_only = f"envoy_{STAT_SCOPE}_(.+)"
+    shipped = [r for r in sidecars["metric_relabel_configs"] if r.get("regex") != lab_only]
     sidecars["metric_relabel_configs"] = shipped
     labels = {"cluster": "bench", "team": "crawlers"}
     sidecars["relabel_configs"] = [

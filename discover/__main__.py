@@ -19,6 +19,7 @@ from discover.names import names_of, read_presets
 from discover.report import MOST_IN_JSON, Row, ports_of, recognise, rows_of, table
 from discover.sidecars import CannotReadError, Read, Reader, of_cluster, of_one_envoy
 from discover.suggestion import left_out, stack_text
+from settings.crawlers import Crawlers
 from settings.cross_checks import CHECKS_OF_VENDORS
 from settings.loading import MissingStackFileError, SettingsError, load_stack_file, stack_file
 from settings.masking import quoted, quoted_address
@@ -157,8 +158,14 @@ def _reader(options: argparse.Namespace, where: Where, environment: Mapping[str,
             )
         return of_one_envoy(admin.rstrip("/"))
     logs = bool(where.settings and where.settings.telemetry.log_outside)
+    crawlers = where.settings.crawlers if where.settings else Crawlers()
     return of_cluster(
-        where.namespaces, where.selector, most=options.pods, context=options.context, logs=logs
+        where.namespaces,
+        where.selector,
+        most=options.pods,
+        workload_label=crawlers.workload_label,
+        context=options.context,
+        logs=logs,
     )
 
 

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import Any
 
+from components.prometheus.workloads import workload_of
+from settings.crawlers import Crawlers
+
 CALL_SECONDS = 15.0
 MOST_LOG_BYTES = 5_000_000  # of a pod
 SIDECAR = "istio-proxy"
@@ -39,6 +42,7 @@ class Kubectl:
     """kubectl with the user's own kubeconfig."""
 
     context: str = ""
+    workload_label: str = Crawlers().workload_label
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> list[Pod]:
         """Return the running pods with a sidecar.
@@ -55,7 +59,9 @@ class Kubectl:
         )
         try:
             items = json.loads(text)["items"]
-            return [_pod(item, namespace) for item in items if has_sidecar(item)]
+            return [
+                _pod(item, namespace, self.workload_label) for item in items if has_sidecar(item)
+            ]
         except (ValueError, KeyError, TypeError):
             raise KubectlError("kubectl: the list of pods is not JSON; update kubectl") from None
 
@@ -164,18 +170,9 @@ def has_sidecar(item: Mapping[str, Any]) -> bool:
     return any(one["name"] == SIDECAR for one in containers)
 
 
-def _pod(item: Mapping[str, Any], namespace: str) -> Pod:
+def _pod(item: Mapping[str, Any], namespace: str, label: str) -> Pod:
     metadata = item["metadata"]
-    return Pod(namespace, workload_of(metadata), metadata["name"])
-
-
-def workload_of(metadata: Mapping[str, Any]) -> str:
-    """Return the name that Deployment and CronJob give, without what a rollout or run adds."""
-    owner = next(iter(metadata.get("ownerReferences", ())), None)
-    if owner is None:
-        return str(metadata["name"])
-    suffix = {"ReplicaSet": r"-[a-z0-9]+$", "Job": r"-[0-9]{6,}$"}.get(owner["kind"])
-    return re.sub(suffix, "", owner["name"]) if suffix else str(owner["name"])
+    return Pod(namespace, workload_of(metadata, label), metadata["name"])
 
 
 def spread(pods: Iterable[Pod], most: int) -> list[Pod]:

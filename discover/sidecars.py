@@ -93,6 +93,7 @@ def of_cluster(
     selector: Mapping[str, str],
     *,
     most: int,
+    workload_label: str,
     context: str = "",
     logs: bool = False,
 ) -> Reader:
@@ -101,7 +102,7 @@ def of_cluster(
     Raises:
         CannotReadError: kubectl is missing or may not list them, or there are none.
     """
-    kubectl = Kubectl(context)
+    kubectl = Kubectl(context, workload_label)
     try:
         pods = [pod for one in namespaces for pod in kubectl.pods(one, selector)]
     except KubectlError as error:

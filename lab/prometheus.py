@@ -9,8 +9,8 @@ from pathlib import Path
 import yaml
 
 from components.alertmanager.config import CREDENTIALS, alertmanager_config
-from components.attribution.standalone import STAT_SCOPE, WORKLOAD_TAGS
-from components.prometheus.config import LOAD_GENERATOR_APP, StaticTargets, prometheus_config
+from components.attribution.standalone import STAT_SCOPE
+from components.prometheus.config import StaticTargets, prometheus_config
 from components.prometheus.rules import server_rules
 from lab import receiver
 from lab.ports import Ports
@@ -54,20 +54,13 @@ def lab_prometheus_files(
         rule_files=("rules/*.yml",),
     )
     sidecars = next(job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
-    # Before all shipped relabelling: the lab's istio.stats has a prefix of its own, and Istio would
-    # name the workload.
+    # Before all shipped relabelling: the lab's istio.stats has a prefix of its own.
     sidecars["metric_relabel_configs"][:0] = [
         {
             "source_labels": ["__name__"],
             "regex": f"envoy_{STAT_SCOPE}_(.+)",
             "target_label": "__name__",
             "replacement": "$1",
-        },
-        {
-            "source_labels": ["source_workload"],
-            "regex": WORKLOAD_TAGS["source_workload"],
-            "target_label": "source_workload",
-            "replacement": LOAD_GENERATOR_APP,
         },
     ]
     if scrape_milliseconds is not None:

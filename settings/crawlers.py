@@ -75,6 +75,11 @@ class Crawlers(Section):
     teams: tuple[TeamName, ...] = ()
     """The values of `teamLabel` that count; any other is `other`. Empty: every value, each of which
     multiplies the recorded series."""
+    workload_label: LabelKey = "service.istio.io/workload-name"
+    """Label of pods that names their workload, the metrics' label `source_workload`; default:
+    Istio's own. Each value multiplies the recorded series, so name none that differs from Job to
+    Job. A pod without it has the name of its Deployment, StatefulSet, DaemonSet or CronJob; of
+    others only the kind counts, as `(Job)` or `(Pod)` (docs/series.md)."""
     expected_pods: Annotated[StrictInt, Field(ge=1, le=10**9)] = 1000
     """Crawler pods at the busiest hour. The threshold of the alert on ingestion and the stack
     output `expected` follow from it, and a Prometheus too small for them is refused. More pods are

@@ -8,7 +8,8 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections import Counter
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
@@ -17,7 +18,7 @@ from books.prometheus import URL, Prometheus, PrometheusError
 from components.prometheus.config import LEDGER_APP
 from dashboards.boards import boards
 from deployment import StackPlan, stack_plan
-from discover.kubectl import KubectlError, workload_of
+from discover.kubectl import KubectlError
 from settings.catalogue import OUTSIDE
 from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
 from settings.prometheus import OperatorPrometheusSettings
@@ -26,7 +27,7 @@ from tools.reports import add_out, could_not_run, finish, print_result
 from verify.backups import backups_check
 from verify.check import Check
 from verify.cluster import Cluster
-from verify.contract import contract_check, outside_by_pod
+from verify.contract import contract_check, outside_by_workload
 from verify.crawlers import crawler_checks
 from verify.ledger import ledger_check
 from verify.prometheus import Server, boards_check, rules_check, servers_of, targets_check
@@ -71,21 +72,17 @@ def _of_cluster(stack: Stack) -> Json:
     checks = [_right_cluster(stack, uid)]
     if checks[0].findings:  # all else would be said of another cluster
         return _report(checks, {}, "", more)
-    workloads: dict[tuple[str, str], str] = {}
     if stack.plan.crawlers:
         pods = _crawlers(cluster, stack.settings)
-        for one in pods:
-            metadata = one["metadata"]
-            workloads[metadata["namespace"], metadata["name"]] = workload_of(metadata)
         checks += crawler_checks(cluster, stack.settings, stack.plan, pods)
     trouble = ""
-    outside: dict[str, float] = {}
+    outside: Counter[str] = Counter()
     try:
         servers = servers_of(stack.settings, stack.plan)
         for server in servers:
             with _prometheus_of(cluster, stack.settings, server) as prometheus:
                 checks += _asked(prometheus, stack, server, is_queried=server is servers[0])
-                outside |= _outside(prometheus, server, workloads)
+                outside.update(_outside(prometheus, server))
         if stack.plan.ledger:
             with own_server(cluster, stack.settings, LEDGER_APP, LEDGER_APP) as ledger:
                 checks.append(ledger_check(ledger))
@@ -113,7 +110,7 @@ def _of_prometheus(stack: Stack) -> Json:
     prometheus = Prometheus(os.environ[URL], os.environ)
     server = servers_of(stack.settings, stack.plan)[0]
     checks = _asked(prometheus, stack, server, is_queried=True)
-    return _report(checks, _outside(prometheus, server, {}), "", {})
+    return _report(checks, _outside(prometheus, server), "", {})
 
 
 def _asked(
@@ -144,22 +141,15 @@ def _report(checks: Sequence[Check], outside: Json, trouble: str, more: Json) ->
         "status": 2 if trouble else 1 if findings else 0,
         "findings": [*findings, *([trouble] if trouble else [])],
         "checks": [one.as_json() for one in checks],
-        "outside": {name: round(number) for name, number in outside.items()},
+        "outside": {**outside},
         "lines": lines,
         **more,
     }
 
 
-def _outside(
-    prometheus: Prometheus, server: Server, workloads: Mapping[tuple[str, str], str]
-) -> dict[str, float]:
+def _outside(prometheus: Prometheus, server: Server) -> dict[str, int]:
     """Return how many connections of each workload `vendorsOnly` would cut."""
-    found: dict[str, float] = {}
-    if server.has_sidecars:
-        for (namespace, pod), number in outside_by_pod(prometheus).items():
-            workload = f"{namespace}/{workloads.get((namespace, pod), pod)}"
-            found[workload] = found.get(workload, 0.0) + number
-    return found
+    return outside_by_workload(prometheus) if server.has_sidecars else {}
 
 
 def _prometheus_of(

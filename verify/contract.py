@@ -13,13 +13,16 @@ from books.prometheus import Prometheus
 from components.attribution.outcome import RESPONSE_CODES
 from components.attribution.stats import SETUP_METRIC
 from components.prometheus.relabel import HOST_LABEL
+from components.prometheus.workloads import WORKLOAD
 from money.results import RESULTS
 from settings.catalogue import OUTSIDE
 from settings.stack import StackSettings
 from verify.check import Check
 
-OF_TARGET = frozenset({"__name__", "cluster", "namespace", "pod", "job", "instance", "team"})
-OF_WORKLOAD = frozenset({"source_workload", "source_workload_namespace"})
+OF_TARGET = frozenset(
+    {"__name__", "cluster", "namespace", "pod", "job", "instance", "team", WORKLOAD}
+)
+OF_WORKLOAD = frozenset({WORKLOAD, "source_workload_namespace"})
 OF_VENDOR = frozenset({"proxy_vendor", "proxy_visibility"})
 
 REQUESTS = "istio_requests_total"
@@ -183,11 +186,13 @@ def _bounds(prometheus: Prometheus, buckets: tuple[int, ...]) -> Iterator[str]:
         )
 
 
-def outside_by_pod(prometheus: Prometheus) -> dict[tuple[str, str], float]:
-    """Return connections of the last hour to nobody's addresses, by (namespace, pod)."""
+def outside_by_workload(prometheus: Prometheus) -> dict[str, int]:
+    """Return connections of the last hour to nobody's addresses, by "namespace/workload"."""
     series = f'{UPSTREAM}{{job="sidecars", proxy_vendor="{OUTSIDE}"}}'
-    found = prometheus.query(f"sum by (namespace, pod) (increase({series}[1h])) > 0")
+    found = prometheus.query(f"sum by (namespace, {WORKLOAD}) (increase({series}[1h])) > 0")
     return {
-        (one["metric"].get("namespace", ""), one["metric"].get("pod", "")): float(one["value"][1])
+        f"{one['metric'].get('namespace', '')}/{one['metric'].get(WORKLOAD, '')}": round(
+            float(one["value"][1])
+        )
         for one in found
     }

@@ -40,7 +40,7 @@ def crawler_checks(
         if one.purpose == "crawlers"
     }
     sidecars = [*namespace_findings(cluster.namespaces(*wanted), wanted)]
-    sidecars += pod_findings(pods, vendors)
+    sidecars += pod_findings(pods, vendors, settings.crawlers.workload_label)
     mesh = mesh_of(settings, plan.crawlers, vendors)
     if not settings.makes_sidecar:
         near = (*mesh.namespaces, mesh.root)

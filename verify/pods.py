@@ -5,7 +5,6 @@ A line is about a workload: a thousand pods of one Deployment have one reason.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -19,7 +18,8 @@ from components.attribution.bootstrap import (
     annotations_given,
 )
 from components.attribution.stats import EXTRA_STAT_TAGS, inclusion_regexps
-from discover.kubectl import SIDECAR, has_sidecar, workload_of
+from components.prometheus.workloads import workload_of
+from discover.kubectl import SIDECAR, has_sidecar
 from settings.values.addresses import IPNetwork
 
 Json = dict[str, Any]
@@ -66,18 +66,23 @@ def namespace_findings(
             )
 
 
-def pod_findings(pods: Iterable[Json], vendors: Vendors) -> list[str]:
-    """Return a line for each workload and reason."""
-    counts: Counter[tuple[str, str, str]] = Counter()
+def pod_findings(pods: Iterable[Json], vendors: Vendors, workload_label: str) -> list[str]:
+    """Return a line for each workload and reason, with one of its pods."""
+    found: dict[tuple[str, str, str], list[str]] = {}
     for pod in pods:
         metadata = pod["metadata"]
-        workload = f"{metadata['namespace']}/{workload_of(metadata)}"
+        workload = f"{metadata['namespace']}/{workload_of(metadata, workload_label)}"
         for reason, fix in _reasons(pod, vendors):
-            counts[workload, reason, fix] += 1
+            found.setdefault((workload, reason, fix), []).append(metadata["name"])
     return [
-        f"{workload}: {reason} ({number} {'pod' if number == 1 else 'pods'}); {fix}"
-        for (workload, reason, fix), number in sorted(counts.items())
+        f"{workload}: {reason} ({_counted(names)}); {fix}"
+        for (workload, reason, fix), names in sorted(found.items())
     ]
+
+
+def _counted(names: list[str]) -> str:
+    # A workload may be "(Job)": one of the pods says which are meant.
+    return f"pod {names[0]}" if len(names) == 1 else f"{len(names)} pods, as {min(names)}"
 
 
 def _reasons(pod: Json, vendors: Vendors) -> Iterator[tuple[str, str]]:

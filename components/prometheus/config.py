@@ -19,13 +19,13 @@ from backups.report import METRIC as BACKUP_COMPLETED
 from components.labels import COMPONENT, pods_of, selector
 from components.prometheus.relabel import (
     any_of,
+    crawler_relabel,
     host_names,
     keep,
-    pod_label,
     sidecar_metric_relabel,
-    team_relabel,
 )
 from components.prometheus.unseen import asked_for_nothing, unseen_job
+from components.prometheus.workloads import WORKLOAD, pod_label
 from components.tls import Tls
 from money.ledger import COVERAGE, RECORDS
 from settings.namespaces import MONITORING_NAMESPACE, SIMULATED_NAMESPACE
@@ -190,7 +190,7 @@ def prometheus_config(
                 addresses,
                 chosen,
                 cluster,
-                {"team": namespaces[0]} if name == "sidecars" else {},
+                {"team": namespaces[0], WORKLOAD: LOAD_GENERATOR_APP} if name == "sidecars" else {},
             ),
             **({"metric_relabel_configs": [keep("__name__", any_of(metrics))]} if metrics else {}),
             **more,
@@ -202,7 +202,7 @@ def prometheus_config(
         job(
             "sidecars",
             crawlers,
-            [*_keep_container("istio-proxy", SIDECAR_PORT), *team_relabel(settings.crawlers)],
+            [*_keep_container("istio-proxy", SIDECAR_PORT), *crawler_relabel(settings.crawlers)],
             metrics_path="/stats/prometheus",
             metric_relabel_configs=sidecar_metric_relabel(
                 settings.telemetry.histogram_sampling, host_names(settings)
@@ -255,7 +255,7 @@ def prometheus_config(
         ),
         {
             **(
-                unseen_job(crawlers, settings.crawlers.selector, cluster)
+                unseen_job(settings.crawlers, cluster)
                 if targets is None
                 else {**asked_for_nothing(), "static_configs": []}
             ),

@@ -15,6 +15,7 @@ from components.attribution.stats import (
     SETUP_METRIC,
     TCP_BYTES,
 )
+from components.prometheus.workloads import WORKLOAD, pod_label, workload_relabel
 from settings.catalogue import OUTSIDE
 from settings.crawlers import Crawlers
 from settings.destinations import listed_names
@@ -41,8 +42,8 @@ def sidecar_metric_relabel(histogram_sampling: int = 1, names: Sequence[str] = (
         names: gateways that crawlers reach by name. Istio's own cluster of one carries what our
             chains do not take (docs/runbooks/ProxyNameUnattributed.md).
 
-    No label of Envoy's is dropped: two series that differ only in it would collide, and
-    Prometheus would keep one of them.
+    One label of Envoy's is dropped, which all series of a sidecar have alike. Of series that
+    differ only in a dropped one, Prometheus would keep one.
     """
     outside = any_of(OUTSIDE_CLUSTERS)
     black_holed = f"envoy_cluster_{BLACK_HOLED};{BLACK_HOLE}"
@@ -58,6 +59,8 @@ def sidecar_metric_relabel(histogram_sampling: int = 1, names: Sequence[str] = (
         f"{others};.*",
     ]
     return [
+        # Where a target has the label too, Prometheus renames the series' own.
+        {"action": "labeldrop", "regex": f"exported_{WORKLOAD}"},
         # The name alone would also keep Envoy's own cluster for istiod, xds-grpc.
         {
             "action": "keep",
@@ -133,8 +136,12 @@ def _sampled(one_in: int) -> list[Json]:
     ]
 
 
-def team_relabel(crawlers: Crawlers) -> list[Json]:
-    """Return the relabelling of targets that names the team of each pod."""
+def crawler_relabel(crawlers: Crawlers) -> list[Json]:
+    """Return the relabelling of targets that names the team and the workload of each pod."""
+    return [*_team(crawlers), *workload_relabel(crawlers.workload_label, WORKLOAD)]
+
+
+def _team(crawlers: Crawlers) -> list[Json]:
     if not crawlers.team_label:
         return [{"source_labels": ["__meta_kubernetes_namespace"], "target_label": "team"}]
     named = any_of(map(re.escape, crawlers.teams)) if crawlers.teams else "(.+)"
@@ -150,11 +157,6 @@ def team_relabel(crawlers: Crawlers) -> list[Json]:
 
 def keep(label: str, regex: str) -> Json:
     return {"action": "keep", "source_labels": [label], "regex": regex}
-
-
-def pod_label(key: str) -> str:
-    """Return the name under which Prometheus discovers a pod's label."""
-    return f"__meta_kubernetes_pod_label_{re.sub('[^a-zA-Z0-9_]', '_', key)}"
 
 
 def any_of(names: Iterable[str]) -> str:

@@ -8,10 +8,11 @@ is Prometheus itself, asked for no series.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
 from typing import Any
 
-from components.prometheus.relabel import keep, pod_label
+from components.prometheus.relabel import keep
+from components.prometheus.workloads import pod_label, workload_relabel
+from settings.crawlers import Crawlers
 
 Json = dict[str, Any]
 
@@ -22,18 +23,18 @@ INJECTED = "__meta_kubernetes_pod_annotationpresent_sidecar_istio_io_status"
 container or an init container, and on no pod with `hostNetwork`."""
 
 
-def unseen_job(namespaces: Sequence[str], selector: Mapping[str, str], cluster: str) -> Json:
-    """Return the job for Kubernetes; `selector` are the labels of crawlers, empty for all pods."""
+def unseen_job(crawlers: Crawlers, cluster: str) -> Json:
+    """Return the job for Kubernetes."""
     return {
         **asked_for_nothing(),
-        "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [*namespaces]}}],
+        "kubernetes_sd_configs": [{"role": "pod", "namespaces": {"names": [*crawlers.namespaces]}}],
         "relabel_configs": [
             {"action": "drop", "source_labels": [INJECTED], "regex": "true"},
             # A pod that waits for its node or has ended sends nothing.
             keep("__meta_kubernetes_pod_phase", "Running"),
-            *(keep(pod_label(key), re.escape(value)) for key, value in selector.items()),
+            *(keep(pod_label(key), re.escape(value)) for key, value in crawlers.selector.items()),
             {"source_labels": ["__meta_kubernetes_namespace"], "target_label": "namespace"},
-            *_workload(),
+            *workload_relabel(crawlers.workload_label, "workload"),
             # A pod has a target for each port of each container, and a workload many pods. With the
             # same address and labels they are one, so series stay few while Jobs come and go.
             {"target_label": "__address__", "replacement": PROMETHEUS},
@@ -52,16 +53,3 @@ def asked_for_nothing() -> Json:
         "metrics_path": "/federate",
         "params": {"match[]": ['{__name__="none"}']},
     }
-
-
-def _workload() -> list[Json]:
-    """Return the rules for the label `workload`, without what a rollout or a run adds to a name."""
-    controller = ["__meta_kubernetes_pod_controller_kind", "__meta_kubernetes_pod_controller_name"]
-    named = (".+;(.+)", "ReplicaSet;(.+)-[a-z0-9]+", "Job;(.+)-[0-9]{6,}")
-    return [
-        {"source_labels": ["__meta_kubernetes_pod_name"], "target_label": "workload"},
-        *(
-            {"source_labels": controller, "regex": regex, "target_label": "workload"}
-            for regex in named
-        ),
-    ]

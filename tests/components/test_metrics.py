@@ -22,6 +22,7 @@ from components.prometheus.config import (
 from components.prometheus.estimate import Estimate, estimate
 from components.prometheus.relabel import sidecar_metric_relabel
 from components.prometheus.thresholds import samples_per_second_threshold, threshold_rules
+from components.prometheus.workloads import WORKLOAD
 from settings.catalogue import OUTSIDE
 from settings.loading import SettingsError, parse_settings
 from simulation.crawler.books import Books as CrawlerBooks
@@ -185,6 +186,22 @@ def test_a_pods_team_is_its_labels_or_its_namespaces(
     assert "team" not in str(jobs_of(settings)["istiod"])
     (static,) = jobs_of(settings, targets=STATIC)["sidecars"]["static_configs"]
     assert static["labels"]["team"] == "crawlers"
+
+
+def test_a_sidecars_workload_is_its_pods_and_not_what_envoy_says():
+    """Envoy's is a bare pod's own name; Prometheus renames it where the target has the label."""
+    settings = stack(crawlers={"workloadLabel": "example.com/crawler"})
+    pod = {"__meta_kubernetes_pod_label_example_com_crawler": "prices"}
+    for job in (jobs_of(settings)["sidecars"], operator_jobs(settings, NOBODY)[0]):
+        rules = [rule for rule in job["relabel_configs"] if rule.get("target_label") == WORKLOAD]
+        assert relabel(rules, pod)[WORKLOAD] == "prices"
+        assert relabel(rules, {})[WORKLOAD] == "(Pod)"
+    assert WORKLOAD not in str(jobs_of(settings)["istiod"])
+    own = {WORKLOAD: "prices", "exported_source_workload": "crawl-x7k2p", "proxy_vendor": "a"}
+    assert scraped("istio_requests_total", **own) == {
+        **{"__name__": "istio_requests_total", WORKLOAD: "prices"},
+        "proxy_vendor": "a",
+    }
 
 
 def test_teams_without_a_label_are_refused():

@@ -33,7 +33,7 @@ verb = next(one for one in said if one in ("get", "exec", "logs"))
 if verb == refuse:
     sys.exit('Error from server (Forbidden): pods is forbidden: User "zqsecretzq" cannot')
 if verb == "get":
-    owner = {{"kind": "ReplicaSet", "name": "scraper-5d4f8c7b9"}}
+    owner = {{"kind": "ReplicaSet", "name": "scraper-5d4f8c7b9", "controller": True}}
     sidecar = {{"name": {sidecar!r}}}
     pod = {{"metadata": {{"name": "scraper-5d4f8c7b9-x1", "ownerReferences": [owner]}},
            "spec": {{"containers": [{{"name": "scraper"}}], "initContainers": [sidecar]}}}}

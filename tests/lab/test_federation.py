@@ -98,7 +98,7 @@ def shortened(text: str) -> str:
 def config_of(
     cluster: str, sidecars: list[str], prometheus: str, port: int, auth: BasicAuth | None = None
 ) -> dict[str, Any]:
-    return prometheus_config(
+    config = prometheus_config(
         settings_of(cluster),
         targets=StaticTargets(
             sidecars=tuple(f"{address}:{port}" for address in sidecars),
@@ -108,6 +108,10 @@ def config_of(
         rule_files=("rules/*.yml",),
         prometheus_auth=auth,
     )
+    (job,) = (job for job in config["scrape_configs"] if job["job_name"] == "sidecars")
+    for number, one in enumerate(job["static_configs"]):
+        one["labels"]["source_workload"] = f"w{number % 2}"
+    return config
 
 
 def generated(seconds: float) -> str:

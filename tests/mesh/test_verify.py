@@ -70,7 +70,7 @@ def running(
     name = f"{workload}-5d4f8-x1"
     manifest = mesh.pod_manifest(name, **more)
     owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": f"{workload}-5d4f8", "uid": "1"}
-    manifest["metadata"]["ownerReferences"] = [owner]
+    manifest["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
     manifest["spec"] |= change or {}
     made = mesh.api.create(manifest)
     mesh.api.set_status(manifest, {"phase": "Running"})
@@ -158,7 +158,7 @@ def faults(mesh: Mesh) -> list[tuple[Any, str]]:
     return [
         (
             pod("switched-off", labels={"sidecar.istio.io/inject": "false"}),
-            'crawlers/switched-off: has no sidecar, as sidecar.istio.io/inject is "false" (1 pod)',
+            'crawlers/switched-off: has no sidecar, as sidecar.istio.io/inject is "false" (pod',
         ),
         (
             pod("on-the-node", change={"hostNetwork": True}),
@@ -178,7 +178,8 @@ def faults(mesh: Mesh) -> list[tuple[Any, str]]:
         ),
         (
             annotated("own-regexps", "sidecar.istio.io/statsInclusionRegexps", "http"),
-            "crawlers/own-regexps: exports other statistics than the stack's (1 pod); remove",
+            "crawlers/own-regexps: exports other statistics than the stack's "
+            "(pod own-regexps-5d4f8-x1); remove",
         ),
         (
             pod("unheld", annotations={NATIVE: "false", CONFIG: UNHELD}),

@@ -242,6 +242,7 @@ def test_the_same_targets_get_the_same_labels(operatorlab):
         "job": "sidecars",
         "namespace": "crawlers",
         "pod": "shop-1",
+        "source_workload": "(Pod)",
         "team": "crawlers",
     }
     assert news["namespace"] == "crawlers-eu"
@@ -249,7 +250,7 @@ def test_the_same_targets_get_the_same_labels(operatorlab):
     # takes targets of the same labels for one. None is asked anything.
     unseen = scraped_by(theirs["crawlers-unseen"])
     found = sorted({(one["namespace"], one["workload"]) for one in unseen})
-    assert [workload for _, workload in found] == ["bare", "old", "run", "set"]
+    assert [workload for _, workload in found] == ["(Pod)", "old", "run", "set"]
     assert len({json.dumps(one, sort_keys=True) for one in unseen}) == 4
     assert {one["__address__"] for one in unseen} == {"127.0.0.1:9090"}
     # Nor is anybody else's Grafana taken for ours.

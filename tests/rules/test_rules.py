@@ -132,7 +132,8 @@ DERIVED = {
 # Of requests, where an outcome may occur once on a pod, and of their bytes.
 EXACT = (
     "(max_over_time(COUNTER[5m]) unless COUNTER offset 5m) / 5m"
-    ' and on (cluster, job, instance, pod, team) (up{job="sidecars"} offset 5m == 1'
+    " and on (cluster, job, instance, pod, team, source_workload)"
+    ' (up{job="sidecars"} offset 5m == 1'
     ' or min_over_time(envoy_server_uptime{job="sidecars"}[5m]) < 5m'
     ' unless resets(envoy_server_uptime{job="sidecars"}[5m]) > 0)'
     " or ( last_over_time(COUNTER[5m]) - COUNTER offset 5m"
