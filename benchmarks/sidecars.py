@@ -213,7 +213,7 @@ def without_lua(bootstrap: Json) -> None:
     """Remove the Lua filter; chains, constants and statistics stay."""
     for manager in _managers(bootstrap):
         filters = manager["http_filters"]
-        manager["http_filters"] = [entry for entry in filters if "config_discovery" not in entry]
+        manager["http_filters"] = [one for one in filters if not one["name"].endswith("_lua")]
 
 
 def without_bytes(bootstrap: Json) -> None:

@@ -172,7 +172,8 @@ def break_lua(stage: Stage) -> Undo:
     kept = {file: json.loads(file.read_text(encoding="utf-8")) for file in files}
     for file in files:
         response = json.loads(file.read_text(encoding="utf-8"))
-        code = response["resources"][0]["typed_config"]["default_source_code"]
+        config = response["resources"][0]["typed_config"]
+        code = config.setdefault("default_source_code", {"inline_string": ""})
         code["inline_string"] += '\nfunction envoy_on_request() error("drill") end\n'
         _write(file, json.dumps(response | {"version_info": "2"}))
 

@@ -3,7 +3,7 @@
 Envoy picks a chain by the destination address. It takes the HTTP chain where the inspector read
 HTTP/1 in the first bytes, and the opaque chain for everything else:
 
-    http    vendor constant -> HTTP connection manager: Lua -> notes -> istio.stats -> router
+    http    vendor constant -> HTTP connection manager: Lua -> answers -> istio.stats -> router
     opaque  vendor constant -> istio.stats -> TCP proxy
 
 By name (names.py) the constants hold the name too, and the opaque chain looks it up before it
@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
+from components.attribution.answers import http_answers, setup_header
 from components.attribution.envoy import (
     MAX_HEADERS,
     MAX_HEADERS_KIB,
@@ -22,16 +23,12 @@ from components.attribution.envoy import (
     extension,
     preserve_case,
 )
-from components.attribution.groups import CLUSTER_PREFIX, Chain, Group
+from components.attribution.groups import Chain, Group
 from components.attribution.labels import http_stats, opaque_stats
 from components.attribution.lua import lua_filter
-from components.attribution.outcome import ANSWER_HEADERS, HAS_HEADER_KEY, METADATA, SETUP_KEY
 from components.attribution.stats import HTTP_STAT_PREFIX
 from components.attribution.upstream import Upstream
 from settings.values.addresses import IPNetwork
-
-SETUP_HEADER = "x-proxyobs-setup-milliseconds"
-"""Inside Envoy only. A vendor's own header of that name does not reach the crawler."""
 
 
 def http_chain(group: Group, chain: Chain, upstream: Upstream) -> Json:
@@ -104,10 +101,7 @@ def _connection_manager(group: Group, upstream: Upstream) -> Json:
         "filters.network.http_connection_manager.v3.HttpConnectionManager",
         stat_prefix=HTTP_STAT_PREFIX,
         normalize_path=False,
-        merge_slashes=False,
-        generate_request_id=False,
-        preserve_external_request_id=True,
-        skip_xff_append=True,
+        generate_request_id=False,  # the crawler's own stays
         forward_client_cert_details="ALWAYS_FORWARD_ONLY",  # else the crawler's header is removed
         server_header_transformation="PASS_THROUGH",
         proxy_100_continue=True,  # else Envoy answers 100 itself and removes Expect
@@ -121,7 +115,7 @@ def _connection_manager(group: Group, upstream: Upstream) -> Json:
         upgrade_configs=[{"upgrade_type": "CONNECT"}, {"upgrade_type": "websocket"}],
         http_filters=[
             lua_filter(group),
-            _notes(),
+            http_answers(),
             http_stats(),
             extension(
                 "envoy.filters.http.router",
@@ -129,7 +123,7 @@ def _connection_manager(group: Group, upstream: Upstream) -> Json:
                 suppress_envoy_headers=True,
             ),
         ],
-        route_config=_route_config(group, upstream),
+        route_config=_route_config(upstream),
     )
 
 
@@ -146,10 +140,8 @@ def _http_protocol_options() -> Json:
     }
 
 
-def _route_config(group: Group, upstream: Upstream) -> Json:
-    setup = {"header": {"key": SETUP_HEADER, "value": "%RESPONSE_DURATION%"}}
+def _route_config(upstream: Upstream) -> Json:
     return {
-        "name": f"{CLUSTER_PREFIX}{group.name}",
         "validate_clusters": False,
         "request_headers_to_remove": ["x-forwarded-proto"],
         "virtual_hosts": [
@@ -157,28 +149,7 @@ def _route_config(group: Group, upstream: Upstream) -> Json:
                 "name": "any",
                 "domains": ["*"],
                 "routes": upstream.routes,
-                "response_headers_to_add": [
-                    {**setup, "append_action": "OVERWRITE_IF_EXISTS_OR_ADD"}
-                ],
+                "response_headers_to_add": [setup_header()],
             }
         ],
     }
-
-
-def _notes() -> Json:
-    """Return the filter that notes the set-up time, and that a vendor says more than the status.
-
-    CEL cannot read the time to a CONNECT's answer, and a Lua hook at each answer costs a tenth of a
-    request's CPU. So the router writes Envoy's figure into a header, and this filter moves it into
-    metadata before the crawler sees it.
-    """
-    setup = {"metadata_namespace": METADATA, "key": SETUP_KEY, "type": "NUMBER"}
-    named = {"metadata_namespace": METADATA, "key": HAS_HEADER_KEY, "value": "yes"}
-    return extension(
-        "envoy.filters.http.header_to_metadata",
-        "filters.http.header_to_metadata.v3.Config",
-        response_rules=[
-            {"header": SETUP_HEADER, "on_header_present": setup, "remove": True},
-            *({"header": name, "on_header_present": named} for name in ANSWER_HEADERS),
-        ],
-    )

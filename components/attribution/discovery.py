@@ -12,24 +12,25 @@ from typing import Any
 from components.attribution.envoy import TYPE, Json
 
 LUA_TYPE = f"{TYPE}.extensions.filters.http.lua.v3.Lua"
+"""Without a script it runs nothing, and so is the default of other HTTP filters too."""
 STATS_TYPE = "type.googleapis.com/stats.PluginConfig"
 """istio.stats, as an HTTP filter and as a network filter."""
 
 _STATE_TYPE = f"{TYPE}.extensions.filters.network.set_filter_state.v3.Config"
 
 
-def http_filter(name: str, type_: str) -> Json:
-    """Return the HTTP filter that asks istiod for its configuration by `name`."""
-    return _discovered(name, type_, lua("-- nothing to tell\n"))
+def http_filter(name: str, type_: str, default: Json | None = None) -> Json:
+    """Return the HTTP filter that asks istiod for its configuration by `name`.
+
+    Args:
+        default: what it does until istiod has answered; nothing, if it is not given.
+    """
+    return _discovered(name, type_, default or {"@type": LUA_TYPE})
 
 
 def network_filter(name: str, type_: str) -> Json:
     """Return the network filter that asks istiod for its configuration by `name`."""
     return _discovered(name, type_, {"@type": _STATE_TYPE})
-
-
-def lua(script: str) -> Json:
-    return {"@type": LUA_TYPE, "default_source_code": {"inline_string": script}}
 
 
 def _discovered(name: str, type_: str, default: dict[str, Any]) -> Json:

@@ -48,11 +48,12 @@ def extension(name: str, message: str, **settings: Any) -> Json:
 
 def filter_state(key: str, factory: str, value: str) -> Json:
     """Return an entry that a chain's first filter writes into a connection; `value` is a format."""
+    computed = "%" in value
     return {
         "object_key": key,
         "factory_key": factory,
         "format_string": {"text_format_source": {"inline_string": value}},
-        "skip_if_empty": True,  # no vendor's port: the key stays unset
+        **({"skip_if_empty": True} if computed else {}),  # no vendor's port: the key stays unset
     }
 
 

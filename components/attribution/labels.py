@@ -1,6 +1,6 @@
-"""Which labels every chain's traffic gets: istio.stats, sent once for all chains.
+"""Which labels every chain's traffic gets: istio.stats and what it reads, sent once for all chains.
 
-One EnvoyFilter holds both configurations. So an edit of labels, outcomes or `timeoutAfter` ends no
+One EnvoyFilter holds all configurations. So an edit of labels, outcomes or `timeoutAfter` ends no
 connection, and istiod sends it once, however many chains there are.
 """
 
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from components.attribution.answers import ANSWERS, answers_config
 from components.attribution.discovery import STATS_TYPE, http_filter, network_filter
 from components.attribution.envoy import Json, add
 from components.attribution.groups import Group
@@ -36,6 +37,7 @@ def label_patches(
     if not all(group.is_passive for group in groups):
         configs[OPAQUE_STATS] = opaque_plugin_config()
     if any(group.parses_http for group in groups):
+        configs[ANSWERS] = answers_config()
         configs[HTTP_STATS] = http_plugin_config(
             with_targets=with_targets, timeout_after_seconds=timeout_after_seconds
         )

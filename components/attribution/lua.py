@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import groupby
 from pathlib import Path
 
-from components.attribution.discovery import LUA_TYPE, http_filter, lua
+from components.attribution.discovery import LUA_TYPE, http_filter
 from components.attribution.envoy import Json
 from components.attribution.groups import CLUSTER_PREFIX, Group, by_address
 from settings.catalogue import Route
@@ -18,8 +18,6 @@ from settings.vendors import OutcomeRule, Target, Vendor
 
 SCRIPT = Path(__file__).parents[2] / "lua" / "attribution.lua"
 SLOT = "local CATALOGUE = nil\n"
-
-NOTHING = "-- No pool, product, target group or outcome rule: nothing to tell.\n"
 
 
 def lua_filter(group: Group) -> Json:
@@ -32,8 +30,14 @@ def lua_filter(group: Group) -> Json:
 
 
 def lua_extension(group: Group, targets: Sequence[Target]) -> Json:
-    """Return the script under the name by which `lua_filter` asks for it."""
-    return {"name": script_name(group), "typed_config": lua(attribution_script(group, targets))}
+    """Return the script under the name by which `lua_filter` asks for it.
+
+    One that asks in vain would keep a starting sidecar waiting, so there is one without a script.
+    """
+    config: Json = {"@type": LUA_TYPE}
+    if script := attribution_script(group, targets):
+        config["default_source_code"] = {"inline_string": script}
+    return {"name": script_name(group), "typed_config": config}
 
 
 def script_name(group: Group) -> str:
@@ -41,7 +45,7 @@ def script_name(group: Group) -> str:
 
 
 def attribution_script(group: Group, targets: Sequence[Target] = ()) -> str:
-    """Return the Lua source that Envoy runs for a group's chains.
+    """Return the Lua source that Envoy runs for a group's chains; empty if it has nothing to tell.
 
     Envoy keeps a copy of a script's data for each chain that runs it, on the main thread and on
     each worker. So ranges are in it only if it has to look addresses up.
@@ -53,7 +57,7 @@ def attribution_script(group: Group, targets: Sequence[Target] = ()) -> str:
     if source.count(SLOT) != 1:
         raise ValueError(f"{SCRIPT.name}: expected exactly one line {SLOT.strip()!r} to fill")
     if not (targets or _rules(group) or _sold(group) or has_pools(group)):
-        return NOTHING
+        return ""
     return source.replace(SLOT, f"local CATALOGUE = {_catalogue(group, targets)}\n")
 
 

@@ -109,9 +109,19 @@ def envoy_filters(
         _send_defaults(patches)
     workloads = _workload_selector(selector)
     return {
-        name: {**workloads, "priority": 10, "configPatches": config_patches}
+        name: {**workloads, **_priority(config_patches), "configPatches": config_patches}
         for name, config_patches in patches.items()
     }
+
+
+def _priority(config_patches: Sequence[Json]) -> Json:
+    """Have what changes Istio's own listeners come after other EnvoyFilters that do.
+
+    To what is added istiod applies no patch, whatever the order.
+    """
+    added = {"CLUSTER", "EXTENSION_CONFIG", "FILTER_CHAIN"}
+    changes = any(patch["applyTo"] not in added for patch in config_patches)
+    return {"priority": 10} if changes else {}
 
 
 def sidecar_spec(

@@ -257,7 +257,7 @@ def test_the_port_chooses_vendor_and_cluster(vendors, chain, choice, routed):
     for entry in opaque["filters"][0]["typed_config"]["on_new_connection"]:
         is_vendor = entry["object_key"] == VENDOR_KEY
         assert entry["factory_key"] == ("envoy.string" if is_vendor else "envoy.tcp_proxy.cluster")
-        assert entry["skip_if_empty"]
+        assert entry.get("skip_if_empty", False) == bool(choice)
 
 
 def test_http_to_a_port_of_no_vendor_goes_on_as_it_is_and_counts_as_istios():

@@ -49,7 +49,7 @@ def test_without_lua_only_the_lua_filter_is_missing(tmp_path):
     lacking = bootstrap_of(tmp_path, without_lua)
     assert lacking != ours
     for manager, other in zip(managers(ours), managers(lacking), strict=True):
-        lua = [entry for entry in manager["http_filters"] if "config_discovery" in entry]
+        lua = [entry for entry in manager["http_filters"] if entry["name"].endswith("_lua")]
         assert len(lua) == 1
         other["http_filters"].insert(manager["http_filters"].index(lua[0]), copy.deepcopy(lua[0]))
     assert lacking == ours

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
+from components.attribution.answers import ANSWERS, SETUP_HEADER
 from components.attribution.stats import BLACK_HOLE, BLACK_HOLED, UPSTREAM_STATS
 from lab.loopback import get_text
 from tests.lab.conftest import Sidecar, running_sidecar, until
@@ -118,10 +119,10 @@ def pushed(tmp_path_factory):
         yield Pushed(own.ports, own.extension_dir, lua_of(own.extension_dir)[1])
 
 
-def updates(sidecar):
-    """Return how many of vendor-a's scripts Envoy took, and how many it refused."""
+def updates(sidecar, extension="vendor-a"):
+    """Return how many of an extension's configurations Envoy took, and how many it refused."""
     admin = f"http://127.0.0.1:{sidecar.ports.envoy_admin}"
-    text = get_text(f"{admin}/stats?filter=config_discovery.*vendor-a.*update_")
+    text = get_text(f"{admin}/stats?filter=config_discovery.*{extension}.*update_")
     return tuple(
         int(re.search(rf"\.update_{what}: (\d+)", text)[1]) for what in ("success", "rejected")
     )
@@ -268,6 +269,25 @@ def test_a_sidecar_that_starts_with_broken_scripts_serves_without_them(tmp_path)
         assert sidecar.requests() == {("vendor-a", "http", "success", "200"): 1}
         assert updates(sidecar) == (0, 1)
         assert sidecar.counter("envoy_http_lua_errors") == 0
+
+
+def test_no_crawler_sees_what_envoy_notes(tmp_path):
+    """Until istiod's configuration is there, set-up times are noted, and not in the answer."""
+
+    def with_refused_rules(rendered):
+        (resource,) = rendered.extensions[ANSWERS]["resources"]
+        resource["typed_config"]["response_rules"][0]["header"] = ""
+        return with_counters_of_updates(rendered)
+
+    with running_sidecar(tmp_path, with_refused_rules) as sidecar:
+        ports = sidecar.ports
+        with vendor("127.1.0.10", ports.vendor_upstream):
+            answer = ask("127.1.0.10", ports.vendor)
+        assert answer.endswith("ok")
+        assert SETUP_HEADER not in answer.lower()
+        count = "envoy_lab_istio_proxy_setup_milliseconds_count"
+        until(lambda: sidecar.counter(count, proxy_vendor="vendor-a") == 1)
+        assert updates(sidecar, ANSWERS) == (0, 1)
 
 
 def test_an_address_outside_every_range_passes_through(sidecar):

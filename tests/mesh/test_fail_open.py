@@ -75,6 +75,7 @@ VARIANTS: dict[str, Callable[[Files], None]] = {
     "Lua by ECDS": _without(VENDOR, _named("EXTENSION_CONFIG")),
     "labels of requests": _without(LABELS, _named("proxy_observability.http_stats")),
     "labels of connections": _without(LABELS, _named("proxy_observability.opaque_stats")),
+    "notes of answers": _without(LABELS, _named("proxy_observability.answers")),
     "cluster": _without(VENDOR, _named("CLUSTER")),
     "passive chain": _without(PASSIVE, _named(f"{PASSIVE_CHAIN}_passive")),
     "passive module by ECDS": _without_module,
