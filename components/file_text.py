@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 import yaml
@@ -18,11 +18,13 @@ TEXT = "tag:yaml.org,2002:str"
 PLAIN = re.compile(r"[\w/][\w./;-]*").fullmatch
 
 ONE_LINE = 160
-"""Characters of the longest mapping, or list of plain values, that takes one line."""
+"""Characters of the longest mapping, list of plain values, or list of one that takes one line."""
+SHORT = 80
+"""The same for a list of several mappings. Two ranges of a filter chain are longer."""
 
 
-class Repeated(list[Any]):
-    """A list that is written once, and named (YAML's `*id001`) where the same object stands again.
+class Repeated(dict[str, Any]):
+    """A mapping that is written once, and named (YAML's `*id001`) where the same object is again.
 
     All other values are written out wherever they stand.
     """
@@ -46,8 +48,10 @@ class _CompactDumper(_Dumper):
     def represent_mapping(
         self, tag: str, mapping: Any, flow_style: bool | None = None
     ) -> yaml.MappingNode:
+        # Here their names alone will stand.
+        written = [self.represented_objects.get(id(value)) for value in mapping.values()]
         node = super().represent_mapping(tag, mapping, flow_style)
-        node.flow_style = _columns(node) <= ONE_LINE
+        node.flow_style = _columns(node, named=[id(one) for one in written if one]) <= ONE_LINE
         if node.flow_style:
             _quote(part for pair in node.value for part in pair)
         return node
@@ -58,22 +62,32 @@ class _CompactDumper(_Dumper):
         node = super().represent_sequence(tag, sequence, flow_style)
         # Ranges, patches and rules take a line each, or more: a diff shows those that changed.
         plain = all(isinstance(item, yaml.ScalarNode) for item in node.value)
-        node.flow_style = plain and _columns(node) <= ONE_LINE
+        most = ONE_LINE if plain or len(node.value) == 1 else SHORT
+        node.flow_style = _columns(node) <= most
         if node.flow_style:
             _quote(node.value)
         return node
 
 
-def _columns(node: yaml.Node) -> float:
-    """Return how long a node is on one line; infinite for text and collections of several."""
-    if isinstance(node, yaml.ScalarNode):
-        return math.inf if node.style == "|" else len(node.value) + 2
-    parts = node.value
+def _columns(node: yaml.CollectionNode, named: Collection[int] = ()) -> float:
+    """Return how long a collection is on one line; infinite with parts that take several.
+
+    Args:
+        named: ids of those parts of which a name stands here.
+    """
+
+    def width(part: Any) -> float:
+        if id(part) in named:
+            return len("*id001")
+        if isinstance(part, yaml.ScalarNode):
+            return math.inf if part.style == "|" else len(part.value) + 2 * _needs_quotes(part)
+        return _columns(part) if part.flow_style else math.inf
+
     if isinstance(node, yaml.MappingNode):
-        parts = [part for pair in parts for part in pair]
-    if any(isinstance(one, yaml.CollectionNode) and not one.flow_style for one in parts):
-        return math.inf
-    return sum(_columns(one) + 2 for one in parts)
+        parts = [width(key) + len(": ") + width(value) for key, value in node.value]
+    else:
+        parts = [width(item) for item in node.value]
+    return sum(parts) + len(", ") * len(parts)  # the last has a bracket on either side instead
 
 
 def _quote(nodes: Iterable[yaml.Node]) -> None:
@@ -82,8 +96,12 @@ def _quote(nodes: Iterable[yaml.Node]) -> None:
     go-yaml, which Kubernetes and Prometheus read with, takes fewer of them than PyYAML writes.
     """
     for node in nodes:
-        if isinstance(node, yaml.ScalarNode) and node.tag == TEXT and not PLAIN(node.value):
+        if isinstance(node, yaml.ScalarNode) and _needs_quotes(node):
             node.style = "'"
+
+
+def _needs_quotes(node: yaml.ScalarNode) -> bool:
+    return node.tag == TEXT and not PLAIN(node.value)
 
 
 def _write_in_lines(document: yaml.Node) -> None:
@@ -102,7 +120,7 @@ def _text(dumper: yaml.CSafeDumper, text: str) -> yaml.ScalarNode:
 
 
 _Dumper.add_representer(str, _text)
-_Dumper.add_representer(Repeated, yaml.representer.SafeRepresenter.represent_list)
+_Dumper.add_representer(Repeated, yaml.representer.SafeRepresenter.represent_dict)
 
 
 def yaml_text(value: Any, *, sort_keys: bool = False, compact: bool = False) -> str:

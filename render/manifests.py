@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from components.file_text import Repeated, yaml_text
+from components.file_text import ONE_LINE, Repeated, yaml_text
 from render.program import REDACTED, Resource
 
 CLUSTER_FOLDER = "_cluster"
@@ -46,7 +46,7 @@ def _content(resource: Resource) -> dict[str, Any]:
         keys = ("chart", "version", "values", "name", "namespace", "repositoryOpts")
         return {key: resource.inputs[key] for key in keys if key in resource.inputs}
     if resource.kind == "EnvoyFilter":
-        return _with_filters_once(resource.inputs)
+        return _with_repeats_once(resource.inputs)
     if resource.kind != "Secret":
         return resource.inputs
     # Whatever the program marked as secret: a Secret's contents never reach a file.
@@ -58,19 +58,22 @@ def _content(resource: Resource) -> dict[str, Any]:
     return {**resource.inputs, **hidden}
 
 
-def _with_filters_once(inputs: dict[str, Any]) -> dict[str, Any]:
-    """Return an EnvoyFilter whose chains share one list of filters where theirs are equal.
+def _with_repeats_once(inputs: dict[str, Any]) -> dict[str, Any]:
+    """Return an EnvoyFilter in which a mapping that takes several lines is written once.
 
-    The chains of a vendor differ by their ranges alone. Written out, a second range was 220 lines.
+    A vendor's chains differ by their ranges, and its two kinds of chains begin alike. Written out,
+    a second range was 220 lines.
     """
     known: dict[str, Repeated] = {}
 
-    def once(patch: dict[str, Any]) -> dict[str, Any]:
-        if patch["applyTo"] != "FILTER_CHAIN":
-            return patch
-        chain = patch["patch"]["value"]
-        filters = known.setdefault(json.dumps(chain["filters"]), Repeated(chain["filters"]))
-        return {**patch, "patch": {**patch["patch"], "value": {**chain, "filters": filters}}}
+    def once(value: Any) -> Any:
+        if isinstance(value, list):
+            return [once(each) for each in value]
+        if not isinstance(value, dict):
+            return value
+        value = {key: once(each) for key, each in value.items()}
+        text = json.dumps(value, sort_keys=True)
+        # A name in the place of one line would only be harder to read.
+        return known.setdefault(text, Repeated(value)) if len(text) > ONE_LINE else value
 
-    patches = [once(patch) for patch in inputs["spec"]["configPatches"]]
-    return {**inputs, "spec": {**inputs["spec"], "configPatches": patches}}
+    return {key: once(value) for key, value in inputs.items()}
