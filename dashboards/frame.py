@@ -128,8 +128,9 @@ TO_VENDOR = link(VENDOR, vendor="${__field.labels.proxy_vendor}")
 
 
 def shown(look: Look) -> tuple[str, ...]:
-    """Return the boards of a stack: without a ledger nothing is known of money."""
-    return tuple(uid for uid in TITLES if look.has_money or uid != COST)
+    """Return the boards of a stack: without those of which nothing is known."""
+    unknown = {COST: not look.has_money, LOAD_GENERATOR: not look.has_generator}
+    return tuple(uid for uid in TITLES if not unknown.get(uid))
 
 
 def board(

@@ -61,6 +61,8 @@ class Look:
     """Of a sidecar."""
     has_money: bool
     """Whether hours are kept, from which costs are computed."""
+    has_generator: bool
+    """Whether there may be synthetic traffic."""
     currencies: tuple[str, ...]
     """Of the contracts."""
 
@@ -108,12 +110,13 @@ class Look:
 
     def vendor_cells(self) -> list[Json]:
         """Return the value mappings that colour a vendor's name in a table."""
-        colours = {name: HUES[n % len(HUES)] for n, name in enumerate(self.vendors)}
-        colours |= dict.fromkeys(self.others, GREY)
-        options = {
-            name: {"color": colour, "index": n} for n, (name, colour) in enumerate(colours.items())
+        # Numbered before the vendors, and written after them: a further vendor changes no other.
+        others = {name: {"color": GREY, "index": n} for n, name in enumerate(self.others)}
+        vendors = {
+            name: {"color": HUES[n % len(HUES)], "index": len(others) + n}
+            for n, name in enumerate(self.vendors)
         }
-        return [{"type": "value", "options": options}]
+        return [{"type": "value", "options": {**vendors, **others}}]
 
 
 def look_of(settings: StackSettings) -> Look:
@@ -128,16 +131,17 @@ def look_of(settings: StackSettings) -> Look:
             ]
         )
     ]
+    several_clusters = not isinstance(prometheus, OwnPrometheus) or bool(prometheus.federate_from)
     return Look(
         vendors=tuple(vendor.name for vendor in settings.vendors),
         others=(OUTSIDE, *(destination.name for destination in settings.destinations)),
         products=tuple(products),
         targets=tuple(target.name for target in settings.targets),
-        several_clusters=not isinstance(prometheus, OwnPrometheus)
-        or bool(prometheus.federate_from),
+        several_clusters=several_clusters,
         alerts=settings.alerts,
         series_budget=settings.telemetry.series_budget,
         has_money=settings.records_hours,
+        has_generator=settings.load_generator.enabled or several_clusters,
         currencies=tuple(sorted({one.currency for one in contracts_of(settings)})),
     )
 

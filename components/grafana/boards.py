@@ -12,7 +12,7 @@ from pulumi_kubernetes.meta import v1 as meta
 
 from components.base import ClusterComponent
 from components.grafana.provisioning import object_name
-from components.pods import DIGEST, Files, digest_of_all
+from components.pods import Files
 
 Boards = Mapping[str, Mapping[str, str]]
 """Text by file name, by folder of Grafana."""
@@ -57,7 +57,10 @@ class GrafanaBoards(ClusterComponent):
 
 
 def mounted(config_maps: Sequence[Files]) -> Any:
-    """Return a volume with the files of several ConfigMaps: all boards in one exceed its 1 MiB."""
+    """Return a volume with the files of several ConfigMaps: all boards in one exceed its 1 MiB.
+
+    It has no digest, since Grafana reads changed boards without a restart.
+    """
     return {
         "projected": core.ProjectedVolumeSourceArgs(
             sources=[
@@ -67,5 +70,4 @@ def mounted(config_maps: Sequence[Files]) -> Any:
                 for each in config_maps
             ]
         ),
-        DIGEST: digest_of_all(config_maps),
     }

@@ -17,7 +17,7 @@ from components.prometheus.config import MONEY_METRICS
 from dashboards import look
 from dashboards.boards import boards, queries
 from dashboards.fleet import TABLE_QUERIES, fleet
-from dashboards.frame import COST, TITLES, shown
+from dashboards.frame import TITLES, shown
 from money.ledger import RECORDS as LEDGER_RECORDS
 from tests.dashboards.stacks import BOARDS, SETTINGS, Json, panels_of
 from tests.rules.promql import alerts, limits, metric_names, records, rules
@@ -53,6 +53,8 @@ def test_each_board_has_its_address() -> None:
         assert {board["uid"]: board["title"] for board in found.values()} == known
     assert "proxy-cost.json" in BOARDS["usual"]
     assert "proxy-cost.json" not in BOARDS["30 vendors"]  # which have no price
+    assert "proxy-load-generator.json" not in BOARDS["30 vendors"]  # nor synthetic traffic
+    assert "proxy-load-generator.json" in BOARDS["clusters"]  # another cluster may have some
 
 
 def test_the_same_bytes_whoever_renders() -> None:
@@ -261,11 +263,16 @@ def test_every_variable_is_used(board: Json) -> None:
         assert f"${variable['name']}" in text, variable["name"]
 
 
+@pytest.mark.parametrize("stack", SETTINGS)
+def test_every_board_leads_to_the_others_of_its_stack(stack: str) -> None:
+    uids = shown(look.look_of(SETTINGS[stack]))
+    for board in BOARDS[stack].values():
+        others = [f"/d/{uid}" for uid in uids if uid != board["uid"]]
+        assert [each["url"] for each in board["links"]] == others
+
+
 def test_links_lead_to_boards_and_keep_what_was_chosen(board: Json) -> None:
     """From the overview to the reason in three clicks, without choosing vendor and time anew."""
-    urls = [each["url"] for each in board["links"]]
-    others = [f"/d/{uid}" for uid in TITLES if uid != board["uid"]]
-    assert urls in (others, [url for url in others if url != f"/d/{COST}"])
     assert all(each["includeVars"] and each["keepTime"] for each in board["links"])
     found = re.findall(r'"url": "(/d/[^"]*\?[^"]*)"', json.dumps(board["panels"]))
     for url in found:
