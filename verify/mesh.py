@@ -26,6 +26,8 @@ EVERYTHING = ("*/*",)
 EXPORT_TO = "networking.istio.io/exportTo"
 
 HTTP = ("http", "http2", "grpc", "grpc-web")
+HTTP_OF_KUBERNETES = ("kubernetes.io/h2c", "kubernetes.io/ws")
+"""Values of `appProtocol` (Istio's pkg/config/kube/conversion.go)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,9 +91,9 @@ def _of_service(one: Json, mesh: Mesh) -> str:
     namespace, own = metadata["namespace"], metadata["namespace"] in mesh.namespaces
     host = f"{metadata['name']}.{namespace}.svc.cluster.local"
     exported = (metadata.get("annotations") or {}).get(EXPORT_TO, "*")
-    if not own and (exported in (".", "~") or not _imported(namespace, [host], mesh.egress_hosts)):
+    if not own and (exported in (".", "~") or not imported(namespace, [host], mesh.egress_hosts)):
         return ""
-    if not (ports := _http_ports(one) & mesh.vendors.ports):
+    if not (ports := http_ports(one) & mesh.vendors.ports):
         return ""
     fix = (
         "move it to another namespace or port"
@@ -101,7 +103,8 @@ def _of_service(one: Json, mesh: Mesh) -> str:
     return f"takes port {min(ports)} of vendors from the attribution; {fix}"
 
 
-def _of_filter(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
+def filter_reason(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
+    """Return what an EnvoyFilter of others does to crawlers' connections; empty for nothing."""
     namespace, spec = one["metadata"]["namespace"], one.get("spec") or {}
     if namespace not in (*mesh.namespaces, mesh.root) or spec.get("targetRefs"):
         return ""
@@ -132,22 +135,32 @@ def _reaches_us(patch: Json) -> bool:
 def _of_entry(one: Json, mesh: Mesh, _: Sequence[Json]) -> str:
     namespace, spec = one["metadata"]["namespace"], one.get("spec") or {}
     hosts = spec.get("hosts", ())
-    if namespace not in mesh.namespaces and not _imported(namespace, hosts, mesh.egress_hosts):
+    if namespace not in mesh.namespaces and not imported(namespace, hosts, mesh.egress_hosts):
         return ""
-    for name in sorted(mesh.names):
-        if any(name == host or _below(name, host) for host in hosts):
-            return f"has {name}, a name of the stack; take it out, or part of it goes past us"
-    ports = {
-        port["number"]
-        for port in spec.get("ports", ())
-        if str(port.get("protocol", "")).lower() in HTTP or _on_every_address(spec)
-    }
-    if taken := ports & mesh.vendors.ports:
+    if name := named(hosts, mesh.names):
+        return f"has {name}, a name of the stack; take it out, or part of it goes past us"
+    if taken := entry_ports(spec) & mesh.vendors.ports:
         return (
             f"takes port {min(taken)} of vendors from the attribution; move it to another "
             "namespace, or give it addresses and protocol TCP"
         )
     return ""
+
+
+def named(hosts: Iterable[str], names: Iterable[str]) -> str:
+    """Return the first name that is among hosts or below a wildcard of them; empty for none."""
+    hosts = [*hosts]
+    found = (name for name in sorted(names) if any(name == h or _below(name, h) for h in hosts))
+    return next(found, "")
+
+
+def entry_ports(spec: Json) -> set[int]:
+    """Return the ports of a ServiceEntry on which Istio listens at every address."""
+    return {
+        port["number"]
+        for port in spec.get("ports", ())
+        if str(port.get("protocol", "")).lower() in HTTP or _on_every_address(spec)
+    }
 
 
 def _on_every_address(spec: Json) -> bool:
@@ -196,7 +209,7 @@ def _left_out(namespace: str, spec: Json, names: Iterable[str]) -> str:
     hosts = [
         f"{namespace}{host[1:]}" if host.startswith("./") else host for host in _egress_hosts(spec)
     ]
-    return next((name for name in sorted(names) if not _imported(namespace, [name], hosts)), "")
+    return next((name for name in sorted(names) if not imported(namespace, [name], hosts)), "")
 
 
 def _of_proxy_config(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
@@ -213,7 +226,7 @@ def _of_proxy_config(one: Json, mesh: Mesh, pods: Sequence[Json]) -> str:
 
 
 _REASONS = {
-    "EnvoyFilter": _of_filter,
+    "EnvoyFilter": filter_reason,
     "ServiceEntry": _of_entry,
     "Sidecar": _of_sidecar,
     "ProxyConfig": _of_proxy_config,
@@ -227,7 +240,9 @@ def _selects(labels: Mapping[str, str] | None, pods: Sequence[Json]) -> bool:
     return any(labels.items() <= (pod["metadata"].get("labels") or {}).items() for pod in pods)
 
 
-def _imported(namespace: str, hosts: Iterable[str], egress: Iterable[str]) -> bool:
+def imported(namespace: str, hosts: Iterable[str], egress: Iterable[str]) -> bool:
+    """Whether hosts of a namespace are among the egress of a Sidecar, as `namespace/host`."""
+    hosts = [*hosts]
     for where, _, wanted in (one.partition("/") for one in egress):
         if where in ("*", namespace):
             for host in hosts:
@@ -241,11 +256,15 @@ def _below(name: str, wildcard: str) -> bool:
     return wildcard.startswith("*.") and name.endswith(wildcard[1:])
 
 
-def _http_ports(service: Json) -> set[int]:
-    """Return the ports on which Istio listens for HTTP at every address."""
+def http_ports(service: Json) -> set[int]:
+    """Return the ports on which Istio listens for HTTP at every address.
+
+    A port of no protocol is told by its bytes, and Istio listens at the Service's own address
+    (pilot/pkg/networking/core/listener.go, ListenerProtocolAuto).
+    """
     found = set()
     for port in service["spec"].get("ports", ()):
-        protocol = port.get("appProtocol") or port.get("name") or ""
-        if re.fullmatch(rf"({'|'.join(HTTP)})(-.*)?", protocol.lower()):
+        protocol = (port.get("appProtocol") or port.get("name") or "").lower()
+        if protocol in HTTP_OF_KUBERNETES or re.fullmatch(rf"({'|'.join(HTTP)})(-.*)?", protocol):
             found.add(int(port["port"]))
     return found

@@ -89,7 +89,7 @@ def _reasons(pod: Json, vendors: Vendors) -> Iterator[tuple[str, str]]:
     """Yield what is wrong, and what to do."""
     if has_sidecar(pod):
         annotations = pod["metadata"].get("annotations") or {}
-        yield from _redirection(annotations, vendors)
+        yield from redirection(annotations, vendors)
         sidecar = _sidecar(pod)
         yield from _statistics(annotations, sidecar)
         yield from _start(sidecar, pod)
@@ -110,7 +110,7 @@ def _why_without(pod: Json) -> tuple[str, str]:
     return "as it is older than the namespace's label, or istiod was away", "restart it"
 
 
-def _redirection(annotations: Mapping[str, str], vendors: Vendors) -> Iterator[tuple[str, str]]:
+def redirection(annotations: Mapping[str, str], vendors: Vendors) -> Iterator[tuple[str, str]]:
     """Yield what keeps connections to vendors from the sidecar."""
     key = f"{TRAFFIC}/excludeOutboundPorts"
     excluded = {int(one) for one in _listed(annotations, key) if one.isdecimal()}
