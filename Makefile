@@ -17,7 +17,7 @@ ifneq ($(origin WINDOW),command line)
 override WINDOW :=
 endif
 
-.PHONY: help setup demo demo-check drill audit discover verify report reconcile what-if which render impact dashboards pictures test mutate check format bench docs wasm clean
+.PHONY: help setup demo demo-check drill audit discover preflight verify report reconcile what-if which render impact dashboards pictures test mutate check format bench docs wasm clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -62,6 +62,9 @@ discover: .venv/installed ## List crawlers' destinations. STACK=prod, or NAMESPA
 	@exec $(PY) -m discover --stack="$(STACK)" $(call option,namespace,NAMESPACE) \
 	  $(call option,selector,SELECTOR) $(call option,context,CONTEXT) $(call option,names,NAMES) \
 	  $(call option,seconds,SECONDS) $(call option,pods,PODS) $(out)
+
+preflight: .venv/installed ## Say what in a cluster stands in the way of `up`. STACK=prod CONTEXT= OUT=dir
+	@exec $(PY) -m preflight --stack="$(STACK)" $(call option,context,CONTEXT) $(out)
 
 verify: .venv/installed ## Check what is deployed, and that it counts. STACK=prod CONTEXT=; or PROMETHEUS_URL=
 	@exec $(PY) -m verify --stack="$(STACK)" $(call option,context,CONTEXT) $(out)

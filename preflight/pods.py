@@ -1,0 +1,153 @@
+"""The crawlers' pods, and what their namespaces allow a sidecar; pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from decimal import Decimal, InvalidOperation
+
+from discover.kubectl import has_sidecar, workload_of
+from preflight.control_plane import injector_values, labels_after
+from preflight.finding import Finding, refuse, warn
+from preflight.objects import Json, Objects
+from preflight.selectors import annotations_of, labels_of, title
+from preflight.stack import Stack, is_ours
+from verify.crawlers import vendors_of
+from verify.pods import INJECT, MODE, redirection
+
+ENFORCE = "pod-security.kubernetes.io/enforce"
+UNITS = {
+    "m": Decimal("0.001"),
+    "": Decimal(1),
+    **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", 1)},
+    **{f"{unit}i": Decimal(1024) ** power for power, unit in enumerate("KMGTPE", 1)},
+}
+
+
+def crawlers_of(stack: Stack, found: Objects) -> list[Json]:
+    """Return the running pods that are to be attributed."""
+    wanted = stack.settings.crawlers.selector.items()
+    pods = found.of("Pod", *stack.namespaces) if stack.namespaces else []
+    return [pod for pod in pods if wanted <= labels_of(pod).items() and not is_ours(pod)]
+
+
+def pod_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
+    """Yield a line for each workload and reason why its traffic would not be attributed."""
+    vendors = vendors_of(stack.settings.vendors)
+    counts: Counter[tuple[str, str, str]] = Counter()
+    for pod in crawlers_of(stack, found):
+        workload = f"{pod['metadata']['namespace']}/{workload_of(pod['metadata'])}"
+        reasons = [*_without_sidecar(pod), *redirection(annotations_of(pod), vendors)]
+        for reason, fix in reasons:
+            counts[workload, reason, fix] += 1
+    for (workload, reason, fix), number in sorted(counts.items()):
+        noun = "pod" if number == 1 else "pods"
+        # A workload's name, and no kind: it is told by its pods.
+        yield warn(f"workload {workload}: {reason} ({number} {noun}); {fix}")
+
+
+def _without_sidecar(pod: Json) -> Iterator[tuple[str, str]]:
+    labels = labels_of(pod)
+    if pod["spec"].get("hostNetwork"):
+        yield "gets no sidecar, as it has hostNetwork", "take that out, or know it is not counted"
+    elif labels.get(MODE) == "ambient":
+        yield "is in ambient mode, which has no sidecar", f"remove its label {MODE}"
+    elif labels.get(INJECT, annotations_of(pod).get(INJECT)) == "false":
+        yield f'gets no sidecar, as {INJECT} is "false"', "remove that, or know it is not counted"
+
+
+def security_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
+    """Yield namespaces whose level refuses the init container that redirects traffic."""
+    values = injector_values(stack, found)
+    cni = ((values.get("pilot") or {}).get("cni") or {}).get("enabled", stack.settings.istio.cni)
+    if cni:
+        return
+    for name, labels in labels_after(stack, found).items():
+        level = labels.get(ENFORCE, "")
+        if level in ("baseline", "restricted"):
+            yield refuse(
+                f"Namespace {name}: its level {ENFORCE}={level} refuses istio-init, which needs "
+                "NET_ADMIN, so no pod with a sidecar starts; have Istio's CNI plugin installed, "
+                "or set the level privileged"
+            )
+
+
+def room_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
+    """Yield quotas and limits that have no room for the sidecars."""
+    wanted = _sidecar_resources(stack, found)
+    for where in stack.namespaces:
+        pods = found.of("Pod", where)
+        number = sum(not has_sidecar(pod) and not _opts_out(pod) for pod in pods)
+        for quota in found.of("ResourceQuota", where):
+            spec, status = quota.get("spec") or {}, quota.get("status") or {}
+            if not (spec.get("scopes") or spec.get("scopeSelector")):
+                used = status.get("used") or {}
+                yield from _of_quota(title(quota), spec.get("hard") or {}, used, wanted, number)
+        for limits in found.of("LimitRange", where):
+            yield from _of_limits(limits, wanted)
+
+
+def _opts_out(pod: Json) -> bool:
+    return any(True for _ in _without_sidecar(pod))
+
+
+def _sidecar_resources(stack: Stack, found: Objects) -> Mapping[str, str]:
+    """Return what a sidecar asks for: "requests.cpu" and so on; empty if nobody says it."""
+    if stack.settings.istio.install:
+        own = stack.settings.istio.sidecar
+        parts = {
+            "requests": {"cpu": own.requests.cpu, "memory": own.requests.memory},
+            "limits": {"cpu": own.limits.cpu, "memory": own.limits.memory},
+        }
+    else:
+        proxy = (injector_values(stack, found).get("global") or {}).get("proxy") or {}
+        parts = proxy.get("resources") or {}
+    return {
+        f"{part}.{name}": str(amount)
+        for part, amounts in parts.items()
+        for name, amount in (amounts or {}).items()
+    }
+
+
+def _of_quota(
+    what: str, hard: Json, used: Json, wanted: Mapping[str, str], number: int
+) -> Iterator[Finding]:
+    for key, amount in wanted.items():
+        # Requests may stand without the word.
+        short = key.removeprefix("requests.")
+        name = key if key in hard else short
+        most, taken, each = (_amount(one) for one in (hard.get(name), used.get(name, "0"), amount))
+        if None in (most, taken, each) or not number:
+            continue
+        assert most is not None
+        assert taken is not None
+        assert each is not None
+        if taken + number * each > most:
+            yield refuse(
+                f"{what}: {name} {hard[name]}, of which {used.get(name, '0')} is used, has no room "
+                f"for sidecars of {number} pods ({amount} each), which would not start; raise it"
+            )
+
+
+def _of_limits(limits: Json, wanted: Mapping[str, str]) -> Iterator[Finding]:
+    for item in (limits.get("spec") or {}).get("limits") or ():
+        if item.get("type") != "Container":
+            continue
+        for name, most in (item.get("max") or {}).items():
+            asked = wanted.get(f"limits.{name}")
+            limit, largest = _amount(asked), _amount(most)
+            if limit is not None and largest is not None and limit > largest:
+                yield refuse(
+                    f"{title(limits)}: allows a container {name} {most}, and a sidecar is limited "
+                    f"to {asked}, so no pod with one starts; raise it, or lower istio.sidecar"
+                )
+
+
+def _amount(text: object) -> Decimal | None:
+    """Read a quantity of Kubernetes; None for what is none."""
+    written = str(text)
+    number = written.rstrip("kKMGTPEim")
+    try:
+        return Decimal(number) * UNITS[written[len(number) :]]
+    except (InvalidOperation, KeyError):
+        return None

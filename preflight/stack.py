@@ -1,0 +1,73 @@
+"""What the stack needs of a cluster, as the checks ask for it; pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from components.labels import PROJECT
+from components.network.crawlers import limits_egress
+from deployment import StackPlan
+from preflight.objects import Json
+from preflight.selectors import labels_of
+from render.program import Run
+from settings.stack import StackSettings
+
+PART_OF = "app.kubernetes.io/part-of"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Made:
+    """A kind of object that `pulumi up` makes; no namespace is the whole cluster."""
+
+    group: str
+    kind: str
+    namespace: str
+    verb: str = "create"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stack:
+    """A stack's file, and what is rendered from it."""
+
+    settings: StackSettings
+    plan: StackPlan
+    made: frozenset[Made]
+
+    @property
+    def namespaces(self) -> tuple[str, ...]:
+        """The crawlers' namespaces; a `global` stack has none."""
+        return self.settings.crawlers.namespaces if self.settings.has_crawlers else ()
+
+    @property
+    def root(self) -> str:
+        return self.settings.istio.root_namespace
+
+
+def creates_sidecar_resource(settings: StackSettings) -> bool:
+    """Whether the stack makes a Sidecar in the crawlers' namespaces."""
+    asked = settings.crawlers.egress_hosts or limits_egress(settings)
+    return settings.istio.install or bool(asked)
+
+
+def makes_proxy_config(stack: Stack) -> bool:
+    """Whether the stack makes a ProxyConfig in the crawlers' namespaces."""
+    return any(one.kind == "ProxyConfig" for one in stack.made)
+
+
+def is_ours(one: Json) -> bool:
+    """Whether this program made an object, in this stack's earlier `up` say."""
+    return labels_of(one).get(PART_OF) == PROJECT
+
+
+def made_by(run: Run) -> frozenset[Made]:
+    """Return the kinds that the program registers; a `…Patch` changes what there is."""
+    made = set()
+    for one in run.resources:
+        if not one.kind:
+            continue
+        version = str(one.inputs["apiVersion"])
+        group = version.rpartition("/")[0]
+        kind = one.kind.removesuffix("Patch")
+        verb = "create" if kind == one.kind else "patch"
+        made.add(Made(group=group, kind=kind, namespace=one.namespace, verb=verb))
+    return frozenset(made)

@@ -1,0 +1,550 @@
+"""Each check names what stands in the way, and says nothing of a cluster where nothing does."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from preflight.checks import results
+from preflight.objects import Objects
+from preflight.rights import resource_of, wanted
+from preflight.stack import Made
+from tests.preflight.clusters import (
+    injector,
+    istiod,
+    objects,
+    one,
+    pod,
+    said,
+    service,
+    stack,
+)
+
+PART_OF = {"app.kubernetes.io/part-of": "proxy-observability"}
+REVISION = "istio.io/rev"
+CREATE = {"createNamespaces": False, "egressHosts": ["queues/*"]}
+"""A list of services asks for a Sidecar of ours."""
+TAG = injector(
+    "istio-revision-tag-prod", {REVISION: "1-31", "istio.io/tag": "prod"}, REVISION, "prod"
+)
+NEW = istiod("pilot:1.30.2", "1-31")
+OLD = istiod("gcr.io/istio/pilot:1.28.3", "1-31")
+
+
+def sidecar(name="default", namespace="crawlers", labels=None, **spec):
+    selector = {"workloadSelector": {"labels": labels}} if labels else {}
+    return one("Sidecar", name, namespace, spec={**selector, **spec})
+
+
+def egress(*hosts, **more):
+    return {"egress": [{"hosts": [*hosts], **more}]}
+
+
+def strict(namespace):
+    return one("PeerAuthentication", "default", namespace, spec={"mtls": {"mode": "STRICT"}})
+
+
+def policy(kind, *rules):
+    spec = {"podSelector": {}, "policyTypes": [kind], kind.lower(): [*rules]}
+    return one("NetworkPolicy", "closed", "crawlers", spec=spec)
+
+
+def config_map(name, key, text):
+    return one("ConfigMap", name, "istio-system", data={key: text})
+
+
+def proxy_config(**spec):
+    return one("ProxyConfig", "theirs", "crawlers", spec=spec)
+
+
+def quota(**hard):
+    return one(
+        "ResourceQuota", "all", "crawlers", spec={"hard": hard}, status={"used": {"cpu": "900m"}}
+    )
+
+
+ISTIO_RESOURCES = json.dumps({"global": {"proxy": {"resources": {"requests": {"cpu": "200m"}}}}})
+NO_CNI = config_map("istio-sidecar-injector", "values", '{"pilot": {"cni": {"enabled": false}}}')
+PATCH = {
+    "applyTo": "NETWORK_FILTER",
+    "match": {"context": "SIDECAR_OUTBOUND", "listener": {"name": "virtualOutbound"}},
+}
+ENTRY = {"hosts": ["a.shops.test"], "ports": [{"number": 3128, "protocol": "HTTP"}]}
+
+# What the stack says, what the cluster has besides, and what is found.
+CASES = {
+    "ambient": (
+        {},
+        [one("Namespace", "crawlers", labels={"istio.io/dataplane-mode": "ambient"})],
+        "refuse: Namespace crawlers: is in ambient mode, where crawlers have no sidecar",
+    ),
+    "missing namespace": (
+        {"crawlers": {"namespaces": ["crawl"], "createNamespaces": False}},
+        [],
+        "refuse: Namespace crawl: does not exist, and the stack does not make it",
+    ),
+    "others' crawlers": (
+        {"crawlers": None, "istio": {"install": False, "cni": True}},
+        [],
+        "refuse: Namespace crawlers: is another's, and `up` would take its labels and close it by "
+        "NetworkPolicies; set crawlers.createNamespaces: false",
+    ),
+    "others' monitoring": (
+        {"prometheus": None},
+        [],
+        "refuse: Namespace monitoring: is another's, and `up` would take its labels and close it "
+        "by NetworkPolicies; set prometheus.createNamespace: false",
+    ),
+    "a revision's namespace": (
+        {},
+        [TAG, one("Namespace", "crawlers", labels={REVISION: "prod"})],
+        "refuse: Namespace crawlers: has istio.io/rev=prod, over which the stack's "
+        "istio-injection=enabled would win; set istio.revision: prod",
+    ),
+    "another revision's namespace": (
+        {"istio": {"install": False, "revision": "prod"}},
+        [TAG, NEW, one("Namespace", "crawlers", labels={REVISION: "default"})],
+        "refuse: Namespace crawlers: has istio.io/rev=default, and `up` would end with a conflict",
+    ),
+    "both labels": (
+        {"istio": {"install": False, "revision": "prod"}},
+        [TAG, one("Namespace", "crawlers", labels={"istio-injection": "enabled"})],
+        "refuse: Namespace crawlers: has istio-injection=enabled, with which istio.io/rev=prod "
+        "does nothing; remove that label, or set istio.revision: default",
+    ),
+    "injection disabled": (
+        {},
+        [one("Namespace", "crawlers", labels={"istio-injection": "disabled"})],
+        "refuse: Namespace crawlers: has istio-injection=disabled, and `up` would end with a "
+        "conflict",
+    ),
+    "unknown revision": (
+        {"istio": {"install": False, "revision": "canary"}},
+        [TAG],
+        "refuse: Namespace crawlers: no MutatingWebhookConfiguration injects sidecars where "
+        "istio.io/rev=canary; set istio.revision to one of default, prod",
+    ),
+    "old Istio behind a tag": (
+        {"istio": {"install": False, "revision": "prod"}},
+        [TAG, OLD],
+        "refuse: Deployment istio-system/istiod: is Istio 1.28.3, whose sidecars would not be "
+        "attributed",
+    ),
+    "istiod elsewhere": (
+        {"istio": {"install": False, "rootNamespace": "mesh"}},
+        [one("Namespace", "mesh")],
+        "refuse: Deployment istio-system/istiod: is not in istio.rootNamespace mesh; set "
+        "istio.rootNamespace: istio-system",
+    ),
+    "unknown release": (
+        {},
+        [istiod("registry.example/pilot@sha256:00")],
+        "warn: Deployment istio-system/istiod: its image names no release",
+    ),
+    "another's istiod": (
+        {"istio": None},
+        [],
+        "refuse: Deployment istio-system/istiod: is another's, and istio.install is true",
+    ),
+    "mesh closes": (
+        {},
+        [config_map("istio", "mesh", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")],
+        "warn: ConfigMap istio-system/istio: outboundTrafficPolicy is REGISTRY_ONLY",
+    ),
+    "two Sidecars": (
+        {"crawlers": CREATE},
+        [sidecar(**egress("./*", "queues/*", "data/redis.data.svc.cluster.local"))],
+        "refuse: Sidecar crawlers/default: selects crawlers as ours would, and istiod takes one of "
+        "the two; set crawlers.sidecarResource: none, or remove it and set crawlers.egressHosts: "
+        '["queues/*", "data/redis.data.svc.cluster.local"]',
+    ),
+    "a Sidecar for crawlers' label": (
+        {"crawlers": CREATE},
+        [pod(labels={"tier": "a"}), sidecar(labels={"tier": "a"}, **egress("./*"))],
+        "refuse: Sidecar crawlers/default: selects crawlers as ours would",
+    ),
+    "ours goes before theirs": (
+        {"crawlers": {**CREATE, "selector": {"app": "crawler"}}},
+        [pod(labels={"app": "crawler"}), sidecar(**egress("data/*"))],
+        "refuse: Sidecar crawlers/default: ours has a selector and would take crawlers from it; "
+        'set crawlers.egressHosts: ["queues/*", "data/*"], or set crawlers.sidecarResource: none',
+    ),
+    "theirs has listeners": (
+        {"crawlers": CREATE},
+        [sidecar(**egress("./*", port={"number": 9080, "protocol": "HTTP"}))],
+        "refuse: Sidecar crawlers/default: ours would take crawlers from it, and no key of the "
+        "stack makes its listeners; set crawlers.sidecarResource: none",
+    ),
+    "the mesh's default Sidecar": (
+        {"crawlers": CREATE},
+        [sidecar(namespace="istio-system", **egress("./*", "istio-system/*"))],
+        "warn: Sidecar istio-system/default: is the mesh's default, and ours would take crawlers "
+        'from it; set crawlers.egressHosts: ["queues/*", "istio-system/*"]',
+    ),
+    "theirs closes": (
+        {},
+        [sidecar(**egress("./*"), outboundTrafficPolicy={"mode": "REGISTRY_ONLY"})],
+        "warn: Sidecar crawlers/default: outboundTrafficPolicy is REGISTRY_ONLY",
+    ),
+    "theirs takes a port": (
+        {},
+        [sidecar(**egress("./*", port={"number": 3128, "protocol": "HTTP"}))],
+        "warn: Sidecar crawlers/default: its egress listener takes port 3128 of vendors",
+    ),
+    "theirs hides names": (
+        {},
+        [sidecar(**egress("shops/*"))],
+        "refuse: Sidecar crawlers/default: its egress has no host of namespace crawlers, so "
+        "vendors' names there would have no address of ours; add ./* to its hosts",
+    ),
+    "a Service of the namespace": (
+        {"crawlers": CREATE},
+        [service("proxy", "crawlers", {"name": "http"})],
+        "warn: Service crawlers/proxy: takes port 3128 of vendors from the attribution; move it",
+    ),
+    "a Service of any namespace": (
+        {},
+        [service("proxy", "shops", {"appProtocol": "kubernetes.io/h2c"})],
+        "warn: Service shops/proxy: takes port 3128 of vendors from the attribution; keep it from "
+        "crawlers by a Sidecar's egress, or set crawlers.sidecarResource: create",
+    ),
+    "a listed Service": (
+        {"crawlers": {**CREATE, "egressHosts": ["shops/*"]}},
+        [service("proxy", "shops", {"name": "http-web"})],
+        "warn: Service shops/proxy: takes port 3128 of vendors from the attribution; take its host "
+        "out of crawlers.egressHosts",
+    ),
+    "a ServiceEntry": (
+        {},
+        [one("ServiceEntry", "shop", "shops", spec=ENTRY)],
+        "warn: ServiceEntry shops/shop: takes port 3128",
+    ),
+    "a vendor's name": (
+        {},
+        [one("ServiceEntry", "b", "shops", spec={"hosts": ["*.vendor-b.example"]})],
+        "warn: ServiceEntry shops/b: has gw.vendor-b.example, a name of the stack",
+    ),
+    "STRICT": (
+        {"crawlers": CREATE},
+        [strict("istio-system")],
+        "warn: PeerAuthentication: STRICT in namespaces shops, and crawlers' connections to "
+        "Services there would have no mTLS and be refused; write those that crawlers call into "
+        'crawlers.egressHosts, as "shops/*"',
+    ),
+    "a patch": (
+        {},
+        [one("EnvoyFilter", "rate", "istio-system", spec={"configPatches": [PATCH]})],
+        "warn: EnvoyFilter istio-system/rate: patches NETWORK_FILTER of the crawlers' outbound",
+    ),
+    "a ProxyConfig": (
+        {},
+        [proxy_config(concurrency=2)],
+        "refuse: ProxyConfig crawlers/theirs: is for crawlers as ours is, and istiod takes the "
+        "older alone; give it a selector",
+    ),
+    "hostNetwork": (
+        {},
+        [pod(hostNetwork=True)],
+        "warn: workload crawlers/crawler: gets no sidecar, as it has hostNetwork (1 pod)",
+    ),
+    "no injection": (
+        {},
+        [pod(annotations={"sidecar.istio.io/inject": "false"})],
+        'warn: workload crawlers/crawler: gets no sidecar, as sidecar.istio.io/inject is "false"',
+    ),
+    "past the sidecar": (
+        {},
+        [pod(annotations={"traffic.sidecar.istio.io/excludeOutboundPorts": "3128"})],
+        "warn: workload crawlers/crawler: sends port 3128 of a vendor past the sidecar (1 pod)",
+    ),
+    "Pod Security": (
+        {},
+        [
+            NO_CNI,
+            one("Namespace", "crawlers", labels={"pod-security.kubernetes.io/enforce": "baseline"}),
+        ],
+        "refuse: Namespace crawlers: its level pod-security.kubernetes.io/enforce=baseline refuses "
+        "istio-init",
+    ),
+    "no room": (
+        {},
+        [quota(cpu="1"), config_map("istio-sidecar-injector", "values", ISTIO_RESOURCES)],
+        "refuse: ResourceQuota crawlers/all: cpu 1, of which 900m is used, has no room for "
+        "sidecars of 1 pods (200m each)",
+    ),
+    "too small a limit": (
+        {"istio": {"rootNamespace": "mesh"}},
+        [
+            istiod("pilot:1.31.4", namespace="mesh"),
+            one("Namespace", "mesh", labels=PART_OF),
+            one("Namespace", "istio-system", labels=PART_OF),
+            one(
+                "LimitRange",
+                "small",
+                "crawlers",
+                spec={"limits": [{"type": "Container", "max": {"memory": "256Mi"}}]},
+            ),
+        ],
+        "refuse: LimitRange crawlers/small: allows a container memory 256Mi, and a sidecar is "
+        "limited to 512M, so no pod with one starts",
+    ),
+    "closed to Prometheus": (
+        {},
+        [policy("Ingress", {"from": [{"podSelector": {}}]})],
+        "warn: NetworkPolicy crawlers/closed: no policy of the namespace admits namespace "
+        "monitoring to port 15090",
+    ),
+    "closed to istiod": (
+        {},
+        [policy("Egress", {"ports": [{"port": 53}, {"port": 80, "endPort": 443}]})],
+        "refuse: NetworkPolicy crawlers/closed: no policy of the namespace lets crawlers connect "
+        "to port 15012 of namespace istio-system",
+    ),
+    "no default class": (
+        {},
+        [one("StorageClass", "standard")],
+        "refuse: scheduling.storageClass: is not set, and the cluster has no default StorageClass; "
+        "name one of standard there",
+    ),
+    "no such class": (
+        {"scheduling": {"storageClass": "fast"}},
+        [],
+        "refuse: scheduling.storageClass: StorageClass fast does not exist",
+    ),
+    "no such priority": (
+        {"scheduling": {"priorityClass": "high"}},
+        [one("PriorityClass", "low")],
+        "refuse: scheduling.priorityClass: high does not exist, so no pod would start; create it, "
+        "or name one of low",
+    ),
+    "no class of snapshots": (
+        {"prometheus": {"createNamespace": False, "backup": {}}},
+        [one("VolumeSnapshotClass", "csi")],
+        "refuse: prometheus.backup.volumeSnapshotClass: is not set, and the cluster has no default",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_stands_in_the_way_is_named(case):
+    sections, more, wanted = CASES[case]
+    found = said(stack(**sections), objects(*more))
+    assert len(found) == 1, found
+    assert found[0].startswith(wanted), found[0]
+    assert "; " in found[0]
+
+
+UNFOUND = {
+    "as it is": ({}, []),
+    "a tag of a right release": (
+        {"istio": {"install": False, "revision": "prod"}},
+        [
+            TAG,
+            istiod("pilot:1.30.2", "1-31"),
+            one("Namespace", "crawlers", labels={REVISION: "prod"}),
+        ],
+    ),
+    "both labels, where that of injection wins": (
+        {},
+        [one("Namespace", "crawlers", labels={REVISION: "x", "istio-injection": "enabled"})],
+    ),
+    "a Sidecar of other pods": (
+        {"crawlers": CREATE},
+        [sidecar(labels={"app": "queue"}, **egress("data/*"))],
+    ),
+    "a Sidecar whose hosts are listed": (
+        {"crawlers": {**CREATE, "selector": {"app": "crawler"}}},
+        [pod(labels={"app": "crawler"}), sidecar(**egress("./*", "queues/a.queues.svc"))],
+    ),
+    "a Sidecar that is left": ({}, [sidecar(**egress("./*", "data/*"))]),
+    "our own Sidecar": (
+        {"crawlers": CREATE},
+        [one("Sidecar", "x", "crawlers", PART_OF, spec=egress("./*"))],
+    ),
+    "the default behind another": (
+        {},
+        [
+            sidecar(**egress("./*")),
+            sidecar(
+                "d",
+                "istio-system",
+                **egress("./*"),
+                outboundTrafficPolicy={"mode": "REGISTRY_ONLY"},
+            ),
+        ],
+    ),
+    # pilot/pkg/networking/core/listener.go listens at the Service's own address for these.
+    "a Service that is sniffed": ({}, [service("proxy", "crawlers", {})]),
+    "a Service that a Sidecar keeps out": (
+        {},
+        [sidecar(**egress("./*")), service("proxy", "shops", {"name": "http"})],
+    ),
+    "a Service that is not exported": (
+        {},
+        [
+            service(
+                "proxy",
+                "shops",
+                {"name": "http"},
+                annotations={"networking.istio.io/exportTo": "."},
+            )
+        ],
+    ),
+    "a namespace that istiod does not discover": (
+        {},
+        [
+            config_map("istio", "mesh", "discoverySelectors: [{matchLabels: {mesh: a}}]"),
+            service("proxy", "shops", {"name": "http"}),
+        ],
+    ),
+    "STRICT, and mTLS stays": ({}, [strict("istio-system")]),
+    "STRICT of a listed namespace": (
+        {"crawlers": {**CREATE, "egressHosts": ["shops/*"]}},
+        [strict("shops")],
+    ),
+    "PERMISSIVE below STRICT": (
+        {"crawlers": CREATE},
+        [
+            strict("istio-system"),
+            one("PeerAuthentication", "x", "shops", spec={"mtls": {"mode": "PERMISSIVE"}}),
+        ],
+    ),
+    "a ProxyConfig of some pods": (
+        {},
+        [proxy_config(selector={"matchLabels": {"app": "x"}})],
+    ),
+    "room": (
+        {},
+        [quota(cpu="1500m"), config_map("istio-sidecar-injector", "values", ISTIO_RESOURCES)],
+    ),
+    "a policy that admits Prometheus": (
+        {},
+        [
+            policy(
+                "Ingress",
+                {
+                    "from": [
+                        {
+                            "namespaceSelector": {
+                                "matchLabels": {"kubernetes.io/metadata.name": "monitoring"}
+                            }
+                        }
+                    ],
+                    "ports": [{"port": 15090}],
+                },
+            )
+        ],
+    ),
+    "a policy by address, which may be anybody's": (
+        {},
+        [policy("Egress", {"to": [{"ipBlock": {"cidr": "10.0.0.0/8"}}]})],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", UNFOUND)
+def test_nothing_is_said_of_what_works(case):
+    sections, more = UNFOUND[case]
+    assert said(stack(**sections), objects(*more)) == []
+
+
+def test_a_stack_that_is_deployed_has_nothing_in_its_way():
+    """Its own namespaces, istiod and CRDs are no other team's."""
+    release = {"meta.helm.sh/release-name": "istio-base"}
+    release["meta.helm.sh/release-namespace"] = "istio-system"
+    crd = "envoyfilters.networking.istio.io"
+    own = [
+        one("Namespace", name, labels=PART_OF)
+        for name in ("crawlers", "monitoring", "istio-system")
+    ]
+    crds = one("CustomResourceDefinition", crd, annotations=release)
+    assert said(stack(crawlers=None, istio=None, prometheus=None), objects(*own, crds)) == []
+
+
+def test_a_bare_cluster_is_ready_for_an_istio_of_ours():
+    bare = objects(
+        one("Namespace", "istio-system", labels=PART_OF),
+        without="Deployment",
+        absent=("EnvoyFilter",),
+    )
+    assert said(stack(istio=None), bare) == []
+    (line,) = said(stack(), bare)
+    assert line.startswith("refuse: istio.install: is false, and the cluster knows no EnvoyFilter")
+
+
+def test_what_another_istio_left_is_told():
+    """Helm would refuse the whole release: "invalid ownership metadata"."""
+    crd = one("CustomResourceDefinition", "envoyfilters.networking.istio.io")
+    found = objects(one("Namespace", "istio-system", labels=PART_OF), crd, without="Deployment")
+    (line,) = said(stack(istio=None), found)
+    assert "belongs to no Helm release" in line
+
+
+def test_kinds_of_operators_that_are_not_there():
+    operator = {
+        "mode": "operator",
+        "url": "http://p.monitoring.svc",
+        "operatorLabels": {},
+        "createNamespace": False,
+    }
+    asked = stack(prometheus=operator)
+    made = frozenset(
+        Made(group="g", kind=kind, namespace="") for kind in ("PodMonitor", "PrometheusRule")
+    )
+    asked = type(asked)(settings=asked.settings, plan=asked.plan, made=made)
+    (line,) = said(asked, objects(absent=("PodMonitor", "PrometheusRule")))
+    assert "PodMonitor: the cluster does not know this kind; prometheus.mode: operator" in line
+
+
+def test_snapshots_need_their_kinds():
+    asked = stack(prometheus={"createNamespace": False, "backup": {}})
+    (line,) = said(asked, objects(absent=("VolumeSnapshotClass",)))
+    assert line.startswith("refuse: prometheus.backup: needs VolumeSnapshots")
+
+
+def test_an_old_kubernetes():
+    found = objects(one("Namespace", "istio-system", labels=PART_OF))
+    old = Objects(items=found.items, version="v1.29.4+k3s1")
+    (line,) = said(stack(istio=None), old)
+    assert line.startswith("warn: Kubernetes v1.29.4+k3s1: is older than Istio supports")
+
+
+def test_a_thousand_services_are_ten_lines_and_a_number():
+    many = [service(f"s-{n:04}", "shops", {"name": "http"}) for n in range(1000)]
+    found = said(stack(), objects(*many))
+    assert len(found) == 11
+    assert "990 more" in found[-1]
+
+
+def test_a_kind_that_may_not_be_listed_is_said_and_leaves_the_rest():
+    """A right that lacks is no fault of the cluster, and no reason to say nothing."""
+    found = objects(one("Namespace", "crawlers", labels={"istio.io/dataplane-mode": "ambient"}))
+    items = {kind: each for kind, each in found.items.items() if kind != "StorageClass"}
+    denied = {"StorageClass": "storageclasses.storage.k8s.io", "Service": "services in all"}
+    asked = {
+        each.name: each
+        for each in results(stack(), Objects(items=items, denied=denied), ())
+        if each.findings or each.unasked
+    }
+    assert [each.level for each in asked["namespaces"].findings] == ["refuse"]
+    assert asked["storage"].unasked == ["storageclasses.storage.k8s.io"]
+    assert not asked["storage"].findings
+    assert asked["vendors' ports"].unasked == ["services in all"]
+
+
+def test_rights_are_told_by_kind_the_whole_cluster_first():
+    asked = stack(istio=None)
+    first = [one.namespace for one in wanted(asked)]
+    assert first == sorted(first, key=bool)
+    missing = (
+        Made(group="rbac.authorization.k8s.io", kind="ClusterRole", namespace=""),
+        Made(group="networking.k8s.io", kind="NetworkPolicy", namespace="crawlers"),
+        Made(group="networking.k8s.io", kind="NetworkPolicy", namespace="monitoring"),
+    )
+    lines = said(stack(), objects(), missing)
+    assert lines[0].startswith(
+        "refuse: ClusterRole: this user may not create clusterroles.rbac.authorization.k8s.io, and"
+    )
+    assert "networkpolicies.networking.k8s.io in namespaces crawlers, monitoring, and" in lines[1]
+    assert resource_of("ServiceEntry") == "serviceentries"
