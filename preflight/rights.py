@@ -34,7 +34,7 @@ def wanted(stack: Stack) -> list[Made]:
         made |= {
             Made(group=group, kind=kind, namespace=stack.root) for group, kind in CHARTS_IN_ROOT
         }
-    return sorted(made, key=lambda one: (one.namespace != "", one.kind, one.namespace, one.verb))
+    return sorted(made, key=lambda one: (one.namespace, one.verb, one.kind))
 
 
 def resource_of(kind: str) -> str:
@@ -90,15 +90,14 @@ def _documents(text: str) -> Iterator[dict[str, dict[str, object]]]:
 
 
 def right_findings(missing: Iterable[Made]) -> Iterator[Finding]:
-    """Yield a line for each kind that the user may not make."""
-    places: dict[tuple[str, str, str], list[str]] = defaultdict(list)
+    """Yield a line for each place in which the user may not make something."""
+    places: dict[tuple[str, str], list[str]] = defaultdict(list)
     for one in missing:
         name = f"{resource_of(one.kind)}.{one.group}".rstrip(".")
-        places[one.kind, name, one.verb].append(one.namespace)
-    for (kind, name, verb), namespaces in places.items():
-        inside = [one for one in namespaces if one]
-        where = f" in namespaces {listed(inside)}" if inside else ""
+        places[one.namespace, one.verb].append(name)
+    for (namespace, verb), names in places.items():
+        where = f"in namespace {namespace}" if namespace else "in the whole cluster"
         yield refuse(
-            f"{kind}: this user may not {verb} {name}{where}, and `up` does; have the cluster's "
+            f"rights: this user may not {verb} {listed(names)} {where}, and `up` does; have its "
             "owner grant it, or run `up` as one who may"
         )

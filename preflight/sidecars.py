@@ -45,11 +45,14 @@ def others(stack: Stack, found: Objects) -> list[Json]:
 
 
 def meet(theirs: Mapping[str, str], ours: Mapping[str, str], pods: Sequence[Json]) -> bool:
-    """Whether two selectors select a pod of these, or of none could; no labels select all."""
+    """Whether theirs selects a crawler of these pods, or could where there is none yet.
+
+    No labels select all pods.
+    """
     if any(ours.get(key, value) != value for key, value in theirs.items()):
         return False
-    both = {**theirs, **ours}.items()
-    return not pods or any(both <= labels_of(pod).items() for pod in pods)
+    crawlers = [labels_of(pod) for pod in pods if ours.items() <= labels_of(pod).items()]
+    return not crawlers or any(theirs.items() <= labels.items() for labels in crawlers)
 
 
 def sidecar_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
@@ -71,18 +74,18 @@ def _beside_ours(stack: Stack, one: Json) -> Iterator[Finding]:
         if missing:
             yield warn(
                 f"{title(one)}: is the mesh's default, and ours would take crawlers from it; "
-                f"{_merge(stack, one)}, or {NONE}"
+                f"{' and '.join(_merge(stack, one))}, or {NONE}"
             )
         return
     if selector_of(one) or not ours.selector:
         yield refuse(
             f"{title(one)}: selects crawlers as ours would, and istiod takes one of the two; "
-            f"{NONE}, or remove it and {_merge(stack, one)}"
+            f"{NONE}, or {' and '.join(['remove it', *_merge(stack, one)])}"
         )
     elif missing:
         yield refuse(
             f"{title(one)}: ours has a selector and would take crawlers from it; "
-            f"{_merge(stack, one)}, or {NONE}"
+            f"{' and '.join(_merge(stack, one))}, or {NONE}"
         )
 
 
@@ -106,7 +109,7 @@ def unlisted(stack: Stack, sidecar: Json) -> list[str]:
     ]
 
 
-def _merge(stack: Stack, sidecar: Json) -> str:
+def _merge(stack: Stack, sidecar: Json) -> list[str]:
     """Return what the stack must say for ours to do what theirs does."""
     ours = stack.settings.crawlers.egress_hosts
     steps = []
@@ -115,7 +118,7 @@ def _merge(stack: Stack, sidecar: Json) -> str:
         steps.append(f"set crawlers.egressHosts: {hosts}")
     if _closes(sidecar) and stack.settings.network.egress == "any":
         steps.append("set network.egress: vendorsOnly for its REGISTRY_ONLY")
-    return " and ".join(steps) or "no key is needed"
+    return steps
 
 
 def _closes(sidecar: Json) -> bool:

@@ -533,7 +533,7 @@ def test_a_kind_that_may_not_be_listed_is_said_and_leaves_the_rest():
     assert asked["vendors' ports"].unasked == ["services in all"]
 
 
-def test_rights_are_told_by_kind_the_whole_cluster_first():
+def test_rights_are_told_by_place_the_whole_cluster_first():
     asked = stack(istio=None)
     first = [one.namespace for one in wanted(asked)]
     assert first == sorted(first, key=bool)
@@ -544,7 +544,8 @@ def test_rights_are_told_by_kind_the_whole_cluster_first():
     )
     lines = said(stack(), objects(), missing)
     assert lines[0].startswith(
-        "refuse: ClusterRole: this user may not create clusterroles.rbac.authorization.k8s.io, and"
+        "refuse: rights: this user may not create clusterroles.rbac.authorization.k8s.io in the "
+        "whole cluster, and `up` does; "
     )
-    assert "networkpolicies.networking.k8s.io in namespaces crawlers, monitoring, and" in lines[1]
+    assert "networkpolicies.networking.k8s.io in namespace crawlers, and" in lines[1]
     assert resource_of("ServiceEntry") == "serviceentries"

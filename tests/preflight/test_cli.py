@@ -100,10 +100,10 @@ def test_what_stands_in_the_way_fails_and_a_warning_does_not(preflight):
     assert warned.startswith("warn: Service shops/s: takes port 3128")
     assert warned in done.stderr
     ambient = one("Namespace", "crawlers", labels={"istio.io/dataplane-mode": "ambient"})
-    done, report, _ = preflight(service, ambient, may_not=["roles"])
+    done, report, _ = preflight(service, ambient, may_not=["clusterroles"])
     assert done.returncode == 1
     assert [line.split()[0] for line in report["findings"]] == ["refuse:", "warn:", "refuse:"]
-    assert "Role: this user may not create roles.rbac.authorization.k8s.io" in done.stderr
+    assert "rights: this user may not create clusterroles.rbac.authorization.k8s.io" in done.stderr
     levels = {one["name"]: [f["level"] for f in one["findings"]] for one in report["checks"]}
     assert levels["namespaces"] == levels["rights"] == ["refuse"]
 
