@@ -106,7 +106,8 @@ def running(folder: Path) -> Iterator[Cluster]:
             kubernetes.start(family, world, folder)
             cluster = Cluster(Api(world), world, folder / "kubeconfig.json")
             _until(family, cluster.api.is_ready, "the API server is not ready")
-            crds = [*_operator_crds(), *_of_kind("CustomResourceDefinition", _chart("istio-base"))]
+            base = chart_objects("istio-base")
+            crds = [*_operator_crds(), *_of_kind("CustomResourceDefinition", base)]
             for crd in crds:
                 cluster.api.apply(crd)
             _until(family, lambda: established(cluster.api, crds), "CRDs are not established")
@@ -123,7 +124,8 @@ def _operator_crds() -> list[Json]:
     return [yaml.load(file.read_text(encoding="utf-8"), yaml.CSafeLoader) for file in files]
 
 
-def _chart(release: str, values: Json | None = None) -> list[Json]:
+def chart_objects(release: str, values: Json | None = None) -> list[Json]:
+    """Return what Helm makes of one of Istio's charts."""
     meshlab = PAIRS[0].program("meshlab")
     found = chart(meshlab, release, CHARTS[release], values or {})
     # As Helm does; the API server ignores a namespace where a kind has none.
@@ -142,7 +144,7 @@ def objects_of(run: Run) -> list[Json]:
 def istio_of(run: Run) -> list[Json]:
     """Return what Helm makes of Istio's charts in a stack, and Istio's namespace with its quota."""
     releases = [one.inputs for one in run.of_type(RELEASE_TYPE)]
-    charts = [each for one in releases for each in _chart(one["name"], one["values"])]
+    charts = [each for one in releases for each in chart_objects(one["name"], one["values"])]
     quotas = [one.inputs for one in run.of_kind("ResourceQuota") if one.namespace == ISTIO]
     return [run.only("Namespace", ISTIO), *quotas, *charts]
 
