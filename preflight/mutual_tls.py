@@ -10,13 +10,13 @@ from preflight.namespaces import INJECTION
 from preflight.objects import Json, Objects
 from preflight.selectors import labels_of
 from preflight.sidecars import NONE
-from preflight.stack import Stack, creates_sidecar_resource
+from preflight.stack import Stack
 from verify.pods import MODE
 
 
 def mutual_tls_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield one line with the namespaces whose Services refuse plain connections."""
-    if not creates_sidecar_resource(stack.settings):
+    if not stack.settings.makes_sidecar:
         return
     whole = _modes(found, selected=False)
     # A policy for some workloads of a namespace is enough for a line.

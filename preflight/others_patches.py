@@ -8,7 +8,7 @@ from preflight.finding import Finding, refuse, warn
 from preflight.objects import Objects
 from preflight.selectors import title
 from preflight.sidecars import meet
-from preflight.stack import Stack, is_ours, makes_proxy_config
+from preflight.stack import Stack, is_ours
 from verify.crawlers import mesh_of, vendors_of
 from verify.mesh import filter_reason
 
@@ -27,13 +27,11 @@ def filter_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
 
 
 def proxy_config_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
-    """Yield the ProxyConfigs of which istiod takes one, theirs or ours.
+    """Yield the ProxyConfigs of which istiod takes one, theirs or ours with the statistics.
 
     Of two without selector, and of two that select a pod, it takes the older
     (pilot/pkg/model/proxy_config.go). One with and one without are merged.
     """
-    if not makes_proxy_config(stack):
-        return
     ours = stack.settings.crawlers.selector
     for one in found.of("ProxyConfig", *stack.namespaces):
         theirs = ((one.get("spec") or {}).get("selector") or {}).get("matchLabels") or {}

@@ -12,7 +12,7 @@ from preflight.finding import MOST_NAMED, Finding, warn
 from preflight.objects import Json, Objects
 from preflight.selectors import annotations_of, labels_of, matches, title
 from preflight.sidecars import hosts_of, others
-from preflight.stack import Stack, creates_sidecar_resource, is_ours
+from preflight.stack import Stack, is_ours
 from settings.destinations import listed_names
 from verify.crawlers import vendors_of
 from verify.mesh import entry_ports, http_ports, imported, named
@@ -57,7 +57,7 @@ def _line(stack: Stack, one: Json, taken: set[int]) -> str:
         "move it to another namespace or port"
         if own
         else "take its host out of crawlers.egressHosts"
-        if creates_sidecar_resource(stack.settings)
+        if stack.settings.makes_sidecar
         else "keep it from crawlers by a Sidecar's egress, or set crawlers.sidecarResource: create"
     )
     return f"{title(one)}: takes port {min(taken)} of vendors from the attribution; {fix}"
@@ -74,7 +74,7 @@ class _Visible:
         self._namespaces = {
             one["metadata"]["name"]: labels_of(one) for one in found.of("Namespace")
         }
-        if creates_sidecar_resource(stack.settings):
+        if stack.settings.makes_sidecar:
             self._egress: Sequence[str] = stack.settings.crawlers.egress_hosts
         else:
             self._egress = [host for one in others(stack, found) for host in hosts_of(one)]

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from preflight.finding import Finding, refuse, warn
 from preflight.objects import Json, Objects
 from preflight.selectors import labels_of, title
-from preflight.stack import Stack, creates_sidecar_resource, is_ours
+from preflight.stack import Stack, is_ours
 from verify.crawlers import vendors_of
 from verify.mesh import HTTP, imported
 
@@ -57,7 +57,7 @@ def meet(theirs: Mapping[str, str], ours: Mapping[str, str], pods: Sequence[Json
 
 def sidecar_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield a line for each Sidecar of others that ours, or its absence, does not go with."""
-    check = _beside_ours if creates_sidecar_resource(stack.settings) else _in_place_of_ours
+    check = _beside_ours if stack.settings.makes_sidecar else _in_place_of_ours
     for one in others(stack, found):
         yield from check(stack, one)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from components.labels import PROJECT
-from components.network.crawlers import limits_egress
 from deployment import StackPlan
 from preflight.objects import Json
 from preflight.selectors import labels_of
@@ -41,17 +40,6 @@ class Stack:
     @property
     def root(self) -> str:
         return self.settings.istio.root_namespace
-
-
-def creates_sidecar_resource(settings: StackSettings) -> bool:
-    """Whether the stack makes a Sidecar in the crawlers' namespaces."""
-    asked = settings.crawlers.egress_hosts or limits_egress(settings)
-    return settings.istio.install or bool(asked)
-
-
-def makes_proxy_config(stack: Stack) -> bool:
-    """Whether the stack makes a ProxyConfig in the crawlers' namespaces."""
-    return any(one.kind == "ProxyConfig" for one in stack.made)
 
 
 def is_ours(one: Json) -> bool:

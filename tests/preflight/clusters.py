@@ -28,8 +28,7 @@ def stack(**sections: Any) -> Stack:
     """Return the adopting team's stack; None takes a section back."""
     merged = {"cluster": "x", "vendors": VENDORS, **ADOPTED, **sections}
     settings = parse_settings({key: value for key, value in merged.items() if value is not None})
-    made = Made(group="networking.istio.io", kind="ProxyConfig", namespace="crawlers")
-    return Stack(settings=settings, plan=stack_plan(settings), made=frozenset([made]))
+    return Stack(settings=settings, plan=stack_plan(settings), made=frozenset())
 
 
 def one(kind: str, name: str, namespace: str = "", labels: Json | None = None, **more: Any) -> Json:
