@@ -28,6 +28,12 @@ CHANGES_TEXT = (
     "4 s (Istio's default is 45 s)."
 )
 
+SWITCH = (
+    "The kill switch",
+    "`crawlers.mode` under 200 requests a second and 200 open tunnels, 20 to each of ten targets: "
+    "vendors of each `inspect`, by address and by name, and no vendor.",
+)
+
 LAST_SCRAPE = ("When a crawler has ended", "With a drain of 4 s; the program sets 20 s.")
 PASSIVE = ("The passive module in a sidecar", "Medians of three starts.")
 
@@ -65,6 +71,8 @@ SECTIONS = {
     "test_an_edit_of_a_passive_vendor": (CHANGES, CHANGES_TEXT),
     "test_removal_and_install": (CHANGES, CHANGES_TEXT),
     "test_removal_in_one_step": (CHANGES, CHANGES_TEXT),
+    "test_the_kill_switch": SWITCH,
+    "test_a_sidecar_that_starts_in_off": SWITCH,
     "test_observe_then_inspect_and_back": (
         "Reading HTTP on two of ten sidecars",
         "The other eight keep their configuration, byte for byte.",
