@@ -70,6 +70,7 @@ SECTIONS = {
     "test_an_edit": (CHANGES, CHANGES_TEXT),
     "test_an_edit_of_a_passive_vendor": (CHANGES, CHANGES_TEXT),
     "test_removal_and_install": (CHANGES, CHANGES_TEXT),
+    "test_removal_by_steps": (CHANGES, CHANGES_TEXT),
     "test_removal_in_one_step": (CHANGES, CHANGES_TEXT),
     "test_the_kill_switch": SWITCH,
     "test_a_sidecar_that_starts_in_off": SWITCH,

@@ -201,6 +201,22 @@ def test_removal_and_install(mesh: Mesh, pod: Pod, load: Load, record: Record) -
         mesh.up(files)
 
 
+@pytest.mark.parametrize("mode", ["off", "observe"])
+def test_removal_by_steps(mesh: Mesh, pod: Pod, load: Load, mode: str, record: Record) -> None:
+    """Removal cuts as much after `off` or `observe` as without; after `observe` some twice."""
+    files = mesh.stack(lambda keys: keys["crawlers"].update(mode=mode))
+    with observed(mesh, pod, load, f"before removal: full to {mode}", record) as cut:
+        mesh.up(files)
+    assert cut == (NONE if mode == "off" else ALL - {"vendor-i", "no vendor"})
+    with observed(mesh, pod, load, f"in {mode}, everything but the clusters removed", record):
+        mesh.up(_clusters_alone(files))
+    with observed(mesh, pod, load, f"after {mode}, the clusters removed", record) as cut:
+        mesh.down()
+    assert cut == NONE
+    with observed(mesh, pod, load, f"everything installed again after {mode}", record):
+        mesh.up(mesh.stack(unchanged))
+
+
 def test_removal_in_one_step(mesh: Mesh, pod: Pod, load: Load, record: Record) -> None:
     """Requests fail for a few milliseconds, and fewer than 1 % of them.
 
