@@ -33,6 +33,7 @@ from tools.reports import add_out, write_report
 
 BENCHMARKS: Mapping[str, Callable[[], list[Measure]]] = {
     "http-chain": sidecar_cpu.http_chain,
+    "kill-switch": sidecar_cpu.kill_switch,
     "products": sidecar_cpu.products,
     "bytes": sidecar_cpu.counters_of_bytes,
     "requests": inspection.requests,

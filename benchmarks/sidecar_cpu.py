@@ -16,6 +16,7 @@ from benchmarks.sidecars import (
     one_vendor,
     sidecar,
     start_vendor,
+    switched_off,
     without_bytes,
     without_lua,
 )
@@ -49,6 +50,26 @@ def http_chain() -> list[Measure]:
         cpu_ratio("CPU a request: Lua with hooks / without Lua", telling, untold, goal=1.12),
         cpu_ratio("CPU a request: HTTP chain / bare manager", silent, least),
         cpu_ratio("CPU a request: without Lua / bare manager", no_lua, least),
+    ]
+
+
+def kill_switch() -> list[Measure]:
+    """Compare both modes of reading with what `crawlers.mode: off` leaves of them."""
+    with tempfile.TemporaryDirectory() as name, children() as family:
+        folder = Path(name)
+        start_vendor(family, folder)
+        kinds = [(how, change) for how in ("http", "passive") for change in (None, switched_off)]
+        starts = [
+            contender(how, ports, folder, one_vendor(ports, tells=True), change=change).start
+            for ports, (how, change) in zip(PLACES, kinds, strict=False)
+        ]
+        http, http_off, passive, passive_off = cpu_a_unit(
+            starts, kept_alive, units=REQUESTS, warm_up=WARM_UP
+        )
+        family.check()
+    return [
+        cpu_ratio("CPU a request: http, mode off / full", http_off, http),
+        cpu_ratio("CPU a request: passive, mode off / full", passive_off, passive),
     ]
 
 

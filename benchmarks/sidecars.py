@@ -136,6 +136,7 @@ def contender(
     *,
     addresses: Sequence[str] = (PROXY,),
     vendor: Ports = VENDOR,
+    change: Change | None = None,
 ) -> Sidecar:
     """Render an Envoy that does one of INSPECTIONS with the connections of every vendor."""
     how = "http" if inspection == "http" else "passive"
@@ -145,7 +146,7 @@ def contender(
         folder,
         settings.model_copy(update={"vendors": vendors}),
         addresses=addresses,
-        change=plain if inspection == "plain" else None,
+        change=plain if inspection == "plain" else change,
         vendor=vendor,
     )
 
@@ -225,6 +226,17 @@ def without_bytes(bootstrap: Json) -> None:
             if "counters" in of_stats:
                 kept = [one for one in of_stats["counters"] if one["stat"]["name"] not in counters]
                 of_stats["counters"] = kept
+
+
+def switched_off(bootstrap: Json) -> None:
+    """Leave what `crawlers.mode: off` leaves of each chain: what istiod does not send apart.
+
+    Its no-ops are left out too.
+    """
+    for chain in bootstrap["static_resources"]["listeners"][0]["filter_chains"]:
+        chain["filters"] = [one for one in chain["filters"] if "config_discovery" not in one]
+        chain["filters"][-1]["typed_config"].pop("access_log", None)
+    without_lua(bootstrap)
 
 
 def plain(bootstrap: Json) -> None:
