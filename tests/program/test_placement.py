@@ -42,6 +42,8 @@ MORE: dict[str, dict[str, Any]] = {
 }
 
 
+OTHER = "1-30"
+
 # Where a component makes pods.
 MAKES_PODS = re.compile(r"\b(?:Deployment|StatefulSet|DaemonSet|ReplicaSet|CronJob|Job|Pod)\(")
 
@@ -58,6 +60,7 @@ def placed_as(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Run]:
             if shape in MORE:
                 keys["prometheus"] = {**keys["prometheus"], **MORE[shape]}
                 keys["ledger"] = {"enabled": True}
+                keys["istio"] = {"otherRevision": {"revision": OTHER, "version": "1.30.2"}}
 
         return run(stack, edited_copy(tmp_path_factory.mktemp(shape), stack, place))
 
@@ -126,17 +129,24 @@ def test_every_claim_has_the_storage_class(placed):
     assert {claim["storageClassName"] for claim in claims} <= {"fast"}
 
 
+ISTIODS = {"mesh-istiod": "default", f"mesh-istiod-{OTHER}": OTHER}
+"""Release -> its revision; two while Istio is upgraded."""
+
+
 def test_istiod_and_its_images_are_placed_too(placed):
+    planes = {one.name for one in placed.of_type(RELEASE_TYPE) if "istiod" in one.name}
+    assert len(planes) == len(placed.settings.istio.control_planes) or not planes
+    assert planes <= ISTIODS.keys()
     for release in placed.of_type(RELEASE_TYPE):
         values = release.inputs["values"]
         if release.name != "mesh-base":
             assert values["global"]["hub"] == f"{MIRROR}/registry.istio.io/release"
-        if release.name == "mesh-istiod":
+        if revision := ISTIODS.get(release.name):
             assert values["nodeSelector"] == SCHEDULING["nodeSelector"]
             assert values["tolerations"] == [TOLERATION]
             assert values["global"]["priorityClassName"] == "monitoring"
             (spread,) = values["topologySpreadConstraints"]
-            labels = {"app": "istiod", "istio.io/rev": "default"}
+            labels = {"app": "istiod", "istio.io/rev": revision}
             assert spread == {**SPREAD, "labelSelector": {"matchLabels": labels}}
 
 
