@@ -17,6 +17,7 @@ _ALERTS = 'proxy_vendor="", budget=""'
 _LEVEL = alert_level("cluster, alertname", _ALERTS)
 _WORST = alert_level("cluster", _ALERTS, f"cluster:sidecar_series:threshold{IN_CLUSTER}")
 _UP = {0.0: ("down", CRITICAL), 1.0: ("up", GOOD)}
+_NO_ISTIOD = "istiod is not scraped (istio.scrapeIstiod), or has sent nothing."
 
 
 def pipeline(look: Look) -> Json:
@@ -271,6 +272,7 @@ def _mesh(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Sidecars that istiod configures",
+            absent=_NO_ISTIOD,
             unit="short",
             description="Far fewer than pods: sidecars run on an old configuration, and new pods "
             "do not become ready.",
@@ -280,7 +282,7 @@ def _mesh(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Configuration reaches a sidecar",
-            absent="istiod has sent nothing.",
+            absent=_NO_ISTIOD,
             unit="s",
             description="From a change to the sidecar, 95th percentile. Above ten seconds istiod "
             "lacks CPU, or something changes all the time.",
@@ -291,6 +293,7 @@ def _mesh(look: Look) -> tuple[Json, ...]:
         ),
         timeseries(
             title="Configurations refused",
+            absent=_NO_ISTIOD,
             unit="short",
             description="By sidecars, since istiod started. A step up is a refused update: see the "
             "runbook of IstiodConfigRejected.",
