@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 
 import pytest
 
+from components.attribution.bootstrap import VARIABLE, proxy_config, sidecar_annotations
 from components.attribution.outcome import SOCKS, proxy_outcome, response_code
 from deployment import stack_plan
 from settings.loading import parse_settings
@@ -14,6 +16,7 @@ from verify.backups import NEWEST, backups_check
 from verify.contract import CODES, OUTCOMES, contract_check
 from verify.crawlers import mesh_of, vendors_of
 from verify.mesh import hosts_of_sidecars, mesh_findings
+from verify.pods import Vendors, pod_findings
 from verify.prometheus import Server, servers_of, targets_check
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"], "httpPorts": [3128]}]
@@ -121,6 +124,33 @@ def test_what_other_namespaces_have_matters_where_crawlers_know_it():
     (line,) = found("shops/*.shops.test")
     assert line.startswith("shops: ServiceEntry proxy takes port 3128 of vendors")
     assert found("*/a.shops.test") == [line]
+
+
+@pytest.mark.parametrize(
+    ("spec", "said"),
+    [
+        ({"containers": ["crawler"], "initContainers": ["istio-proxy"]}, []),
+        ({"containers": ["crawler", {"lifecycle": {"postStart": {}}}]}, []),
+        ({"containers": ["crawler", "istio-proxy"]}, ["may start before its sidecar"]),
+    ],
+    ids=["native", "held", "neither"],
+)
+def test_a_crawler_that_does_not_wait_for_its_sidecar_is_named(spec, said):
+    """Where Istio is another team's, its own annotations alone have it wait."""
+    annotations = sidecar_annotations((50,))
+    given = proxy_config(annotations, {}, captures_dns=False)["environmentVariables"][VARIABLE]
+    env = [{"name": VARIABLE, "value": json.loads(f'"{given}"')}]
+
+    def container(one):
+        more = one if isinstance(one, dict) else {}
+        name = one if isinstance(one, str) else "istio-proxy"
+        return {"name": name, "env": env, **more}
+
+    metadata = {"name": "a", "namespace": "crawlers"}
+    pod = {"metadata": metadata, "spec": {key: [*map(container, spec[key])] for key in spec}}
+    found = pod_findings([pod], Vendors(ranges=(), ports=frozenset()))
+    assert len(found) == len(said)
+    assert all(part in line for part, line in zip(said, found, strict=True))
 
 
 def sidecar(hosts, namespace="crawlers"):
