@@ -18,7 +18,7 @@ from settings.loading import parse_settings
 from settings.stack import StackSettings
 from tests.api.cluster import charts_folder
 from tests.mesh.control_plane import chart
-from tests.mesh.versions import PAIRS, Pair
+from tests.mesh.versions import PAIRS, Pair, pair_of
 
 Json = dict[str, Any]
 
@@ -217,3 +217,37 @@ def test_istiod_is_placed_by_its_charts_values(pair: Pair) -> None:
         for each in of_kind(objects, "ServiceAccount")
     }
     assert accounts["istiod"] == accounts["istio-cni"] == [{"name": "registry"}]
+
+
+def test_two_control_planes_share_no_object() -> None:
+    """Helm refuses an object of another release, and a Service must find its own istiod alone."""
+    vendors = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
+    new = {"revision": "1-31", "version": "1.31.4"}
+    istio = {"version": "1.30.2", "otherRevision": new, "istiod": {"replicas": 2}}
+    settings = parse_settings({"cluster": "dev", "vendors": vendors, "istio": istio})
+    objects = [
+        one
+        for each in charts_of(settings)
+        for one in chart(
+            pair_of(str(each.version)).program("meshlab"),
+            each.release,
+            FOLDERS[each.name],
+            each.values,
+        )
+    ]
+    names = [
+        (one["kind"], one["metadata"].get("namespace"), one["metadata"]["name"]) for one in objects
+    ]
+    assert len(set(names)) == len(names)
+    pods = [one["spec"]["template"]["metadata"]["labels"] for one in of_kind(objects, "Deployment")]
+    selectors = [
+        *(one["spec"]["selector"] for one in of_kind(objects, "Service")),
+        *(
+            one["spec"]["selector"]["matchLabels"]
+            for kind in ("Deployment", "PodDisruptionBudget")
+            for one in of_kind(objects, kind)
+        ),
+    ]
+    assert len(selectors) == 6
+    for selector in selectors:
+        assert sum(selector.items() <= labels.items() for labels in pods) == 1, selector

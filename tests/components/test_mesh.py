@@ -192,3 +192,23 @@ def test_an_annotation_for_every_pod_is_refused(key):
     injected = {"sidecarInjectorWebhook": {"injectedAnnotations": {key: "x"}}}
     with pytest.raises(SettingsError, match="take the place of crawlers' own"):
         charts(values={"istiod": injected})
+
+
+@pytest.mark.parametrize(
+    ("version", "other", "newest"),
+    [
+        ("1.30.10", "1.30.9", "1.30.10"),
+        ("1.30.2", "1.31.0-rc.1", "1.31.0-rc.1"),
+        ("1.31.0", "1.31.0-rc.1", "1.31.0"),
+    ],
+)
+def test_what_two_control_planes_share_is_of_the_newer(version, other, newest):
+    """An older CNI agent is not made for a newer istiod."""
+    second = {"revision": "next", "version": other}
+    values = {"cluster": "c", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
+    settings = parse_settings(values | {"istio": {"version": version, "otherRevision": second}})
+    charts = {one.release: one.version for one in charts_of(settings)}
+    assert charts == {
+        **{"istio-base": newest, "istio-cni": newest},
+        **{"istiod": version, "istiod-next": other},
+    }

@@ -82,6 +82,12 @@ SECTIONS = {
         "When istiod is away for a minute",
         "Kubernetes refuses what needs istiod's webhooks; running crawlers go on.",
     ),
+    "test_up_and_back": (
+        "Upgrade and go back by revision",
+        "From it to 1.31, back and up again, with two istiods (`istio.otherRevision`), four "
+        "crawlers, 200 requests a second and 200 open tunnels. A restarted pod ends its own "
+        "tunnels, as everywhere.",
+    ),
     "test_an_edit_reaches_a_thousand_sidecars": (
         "A thousand sidecars on one istiod",
         "All but one have no Envoy behind their xDS; everything runs on two cores.",

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from components.attribution.discovery import STATS_TYPE
+from components.mesh.values import istiod_release
 from lab.processes import Children
 from settings.loading import ROOT
 from tests.mesh import kubelet
@@ -43,33 +44,43 @@ class ControlPlane:
     folder: Path
     family: Children
     world: Network
+    """Where istiod and the relay run."""
     api: Api
+    address: str = GATEWAY
+    """Where pods reach both."""
+    revision: str = "default"
     _istiod: int | None = None
-    _deployment: Json = field(default_factory=dict)
+    _objects: list[Json] = field(default_factory=list)
+    """What istiod's chart made."""
+
+    @property
+    def release(self) -> str:
+        return istiod_release(self.revision)
 
     def start_istiod(self) -> None:
         """Start istiod as its Deployment says, and wait until it is ready."""
-        container = self._deployment["spec"]["template"]["spec"]["containers"][0]
+        (deployment,) = [each for each in self._objects if each["kind"] == "Deployment"]
+        container = deployment["spec"]["template"]["spec"]["containers"][0]
         environment = {each["name"]: each["value"] for each in container["env"] if "value" in each}
         folder = self.folder / "istiod"
         folder.mkdir(exist_ok=True)
         self._istiod = self.family.start(
-            "istiod",
+            self.release,
             self.world.command([f"{self.folder}/bin/pilot-discovery", *container["args"]]),
             log=folder / f"istiod-{time.monotonic_ns()}.log",
             environment={
                 **environment,
                 "KUBECONFIG": os.fspath(self.folder / "kubeconfig.json"),
-                "POD_NAME": "istiod-1",
+                "POD_NAME": f"{self.release}-1",
                 "POD_NAMESPACE": ISTIO,
-                "SERVICE_ACCOUNT": "istiod",
+                "SERVICE_ACCOUNT": self.release,
             },
             folder=folder,
         )
         self.until(self.istiod_is_ready, START_SECONDS, "istiod is not ready")
 
     def kill_istiod(self) -> None:
-        self.family.end("istiod", signal.SIGKILL)
+        self.family.end(self.release, signal.SIGKILL)
 
     def istiod_is_ready(self) -> bool:
         try:
@@ -150,46 +161,71 @@ class ControlPlane:
         for path, each in files.items():
             if path.startswith("_cluster/"):
                 self.api.apply(each)
-        added = lab_values(self.folder)
-        say(f"lab-only values of istiod's chart: {json.dumps(added)}")
-        values = merged(files["helm/istiod.yaml"]["values"], added)
-        base = chart(meshlab, "istio-base", "base", files["helm/istio-base.yaml"]["values"])
-        istiod = chart(meshlab, "istiod", "istio-control/istio-discovery", values)
-        crds = [each for each in base if each["kind"] == "CustomResourceDefinition"]
-        for each in crds:
-            self.api.apply(each)
-        self.until(lambda: established(self.api, crds), START_SECONDS, "CRDs are not established")
-        for each in [*base, *istiod]:
-            if each["kind"] == "Deployment":
-                self._deployment = each
-            if each["kind"] == "Service":
-                self.api.apply(_endpoints_of_istiod(each))
-            if each["kind"] not in ("CustomResourceDefinition", "HorizontalPodAutoscaler"):
-                self.api.apply(merged({"metadata": {"namespace": ISTIO}}, each))
         # istiod asks the node's version, to know whether it runs native sidecars.
         node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": kubelet.NODE}}
         info = dict.fromkeys(NODE_INFO, "") | {"kubeletVersion": "v1.37.2"}
         self.api.set_status(self.api.apply(node), {"nodeInfo": info})
+        self.apply_base(files, meshlab)
+        self.install_istiod(files, meshlab, say)
+
+    def apply_base(self, files: Mapping[str, Json], meshlab: Path) -> None:
+        """Apply the chart that all control planes share."""
+        base = chart(meshlab, "istio-base", "base", files["helm/istio-base.yaml"]["values"])
+        crds = [each for each in base if each["kind"] == "CustomResourceDefinition"]
+        for each in crds:
+            self.api.apply(each)
+        self.until(lambda: established(self.api, crds), START_SECONDS, "CRDs are not established")
+        for each in base:
+            if each not in crds:
+                self.api.apply(merged({"metadata": {"namespace": ISTIO}}, each))
+
+    def install_istiod(
+        self, files: Mapping[str, Json], meshlab: Path, say: Callable[[str], None]
+    ) -> None:
+        """Apply the chart of this revision's istiod; start it and its relay."""
+        added = lab_values(self.folder, self.address)
+        say(f"lab-only values of {self.release}'s chart: {json.dumps(added)}")
+        values = merged(files[f"helm/{self.release}.yaml"]["values"], added)
+        made = chart(meshlab, self.release, "istio-control/istio-discovery", values)
+        self._objects = [
+            merged({"metadata": {"namespace": ISTIO}}, each)
+            for each in made
+            if each["kind"] != "HorizontalPodAutoscaler"
+        ]
+        for each in self._objects:
+            if each["kind"] == "Service":
+                self.api.apply(_endpoints_of_istiod(each, self.address))
+            self.api.apply(each)
         self.start_istiod()
         self.until(self.refuses_nonsense, START_SECONDS, "istiod's webhooks fail")
         (self.folder / "labels.json").write_text(json.dumps(_labels(files)))
         self._start_relay(meshlab)
 
+    def remove_istiod(self) -> None:
+        """Remove a release as Helm does; its relay goes, too."""
+        for each in reversed(self._objects):
+            metadata = each["metadata"]
+            self.api.delete(each["apiVersion"], each["kind"], ISTIO, metadata["name"])
+        self.family.end(self.release, signal.SIGTERM)
+        self.family.end(f"{self.release}'s relay", signal.SIGTERM)
+
     def _start_relay(self, meshlab: Path) -> None:
         certify(self.folder / "relay", "relay", f"subjectAltName=DNS:{ISTIOD}")
         command = [
-            *(os.fspath(meshlab), "relay", f"--listen={GATEWAY}:{RELAY_PORT}"),
+            *(os.fspath(meshlab), "relay", f"--listen={self.address}:{RELAY_PORT}"),
             *(f"--certificate={self.folder}/relay.pem", f"--key={self.folder}/relay.key"),
             *("--istiod=127.0.0.1:15010", f"--log={self.folder}/xds.jsonl"),
             *(f"--keep={self.folder}/xds", sys.executable, "-m", "tests.mesh.stand_in"),
             f"{self.folder}/labels.json",
         ]
         log = self.folder / "relay.log"
-        self.family.start("relay", self.world.command(command), log=log, folder=ROOT)
+        self.family.start(
+            f"{self.release}'s relay", self.world.command(command), log=log, folder=ROOT
+        )
 
         def listens() -> bool:
             try:
-                self.world.connect(GATEWAY, RELAY_PORT).close()
+                self.world.connect(self.address, RELAY_PORT).close()
             except OSError:
                 return False
             return True
@@ -204,19 +240,19 @@ NODE_INFO = (
 """The fields that the API server requires of a node."""
 
 
-def lab_values(folder: Path) -> Json:
-    """Return what is added to the program's values of istiod's chart."""
+def lab_values(folder: Path, address: str) -> Json:
+    """Return what is added to the program's values of the chart of an istiod at this address."""
     return {
         "env": {"ISTIO_DUAL_STACK": "true"},  # for IPv6 vendors; docs/limits.md asks for it, too
         # The program names no hub or tag for charts from a folder; a release has them built in.
         "global": {
             "hub": "example.com",
             "tag": "mesh",
-            "caAddress": f"{GATEWAY}:15012",  # there is no DNS
+            "caAddress": f"{address}:15012",  # there is no DNS
         },
         "meshConfig": {
             "defaultConfig": {
-                "discoveryAddress": f"{GATEWAY}:{RELAY_PORT}",
+                "discoveryAddress": f"{address}:{RELAY_PORT}",
                 "binaryPath": f"{folder}/bin/envoy",
                 "fileFlushInterval": "0.050s",  # the tests read access logs at once
                 "proxyMetadata": {
@@ -264,15 +300,16 @@ def _labels(files: Mapping[str, Json]) -> Json:
     }
 
 
-def _endpoints_of_istiod(service: Json) -> Json:
+def _endpoints_of_istiod(service: Json, address: str) -> Json:
     """Return istiod's endpoints, which no controller makes here."""
-    labels = {"kubernetes.io/service-name": "istiod"}
+    name = service["metadata"]["name"]
+    labels = {"kubernetes.io/service-name": name}
     return {
         "apiVersion": "discovery.k8s.io/v1",
         "kind": "EndpointSlice",
-        "metadata": {"name": "istiod-1", "namespace": ISTIO, "labels": labels},
+        "metadata": {"name": f"{name}-1", "namespace": ISTIO, "labels": labels},
         "addressType": "IPv4",
-        "endpoints": [{"addresses": [GATEWAY], "conditions": {"ready": True}}],
+        "endpoints": [{"addresses": [address], "conditions": {"ready": True}}],
         "ports": [
             {"name": port["name"], "port": port.get("targetPort", port["port"])}
             for port in service["spec"]["ports"]

@@ -148,9 +148,9 @@ def running(
     api: Api, world: Network, folder: Path, number: int, manifest: Json, *, wait: bool = True
 ) -> Iterator[Pod]:
     """Create a pod and run its sidecar until the block ends."""
-    agent = folder / "bin" / "pilot-agent"
     with children() as family, _created(api, manifest) as made:
         name = made["metadata"]["name"]
+        agent = agent_for(made, folder)
         own = folder / f"pod-{number}-{name}"
         own.mkdir()
         network = Network(family, name, own)
@@ -185,6 +185,13 @@ def running(
         finally:
             os.kill(sidecar, signal.SIGKILL)  # after SIGTERM it would drain first
             network.close()
+
+
+def agent_for(pod: Json, folder: Path) -> Path:
+    """Return the agent of the Istio that injected a pod, which a kubelet has from an image."""
+    revision = pod["metadata"]["annotations"]["istio.io/rev"]
+    own = folder if revision == "default" else folder / revision
+    return own / "bin" / "pilot-agent"
 
 
 def rss_mb(process: int | None, *, peak: bool = False) -> float:

@@ -62,7 +62,7 @@ class Load:
         return self.tunnels_each * len(self.pods) * len(self.targets)
 
     async def run(self) -> None:
-        tasks = [
+        tunnels = [
             asyncio.create_task(self._tunnel(pod, name))
             for pod in self.pods
             for name in self.targets
@@ -71,15 +71,16 @@ class Load:
         # Half of the requests go over kept connections.
         pace = 2 * KEPT / self.requests_per_second
         turns = itertools.cycle(self.targets)
-        tasks += [
+        requests = [
             asyncio.create_task(self._ask(self.pods[n % len(self.pods)], next(turns), pace, keep))
             for keep in (True, False)
             for n in range(KEPT)
         ]
         await self._stop.wait()
-        for task in tasks:
+        for task in tunnels:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        # A crawler that ends waits for the answers to what it has asked.
+        await asyncio.gather(*tunnels, *requests, return_exceptions=True)
 
     async def _open(self, pod: Pod, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         host, port = self.targets[name]
@@ -117,7 +118,7 @@ class Load:
     async def _ask(self, pod: Pod, name: str, pace: float, keep: bool) -> None:
         """Send a request every `pace` seconds."""
         streams = None
-        while True:
+        while not self._stop.is_set():
             fresh = streams is None
             started = time.monotonic()
             self.requests += 1

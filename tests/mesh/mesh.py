@@ -16,6 +16,7 @@ import yaml
 from components.attribution.labels import LABELS_FILTER_NAME
 from components.attribution.order import filters_before
 from components.attribution.passive import FILTER_NAME as PASSIVE_FILTER_NAME
+from components.mesh.values import istiod_release
 from lab.processes import children
 from render.manifests import manifests
 from render.program import run_program
@@ -24,7 +25,7 @@ from settings.stack import StackSettings
 from tests.mesh import kubelet, kubernetes
 from tests.mesh.control_plane import START_SECONDS, ControlPlane
 from tests.mesh.kubernetes import Api, ApiError
-from tests.mesh.networks import build_world
+from tests.mesh.networks import Network, build_world, plug_in
 from tests.mesh.versions import Pair
 
 Json = dict[str, Any]
@@ -236,6 +237,21 @@ class Mesh(ControlPlane):
             wait=wait,
         ) as pod:
             yield pod
+
+    @contextmanager
+    def control_plane(self, pair: Pair, revision: str) -> Iterator[ControlPlane]:
+        """Prepare a second istiod of another version, in a network of its own."""
+        folder = self.folder / revision
+        folder.mkdir()
+        shutil.copy(self.folder / "kubeconfig.json", folder)
+        _programs(pair, folder)
+        network = Network(self.family, istiod_release(revision) + "'s network", folder)
+        self._pods += 1
+        address, _ = plug_in(self.world, network, self._pods)
+        try:
+            yield ControlPlane(pair, folder, self.family, network, self.api, address, revision)
+        finally:
+            network.close()
 
     @contextmanager
     def pods(

@@ -52,13 +52,13 @@ def test_istiod_killed_and_back(mesh: Mesh, servers: Servers, record: Record) ->
         mesh.api.delete("networking.istio.io/v1alpha3", "EnvoyFilter", CRAWLERS, gone)
 
         time.sleep(max(0.0, killed + AWAY_SECONDS - time.time()))
-        mesh.until(lambda: _vendor(pod, *TARGETS["vendor-f"]) == "vendor-f")
+        mesh.until(lambda: vendor_of_request(pod, *TARGETS["vendor-f"]) == "vendor-f")
         since = time.time()
         mesh.start_istiod()
         mesh.until(
             lambda: (
                 CHAINS not in str(mesh.sent(pod, "Listener", "virtualOutbound"))
-                and _vendor(pod, *TARGETS["vendor-f"]) is None
+                and vendor_of_request(pod, *TARGETS["vendor-f"]) is None
             ),
             BACK_SECONDS,
             "the deletion made meanwhile did not arrive",
@@ -73,8 +73,8 @@ def test_istiod_killed_and_back(mesh: Mesh, servers: Servers, record: Record) ->
             return True
 
         mesh.until(writes, BACK_SECONDS, "istiod's webhook does not answer again")
-        mesh.until(lambda: _vendor(pod, "10.50.0.10", 3128) == "vendor-z", BACK_SECONDS)
-        mesh.until(lambda: _vendor(pod, *TARGETS["vendor-f"]) == "vendor-f", BACK_SECONDS)
+        mesh.until(lambda: vendor_of_request(pod, "10.50.0.10", 3128) == "vendor-z", BACK_SECONDS)
+        mesh.until(lambda: vendor_of_request(pod, *TARGETS["vendor-f"]) == "vendor-f", BACK_SECONDS)
         record("requests failed meanwhile", len(load.failed))
         record("tunnels cut meanwhile", sum(each.target not in DELETED for each in load.cut))
         assert load.failed == []
@@ -87,7 +87,7 @@ def _reason(error: ApiError) -> str:
     return str(error).partition("Internal error occurred: ")[2]
 
 
-def _vendor(pod: Pod, address: str, port: int) -> str | None:
+def vendor_of_request(pod: Pod, address: str, port: int) -> str | None:
     """Return the vendor of a request to this address, None if it has none."""
     spoken = crawler.http(pod, address, port)
     assert spoken.code == 200

@@ -67,3 +67,8 @@ PAIRS = (
     Pair("1.31", "1.40.0"),
     Pair("1.30", "1.39.3"),
 )
+
+
+def pair_of(version: str) -> Pair:
+    """Return the pair of an Istio release, as 1.31.4."""
+    return next(pair for pair in PAIRS if version.startswith(f"{pair.istio}."))
