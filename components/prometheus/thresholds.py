@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from components.mesh.values import last_scrape_seconds
 from components.prometheus.estimate import estimate
 from components.prometheus.native_histograms import SIDECARS_PER_HISTOGRAM
 from settings.stack import StackSettings
-from settings.vendors import Vendor
+
+Json = dict[str, Any]
 
 LEAST_SAMPLES_PER_SECOND = 10_000  # for a small stack (docs/decisions/0003)
 HEADROOM = 1.5  # a bad hour has more outcomes than the estimate counts
@@ -27,17 +28,22 @@ UNREADABLE_SHARE = 0.9
 """Of the connections of a vendor that is to be read. A stack may mix TLS or SOCKS5 with what can be
 read, but hardly as much of it without meaning `inspect: connections`."""
 
+VENDOR = "proxy_vendor:vendor:info"
+"""1 for each vendor of the stack. A limit that several have is recorded for all at once, as its
+multiple: a further vendor is one line of this file and not one a limit."""
+
 _OUTCOME = "proxy_vendor_outcome:istio_requests_per_requests:threshold"
-# Records of a vendor: name, the setting of its limit, further labels.
-_VENDOR_LIMITS: tuple[tuple[str, str, dict[str, str]], ...] = (
-    ("proxy_vendor:slo:ratio", "objective", {}),
-    ("proxy_vendor:request_failures_per_requests:threshold", "failure_share", {}),
-    ("proxy_vendor:connect_failures_per_connections:threshold", "connect_failure_share", {}),
-    ("proxy_vendor:istio_proxy_setup_milliseconds:threshold", "setup_milliseconds", {}),
-    ("proxy_vendor_target:requests_blocked_per_requests:threshold", "banned_share", {}),
-    (_OUTCOME, "auth_failure_share", {"proxy_outcome": "auth_failed"}),
-    (_OUTCOME, "quota_exhausted_share", {"proxy_outcome": "quota_exhausted"}),
-    (_OUTCOME, "rate_limited_share", {"proxy_outcome": "rate_limited"}),
+# Records of a vendor: name, the setting of its limit, what it is divided by, further labels.
+_VENDOR_LIMITS: tuple[tuple[str, str, int, dict[str, str]], ...] = (
+    ("proxy_vendor:istio_requests:threshold", "minimum_requests_per_hour", 3600, {}),
+    ("proxy_vendor:slo:ratio", "objective", 1, {}),
+    ("proxy_vendor:request_failures_per_requests:threshold", "failure_share", 1, {}),
+    ("proxy_vendor:connect_failures_per_connections:threshold", "connect_failure_share", 1, {}),
+    ("proxy_vendor:istio_proxy_setup_milliseconds:threshold", "setup_milliseconds", 1, {}),
+    ("proxy_vendor_target:requests_blocked_per_requests:threshold", "banned_share", 1, {}),
+    (_OUTCOME, "auth_failure_share", 1, {"proxy_outcome": "auth_failed"}),
+    (_OUTCOME, "quota_exhausted_share", 1, {"proxy_outcome": "quota_exhausted"}),
+    (_OUTCOME, "rate_limited_share", 1, {"proxy_outcome": "rate_limited"}),
 )
 
 
@@ -46,33 +52,12 @@ def samples_per_second_threshold(expected: float) -> int:
     return max(LEAST_SAMPLES_PER_SECOND, math.ceil(HEADROOM * expected))
 
 
-def threshold_rules(settings: StackSettings) -> dict[str, Any]:
+def threshold_rules(settings: StackSettings) -> Json:
     """Return the rule file as plain values: a record for each limit, by vendor where it has one."""
 
-    def record(name: str, value: float, **labels: str) -> dict[str, Any]:
-        own = {"cluster": settings.cluster, **labels}
-        return {"record": name, "expr": f"vector({value:.12g})", "labels": own}
+    def record(name: str, value: float, **labels: str) -> Json:
+        return _record(settings, name, f"vector({value:.12g})", **labels)
 
-    def of_vendor(vendor: Vendor) -> Iterator[dict[str, Any]]:
-        def limit(name: str) -> float:
-            own = getattr(vendor.alerts, name)
-            return float(getattr(settings.alerts, name) if own is None else own)
-
-        per_second = limit("minimum_requests_per_hour") / 3600
-        yield record("proxy_vendor:istio_requests:threshold", per_second, proxy_vendor=vendor.name)
-        for name, setting, labels in _VENDOR_LIMITS:
-            yield record(name, limit(setting), proxy_vendor=vendor.name, **labels)
-        if vendor.inspect != "connections" and mode == "full":
-            name = "proxy_vendor:opaque_connections_per_connections:threshold"
-            yield record(name, UNREADABLE_SHARE, proxy_vendor=vendor.name)
-        if vendor.inspect == "passive" and mode == "full":
-            name = "proxy_vendor:uncounted_bytes_per_bytes:threshold"
-            yield record(name, uncounted, proxy_vendor=vendor.name)
-
-    # What the mode leaves unread or uncounted is no fault of a vendor or sidecar.
-    mode = settings.crawlers.mode
-    outliving = last_scrape_seconds(settings) is not None
-    uncounted = UNCOUNTED_SHARE if outliving else UNCOUNTED_SHARE_OF_SHORT_LIVES
     # The busiest shard's, where there are some: a hash gives each about as many sidecars.
     expected = estimate(settings).samples_per_second / settings.prometheus.shards
     samples = samples_per_second_threshold(expected)
@@ -83,12 +68,54 @@ def threshold_rules(settings: StackSettings) -> dict[str, Any]:
         # No limit, but the factor for rates of set-up times.
         record(SIDECARS_PER_HISTOGRAM, settings.telemetry.histogram_sampling),
         # No limit: alerts ask whether a cluster's sidecars are meant to count.
-        record("cluster:crawlers_mode:info", 1, mode=mode),
-        *(rule for vendor in settings.vendors for rule in of_vendor(vendor)),
-        # No limit either: it tells a destination from a vendor.
+        record("cluster:crawlers_mode:info", 1, mode=settings.crawlers.mode),
+        # No limits either: they tell vendors and destinations apart. They come before the limits,
+        # since Prometheus evaluates the rules of a group one after the other.
+        *(record(VENDOR, 1, proxy_vendor=vendor.name) for vendor in settings.vendors),
         *(
             record("proxy_vendor:destination:info", 1, proxy_vendor=destination.name)
             for destination in settings.destinations
         ),
+        *_limits_of_vendors(settings),
     ]
     return {"groups": [{"name": "thresholds", "rules": rules}]}
+
+
+def _record(settings: StackSettings, name: str, expr: str, **labels: str) -> Json:
+    return {"record": name, "expr": expr, "labels": {"cluster": settings.cluster, **labels}}
+
+
+def _limits_of_vendors(settings: StackSettings) -> Iterator[Json]:
+    for name, setting, per, labels in _VENDOR_LIMITS:
+        usual = float(getattr(settings.alerts, setting))
+        own = {vendor.name: getattr(vendor.alerts, setting) for vendor in settings.vendors}
+        limits = {v: float(usual if one is None else one) / per for v, one in own.items()}
+        yield from _by_vendor(settings, name, usual / per, limits, **labels)
+    if settings.crawlers.mode != "full":
+        return  # What the mode leaves unread or uncounted is no fault of a vendor or sidecar.
+    inspected = {vendor.name: vendor.inspect for vendor in settings.vendors}
+    name = "proxy_vendor:opaque_connections_per_connections:threshold"
+    limits = {v: UNREADABLE_SHARE for v, how in inspected.items() if how != "connections"}
+    yield from _by_vendor(settings, name, UNREADABLE_SHARE, limits)
+    outliving = last_scrape_seconds(settings) is not None
+    uncounted = UNCOUNTED_SHARE if outliving else UNCOUNTED_SHARE_OF_SHORT_LIVES
+    name = "proxy_vendor:uncounted_bytes_per_bytes:threshold"
+    limits = {v: uncounted for v, how in inspected.items() if how == "passive"}
+    yield from _by_vendor(settings, name, uncounted, limits)
+
+
+def _by_vendor(
+    settings: StackSettings, name: str, usual: float, limits: Mapping[str, float], **labels: str
+) -> Iterator[Json]:
+    """Yield the limit of all vendors that have the usual one, then each other's own."""
+    vendors = [vendor.name for vendor in settings.vendors]
+    others = [vendor for vendor in vendors if limits.get(vendor) != usual]
+    if others != vendors:
+        # Records of other clusters may be here too.
+        where = f'cluster="{settings.cluster}"'
+        where += f', proxy_vendor!~"{"|".join(sorted(others))}"' if others else ""
+        yield _record(settings, name, f"{usual:.12g} * {VENDOR}{{{where}}}", **labels)
+    for vendor in others:
+        if vendor in limits:
+            expr = f"vector({limits[vendor]:.12g})"
+            yield _record(settings, name, expr, proxy_vendor=vendor, **labels)

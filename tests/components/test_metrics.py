@@ -21,7 +21,7 @@ from components.prometheus.config import (
 )
 from components.prometheus.estimate import Estimate, estimate
 from components.prometheus.relabel import sidecar_metric_relabel
-from components.prometheus.thresholds import samples_per_second_threshold, threshold_rules
+from components.prometheus.thresholds import VENDOR, samples_per_second_threshold, threshold_rules
 from components.prometheus.workloads import WORKLOAD
 from settings.catalogue import OUTSIDE
 from settings.loading import SettingsError, parse_settings
@@ -29,6 +29,8 @@ from simulation.crawler.books import Books as CrawlerBooks
 from simulation.crawler.metrics import metrics_page
 from simulation.proxy.books import Books
 from tests.relabel import relabel
+from tests.rules.promql import run_tests
+from tools.find import find
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]
 NOBODY = BasicAuth(username="x", password_file="x")
@@ -300,7 +302,7 @@ def test_short_lives_are_not_taken_for_uncounted_bytes(keys: dict[str, Any], sha
     (group,) = threshold_rules(stack(vendors=vendors, **keys))["groups"]
     name = "proxy_vendor:uncounted_bytes_per_bytes:threshold"
     (rule,) = (rule for rule in group["rules"] if rule["record"] == name)
-    assert rule["expr"] == f"vector({share})"
+    assert rule["expr"] == f'{share} * {VENDOR}{{cluster="prod"}}'
 
 
 @pytest.mark.parametrize("mode", ["full", "observe", "off"])
@@ -327,20 +329,44 @@ def test_the_threshold_follows_the_size_of_the_stack():
 
 def test_limits_are_the_vendors_own_or_the_stacks():
     """Each alert compares with the limit of its vendor, or with the one of all."""
-    vendors = [*VENDORS, {**VENDORS[0], "name": "vendor-b", "cidrs": ["10.2.0.0/16"]}]
+    vendors = [
+        {"name": f"vendor-{name}", "cidrs": [f"10.{number}.0.0/16"]}
+        for number, name in enumerate("abc")
+    ]
     vendors[1]["alerts"] = {"bannedShare": "40%", "minimumRequestsPerHour": 36}
-    (group,) = threshold_rules(stack(vendors=vendors, alerts={"bannedShare": "30%"}))["groups"]
-    found = {
-        (rule["record"], rule["labels"].get("proxy_vendor")): rule["expr"]
-        for rule in group["rules"]
-    }
+    vendors[2] |= {"inspect": "connections", "alerts": {"bannedShare": "30%"}}
     banned = "proxy_vendor_target:requests_blocked_per_requests:threshold"
-    assert found[banned, "vendor-a"] == "vector(0.3)"
-    assert found[banned, "vendor-b"] == "vector(0.4)"
-    assert found["proxy_vendor:istio_requests:threshold", "vendor-b"] == "vector(0.01)"
-    assert found["proxy_vendor:slo:ratio", "vendor-a"] == "vector(0.95)"
-    assert found["cluster:sidecar_series:threshold", None] == "vector(1000)"
-    assert all(rule["labels"]["cluster"] == "prod" for rule in group["rules"])
+    outcome = "proxy_vendor_outcome:istio_requests_per_requests:threshold"
+    opaque = "proxy_vendor:opaque_connections_per_connections:threshold"
+    expected = {
+        banned: {"a": 0.3, "b": 0.4, "c": 0.3},
+        "proxy_vendor:istio_requests:threshold": {"a": 0.1, "b": 0.01, "c": 0.1},
+        "proxy_vendor:slo:ratio": dict.fromkeys("abc", 0.95),
+        outcome + '{proxy_outcome="rate_limited"}': dict.fromkeys("abc", 0.1),
+        opaque: dict.fromkeys("ab", 0.9),
+        "proxy_vendor:uncounted_bytes_per_bytes:threshold": {},
+    }
+    test = {
+        "interval": "1m",
+        # Another cluster's vendors have the limits of their own stack.
+        "input_series": [
+            {"series": VENDOR + '{cluster="eu", proxy_vendor="vendor-z"}', "values": "1"}
+        ],
+        "promql_expr_test": [
+            {
+                "expr": f"sum by (cluster, proxy_vendor) ({name})",
+                "eval_time": "0m",
+                "exp_samples": [
+                    {"labels": f'{{cluster="prod", proxy_vendor="vendor-{one}"}}', "value": value}
+                    for one, value in limits.items()
+                ],
+            }
+            for name, limits in expected.items()
+        ],
+    }
+    rules = threshold_rules(stack(vendors=vendors, alerts={"bannedShare": "30%"}))
+    done = run_tests(find("promtool"), {"tests": [test]}, {"thresholds.yml": rules})
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_estimate_of_the_fleet_is_its_mean_sidecar():
