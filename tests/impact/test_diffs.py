@@ -47,10 +47,10 @@ EDITS = {
         # The range is alone in its chain before and after, with a third chain between the two.
         ranges("10.9.2.0/24", "10.9.8.0/24", "10.9.9.0/24"),
         ranges("10.9.0.0/24", "10.9.8.0/24", "10.9.9.0/24"),
-        70,
+        50,
     ),
     "a second range": (ranges("10.1.0.0/16"), ranges("10.1.0.0/16", "10.9.0.0/24"), 40),
-    "a vendor": (lambda keys: None, one_more_vendor, 250),
+    "a vendor": (lambda keys: None, one_more_vendor, 150),
     "a retention": (
         lambda keys: None,
         lambda keys: keys["prometheus"].update(retention="5d"),
@@ -61,6 +61,6 @@ EDITS = {
 
 @pytest.mark.parametrize("name", EDITS)
 def test_a_reviewer_reads_what_changes(name, tmp_path):
-    """A vendor's own filters are 178 lines of the 250; all else of the stack stays as it is."""
+    """A vendor's own filters are 117 lines of the 150, and 30 are its colour on the boards."""
     before, after, most = EDITS[name]
     assert 0 < changed_lines(rendered(tmp_path, before), rendered(tmp_path, after)) <= most
