@@ -317,17 +317,6 @@ def slowness_can_be_seen(settings: StackSettings) -> Iterator[Problem]:
             )
 
 
-def pods_end_as_their_mesh_decides(settings: StackSettings) -> Iterator[Problem]:
-    telemetry = settings.telemetry
-    delays = telemetry.sets("delay_pod_termination") and telemetry.delay_pod_termination
-    if delays and not settings.istio.install:
-        yield Problem(
-            ("telemetry", "delayPodTermination"),
-            "true has no effect with istio.install: false, whose owner decides how its pods end; "
-            "remove it (docs/limits.md has the values)",
-        )
-
-
 # A hash decides which sidecars: of 10 expected there are none in one stack of 22,000.
 LEAST_SAMPLED_SIDECARS = 10
 
@@ -469,7 +458,6 @@ CHECKS: Checks = (
     what_needs_a_sidecar_has_one,
     pod_security_allows_injection,
     slowness_can_be_seen,
-    pods_end_as_their_mesh_decides,
     some_histograms_are_kept,
     alertmanager_runs_if_configured,
     tls_is_for_own_servers,

@@ -59,12 +59,13 @@ class Telemetry(Section):
     """Whether sidecars print a line of JSON for each connection to nobody's address, for `make
     discover`: destination, bytes, time, and no user or URL. A change cuts such connections after
     45 s."""
-    delay_pod_termination: StrictBool = True
+    delay_pod_termination: StrictBool | None = None
     """Whether a terminating pod's sidecar stays for one more scrape (`prometheus.scrapeInterval`
-    and 5 s). Without it the last counts are lost (docs/limits.md). With it every pod, Job and
-    gateway of the mesh ends that much later; `terminationGracePeriodSeconds` must leave room.
-    Istio's experimental agentgateway needs `false`. Has no effect with `istio.install: false`. A
-    change takes effect as pods restart."""
+    and 5 s). Without it the last counts are lost (docs/limits.md). Default: with `istio.install:
+    true`. Every pod, Job and gateway of the mesh then ends that much later, also those of others
+    who use it; `terminationGracePeriodSeconds` must leave room. Istio's experimental agentgateway
+    needs `false`. With `istio.install: false`, `true` adds it to the output `optionalIstioValues`;
+    crawlers can also ask for it alone (docs/limits.md). A change takes effect as pods restart."""
 
     def problems(self) -> Iterator[Problem]:
         for lower, upper in pairwise(self.buckets):

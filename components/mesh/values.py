@@ -127,10 +127,11 @@ def base_values(istio: Istio) -> Json:
 def last_scrape_seconds(settings: StackSettings) -> int | None:
     """Return how long a sidecar outlives its crawler, so that Prometheus scrapes it once more.
 
-    None means that it ends at once. Where Istio is not ours, that is for its owner to decide: every
-    pod of the mesh would end later.
+    None means that it ends at once, as by default where Istio is not ours: every pod of the mesh
+    would end later.
     """
-    if not (settings.istio.install and settings.telemetry.delay_pod_termination):
+    delays = settings.telemetry.delay_pod_termination
+    if not (settings.istio.install if delays is None else delays):
         return None
     return settings.prometheus.scrape_interval + LAST_SCRAPE_MARGIN_SECONDS
 

@@ -80,13 +80,17 @@ def test_a_sidecar_outlives_its_crawler_until_it_was_scraped():
 
 
 def test_the_pods_of_anothers_mesh_end_as_they_did():
-    """Every pod of that mesh would end later, for our numbers: not even an optional value."""
+    """Every pod of that mesh would end later, for our numbers: an optional value, if asked for."""
     stack = {"cluster": "c", "vendors": [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"]}]}
-    settings = parse_settings(stack | {"istio": {"install": False, "cni": True}})
-    assert last_scrape_seconds(settings) is None
-    assert optional_values(last_scrape_seconds(settings)) == {
-        "meshConfig": {"defaultConfig": {"holdApplicationUntilProxyStarts": True}}
-    }
+    stack |= {"istio": {"install": False, "cni": True}}
+    unasked = last_scrape_seconds(parse_settings(stack))
+    assert unasked is None
+    held = {"holdApplicationUntilProxyStarts": True}
+    assert optional_values(unasked) == {"meshConfig": {"defaultConfig": held}}
+    asked = parse_settings(stack | {"telemetry": {"delayPodTermination": True}})
+    values = optional_values(last_scrape_seconds(asked))
+    assert values["meshConfig"]["defaultConfig"] == held | {"terminationDrainDuration": "20s"}
+    assert set(values["global"]["proxy"]["lifecycle"]) == {"postStart"}
 
 
 def test_sidecars_may_end_at_once():

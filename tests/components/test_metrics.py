@@ -294,6 +294,13 @@ def test_every_series_has_the_label_cluster(targets):
         ({}, "0.05"),
         ({"telemetry": {"delayPodTermination": False}}, "0.2"),
         ({"istio": {"install": False, "cni": True}}, "0.2"),
+        (
+            {
+                "istio": {"install": False, "cni": True},
+                "telemetry": {"delayPodTermination": True},
+            },
+            "0.05",
+        ),
     ],
 )
 def test_short_lives_are_not_taken_for_uncounted_bytes(keys: dict[str, Any], share: str):
