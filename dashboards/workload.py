@@ -38,7 +38,8 @@ def _who(look: Look) -> tuple[Json, ...]:
             title="Requests by workload",
             unit="reqps",
             description="The ten busiest at each moment, over the vendors chosen. A workload that "
-            "disappears has stopped, or its pods have no sidecar.",
+            "disappears has stopped, or its pods have no sidecar. (Job) and (Pod) are all that "
+            "come and go under names of their own: crawlers.workloadLabel tells them apart.",
             expr=f"topk(10, sum by ({_LABELS}) ({_RECORD}:istio_requests:rate5m{_WORKLOAD}))",
             legend=_NAME,
             width=12,
