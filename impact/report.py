@@ -58,7 +58,7 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
         Part(title="Refused", lines=findings),
         Part(title="Addresses change owner", lines=tuple(map(_move, moved))),
         Part(title="Names change owner", lines=tuple(map(_name_move, named))),
-        Part(title="What counts", lines=tuple(_mode(old, new))),
+        Part(title="What counts", lines=(*_mode(old, new), *_labels(old, new))),
         Part(title="Open connections", lines=tuple(_connections(moved, ended))),
         Part(title="Pods", lines=tuple(_pods(old, new))),
         Part(title="Volumes", lines=tuple(_volumes(old_sizes, new_sizes))),
@@ -148,6 +148,20 @@ def _mode(old: StackSettings, new: StackSettings) -> Iterator[str]:
     before, after = old.crawlers.mode, new.crawlers.mode
     if before != after:
         yield f"crawlers.mode {before} → {after}: {MODES[after]}"
+
+
+def _labels(old: StackSettings, new: StackSettings) -> Iterator[str]:
+    """Yield a line for each label of the metrics that pods get by another rule."""
+    was, will = old.crawlers, new.crawlers
+    for key, label, changed in (
+        ("teamLabel", "team", (was.team_label, was.teams) != (will.team_label, will.teams)),
+        ("workloadLabel", "source_workload", was.workload_label != will.workload_label),
+    ):
+        if changed:
+            yield (
+                f"crawlers.{key}: the label `{label}` may have other values from the next scrape "
+                "on, and its records then go on under these; history keeps the old ones"
+            )
 
 
 def _connections(moved: Sequence[Move], ended: Connections) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""Fourteen edits of the shipped production stack. `python -m tests.impact.edits` writes the pages.
+"""Fifteen edits of the shipped production stack. `python -m tests.impact.edits` writes the pages.
 
 Read their diff before you commit them: it is what reviewers of such an edit will read.
 """
@@ -94,6 +94,10 @@ def another_teams_prometheus(keys: Keys) -> None:
     keys["alertmanagerSecrets"]["oncall"] = {"secure": "v1:abcdefgh:9876543210"}
 
 
+def workloads_by_a_label(keys: Keys) -> None:
+    keys.setdefault("crawlers", {})["workloadLabel"] = "app.kubernetes.io/name"
+
+
 def the_kill_switch(keys: Keys) -> None:
     keys.setdefault("crawlers", {})["mode"] = "off"
 
@@ -116,6 +120,7 @@ EDITS: tuple[Edit, ...] = (
     a_shorter_retention,
     another_teams_prometheus,
     the_kill_switch,
+    workloads_by_a_label,
     connections_only,
 )
 
