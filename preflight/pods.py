@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from decimal import Decimal, InvalidOperation
 
-from discover.kubectl import has_sidecar, workload_of
+from components.prometheus.workloads import workload_of
+from discover.kubectl import has_sidecar
 from preflight.control_plane import injector_values, labels_after
 from preflight.finding import Finding, refuse, warn
 from preflight.objects import Json, Objects
 from preflight.selectors import annotations_of, labels_of, title
 from preflight.stack import Stack, is_ours
 from verify.crawlers import vendors_of
-from verify.pods import INJECT, MODE, redirection
+from verify.pods import INJECT, MODE, counted, redirection
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 UNITS = {
@@ -34,16 +34,16 @@ def crawlers_of(stack: Stack, found: Objects) -> list[Json]:
 def pod_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield a line for each workload and reason why its traffic would not be attributed."""
     vendors = vendors_of(stack.settings.vendors)
-    counts: Counter[tuple[str, str, str]] = Counter()
+    label = stack.settings.crawlers.workload_label
+    found_in: dict[tuple[str, str, str], list[str]] = {}
     for pod in crawlers_of(stack, found):
-        workload = f"{pod['metadata']['namespace']}/{workload_of(pod['metadata'])}"
+        workload = f"{pod['metadata']['namespace']}/{workload_of(pod['metadata'], label)}"
         reasons = [*_without_sidecar(pod), *redirection(annotations_of(pod), vendors)]
         for reason, fix in reasons:
-            counts[workload, reason, fix] += 1
-    for (workload, reason, fix), number in sorted(counts.items()):
-        noun = "pod" if number == 1 else "pods"
+            found_in.setdefault((workload, reason, fix), []).append(pod["metadata"]["name"])
+    for (workload, reason, fix), names in sorted(found_in.items()):
         # A workload's name, and no kind: it is told by its pods.
-        yield warn(f"workload {workload}: {reason} ({number} {noun}); {fix}")
+        yield warn(f"workload {workload}: {reason} ({counted(names)}); {fix}")
 
 
 def _without_sidecar(pod: Json) -> Iterator[tuple[str, str]]:
