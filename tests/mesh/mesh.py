@@ -189,6 +189,7 @@ class Mesh(ControlPlane):
         labels: Mapping[str, str] | None = None,
         annotations: Mapping[str, str] | None = None,
         namespace: str = CRAWLERS,
+        containers: Sequence[Json] = (),
     ) -> Json:
         return {
             "apiVersion": "v1",
@@ -202,7 +203,7 @@ class Mesh(ControlPlane):
             "spec": {
                 "nodeName": kubelet.NODE,
                 "serviceAccountName": "default",  # as admission would write it
-                "containers": [{"name": "crawler", "image": "example.com/crawler"}],
+                "containers": [{"name": "crawler", "image": "example.com/crawler"}, *containers],
             },
         }
 

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 import signal
 import subprocess
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
 
+import pytest
+import yaml
+
+from settings.loading import ROOT
 from tests.mesh.conftest import Record
+from tests.mesh.control_plane import ISTIO
 from tests.mesh.kubelet import Pod, agent_of, proxy_of
 from tests.mesh.mesh import Mesh
 
@@ -59,3 +69,62 @@ def test_istios_own_hook_would_end_it_at_once(mesh: Mesh, record: Record) -> Non
         seconds = seconds_of_answers(pod, DRAIN_SECONDS + 10.0)
     record("after Istio's own preStop it answered for, in seconds", round(seconds, 1))
     assert seconds < AT_ONCE_SECONDS
+
+
+def template_of_the_docs() -> Any:
+    """Return what docs/limits.md tells owners of crawlers to add to their pods' template."""
+    text = (ROOT / "docs" / "limits.md").read_text(encoding="utf-8")
+    (found,) = re.findall(r"```yaml\n(.*?)```", text, re.DOTALL)
+    return yaml.safe_load(found)
+
+
+def hooks(mesh: Mesh) -> set[str]:
+    """Return the hooks that istiod gives at present to a pod that asks for none."""
+    return set(proxy_of(mesh.injected(mesh.pod_manifest("drain-hooks"))).get("lifecycle", {}))
+
+
+@contextmanager
+def values_of_others(mesh: Mesh) -> Iterator[None]:
+    """Have istiod inject as without the program's values, until the block ends."""
+    found = mesh.api.get("v1", "ConfigMap", ISTIO, "istio-sidecar-injector")
+
+    def inject(values: str, expected: set[str]) -> None:
+        metadata = {key: found["metadata"][key] for key in ("name", "namespace")}
+        data = {**found["data"], "values": values}
+        own = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": data}
+        mesh.api.apply(own)
+        mesh.until(lambda: hooks(mesh) == expected)
+
+    values = json.loads(found["data"]["values"])
+    del values["global"]["proxy"]["lifecycle"]
+    inject(json.dumps(values), {"preStop"})
+    try:
+        yield
+    finally:
+        inject(found["data"]["values"], {"postStart"})
+
+
+@pytest.mark.parametrize("native", ["true", "false"])
+def test_a_crawlers_own_template_asks_for_the_drain(
+    mesh: Mesh, record: Record, native: str
+) -> None:
+    """Under Istio's own values, where every other pod of the mesh ends at once."""
+    template = template_of_the_docs()
+    config = template["metadata"]["annotations"]["proxy.istio.io/config"]
+    annotations = {
+        "proxy.istio.io/config": config.replace("20s", f"{DRAIN_SECONDS}s"),
+        "sidecar.istio.io/nativeSidecar": native,
+    }
+    containers = template["spec"]["containers"]
+    name = f"drain-own-{native}"
+    with (
+        values_of_others(mesh),
+        mesh.pod(name, annotations=annotations, containers=containers) as pod,
+    ):
+        assert answers(pod)
+        command = proxy_of(pod.manifest)["lifecycle"]["preStop"]["exec"]["command"]
+        agent = os.fspath(mesh.folder / "bin" / command[0])
+        subprocess.run(pod.network.command([agent, *command[1:]]), check=True, timeout=60)
+        seconds = seconds_of_answers(pod, 60.0)
+    record(f"asked for by its own template, native {native}, for seconds", round(seconds, 1))
+    assert DRAIN_SECONDS - 0.5 <= seconds < 60.0
