@@ -13,7 +13,7 @@ from preflight.objects import Json, Objects
 from preflight.selectors import annotations_of, labels_of, title
 from preflight.stack import Stack, is_ours
 from verify.crawlers import vendors_of
-from verify.pods import INJECT, MODE, counted, redirection
+from verify.pods import INJECT, MODE, counted_pods, redirection
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
 UNITS = {
@@ -35,15 +35,16 @@ def pod_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield a line for each workload and reason why its traffic would not be attributed."""
     vendors = vendors_of(stack.settings.vendors)
     label = stack.settings.crawlers.workload_label
-    found_in: dict[tuple[str, str, str], list[str]] = {}
+    counts: dict[tuple[str, str, str], list[str]] = {}
     for pod in crawlers_of(stack, found):
-        workload = f"{pod['metadata']['namespace']}/{workload_of(pod['metadata'], label)}"
+        metadata = pod["metadata"]
+        workload = f"{metadata['namespace']}/{workload_of(metadata, label)}"
         reasons = [*_without_sidecar(pod), *redirection(annotations_of(pod), vendors)]
         for reason, fix in reasons:
-            found_in.setdefault((workload, reason, fix), []).append(pod["metadata"]["name"])
-    for (workload, reason, fix), names in sorted(found_in.items()):
+            counts.setdefault((workload, reason, fix), []).append(metadata["name"])
+    for (workload, reason, fix), names in sorted(counts.items()):
         # A workload's name, and no kind: it is told by its pods.
-        yield warn(f"workload {workload}: {reason} ({counted(names)}); {fix}")
+        yield warn(f"workload {workload}: {reason} ({counted_pods(names)}); {fix}")
 
 
 def _without_sidecar(pod: Json) -> Iterator[tuple[str, str]]:

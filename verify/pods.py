@@ -5,7 +5,7 @@ A line is about a workload: a thousand pods of one Deployment have one reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -75,13 +75,13 @@ def pod_findings(pods: Iterable[Json], vendors: Vendors, workload_label: str) ->
         for reason, fix in _reasons(pod, vendors):
             found.setdefault((workload, reason, fix), []).append(metadata["name"])
     return [
-        f"{workload}: {reason} ({counted(names)}); {fix}"
+        f"{workload}: {reason} ({counted_pods(names)}); {fix}"
         for (workload, reason, fix), names in sorted(found.items())
     ]
 
 
-def counted(names: Sequence[str]) -> str:
-    """Return how many pods these are, with the name of one."""
+def counted_pods(names: list[str]) -> str:
+    """Return how many pods these are, and the name of one."""
     # A workload may be "(Job)": one of the pods says which are meant.
     return f"pod {names[0]}" if len(names) == 1 else f"{len(names)} pods, as {min(names)}"
 

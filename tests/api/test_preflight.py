@@ -74,9 +74,8 @@ def manifest(version: str, kind: str, name: str, namespace: str = "", **more: An
 def their_cluster() -> list[Json]:
     """Return a mesh of a revision with a tag, and what stands in a stack's way."""
     pod = manifest("v1", "Pod", "crawler-1", CRAWLERS)
-    pod["metadata"]["ownerReferences"] = [
-        {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": LABEL, "uid": "1"}
-    ]
+    owner = {"apiVersion": "apps/v1", "kind": "ReplicaSet", "name": LABEL, "uid": "1"}
+    pod["metadata"]["ownerReferences"] = [{**owner, "controller": True}]
     container = {"name": "crawler", "image": "crawler:1"}
     pod["spec"] = {"hostNetwork": True, "containers": [container]}
     egress = [{"hosts": ["./*", "data/*"]}]
@@ -136,7 +135,7 @@ def test_a_user_who_may_only_read_is_told_all(asked: Asked) -> None:
         report,
         f"refuse: Sidecar {CRAWLERS}/default: selects crawlers as ours would",
         f"warn: Service {CRAWLERS}/proxy: takes port 3128 of vendors",
-        f"warn: workload {CRAWLERS}/crawler: gets no sidecar, as it has hostNetwork (1 pod)",
+        f"warn: workload {CRAWLERS}/crawler: gets no sidecar, as it has hostNetwork (pod",
         "refuse: scheduling.storageClass: is not set, and the cluster has no default StorageClass",
         "refuse: rights: this user may not create clusterroles.rbac.authorization.k8s.io, ",
         "refuse: rights: this user may not patch namespaces in the whole cluster",

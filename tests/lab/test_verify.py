@@ -163,7 +163,10 @@ def answers(uid: str, label: str) -> dict[str, list[Json]]:
         "secrets": [{"data": {"web.yml": ""}}, {"data": encoded}],
         ISTIO_RESOURCES: [
             {"kind": kind, "metadata": {"name": name, "namespace": "crawlers"}}
-            for kind, name in [*names, ("Sidecar", "proxy-observability")]
+            for kind, name in [
+                *names,
+                *((kind, "proxy-observability") for kind in ("Sidecar", "ProxyConfig")),
+            ]
         ],
     }
 

@@ -62,7 +62,7 @@ def pod(name: str = "crawler-1", labels: Json | None = None, **more: Any) -> Jso
     annotations = more.pop("annotations", {})
     spec = {"containers": [{"name": "crawler"}], **more}
     found = one("Pod", name, "crawlers", labels, annotations=annotations, spec=spec)
-    owner = {"kind": "ReplicaSet", "name": "crawler-5d4f8"}
+    owner = {"kind": "ReplicaSet", "name": "crawler-5d4f8", "controller": True}
     found["metadata"]["ownerReferences"] = [owner]
     return found
 

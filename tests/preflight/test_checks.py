@@ -246,17 +246,17 @@ CASES = {
     "hostNetwork": (
         {},
         [pod(hostNetwork=True)],
-        "warn: workload crawlers/(Pod): gets no sidecar, as it has hostNetwork (pod crawler-1)",
+        "warn: workload crawlers/crawler: gets no sidecar, as it has hostNetwork (pod crawler-1)",
     ),
     "no injection": (
         {},
         [pod(annotations={"sidecar.istio.io/inject": "false"})],
-        'warn: workload crawlers/(Pod): gets no sidecar, as sidecar.istio.io/inject is "false"',
+        'warn: workload crawlers/crawler: gets no sidecar, as sidecar.istio.io/inject is "false"',
     ),
     "past the sidecar": (
         {},
         [pod(annotations={"traffic.sidecar.istio.io/excludeOutboundPorts": "3128"})],
-        "warn: workload crawlers/(Pod): sends port 3128 of a vendor past the sidecar",
+        "warn: workload crawlers/crawler: sends port 3128 of a vendor past the sidecar (pod",
     ),
     "Pod Security": (
         {},

@@ -148,7 +148,7 @@ def test_a_crawler_that_does_not_wait_for_its_sidecar_is_named(spec, said):
 
     metadata = {"name": "a", "namespace": "crawlers"}
     pod = {"metadata": metadata, "spec": {key: [*map(container, spec[key])] for key in spec}}
-    found = pod_findings([pod], Vendors(ranges=(), ports=frozenset()), "workload")
+    found = pod_findings([pod], Vendors(ranges=(), ports=frozenset()), "app")
     assert len(found) == len(said)
     assert all(part in line for part, line in zip(said, found, strict=True))
 
