@@ -6,6 +6,7 @@ tunnels of the chains that it replaces.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -125,7 +126,7 @@ def runs(mesh: Mesh, pod: Pod) -> bool:
     types = {name: mesh.sent(pod, ECDS, name)["typed_config"]["@type"] for name in sent}
     (counts,) = {types[name] == type_ for name, type_ in sent.items()}
     script = mesh.sent(pod, ECDS, "proxy-vendor_vendor-b_lua")["typed_config"]
-    assert ("function" in script["default_source_code"]["inline_string"]) == counts
+    assert ("function" in json.dumps(script)) == counts
     return counts
 
 
