@@ -138,7 +138,7 @@ def port_of(vendor: Vendor, ports: Ports) -> int:
 
 
 def lab_settings(settings: StackSettings, ports: Ports) -> StackSettings:
-    """Return the settings with every vendor's ports moved to the lab's."""
+    """Return the settings with every vendor's ports moved to the lab's, and its generator."""
 
     def moved(listed: Sequence[PortRange]) -> tuple[PortRange, ...]:
         return tuple(PortRange(ports.moved(one.first), ports.moved(one.last)) for one in listed)
@@ -156,7 +156,9 @@ def lab_settings(settings: StackSettings, ports: Ports) -> StackSettings:
             )
         return vendor.model_copy(update=changed)
 
-    return settings.model_copy(update={"vendors": tuple(map(moved_vendor, settings.vendors))})
+    generator = settings.load_generator.model_copy(update={"enabled": True})
+    vendors = tuple(map(moved_vendor, settings.vendors))
+    return settings.model_copy(update={"vendors": vendors, "load_generator": generator})
 
 
 def listening_addresses(where: Sequence[Endpoint]) -> tuple[str, ...]:
