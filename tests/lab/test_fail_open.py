@@ -275,7 +275,7 @@ def test_no_crawler_sees_what_envoy_notes(tmp_path):
     """Until istiod's configuration is there, set-up times are noted, and not in the answer."""
 
     def with_refused_rules(rendered):
-        (resource,) = rendered.extensions[ANSWERS]["resources"]
+        (resource,) = rendered.extensions[f"{ANSWERS}.json"]["resources"]
         resource["typed_config"]["response_rules"][0]["header"] = ""
         return with_counters_of_updates(rendered)
 
