@@ -14,7 +14,8 @@ import yaml
 from components.attribution import guard
 from components.prometheus.estimate import estimate
 from render.__main__ import main
-from render.program import MOCK_PASSWORD
+from render.manifests import manifests
+from render.program import MOCK_PASSWORD, run_program
 from settings.loading import ROOT, load_stack_file
 
 SECONDS = 5  # what `make render` may take
@@ -108,6 +109,17 @@ def test_the_script_reads_as_a_script(edited, tmp_path, monkeypatch):
     lines = files["crawlers/EnvoyFilter-proxy-vendor-vendor-b.yaml"].splitlines()
     assert any(line.strip().startswith("function envoy_on_request(") for line in lines)
     assert [line.strip() for line in lines if "10.2.0.0/16" in line] == ["10.2.0.0/16 vendor-b isp"]
+
+
+def test_what_is_written_once_is_read_everywhere(edited):
+    """A reader that loses a YAML alias would deploy a chain without its filter."""
+    path = edited("prod", lambda keys: keys["vendors"][1].update(cidrs=TWO_CHAINS))
+    for one in run_program("prod", path).of_kind("EnvoyFilter"):
+        (text,) = manifests([one]).values()
+        assert yaml.safe_load(text) == one.inputs
+        if one.name.endswith("vendor-b"):
+            assert text.count("http_connection_manager.v3") == 1
+            assert text.count("- *id") > 3
 
 
 def test_an_added_range_changes_its_chain_only(edited, tmp_path, monkeypatch):
