@@ -214,13 +214,13 @@ class Mesh(ControlPlane):
         self.api.delete("v1", "Pod", metadata["namespace"], metadata["name"])
         return made
 
-    def until_injected(self) -> None:
+    def until_injected(self, namespace: str = CRAWLERS) -> None:
         """Wait until istiod gives new crawlers what the stack's ProxyConfig says: half a second."""
         (config,) = [each for each in self.files.values() if each.get("kind") == "ProxyConfig"]
         wanted = config["spec"]["environmentVariables"].keys()
 
         def is_given() -> bool:
-            made = self.injected(self.pod_manifest("crawler-probe"))
+            made = self.injected(self.pod_manifest("crawler-probe", namespace=namespace))
             return wanted <= {each["name"] for each in kubelet.proxy_of(made)["env"]}
 
         self.until(is_given)

@@ -268,6 +268,7 @@ def test_what_registry_only_cuts_is_counted(mesh: Mesh) -> None:
     )
     config = mesh.files["crawlers/ProxyConfig-proxy-observability.yaml"]
     mesh.api.apply({**config, "metadata": {**config["metadata"], "namespace": namespace}})
+    mesh.until_injected(namespace)
     try:
         with mesh.pod("crawler-cut", namespace=namespace) as cut:
             for address, port in ((OUTSIDE, 25), PROXIES["vendor-a"]):

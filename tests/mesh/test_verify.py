@@ -17,14 +17,13 @@ from tests.mesh import names
 from tests.mesh.mesh import CRAWLERS, Mesh
 from verify.cluster import Cluster
 from verify.crawlers import crawler_checks
-from verify.pods import CONFIG, NATIVE
+from verify.pods import CONFIG
 
 Json = dict[str, Any]
 
 ROOT_NAMESPACE, OTHERS = "istio-system", "shops"
 TRAFFIC = "traffic.sidecar.istio.io"
 MATCHER = "{proxyStatsMatcher: {inclusionRegexps: [http]}}"
-UNHELD = "{holdApplicationUntilProxyStarts: false}"
 OURS = {"app": "crawler"}
 ISTIO = "networking.istio.io"
 OUTBOUND_PATCH = {
@@ -180,10 +179,6 @@ def faults(mesh: Mesh) -> list[tuple[Any, str]]:
             annotated("own-regexps", "sidecar.istio.io/statsInclusionRegexps", "http"),
             "crawlers/own-regexps: exports other statistics than the stack's "
             "(pod own-regexps-5d4f8-x1); remove",
-        ),
-        (
-            pod("unheld", annotations={NATIVE: "false", CONFIG: UNHELD}),
-            "crawlers/unheld: may start before its sidecar",
         ),
         (
             applied(mesh, "ProxyConfig", "theirs", CRAWLERS, {"selector": {"matchLabels": OURS}}),
