@@ -36,6 +36,8 @@ def test_every_vendor_alert_every_critical_alert_and_every_part_has_a_scenario()
     assert len({one.name for one in SCENARIOS}) == len(SCENARIOS)
     # Its connections are refused by Istio's own listener: tests/mesh/test_vendors_only.py.
     covered.add("ProxyTrafficRefused")
+    # It says what the stack file says: tests/rules raises it.
+    covered.add("ProxyAttributionOff")
     # Of a month's hours, which no drill lasts: tests/money/test_exporter.py raises one of them.
     covered |= {"ProxyBudgetUsed", "ProxyBudgetRunsOut", "ProxyTrafficBilledNotMetered"}
     assert {name for name in ALERTS if name.startswith("Proxy")} <= covered
