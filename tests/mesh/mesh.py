@@ -59,6 +59,12 @@ def _stack_file(edit: Callable[[Json], None]) -> Iterator[Path]:
         yield Path(file.name)
 
 
+def edited(edit: Callable[[Json], None]) -> dict[str, Json]:
+    """Return what the tests' stack renders after `edit` has changed its keys."""
+    with _stack_file(edit) as file:
+        return rendered(file)
+
+
 def unchanged(keys: Json) -> None:
     """Edit nothing: an edit for `Mesh.stack`."""
 
@@ -69,6 +75,8 @@ class Mesh(ControlPlane):
 
     files: dict[str, Json] = field(default_factory=dict)
     """What is applied at present, as rendered."""
+    others: frozenset[tuple[str, str]] = frozenset()
+    """(kind, name) of custom resources of other people in the crawlers' namespace."""
     _pods: int = 0
     _versions: dict[str, str] = field(default_factory=dict)
     _written: float = 0.0
@@ -131,7 +139,7 @@ class Mesh(ControlPlane):
                     "shared" not in name and ".chain-" not in name,
                 ),
             ):
-                if (kind, name) not in kept:
+                if (kind, name) not in {*kept, *self.others}:
                     self._written = time.time()
                     self.api.delete(api_version, kind, namespace, name)
 
@@ -145,8 +153,7 @@ class Mesh(ControlPlane):
 
     def stack(self, edit: Callable[[Json], None]) -> dict[str, Json]:
         """Return what the tests' stack renders after `edit` has changed its keys."""
-        with _stack_file(edit) as file:
-            return rendered(file)
+        return edited(edit)
 
     def settings(self, edit: Callable[[Json], None]) -> StackSettings:
         """Return the settings of that stack."""
@@ -272,6 +279,20 @@ class Mesh(ControlPlane):
 @contextmanager
 def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> Iterator[Mesh]:
     """Run a mesh with the tests' stack applied; keep its folder if asked to."""
+    files = rendered()
+    with platform(pair, say, files, keep=keep) as mesh:
+        labels = files[f"_cluster/Namespace-{CRAWLERS}.yaml"]["metadata"]["labels"]
+        mesh.namespace(CRAWLERS, labels)
+        mesh.up(files)
+        mesh.until_injected()
+        yield mesh
+
+
+@contextmanager
+def platform(
+    pair: Pair, say: Callable[[str], None], files: Mapping[str, Json], *, keep: bool = False
+) -> Iterator[Mesh]:
+    """Run a mesh without a stack, of which `files` say what is cluster-wide and Istio's values."""
     # Not pytest's folder: the sidecars' user must be able to enter it.
     folder = Path(tempfile.mkdtemp(prefix="mesh-"))
     folder.chmod(0o755)
@@ -282,13 +303,8 @@ def running(pair: Pair, say: Callable[[str], None], *, keep: bool = False) -> It
             kubernetes.start(family, world, folder)
             mesh = Mesh(pair, folder, family, world, Api(world))
             mesh.until(mesh.api.is_ready, START_SECONDS, "the API server is not ready")
-            files = rendered()
             try:
                 mesh.install(files, programs["meshlab"], say)
-                labels = files[f"_cluster/Namespace-{CRAWLERS}.yaml"]["metadata"]["labels"]
-                mesh.namespace(CRAWLERS, labels)
-                mesh.up(files)
-                mesh.until_injected()
                 yield mesh
             finally:
                 world.close()
