@@ -6,7 +6,7 @@ import asyncio
 import re
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 OUTCOMES = ("success", "blocked", "timeout", "target_error")
@@ -86,8 +86,6 @@ def exposed(pages: dict[str, Callable[[float], str]], port: int) -> Iterator[Non
     rate is the true one.
     """
     start = int(time.time())
-    loop = asyncio.new_event_loop()
-    ready = threading.Event()
     rendered: dict[str, tuple[int, bytes]] = {}  # as several servers ask for it
 
     def body_of(address: str) -> bytes:
@@ -114,8 +112,22 @@ def exposed(pages: dict[str, Callable[[float], str]], port: int) -> Iterator[Non
         finally:
             writer.close()
 
+    with serving(answer, list(pages), port):
+        yield
+
+
+@contextmanager
+def serving(
+    answer: Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]],
+    hosts: str | list[str],
+    port: int,
+) -> Iterator[None]:
+    """Answer each connection in a thread of its own until the block ends."""
+    loop = asyncio.new_event_loop()
+    ready = threading.Event()
+
     async def serve() -> None:
-        server = await asyncio.start_server(answer, list(pages), port)
+        server = await asyncio.start_server(answer, hosts, port, backlog=4096)
         ready.set()
         async with server:
             await server.serve_forever()

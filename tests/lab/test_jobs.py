@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import threading
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
@@ -29,6 +28,7 @@ from lab.shortening import shortened_rules
 from settings.loading import parse_settings
 from tests.lab.conftest import until
 from tests.lab.server import start_prometheus
+from tests.lab.sidecars import serving
 from tests.ports import free_block
 
 pytestmark = pytest.mark.long
@@ -89,8 +89,6 @@ def page(job: int, scrapes: int) -> str:
 @contextmanager
 def exposed(port: int, scraped: Counter[int]) -> Iterator[None]:
     """Serve each Job's page at its address until the block ends; count the scrapes."""
-    loop = asyncio.new_event_loop()
-    ready = threading.Event()
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         high, low = writer.get_extra_info("sockname")[0].split(".")[2:]
@@ -106,26 +104,8 @@ def exposed(port: int, scraped: Counter[int]) -> Iterator[None]:
             scraped[job] += 1
         writer.close()
 
-    async def serve() -> None:
-        server = await asyncio.start_server(answer, "0.0.0.0", port, backlog=4096)
-        ready.set()
-        async with server:
-            await server.serve_forever()
-
-    def run() -> None:
-        asyncio.set_event_loop(loop)
-        with suppress(asyncio.CancelledError):
-            loop.run_until_complete(serve())
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    assert ready.wait(10)
-    try:
+    with serving(answer, "0.0.0.0", port):
         yield
-    finally:
-        loop.call_soon_threadsafe(lambda: [task.cancel() for task in asyncio.all_tasks(loop)])
-        thread.join(10)
-        loop.close()
 
 
 def ever(url: str, selector: str) -> list[dict[str, str]]:
