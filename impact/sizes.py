@@ -118,7 +118,8 @@ def _workloads(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
             "Alertmanager",
             _workload(alertmanager.replicas, alertmanager.resources, alertmanager.image),
         )
-    yield "Grafana", _workload(1, settings.grafana.resources, settings.grafana.image)
+    if settings.runs_grafana:
+        yield "Grafana", _workload(1, settings.grafana.resources, settings.grafana.image)
     if not settings.has_crawlers:
         return
     yield SIDECARS, _workload(settings.crawlers.expected_pods, settings.istio.sidecar)

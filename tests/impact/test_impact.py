@@ -200,3 +200,23 @@ def test_what_each_step_of_an_upgrade_of_istio_moves(
     assert len(pods) == len(said), printed
     assert all(line.strip().startswith(text) for line, text in zip(pods, said, strict=True)), pods
     assert "Open connections" not in printed
+
+
+def test_a_grafana_of_others_costs_nothing_and_does_not_restart(tmp_path, monkeypatch, capsys):
+    """This program then makes ConfigMaps alone, whichever boards change."""
+    base, after = tmp_path / "Pulumi.before.yaml", tmp_path / "Pulumi.after.yaml"
+    document = yaml.safe_load(PROD.read_text(encoding="utf-8"))
+    document["config"]["proxy-observability:grafana"] = {"mode": "existing"}
+    base.write_text(yaml.safe_dump(document), encoding="utf-8")
+    vendor = {"name": "another", "cidrs": ["198.51.100.200/32"], "httpPorts": [8800]}
+    document["config"]["proxy-observability:vendors"].append(vendor)
+    after.write_text(yaml.safe_dump(document), encoding="utf-8")
+
+    monkeypatch.setenv("STACK_FILE", str(after))
+    assert main(["--stack", "prod", "--base", str(base)]) == 0
+    printed = capsys.readouterr().out
+    assert "another" in printed
+    assert "Grafana" not in printed
+
+    assert main(["--stack", "prod", "--base", str(PROD)]) == 0
+    assert "Grafana goes" in capsys.readouterr().out
