@@ -16,6 +16,12 @@ from verify.crawlers import vendors_of
 from verify.pods import INJECT, MODE, counted_pods, redirection
 
 ENFORCE = "pod-security.kubernetes.io/enforce"
+SMALLER = "lower istio.sidecar"
+SMALLER_IN_OTHERS = (
+    "annotate the pods with sidecar.istio.io/proxyCPU, proxyMemory, proxyCPULimit and "
+    "proxyMemoryLimit"
+)
+"""All four: one of them replaces all that the mesh's owner set (injection-template.yaml)."""
 UNITS = {
     "m": Decimal("0.001"),
     "": Decimal(1),
@@ -85,7 +91,7 @@ def room_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
                 used = status.get("used") or {}
                 yield from _of_quota(title(quota), spec.get("hard") or {}, used, wanted, number)
         for limits in found.of("LimitRange", where):
-            yield from _of_limits(limits, wanted)
+            yield from _of_limits(stack, limits, wanted)
 
 
 def _opts_out(pod: Json) -> bool:
@@ -130,7 +136,8 @@ def _of_quota(
             )
 
 
-def _of_limits(limits: Json, wanted: Mapping[str, str]) -> Iterator[Finding]:
+def _of_limits(stack: Stack, limits: Json, wanted: Mapping[str, str]) -> Iterator[Finding]:
+    smaller = SMALLER if stack.settings.istio.install else SMALLER_IN_OTHERS
     for item in (limits.get("spec") or {}).get("limits") or ():
         if item.get("type") != "Container":
             continue
@@ -140,7 +147,7 @@ def _of_limits(limits: Json, wanted: Mapping[str, str]) -> Iterator[Finding]:
             if limit is not None and largest is not None and limit > largest:
                 yield refuse(
                     f"{title(limits)}: allows a container {name} {most}, and a sidecar is limited "
-                    f"to {asked}, so no pod with one starts; raise it, or lower istio.sidecar"
+                    f"to {asked}, so no pod with one starts; raise it, or {smaller}"
                 )
 
 

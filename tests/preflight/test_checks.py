@@ -289,6 +289,25 @@ CASES = {
         "refuse: LimitRange crawlers/small: allows a container memory 256Mi, and a sidecar is "
         "limited to 512M, so no pod with one starts",
     ),
+    "too small a limit for another team's sidecars": (
+        {"istio": {"install": False}},
+        [
+            config_map(
+                "istio-sidecar-injector",
+                "values",
+                '{"global": {"proxy": {"resources": {"limits": {"memory": "1Gi"}}}}}',
+            ),
+            one(
+                "LimitRange",
+                "small",
+                "crawlers",
+                spec={"limits": [{"type": "Container", "max": {"memory": "256Mi"}}]},
+            ),
+        ],
+        "refuse: LimitRange crawlers/small: allows a container memory 256Mi, and a sidecar is "
+        "limited to 1Gi, so no pod with one starts; raise it, or annotate the pods with "
+        "sidecar.istio.io/proxyCPU, proxyMemory, proxyCPULimit and proxyMemoryLimit",
+    ),
     "closed to Prometheus": (
         {},
         [policy("Ingress", {"from": [{"podSelector": {}}]})],
