@@ -112,7 +112,9 @@ class Istio(Section):
     # for buffers of large answers; a sidecar killed for memory cuts every tunnel of its pod.
     sidecar: Resources = resources(cpu=("100m", "500m"), memory=("200M", "512M"))
     """Requests and limits of each crawler's sidecar: the largest cost of the mesh. A change takes
-    effect as pods restart."""
+    effect as pods restart. With `install: false` the mesh's owner sets them, or a pod's annotations
+    `sidecar.istio.io/proxyCPU`, `…/proxyMemory`, `…/proxyCPULimit` and `…/proxyMemoryLimit`, one of
+    which replaces all that the owner set; `make impact` then counts with these."""
     platform: Platform | None = None
     """The cluster's kind, for its values in Istio's charts (`global.platform`): paths of the CNI
     plugin, a quota. `aks`, `eks`, `kind` and `kubeadm` need none and add nothing. With `openshift`,
