@@ -127,8 +127,10 @@ def test_the_example_of_a_team_is_accepted(monkeypatch: pytest.MonkeyPatch) -> N
     """Who copies the example from docs/examples has a stack file that the program takes."""
     monkeypatch.chdir(ROOT)
     settings = load_stack_file(ROOT / "docs" / "examples" / "Pulumi.acme.yaml")
-    names = {vendor.name: len(vendor.cidrs) for vendor in settings.vendors}
-    assert names == {"residential": 1, "datacenter": 4, "sticky": 1}
+    assert len(settings.vendors) == 6
+    assert settings.crawlers.expected_pods == 3000
+    assert settings.crawlers.selector
+    assert not settings.makes_sidecar
 
 
 def test_the_example_of_prices_is_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
