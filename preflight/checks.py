@@ -49,6 +49,8 @@ CRAWLERS = (
     Check("EnvoyFilters", ("EnvoyFilter", "Pod"), others_patches.filter_findings),
     Check("ProxyConfigs", ("ProxyConfig", "Pod"), others_patches.proxy_config_findings),
     Check("pods", ("Pod",), pods.pod_findings),
+    Check("other pods", ("Namespace", "Pod"), pods.injected_findings),
+    Check("their DNS", ("ConfigMap", "Pod"), pods.captured_findings),
     Check("Pod Security", ("Namespace", "ConfigMap"), pods.security_findings),
     Check("room", ("Pod", "ResourceQuota", "LimitRange", "ConfigMap"), pods.room_findings),
     Check("network", ("Pod", "NetworkPolicy"), network.network_findings),

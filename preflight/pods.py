@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from components.prometheus.workloads import workload_of
 from discover.kubectl import has_sidecar
-from preflight.control_plane import injector_values, labels_after
+from preflight.control_plane import injector_values, labels_after, mesh_config
 from preflight.finding import Finding, refuse, warn
 from preflight.objects import Json, Objects
 from preflight.selectors import annotations_of, labels_of, title
@@ -15,6 +15,7 @@ from preflight.stack import Stack, is_ours
 from verify.crawlers import vendors_of
 from verify.pods import INJECT, MODE, counted_pods, redirection
 
+CAPTURE = "ISTIO_META_DNS_CAPTURE"
 ENFORCE = "pod-security.kubernetes.io/enforce"
 SMALLER = "lower istio.sidecar"
 SMALLER_IN_OTHERS = (
@@ -35,6 +36,48 @@ def crawlers_of(stack: Stack, found: Objects) -> list[Json]:
     wanted = stack.settings.crawlers.selector.items()
     pods = found.of("Pod", *stack.namespaces) if stack.namespaces else []
     return [pod for pod in pods if wanted <= labels_of(pod).items() and not is_ours(pod)]
+
+
+def _other_pods(stack: Stack, found: Objects) -> list[Json]:
+    """Return those in the crawlers' namespaces that `crawlers.selector` does not name."""
+    wanted = stack.settings.crawlers.selector.items()
+    pods = found.of("Pod", *stack.namespaces) if stack.namespaces else []
+    return [pod for pod in pods if not wanted <= labels_of(pod).items() and not is_ours(pod)]
+
+
+def injected_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
+    """Yield namespaces that `up` labels, and where more pods than the crawlers get sidecars."""
+    others = _other_pods(stack, found)
+    for plan in stack.plan.namespaces:
+        home = found.namespace(plan.name)
+        if plan.action != "label" or home is None or plan.labels.items() <= labels_of(home).items():
+            continue
+        names = [
+            pod["metadata"]["name"]
+            for pod in others
+            if pod["metadata"]["namespace"] == plan.name
+            and not has_sidecar(pod)
+            and not _opts_out(pod)
+        ]
+        if names:
+            label = ", ".join(f"{key}={value}" for key, value in plan.labels.items())
+            yield warn(
+                f"Namespace {plan.name}: gets the label {label}, so pods that crawlers.selector "
+                f"does not name have a sidecar, too, once they restart ({counted_pods(names)}); "
+                f'label their templates {INJECT}: "false", or let them have one'
+            )
+
+
+def captured_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
+    """Yield a mesh that answers every pod's DNS: vendors' names are virtual for all of them."""
+    metadata = (mesh_config(stack, found).get("defaultConfig") or {}).get("proxyMetadata") or {}
+    names = [pod["metadata"]["name"] for pod in _other_pods(stack, found) if has_sidecar(pod)]
+    if metadata.get(CAPTURE) == "true" and stack.settings.has_names and names:
+        yield warn(
+            f"ConfigMap {stack.root}/istio: {CAPTURE} is true for every pod, so those that "
+            f"crawlers.selector does not name ({counted_pods(names)}) reach the names in hosts "
+            "on listed ports alone; list every port in use"
+        )
 
 
 def pod_findings(stack: Stack, found: Objects) -> Iterator[Finding]:

@@ -70,6 +70,8 @@ PATCH = {
     "applyTo": "NETWORK_FILTER",
     "match": {"context": "SIDECAR_OUTBOUND", "listener": {"name": "virtualOutbound"}},
 }
+OPTED_OUT = {"sidecar.istio.io/inject": "false"}
+INJECTED = one("Namespace", "crawlers", labels={"istio-injection": "enabled"})
 ENTRY = {"hosts": ["a.shops.test"], "ports": [{"number": 3128, "protocol": "HTTP"}]}
 
 # What the stack says, what the cluster has besides, and what is found.
@@ -308,6 +310,29 @@ CASES = {
         "limited to 1Gi, so no pod with one starts; raise it, or annotate the pods with "
         "sidecar.istio.io/proxyCPU, proxyMemory, proxyCPULimit and proxyMemoryLimit",
     ),
+    "more sidecars than the crawlers'": (
+        {"crawlers": {"createNamespaces": False, "selector": {"observed": "yes"}}},
+        [pod(labels={"observed": "yes"}), pod("queue-1"), pod("cache-1", labels=OPTED_OUT)],
+        "warn: Namespace crawlers: gets the label istio-injection=enabled, so pods that "
+        "crawlers.selector does not name have a sidecar, too, once they restart (pod queue-1); "
+        'label their templates sidecar.istio.io/inject: "false", or let them have one',
+    ),
+    "names that lead others' pods to virtual addresses": (
+        {"crawlers": {"createNamespaces": False, "selector": {"observed": "yes"}}},
+        [
+            INJECTED,
+            pod(labels={"observed": "yes"}),
+            pod("queue-1", containers=[{"name": "istio-proxy"}]),
+            config_map(
+                "istio",
+                "mesh",
+                'defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true"}}',
+            ),
+        ],
+        "warn: ConfigMap istio-system/istio: ISTIO_META_DNS_CAPTURE is true for every pod, so "
+        "those that crawlers.selector does not name (pod queue-1) reach the names in hosts on "
+        "listed ports alone; list every port in use",
+    ),
     "closed to Prometheus": (
         {},
         [policy("Ingress", {"from": [{"podSelector": {}}]})],
@@ -432,6 +457,10 @@ UNFOUND = {
     "a ProxyConfig of some pods": (
         {},
         [proxy_config(selector={"matchLabels": {"app": "x"}})],
+    ),
+    "sidecars that other pods have": (
+        {"crawlers": {"createNamespaces": False, "selector": {"observed": "yes"}}},
+        [INJECTED, pod(labels={"observed": "yes"}), pod("queue-1")],
     ),
     "room": (
         {},
