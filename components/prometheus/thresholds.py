@@ -107,15 +107,20 @@ def _limits_of_vendors(settings: StackSettings) -> Iterator[Json]:
 def _by_vendor(
     settings: StackSettings, name: str, usual: float, limits: Mapping[str, float], **labels: str
 ) -> Iterator[Json]:
-    """Yield the limit of all vendors that have the usual one, then each other's own."""
+    """Yield the limit of each vendor that has another, then the one of all that have the usual.
+
+    In this order: when a vendor gets a limit of its own, the rule of all ends its old series. That
+    end would come first, and Prometheus refuses a second sample of the same moment. The vendor
+    would have no limit for one evaluation, and its alerts would end and begin anew.
+    """
     vendors = [vendor.name for vendor in settings.vendors]
     others = [vendor for vendor in vendors if limits.get(vendor) != usual]
+    for vendor in others:
+        if vendor in limits:
+            expr = f"vector({limits[vendor]:.12g})"
+            yield _record(settings, name, expr, proxy_vendor=vendor, **labels)
     if others != vendors:
         # Records of other clusters may be here too.
         where = f'cluster="{settings.cluster}"'
         where += f', proxy_vendor!~"{"|".join(sorted(others))}"' if others else ""
         yield _record(settings, name, f"{usual:.12g} * {VENDOR}{{{where}}}", **labels)
-    for vendor in others:
-        if vendor in limits:
-            expr = f"vector({limits[vendor]:.12g})"
-            yield _record(settings, name, expr, proxy_vendor=vendor, **labels)

@@ -376,6 +376,17 @@ def test_limits_are_the_vendors_own_or_the_stacks():
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+def test_a_limit_of_a_vendors_own_is_written_before_the_one_of_all():
+    """Else the rule of all ends the vendor's series at the moment of its first own sample, which
+    Prometheus then discards: pages about the vendor would end, and begin anew."""
+    vendors = [*VENDORS, {"name": "vendor-b", "cidrs": ["10.2.0.0/16"]}]
+    vendors[1]["alerts"] = {"bannedShare": "40%"}
+    (group,) = threshold_rules(stack(vendors=vendors))["groups"]
+    banned = "proxy_vendor_target:requests_blocked_per_requests:threshold"
+    labels = [rule["labels"] for rule in group["rules"] if rule["record"] == banned]
+    assert [one.get("proxy_vendor") for one in labels] == ["vendor-b", None]
+
+
 def test_the_estimate_of_the_fleet_is_its_mean_sidecar():
     """With sampling most sidecars have no histograms; the budget is that of the others."""
     sidecar = SidecarSeries(requests=60, setup_times=90, connections=45)
