@@ -112,6 +112,9 @@ def _workloads(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
             yield BACKUP, _workload(1, prometheus.backup.resources)
     if settings.runs_ledger:
         yield "ledger", _workload(1, settings.ledger.resources)
+    if settings.records_hours:
+        exporter = settings.money_exporter
+        yield "money exporter", _workload(1, exporter.resources, exporter.image)
     if settings.runs_alertmanager:
         alertmanager = settings.alertmanager
         yield (
