@@ -106,6 +106,16 @@ def test_no_expression_stands_in_a_script(file: Path) -> None:
 
 
 @every
+def test_what_fails_or_is_hidden_is_not_passed_over(file: Path) -> None:
+    """`echo "$(…)"` succeeds whatever runs in it, and an upload leaves hidden folders out."""
+    for step in steps(file):
+        assert not re.search(r"\becho .*\$\(", step.get("run", "")), step
+        paths = step.get("with", {}).get("path", "").split()
+        if "upload-artifact" in step.get("uses", "") and any(one[0] == "." for one in paths):
+            assert step["with"]["include-hidden-files"] == "true"
+
+
+@every
 def test_every_job_and_step_ends(file: Path) -> None:
     """GitHub's own limit is six hours."""
     for job in loaded(file)["jobs"].values():
