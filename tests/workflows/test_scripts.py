@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from settings.loading import ROOT
+from tools.pull_request import MARKER
 
 VERSION = next(
     line.partition("==")[2]
@@ -32,38 +33,50 @@ def run(script: str, *arguments: object, **environment: str) -> subprocess.Compl
 
 @pytest.fixture
 def gh(tmp_path: Path) -> Path:
-    """A `gh` that writes down how it was called, and answers a listing with `listed`."""
+    """A `gh` that writes down how it was called, and answers a listing with `listed`.
+
+    A run has the artifacts that are folders of `artifacts`.
+    """
     folder = tmp_path / "bin"
     folder.mkdir()
     program = folder / "gh"
     program.write_text(
-        f'#!/bin/sh\necho "$@" >>{tmp_path}/calls\n'
+        f'#!/bin/sh -e\necho "$@" >>{tmp_path}/calls\n'
         f'case "$*" in *--paginate*) echo "$MARKER" >{tmp_path}/marker\n'
-        f"cat {tmp_path}/listed ;; esac\n"
+        f"cat {tmp_path}/listed ;;\n"
+        f'"run download"*) mkdir -p "$9"; cp -r {tmp_path}/artifacts/$7/. "$9" ;;\n'
+        f'*body=@*) cp "${{6#body=@}}" {tmp_path}/body ;; esac\n'
     )
     program.chmod(0o755)
-    (tmp_path / "comment.md").write_text("<!-- marker -->\n\ntext\n")
+    (tmp_path / "artifacts" / "impact" / "dev").mkdir(parents=True)
+    (tmp_path / "artifacts" / "impact" / "dev" / "impact.md").write_text("## Impact on dev\n")
     return tmp_path
 
 
 @pytest.mark.parametrize(
-    ("listed", "method", "path"),
+    ("listed", "preview", "method", "path"),
     [
-        ("", "POST", "repos/o/r/issues/7/comments"),
-        ("123\n456\n", "PATCH", "repos/o/r/issues/comments/123"),
+        ("", "", "POST", "repos/o/r/issues/7/comments"),
+        ("123\n456\n", "+ a pod\n", "PATCH", "repos/o/r/issues/comments/123"),
     ],
 )
 def test_a_comment_is_posted_once_and_then_updated(
-    gh: Path, listed: str, method: str, path: str
+    gh: Path, listed: str, preview: str, method: str, path: str
 ) -> None:
     """A pull request with twenty pushes has one comment, found by its first line."""
     (gh / "listed").write_text(listed)
+    if preview:
+        (gh / "artifacts" / "preview" / "dev").mkdir(parents=True)
+        (gh / "artifacts" / "preview" / "dev" / "preview.txt").write_text(preview)
     path_with_gh = f"{gh}/bin{os.pathsep}{os.environ['PATH']}"
-    done = run("comment", "o/r", 7, gh / "comment.md", PATH=path_with_gh)
+    done = run("comment", "o/r", 7, 99, PATH=path_with_gh)
     assert done.returncode == 0, done.stderr
-    assert (gh / "marker").read_text() == "<!-- marker -->\n"
+    assert (gh / "marker").read_text() == f"{MARKER}\n"
     last = (gh / "calls").read_text().splitlines()[-1]
-    assert last == f"api --method {method} {path} -F body=@{gh}/comment.md --silent"
+    assert last.startswith(f"api --method {method} {path} -F body=@")
+    body = (gh / "body").read_text()
+    assert body.startswith(f"{MARKER}\n\n## Impact on dev\n")
+    assert preview.strip() in body
 
 
 def release(folder: Path, content: bytes, listed: str) -> str:

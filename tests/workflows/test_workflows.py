@@ -19,6 +19,7 @@ from tests import binaries
 FILES = sorted((ROOT / ".github" / "workflows").iterdir())
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
 FAR_MINUTES = 180
+COMMENTING = ("comment", "comment-again")
 
 every = pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
 
@@ -78,7 +79,7 @@ def test_rights_are_read_only_but_for_the_comment(file: Path) -> None:
         for name, job in workflow["jobs"].items()
     }
     assert {name: rights for name, rights in writing.items() if rights} == (
-        {"comment": {"pull-requests"}} if file.stem == "impact" else {}
+        dict.fromkeys(COMMENTING, {"pull-requests"}) if file.stem == "impact" else {}
     )
 
 
@@ -93,10 +94,18 @@ def test_a_stranger_s_change_never_runs_with_our_secrets(file: Path) -> None:
         job = workflow["jobs"][name]
         assert job["environment"] == "preview"
         assert "head.repo.full_name == github.repository" in job["if"]
-    # The job that may write runs the base's scripts.
-    if "comment" in workflow["jobs"]:
-        checkout = workflow["jobs"]["comment"]["steps"][0]["with"]
+    # The jobs that may write run the base's scripts.
+    for name in {*COMMENTING} & {*workflow["jobs"]}:
+        checkout = workflow["jobs"][name]["steps"][0]["with"]
         assert checkout["ref"] == "${{ github.event.pull_request.base.sha }}"
+
+
+def test_the_impact_does_not_wait_for_whoever_allows_a_preview() -> None:
+    """A job of an environment with reviewers waits for them, and so does every job that needs it."""
+    jobs = loaded(ROOT / ".github/workflows/impact.yml")["jobs"]
+    assert jobs["comment"]["needs"] == "impact"
+    # GitHub cancels a job that waits in a group as soon as another pull request's comes.
+    assert [name for name, job in jobs.items() if "concurrency" in job] == []
 
 
 @every
