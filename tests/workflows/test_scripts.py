@@ -221,6 +221,10 @@ def test_a_preview_shows_no_secret_and_skips_what_was_never_deployed(
     assert calls.count("pulumi preview --diff") == len(list(ROOT.glob("Pulumi.*.yaml")))
     assert "--show-secrets" not in calls
     away = cluster / "bin" / "pulumi"
-    away.write_text("#!/bin/sh\nexit 1\n")
+    said = tmp_path / "report" / "prod" / "preview.txt"
+    away.write_text("#!/bin/sh\necho \"error: no stack named '$3' found\" >&2\nexit 255\n")
     assert run("preview", tmp_path / "report", PATH=path).returncode == 0
-    assert "never deployed" in (tmp_path / "report" / "prod" / "preview.txt").read_text()
+    assert "never deployed" in said.read_text()
+    away.write_text("#!/bin/sh\necho error: invalid access token >&2\nexit 255\n")
+    assert run("preview", tmp_path / "report", PATH=path).returncode == 1
+    assert said.read_text() == "error: invalid access token\n"
