@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.pull_request import MARKER, MOST_CHARACTERS, Stack, comment, main, read
+from tools.pull_request import MARKER, MOST_CHARACTERS, Stack, changed, comment, main, read
 
 
 def stack(name: str, impact: str = "", trouble: str = "", preview: str = "") -> Stack:
@@ -58,6 +58,47 @@ def test_text_that_is_shown_cannot_end_its_fence() -> None:
     """A preview holds text of the pull request; a link or mention in it stays text."""
     text = comment([stack("dev", impact="I", preview="````\n@everyone [x](y)\n````")])
     assert "\n`````diff\n````\n@everyone [x](y)\n````\n`````\n" in text
+
+
+PREVIEW = """\
+Previewing update (prod):
+warning: alertmanager.receivers: there are none, so no alert reaches anybody
+  pulumi:pulumi:Stack: (same)
+    [urn=urn:pulumi:prod::proxy-observability::pulumi:pulumi:Stack::proxy-observability-prod]
+    ~ kubernetes:core/v1:ConfigMap: (update)
+        [id=monitoring/prometheus-rules]
+        [urn=urn:pulumi:prod::proxy-observability::kubernetes:core/v1:ConfigMap::prometheus-rules]
+      ~ data: {
+          ~ thresholds.yml: (yaml) {
+                [0]: {
+                    name: "kept"
+                }
+              ~ [1]: {
+                      ~ expr: "vector(15501)" => "vector(20201)"
+                    }
+            }
+        }
+Resources:
+    ~ 1 to update
+    81 unchanged"""
+
+
+def test_a_preview_is_shown_without_what_stays() -> None:
+    """A file of a thousand lines is a ConfigMap's one value, and Pulumi repeats all of it."""
+    shown = changed(PREVIEW).splitlines()
+    assert shown[4:] == [
+        "~  kubernetes:core/v1:ConfigMap: (update)",
+        "        [id=monitoring/prometheus-rules]",
+        "~  data: {",
+        "~   thresholds.yml: (yaml) {",
+        "~    [1]: {",
+        '~      expr: "vector(15501)" => "vector(20201)"',
+        "Resources:",
+        "~  1 to update",
+        "    81 unchanged",
+    ]
+    failed = f"{PREVIEW}\nerror: preview failed\n        at line 3"
+    assert changed(failed) == failed
 
 
 def test_what_was_written_is_read_a_folder_a_stack(

@@ -79,7 +79,7 @@ def test_rights_are_read_only_but_for_the_comment(file: Path) -> None:
         for name, job in workflow["jobs"].items()
     }
     assert {name: rights for name, rights in writing.items() if rights} == (
-        dict.fromkeys(COMMENTING, {"pull-requests"}) if file.stem == "impact" else {}
+        {name: {"pull-requests"} for name in COMMENTING} if file.stem == "impact" else {}
     )
 
 
@@ -101,7 +101,7 @@ def test_a_stranger_s_change_never_runs_with_our_secrets(file: Path) -> None:
 
 
 def test_the_impact_does_not_wait_for_whoever_allows_a_preview() -> None:
-    """A job of an environment with reviewers waits for them, and so does every job that needs it."""
+    """A job of an environment with reviewers waits for them, and so do all that need it."""
     jobs = loaded(ROOT / ".github/workflows/impact.yml")["jobs"]
     assert jobs["comment"]["needs"] == "impact"
     # GitHub cancels a job that waits in a group as soon as another pull request's comes.
