@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+import sys
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -12,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from impact.__main__ import main
+from impact.__main__ import PROGRAM, main
 from impact.owners import moves
 from settings.catalogue import OUTSIDE, Catalogue
 from settings.loading import ROOT, parse_settings
@@ -86,22 +87,73 @@ def test_a_base_that_is_nothing_could_not_be_compared(base, capsys):
     assert capsys.readouterr().err.startswith("BASE: ")
 
 
+def git(folder: Path, *commands: str) -> None:
+    """Run commands of Git, each a text, in a repository of the test's own."""
+    own = ["git", "-C", str(folder), "-c", "user.name=a", "-c", "user.email=a@example.com"]
+    for command in commands:
+        subprocess.run([*own, *command.split()], check=True)
+
+
 def test_a_revision_brings_its_own_file_of_ranges(tmp_path, monkeypatch, capsys):
     """An edit of a list of ranges leaves the stack file as it was."""
     for module in ("impact.__main__", "settings.loading"):
         monkeypatch.setattr(f"{module}.ROOT", tmp_path)
     (tmp_path / "ranges.txt").write_text("10.1.0.0/16\n")
+    (tmp_path / "components").mkdir()
+    (tmp_path / "components" / "a.py").write_text("1\n")
     file = edited_file(tmp_path, lambda vendors: vendors[0].update(cidrsFile="ranges.txt"))
     document = yaml.safe_load(file.read_text())
     del document["config"]["proxy-observability:vendors"][0]["cidrs"]
     file.write_text(yaml.safe_dump(document))
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.com"]
-    for command in (["init", "-q"], ["add", "."], ["commit", "-qm", "first"]):
-        subprocess.run([*git, *command], check=True)
+    git(tmp_path, "init -q", "add .", "commit -qm first")
     (tmp_path / "ranges.txt").write_text("10.1.0.0/16\n10.8.0.0/16\n")
     monkeypatch.setenv("STACK_FILE", str(file))
     assert main(["--stack", "edited", "--base", "HEAD"]) == 0
-    assert "outside → vendor-a: 65,536 addresses (10.8.0.0/16)" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "outside → vendor-a: 65,536 addresses (10.8.0.0/16)" in printed
+    assert "The program changes" not in printed
+    # Both files are computed by the new program, so its edit must not be "no effect".
+    (tmp_path / "components" / "a.py").write_text("2\n")
+    assert main(["--stack", "edited", "--base", "HEAD"]) == 0
+    assert "it differs in components/a.py" in capsys.readouterr().out
+
+
+def test_every_module_that_renders_a_stack_is_known_to_be_the_program():
+    """Else an edit of one of them would have no effect, says the page."""
+    code = (
+        "import sys; from pathlib import Path; from render.program import run_program\n"
+        "run_program('prod')\n"
+        "files = {getattr(one, '__file__', None) for one in [*sys.modules.values()]} - {None}\n"
+        f"own = [Path(file).relative_to({str(ROOT)!r}) for file in files if file.startswith("
+        f"{str(ROOT)!r}) and '.venv' not in file]\n"
+        "print(*sorted({one.parts[0] for one in own}))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    # tools only finds an Envoy to validate with.
+    assert {*done.stdout.split()} - {"render", "tools"} <= {*PROGRAM}
+    assert [name for name in PROGRAM if not (ROOT / name).exists()] == []
+
+
+def test_stacks_in_a_repository_of_their_own(tmp_path, monkeypatch, capsys):
+    """BASE is a revision of theirs, not of this one, which has a file of the same name."""
+    file = edited_file(tmp_path, lambda vendors: vendors[0].update(name="acme"))
+    file = file.rename(tmp_path / "Pulumi.prod.yaml")
+    git(tmp_path, "init -q", "add .", "commit -qm first")
+    monkeypatch.setenv("STACK_FILE", str(file))
+    assert main(["--stack", "prod", "--base", "HEAD"]) == 0
+    assert capsys.readouterr().out == "No effect: nothing of what runs changes.\n"
+    monkeypatch.setenv("STACK_FILE", str(file.rename(tmp_path / "Pulumi.new.yaml")))
+    assert main(["--stack", "new", "--base", "HEAD"]) == 0
+    assert "nothing of it runs yet" in capsys.readouterr().out
+
+
+def test_a_base_that_is_wrong_is_not_the_edit_s_fault(tmp_path, capsys):
+    """The edit may be what mends it."""
+    wrong = edited_file(tmp_path, lambda vendors: vendors[0].update(cidrs=["10.1.0.0/99"]))
+    assert main(["--stack", "prod", "--base", str(wrong)]) == 2
+    assert capsys.readouterr().err.startswith(f"BASE: {wrong} would not be deployed: vendors[0]")
 
 
 RANGES = st.lists(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
@@ -133,6 +134,19 @@ def test_an_impact_without_effect_has_a_page(tmp_path: Path) -> None:
     pages = [(folder / "impact.md").read_text() for folder in sorted(tmp_path.iterdir())]
     assert done.returncode == 0, done.stdout + done.stderr
     assert pages[0].startswith("## Impact on dev\n")
+
+
+def test_a_stack_file_that_goes_is_said(tmp_path: Path) -> None:
+    """What it deployed runs on, and no other check reads a file that is not there."""
+    copy = tmp_path / "copy"
+    subprocess.run(["git", "clone", "-q", "--shared", ROOT, copy], check=True)
+    shutil.copy(ROOT / ".ci" / "impact", copy / ".ci")
+    for name in ("dev", "prod"):
+        (copy / f"Pulumi.{name}.yaml").unlink()
+    command = [copy / ".ci" / "impact", "HEAD", tmp_path / "out"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0
+    assert "needs the file" in (tmp_path / "out" / "prod" / "impact.md").read_text()
 
 
 def test_kind_s_script_names_its_phases() -> None:
