@@ -44,8 +44,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "--secrets",
         type=_text,
         metavar="FILE",
-        help="with format manifests: a file with the names of the cluster's Secrets, which pods "
-        "then read (kubectl get secrets -A -o name)",
+        help="with format manifests: a file with the cluster's Secrets, which pods then read "
+        "(kubectl get secrets -A)",
     )
     options = parser.parse_args(arguments)
     out: Path = options.out or Path("rendered") / options.stack
@@ -53,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         run = run_program(options.stack)
         if options.format == "manifests":
-            files = gitops_files(run, shutil.which("helm"), options.secrets or "")
+            files = gitops_files(run, shutil.which("helm"), options.secrets)
         else:
             files = manifests(run.resources)
         files |= _beside_manifests(run)

@@ -34,20 +34,20 @@ class HelmError(Exception):
     """Helm could not render a chart."""
 
 
-def gitops_files(run: Run, helm: str | None, cluster_secrets: str = "") -> dict[str, str]:
+def gitops_files(run: Run, helm: str | None, cluster_secrets: str | None = None) -> dict[str, str]:
     """Return the text of each file by its path: what is synced is below `manifests`.
 
     Args:
         helm: the program that renders charts. Without it `helm/<release>.yaml` names each chart
             with its values, for an Application or a HelmRelease.
-        cluster_secrets: names of the cluster's Secrets, in any text. Pods go on reading those that
+        cluster_secrets: what `kubectl get secrets -A` printed. Pods go on reading the Secrets that
             `pulumi up` made, and nobody needs to make them.
 
     Raises:
         HelmError: it failed.
-        SettingsError: a Secret may be one of two in the cluster.
+        SettingsError: a Secret may be one of two in the cluster, or there is no list of them.
     """
-    fixed = dict(_fixed_names(run, cluster_secrets))
+    fixed = dict(_fixed_names(run, _listed(cluster_secrets)))
     charts = run.of_type(RELEASE_TYPE)
     synced = [
         one
@@ -66,17 +66,32 @@ def gitops_files(run: Run, helm: str | None, cluster_secrets: str = "") -> dict[
     return files
 
 
-def _fixed_names(run: Run, cluster_secrets: str) -> Iterator[tuple[str, str]]:
+def _listed(table: str | None) -> set[tuple[str, str]]:
+    """Return the namespace and name of each Secret in kubectl's table."""
+    if table is None:
+        return set()
+    rows = [line.split() for line in table.splitlines()]
+    found = {(row[0], row[1]) for row in rows if len(row) >= 2}
+    if not found:
+        # kubectl that was refused leaves an empty file, and every pod would look for new Secrets.
+        raise SettingsError(["SECRETS: names no Secret; write it by `kubectl get secrets -A`"])
+    return found
+
+
+def _fixed_names(run: Run, listed: set[tuple[str, str]]) -> Iterator[tuple[str, str]]:
     """Yield the name of each Secret under these mocks, and the one that a pod reads.
 
     Pulumi ends a name at random. That is the one in the cluster, or it has no end.
     """
     for secret in run.of_kind("Secret"):
         name = secret.inputs["metadata"]["name"]
-        pattern = rf"{re.escape(secret.name)}-[0-9a-f]{{8}}"
-        if not re.fullmatch(pattern, name):
+        pattern = re.compile(rf"{re.escape(secret.name)}-[0-9a-f]{{8}}")
+        if not pattern.fullmatch(name):
             continue
-        there = sorted({*re.findall(rf"(?<![\w-]){pattern}(?![\w-])", cluster_secrets)})
+        # Another stack in this cluster has Secrets of these names in its own namespaces.
+        there = sorted(
+            one for space, one in listed if space == secret.namespace and pattern.fullmatch(one)
+        )
         if len(there) > 1:
             raise SettingsError([f"SECRETS: has {' and '.join(there)}; leave the one that is used"])
         yield name, there[0] if there else secret.name

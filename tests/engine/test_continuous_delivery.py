@@ -54,7 +54,7 @@ def test_manifests_with_the_clusters_secrets_differ_in_nothing(
 ) -> None:
     engine, bare = deployed
     names = engine.folder / "secrets.txt"
-    names.write_text(engine.kubectl("get", "secrets", "-A", "-o", "name"))
+    names.write_text(engine.kubectl("get", "secrets", "-A"))
     manifests, required = rendered(engine, bare, "--secrets", str(names))
     assert {"EnvoyFilter", "StatefulSet", "DaemonSet"} <= {one["kind"] for one in manifests}
     assert differences(manifests, engine.kubeconfig, engine.environment()) == ""

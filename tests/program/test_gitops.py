@@ -66,11 +66,16 @@ def test_a_pod_reads_secrets_that_are_listed(run_program, shape):
 def test_pods_go_on_reading_the_clusters_secrets(run_program):
     """Then nothing differs from what `pulumi up` made, and nobody makes a Secret again."""
     run = run_program("dev")
-    named = "secret/prometheus-auth-0a1b2c3d\nsecret/own-grafana-admin-11112222\n"
+    named = (
+        "NAMESPACE    NAME                       TYPE     DATA   AGE\n"
+        "monitoring   prometheus-auth-0a1b2c3d   Opaque   3      2d\n"
+        "monitoring   own-grafana-admin-11112222 Opaque   2      2d\n"
+        "another      grafana-admin-33334444     Opaque   2      2d\n"
+    )
     files = gitops_files(run, None, named)
     manifests = json.dumps(synced(files))
     assert '"prometheus-auth-0a1b2c3d"' in manifests
-    assert '"grafana-admin"' in manifests, "another's name only ends like ours"
+    assert '"grafana-admin"' in manifests, "another's name ends like ours, or is in its namespace"
     left = {one["metadata"]["name"] for one in secrets_of(files)}
     assert left == {one["metadata"]["name"] for one in secrets_of(gitops_files(run, None))} - {
         "prometheus-auth"
@@ -80,8 +85,15 @@ def test_pods_go_on_reading_the_clusters_secrets(run_program):
 
 def test_two_secrets_of_a_name_are_refused(run_program):
     """An update that was interrupted may leave the old one."""
-    named = "secret/prometheus-auth-00000000 secret/prometheus-auth-11111111"
+    named = "monitoring prometheus-auth-00000000\nmonitoring prometheus-auth-11111111"
     with pytest.raises(SettingsError, match=r"SECRETS: has .*00000000 and .*11111111; leave"):
+        gitops_files(run_program("dev"), None, named)
+
+
+@pytest.mark.parametrize("named", ["", "secret/prometheus-auth-00000000\n"])
+def test_a_list_without_secrets_is_refused(run_program, named):
+    """kubectl failed, or named no namespaces: pods would restart and find no Secret."""
+    with pytest.raises(SettingsError, match="SECRETS: names no Secret"):
         gitops_files(run_program("dev"), None, named)
 
 
