@@ -95,13 +95,19 @@ def changed(preview: str) -> str:
     """
     if re.search(r"^error:", preview, re.MULTILINE):
         return preview
-    kept = []
+    kept, is_new = [], False
     for line in preview.splitlines():
         indent, mark, text = _PREVIEWED.fullmatch(line).groups()  # type: ignore[union-attr]
+        depth = " " * (len(indent) // 4)
+        if len(indent) <= _OF_RESOURCES:
+            is_new = text.endswith(": (create)")
         if mark:
-            kept.append(f"{mark}{' ' * (len(indent) // 4)} {text}")
-        elif len(indent) <= _OF_RESOURCES or text.startswith("[id="):
-            kept.append(line)
+            kept.append(f"{mark}{depth} {text}")
+        elif text.startswith("[urn="):
+            kept.append(f" {depth} {text.rpartition('::')[2].rstrip(']')}")
+        elif len(indent) <= _OF_RESOURCES or (is_new and not text.startswith("[provider=")):
+            # What a new object has is not marked.
+            kept.append(f"{'+' if is_new else ' '}{depth} {text}")
     return "\n".join(kept)
 
 

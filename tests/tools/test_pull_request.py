@@ -57,7 +57,7 @@ def test_a_short_part_is_whole_beside_a_long_one() -> None:
 def test_text_that_is_shown_cannot_end_its_fence() -> None:
     """A preview holds text of the pull request; a link or mention in it stays text."""
     text = comment([stack("dev", impact="I", preview="````\n@everyone [x](y)\n````")])
-    assert "\n`````diff\n````\n@everyone [x](y)\n````\n`````\n" in text
+    assert "\n`````diff\n  ````\n  @everyone [x](y)\n  ````\n`````\n" in text
 
 
 PREVIEW = """\
@@ -78,7 +78,14 @@ warning: alertmanager.receivers: there are none, so no alert reaches anybody
                     }
             }
         }
+    + kubernetes:core/v1:ConfigMap: (create)
+        [urn=urn:pulumi:prod::proxy-observability::kubernetes:core/v1:ConfigMap::new]
+        [provider=urn:pulumi:prod::proxy-observability::pulumi:providers:kubernetes::cluster::x]
+        data      : {
+            key: "value"
+        }
 Resources:
+    + 1 to create
     ~ 1 to update
     81 unchanged"""
 
@@ -88,14 +95,20 @@ def test_a_preview_is_shown_without_what_stays() -> None:
     shown = changed(PREVIEW).splitlines()
     assert shown[4:] == [
         "~  kubernetes:core/v1:ConfigMap: (update)",
-        "        [id=monitoring/prometheus-rules]",
+        "    prometheus-rules",
         "~  data: {",
         "~   thresholds.yml: (yaml) {",
         "~    [1]: {",
         '~      expr: "vector(15501)" => "vector(20201)"',
-        "Resources:",
+        "+  kubernetes:core/v1:ConfigMap: (create)",
+        "    new",
+        "+   data      : {",
+        '+    key: "value"',
+        "+   }",
+        "  Resources:",
+        "+  1 to create",
         "~  1 to update",
-        "    81 unchanged",
+        "   81 unchanged",
     ]
     failed = f"{PREVIEW}\nerror: preview failed\n        at line 3"
     assert changed(failed) == failed
