@@ -1,4 +1,9 @@
-"""How many lines of rendered manifests a reviewer reads for an edit."""
+"""How many lines of rendered manifests a reviewer reads for an edit.
+
+`pulumi preview --diff` has more of them, for it writes every parent and no anchors. Lines with a
+mark by the real engine (3.274, prod deployed before): a range 20, a range of 200 56, a second range
+198, a vendor 638 and its 390 new ones without a mark, a retention 8.
+"""
 
 from __future__ import annotations
 
