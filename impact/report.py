@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pydantic.alias_generators import to_camel
+
 from impact.connections import CATCH_ALL, Connections, connections
 from impact.owners import ALL_PORTS, Move, NameMove, Owner, moves, name_moves
 from impact.refusals import changes_hands, first_of, refusals
@@ -14,6 +16,7 @@ from impact.sizes import GIB, SIDECARS, Sizes, sizes
 from impact.text import Part
 from settings.catalogue import OUTSIDE
 from settings.loading import StackFile
+from settings.section import Section
 from settings.stack import StackSettings
 
 NOTHING = "nothing of what runs changes"
@@ -66,6 +69,9 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
         Part(title="Requested", lines=tuple(_requested(old_sizes, new_sizes, prices))),
         Part(title="Secrets", lines=secrets_touched(before, after)),
     ]
+    if not any(part.lines for part in parts):
+        other = tuple(f"{key}: pulumi preview shows the objects" for key in changed_keys(old, new))
+        parts = [Part(title="Changes that are not counted here", lines=other)]
     return Impact(
         parts=tuple(part for part in parts if part.lines),
         findings=findings,
@@ -80,6 +86,19 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
             "after": _figures(new_sizes),
         },
     )
+
+
+def changed_keys(old: Section, new: Section, path: str = "") -> Iterator[str]:
+    """Yield the keys of settings that differ; a list or a mapping is one key."""
+    for name in type(new).model_fields:
+        before, after = getattr(old, name), getattr(new, name)
+        if before == after:
+            continue
+        at = f"{path}{to_camel(name)}"
+        if isinstance(after, Section) and type(before) is type(after):
+            yield from changed_keys(before, after, f"{at}.")
+        else:
+            yield at
 
 
 def _owner(owner: Owner) -> str:

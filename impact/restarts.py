@@ -76,6 +76,8 @@ def _own(before: StackSettings, after: StackSettings) -> Iterator[str]:
             yield f"{name} comes" if one is None else f"{name} goes{_left_by(name)}"
         elif name not in (SIDECARS, BACKUP) and _asks(one) != _asks(other):
             yield f"{name} restarts by itself: resources or image"
+    if _places(before) != _places(after):
+        yield "all pods of this program restart by themselves: where they run, or from which images"
     agents = [_cni_version(settings) for settings in (before, after)]
     if None not in agents and agents[0] != agents[1]:
         yield "istio-cni restarts by itself on every node: its version"
@@ -103,6 +105,11 @@ def _left_by(name: str) -> str:
 def _cni_version(settings: StackSettings) -> str | None:
     istio = settings.istio
     return istio.newest_version if settings.has_crawlers and istio.install and istio.cni else None
+
+
+def _places(settings: StackSettings) -> tuple[object, ...]:
+    """Return what components/placement.py gives to every pod; a new storageClass is a new set."""
+    return settings.scheduling, settings.images, settings.istio.on_openshift
 
 
 def _asks(workload: Workload) -> tuple[float, int, str]:

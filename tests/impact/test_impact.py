@@ -81,6 +81,28 @@ def test_no_edit_has_no_effect(capsys):
     assert capsys.readouterr().out == "No effect: nothing of what runs changes.\n"
 
 
+@pytest.mark.parametrize(
+    ("key", "value", "said"),
+    [
+        ("images", {"mirror": "registry.acme.example"}, "all pods of this program restart"),
+        ("scheduling", {"nodeSelector": {"pool": "a"}}, "all pods of this program restart"),
+        ("cluster", "other", "cluster: pulumi preview shows the objects"),
+        ("crawlers", {"sidecarResource": "none"}, "crawlers.sidecarResource: pulumi preview"),
+    ],
+)
+def test_what_no_part_counts_is_not_called_no_effect(
+    key, value, said, tmp_path, monkeypatch, capsys
+):
+    """Whoever reads "no effect" does not look into the preview."""
+    document = yaml.safe_load(PROD.read_text(encoding="utf-8"))
+    document["config"][f"proxy-observability:{key}"] = value
+    file = tmp_path / "Pulumi.edited.yaml"
+    file.write_text(yaml.safe_dump(document), encoding="utf-8")
+    monkeypatch.setenv("STACK_FILE", str(file))
+    assert main(["--stack", "prod", "--base", str(PROD)]) == 0
+    assert said in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("base", ["", "no-such-revision", "--output=x"])
 def test_a_base_that_is_nothing_could_not_be_compared(base, capsys):
     assert main(["--stack", "prod", f"--base={base}"]) == 2
