@@ -64,7 +64,7 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
         Part(title="What counts", lines=(*_mode(old, new), *_labels(old, new))),
         Part(title="Open connections", lines=tuple(_connections(moved, ended))),
         Part(title="Pods", lines=tuple(_pods(old, new))),
-        Part(title="Volumes", lines=tuple(_volumes(old_sizes, new_sizes))),
+        Part(title="Volumes", lines=tuple(_volumes(old, new))),
         Part(title="Series and samples", lines=tuple(_numbers(old_sizes, new_sizes))),
         Part(title="Requested", lines=tuple(_requested(old_sizes, new_sizes, prices))),
         Part(title="Secrets", lines=secrets_touched(before, after)),
@@ -235,7 +235,13 @@ def _pods(old: StackSettings, new: StackSettings) -> Iterator[str]:
     yield from own_restarts(old, new)
 
 
-def _volumes(old: Sizes, new: Sizes) -> Iterator[str]:
+def _volumes(old: StackSettings, new: StackSettings) -> Iterator[str]:
+    yield from _claims(sizes(old), sizes(new))
+    if old.scheduling.storage_class != new.scheduling.storage_class:
+        yield "scheduling.storageClass: for volumes that come; those that exist keep theirs"
+
+
+def _claims(old: Sizes, new: Sizes) -> Iterator[str]:
     for claim in sorted(old.volumes.keys() | new.volumes.keys()):
         before, after = old.volumes.get(claim), new.volumes.get(claim)
         if before is None and after is not None:

@@ -108,8 +108,9 @@ def _cni_version(settings: StackSettings) -> str | None:
 
 
 def _places(settings: StackSettings) -> tuple[object, ...]:
-    """Return what components/placement.py gives to every pod; a new storageClass is a new set."""
-    return settings.scheduling, settings.images, settings.istio.on_openshift
+    """Return what components/placement.py gives to every pod."""
+    pods = settings.scheduling.model_copy(update={"storage_class": None})
+    return pods, settings.images, settings.istio.on_openshift
 
 
 def _asks(workload: Workload) -> tuple[float, int, str]:

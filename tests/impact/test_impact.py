@@ -86,6 +86,7 @@ def test_no_edit_has_no_effect(capsys):
     [
         ("images", {"mirror": "registry.acme.example"}, "all pods of this program restart"),
         ("scheduling", {"nodeSelector": {"pool": "a"}}, "all pods of this program restart"),
+        ("scheduling", {"storageClass": "fast"}, "those that exist keep theirs"),
         ("cluster", "other", "cluster: pulumi preview shows the objects"),
         ("crawlers", {"sidecarResource": "none"}, "crawlers.sidecarResource: pulumi preview"),
     ],
