@@ -72,10 +72,14 @@ def asked(text: str, user: str, settings: StackSettings) -> Asked:
     host = next((host for host, _ in named(settings) if host.name == name), None)
     if host is None:
         known = next((one for one in preset_names() if preset(one).knows(name)), None)
+        fix = "write it under the hosts of its vendor"
+        if known and known in {vendor.preset for vendor in settings.vendors}:
+            fix = f"{fix}, beside the names of preset {known}"
+        elif known:
+            fix = f"give its vendor `preset: {known}`"
         raise ValueError(
-            "is no name of this stack; write it under the hosts of its vendor"
-            + (f", beside the names of preset {known}" if known else "")
-            + ", or ask for one of the addresses that `getent ahosts` lists"
+            f"is no name of this stack; {fix}, or ask for one of the addresses that "
+            "`getent ahosts` lists"
         )
     # The address is the stack's own: what is left to check is the port.
     bracketed = f"[{host.address}]" if host.address.version == 6 else host.address

@@ -162,7 +162,12 @@ def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
     [
         ("", "lab", "ADDRESS: '' is empty; write 10.1.0.10:3128, "),
         ("gateway", "lab", "ADDRESS: text of 7 characters is neither an address nor a full name;"),
-        ("gw.vendor.example:1", "lab", "ADDRESS: 'gw.vendor.example:1' is no name of this stack;"),
+        (
+            "gw.vendor.example:1",
+            "lab",
+            "ADDRESS: 'gw.vendor.example:1' is no name of this stack; write it under the hosts of "
+            "its vendor, or ask",
+        ),
         ("gw.vendor.example:1:user:hunter2", "lab", "ADDRESS: text of 32 characters is a proxy"),
         (
             "http://gw.vendor.example:7777",
@@ -173,8 +178,8 @@ def test_chains_are_named_as_they_are_rendered(capsys, lab, address, port):
         (
             "us-pr.oxylabs.io",
             "lab",
-            "ADDRESS: 'us-pr.oxylabs.io' is no name of this stack; write it "
-            "under the hosts of its vendor, beside the names of preset oxylabs, or",
+            "ADDRESS: 'us-pr.oxylabs.io' is no name of this stack; give its "
+            "vendor `preset: oxylabs`, or ask",
         ),
         ("10.1.0.10:99999", "lab", "ADDRESS: '10.1.0.10:99999' has a port that is not a number"),
         ("10.1.0.10:3128 ", "lab", "ADDRESS: '10.1.0.10:3128 ' begins or ends with a space;"),
