@@ -24,7 +24,7 @@ from tools.reports import CANNOT_RUN, FIX, print_result
 
 REPORT = "render.json"
 OUTSIDE_FOLDER = "prometheus"
-REQUIRED_VALUES = {
+OTHERS_VALUES = {
     "optionalIstioValues": "optional/istiod.yaml",
     "requiredPrometheusValues": "required/kube-prometheus-stack.yaml",
 }
@@ -76,7 +76,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "stack": options.stack,
         "validatedByEnvoy": envoy_here() is not None,
         "expected": run.outputs.get("expected", {}),
-        **{key: run.outputs[key] for key in REQUIRED_VALUES if key in run.outputs},
+        **{key: run.outputs[key] for key in OTHERS_VALUES if key in run.outputs},
         "files": sorted(files),
     }
     status = write(out, files, report)
@@ -98,7 +98,7 @@ def _beside_manifests(run: Run) -> dict[str, str]:
     outside = files_outside(run.settings)
     return {f"{OUTSIDE_FOLDER}/{path}": text for path, text in outside.items()} | {
         path: yaml_text(run.outputs[key], sort_keys=True)
-        for key, path in REQUIRED_VALUES.items()
+        for key, path in OTHERS_VALUES.items()
         if key in run.outputs
     }
 
