@@ -82,6 +82,7 @@ def captured_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
 
 def pod_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield a line for each workload and reason why its traffic would not be attributed."""
+    yield from _of_selector(stack, found)
     vendors = vendors_of(stack.settings.vendors)
     label = stack.settings.crawlers.workload_label
     counts: dict[tuple[str, str, str], list[str]] = {}
@@ -94,6 +95,18 @@ def pod_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     for (workload, reason, fix), names in sorted(counts.items()):
         # A workload's name, and no kind: it is told by its pods.
         yield warn(f"workload {workload}: {reason} ({counted_pods(names)}); {fix}")
+
+
+def _of_selector(stack: Stack, found: Objects) -> Iterator[Finding]:
+    """Yield a line where the stack selects none of the pods: it would count nothing."""
+    selector = stack.settings.crawlers.selector
+    pods = [pod for pod in found.of("Pod", *stack.namespaces) if not is_ours(pod)]
+    if stack.namespaces and selector and pods and not crawlers_of(stack, found):
+        labels = ", ".join(f"{key}={value}" for key, value in selector.items())
+        yield warn(
+            f"crawlers.selector: {labels} selects no running pod in "
+            f"{', '.join(stack.namespaces)}; give these labels to a workload's pod template"
+        )
 
 
 def _without_sidecar(pod: Json) -> Iterator[tuple[str, str]]:

@@ -250,6 +250,11 @@ CASES = {
         [pod(hostNetwork=True)],
         "warn: workload crawlers/crawler: gets no sidecar, as it has hostNetwork (pod crawler-1)",
     ),
+    "a label that no pod has": (
+        {"crawlers": {"createNamespaces": False, "selector": {"attributed": "true"}}},
+        [INJECTED],
+        "warn: crawlers.selector: attributed=true selects no running pod in crawlers; ",
+    ),
     "no injection": (
         {},
         [pod(annotations={"sidecar.istio.io/inject": "false"})],
