@@ -48,7 +48,7 @@ pictures: setup ## Take a picture of each board, calm and in drills, by Chromium
 	@exec $(PY) -m lab.pictures $(call option,name,NAME) $(call option,folder,DIR) $(port_base) $(out)
 
 ifeq ($(PROMETHEUS_URL),)
-audit: setup ## The same from Prometheus alone. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h
+audit: setup ## Compare counts in Prometheus. N= STOPS=envoy,vendor; or PROMETHEUS_URL= WINDOW=1h
 	@exec $(PY) -m lab.audit $(call option,count,N) $(call option,break,BREAK) \
 	  $(call option,mix,MIX) $(inspect) $(call option,stops,STOPS) $(call option,window,WINDOW) $(port_base) $(out)
 else
