@@ -64,9 +64,12 @@ def mesh_findings(
         if reason := _REASONS[kind](one, mesh, near):
             yield f"{where}: {kind} {name} {reason}"
     for where in mesh.namespaces:
-        for kind, name in sorted(mesh.own):
-            if (where, kind, name) not in found:
-                yield f"{where}: {kind} {name} is missing; run `pulumi up --refresh`"
+        missing = [one for one in sorted(mesh.own) if (where, *one) not in found]
+        if len(missing) == len(mesh.own) > 1:
+            yield f"{where}: all that the stack has of Istio is missing; run `pulumi up`"
+            continue
+        for kind, name in missing:
+            yield f"{where}: {kind} {name} is missing; run `pulumi up --refresh`"
     for one in services:
         if reason := _of_service(one, mesh):
             metadata = one["metadata"]

@@ -215,3 +215,12 @@ def test_a_backup_is_fresh_by_the_alerts_own_expression(newest, stale, said, fin
 
     check = backups_check(Answering())
     assert (check.said, len(check.findings)) == (said, findings)
+
+
+def test_a_stack_that_was_never_deployed_is_one_line_a_namespace():
+    """A verify too early printed a line for each of thirty objects, and its reason below them."""
+    settings = stack()
+    mesh = mesh_of(settings, stack_plan(settings).crawlers, vendors_of(settings.vendors))
+    assert [*mesh_findings(mesh, [], [], [])] == [
+        "crawlers: all that the stack has of Istio is missing; run `pulumi up`"
+    ]
