@@ -10,6 +10,7 @@ from pydantic.alias_generators import to_camel
 
 from impact.connections import CATCH_ALL, Connections, connections
 from impact.owners import ALL_PORTS, Move, NameMove, Owner, moves, name_moves
+from impact.reach import reach_changes
 from impact.refusals import changes_hands, first_of, refusals
 from impact.restarts import bootstrap_changes, own_restarts, secrets_touched
 from impact.sizes import GIB, SIDECARS, Sizes, sizes
@@ -62,7 +63,8 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
         Part(title="Addresses change owner", lines=tuple(map(_move, moved))),
         Part(title="Names change owner", lines=tuple(map(_name_move, named))),
         Part(title="What counts", lines=(*_mode(old, new), *_labels(old, new))),
-        Part(title="Open connections", lines=tuple(_connections(moved, ended))),
+        Part(title="Whom crawlers reach", lines=tuple(reach_changes(old, new))),
+        Part(title="Open connections", lines=(*_selector(old, new), *_connections(moved, ended))),
         Part(title="Pods", lines=tuple(_pods(old, new))),
         Part(title="Volumes", lines=tuple(_volumes(old, new))),
         Part(title="Series and samples", lines=tuple(_numbers(old_sizes, new_sizes))),
@@ -183,6 +185,20 @@ def _labels(old: StackSettings, new: StackSettings) -> Iterator[str]:
             )
 
 
+def _selector(old: StackSettings, new: StackSettings) -> Iterator[str]:
+    if old.crawlers.selector == new.crawlers.selector:
+        return
+    were, will = (
+        ", ".join(f"{key}={value}" for key, value in one.crawlers.selector.items()) or "all pods"
+        for one in (old, new)
+    )
+    yield (
+        f"crawlers.selector {were} → {will}: in running pods with a sidecar that it newly selects, "
+        f"or leaves, every open outbound connection ends ({DRAIN}); in those that it leaves a few "
+        "requests may fail"
+    )
+
+
 def _connections(moved: Sequence[Move], ended: Connections) -> Iterator[str]:
     for listener in ended.whole:
         what = "every outbound connection of the crawlers ends"
@@ -229,9 +245,15 @@ def _pods(old: StackSettings, new: StackSettings) -> Iterator[str]:
         yield f"up to {pods} must restart before this takes effect: {reason}"
     namespaces = [set(settings.crawlers.namespaces) for settings in (old, new)]
     for name in sorted(namespaces[1] - namespaces[0]):
-        yield f"namespace {name} is new: its pods get a sidecar as they restart"
+        yield (
+            f"namespace {name} is new: its pods get a sidecar as they restart; of those that have "
+            f"one every open outbound connection ends ({DRAIN})"
+        )
     for name in sorted(namespaces[0] - namespaces[1]):
-        yield f"namespace {name} is left: its open connections to vendors end ({DRAIN})"
+        yield (
+            f"namespace {name} is left: its open outbound connections end ({DRAIN}), and a few "
+            "requests may fail"
+        )
     yield from own_restarts(old, new)
 
 

@@ -1,4 +1,4 @@
-"""Fifteen edits of the shipped production stack. `python -m tests.impact.edits` writes the pages.
+"""Edits of the shipped production stack. `python -m tests.impact.edits` writes the pages.
 
 Read their diff before you commit them: it is what reviewers of such an edit will read.
 """
@@ -106,6 +106,10 @@ def connections_only(keys: Keys) -> None:
     keys.setdefault("crawlers", {})["mode"] = "observe"
 
 
+def only_vendors_may_be_reached(keys: Keys) -> None:
+    keys["network"] = {**keys.get("network", {}), "egress": "vendorsOnly"}
+
+
 EDITS: tuple[Edit, ...] = (
     a_range_shrinks,
     a_second_range,
@@ -122,6 +126,7 @@ EDITS: tuple[Edit, ...] = (
     the_kill_switch,
     workloads_by_a_label,
     connections_only,
+    only_vendors_may_be_reached,
 )
 
 

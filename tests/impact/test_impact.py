@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 
 from impact.__main__ import PROGRAM, main
 from impact.owners import moves
+from impact.report import impact
 from settings.catalogue import OUTSIDE, Catalogue
-from settings.loading import ROOT, parse_settings
+from settings.loading import ROOT, StackFile, parse_settings
 from tests.impact.edits import EDITS, GOLDEN, page_of
 
 PROD = ROOT / "Pulumi.prod.yaml"
@@ -30,6 +31,41 @@ def test_a_reviewer_reads_the_same_page(edit, tmp_path):
 
 def test_every_page_is_of_an_edit():
     assert {path.stem for path in GOLDEN.glob("*.md")} == {edit.__name__ for edit in EDITS}
+
+
+def impact_of(**sections):
+    vendors = [{"name": "vendor-a", "cidrs": ["203.0.113.0/24"], "httpPorts": [3128]}]
+    shared = {"istio": {"install": False}, "crawlers": {"createNamespaces": False}}
+    keys = {"cluster": "x", "vendors": vendors, **shared}
+    files = [
+        StackFile(settings=parse_settings(one), config={}, encrypted=())
+        for one in (keys, keys | sections)
+    ]
+    return impact(*files)
+
+
+@pytest.mark.parametrize(
+    ("sections", "line"),
+    [
+        (
+            {"crawlers": {"createNamespaces": False, "sidecarResource": "create"}},
+            "a Sidecar resource comes",
+        ),
+        ({"network": {"ingress": "crawlersOnly"}}, "crawlers and Prometheus alone"),
+        (
+            {"crawlers": {"createNamespaces": False, "selector": {"app": "scraper"}}},
+            "crawlers.selector all pods → app=scraper: in running pods with a sidecar",
+        ),
+        (
+            {"crawlers": {"createNamespaces": False, "namespaces": ["crawlers", "more"]}},
+            "namespace more is new: its pods get a sidecar as they restart; of those that have",
+        ),
+    ],
+)
+def test_what_changes_no_chain_is_told_too(sections, line):
+    """A reviewer read "No effect" where crawlers lost the mTLS of other teams' services."""
+    found = impact_of(**sections)
+    assert any(line in each for part in found.parts for each in part.lines), found.parts
 
 
 def edited_file(folder: Path, edit) -> Path:
@@ -88,7 +124,7 @@ def test_no_edit_has_no_effect(capsys):
         ("scheduling", {"nodeSelector": {"pool": "a"}}, "all pods of this program restart"),
         ("scheduling", {"storageClass": "fast"}, "those that exist keep theirs"),
         ("cluster", "other", "cluster: pulumi preview shows the objects"),
-        ("crawlers", {"sidecarResource": "none"}, "crawlers.sidecarResource: pulumi preview"),
+        ("crawlers", {"sidecarResource": "none"}, "the Sidecar resource goes"),
     ],
 )
 def test_what_no_part_counts_is_not_called_no_effect(
