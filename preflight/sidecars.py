@@ -1,69 +1,31 @@
-"""Other people's Sidecar resources, in place of ours or beside it; pure.
-
-For a pod istiod takes the first of: a Sidecar of its namespace that selects it, the older first;
-one of its namespace without selector, the older first; the root namespace's without selector
-(pilot/pkg/model/push_context.go, getSidecarScope).
-"""
+"""Other people's Sidecar resources, in place of ours or beside it; pure."""
 
 from __future__ import annotations
 
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator
 
 from preflight.finding import Finding, refuse, warn
 from preflight.objects import Json, Objects
-from preflight.selectors import labels_of, title
-from preflight.stack import Stack, is_ours
-from verify.crawlers import vendors_of
-from verify.mesh import HTTP, imported
+from preflight.others_objects import crawlers_mesh, theirs
+from preflight.selectors import title
+from preflight.stack import Stack
+from verify.mesh import HTTP, Mesh, hidden_names, hosts_of, sidecars_in_force, takes_our_place
 
 NONE = "set crawlers.sidecarResource: none"
 
 
-def selector_of(sidecar: Json) -> dict[str, str]:
-    return ((sidecar.get("spec") or {}).get("workloadSelector") or {}).get("labels") or {}
-
-
-def others(stack: Stack, found: Objects) -> list[Json]:
-    """Return other people's Sidecars that apply to crawlers while ours is away.
-
-    The mesh's default is among them if a namespace of crawlers has no other.
-    """
-    sidecars = [one for one in found.of("Sidecar") if not is_ours(one)]
-    near = [
-        one
-        for where in stack.namespaces
-        for one in sidecars
-        if one["metadata"]["namespace"] == where
-        and meet(selector_of(one), stack.settings.crawlers.selector, found.of("Pod", where))
-    ]
-    if {one["metadata"]["namespace"] for one in near} >= {*stack.namespaces}:
-        return near
-    root = (one for one in sidecars if one["metadata"]["namespace"] == stack.root)
-    return [*near, *(one for one in root if not selector_of(one))]
-
-
-def meet(theirs: Mapping[str, str], ours: Mapping[str, str], pods: Sequence[Json]) -> bool:
-    """Whether theirs selects a crawler of these pods, or could where there is none yet.
-
-    No labels select all pods.
-    """
-    if any(ours.get(key, value) != value for key, value in theirs.items()):
-        return False
-    crawlers = [labels_of(pod) for pod in pods if ours.items() <= labels_of(pod).items()]
-    return not crawlers or any(theirs.items() <= labels.items() for labels in crawlers)
-
-
 def sidecar_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield a line for each Sidecar of others that ours, or its absence, does not go with."""
-    check = _beside_ours if stack.settings.makes_sidecar else _in_place_of_ours
-    for one in others(stack, found):
-        yield from check(stack, one)
+    if not (mesh := crawlers_mesh(stack, found)):
+        return
+    check = _beside_ours if mesh.makes_sidecar else _in_place_of_ours
+    for one in sidecars_in_force(mesh, theirs(found, "Sidecar"), found.of("Pod")):
+        yield from check(stack, mesh, one)
 
 
-def _beside_ours(stack: Stack, one: Json) -> Iterator[Finding]:
-    ours, missing = stack.settings.crawlers, unlisted(stack, one)
+def _beside_ours(stack: Stack, mesh: Mesh, one: Json) -> Iterator[Finding]:
+    missing = unlisted(stack, one)
     if _has_listeners(one):
         yield refuse(
             f"{title(one)}: ours would take crawlers from it, and no key of the stack makes its "
@@ -77,7 +39,7 @@ def _beside_ours(stack: Stack, one: Json) -> Iterator[Finding]:
                 f"{' and '.join(_merge(stack, one))}, or {NONE}"
             )
         return
-    if selector_of(one) or not ours.selector:
+    if takes_our_place(one, mesh):
         yield refuse(
             f"{title(one)}: selects crawlers as ours would, and istiod takes one of the two; "
             f"{NONE}, or {' and '.join(['remove it', *_merge(stack, one)])}"
@@ -87,14 +49,6 @@ def _beside_ours(stack: Stack, one: Json) -> Iterator[Finding]:
             f"{title(one)}: ours has a selector and would take crawlers from it; "
             f"{' and '.join(_merge(stack, one))}, or {NONE}"
         )
-
-
-def hosts_of(sidecar: Json) -> list[str]:
-    """Return the services that a Sidecar lets pods know, as `namespace/host`."""
-    egress = (sidecar.get("spec") or {}).get("egress") or ()
-    found = [host for one in egress for host in one.get("hosts") or ()]
-    # Without egress istiod takes all (DefaultSidecarScopeForNamespace).
-    return list(dict.fromkeys(found)) if egress else ["*/*"]
 
 
 def unlisted(stack: Stack, sidecar: Json) -> list[str]:
@@ -131,7 +85,7 @@ def _has_listeners(sidecar: Json) -> bool:
     return bool(spec.get("ingress")) or any("port" in one for one in spec.get("egress") or ())
 
 
-def _in_place_of_ours(stack: Stack, one: Json) -> Iterator[Finding]:
+def _in_place_of_ours(_: Stack, mesh: Mesh, one: Json) -> Iterator[Finding]:
     if _closes(one):
         yield warn(
             f"{title(one)}: outboundTrafficPolicy is REGISTRY_ONLY, so crawlers reach vendors by "
@@ -142,19 +96,11 @@ def _in_place_of_ours(stack: Stack, one: Json) -> Iterator[Finding]:
         (listener.get("port") or {}).get("number", 0)
         for listener in (one.get("spec") or {}).get("egress") or ()
         if str((listener.get("port") or {}).get("protocol", "")).lower() in HTTP
-    } & vendors_of(stack.settings.vendors).ports
+    } & mesh.vendors.ports
     if taken:
         yield warn(
             f"{title(one)}: its egress listener takes port {min(taken)} of vendors from the "
             "attribution; take it out, or set crawlers.sidecarResource: create"
         )
-    names = [host.name for vendor in stack.settings.vendors for host in vendor.hosts]
-    home = one["metadata"]["namespace"]
-    for where in (home,) if home in stack.namespaces else stack.namespaces:
-        here = [re.sub(r"^\./", f"{where}/", host) for host in hosts_of(one)]
-        if names and not imported(where, names, here):
-            yield refuse(
-                f"{title(one)}: its egress has no host of namespace {where}, so vendors' names "
-                "there would have no address of ours; add ./* to its hosts, or set "
-                "crawlers.sidecarResource: create"
-            )
+    if reason := hidden_names(one, mesh):
+        yield refuse(f"{title(one)}: {reason}")

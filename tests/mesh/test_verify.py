@@ -182,7 +182,7 @@ def faults(mesh: Mesh) -> list[tuple[Any, str]]:
         ),
         (
             applied(mesh, "ProxyConfig", "theirs", CRAWLERS, {"selector": {"matchLabels": OURS}}),
-            "crawlers: ProxyConfig theirs is for the same pods as ours",
+            "crawlers: ProxyConfig theirs is for crawlers as ours is",
         ),
         (
             labelled(mesh, {"istio.io/dataplane-mode": "ambient"}),

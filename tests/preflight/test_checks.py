@@ -197,8 +197,8 @@ CASES = {
     "theirs hides names": (
         {},
         [sidecar(**egress("shops/*"))],
-        "refuse: Sidecar crawlers/default: its egress has no host of namespace crawlers, so "
-        "vendors' names there would have no address of ours; add ./* to its hosts",
+        "refuse: Sidecar crawlers/default: leaves out gw.vendor-b.example, a name of the stack, "
+        "which then counts as outside; add ./* to its egress hosts",
     ),
     "a Service of the namespace": (
         {"crawlers": CREATE},

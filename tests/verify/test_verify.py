@@ -15,7 +15,12 @@ from settings.loading import parse_settings
 from verify.backups import NEWEST, backups_check
 from verify.contract import CODES, OUTCOMES, contract_check
 from verify.crawlers import mesh_of, vendors_of
-from verify.mesh import hosts_of_sidecars, mesh_findings
+from verify.mesh import (
+    hosts_of_sidecars,
+    mesh_findings,
+    proxy_config_reason,
+    sidecars_in_force,
+)
 from verify.pods import Vendors, pod_findings
 from verify.prometheus import Server, servers_of, targets_check
 
@@ -176,6 +181,10 @@ def service(namespace, **annotations):
         ([sidecar([])], ["shops: Service proxy takes port 3128 of vendors"]),
         ([sidecar(["crawlers/*"])], []),
         ([sidecar(["shops/web"])], ["crawlers: Sidecar theirs leaves out gw.vendor.example"]),
+        (
+            [sidecar(["istio-system/*"], "istio-system")],
+            ["istio-system: Sidecar theirs leaves out gw.vendor.example"],
+        ),
     ],
 )
 def test_another_teams_sidecar_says_what_crawlers_know(objects, found):
@@ -192,6 +201,68 @@ def test_another_teams_sidecar_says_what_crawlers_know(objects, found):
     ]
     assert [one for one in lines if not one.startswith(tuple(found))] == []
     assert len(lines) == len(found)
+
+
+def placed(name, namespace, created, labels=None):
+    selector = {"workloadSelector": {"labels": labels}} if labels else {}
+    metadata = {"name": name, "namespace": namespace, "creationTimestamp": created}
+    return {"kind": "Sidecar", "metadata": metadata, "spec": selector}
+
+
+@pytest.mark.parametrize(
+    ("labels_of_pods", "in_force"),
+    [
+        ({"crawlers": [{"app": "x"}], "second": [{"app": "x"}]}, ["for-x", "default"]),
+        ({"crawlers": [{"app": "y"}], "second": [{}]}, ["older", "default"]),
+        ({"crawlers": [{"app": "x"}, {}], "second": []}, ["for-x", "older", "default"]),
+        ({"crawlers": []}, ["for-x", "older", "newer", "default"]),
+    ],
+)
+def test_a_pod_has_the_sidecar_that_istiod_gives_it(labels_of_pods, in_force):
+    """Each namespace by itself: one without a Sidecar has the mesh's default."""
+    sidecars = [
+        placed("newer", "crawlers", "2026-02-01T00:00:00Z"),
+        placed("older", "crawlers", "2026-01-01T00:00:00Z"),
+        placed("for-x", "crawlers", "2026-03-01T00:00:00Z", {"app": "x"}),
+        placed("default", "istio-system", "2026-01-01T00:00:00Z"),
+        placed("default-2", "istio-system", "2026-02-01T00:00:00Z"),
+        placed("of-a-gateway", "istio-system", "2025-01-01T00:00:00Z", {"app": "x"}),
+        placed("elsewhere", "shops", "2025-01-01T00:00:00Z"),
+    ]
+    crawlers = {"namespaces": ["crawlers", "second"], "sidecarResource": "none"}
+    settings = stack(crawlers=crawlers)
+    mesh = mesh_of(settings, stack_plan(settings).crawlers, vendors_of(settings.vendors))
+    pods = [
+        {"metadata": {"name": "p", "namespace": where, "labels": labels}}
+        for where, each in labels_of_pods.items()
+        for labels in each
+    ]
+    found = [one["metadata"]["name"] for one in sidecars_in_force(mesh, sidecars, pods)]
+    assert found == in_force
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "excluded"),
+    [
+        ({}, None, True),
+        ({}, {}, False),
+        ({}, {"app": "x"}, False),
+        ({"app": "x"}, None, False),
+        ({"app": "x"}, {"tier": "a"}, True),
+        ({"app": "x"}, {"app": "y"}, False),
+    ],
+)
+def test_a_second_proxy_config_is_named_where_istiod_takes_one_of_the_two(ours, theirs, excluded):
+    """One with an empty selector is for no pod; with and without selector both are in force."""
+    settings = stack(crawlers={"selector": ours})
+    mesh = mesh_of(settings, stack_plan(settings).crawlers, vendors_of(settings.vendors))
+    selector = {} if theirs is None else {"selector": {"matchLabels": theirs} if theirs else {}}
+    one = {
+        "kind": "ProxyConfig",
+        "metadata": {"name": "theirs", "namespace": "crawlers"},
+        "spec": {**selector, "concurrency": 2},
+    }
+    assert bool(proxy_config_reason(one, mesh, [])) is excluded
 
 
 @pytest.mark.parametrize(
