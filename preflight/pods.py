@@ -13,7 +13,7 @@ from preflight.objects import Json, Objects
 from preflight.selectors import annotations_of, labels_of, title
 from preflight.stack import Stack, is_ours
 from verify.crawlers import vendors_of
-from verify.pods import INJECT, MODE, counted_pods, redirection
+from verify.pods import INJECT, MODE, counted_pods, orphaned, own_statistics, redirection
 
 CAPTURE = "ISTIO_META_DNS_CAPTURE"
 ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -89,7 +89,12 @@ def pod_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     for pod in crawlers_of(stack, found):
         metadata = pod["metadata"]
         workload = f"{metadata['namespace']}/{workload_of(metadata, label)}"
-        reasons = [*_without_sidecar(pod), *redirection(annotations_of(pod), vendors)]
+        reasons = [
+            *_without_sidecar(pod),
+            *redirection(annotations_of(pod), vendors),
+            *own_statistics(annotations_of(pod)),
+            *orphaned(pod, stack.settings.istio.revisions),
+        ]
         for reason, fix in reasons:
             counts.setdefault((workload, reason, fix), []).append(metadata["name"])
     for (workload, reason, fix), names in sorted(counts.items()):

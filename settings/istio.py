@@ -170,6 +170,12 @@ class Istio(Section):
         return {key: one.version for key, one in zip(keys, planes, strict=False)}
 
     @property
+    def revisions(self) -> frozenset[str]:
+        """Return the revisions that this program installs; none where another team runs Istio."""
+        planes = self.control_planes if self.install else ()
+        return frozenset(one.revision for one in planes)
+
+    @property
     def newest_version(self) -> str:
         """Return the version of what all control planes share: CRDs and the CNI agent."""
         return max((one.version for one in self.control_planes), key=_age)

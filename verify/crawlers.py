@@ -40,7 +40,8 @@ def crawler_checks(
         if one.purpose == "crawlers"
     }
     sidecars = [*namespace_findings(cluster.namespaces(*wanted), wanted)]
-    sidecars += pod_findings(pods, vendors, settings.crawlers.workload_label)
+    label = settings.crawlers.workload_label
+    sidecars += pod_findings(pods, vendors, label, settings.istio.revisions)
     mesh = mesh_of(settings, plan.crawlers, vendors)
     if not settings.makes_sidecar:
         near = (*mesh.namespaces, mesh.root)

@@ -5,7 +5,7 @@ A line is about a workload: a thousand pods of one Deployment have one reason.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
@@ -29,6 +29,11 @@ MODE = "istio.io/dataplane-mode"
 INJECT = "sidecar.istio.io/inject"
 CONFIG = "proxy.istio.io/config"
 NATIVE = "sidecar.istio.io/nativeSidecar"
+REVISION = "istio.io/rev"
+"""Of a pod, as its injector writes it: the revision itself, also where a tag selected it."""
+
+STATISTICS = ((STATS, inclusion_regexps()), (STAT_TAGS, EXTRA_STAT_TAGS))
+"""The annotations without which nothing of vendors is exported, and what they must list."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,13 +71,25 @@ def namespace_findings(
             )
 
 
-def pod_findings(pods: Iterable[Json], vendors: Vendors, workload_label: str) -> list[str]:
-    """Return a line for each workload and reason, with one of its pods."""
+def pod_findings(
+    pods: Iterable[Json],
+    vendors: Vendors,
+    workload_label: str,
+    revisions: Collection[str] = (),
+) -> list[str]:
+    """Return a line for each workload and reason, with one of its pods.
+
+    Args:
+        pods: the crawlers'.
+        vendors: where their traffic goes.
+        workload_label: names a pod's workload.
+        revisions: of Istio that there are; empty if that is not known.
+    """
     found: dict[tuple[str, str, str], list[str]] = {}
     for pod in pods:
         metadata = pod["metadata"]
         workload = f"{metadata['namespace']}/{workload_of(metadata, workload_label)}"
-        for reason, fix in _reasons(pod, vendors):
+        for reason, fix in (*_reasons(pod, vendors), *orphaned(pod, revisions)):
             found.setdefault((workload, reason, fix), []).append(metadata["name"])
     return [
         f"{workload}: {reason} ({counted_pods(names)}); {fix}"
@@ -97,6 +114,17 @@ def _reasons(pod: Json, vendors: Vendors) -> Iterator[tuple[str, str]]:
     else:
         reason, fix = _why_without(pod)
         yield f"has no sidecar, {reason}", fix
+
+
+def orphaned(pod: Json, revisions: Collection[str]) -> Iterator[tuple[str, str]]:
+    """Yield that no istiod serves a sidecar: an upgrade ended before its pod was restarted."""
+    own = (pod["metadata"].get("annotations") or {}).get(REVISION, "")
+    if own and revisions and own not in revisions:
+        yield (
+            f"has a sidecar of revision {own}, which the stack does not have, so it gets no change "
+            "and no new certificate",
+            "restart it, or keep the revision as istio.otherRevision until it has",
+        )
 
 
 def _why_without(pod: Json) -> tuple[str, str]:
@@ -135,10 +163,10 @@ def _statistics(annotations: Mapping[str, str], sidecar: Json) -> Iterator[tuple
     """Yield what keeps a sidecar from exporting the product's statistics."""
     # As pilot-agent does: a pod's own annotations win over those that its ProxyConfig gives it.
     given = annotations_given(_environment(sidecar).get(VARIABLE, ""))
-    for key, wanted in ((STATS, inclusion_regexps()), (STAT_TAGS, EXTRA_STAT_TAGS)):
-        if key in annotations and not _lists(annotations, key, wanted):
-            yield "exports other statistics than the stack's", f"remove its annotation {key}"
-            return
+    if own := [*own_statistics(annotations)]:
+        yield from own
+        return
+    for key, wanted in STATISTICS:
         if not _lists({**given, **annotations}, key, wanted):
             yield (
                 "exports no statistics of vendors, as the stack's ProxyConfig was not there when "
@@ -148,6 +176,14 @@ def _statistics(annotations: Mapping[str, str], sidecar: Json) -> Iterator[tuple
             return
     if annotations.get(BUCKETS, given.get(BUCKETS)) != given.get(BUCKETS):
         yield "has buckets that are not the stack's", f"remove its annotation {BUCKETS}"
+
+
+def own_statistics(annotations: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Yield that a pod's own annotations keep it from exporting the product's statistics."""
+    for key, wanted in STATISTICS:
+        if key in annotations and not _lists(annotations, key, wanted):
+            yield "exports other statistics than the stack's", f"remove its annotation {key}"
+            return
 
 
 def _lists(annotations: Mapping[str, str], key: str, wanted: Iterable[str]) -> bool:

@@ -21,7 +21,7 @@ from verify.mesh import (
     proxy_config_reason,
     sidecars_in_force,
 )
-from verify.pods import Vendors, pod_findings
+from verify.pods import REVISION, Vendors, pod_findings
 from verify.prometheus import Server, servers_of, targets_check
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"], "httpPorts": [3128]}]
@@ -156,6 +156,22 @@ def test_a_crawler_that_does_not_wait_for_its_sidecar_is_named(spec, said):
     found = pod_findings([pod], Vendors(ranges=(), ports=frozenset()), "app")
     assert len(found) == len(said)
     assert all(part in line for part, line in zip(said, found, strict=True))
+
+
+def test_a_sidecar_whose_istiod_is_gone_is_named():
+    """It works on with what it has, so that no metric tells."""
+    pod = {
+        "metadata": {"name": "a", "namespace": "crawlers", "annotations": {REVISION: "1-30"}},
+        "spec": {"containers": [], "initContainers": [{"name": "istio-proxy"}]},
+    }
+
+    def found(*revisions):
+        lines = pod_findings([pod], Vendors(ranges=(), ports=frozenset()), "app", revisions)
+        return [line for line in lines if "revision" in line]
+
+    assert found() == []
+    assert found("1-30", "1-31") == []
+    assert len(found("1-31")) == 1
 
 
 def sidecar(hosts, namespace="crawlers"):
