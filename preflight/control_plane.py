@@ -181,11 +181,22 @@ def _of_config_map(stack: Stack, found: Objects, name: str, key: str, parse: Any
 
 
 def policy_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
-    """Yield a mesh that refuses strangers, where crawlers' vendors are strangers."""
-    policy = mesh_config(stack, found).get("outboundTrafficPolicy") or {}
-    if policy.get("mode") == "REGISTRY_ONLY" and not stack.settings.istio.install:
+    """Yield mesh-wide configuration that crawlers' vendors, or the mesh's owner, would miss."""
+    if stack.settings.istio.install:
+        return
+    config, what = mesh_config(stack, found), f"ConfigMap {stack.root}/istio"
+    if (config.get("outboundTrafficPolicy") or {}).get("mode") == "REGISTRY_ONLY":
         yield warn(
-            f"ConfigMap {stack.root}/istio: outboundTrafficPolicy is REGISTRY_ONLY, so crawlers "
-            "reach vendors by address only while this program's EnvoyFilters are there; before "
-            "you remove the stack have vendors let pass"
+            f"{what}: outboundTrafficPolicy is REGISTRY_ONLY, so crawlers reach vendors by address "
+            "only while this program's EnvoyFilters are there; before you remove the stack have "
+            "vendors let pass"
+        )
+    statistics = (config.get("defaultConfig") or {}).get("proxyStatsMatcher") or {}
+    expressions = statistics.get("inclusionRegexps") or ()
+    # Whether its names are what these expressions mean is not to be told.
+    if expressions and not stack.settings.telemetry.also_export:
+        yield warn(
+            f"{what}: proxyStatsMatcher.inclusionRegexps has {listed(expressions)}, in whose place "
+            "crawlers' sidecars would export this program's statistics; name those that somebody "
+            "reads in telemetry.alsoExport"
         )

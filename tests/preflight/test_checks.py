@@ -66,6 +66,7 @@ def quota(**hard):
 
 ISTIO_RESOURCES = json.dumps({"global": {"proxy": {"resources": {"requests": {"cpu": "200m"}}}}})
 NO_CNI = config_map("istio-sidecar-injector", "values", '{"pilot": {"cni": {"enabled": false}}}')
+STATISTICS = "defaultConfig: {proxyStatsMatcher: {inclusionRegexps: [listener.*]}}"
 PATCH = {
     "applyTo": "NETWORK_FILTER",
     "match": {"context": "SIDECAR_OUTBOUND", "listener": {"name": "virtualOutbound"}},
@@ -153,6 +154,12 @@ CASES = {
         {},
         [config_map("istio", "mesh", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")],
         "warn: ConfigMap istio-system/istio: outboundTrafficPolicy is REGISTRY_ONLY",
+    ),
+    "the mesh exports statistics": (
+        {},
+        [config_map("istio", "mesh", STATISTICS)],
+        "warn: ConfigMap istio-system/istio: proxyStatsMatcher.inclusionRegexps has listener.*, in "
+        "whose place crawlers' sidecars would export this program's statistics; name those",
     ),
     "two Sidecars": (
         {"crawlers": CREATE},
@@ -264,6 +271,12 @@ CASES = {
         {},
         [pod(annotations={"traffic.sidecar.istio.io/excludeOutboundPorts": "3128"})],
         "warn: workload crawlers/crawler: sends port 3128 of a vendor past the sidecar (pod",
+    ),
+    "its own statistics": (
+        {},
+        [pod(annotations={"sidecar.istio.io/statsInclusionRegexps": "http.*"})],
+        "warn: workload crawlers/crawler: exports other statistics than the stack's (pod "
+        "crawler-1); remove its annotation sidecar.istio.io/statsInclusionRegexps",
     ),
     "Pod Security": (
         {},
@@ -447,6 +460,27 @@ UNFOUND = {
             service("proxy", "shops", {"name": "http"}),
         ],
     ),
+    "statistics of the mesh that the stack repeats": (
+        {"telemetry": {"alsoExport": ["listener*"]}},
+        [config_map("istio", "mesh", STATISTICS)],
+    ),
+    "a patch for pods that are no crawlers": (
+        {"crawlers": {"createNamespaces": False, "selector": {"app": "crawler"}}},
+        [
+            pod(labels={"app": "crawler"}),
+            pod("web-1", labels={"app": "web", "sidecar.istio.io/inject": "false"}),
+            one(
+                "EnvoyFilter",
+                "web",
+                "crawlers",
+                spec={"workloadSelector": {"labels": {"app": "web"}}, "configPatches": [PATCH]},
+            ),
+        ],
+    ),
+    "a vendor's port in another namespace, by an alias": (
+        {},
+        [service("alias", "shops", {"name": "http"}, type="ExternalName")],
+    ),
     "STRICT, and mTLS stays": ({}, [strict("istio-system")]),
     "STRICT of a listed namespace": (
         {"crawlers": {**CREATE, "egressHosts": ["shops/*"]}},
@@ -513,6 +547,36 @@ def test_a_stack_that_is_deployed_has_nothing_in_its_way():
     ]
     crds = one("CustomResourceDefinition", crd, annotations=release)
     assert said(stack(crawlers=None, istio=None, prometheus=None), objects(*own, crds)) == []
+
+
+@pytest.mark.parametrize(
+    ("istio", "said_of"),
+    [
+        ({}, []),
+        ({"otherRevision": {"revision": "1-30", "version": "1.30.2"}}, []),
+        ({"revision": "1-31"}, ["default"]),
+        (
+            {
+                "revision": "1-31",
+                "otherRevision": {"revision": "default", "version": "1.30.2"},
+            },
+            [],
+        ),
+    ],
+    ids=["only", "beside", "replaced", "swapped"],
+)
+def test_a_sidecar_that_would_lose_its_istiod_is_named(istio, said_of):
+    """An upgrade that ends too early; another team's revisions are not known."""
+    own = [
+        one("Namespace", name, labels=PART_OF)
+        for name in ("crawlers", "monitoring", "istio-system")
+    ]
+    crawler = pod(annotations={REVISION: "default"})
+    found = objects(*own, crawler, without="CustomResourceDefinition")
+    lines = said(stack(crawlers=None, istio=istio, prometheus=None), found)
+    assert len(lines) == len(said_of)
+    assert all(f"has a sidecar of revision {one}" in lines[n] for n, one in enumerate(said_of))
+    assert said(stack(), objects(pod(annotations={REVISION: "1-29"}))) == []
 
 
 def test_a_bare_cluster_is_ready_for_an_istio_of_ours():
