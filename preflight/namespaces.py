@@ -48,8 +48,10 @@ def namespace_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
 def _crawlers_findings(plan: NamespacePlan, one: Json) -> Iterator[Finding]:
     labels, what = labels_of(one), f"Namespace {plan.name}"
     if labels.get(MODE) == "ambient":
+        # A pod with a sidecar is left out of it (cni/pkg/util/enablement_selector.go).
         yield refuse(
-            f"{what}: is in ambient mode, where crawlers have no sidecar that could name vendors; "
+            f"{what}: is in ambient mode, where nothing names vendors, and the stack's label would "
+            "take every pod out of it as it restarts; "
             f"remove its label {MODE}, or move the crawlers to another namespace"
         )
     own_revision, own_injection = labels.get(REVISION), labels.get(INJECTION)

@@ -13,7 +13,7 @@ from preflight.objects import Json, Objects
 from preflight.selectors import annotations_of, labels_of, title
 from preflight.stack import Stack, is_ours
 from verify.crawlers import vendors_of
-from verify.pods import INJECT, MODE, counted_pods, orphaned, own_statistics, redirection
+from verify.pods import INJECT, counted_pods, orphaned, own_statistics, redirection
 
 CAPTURE = "ISTIO_META_DNS_CAPTURE"
 ENFORCE = "pod-security.kubernetes.io/enforce"
@@ -118,8 +118,6 @@ def _without_sidecar(pod: Json) -> Iterator[tuple[str, str]]:
     labels = labels_of(pod)
     if pod["spec"].get("hostNetwork"):
         yield "gets no sidecar, as it has hostNetwork", "take that out, or know it is not counted"
-    elif labels.get(MODE) == "ambient":
-        yield "is in ambient mode, which has no sidecar", f"remove its label {MODE}"
     elif labels.get(INJECT, annotations_of(pod).get(INJECT)) == "false":
         yield f'gets no sidecar, as {INJECT} is "false"', "remove that, or know it is not counted"
 

@@ -66,8 +66,8 @@ def namespace_findings(
                 )
         if own.get(MODE) == "ambient":
             yield (
-                f"{name}: the namespace is in ambient mode, which has no sidecars; remove its "
-                f"label {MODE}"
+                f"{name}: the namespace is in ambient mode beside injection, so its pods are "
+                f"attributed or not by when they restarted; remove its label {MODE}"
             )
 
 
@@ -132,8 +132,6 @@ def _why_without(pod: Json) -> tuple[str, str]:
     labels, annotations = metadata.get("labels") or {}, metadata.get("annotations") or {}
     if spec.get("hostNetwork"):
         return "as istiod gives none to hostNetwork", "take that out of the workload"
-    if labels.get(MODE) == "ambient":
-        return "as it is in ambient mode", f"remove its label {MODE}"
     if "false" in (labels.get(INJECT), annotations.get(INJECT)):
         return f'as {INJECT} is "false"', "remove that"
     return "as it is older than the namespace's label, or istiod was away", "restart it"

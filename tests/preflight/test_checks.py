@@ -80,7 +80,8 @@ CASES = {
     "ambient": (
         {},
         [one("Namespace", "crawlers", labels={"istio.io/dataplane-mode": "ambient"})],
-        "refuse: Namespace crawlers: is in ambient mode, where crawlers have no sidecar",
+        "refuse: Namespace crawlers: is in ambient mode, where nothing names vendors, and the "
+        "stack's label would take every pod out of it as it restarts",
     ),
     "missing namespace": (
         {"crawlers": {"namespaces": ["crawl"], "createNamespaces": False}},
@@ -480,6 +481,11 @@ UNFOUND = {
     "a vendor's port in another namespace, by an alias": (
         {},
         [service("alias", "shops", {"name": "http"}, type="ExternalName")],
+    ),
+    # istiod's webhooks do not read it, and ztunnel leaves out a pod with a sidecar.
+    "a pod in ambient mode, which gets a sidecar": (
+        {},
+        [pod(labels={"istio.io/dataplane-mode": "ambient"})],
     ),
     "STRICT, and mTLS stays": ({}, [strict("istio-system")]),
     "STRICT of a listed namespace": (
