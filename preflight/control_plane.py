@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
@@ -15,8 +14,9 @@ from preflight.finding import Finding, listed, refuse, warn
 from preflight.objects import ONE_OF_ISTIO, Json, Objects
 from preflight.selectors import annotations_of, labels_of, matches, title
 from preflight.stack import Stack, is_ours
+from verify.pods import REVISION, is_attributed, release_named
 
-REVISION, TAG = "istio.io/rev", "istio.io/tag"
+TAG = "istio.io/tag"
 INJECTOR = "sidecar-injector.istio.io"
 DEFAULT = "default"
 BASE = "istio-base"
@@ -107,7 +107,7 @@ def _istiod_findings(stack: Stack, istiod: Json) -> Iterator[Finding]:
             f"{title(istiod)}: its image names no release; ask its owner whether it is "
             f"{_releases()}"
         )
-    elif not release.startswith(tuple(f"{one}." for one in ISTIO_RELEASES)):
+    elif not is_attributed(release):
         yield refuse(
             f"{title(istiod)}: is Istio {release}, whose sidecars would not be attributed; have "
             f"{_releases()} installed, or set istio.revision to one that is"
@@ -127,11 +127,8 @@ def release_of(istiod: Json) -> str | None:
     """Return the release that istiod's image names, else its chart's label: "1.31.4"."""
     containers = istiod["spec"]["template"]["spec"]["containers"]
     images = [one["image"] for one in containers if one["name"] == "discovery"]
-    tags = [image.partition("@")[0].rpartition(":")[2] for image in images]
-    for text in (*tags, labels_of(istiod).get("app.kubernetes.io/version", "")):
-        if found := re.match(r"v?([0-9]+\.[0-9]+\.[0-9]+)", text):
-            return found[1]
-    return None
+    chart = labels_of(istiod).get("app.kubernetes.io/version", "")
+    return next(filter(None, map(release_named, (*images, chart))), None)
 
 
 def _in_the_way_of_ours(stack: Stack, found: Objects) -> Iterator[Finding]:

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from preflight.control_plane import REVISION
 from preflight.finding import Finding, listed, warn
 from preflight.namespaces import INJECTION
 from preflight.objects import Json, Objects
 from preflight.selectors import labels_of
 from preflight.sidecars import NONE
 from preflight.stack import Stack
-from verify.pods import MODE
+from verify.pods import MODE, REVISION
 
 
 def mutual_tls_findings(stack: Stack, found: Objects) -> Iterator[Finding]:

@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from components.namespaces.admission import NamespacePlan
-from preflight.control_plane import REVISION
 from preflight.finding import Finding, refuse
 from preflight.objects import Json, Objects
 from preflight.selectors import labels_of
 from preflight.stack import Stack, is_ours
-from verify.pods import MODE
+from verify.pods import MODE, REVISION
 
 INJECTION = "istio-injection"
 KEYS = {

@@ -5,6 +5,7 @@ A line is about a workload: a thousand pods of one Deployment have one reason.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from ipaddress import ip_network
@@ -17,6 +18,7 @@ from components.attribution.bootstrap import (
     VARIABLE,
     annotations_given,
 )
+from components.attribution.envoy import ISTIO_RELEASES
 from components.attribution.stats import EXTRA_STAT_TAGS, inclusion_regexps
 from components.prometheus.workloads import workload_of
 from discover.kubectl import SIDECAR, has_sidecar
@@ -30,7 +32,8 @@ INJECT = "sidecar.istio.io/inject"
 CONFIG = "proxy.istio.io/config"
 NATIVE = "sidecar.istio.io/nativeSidecar"
 REVISION = "istio.io/rev"
-"""Of a pod, as its injector writes it: the revision itself, also where a tag selected it."""
+"""Label of a namespace, which may name a tag; annotation of a pod, where its injector writes the
+revision itself."""
 
 STATISTICS = ((STATS, inclusion_regexps()), (STAT_TAGS, EXTRA_STAT_TAGS))
 """The annotations without which nothing of vendors is exported, and what they must list."""
@@ -109,11 +112,34 @@ def _reasons(pod: Json, vendors: Vendors) -> Iterator[tuple[str, str]]:
         annotations = pod["metadata"].get("annotations") or {}
         yield from redirection(annotations, vendors)
         sidecar = _sidecar(pod)
+        yield from _release(sidecar)
         yield from _statistics(annotations, sidecar)
         yield from _start(sidecar, pod)
     else:
         reason, fix = _why_without(pod)
         yield f"has no sidecar, {reason}", fix
+
+
+def _release(sidecar: Json) -> Iterator[tuple[str, str]]:
+    """Yield that a sidecar is of a release that no patch matches, as far as its image tells."""
+    release = release_named(sidecar.get("image", ""))
+    if release and not is_attributed(release):
+        releases = " or ".join(ISTIO_RELEASES)
+        yield (
+            f"has a sidecar of Istio {release}, whose traffic is not attributed",
+            f"have an istiod of {releases} inject it (istio.revision), and restart it",
+        )
+
+
+def release_named(text: str) -> str | None:
+    """Return the release in an image's tag or a version: "1.31.4"; None if it names none."""
+    tag = text.partition("@")[0].rpartition(":")[2]
+    found = re.match(r"v?([0-9]+\.[0-9]+\.[0-9]+)", tag)
+    return found[1] if found else None
+
+
+def is_attributed(release: str) -> bool:
+    return release.startswith(tuple(f"{one}." for one in ISTIO_RELEASES))
 
 
 def orphaned(pod: Json, revisions: Collection[str]) -> Iterator[tuple[str, str]]:

@@ -174,6 +174,27 @@ def test_a_sidecar_whose_istiod_is_gone_is_named():
     assert len(found("1-31")) == 1
 
 
+@pytest.mark.parametrize(
+    ("image", "named"),
+    [
+        ("docker.io/istio/proxyv2:1.31.4-distroless", False),
+        ("mirror.example:5000/istio/proxyv2:1.30.2@sha256:00", False),
+        ("mirror.example:5000/istio/proxyv2@sha256:00", False),
+        ("docker.io/istio/proxyv2:1.32.0", True),
+        ("gcr.io/istio/proxyv2:1.3.1", True),
+    ],
+)
+def test_a_sidecar_of_a_release_that_no_patch_matches_is_named(image, named):
+    """After the platform team moved its tag; with a selector no metric tells which pods it is."""
+    proxy = {"name": "istio-proxy", "image": image}
+    pod = {
+        "metadata": {"name": "a", "namespace": "crawlers"},
+        "spec": {"containers": [], "initContainers": [proxy]},
+    }
+    lines = pod_findings([pod], Vendors(ranges=(), ports=frozenset()), "app")
+    assert any("not attributed" in line for line in lines) is named
+
+
 def sidecar(hosts, namespace="crawlers"):
     spec = {"egress": [{"hosts": hosts}]} if hosts else {}
     metadata = {"name": "theirs", "namespace": namespace}
