@@ -127,8 +127,11 @@ def release_of(istiod: Json) -> str | None:
     """Return the release that istiod's image names, else its chart's label: "1.31.4"."""
     containers = istiod["spec"]["template"]["spec"]["containers"]
     images = [one["image"] for one in containers if one["name"] == "discovery"]
-    chart = labels_of(istiod).get("app.kubernetes.io/version", "")
-    return next(filter(None, map(release_named, (*images, chart))), None)
+    if release := next(filter(None, map(release_named, images)), None):
+        return release
+    # Charts that are of no release, or of another vendor, have a version of their own, as 1.0.0.
+    chart = release_named(labels_of(istiod).get("app.kubernetes.io/version", ""))
+    return chart if chart and is_attributed(chart) else None
 
 
 def _in_the_way_of_ours(stack: Stack, found: Objects) -> Iterator[Finding]:

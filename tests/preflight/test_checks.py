@@ -146,6 +146,19 @@ CASES = {
         [istiod("registry.example/pilot@sha256:00")],
         "warn: Deployment istio-system/istiod: its image names no release",
     ),
+    "a chart of no release": (
+        {},
+        [
+            one(
+                "Deployment",
+                "istiod",
+                "istio-system",
+                {REVISION: "default", "app.kubernetes.io/version": "1.0.0"},
+                spec=istiod("registry.example/pilot:mesh")["spec"],
+            )
+        ],
+        "warn: Deployment istio-system/istiod: its image names no release",
+    ),
     "another's istiod": (
         {"istio": None},
         [],
