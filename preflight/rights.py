@@ -76,6 +76,8 @@ def _review(one: Made) -> dict[str, object]:
     attributes = {"group": one.group, "resource": resource_of(one.kind), "verb": one.verb}
     if one.namespace:
         attributes["namespace"] = one.namespace
+    if one.kind == "Namespace" and one.namespace:
+        attributes["name"] = one.namespace  # a ClusterRole may allow it by resourceNames
     spec = {"resourceAttributes": attributes}
     return {"apiVersion": ASK, "kind": "SelfSubjectAccessReview", "spec": spec}
 

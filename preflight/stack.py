@@ -57,5 +57,7 @@ def made_by(run: Run) -> frozenset[Made]:
         group = version.rpartition("/")[0]
         kind = one.kind.removesuffix("Patch")
         verb = "create" if kind == one.kind else "patch"
-        made.add(Made(group=group, kind=kind, namespace=one.namespace, verb=verb))
+        # What names one namespace is asked of that namespace: a Role in it may allow it.
+        changed = one.inputs["metadata"]["name"] if (kind, verb) == ("Namespace", "patch") else ""
+        made.add(Made(group=group, kind=kind, namespace=changed or one.namespace, verb=verb))
     return frozenset(made)

@@ -66,6 +66,9 @@ def asked(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         yield ask
 
 
+LABELS_OF_A_NAMESPACE = {"apiGroups": [""], "resources": ["namespaces"], "verbs": ["get", "patch"]}
+
+
 def manifest(version: str, kind: str, name: str, namespace: str = "", **more: Any) -> Json:
     where = {"namespace": namespace} if namespace else {}
     return {"apiVersion": version, "kind": kind, "metadata": {"name": name, **where}, **more}
@@ -106,6 +109,16 @@ def rights() -> list[Json]:
     return [
         manifest(f"{api}/v1", "ClusterRole", READER, rules=rules),
         manifest(f"{api}/v1", "ClusterRoleBinding", READER, roleRef=role, subjects=[user]),
+        # As the owner of a namespace has it.
+        manifest(f"{api}/v1", "Role", "label", CRAWLERS, rules=[LABELS_OF_A_NAMESPACE]),
+        manifest(
+            f"{api}/v1",
+            "RoleBinding",
+            "label",
+            CRAWLERS,
+            roleRef={**role, "kind": "Role", "name": "label"},
+            subjects=[user],
+        ),
     ]
 
 
@@ -138,13 +151,14 @@ def test_a_user_who_may_only_read_is_told_all(asked: Asked) -> None:
         f"warn: workload {CRAWLERS}/crawler: gets no sidecar, as it has hostNetwork (pod",
         "refuse: scheduling.storageClass: is not set, and the cluster has no default StorageClass",
         "refuse: rights: this user may not create clusterroles.rbac.authorization.k8s.io, ",
-        "refuse: rights: this user may not patch namespaces in the whole cluster",
         "refuse: rights: this user may not create envoyfilters.networking.istio.io, ",
         # The tag of the real chart leads to a release that is right.
         f"refuse: Deployment {ISTIO}",
         f"refuse: Namespace {CRAWLERS}",
+        # A Role in the namespace allows it.
+        "refuse: rights: this user may not patch",
     )
-    assert found == [1, 1, 1, 1, 1, 1, 1, 0, 0], report["findings"]
+    assert found == [1, 1, 1, 1, 1, 1, 0, 0, 0], report["findings"]
     assert not any(check["unasked"] for check in report["checks"])
 
 
@@ -160,5 +174,7 @@ def test_a_user_who_may_nothing_gets_an_answer_of_his_rights(asked: Asked) -> No
     code, report = asked(NOBODY, revision="prod")
     assert code == 1
     assert all("may not" in line for line in report["findings"]), report["findings"]
+    patches = f"refuse: rights: this user may not patch namespaces in namespace {CRAWLERS}, "
+    assert starting(report, patches) == [1]
     unasked = {one for check in report["checks"] for one in check["unasked"]}
     assert {"namespaces", "services in all namespaces", f"pods in {CRAWLERS}"} <= unasked
