@@ -13,18 +13,26 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from components.attribution.stats import SETUP_METRIC
+from deployment import stack_plan
+from preflight.checks import CRAWLERS as CRAWLERS_CHECKS
+from preflight.objects import read
+from preflight.stack import Stack
 from settings.loading import load_stack_file
 from tests.mesh import crawler, vendors
 from tests.mesh.kubelet import Pod
 from tests.mesh.mesh import CRAWLERS, STACK_FILE, Mesh, edited, platform
 from tests.mesh.networks import why_not
 from tests.mesh.test_traffic import PROXIES, WAYS
+from tests.mesh.test_verify import kubectl_for
 from tests.mesh.versions import PAIRS
+from verify.cluster import Cluster
+from verify.crawlers import crawler_checks
 
 Json = dict[str, Any]
 Key = tuple[str, str, str]
@@ -332,6 +340,39 @@ def test_their_strict_service_answers_all_the_time(story: Story) -> None:
         sock.sendall(ASKED)
         with suppress(ConnectionError):
             assert sock.recv(100) == b""
+
+
+def test_preflight_and_verify_name_what_is_true_and_nothing_else(
+    story: Story, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of the tag, the Sidecar, the STRICT namespace and the values that go with ours."""
+    folder = kubectl_for(story.mesh, tmp_path)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/sbin:/usr/bin:/sbin:/bin")
+    settings = story.mesh.settings(without_istio)
+    plan = stack_plan(settings)
+    asked = Stack(settings=settings, plan=plan, made=frozenset())
+    found = read("mesh", asked.namespaces, asked.root)
+    before_up = [one.line() for check in CRAWLERS_CHECKS for one in check.ask(asked, found)]
+    _begin(
+        before_up,
+        "warn: Deployment istio-system/istiod: its image names no release",
+        f"warn: Service {SHOP}/web: takes port 80 of vendors from the attribution",
+    )
+    cluster = Cluster("mesh")
+    pods = cluster.pods(CRAWLERS, settings.crawlers.selector)
+    checks = crawler_checks(cluster, settings, plan, pods)
+    after_up = [one for check in checks for one in check.findings]
+    _begin(
+        after_up,
+        f"{CRAWLERS}/(Pod): exports no statistics of vendors, as the stack's ProxyConfig was not "
+        "there when it started, or another one without a selector is older (pod crawler-old)",
+        f"{SHOP}: Service web takes port 80 of vendors from the attribution",
+    )
+
+
+def _begin(lines: list[str], *beginnings: str) -> None:
+    assert [one for one in lines if not one.startswith(beginnings)] == []
+    assert len(lines) == len(beginnings)
 
 
 def test_nothing_of_theirs_changes_and_nothing_of_ours_stays(story: Story) -> None:

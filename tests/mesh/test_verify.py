@@ -7,6 +7,7 @@ import shutil
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -33,18 +34,22 @@ OUTBOUND_PATCH = {
 }
 
 
-@pytest.fixture(scope="module")
-def cluster(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
-    """kubectl of this machine, which enters the mesh's network as its user would log in."""
+def kubectl_for(mesh: Mesh, folder: Path) -> Path:
+    """Write a kubectl that enters the mesh's network as its user would log in."""
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl missing; install kubernetes-client")
-    folder = tmp_path_factory.mktemp("kubectl")
     shim = folder / "kubectl"
     config = mesh.folder / "kubeconfig.json"
     enter = f"nsenter --net={mesh.world.path} {program} --kubeconfig={config}"
     shim.write_text(f'#!/bin/sh\nexec {enter} "$@"\n')
     shim.chmod(0o755)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def cluster(mesh: Mesh, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    folder = kubectl_for(mesh, tmp_path_factory.mktemp("kubectl"))
     mesh.namespace(OTHERS, {})
     # As in a namespace of the user's own: hostNetwork is refused in ours.
     privileged = labelled(mesh, {"pod-security.kubernetes.io/enforce": "privileged"})
