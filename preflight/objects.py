@@ -137,11 +137,7 @@ def read(context: str, crawlers: Sequence[str], root: str) -> Objects:
     Raises:
         KubectlError: kubectl is missing, or the cluster does not answer.
     """
-    asked = "ask for the version"
-    try:
-        version = json.loads(_output(context, asked, "version", "--output=json"))
-    except RefusedError as error:
-        raise _failed(asked, error) from None
+    version = _version(context)
     items: dict[str, list[Json]] = {}
     absent, denied = set(), {}
     named = {"crawlers": crawlers, "istio": (root,), "monitoring": (MONITORING_NAMESPACE,)}
@@ -164,8 +160,19 @@ def read(context: str, crawlers: Sequence[str], root: str) -> Objects:
         items=items,
         absent=frozenset(absent),
         denied=denied,
-        version=str(version["serverVersion"]["gitVersion"]),
+        version=version,
     )
+
+
+def _version(context: str) -> str:
+    asked = "ask for the version"
+    try:
+        text = _output(context, asked, "version", "--output=json")
+        return str(json.loads(text)["serverVersion"]["gitVersion"])
+    except RefusedError as error:
+        raise _failed(asked, error) from None
+    except (ValueError, KeyError, TypeError):
+        raise no_json(asked) from None
 
 
 def _of(context: str, kind: Kind, namespaces: Iterable[str]) -> list[Json]:
@@ -201,8 +208,18 @@ def _list(context: str, kind: Kind, namespace: str) -> list[Json]:
         raise _failed(what, error) from None
     if not text.strip():  # of --ignore-not-found
         return []
-    found = json.loads(text)
-    return list(found["items"]) if "items" in found else [found]
+    try:
+        found = json.loads(text)
+        return list(found["items"]) if "items" in found else [found]
+    except (ValueError, TypeError):
+        raise no_json(what) from None
+
+
+def no_json(what: str) -> KubectlError:
+    """Return what to say where a wrapper of kubectl prints more than kubectl does."""
+    return KubectlError(
+        f"kubectl: could not {what}: no JSON; put kubectl itself on PATH in place of a wrapper"
+    )
 
 
 def _failed(what: str, error: RefusedError) -> KubectlError:

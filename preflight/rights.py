@@ -10,7 +10,7 @@ from pathlib import Path
 
 from discover.kubectl import KubectlError, RefusedError, kubectl, last_words, output_of
 from preflight.finding import Finding, listed, refuse
-from preflight.objects import WITHOUT_KUBECTL
+from preflight.objects import WITHOUT_KUBECTL, no_json
 from preflight.stack import Made, Stack
 
 ASK = "authorization.k8s.io/v1"
@@ -68,8 +68,11 @@ def denied(context: str, made: Sequence[Made]) -> list[Made]:
                 f"kubectl: could not {what} ({last_words(str(error))}); name another cluster with "
                 "CONTEXT="
             ) from None
-    allowed = [bool(one["status"].get("allowed")) for one in _documents(text)]
-    return [one for one, may in zip(made, allowed, strict=True) if not may]
+    try:
+        allowed = [bool(one["status"].get("allowed")) for one in _documents(text)]
+        return [one for one, may in zip(made, allowed, strict=True) if not may]
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise no_json(what) from None
 
 
 def _review(one: Made) -> dict[str, object]:

@@ -23,6 +23,8 @@ named = dict(word[2:].split("=", 1) for word in sys.argv[1:] if "=" in word)
 with (here / "asked").open("a") as asked:
     print(" ".join(sys.argv[1:]), file=asked)
 cluster = json.loads((here / "cluster.json").read_text())
+if cluster.get("chatty"):
+    print("Fetching a login for user x ...")
 if cluster.get("down"):
     sys.exit("Unable to connect to the server: dial tcp 10.0.0.1:6443: i/o timeout")
 if words[0] == "version":
@@ -122,4 +124,13 @@ def test_a_cluster_that_does_not_answer_was_not_asked(preflight):
     assert done.returncode == 2
     (line,) = report["findings"]
     assert "could not ask for the version (Unable to connect to the server" in line
+    assert "Traceback" not in done.stderr
+
+
+def test_a_wrapper_that_prints_more_is_no_traceback(preflight):
+    """Logins and wrappers of kubectl print to standard output (int128/kubelogin#121)."""
+    done, report, _ = preflight(chatty=True)
+    assert done.returncode == 2
+    (line,) = report["findings"]
+    assert line.startswith("kubectl: could not ask for the version: no JSON; put kubectl itself")
     assert "Traceback" not in done.stderr
