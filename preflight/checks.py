@@ -30,6 +30,9 @@ class Check:
     ask: Callable[[Stack, Objects], Iterator[Finding]]
 
 
+INJECTORS = "MutatingWebhookConfiguration"
+"""They say which istiod is the crawlers', and so which ConfigMaps. `view` does not list them."""
+
 PLATFORM = (
     Check("version", (), platform.version_findings),
     Check("namespaces", ("Namespace",), namespaces.namespace_findings),
@@ -39,9 +42,9 @@ PLATFORM = (
     Check("operators", (), platform.operator_findings),
 )
 CRAWLERS = (
-    Check("Istio", ("Deployment", "Namespace"), control_plane.release_findings),
-    Check("injection", ("MutatingWebhookConfiguration",), control_plane.injection_findings),
-    Check("mesh policy", ("ConfigMap",), control_plane.policy_findings),
+    Check("Istio", ("Deployment", "Namespace", INJECTORS), control_plane.release_findings),
+    Check("injection", (INJECTORS,), control_plane.injection_findings),
+    Check("mesh policy", ("ConfigMap", INJECTORS), control_plane.policy_findings),
     Check("Sidecars", ("Sidecar", "Pod"), sidecars.sidecar_findings),
     Check("vendors' ports", ("Service", "ServiceEntry"), others_objects.shadow_findings),
     Check("mTLS", ("PeerAuthentication", "Service"), mutual_tls.mutual_tls_findings),
@@ -50,8 +53,10 @@ CRAWLERS = (
     Check("pods", ("Pod",), pods.pod_findings),
     Check("other pods", ("Namespace", "Pod"), pods.injected_findings),
     Check("their DNS", ("ConfigMap", "Pod"), pods.captured_findings),
-    Check("Pod Security", ("Namespace", "ConfigMap"), pods.security_findings),
-    Check("room", ("Pod", "ResourceQuota", "LimitRange", "ConfigMap"), pods.room_findings),
+    Check("Pod Security", ("Namespace", "ConfigMap", INJECTORS), pods.security_findings),
+    Check(
+        "room", ("Pod", "ResourceQuota", "LimitRange", "ConfigMap", INJECTORS), pods.room_findings
+    ),
     Check("network", ("Pod", "NetworkPolicy"), network.network_findings),
 )
 

@@ -19,6 +19,8 @@ from verify.pods import REVISION, is_attributed, release_named
 TAG = "istio.io/tag"
 INJECTOR = "sidecar-injector.istio.io"
 DEFAULT = "default"
+SHARED = "SHARED_MESH_CONFIG"
+"""The variable of istiod that names a second ConfigMap (pilot/pkg/bootstrap/mesh.go)."""
 BASE = "istio-base"
 """The Helm release of this program that has Istio's CRDs."""
 
@@ -160,23 +162,47 @@ def _in_the_way_of_ours(stack: Stack, found: Objects) -> Iterator[Finding]:
 
 def mesh_config(stack: Stack, found: Objects) -> Json:
     """Return the configuration of the mesh that injects crawlers; empty if it cannot be read."""
-    loaded = _of_config_map(stack, found, "istio", "mesh", yaml.safe_load)
-    return loaded if isinstance(loaded, dict) else {}
+    whole: Json = {}
+    # As istiod reads them: the owner's first, which AKS has its users write, then istiod's own.
+    for name in _mesh_config_maps(stack, found):
+        whole |= _of_config_map(stack, found, name, "mesh", yaml.safe_load)
+    return whole
+
+
+def _mesh_config_maps(stack: Stack, found: Objects) -> list[str]:
+    revision = _first_revision(stack, found)
+    shared = [
+        variable.get("value", "")
+        for one in found.of("Deployment", stack.root)
+        if labels_of(one).get(REVISION, DEFAULT) == revision
+        for container in one["spec"]["template"]["spec"]["containers"]
+        for variable in container.get("env") or ()
+        if variable["name"] == SHARED
+    ]
+    return [*shared, _of_revision("istio", revision)]
 
 
 def injector_values(stack: Stack, found: Objects) -> Json:
     """Return the Helm values of the injector of crawlers; empty if they cannot be read."""
-    loaded = _of_config_map(stack, found, "istio-sidecar-injector", "values", json.loads)
-    return loaded if isinstance(loaded, dict) else {}
+    revision = _first_revision(stack, found)
+    name = _of_revision("istio-sidecar-injector", revision)
+    return _of_config_map(stack, found, name, "values", json.loads)
 
 
-def _of_config_map(stack: Stack, found: Objects, name: str, key: str, parse: Any) -> Any:
-    for revision in sorted(revisions(stack, found)):
-        wanted = name if revision == DEFAULT else f"{name}-{revision}"
-        for one in found.of("ConfigMap", stack.root):
-            if one["metadata"]["name"] == wanted:
-                with suppress(ValueError, yaml.YAMLError):
-                    return parse(one.get("data", {}).get(key, ""))
+def _first_revision(stack: Stack, found: Objects) -> str:
+    return next(iter(sorted(revisions(stack, found))), "")
+
+
+def _of_revision(name: str, revision: str) -> str:
+    return name if revision == DEFAULT else f"{name}-{revision}"
+
+
+def _of_config_map(stack: Stack, found: Objects, name: str, key: str, parse: Any) -> Json:
+    for one in found.of("ConfigMap", stack.root):
+        if one["metadata"]["name"] == name:
+            with suppress(ValueError, yaml.YAMLError):
+                loaded = parse((one.get("data") or {}).get(key, ""))
+                return loaded if isinstance(loaded, dict) else {}
     return {}
 
 
@@ -184,12 +210,12 @@ def policy_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield mesh-wide configuration that crawlers' vendors, or the mesh's owner, would miss."""
     if stack.settings.istio.install:
         return
-    config, what = mesh_config(stack, found), f"ConfigMap {stack.root}/istio"
+    config, what = mesh_config(stack, found), f"MeshConfig in {stack.root}"
     if (config.get("outboundTrafficPolicy") or {}).get("mode") == "REGISTRY_ONLY":
         yield warn(
-            f"{what}: outboundTrafficPolicy is REGISTRY_ONLY, so crawlers reach vendors by address "
-            "only while this program's EnvoyFilters are there; before you remove the stack have "
-            "vendors let pass"
+            f"{what}: outboundTrafficPolicy is REGISTRY_ONLY, so crawlers "
+            "reach vendors by address only while this program's EnvoyFilters are there; before "
+            "you remove the stack have vendors let pass"
         )
     statistics = (config.get("defaultConfig") or {}).get("proxyStatsMatcher") or {}
     expressions = statistics.get("inclusionRegexps") or ()

@@ -45,6 +45,9 @@ def _modes(found: Objects, *, selected: bool) -> dict[str, str]:
     for one in found.of("PeerAuthentication"):
         spec = one.get("spec") or {}
         mode = (spec.get("mtls") or {}).get("mode", "UNSET")
+        ports = (spec.get("portLevelMtls") or {}).values()
+        if any((port or {}).get("mode") == "STRICT" for port in ports):
+            mode = "STRICT"
         has_selector = bool((spec.get("selector") or {}).get("matchLabels"))
         if has_selector is selected and mode != "UNSET":
             where = one["metadata"]["namespace"]

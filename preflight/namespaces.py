@@ -22,7 +22,7 @@ KEYS = {
 
 
 def namespace_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
-    """Yield namespaces that are missing, another's, or in ambient mode."""
+    """Yield namespaces that are missing, ending, another's, or in ambient mode."""
     for plan in stack.plan.namespaces:
         one = found.namespace(plan.name)
         if one is None:
@@ -31,6 +31,12 @@ def namespace_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
                     f"Namespace {plan.name}: does not exist, and the stack does not make it; "
                     f"create it, or take {KEYS[plan.purpose]} out"
                 )
+            continue
+        if "deletionTimestamp" in one["metadata"]:
+            yield refuse(
+                f"Namespace {plan.name}: is being deleted, and takes no new objects; wait until it "
+                "is gone, or see in its status what holds it"
+            )
             continue
         if plan.purpose == "istio" and found.of("Deployment", plan.name):
             continue  # whose istiod it is, is told by its own line

@@ -11,8 +11,12 @@ from preflight.selectors import annotations_of
 from preflight.stack import Stack
 
 IS_DEFAULT = {
-    "StorageClass": "storageclass.kubernetes.io/is-default-class",
-    "VolumeSnapshotClass": "snapshot.storage.kubernetes.io/is-default-class",
+    # Kubernetes reads the older one as well (pkg/volume/util, IsDefaultAnnotation).
+    "StorageClass": (
+        "storageclass.kubernetes.io/is-default-class",
+        "storageclass.beta.kubernetes.io/is-default-class",
+    ),
+    "VolumeSnapshotClass": ("snapshot.storage.kubernetes.io/is-default-class",),
 }
 OLDEST_MINOR = 32
 """Of Kubernetes 1, for Istio 1.30 and 1.31 (istioctl/pkg/install/k8sversion/version.go)."""
@@ -70,7 +74,8 @@ def _class(found: Objects, kind: str, asked: str | None, key: str) -> Iterator[F
     there = f"name one of {listed(names)}" if names else f"have a {kind} made"
     if asked and asked not in names:
         yield refuse(f"{key}: {kind} {asked} does not exist; {there}")
-    if asked or any(annotations_of(one).get(IS_DEFAULT[kind]) == "true" for one in found.of(kind)):
+    marks = [annotations_of(one).get(key) for one in found.of(kind) for key in IS_DEFAULT[kind]]
+    if asked or "true" in marks:
         return
     yield refuse(f"{key}: is not set, and the cluster has no default {kind}; {there} there")
 

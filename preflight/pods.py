@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from decimal import Decimal, InvalidOperation
 
 from components.prometheus.workloads import workload_of
@@ -17,13 +17,15 @@ from verify.pods import INJECT, counted_pods, orphaned, own_statistics, redirect
 
 CAPTURE = "ISTIO_META_DNS_CAPTURE"
 ENFORCE = "pod-security.kubernetes.io/enforce"
-SMALLER = "lower istio.sidecar"
-SMALLER_IN_OTHERS = (
+CHANGE = "change istio.sidecar"
+ANNOTATE = (
     "annotate the pods with sidecar.istio.io/proxyCPU, proxyMemory, proxyCPULimit and "
     "proxyMemoryLimit"
 )
 """All four: one of them replaces all that the mesh's owner set (injection-template.yaml)."""
 UNITS = {
+    "n": Decimal("1e-9"),
+    "u": Decimal("1e-6"),
     "m": Decimal("0.001"),
     "": Decimal(1),
     **{unit: Decimal(1000) ** power for power, unit in enumerate("kMGTPE", 1)},
@@ -141,6 +143,7 @@ def security_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
 def room_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield quotas and limits that have no room for the sidecars."""
     wanted = _sidecar_resources(stack, found)
+    fix = CHANGE if stack.settings.istio.install else ANNOTATE
     for where in stack.namespaces:
         pods = found.of("Pod", where)
         number = sum(not has_sidecar(pod) and not _opts_out(pod) for pod in pods)
@@ -148,9 +151,11 @@ def room_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
             spec, status = quota.get("spec") or {}, quota.get("status") or {}
             if not (spec.get("scopes") or spec.get("scopeSelector")):
                 used = status.get("used") or {}
-                yield from _of_quota(title(quota), spec.get("hard") or {}, used, wanted, number)
+                hard = spec.get("hard") or {}
+                yield from _of_quota(title(quota), hard, used, wanted, number)
+                yield from _unsaid(title(quota), hard, wanted, found.of("LimitRange", where))
         for limits in found.of("LimitRange", where):
-            yield from _of_limits(stack, limits, wanted)
+            yield from _of_limits(limits, wanted, fix)
 
 
 def _opts_out(pod: Json) -> bool:
@@ -170,8 +175,8 @@ def _sidecar_resources(stack: Stack, found: Objects) -> Mapping[str, str]:
         parts = proxy.get("resources") or {}
     return {
         f"{part}.{name}": str(amount)
-        for part, amounts in parts.items()
-        for name, amount in (amounts or {}).items()
+        for part in ("requests", "limits")
+        for name, amount in (parts.get(part) or {}).items()
     }
 
 
@@ -195,26 +200,61 @@ def _of_quota(
             )
 
 
-def _of_limits(stack: Stack, limits: Json, wanted: Mapping[str, str]) -> Iterator[Finding]:
-    smaller = SMALLER if stack.settings.istio.install else SMALLER_IN_OTHERS
+def _unsaid(
+    what: str, hard: Json, wanted: Mapping[str, str], ranges: Sequence[Json]
+) -> Iterator[Finding]:
+    """Yield what a quota wants said of every container, and nobody says of a sidecar."""
+    given = {
+        name
+        for one in ranges
+        for item in (one.get("spec") or {}).get("limits") or ()
+        if item.get("type") == "Container"
+        for name in {**(item.get("default") or {}), **(item.get("max") or {})}
+    }
+    for name in ("cpu", "memory"):
+        key = f"limits.{name}"
+        if wanted and key in hard and key not in wanted and name not in given:
+            yield refuse(
+                f"{what}: wants {key} of every container, and a sidecar has none, so no pod with "
+                f"one starts; {ANNOTATE}, or have a LimitRange give a default"
+            )
+
+
+def _of_limits(limits: Json, wanted: Mapping[str, str], fix: str) -> Iterator[Finding]:
+    """Yield what keeps every pod with a sidecar from being made."""
     for item in (limits.get("spec") or {}).get("limits") or ():
         if item.get("type") != "Container":
             continue
-        for name, most in (item.get("max") or {}).items():
-            asked = wanted.get(f"limits.{name}")
-            limit, largest = _amount(asked), _amount(most)
-            if limit is not None and largest is not None and limit > largest:
+        for name in ("cpu", "memory"):
+            requested, limited = wanted.get(f"requests.{name}"), wanted.get(f"limits.{name}")
+            request, limit = _amount(requested), _amount(limited)
+            most, least = (_amount((item.get(key) or {}).get(name)) for key in ("max", "min"))
+            ratio = _amount((item.get("maxLimitRequestRatio") or {}).get(name))
+            said = ""
+            if limit and most is not None and limit > most:
+                said = f"{name} {item['max'][name]}, and a sidecar is limited to {limited}"
+            elif request and least is not None and request < least:
+                said = (
+                    f"no less {name} than {item['min'][name]}, and a sidecar requests {requested}"
+                )
+            elif request and limit and ratio and limit > ratio * request:
+                said = (
+                    f"a limit of {name} of {ratio} requests, and a sidecar requests {requested} "
+                    f"and is limited to {limited}"
+                )
+            if said:
                 yield refuse(
-                    f"{title(limits)}: allows a container {name} {most}, and a sidecar is limited "
-                    f"to {asked}, so no pod with one starts; raise it, or {smaller}"
+                    f"{title(limits)}: allows a container {said}, so no pod with one starts; "
+                    f"change it, or {fix}"
                 )
 
 
 def _amount(text: object) -> Decimal | None:
     """Read a quantity of Kubernetes; None for what is none."""
     written = str(text)
-    number = written.rstrip("kKMGTPEim")
+    number = written.rstrip("nukKMGTPEim")
     try:
-        return Decimal(number) * UNITS[written[len(number) :]]
+        found = Decimal(number) * UNITS[written[len(number) :]]
+        return found if found.is_finite() else None
     except (InvalidOperation, KeyError):
         return None

@@ -167,7 +167,7 @@ CASES = {
     "mesh closes": (
         {},
         [config_map("istio", "mesh", "outboundTrafficPolicy: {mode: REGISTRY_ONLY}")],
-        "warn: ConfigMap istio-system/istio: outboundTrafficPolicy is REGISTRY_ONLY",
+        "warn: MeshConfig in istio-system: outboundTrafficPolicy is REGISTRY_ONLY",
     ),
     "the mesh exports statistics": (
         {},
@@ -339,7 +339,7 @@ CASES = {
             ),
         ],
         "refuse: LimitRange crawlers/small: allows a container memory 256Mi, and a sidecar is "
-        "limited to 1Gi, so no pod with one starts; raise it, or annotate the pods with "
+        "limited to 1Gi, so no pod with one starts; change it, or annotate the pods with "
         "sidecar.istio.io/proxyCPU, proxyMemory, proxyCPULimit and proxyMemoryLimit",
     ),
     "more sidecars than the crawlers'": (
