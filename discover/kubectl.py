@@ -15,6 +15,8 @@ from components.prometheus.workloads import workload_of
 from settings.crawlers import Crawlers
 
 CALL_SECONDS = 15.0
+# 10,000 pods are 260 MB of JSON, for which kubectl took 31 s and 3.4 GB on two busy cores.
+LIST_SECONDS = 120.0
 MOST_LOG_BYTES = 5_000_000  # of a pod
 SIDECAR = "istio-proxy"
 REQUEST = ("pilot-agent", "request", "GET", "clusters?format=json")
@@ -56,6 +58,7 @@ class Kubectl:
             "list pods",
             ["get", "pods", "--output=json", "--field-selector=status.phase=Running"]
             + (labels if selector else []),
+            LIST_SECONDS,
         )
         try:
             items = json.loads(text)["items"]
@@ -84,11 +87,13 @@ class Kubectl:
         command = ["logs", pod.name, "--container", SIDECAR, *limits]
         return self._run(pod.namespace, "read logs", command).splitlines()
 
-    def _run(self, namespace: str, what: str, arguments: Sequence[str]) -> str:
+    def _run(
+        self, namespace: str, what: str, arguments: Sequence[str], seconds: float = CALL_SECONDS
+    ) -> str:
         command = kubectl(self.context, f"--namespace={namespace}", *arguments)
         other = "name one Envoy with ENVOY_ADMIN=http://127.0.0.1:15000"
         try:
-            return output_of(command, what, missing=other, slow="fewer PODS=")
+            return output_of(command, what, missing=other, slow="fewer PODS=", seconds=seconds)
         except RefusedError as error:
             raise KubectlError(_refusal(str(error), namespace, what)) from None
 
@@ -98,13 +103,16 @@ def kubectl(context: str, *arguments: str) -> list[str]:
     return ["kubectl", *([f"--context={context}"] if context else []), *arguments]
 
 
-def output_of(command: Sequence[str], what: str, *, missing: str, slow: str) -> str:
+def output_of(
+    command: Sequence[str], what: str, *, missing: str, slow: str, seconds: float = CALL_SECONDS
+) -> str:
     """Run a command of kubectl.
 
     Args:
         what: is to be done, for errors: "list pods".
         missing: what else to do where there is no kubectl.
         slow: what else to do where it took too long.
+        seconds: how long it may take.
 
     Raises:
         KubectlError: it cannot be run, or takes too long.
@@ -116,7 +124,7 @@ def output_of(command: Sequence[str], what: str, *, missing: str, slow: str) -> 
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=CALL_SECONDS,
+            timeout=seconds,
             stdin=subprocess.DEVNULL,
             check=False,
         )
@@ -124,7 +132,7 @@ def output_of(command: Sequence[str], what: str, *, missing: str, slow: str) -> 
         raise KubectlError(f"kubectl: is not on PATH; install it, or {missing}") from None
     except subprocess.TimeoutExpired:
         raise KubectlError(
-            f"kubectl: could not {what} in {CALL_SECONDS:.0f} s; try again, or {slow}"
+            f"kubectl: could not {what} in {seconds:.0f} s; try again, or {slow}"
         ) from None
     except OSError as error:
         raise KubectlError(f"kubectl: cannot be run ({error.strerror}); install it") from None

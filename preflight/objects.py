@@ -8,7 +8,15 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from discover.kubectl import KubectlError, RefusedError, kubectl, last_words, output_of
+from discover.kubectl import (
+    CALL_SECONDS,
+    LIST_SECONDS,
+    KubectlError,
+    RefusedError,
+    kubectl,
+    last_words,
+    output_of,
+)
 from settings.namespaces import MONITORING_NAMESPACE
 
 Json = dict[str, Any]
@@ -231,4 +239,10 @@ def _failed(what: str, error: RefusedError) -> KubectlError:
 
 def _output(context: str, what: str, *arguments: str) -> str:
     command = kubectl(context, *arguments)
-    return output_of(command, what, missing=WITHOUT_KUBECTL, slow="with a nearer cluster")
+    return output_of(
+        command,
+        what,
+        missing=WITHOUT_KUBECTL,
+        slow="with a nearer cluster",
+        seconds=LIST_SECONDS if arguments[0] == "get" else CALL_SECONDS,
+    )

@@ -15,6 +15,7 @@ from typing import Any
 from components.tls import CA_KEY
 from discover.kubectl import (
     CALL_SECONDS,
+    LIST_SECONDS,
     KubectlError,
     RefusedError,
     kubectl,
@@ -134,7 +135,13 @@ class Cluster:
     def _items(self, what: str, *arguments: str) -> list[Json]:
         command = kubectl(self.context, *arguments, "--output=json")
         try:
-            text = output_of(command, what, missing=WITHOUT_KUBECTL, slow="with a nearer cluster")
+            text = output_of(
+                command,
+                what,
+                missing=WITHOUT_KUBECTL,
+                slow="with a nearer cluster",
+                seconds=LIST_SECONDS,
+            )
         except RefusedError as error:
             raise KubectlError(_refusal(str(error), what)) from None
         if not text.strip():  # of --ignore-not-found
