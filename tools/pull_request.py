@@ -22,8 +22,11 @@ MOST_CHARACTERS = 65_536
 
 CUT = "… {} more lines; the workflow's artifact has all of them"
 
-# `pulumi preview --color=never` has no such codes, other programs may.
-_ESCAPES = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f]")
+# `pulumi preview --color=never` has no such codes, other programs may. The last ones have a line
+# of a diff read in another order than it runs (CVE-2021-42574).
+_ESCAPES = re.compile(
+    r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
+)
 
 _PREVIEWED = re.compile(r"( *)(?:([-+~]{1,2}) )?(.*)")
 _OF_RESOURCES = 4  # "    81 unchanged" and warnings; what an object keeps stands further in
@@ -45,7 +48,8 @@ def read(folder: Path) -> list[Stack]:
     """Read what was written, a stack a folder."""
     return [
         Stack(
-            name=one.name,
+            # Of a file that the pull request may add: "@team" and "<!--" would be Markdown.
+            name=re.sub(r"[^A-Za-z0-9_.-]", "?", one.name),
             impact=_text(one / "impact.md"),
             trouble=_text(one / "impact.txt"),
             preview=_text(one / "preview.txt"),

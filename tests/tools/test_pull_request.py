@@ -129,3 +129,13 @@ def test_what_was_written_is_read_a_folder_a_stack(
     assert main([str(tmp_path)]) == 0
     assert "make impact wrote nothing" in capsys.readouterr().out
     assert main([]) == 2
+
+
+def test_a_stack_s_name_and_odd_characters_are_no_markdown(tmp_path: Path) -> None:
+    """A pull request may add Pulumi.<!--.yaml, which would hide all that follows."""
+    folder = tmp_path / "@team <!-- `x`"
+    folder.mkdir()
+    (folder / "impact.txt").write_text("a\u202eb\u2066c\u2028d\x9b31m")
+    text = comment(read(tmp_path))
+    assert "## Impact on ?team???--??x?\n" in text
+    assert "\nabcd31m\n" in text
