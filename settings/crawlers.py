@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, StrictBool, StrictInt
+from pydantic import AfterValidator, Field, StrictBool, StrictInt
 
 from settings.section import Problem, Section, repeated
 from settings.values.kubernetes import DnsLabel, EgressHost, LabelKey, LabelValue
@@ -29,11 +29,7 @@ def named_team(team: str) -> str:
 TeamName = Annotated[LabelValue, AfterValidator(named_team)]
 
 
-def in_words(mode: object) -> object:
-    return "off" if mode is False else mode  # what PyYAML reads where Pulumi reads the text `off`
-
-
-Mode = Annotated[Literal["full", "observe", "off"], BeforeValidator(in_words)]
+Mode = Literal["full", "observe", "off"]
 
 
 class Crawlers(Section):

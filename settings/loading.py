@@ -258,8 +258,14 @@ def with_certificate_of_file(
     return {**vendor, "tls": {**tls, "ca": text}}
 
 
+BOOLEAN = "tag:yaml.org,2002:bool"
+
+
 class _Reader(yaml.SafeLoader):
-    """YAML without keys that stand twice: PyYAML would take the last and say nothing."""
+    """YAML as Pulumi reads it: `on`, `off`, `yes` and `no` are texts.
+
+    A key that stands twice is remembered: PyYAML would take the last and say nothing.
+    """
 
     def __init__(self, text: str) -> None:
         super().__init__(text)
@@ -276,6 +282,15 @@ class _Reader(yaml.SafeLoader):
             str(key).lower() if isinstance(key, bool) else str(key): value
             for key, value in super().construct_mapping(node, deep).items()
         }
+
+
+_Reader.yaml_implicit_resolvers = {
+    letter: [(tag, form) for tag, form in resolvers if tag != BOOLEAN]
+    for letter, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Reader.add_implicit_resolver(
+    BOOLEAN, re.compile("(?:true|True|TRUE|false|False|FALSE)$"), [*"tTfF"]
+)
 
 
 def read_text(path: Path) -> str:

@@ -54,11 +54,28 @@ def test_the_engine_and_the_file_agree(path):
 
 @pytest.mark.parametrize("written", ["off", "'off'"])
 def test_the_kill_switch_needs_no_quotes(written, tmp_path):
-    """PyYAML reads `off` as false, and Pulumi as a text: in an incident both must take it."""
+    """PyYAML alone reads `off` as false: in an incident make and Pulumi must take it."""
     file = tmp_path / "Pulumi.x.yaml"
     own = yaml.safe_dump({"config": {f"{PROJECT}:{key}": value for key, value in SMALLEST.items()}})
     file.write_text(f"{own}  {PROJECT}:crawlers: {{mode: {written}}}\n")
     assert load_stack_file(file).crawlers.mode == "off"
+
+
+def test_what_pulumi_takes_for_a_text_is_no_boolean(tmp_path):
+    """`make render` showed a mesh that is another team's, and `pulumi up` then refused `off`."""
+    file = tmp_path / "Pulumi.x.yaml"
+    own = yaml.safe_dump({"config": {f"{PROJECT}:{key}": value for key, value in SMALLEST.items()}})
+    more = f"  {PROJECT}:istio: {{install: off, cni: true}}\n"
+    more += f"  {PROJECT}:crawlers: {{selector: {{on: yes}}}}\n"
+    file.write_text(own + more)
+    with pytest.raises(SettingsError) as refused:
+        load_stack_file(file)
+    assert refused.value.findings == (
+        "istio.install: 'off' is neither true nor false; write one of them, without quotes",
+    )
+    file.write_text((own + more).replace("install: off,", "install: False,"))
+    settings = load_stack_file(file)
+    assert (settings.istio.install, settings.crawlers.selector) == (False, {"on": "yes"})
 
 
 def test_the_briefs_vendors_are_the_shipped_examples():
