@@ -48,6 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "(kubectl get secrets -A)",
     )
     options = parser.parse_args(arguments)
+    if options.secrets is not None and options.format != "manifests":
+        parser.error("SECRETS has no effect on what is for review; set FORMAT=manifests")
     out: Path = options.out or Path("rendered") / options.stack
 
     try:

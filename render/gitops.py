@@ -48,6 +48,14 @@ def gitops_files(run: Run, helm: str | None, cluster_secrets: str | None = None)
         SettingsError: a Secret may be one of two in the cluster, or there is no list of them.
     """
     fixed = dict(_fixed_names(run, _listed(cluster_secrets)))
+    if cluster_secrets is not None and fixed and not _in_cluster(fixed):
+        raise SettingsError(
+            [
+                f"SECRETS: names no Secret of this stack, like {next(iter(fixed.values()))}-"
+                "0123abcd, so pods would read Secrets that nobody made; list those of its cluster, "
+                "or leave SECRETS out and make them"
+            ]
+        )
     charts = run.of_type(RELEASE_TYPE)
     synced = [
         one
@@ -97,6 +105,11 @@ def _fixed_names(run: Run, listed: set[tuple[str, str]]) -> Iterator[tuple[str, 
         yield name, there[0] if there else secret.name
 
 
+def _in_cluster(fixed: Mapping[str, str]) -> set[str]:
+    """Return the names with an end of Pulumi's: those that the cluster has."""
+    return {there for name, there in fixed.items() if there != name.rpartition("-")[0]}
+
+
 def _renamed(text: str, names: Mapping[str, str]) -> str:
     for generated, fixed in names.items():
         text = re.sub(rf"(?<![\w-]){re.escape(generated)}(?![\w-])", fixed, text)
@@ -107,7 +120,7 @@ def _secrets(run: Run, fixed: Mapping[str, str]) -> str:
     """Return the Secrets with marks for what nobody but the user knows, and the names of others."""
     described = [_secret(one, fixed) for one in run.of_kind("Secret")]
     known = {(one["metadata"]["namespace"], one["metadata"]["name"]) for one in described}
-    in_cluster = {there for name, there in fixed.items() if there != name.rpartition("-")[0]}
+    in_cluster = _in_cluster(fixed)
     made = [one for one in described if one["metadata"]["name"] not in in_cluster]
     for certificate in run.of_kind("Certificate"):
         known.add((certificate.namespace, certificate.inputs["spec"]["secretName"]))

@@ -97,6 +97,24 @@ def test_a_list_without_secrets_is_refused(run_program, named):
         gitops_files(run_program("dev"), None, named)
 
 
+@pytest.mark.parametrize(
+    "named", ["a grafana-0123abcd\r\n\0$(x) ../prometheus-auth-zz", "NAMESPACE NAME"]
+)
+def test_a_list_of_another_clusters_secrets_is_refused(named, run_program):
+    """Pods would read Secrets that nobody made, and none of monitoring would start."""
+    with pytest.raises(SettingsError) as refused:
+        gitops_files(run_program("dev"), None, named)
+    (line,) = refused.value.findings
+    assert line.startswith("SECRETS: names no Secret of this stack, like ")
+
+
+def test_a_list_of_secrets_for_a_review_is_refused(tmp_path, capsys):
+    (tmp_path / "names.txt").write_text("monitoring prometheus-auth-0a1b2c3d")
+    with pytest.raises(SystemExit):
+        main(["--stack", "prod", "--secrets", str(tmp_path / "names.txt"), "--out", str(tmp_path)])
+    assert capsys.readouterr().err.endswith("set FORMAT=manifests\n")
+
+
 def test_a_file_of_secrets_that_is_not_there_is_one_line(tmp_path, capsys):
     arguments = ["--stack", "prod", "--out", str(tmp_path / "out"), "--secrets", "no/such.txt"]
     with pytest.raises(SystemExit) as ended:
