@@ -166,8 +166,8 @@ def _why_without(pod: Json) -> tuple[str, str]:
 def redirection(annotations: Mapping[str, str], vendors: Vendors) -> Iterator[tuple[str, str]]:
     """Yield what keeps connections to vendors from the sidecar."""
     key = f"{TRAFFIC}/excludeOutboundPorts"
-    excluded = {int(one) for one in _listed(annotations, key) if one.isdecimal()}
-    if past := sorted(vendors.ports & excluded):
+    excluded = {*_listed(annotations, key)}
+    if past := sorted(port for port in vendors.ports if str(port) in excluded):
         yield f"sends port {past[0]} of a vendor past the sidecar", f"take it out of {key}"
     key = f"{TRAFFIC}/excludeOutboundIPRanges"
     for one in vendors.ranges:

@@ -172,7 +172,7 @@ CASES = {
     "the mesh exports statistics": (
         {},
         [config_map("istio", "mesh", STATISTICS)],
-        "warn: ConfigMap istio-system/istio: proxyStatsMatcher.inclusionRegexps has listener.*, in "
+        "warn: MeshConfig in istio-system: proxyStatsMatcher.inclusionRegexps has listener.*, in "
         "whose place crawlers' sidecars would export this program's statistics; name those",
     ),
     "two Sidecars": (

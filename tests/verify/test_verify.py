@@ -21,7 +21,7 @@ from verify.mesh import (
     proxy_config_reason,
     sidecars_in_force,
 )
-from verify.pods import REVISION, Vendors, pod_findings
+from verify.pods import REVISION, Vendors, pod_findings, redirection
 from verify.prometheus import Server, servers_of, targets_check
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"], "httpPorts": [3128]}]
@@ -129,6 +129,10 @@ def test_what_other_namespaces_have_matters_where_crawlers_know_it():
     (line,) = found("shops/*.shops.test")
     assert line.startswith("shops: ServiceEntry proxy takes port 3128 of vendors")
     assert found("*/a.shops.test") == [line]
+    entry["spec"]["exportTo"] = [".", "carts"]
+    assert found("*/a.shops.test") == []
+    entry["spec"]["exportTo"] = ["carts", "crawlers"]
+    assert found("*/a.shops.test") == [line]
 
 
 @pytest.mark.parametrize(
@@ -232,7 +236,13 @@ def test_another_teams_sidecar_says_what_crawlers_know(objects, found):
     crawlers = stack_plan(settings).crawlers
     mesh = mesh_of(settings, crawlers, vendors_of(settings.vendors))
     mesh = replace(mesh, egress_hosts=hosts_of_sidecars(mesh, objects, []))
-    services = [service("shops"), service("hidden", **{"networking.istio.io/exportTo": "."})]
+    alias = service("aliases")
+    alias["spec"]["type"] = "ExternalName"
+    services = [
+        *(service("shops"), alias),
+        service("hidden", **{"networking.istio.io/exportTo": "."}),
+        service("carts", **{"networking.istio.io/exportTo": "carts, news"}),
+    ]
     lines = [
         line for line in mesh_findings(mesh, objects, services, []) if "is missing" not in line
     ]
@@ -332,3 +342,10 @@ def test_a_stack_that_was_never_deployed_is_one_line_a_namespace():
     assert [*mesh_findings(mesh, [], [], [])] == [
         "crawlers: all that the stack has of Istio is missing; run `pulumi up`"
     ]
+
+
+def test_odd_annotations_of_a_pod_are_no_traceback():
+    """An annotation is any text: a number of 5,000 digits is none that int() takes."""
+    ports = {"traffic.sidecar.istio.io/excludeOutboundPorts": f"*, 3128,x,{'9' * 5000},²"}
+    ((reason, _),) = redirection(ports, Vendors(ranges=(), ports=frozenset({80, 3128})))
+    assert reason == "sends port 3128 of a vendor past the sidecar"
