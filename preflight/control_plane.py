@@ -21,6 +21,8 @@ INJECTOR = "sidecar-injector.istio.io"
 DEFAULT = "default"
 SHARED = "SHARED_MESH_CONFIG"
 """The variable of istiod that names a second ConfigMap (pilot/pkg/bootstrap/mesh.go)."""
+OF_GOOGLE = "asm-managed"
+"""How its revisions begin (docs.cloud.google.com/service-mesh/docs/data-plane-extensibility)."""
 BASE = "istio-base"
 """The Helm release of this program that has Istio's CRDs."""
 
@@ -95,7 +97,13 @@ def release_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
         of_it = [one for one in istiods if labels_of(one).get(REVISION, DEFAULT) == revision]
         for one in of_it:
             yield from _istiod_findings(stack, one)
-        if not of_it and "Deployment" not in found.denied:
+        if revision.startswith(OF_GOOGLE):
+            yield refuse(
+                f"istiod: {revision} is Google's managed control plane, which takes only HTTP "
+                "filters of an EnvoyFilter, so no vendor would be attributed; have an Istio of "
+                f"your own, {_releases()}, inject the crawlers"
+            )
+        elif not of_it and "Deployment" not in found.denied:
             yield warn(
                 f"istiod: that of revision {revision} runs outside this cluster, and its release "
                 f"is not known; ask its owner whether it is {_releases()}"

@@ -84,6 +84,17 @@ CASES = {
         ],
         "warn: MeshConfig in aks-istio-system: outboundTrafficPolicy is REGISTRY_ONLY",
     ),
+    "GKE, managed": (
+        {"istio": {"install": False, "revision": "asm-managed-rapid"}},
+        [
+            injector(
+                *("istiod-asm-managed-rapid", {REVISION: "asm-managed-rapid"}),
+                *(REVISION, "asm-managed-rapid"),
+            )
+        ],
+        "refuse: istiod: asm-managed-rapid is Google's managed control plane, which takes only "
+        "HTTP filters of an EnvoyFilter",
+    ),
     "STRICT on a port": (
         {"crawlers": OURS},
         [
