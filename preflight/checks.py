@@ -52,7 +52,7 @@ CRAWLERS = (
     Check("ProxyConfigs", ("ProxyConfig", "Pod"), others_objects.proxy_config_findings),
     Check("pods", ("Pod",), pods.pod_findings),
     Check("other pods", ("Namespace", "Pod"), pods.injected_findings),
-    Check("their DNS", ("ConfigMap", "Pod"), pods.captured_findings),
+    Check("their DNS", ("ConfigMap", "Pod", INJECTORS), pods.captured_findings),
     Check("Pod Security", ("Namespace", "ConfigMap", INJECTORS), pods.security_findings),
     Check(
         "room", ("Pod", "ResourceQuota", "LimitRange", "ConfigMap", INJECTORS), pods.room_findings

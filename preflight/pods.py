@@ -76,7 +76,7 @@ def captured_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     names = [pod["metadata"]["name"] for pod in _other_pods(stack, found) if has_sidecar(pod)]
     if metadata.get(CAPTURE) == "true" and stack.settings.has_names and names:
         yield warn(
-            f"ConfigMap {stack.root}/istio: {CAPTURE} is true for every pod, so those that "
+            f"MeshConfig in {stack.root}: {CAPTURE} is true for every pod, so those that "
             f"crawlers.selector does not name ({counted_pods(names)}) reach the names in hosts "
             "on listed ports alone; list every port in use"
         )

@@ -361,7 +361,7 @@ CASES = {
                 'defaultConfig: {proxyMetadata: {ISTIO_META_DNS_CAPTURE: "true"}}',
             ),
         ],
-        "warn: ConfigMap istio-system/istio: ISTIO_META_DNS_CAPTURE is true for every pod, so "
+        "warn: MeshConfig in istio-system: ISTIO_META_DNS_CAPTURE is true for every pod, so "
         "those that crawlers.selector does not name (pod queue-1) reach the names in hosts on "
         "listed ports alone; list every port in use",
     ),

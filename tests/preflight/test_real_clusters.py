@@ -157,5 +157,5 @@ def test_without_the_webhooks_nobody_says_that_an_istio_is_good():
     items = {kind: each for kind, each in objects().items.items() if kind != hidden}
     asked = results(stack(), Objects(items=items, denied={hidden: "webhooks"}), ())
     words = {each.name: each.line().split()[0] for each in asked}
-    names = ("Istio", "injection", "mesh policy", "Pod Security", "room")
+    names = ("Istio", "injection", "mesh policy", "their DNS", "Pod Security", "room")
     assert {words[name] for name in names} == {"part"}
