@@ -94,8 +94,9 @@ class Load:
     async def _tunnel(self, pod: Pod, name: str) -> None:
         """Keep a tunnel open and send pings through it; open another when it is cut."""
         while True:
-            reader, writer = await self._open(pod, name)
+            writer = None
             try:
+                reader, writer = await self._open(pod, name)
                 writer.write(_CONNECT)
                 async with asyncio.timeout(TIMEOUT_SECONDS):
                     head = await reader.readuntil(b"\r\n\r\n")
@@ -113,7 +114,8 @@ class Load:
                 self.cut.append(Cut(name, time.time()))
                 await asyncio.sleep(0.1)
             finally:
-                writer.close()
+                if writer:
+                    writer.close()
 
     async def _ask(self, pod: Pod, name: str, pace: float, keep: bool) -> None:
         """Send a request every `pace` seconds."""

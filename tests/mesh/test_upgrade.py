@@ -117,7 +117,6 @@ class Fleet:
         """Watch a step, and for as long as a drain would take after it."""
         for one in self.crawlers.values():
             self.mesh.until(one.load.all_open)
-            one.load.mark()
         self.ended = []
         yield
         time.sleep(DRAIN_SECONDS + MARGIN_SECONDS)
@@ -126,6 +125,8 @@ class Fleet:
         failed = [text for load in every for text in load.failed]
         cut = [one.target for load in every for one in load.cut]
         requests = sum(load.requests for load in every)
+        for load in running:
+            load.mark()  # here, so that what fails between two steps counts in the second
         self.record(
             what,
             {
