@@ -15,6 +15,7 @@ from ipaddress import ip_address
 import pytest
 
 from benchmarks.monitored import number_from
+from components.attribution.bootstrap import STATS
 from tests.mesh import crawler, named_load, names
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
@@ -236,8 +237,12 @@ def test_what_a_question_costs(mesh: Mesh, pod: Pod, dns: NameServer, record: Re
 
 
 def test_a_pod_that_does_not_opt_in(mesh: Mesh, pod: Pod, dns: NameServer) -> None:
-    """Without capture the name gives a real address: it works, and counts as outside."""
-    with mesh.pod("other-names", labels={"app": "other"}) as other:
+    """Without capture the name gives a real address: it works, and counts as outside.
+
+    The stack's ProxyConfig selects crawlers alone, so this pod says itself what it exports.
+    """
+    exported = {STATS: r"cluster\.PassthroughCluster.*"}
+    with mesh.pod("other-names", labels={"app": "other"}, annotations=exported) as other:
         address = resolve(other, GATEWAYS["name-a"])
         assert address in REAL
         assert crawler.http(other, address, LISTED).code == 200
