@@ -27,7 +27,9 @@ def test_an_update_that_was_killed(engine: Engine) -> None:
     """Helm believed that its upgrade was still going on."""
 
     def edit(keys: dict[str, Any]) -> None:
-        keys["telemetry"] = {"buckets": [70, 9000]}
+        requests = {"cpu": "100m", "memory": "200M"}
+        limits = {"cpu": "500m", "memory": "640M"}
+        keys["istio"]["sidecar"] = {"requests": requests, "limits": limits}
 
     engine.edit(edit)
     engine.interrupted(UP[:1] + UP[2:], r"Release mesh-istiod updating", signal.SIGKILL)
