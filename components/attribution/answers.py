@@ -1,4 +1,4 @@
-"""What Envoy notes of each answer: its set-up time, and that the vendor says more than a status.
+"""Envoy notes two things of each answer: its set-up time, and whether a header explains a status.
 
 CEL cannot read the time to a CONNECT's answer, and a Lua hook at each answer costs a tenth of a
 request's CPU. So the router writes Envoy's figure into a header, and one filter moves it into

@@ -1,4 +1,4 @@
-"""What crawlers' sidecars read as they start: a ProxyConfig in each of the crawlers' namespaces.
+"""Crawlers' sidecars read this as they start, from a ProxyConfig in each crawlers' namespace.
 
 Nothing of the mesh's own values is needed, and no other pod of the mesh changes. istiod's injector
 writes the `environmentVariables` of a ProxyConfig into the sidecar's container, and pilot-agent

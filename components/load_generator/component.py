@@ -59,8 +59,8 @@ class LoadGeneratorArgs:
     simulated_logins: Mapping[str, pulumi.Input[str]]
     """The simulated vendors' `user:password`, by vendor."""
     sidecar_annotations: Mapping[str, str]
-    """What the crawlers' ProxyConfig gives their sidecars. istiod may not know it yet when the
-    generator's pods start."""
+    """The annotations that the crawlers' ProxyConfig gives to their sidecars. The generator's pods
+    have them too, since istiod may not know the ProxyConfig yet as they start."""
 
 
 class LoadGenerator(ClusterComponent):

@@ -29,7 +29,8 @@ NAMES = (
     # pkg/controller/cronjob/utils.go), which are of this form from 2025 to 2046, unlike a date.
     ("Job;(.+)-(?:29|3[0-9])[0-9]{6}", "$1"),
 )
-"""What "kind;name" of a pod's controller matches, and its workload; the last match wins."""
+"""Each expression is matched with "kind;name" of a pod's controller; the last match names the
+workload."""
 BARE = "(Pod)"
 
 
