@@ -214,17 +214,22 @@ def _of_config_map(stack: Stack, found: Objects, name: str, key: str, parse: Any
     return {}
 
 
+def closed(what: str) -> Finding:
+    """Return the finding about what refuses crawlers whatever the mesh does not know."""
+    return warn(
+        f"{what}: outboundTrafficPolicy is REGISTRY_ONLY, so crawlers reach vendors by address "
+        "only while this program's EnvoyFilters are there; before you remove the stack have "
+        "vendors let pass"
+    )
+
+
 def policy_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield mesh-wide configuration that crawlers' vendors, or the mesh's owner, would miss."""
     if stack.settings.istio.install:
         return
     config, what = mesh_config(stack, found), f"MeshConfig in {stack.root}"
     if (config.get("outboundTrafficPolicy") or {}).get("mode") == "REGISTRY_ONLY":
-        yield warn(
-            f"{what}: outboundTrafficPolicy is REGISTRY_ONLY, so crawlers "
-            "reach vendors by address only while this program's EnvoyFilters are there; before "
-            "you remove the stack have vendors let pass"
-        )
+        yield closed(what)
     statistics = (config.get("defaultConfig") or {}).get("proxyStatsMatcher") or {}
     expressions = statistics.get("inclusionRegexps") or ()
     # Whether its names are what these expressions mean is not to be told.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
+from preflight.control_plane import closed
 from preflight.finding import Finding, refuse, warn
 from preflight.objects import Json, Objects
 from preflight.others_objects import crawlers_mesh, theirs
@@ -87,11 +88,7 @@ def _has_listeners(sidecar: Json) -> bool:
 
 def _in_place_of_ours(_: Stack, mesh: Mesh, one: Json) -> Iterator[Finding]:
     if _closes(one):
-        yield warn(
-            f"{title(one)}: outboundTrafficPolicy is REGISTRY_ONLY, so crawlers reach vendors by "
-            "address only while this program's EnvoyFilters are there; before you remove the stack "
-            "have vendors let pass"
-        )
+        yield closed(title(one))
     taken = {
         (listener.get("port") or {}).get("number", 0)
         for listener in (one.get("spec") or {}).get("egress") or ()
