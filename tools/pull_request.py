@@ -101,7 +101,7 @@ def changed(preview: str) -> str:
         return preview
     kept, is_new = [], False
     for line in preview.splitlines():
-        indent, mark, text = _PREVIEWED.fullmatch(line).groups()  # type: ignore[union-attr]
+        indent, mark, text = _PREVIEWED.findall(line)[0]
         depth = " " * (len(indent) // 4)
         if len(indent) <= _OF_RESOURCES:
             is_new = text.endswith(": (create)")
