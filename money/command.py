@@ -19,6 +19,7 @@ from money.quantities import Book
 from settings.loading import load_stack, stack_file
 from settings.masking import quoted
 from settings.stack import StackSettings
+from tools.reports import add_cluster
 from verify.cluster import Cluster
 from verify.reach import others_server, own_server
 
@@ -43,8 +44,7 @@ class Stack:
 
 def add_stack(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--month", default="", help="such as 2026-11; default: the last (MONTH)")
-    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
-    parser.add_argument("--context", default="", help="of kubeconfig, not the stack's (CONTEXT)")
+    add_cluster(parser)
 
 
 def stack_of(options: argparse.Namespace) -> Stack:

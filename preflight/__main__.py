@@ -18,7 +18,7 @@ from preflight.rights import denied, wanted
 from preflight.stack import Stack, made_by
 from render.program import run_program
 from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
-from tools.reports import add_out, could_not_run, finish, print_result
+from tools.reports import add_cluster, add_out, could_not_run, finish, print_result
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -63,8 +63,7 @@ def _text(checks: Sequence[Result], context: str) -> str:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make preflight", description=__doc__)
-    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
-    parser.add_argument("--context", default="", help="of kubeconfig, not the stack's (CONTEXT)")
+    add_cluster(parser)
     add_out(parser, "preflight.json")
     return parser.parse_args(arguments)
 

@@ -14,6 +14,12 @@ CANNOT_RUN = 2
 FIX = "name a folder that you may write to"
 
 
+def add_cluster(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name a stack, and the cluster that is asked about it."""
+    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
+    parser.add_argument("--context", default="", help="of kubeconfig, not the stack's (CONTEXT)")
+
+
 def add_out(parser: argparse.ArgumentParser, name: str) -> None:
     """Add the option `--out`, the folder for the report `name`.
 

@@ -23,7 +23,7 @@ from settings.catalogue import OUTSIDE
 from settings.loading import MissingStackFileError, SettingsError, load_stack, stack_file
 from settings.prometheus import OperatorPrometheusSettings
 from settings.stack import StackSettings
-from tools.reports import add_out, could_not_run, finish, print_result
+from tools.reports import add_cluster, add_out, could_not_run, finish, print_result
 from verify.backups import backups_check
 from verify.check import Check
 from verify.cluster import Cluster
@@ -178,8 +178,7 @@ def _stack(name: str, context: str) -> Stack:
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="make verify", description=__doc__)
-    parser.add_argument("--stack", default="dev", help="Pulumi.<stack>.yaml")
-    parser.add_argument("--context", default="", help="of kubeconfig, not the stack's (CONTEXT)")
+    add_cluster(parser)
     add_out(parser, "verify.json")
     return parser.parse_args(arguments)
 
