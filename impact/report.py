@@ -66,7 +66,7 @@ def impact(before: StackFile, after: StackFile, prices: Prices | None = None) ->
         Part(title="Whom crawlers reach", lines=tuple(reach_changes(old, new))),
         Part(title="Open connections", lines=(*_selector(old, new), *_connections(moved, ended))),
         Part(title="Pods", lines=tuple(_pods(old, new))),
-        Part(title="Volumes", lines=tuple(_volumes(old, new))),
+        Part(title="Volumes", lines=(*_claims(old_sizes, new_sizes), *_storage_class(old, new))),
         Part(title="Series and samples", lines=tuple(_numbers(old_sizes, new_sizes))),
         Part(title="Requested", lines=tuple(_requested(old_sizes, new_sizes, prices))),
         Part(title="Secrets", lines=secrets_touched(before, after)),
@@ -257,8 +257,7 @@ def _pods(old: StackSettings, new: StackSettings) -> Iterator[str]:
     yield from own_restarts(old, new)
 
 
-def _volumes(old: StackSettings, new: StackSettings) -> Iterator[str]:
-    yield from _claims(sizes(old), sizes(new))
+def _storage_class(old: StackSettings, new: StackSettings) -> Iterator[str]:
     if old.scheduling.storage_class != new.scheduling.storage_class:
         yield "scheduling.storageClass: for volumes that come; those that exist keep theirs"
 
