@@ -13,6 +13,7 @@ from preflight import (
     others_objects,
     platform,
     pods,
+    room,
     sidecars,
 )
 from preflight.finding import Finding
@@ -55,7 +56,7 @@ CRAWLERS = (
     Check("their DNS", ("ConfigMap", "Pod", INJECTORS), pods.captured_findings),
     Check("Pod Security", ("Namespace", "ConfigMap", INJECTORS), pods.security_findings),
     Check(
-        "room", ("Pod", "ResourceQuota", "LimitRange", "ConfigMap", INJECTORS), pods.room_findings
+        "room", ("Pod", "ResourceQuota", "LimitRange", "ConfigMap", INJECTORS), room.room_findings
     ),
     Check("network", ("Pod", "NetworkPolicy"), network.network_findings),
 )
