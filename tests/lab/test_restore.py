@@ -228,22 +228,24 @@ def loaded(drill: Drill) -> int:
     return begun
 
 
-def answers(drill: Drill, start: int, end: int) -> dict[str, Any]:
-    found = {text: drill.query(text, start, end) for text in questions(drill)}
-    assert len(found) == QUERIES
+def answers(drill: Drill, asked: list[str], start: int, end: int) -> dict[str, Any]:
+    """Return what Prometheus answers; `asked` is older than `end`, else a new name has no value."""
+    assert len(asked) == QUERIES
+    found = {text: drill.query(text, start, end) for text in asked}
     assert [text for text, answer in found.items() if not answer] == []
     return found
 
 
 def test_after_a_wipe_the_backup_answers_as_before(drill: Drill, loaded: int) -> None:
     """Load, snapshot, wipe, restore: not one of 50 queries differs up to the snapshot."""
+    asked = questions(drill)
     taken = int(time.time())
     done = drill.back_up()
     assert done.returncode == 0, done.stderr
     (backup,) = re.findall(r"^backup (\S+): complete$", done.stdout, re.MULTILINE)
     assert (drill.store / "backups" / "lab" / backup / "complete.json").exists()
     assert [*(drill.data / "snapshots").iterdir()] == [], "its links would keep old blocks"
-    before = answers(drill, loaded, taken)
+    before = answers(drill, asked, loaded, taken)
 
     drill.stop()
     drill.wipe()
@@ -311,14 +313,15 @@ def test_what_refuses_is_named_and_nothing_lost(drill: Drill, loaded: int) -> No
 def test_a_snapshot_of_the_running_volume_answers_as_before(drill: Drill, loaded: int) -> None:
     """A volume snapshot stops nothing: Prometheus replays its log as after a power cut."""
     loaded = int(time.time()) - 5  # the test before has restarted it
-    until(lambda: all(drill.query(q, loaded, int(time.time())) for q in questions(drill)), SECONDS)
+    asked = questions(drill)
+    until(lambda: all(drill.query(q, loaded, int(time.time())) for q in asked), SECONDS)
     pid = next(child.process.pid for child in drill.family._running if child.name == "prometheus")
     taken = int(time.time())
     time.sleep(1)  # what was scraped by then is written
     os.kill(pid, signal.SIGSTOP)
     shutil.copytree(drill.data, drill.folder / "snapshot", ignore=shutil.ignore_patterns("lock"))
     os.kill(pid, signal.SIGCONT)
-    before = answers(drill, loaded, taken)
+    before = answers(drill, asked, loaded, taken)
 
     drill.stop()
     shutil.rmtree(drill.data)
