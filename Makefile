@@ -17,7 +17,7 @@ ifneq ($(origin WINDOW),command line)
 override WINDOW :=
 endif
 
-.PHONY: help setup demo demo-check drill audit discover preflight verify report reconcile what-if which render impact dashboards pictures test mutate check format bench docs wasm clean
+.PHONY: help setup demo demo-check drill audit discover preflight verify report reconcile what-if which render preview impact dashboards pictures test mutate check format bench docs wasm clean
 help: ## List the targets.
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  %-12s %s\n", $$1, $$2}'
 
@@ -91,6 +91,9 @@ which: .venv/installed ## Name the vendor of an address or name. ADDRESS=10.2.9.
 render: .venv/installed ## Write a stack's manifests as files. STACK= OUT= FORMAT=manifests SECRETS=names.txt
 	@exec $(PY) -m render --stack "$(STACK)" $(call option,format,FORMAT) \
 	  $(call option,secrets,SECRETS) $(out)
+
+preview: .venv/installed ## Show what `pulumi up` would change, as a diff of manifests. STACK=prod
+	@exec $(PY) -m render.preview --stack "$(STACK)"
 
 impact: .venv/installed ## Say what an edit does to what runs. BASE=main|file STACK=prod CORE= GIB= OUT=dir
 	@exec $(PY) -m impact --stack "$(STACK)" $(call option,base,BASE) $(call option,core,CORE) \

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from components.file_text import ONE_LINE, Repeated, yaml_text
-from render.program import REDACTED, Resource
+from render.program import REDACTED, Resource, kind_of
 
 CLUSTER_FOLDER = "_cluster"
 HELM_FOLDER = "helm"
 RELEASE_TYPE = "kubernetes:helm.sh/v3:Release"
+RELEASE_KEYS = ("chart", "version", "values", "name", "namespace", "repositoryOpts")
 
 
 def manifests(resources: Iterable[Resource]) -> dict[str, str]:
@@ -22,43 +23,50 @@ def manifests(resources: Iterable[Resource]) -> dict[str, str]:
     """
     files: dict[str, str] = {}
     for resource in resources:
-        path = _path(resource)
+        path, text = manifest(resource.type, resource.inputs)
         if not path:
             continue
         if path in files:
             raise ValueError(f"{path}: two resources of the program are this one object")
-        files[path] = yaml_text(_content(resource), sort_keys=True, compact=True)
+        files[path] = text
     return files
 
 
-def _path(resource: Resource) -> str:
-    """Return where a resource goes, empty for what Kubernetes never sees."""
-    if resource.type == RELEASE_TYPE:
-        return f"{HELM_FOLDER}/{resource.inputs['name']}.yaml"
-    if not resource.kind:
-        return ""
-    name = resource.inputs["metadata"]["name"]
-    return f"{resource.namespace or CLUSTER_FOLDER}/{resource.kind}-{name}.yaml"
+def manifest(pulumi_type: str, inputs: Mapping[str, Any]) -> tuple[str, str]:
+    """Return a resource's path and text; the path is empty for what Kubernetes never sees.
+
+    Args:
+        pulumi_type: such as `kubernetes:core/v1:ConfigMap`.
+    """
+    if pulumi_type == RELEASE_TYPE:
+        kept = {key: inputs[key] for key in RELEASE_KEYS if key in inputs}
+        return f"{HELM_FOLDER}/{inputs['name']}.yaml", _text(kept)
+    kind = kind_of(pulumi_type, inputs)
+    if not kind:
+        return "", ""
+    metadata = inputs["metadata"]
+    path = f"{metadata.get('namespace') or CLUSTER_FOLDER}/{kind}-{metadata['name']}.yaml"
+    if kind == "EnvoyFilter":
+        return path, _text(_with_repeats_once(inputs))
+    return path, _text(_hidden(inputs) if kind == "Secret" else inputs)
 
 
-def _content(resource: Resource) -> dict[str, Any]:
-    if resource.type == RELEASE_TYPE:
-        keys = ("chart", "version", "values", "name", "namespace", "repositoryOpts")
-        return {key: resource.inputs[key] for key in keys if key in resource.inputs}
-    if resource.kind == "EnvoyFilter":
-        return _with_repeats_once(resource.inputs)
-    if resource.kind != "Secret":
-        return resource.inputs
-    # Whatever the program marked as secret: a Secret's contents never reach a file.
+def _text(content: Mapping[str, Any]) -> str:
+    return yaml_text(content, sort_keys=True, compact=True)
+
+
+def _hidden(secret: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a Secret without its contents, marked as secret or not: they never reach a file."""
     hidden: dict[str, Any] = {
-        key: dict.fromkeys(resource.inputs[key], REDACTED)
+        # The engine's own mark hides the keys, too.
+        key: dict.fromkeys(secret[key], REDACTED) if isinstance(secret[key], dict) else REDACTED
         for key in ("data", "stringData")
-        if key in resource.inputs
+        if key in secret
     }
-    return {**resource.inputs, **hidden}
+    return {**secret, **hidden}
 
 
-def _with_repeats_once(inputs: dict[str, Any]) -> dict[str, Any]:
+def _with_repeats_once(inputs: Mapping[str, Any]) -> dict[str, Any]:
     """Return an EnvoyFilter in which a mapping that takes several lines is written once.
 
     A vendor's chains differ by their ranges, and its two kinds of chains begin alike. Written out,

@@ -59,15 +59,19 @@ class Resource:
 
     @property
     def kind(self) -> str:
-        """The Kubernetes kind, empty for anything else.
-
-        A patch has its resource's, NamespacePatch, where `inputs` say what it patches.
-        """
-        return self.type.rpartition(":")[2] if "kind" in self.inputs else ""
+        return kind_of(self.type, self.inputs)
 
     @property
     def namespace(self) -> str:
         return str(self.inputs.get("metadata", {}).get("namespace", ""))
+
+
+def kind_of(pulumi_type: str, inputs: Mapping[str, Any]) -> str:
+    """Return a resource's Kubernetes kind, empty for anything else.
+
+    A patch has its resource's, NamespacePatch, where `inputs` say what it patches.
+    """
+    return pulumi_type.rpartition(":")[2] if "kind" in inputs else ""
 
 
 @dataclass(frozen=True, kw_only=True)

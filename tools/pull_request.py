@@ -1,4 +1,4 @@
-"""Compose a pull request's comment from what `make impact` and `pulumi preview` wrote.
+"""Compose a pull request's comment from what `make impact` and `make preview` wrote.
 
     python -m tools.pull_request FOLDER > comment.md
 
@@ -22,14 +22,11 @@ MOST_CHARACTERS = 65_536
 
 CUT = "… {} more lines; the workflow's artifact has all of them"
 
-# `pulumi preview --color=never` has no such codes, other programs may. The last ones have a line
-# of a diff read in another order than it runs (CVE-2021-42574).
+# Text of the pull request may have such codes. The last ones have a line of a diff read in another
+# order than it runs (CVE-2021-42574).
 _ESCAPES = re.compile(
     r"\x1b\[[0-9;?]*[A-Za-z]|[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]"
 )
-
-_PREVIEWED = re.compile(r"( *)(?:([-+~]{1,2}) )?(.*)")
-_OF_RESOURCES = 4  # "    81 unchanged" and warnings; what an object keeps stands further in
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,9 +75,9 @@ def comment(stacks: Sequence[Stack], most_characters: int = MOST_CHARACTERS) -> 
             parts.append(_fenced(f"## Impact on {stack.name}\n\nNot compared:", said, ""))
     for stack in stacks:
         if stack.preview:
-            title = f"`pulumi preview --diff` of {stack.name}"
+            title = f"`make preview` of {stack.name}"
             opening = f"<details><summary>{title}</summary>\n"
-            parts.append(_fenced(opening, changed(stack.preview), "\n</details>", kind="diff"))
+            parts.append(_fenced(opening, stack.preview, "\n</details>", kind="diff"))
     blocks = [MARKER]
     left = most_characters - len(MARKER)
     for number, (before, text, after) in enumerate(parts):
@@ -89,30 +86,6 @@ def comment(stacks: Sequence[Stack], most_characters: int = MOST_CHARACTERS) -> 
         blocks.append(before + _cut(text, room) + after)
         left -= len(blocks[-1]) + len("\n\n")
     return "\n\n".join(blocks)
-
-
-def changed(preview: str) -> str:
-    """Return a preview without what stays, marks first: GitHub colours a line by its first sign.
-
-    Pulumi repeats a ConfigMap's whole file for one changed line of it. The preview of a new vendor
-    has 10,700 lines, of which 640 have a mark. An indentation of four is one here.
-    """
-    if re.search(r"^error:", preview, re.MULTILINE):
-        return preview
-    kept, is_new = [], False
-    for line in preview.splitlines():
-        indent, mark, text = _PREVIEWED.findall(line)[0]
-        depth = " " * (len(indent) // 4)
-        if len(indent) <= _OF_RESOURCES:
-            is_new = text.endswith(": (create)")
-        if mark:
-            kept.append(f"{mark}{depth} {text}")
-        elif text.startswith("[urn="):
-            kept.append(f" {depth} {text.rpartition('::')[2].rstrip(']')}")
-        elif len(indent) <= _OF_RESOURCES or (is_new and not text.startswith("[provider=")):
-            # What a new object has is not marked.
-            kept.append(f"{'+' if is_new else ' '}{depth} {text}")
-    return "\n".join(kept)
 
 
 def _fenced(before: str, text: str, after: str, kind: str = "") -> tuple[str, str, str]:

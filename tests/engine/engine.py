@@ -103,6 +103,20 @@ class Engine:
     def preview(self, *more: str) -> Done:
         return self.ok("preview", "--suppress-outputs", "--suppress-progress", *more)
 
+    def make_preview(self) -> str:
+        """Return what `make preview` prints."""
+        done = subprocess.run(
+            [ROOT / ".venv/bin/python", "-m", "render.preview", "--stack", self.stack],
+            cwd=self.folder / "project",
+            env=self.environment(),
+            capture_output=True,
+            text=True,
+            timeout=UP_SECONDS,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
     def up(self, *more: str, **environment: str) -> Done:
         """Run `up`, as it is documented but for what it asks."""
         arguments = ("up", "--yes", "--skip-preview", "--suppress-outputs", *more)

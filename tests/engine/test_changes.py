@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import json
-import re
 from typing import Any
 
 import pytest
 
 from tests.engine.engine import Engine
+from tests.impact.test_diffs import EDITS, count_marked
 
 Json = dict[str, Any]
-
-CHANGED = re.compile(r"^ +[-+~] ", re.MULTILINE)
-MOST_LINES = 30
-"""Lines of a diff that a person reads for one range."""
 
 OPERATOR_KINDS = {
     "PodMonitor": "podmonitors",
@@ -24,17 +20,14 @@ OPERATOR_KINDS = {
 
 
 @pytest.mark.usefixtures("_file_as_before")
-def test_a_range_edit_is_readable(engine: Engine) -> None:
-    """One range is one object, and a diff that fits a screen."""
-
-    def edit(keys: Json) -> None:
-        keys["vendors"][1]["cidrs"] = ["10.4.0.0/16"]
-
+@pytest.mark.parametrize("name", ["a range", "a second range", "a vendor", "a retention"])
+def test_what_make_preview_shows_of_an_edit_is_readable(engine: Engine, name: str) -> None:
+    """The engine's own steps, in as many lines as the rendered manifests differ by."""
+    _, edit, most = EDITS[name]
     engine.edit(edit)
-    shown = engine.preview("--diff")
-    assert shown.changes == {"updat": 1}
-    assert '"10.2.0.0" => "10.4.0.0"' in shown.text
-    assert len(CHANGED.findall(shown.text)) <= MOST_LINES
+    shown = engine.make_preview()
+    print(f"{name}: {count_marked(shown)} changed lines")
+    assert 0 < count_marked(shown) <= most
 
 
 def test_a_vendor_comes_moves_and_goes(engine: Engine) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tools.pull_request import MARKER, MOST_CHARACTERS, Stack, changed, comment, main, read
+from tools.pull_request import MARKER, MOST_CHARACTERS, Stack, comment, main, read
 
 
 def stack(name: str, impact: str = "", trouble: str = "", preview: str = "") -> Stack:
@@ -24,9 +24,9 @@ def test_every_impact_comes_before_the_first_preview() -> None:
     assert text == (
         f"{MARKER}\n\n## Impact on dev\n\nNo effect.\n\n"
         "## Impact on prod\n\nNot compared:\n```\nBASE: has no Pulumi.prod.yaml\n```\n\n"
-        "<details><summary>`pulumi preview --diff` of dev</summary>\n\n```diff\n~ a\n```\n"
+        "<details><summary>`make preview` of dev</summary>\n\n```diff\n~ a\n```\n"
         "</details>\n\n"
-        "<details><summary>`pulumi preview --diff` of prod</summary>\n\n```diff\n+ b\n```\n"
+        "<details><summary>`make preview` of prod</summary>\n\n```diff\n+ b\n```\n"
         "</details>"
     )
 
@@ -57,61 +57,7 @@ def test_a_short_part_is_whole_beside_a_long_one() -> None:
 def test_text_that_is_shown_cannot_end_its_fence() -> None:
     """A preview holds text of the pull request; a link or mention in it stays text."""
     text = comment([stack("dev", impact="I", preview="````\n@everyone [x](y)\n````")])
-    assert "\n`````diff\n  ````\n  @everyone [x](y)\n  ````\n`````\n" in text
-
-
-PREVIEW = """\
-Previewing update (prod):
-warning: alertmanager.receivers: there are none, so no alert reaches anybody
-  pulumi:pulumi:Stack: (same)
-    [urn=urn:pulumi:prod::proxy-observability::pulumi:pulumi:Stack::proxy-observability-prod]
-    ~ kubernetes:core/v1:ConfigMap: (update)
-        [id=monitoring/prometheus-rules]
-        [urn=urn:pulumi:prod::proxy-observability::kubernetes:core/v1:ConfigMap::prometheus-rules]
-      ~ data: {
-          ~ thresholds.yml: (yaml) {
-                [0]: {
-                    name: "kept"
-                }
-              ~ [1]: {
-                      ~ expr: "vector(15501)" => "vector(20201)"
-                    }
-            }
-        }
-    + kubernetes:core/v1:ConfigMap: (create)
-        [urn=urn:pulumi:prod::proxy-observability::kubernetes:core/v1:ConfigMap::new]
-        [provider=urn:pulumi:prod::proxy-observability::pulumi:providers:kubernetes::cluster::x]
-        data      : {
-            key: "value"
-        }
-Resources:
-    + 1 to create
-    ~ 1 to update
-    81 unchanged"""
-
-
-def test_a_preview_is_shown_without_what_stays() -> None:
-    """A file of a thousand lines is a ConfigMap's one value, and Pulumi repeats all of it."""
-    shown = changed(PREVIEW).splitlines()
-    assert shown[4:] == [
-        "~  kubernetes:core/v1:ConfigMap: (update)",
-        "    prometheus-rules",
-        "~  data: {",
-        "~   thresholds.yml: (yaml) {",
-        "~    [1]: {",
-        '~      expr: "vector(15501)" => "vector(20201)"',
-        "+  kubernetes:core/v1:ConfigMap: (create)",
-        "    new",
-        "+   data      : {",
-        '+    key: "value"',
-        "+   }",
-        "  Resources:",
-        "+  1 to create",
-        "~  1 to update",
-        "   81 unchanged",
-    ]
-    failed = f"{PREVIEW}\nerror: preview failed\n        at line 3"
-    assert changed(failed) == failed
+    assert "\n`````diff\n````\n@everyone [x](y)\n````\n`````\n" in text
 
 
 def test_what_was_written_is_read_a_folder_a_stack(
