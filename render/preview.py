@@ -78,6 +78,8 @@ def text(preview: Json) -> str:
     for one in found:
         why = f" because of {', '.join(one.why)}" if one.why else ""
         lines.append(f"  {one.word:<8}{one.name}{why}")
+    if not any(one.before for one in found) and not unchanged:
+        return "\n".join([*lines, "All is new: `make render` writes the manifests."])
     for one in found:
         sides = one.before.splitlines(), one.after.splitlines()
         diff = [*unified_diff(*sides, fromfile=one.name, tofile=one.name, lineterm="")]

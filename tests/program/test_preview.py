@@ -122,6 +122,15 @@ def test_a_file_is_compared_by_line_and_a_secret_s_content_is_not_shown() -> Non
     assert text({"steps": [], "changeSummary": {"same": 82}}) == "0 to change, 82 unchanged"
 
 
+def test_of_a_new_stack_only_the_list_is_shown() -> None:
+    """It would be 15,000 lines, with the list out of sight."""
+    steps = [step("create", "kubernetes:core/v1:ConfigMap", "x", newState=config_map(a="b"))]
+    assert text({"steps": steps, "changeSummary": {"create": 1}}) == (
+        "1 to change, 0 unchanged\n  create  monitoring/ConfigMap-rules.yaml\n"
+        "All is new: `make render` writes the manifests."
+    )
+
+
 @pytest.fixture
 def pulumi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A `pulumi` that writes down how it was called, and prints what a file beside it holds."""
