@@ -26,8 +26,10 @@ def test_what_make_preview_shows_of_an_edit_is_readable(engine: Engine, name: st
     _, edit, most = EDITS[name]
     engine.edit(edit)
     shown = engine.make_preview()
-    print(f"{name}: {count_marked(shown)} changed lines")
-    assert 0 < count_marked(shown) <= most
+    # Without the line that no_waits.py adds to each object of a cluster without controllers.
+    lines = count_marked(shown) - shown.count("pulumi.com/skipAwait")
+    print(f"{name}: {lines} changed lines")
+    assert 0 < lines <= most
 
 
 def test_a_vendor_comes_moves_and_goes(engine: Engine) -> None:
