@@ -19,6 +19,7 @@ import urllib.parse
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,7 +58,7 @@ SIDECARS = [f"127.21.1.{n}" for n in range(1, 9)]
 VENDORS = ("vendor-a", "vendor-b", "vendor-c")
 LOADED_SECONDS = 20
 QUERIES = 50
-SECONDS = 60.0
+SECONDS = 120.0
 STORE = {"path": "backups/lab", "secret": "backup-storage"}
 LOGIN = "Basic " + base64.b64encode(f"prometheus:{PASSWORD}".encode()).decode()
 
@@ -138,6 +139,19 @@ class Drill:
         assert answer is not None, expression
         result = json.loads(answer)["data"]["result"]
         return sorted(result, key=lambda series: sorted(series["metric"].items()))
+
+    def has_all_until(self, second: int) -> bool:
+        """Return whether what is scraped or recorded from now on is later than this second.
+
+        A scrape and a rule write their samples with the time at which they began.
+        """
+        targets, rules = (
+            json.loads(self.ask(f"/api/v1/{page}") or b"{}").get("data", {})
+            for page in ("targets", "rules")
+        )
+        times = [one["lastScrape"] for one in targets.get("activeTargets", ())]
+        times += [one["lastEvaluation"] for one in rules.get("groups", ())]
+        return bool(times) and all(seconds_of(time) > second for time in times)
 
     def names(self) -> list[str]:
         answer = self.ask("/api/v1/label/__name__/values")
@@ -228,8 +242,24 @@ def loaded(drill: Drill) -> int:
     return begun
 
 
+def seconds_of(time: str) -> float:
+    """Return the seconds since the epoch of a time as Prometheus writes it: to the nanosecond."""
+    return datetime.fromisoformat(re.sub(r"\.\d+", "", time)).timestamp()
+
+
+def steady(drill: Drill, start: int) -> tuple[list[str], int]:
+    """Return questions that all have answers up to a second of which nothing is written any more.
+
+    Else a name that is new has no value yet, and a scrape that was under way adds one afterwards.
+    """
+    asked = questions(drill)
+    until(lambda: all(drill.query(text, start, int(time.time())) for text in asked), SECONDS)
+    taken = int(time.time())
+    until(lambda: drill.has_all_until(taken), SECONDS)
+    return asked, taken
+
+
 def answers(drill: Drill, asked: list[str], start: int, end: int) -> dict[str, Any]:
-    """Return what Prometheus answers; `asked` is older than `end`, else a new name has no value."""
     assert len(asked) == QUERIES
     found = {text: drill.query(text, start, end) for text in asked}
     assert [text for text, answer in found.items() if not answer] == []
@@ -238,8 +268,7 @@ def answers(drill: Drill, asked: list[str], start: int, end: int) -> dict[str, A
 
 def test_after_a_wipe_the_backup_answers_as_before(drill: Drill, loaded: int) -> None:
     """Load, snapshot, wipe, restore: not one of 50 queries differs up to the snapshot."""
-    asked = questions(drill)
-    taken = int(time.time())
+    asked, taken = steady(drill, loaded)
     done = drill.back_up()
     assert done.returncode == 0, done.stderr
     (backup,) = re.findall(r"^backup (\S+): complete$", done.stdout, re.MULTILINE)
@@ -282,8 +311,12 @@ def test_nights_go_by(drill: Drill, loaded: int) -> None:
 def test_prometheus_has_seen_the_backups(drill: Drill, loaded: int) -> None:
     """The pod waits for its scrape; without the sample the alert would fire 26 hours later."""
     query = f'count_over_time({METRIC}{{job="backup"}}[1h])'
-    soon = int(time.time()) + 1  # whole seconds, and it may have been scraped in this one
-    assert drill.query(query, soon, soon)
+
+    def has_sample() -> bool:
+        soon = int(time.time()) + 1  # whole seconds, and it may have been scraped in this one
+        return bool(drill.query(query, soon, soon))
+
+    until(has_sample, SECONDS)
     login = {USER: "prometheus", AUDIT_PASSWORD: PASSWORD}
     check = backups_check(Prometheus(drill.url, login))
     assert (check.said, check.findings) == ("the newest is 0.0 hours old", [])
@@ -313,11 +346,8 @@ def test_what_refuses_is_named_and_nothing_lost(drill: Drill, loaded: int) -> No
 def test_a_snapshot_of_the_running_volume_answers_as_before(drill: Drill, loaded: int) -> None:
     """A volume snapshot stops nothing: Prometheus replays its log as after a power cut."""
     loaded = int(time.time()) - 5  # the test before has restarted it
-    asked = questions(drill)
-    until(lambda: all(drill.query(q, loaded, int(time.time())) for q in asked), SECONDS)
     pid = next(child.process.pid for child in drill.family._running if child.name == "prometheus")
-    taken = int(time.time())
-    time.sleep(1)  # what was scraped by then is written
+    asked, taken = steady(drill, loaded)
     os.kill(pid, signal.SIGSTOP)
     shutil.copytree(drill.data, drill.folder / "snapshot", ignore=shutil.ignore_patterns("lock"))
     os.kill(pid, signal.SIGCONT)
