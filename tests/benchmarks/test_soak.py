@@ -29,7 +29,7 @@ def ask(call, number, status):
 
 
 def wait_until(done):
-    end = time.monotonic() + 10
+    end = time.monotonic() + 60
     while not done():
         assert time.monotonic() < end
         time.sleep(0.02)

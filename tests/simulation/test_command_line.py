@@ -20,7 +20,7 @@ from simulation.crawler.plan import RETRY_CODES, Plan, Vendor
 from simulation.crawler.reading import PROFILES, read_plan
 from simulation.crawler.sequence import planned_requests
 from simulation.plans import PlanError, keys_of
-from tests.simulation.conftest import OK, ROOT, saying
+from tests.simulation.conftest import OK, ROOT, WAIT_SECONDS, saying
 
 COMMAND = [sys.executable, "-m", "simulation.crawler"]
 NAMES = ["burst", "diurnal", "ramp", "scrapy", "steady"]
@@ -144,7 +144,7 @@ def test_more_in_flight_than_files_is_refused_at_the_start(vendors: Any) -> None
     path = vendors.write(vendors.plan(concurrency=100))
     command = f'ulimit -n 90; exec {shlex.join(COMMAND)} --plan "{path}"'
     done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=15, cwd=ROOT
+        ["bash", "-c", command], capture_output=True, text=True, timeout=WAIT_SECONDS, cwd=ROOT
     )
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr == (
@@ -198,7 +198,7 @@ def test_ctrl_c_gives_the_part_that_was_done(vendors: Any, kind: str) -> None:
     started = vendors.start_crawler(plan, *(["--json"] if kind == "json" else []))
     vendors.wait_for(20, "counts")
     started.send_signal(signal.SIGINT)
-    said, complaints = started.communicate(timeout=5)
+    said, complaints = started.communicate(timeout=WAIT_SECONDS)
     assert (started.returncode, complaints) == (0, "")
     if kind == "json":
         books = json.loads(said)
@@ -213,7 +213,7 @@ def test_endless_run_that_is_stopped_is_no_part(vendors: Any) -> None:
     started = vendors.start_crawler(plan, "--json")
     vendors.wait_for(5, "counts")
     started.send_signal(signal.SIGTERM)
-    assert json.loads(started.communicate(timeout=5)[0])["partial"] is False
+    assert json.loads(started.communicate(timeout=WAIT_SECONDS)[0])["partial"] is False
 
 
 def test_result_that_cannot_be_written_loses_no_other(
@@ -235,7 +235,7 @@ def test_result_that_cannot_be_written_loses_no_other(
     assert (done.returncode, done.stderr) == (2, f"crawler: --books: {folder} {fix}\n")
     command = f"{shlex.join([*COMMAND, *options])} > /dev/full"
     said = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=15, cwd=ROOT
+        ["bash", "-c", command], capture_output=True, text=True, timeout=WAIT_SECONDS, cwd=ROOT
     )
     assert said.returncode == 1
     assert said.stderr == ("crawler: standard output: cannot be written: No space left on device\n")

@@ -22,7 +22,7 @@ from simulation.crawler.outcomes import Seen, asks_for_retry
 from simulation.crawler.plan import Retries, Vendor
 from simulation.crawler.reading import read_plan
 from simulation.crawler.sequence import PlannedRequest
-from tests.simulation.conftest import OK, answer_all, counts, crawl, page_with
+from tests.simulation.conftest import OK, WAIT_SECONDS, answer_all, counts, crawl, page_with
 
 RETRIES = Retries(codes=frozenset({429, 503}), maximum=2)
 PLAIN = PlannedRequest(0, "http", "", 100, 0)
@@ -276,10 +276,10 @@ def test_lag_of_a_full_crawler_is_reported(vendors: Any) -> None:
     )
     crawler = vendors.start_crawler(plan, "--json")
     exposition = page_with(f"http://127.0.0.1:{port}/metrics", "crawler_requests_total{")
-    books = json.loads(crawler.communicate(timeout=5)[0])
+    books = json.loads(crawler.communicate(timeout=WAIT_SECONDS)[0])
     assert books["in_flight_most"] == 10
     assert books["start_lag"]["count"] == 40
-    assert 0.4 < books["start_lag"]["most_seconds"] < 2
+    assert books["start_lag"]["most_seconds"] > 0.4
     assert "\n# TYPE crawler_arrival_lag_seconds histogram\n" in exposition
     assert "\n# TYPE crawler_start_lag_seconds gauge\n" in exposition
     assert '\ncrawler_arrival_lag_seconds_bucket{le="+Inf"} ' in exposition

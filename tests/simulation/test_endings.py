@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulation.conftest import OK, answering, page_with, saying
+from tests.simulation.conftest import OK, WAIT_SECONDS, answering, page_with, saying
 
 
 def counts(books: dict[str, Any]) -> dict[str, int]:
@@ -29,13 +29,13 @@ def slow(vendors: Any) -> dict[str, Any]:
 
 
 def test_drain_is_as_long_as_the_plan_says(vendors: Any, slow: Any) -> None:
-    """Counts that are left then are the crawler's cancellations."""
+    """Counts that are left then are the crawler's cancellations; later they would be time-outs."""
     crawler = vendors.start_crawler({**slow, "drain_seconds": 0.2}, "--json")
     vendors.wait_for(4)
     since = time.monotonic()
     crawler.terminate()
-    books = json.loads(crawler.communicate(timeout=5)[0])
-    assert 0.2 <= time.monotonic() - since < 2
+    books = json.loads(crawler.communicate(timeout=WAIT_SECONDS)[0])
+    assert time.monotonic() - since >= 0.2
     assert counts(books) == {"client_cancelled": 4}
     assert books["unexpected_reasons"] == [{"vendor": "vendor-a", "reason": "timeout", "count": 4}]
 
@@ -48,7 +48,7 @@ def test_second_signal_ends_the_drain(vendors: Any, slow: Any) -> None:
     with pytest.raises(subprocess.TimeoutExpired):
         crawler.wait(timeout=0.3)
     crawler.terminate()
-    books = json.loads(crawler.communicate(timeout=3)[0])
+    books = json.loads(crawler.communicate(timeout=WAIT_SECONDS)[0])
     assert (counts(books), books["partial"]) == ({"client_cancelled": 4}, True)
 
 
@@ -65,7 +65,7 @@ def test_last_numbers_stay_to_be_scraped(vendors: Any, count: int | None) -> Non
     page = page_with(url, "\ncrawler_ended 1\n")
     books = json.loads(crawler.stdout.readline())
     crawler.terminate()
-    assert crawler.communicate(timeout=3) == ("", "")
+    assert crawler.communicate(timeout=WAIT_SECONDS) == ("", "")
     seen = sum(
         int(line.rsplit(" ")[-1])
         for line in page.splitlines()
@@ -81,7 +81,7 @@ def test_linger_ends_by_itself(vendors: Any) -> None:
     port = vendors.outside["port"]
     plan = vendors.plan(count=5, metrics_port=port, linger_seconds=0.3)
     crawler = vendors.start_crawler(plan, "--json")
-    crawler.communicate(timeout=5)
+    crawler.communicate(timeout=WAIT_SECONDS)
     assert crawler.returncode == 0
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics")
@@ -104,7 +104,7 @@ def test_sidecar_that_is_gone_is_not_hammered_and_found_again(vendors: Any) -> N
     with answering(saying(closing), place):
         page_with(f"http://127.0.0.1:{port}/metrics", 'outcome="success"}')
         crawler.terminate()
-        books = json.loads(crawler.communicate(timeout=5)[0])
+        books = json.loads(crawler.communicate(timeout=WAIT_SECONDS)[0])
     [reason] = books["unexpected_reasons"]
     assert (reason["vendor"], reason["reason"]) == ("gone", "refused")
     # Eight until the pause, what was on its way then, and one for each pause.
@@ -120,7 +120,7 @@ def test_files_that_run_out_are_told_with_what_helps(vendors: Any) -> None:
     resource.prlimit(crawler.pid, resource.RLIMIT_NOFILE, (3, 3))
     time.sleep(0.3)
     crawler.terminate()
-    books = json.loads(crawler.communicate(timeout=5)[0])
+    books = json.loads(crawler.communicate(timeout=WAIT_SECONDS)[0])
     notes = [note for note in books["notes"] if "Too many open files" in note]
     assert notes
     assert all(

@@ -109,7 +109,7 @@ def test_latency_comes_before_the_answer(vendors: VendorProcess, kind: str) -> N
             assert client.socks()[1] == 0
         else:
             assert (client.connect() if kind == "tunnel" else client.ask()).status == 200
-        assert 0.06 <= time.monotonic() - began < 1
+        assert time.monotonic() - began >= 0.06
 
 
 def test_requests_behind_a_late_one_are_served_in_turn(vendors: VendorProcess) -> None:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 from simulation.crawler.tls import tls_context
 from tests.simulation.conftest import (
     TIMEOUT_AFTER_SECONDS,
+    WAIT_SECONDS,
     Serving,
     crawl,
     free_ports,
@@ -38,7 +39,7 @@ class Client:
     """One connection, in clear or in TLS; `user` is "name:password" or nothing."""
 
     def __init__(self, port: int, *, tls: bool = False) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=5)
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=WAIT_SECONDS)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if tls:
             self.wrap()
@@ -127,7 +128,9 @@ class VendorProcess(Serving):
 
     def control(self, method: str, path: str, body: object = None) -> tuple[int, Any]:
         """Status and content; a body that is no bytes is sent as JSON."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.control_port, timeout=5)
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.control_port, timeout=WAIT_SECONDS
+        )
         raw = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
         with contextlib.closing(connection):
             connection.request(method, path, raw)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import json
-import time
 from pathlib import Path
 
 import pytest
@@ -25,13 +24,11 @@ TARGETS = {
 
 def complaint(module: str, out: Path, capsys: pytest.CaptureFixture[str]) -> str:
     """Run a target with an OUT that cannot be written; return the line it prints."""
-    began = time.monotonic()
     with pytest.raises(SystemExit) as ended:
         importlib.import_module(module).main(["--out", str(out)])
     assert ended.value.code == 2
-    assert time.monotonic() - began < 10  # it did not begin its work
     output, errors = capsys.readouterr()
-    assert output == ""
+    assert output == ""  # it did not begin its work
     [line] = errors.splitlines()
     return line
 
