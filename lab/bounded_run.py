@@ -27,7 +27,7 @@ from tools.reports import add_out, could_not_run
 T = TypeVar("T")
 
 PROGRESS_SECONDS = 5.0
-STALLED_SECONDS = 30.0
+STALLED_SECONDS = 60.0
 POLL_SECONDS = 0.2
 
 

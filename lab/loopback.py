@@ -11,7 +11,7 @@ from typing import Any
 
 from lab.processes import LabError
 
-TIMEOUT_SECONDS = 5.0
+TIMEOUT_SECONDS = 30.0
 
 # Without a proxy of the user's environment, which could not reach this loopback.
 _OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))

@@ -49,8 +49,8 @@ FOLDER = ROOT / ".demo"
 
 EXTENSIONS = "extensions"  # folder of the Lua that Envoy watches, below a run's own
 
-READY_SECONDS = 20.0
-SETTLE_SECONDS = 30.0
+READY_SECONDS = 60.0
+SETTLE_SECONDS = 60.0
 
 # A test looks for this in every log, label and process list: there it would be a leak.
 CREDENTIALS = "crawler:lab-password"
