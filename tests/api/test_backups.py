@@ -29,7 +29,7 @@ from tests.program.conftest import edited_copy, sections
 NAMESPACE = "monitoring"
 ISSUER = "https://kubernetes.default.svc.cluster.local"
 CLAIMS = {"data-prometheus-0", "data-prometheus-shard-0-0", "data-prometheus-shard-1-0"}
-SECONDS = 60.0
+SECONDS = 180.0
 READY = {"readyToUse": True}
 MINE = "before-the-upgrade"
 

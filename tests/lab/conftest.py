@@ -42,6 +42,12 @@ def ports() -> Ports:
     return free_ports()
 
 
+WAIT_SECONDS = 60.0
+"""For what usually takes less than a second: a busy machine is no failure."""
+
+LAB_SECONDS = 600.0
+"""For a whole run of the lab; a drill alone may wait five minutes, and says then what for."""
+
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -116,7 +122,7 @@ def running_sidecar(
         yield Sidecar(ports, folder / EXTENSIONS)
 
 
-def until(condition: Callable[[], Any], seconds: float = 20.0) -> Any:
+def until(condition: Callable[[], Any], seconds: float = WAIT_SECONDS) -> Any:
     """Return the first true value of `condition`; fail when there is none in time."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
@@ -133,6 +139,6 @@ def run_lab(module: str, *arguments: str, **environment: str) -> subprocess.Comp
         env={**os.environ, **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=LAB_SECONDS,
         check=False,
     )

@@ -63,7 +63,7 @@ def vendor(address, port, answer=GOOD):
 
 def ask(address, port, request=PLAIN, *, to_end=False):
     """Send a request; return the answer's head and what came with it, or all until the end."""
-    with socket.create_connection((address, port), timeout=10) as connection:
+    with socket.create_connection((address, port), timeout=60) as connection:
         connection.sendall(request.encode("latin-1"))
         answer = b""
         while to_end or b"\r\n\r\n" not in answer:

@@ -65,7 +65,7 @@ async def endless_heads(sidecar):
     server = await asyncio.start_server(hostile.serve, ADDRESS, ports.vendor_upstream)
     async with server:
         crawlers = [asyncio.create_task(crawl(ports)) for _ in range(HOSTILE)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(120):
             while hostile.held < HOSTILE:
                 await asyncio.sleep(0.05)
         held = await asyncio.to_thread(allocated, sidecar)

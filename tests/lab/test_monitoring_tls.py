@@ -53,7 +53,7 @@ STACK = parse_settings(
 )
 SERVERS = {"prometheus": "prometheus", "shard": "prometheus", "alertmanager": "alertmanager"}
 """By its process: the application whose certificate and login it has."""
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 @dataclass(frozen=True)

@@ -147,7 +147,7 @@ def tunnels_after_a_trap(sidecar: Sidecar) -> list[bool]:
     ports = sidecar.ports
     with vendor("127.1.0.10", ports.vendor_upstream, TUNNEL_ANSWER), ExitStack() as stack:
         tunnels = [
-            stack.enter_context(socket.create_connection(("127.1.0.10", ports.vendor), timeout=5))
+            stack.enter_context(socket.create_connection(("127.1.0.10", ports.vendor), timeout=30))
             for _ in range(5)
         ]
         for tunnel in tunnels:

@@ -241,7 +241,7 @@ def test_the_few_bytes_of_a_tunnel_are_counted_while_it_is_open(passive):
     with contextlib.ExitStack() as stack:
         play((c(CONNECT), v(GRANTED), c(b"ping"), v(b"pong")), passive.ports, stack)
         until(lambda: payload(passive)[1] != before)
-        until(lambda: len(set(map(tuple, payload(passive)))) == 1, seconds=15)
+        until(lambda: len(set(map(tuple, payload(passive)))) == 1)
 
 
 def test_a_refused_connection_is_connect_failed(passive):

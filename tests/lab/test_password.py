@@ -49,7 +49,7 @@ STACK = parse_settings(
     }
 )
 KEPT = STACK.prometheus
-SECONDS = 30.0
+SECONDS = 120.0
 
 
 @dataclass(frozen=True)

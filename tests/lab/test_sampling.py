@@ -181,7 +181,7 @@ def _seen(url: str, expected: Estimate) -> Seen:
         # In the second window no series is new: the records count all that a new one ever counted.
         return everyone and (rounds or 0) >= 2 * WINDOW_SECONDS + AHEAD + 2 * SCRAPE_SECONDS
 
-    until(complete, seconds=60)
+    until(complete, seconds=240)
 
     def settled() -> dict[str, float] | None:
         found = {key: value(url, query) for key, query in asked.items()}
@@ -197,7 +197,7 @@ def _seen(url: str, expected: Estimate) -> Seen:
         "asked": f'count(count by (pod) ({{__name__=~"{name}(_bucket)?"}}))',
         "stored": 'count({job="sidecars"})',
     }
-    found: dict[str, Any] = until(settled, seconds=60)
+    found: dict[str, Any] = until(settled, seconds=240)
     query = urllib.parse.urlencode({"match[]": f'{{__name__=~"{BELOW}|{name}(_bucket)?"}}'})
     federated = get_text(f"{url}/federate?{query}")
     return Seen(estimate=expected, federated=federated, **found)

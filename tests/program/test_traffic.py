@@ -28,7 +28,7 @@ from tests.program.conftest import (
 from tests.relabel import relabel
 
 PORT_BASE = 15_200  # below what the kernel gives to outgoing connections
-DEADLINE_SECONDS = 30
+DEADLINE_SECONDS = 120
 COUNTS = 20
 
 
@@ -329,7 +329,7 @@ def running(workload, folder: Path, environment: dict[str, str]):
 
 
 def page(port: int, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=5) as answer:
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}{path}", timeout=60) as answer:
         return answer.read().decode()
 
 

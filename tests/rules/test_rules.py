@@ -327,5 +327,5 @@ def test_an_alert_tells_what_to_do(alert: dict[str, dict[str, str]]) -> None:
 
 def _run(promtool: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [str(promtool), *arguments], capture_output=True, text=True, timeout=60, check=False
+        [str(promtool), *arguments], capture_output=True, text=True, timeout=300, check=False
     )
