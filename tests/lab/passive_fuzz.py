@@ -32,7 +32,7 @@ from tests.lab.hostile import (
     written_answers,
     written_requests,
 )
-from tests.lab.script import Ends, Record, Script, Turn, play
+from tests.lab.script import PATIENT, Ends, Record, Script, Turn, Waits, play
 
 SEED = 20_261_129
 FIRST = {"direct": IPv4Address("127.20.0.1"), "envoy": IPv4Address("127.1.0.1")}
@@ -166,30 +166,34 @@ def running_on_every_address(folder: Path, inspect: str = "passive") -> Iterator
         yield Running(Sidecar(ports, folder / EXTENSIONS), family, envoy)
 
 
-def played(wanted: Sequence[Script], running: Running, side: str) -> list[Record]:
+def played(
+    wanted: Sequence[Script], running: Running, side: str, waits: Waits = PATIENT
+) -> list[Record]:
     """Play all scripts `direct` or through `envoy`; return their records."""
     ports, found = running.sidecar.ports, []
     for start in range(0, len(wanted), ROUND):
         some = {str(FIRST[side] + n): one for n, one in enumerate(wanted[start : start + ROUND])}
         where = ports.vendor_upstream
         crawler_port = ports.vendor if side == "envoy" else where
-        records = asyncio.run(play(some, vendor_port=where, crawler_port=crawler_port))
+        records = asyncio.run(play(some, vendor_port=where, crawler_port=crawler_port, waits=waits))
         found += [records[address] for address in some]
         running.family.check()
     return found
 
 
-def differences(wanted: Sequence[Script], running: Running) -> list[tuple[Script, Record, Record]]:
+def differences(
+    wanted: Sequence[Script], running: Running, waits: Waits = PATIENT
+) -> list[tuple[Script, Record, Record]]:
     """Return each script that goes otherwise through the sidecar, with both records.
 
     What differs is played again: an end that sometimes comes first, with or without a sidecar, is
     no difference.
     """
-    direct, through = (played(wanted, running, side) for side in ("direct", "envoy"))
+    direct, through = (played(wanted, running, side, waits) for side in ("direct", "envoy"))
     found = [all_ for all_ in zip(wanted, direct, through, strict=True) if all_[1] != all_[2]]
     for _ in range(GOES if found else 0):
         again = [script for script, *_ in found]
-        direct, through = (played(again, running, side) for side in ("direct", "envoy"))
+        direct, through = (played(again, running, side, waits) for side in ("direct", "envoy"))
         found = [
             (script, one, other)
             for (script, *_), one, other in zip(found, direct, through, strict=True)

@@ -19,16 +19,32 @@ Ends = Literal["crawler", "crawler resets", "half-close", "vendor", "vendor rese
 
 AT_ONCE = 100
 SEGMENT_SECONDS = 0.01  # between two segments: they arrive apart
-# The vendor takes what has come for the whole request when it is what was sent, or else, since
-# Envoy may have changed it, after this long without a further byte.
-VENDOR_QUIET_SECONDS = 0.15
-CRAWLER_QUIET_SECONDS = 0.3
-SILENCE_SECONDS = 1.6  # without any answer; more than the listener filters' time-out
 LINGER_SECONDS = 0.2  # after everything has come: nothing more may, and the connection stays
-LEAVE_SECONDS = 0.5  # for an end to get from the crawler to the vendor
 
 # Envoy dates an answer that has no date; its own header is in lower case.
 _DATE_OF_ENVOY = re.compile(rb"\r\ndate: \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d GMT\r\n")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Waits:
+    """How long each end waits for what comes next, in seconds."""
+
+    vendor_quiet: float
+    """The vendor takes what has come for the whole request when it is what was sent, or else, since
+    Envoy may have changed it, after this long without a further byte."""
+    crawler_quiet: float
+    silence: float
+    """Without any answer."""
+    leave: float
+    """For an end to get from the crawler to the vendor."""
+
+
+PATIENT = Waits(vendor_quiet=30, crawler_quiet=30, silence=30, leave=30)
+"""Where nothing is changed: all that is sent comes, however late on a busy machine."""
+
+PARSED = Waits(vendor_quiet=0.15, crawler_quiet=0.3, silence=1.6, leave=0.5)
+"""Where HTTP is parsed, some never comes. The silence is more than the listener filters' time-out,
+and leaving less than `idleTimeout`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +144,7 @@ class End(asyncio.Protocol):
 @dataclass
 class _Run:
     script: Script
+    waits: Waits
     next_turn: int = 0
     vendors: list[End] = field(default_factory=list)
     tasks: list[asyncio.Task[None]] = field(default_factory=list)
@@ -140,7 +157,7 @@ class _Run:
         turns, taken = self.script.turns, 0
         while self.next_turn < len(turns):
             turn = turns[self.next_turn]
-            size = await _take(vendor, taken, turn.sent)
+            size = await _take(vendor, taken, turn.sent, self.waits)
             if size is None:
                 break
             taken += size
@@ -156,7 +173,7 @@ class _Run:
         vendor.transport.close()
 
 
-async def _take(vendor: End, start: int, expected: bytes) -> int | None:
+async def _take(vendor: End, start: int, expected: bytes, waits: Waits) -> int | None:
     """Return how many bytes the next request has; None if the crawler left instead."""
 
     def whole() -> bool:
@@ -166,7 +183,7 @@ async def _take(vendor: End, start: int, expected: bytes) -> int | None:
         seen = len(vendor.received)
         await vendor.until(
             lambda seen=seen: whole() or vendor.other != "open" or len(vendor.received) > seen,
-            VENDOR_QUIET_SECONDS if seen > start else 60,
+            waits.vendor_quiet if seen > start else 60,
         )
         if len(vendor.received) == seen and not whole():
             return seen - start if seen > start else None
@@ -184,19 +201,19 @@ async def _crawl(run: _Run, address: str, port: int) -> Record:
         if script.ends == "half-close" and number == len(groups) - 1:
             crawler.end_sending()
         expected += b"".join(turn.answered for turn in group)
-        await _hear(crawler, expected)
+        await _hear(crawler, expected, run.waits)
         if crawler.other != "open":
             break
     stays = script.ends in ("crawler", "crawler resets")
     await crawler.until(
-        lambda: crawler.other != "open", LINGER_SECONDS if stays else SILENCE_SECONDS
+        lambda: crawler.other != "open", LINGER_SECONDS if stays else run.waits.silence
     )
     answered, saw = bytes(crawler.received), crawler.other
     if script.ends == "crawler resets" and saw == "open":
         crawler.reset()
     crawler.transport.close()
     for vendor in run.vendors:
-        await vendor.until(lambda vendor=vendor: vendor.other != "open", LEAVE_SECONDS)
+        await vendor.until(lambda vendor=vendor: vendor.other != "open", run.waits.leave)
     record = Record(
         answered=_DATE_OF_ENVOY.sub(b"\r\ndate: now\r\n", answered),
         crawler_saw=saw,
@@ -210,19 +227,19 @@ async def _crawl(run: _Run, address: str, port: int) -> Record:
     return record
 
 
-async def _hear(crawler: End, expected: bytes) -> None:
+async def _hear(crawler: End, expected: bytes, waits: Waits) -> None:
     """Wait for the answer; once something else came, until nothing more does."""
     start = len(crawler.received)
 
     def settled() -> bool:
         return crawler.received.startswith(expected) or crawler.other != "open"
 
-    if await crawler.until(lambda: settled() or len(crawler.received) > start, SILENCE_SECONDS):
-        await crawler.until(settled, CRAWLER_QUIET_SECONDS)
+    if await crawler.until(lambda: settled() or len(crawler.received) > start, waits.silence):
+        await crawler.until(settled, waits.crawler_quiet)
 
 
 async def play(
-    scripts: Mapping[str, Script], *, vendor_port: int, crawler_port: int
+    scripts: Mapping[str, Script], *, vendor_port: int, crawler_port: int, waits: Waits
 ) -> dict[str, Record]:
     """Play every script, many at once; return the records by address.
 
@@ -232,7 +249,7 @@ async def play(
         crawler_port: where crawlers connect: `vendor_port`, or an Envoy's.
     """
     loop = asyncio.get_running_loop()
-    runs = {address: _Run(script) for address, script in scripts.items()}
+    runs = {address: _Run(script, waits) for address, script in scripts.items()}
 
     def connected(vendor: End) -> None:
         own = vendor.transport.get_extra_info("sockname")[0]

@@ -21,7 +21,7 @@ from tests.lab.odd_connections import connections
 from tests.lab.odd_exchanges import CASES
 from tests.lab.odd_requests import requests
 from tests.lab.odd_script import PLAIN, Odd, odd
-from tests.lab.script import Record, Script, play
+from tests.lab.script import PARSED, PATIENT, Record, Script, Waits, play
 
 VENDOR = "vendor-a"
 FIRST = {"direct": IPv4Address("127.20.0.1"), "envoy": IPv4Address("127.1.0.1")}
@@ -74,7 +74,7 @@ def scripts(odds: Mapping[str, Odd]) -> dict[tuple[str, str], Script]:
 
 
 def played_directly(odds: Mapping[str, Odd], ports: Ports) -> dict[tuple[str, str], Record]:
-    return _play(scripts(odds), "direct", ports.vendor_upstream, ports.vendor_upstream)
+    return _play(scripts(odds), "direct", ports.vendor_upstream, ports.vendor_upstream, PATIENT)
 
 
 def played_through(
@@ -99,7 +99,8 @@ def played_through(
 
     with running_sidecar(folder, change_settings=with_pools, addresses=["0.0.0.0"]) as sidecar:
         ports = sidecar.ports
-        records = _play(wanted, "envoy", ports.vendor_upstream, ports.vendor)
+        waits = PARSED if inspect == "http" or beside_http else PATIENT
+        records = _play(wanted, "envoy", ports.vendor_upstream, ports.vendor, waits)
         # What is counted at a connection's end is counted once all have ended.
         until(lambda: not _open_connections(ports))
         counted = _counted(sidecar)
@@ -146,11 +147,17 @@ def _unread(sidecar: Sidecar) -> set[str]:
 
 
 def _play(
-    wanted: Mapping[tuple[str, str], Script], side: str, vendor_port: int, crawler_port: int
+    wanted: Mapping[tuple[str, str], Script],
+    side: str,
+    vendor_port: int,
+    crawler_port: int,
+    waits: Waits,
 ) -> dict[tuple[str, str], Record]:
     addresses = {name: str(FIRST[side] + n) for n, name in enumerate(wanted)}
     by_address = {addresses[name]: script for name, script in wanted.items()}
-    records = asyncio.run(play(by_address, vendor_port=vendor_port, crawler_port=crawler_port))
+    records = asyncio.run(
+        play(by_address, vendor_port=vendor_port, crawler_port=crawler_port, waits=waits)
+    )
     return {name: records[address] for name, address in addresses.items()}
 
 
