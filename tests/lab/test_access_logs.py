@@ -28,7 +28,8 @@ def with_logs(settings):
 
 def lines(folder):
     text = (folder / "envoy.log").read_text()
-    return [json.loads(line) for line in text.splitlines() if line.startswith('{"')]
+    # The last one may be half written.
+    return [json.loads(line) for line in text.splitlines() if line[:2] + line[-1:] == '{"}']
 
 
 def test_each_kind_of_traffic_has_its_line_without_secrets(tmp_path):

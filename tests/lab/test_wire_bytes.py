@@ -61,14 +61,16 @@ def test_bytes_of_an_open_tunnel_are_there_with_the_next_scrape(lab, inspect):
     head = b"CONNECT site-7.sim.test:443 HTTP/1.1\r\nHost: site-7.sim.test:443\r\n\r\n"
     inside = f"GET /p/{PAGE_BYTES} HTTP/1.1\r\nHost: site-7.sim.test\r\n\r\n".encode()
     where = next(one for one in lab.endpoints if one.vendor == "vendor-c")
-    with socket.create_connection((where.address, where.port), timeout=20) as bare:
+    with socket.create_connection((where.address, where.port), timeout=60) as bare:
         bare.sendall(head)
         assert bare.recv(4096).startswith(b"HTTP/1.1 200 ")
         with tls_context().wrap_socket(bare, server_hostname="site-7.sim.test") as tunnel:
             tunnel.sendall(inside)
             received = 0
             while received < PAGE_BYTES:
-                received += len(tunnel.recv(65536))
+                more = tunnel.recv(65536)
+                assert more
+                received += len(more)
             moved = time.time()
 
             at = until(lambda: last_scrape(lab) > moved and last_scrape(lab))
