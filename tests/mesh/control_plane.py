@@ -33,7 +33,9 @@ T = TypeVar("T")
 ISTIO = "istio-system"
 ISTIOD = "istiod.istio-system.svc"
 RELAY_PORT = 15009
-START_SECONDS = 60.0
+START_SECONDS = 120.0
+WAIT_SECONDS = 120.0
+"""For what usually takes a second: a busy machine is no failure."""
 
 
 @dataclass
@@ -146,7 +148,7 @@ class ControlPlane:
         return dict(json.loads(file.read_text()))
 
     def until(
-        self, condition: Callable[[], T], seconds: float = 40.0, why: str = "waited in vain"
+        self, condition: Callable[[], T], seconds: float = WAIT_SECONDS, why: str = "waited in vain"
     ) -> T:
         """Return the first true value of `condition`."""
         deadline = time.monotonic() + seconds

@@ -22,10 +22,10 @@ from tests.mesh.stand_in import ACCESS_LOG, EXPORTED_PREFIX
 Json = dict[str, Any]
 
 PROXY_USER = 1337
-READY_SECONDS = 60.0
+READY_SECONDS = 120.0
 ADMIN, STATUS, HEALTH, METRICS = 15000, 15020, 15021, 15090
 NODE = "node-1"
-LOG_SECONDS = 20.0  # for a busy machine; it usually takes 0.05 s
+LOG_SECONDS = 60.0  # for a busy machine; it usually takes 0.05 s
 
 MARK, MARK_VENDOR = ("10.9.0.10", 4444), "vendor-log"
 """A vendor whose connections mark a place in the access log, on a port that no Service has."""
@@ -86,6 +86,13 @@ class Pod:
             for found, pairs, value in self.samples()
             if found == name and labels.items() <= pairs.items()
         )
+
+    def is_draining(self) -> bool:
+        """Return whether the sidecar still has connections that a change will end."""
+        draining = re.compile("envoy_listener_manager_total_(listeners|filter_chains)_draining")
+        found = [value for name, _, value in self.samples() if draining.fullmatch(name)]
+        assert len(found) == 2, f"{self.name}: does not tell what it drains"
+        return any(found)
 
     def envoy(self) -> int:
         """Return the process number of the sidecar's Envoy."""

@@ -46,7 +46,7 @@ class Api:
 
     def call(self, method: str, path: str, body: Any = None, content: str = "json") -> Json:
         connection = http.client.HTTPConnection(GATEWAY, PORT)
-        plain = self._world.connect(GATEWAY, PORT, timeout=30)
+        plain = self._world.connect(GATEWAY, PORT, timeout=120)
         with self._unverified.wrap_socket(plain) as connection.sock:
             headers = {"Authorization": f"Bearer {TOKEN}", "Content-Type": f"application/{content}"}
             connection.request(method, path, json.dumps(body) if body else None, headers)

@@ -160,7 +160,7 @@ class Mesh(ControlPlane):
         with _stack_file(edit) as file:
             return load_stack_file(file)
 
-    def settled(self, pods: Sequence[kubelet.Pod], since: float, seconds: float = 30.0) -> None:
+    def settled(self, pods: Sequence[kubelet.Pod], since: float) -> None:
         """Wait until each pod has acknowledged all that was pushed after `since` (time.time()).
 
         Pushes from before the last change do not count: istiod may send one amid the changes.
@@ -174,7 +174,7 @@ class Mesh(ControlPlane):
             last = max((e["time"] for e in events), default=0.0)
             return pushed == names and time.time() - last > 0.6
 
-        self.until(quiet, seconds, "not every sidecar got a push")
+        self.until(quiet, why="not every sidecar got a push")
 
     def namespace(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a namespace with its service account; no controller makes one here."""

@@ -70,7 +70,7 @@ class NamedLoad:
         """Open a connection as a crawler does: by name; the kernel picks its port."""
         address = resolve(self.pod, GATEWAYS[vendor])
         sock = self.pod.network.socket()
-        sock.settimeout(15)
+        sock.settimeout(60)
         try:
             sock.connect((address, port))
         except OSError:

@@ -146,6 +146,7 @@ def test_answers_that_change(
     servers.clear()
     with named_load.running(pod, SHARING, kept_each=KEPT_EACH) as load:
         changes = _change_answers(dns, seconds)
+        mesh.until(lambda: load.sent.total() >= LEAST_COUNTS_EACH_SECOND * seconds)
     dns.write(names.zone())
     sent, connections = load.sent.total(), load.connections.total()
     right: Counter[Key] = Counter()
@@ -168,7 +169,6 @@ def test_answers_that_change(
     assert load.failed == []
     assert load.cut == []
     assert right == load.sent
-    assert sent >= LEAST_COUNTS_EACH_SECOND * seconds
     assert len(servers.seen) == connections
     assert len(addresses) > len(REAL) / 4  # else the answers would not have been followed
     assert unattributed(pod) == others
@@ -221,6 +221,7 @@ def test_what_a_question_costs(mesh: Mesh, pod: Pod, dns: NameServer, record: Re
             "any other name": (pod, "other.test"),
         }
         times: dict[str, list[float]] = {what: [] for what in asked}
+        asked_before = len(dns.asked())
         for _ in range(LOOKUPS):
             for what, (who, name) in asked.items():
                 started = time.perf_counter()
@@ -228,12 +229,14 @@ def test_what_a_question_costs(mesh: Mesh, pod: Pod, dns: NameServer, record: Re
                 times[what].append(time.perf_counter() - started)
     median = {what: statistics.median(taken) for what, taken in times.items()}
     base = median.pop("without capture")
+    questions = Counter(line.split()[1] for line in dns.asked()[asked_before:])
     record(
         "a lookup through the agent / without capture",
         {what: f"{value / base:.2f}" for what, value in median.items()},
     )
-    assert median["a vendor's name"] < 2 * base
-    assert median["any other name"] < 10 * base
+    # The agent answers for the vendors itself; what it passes on is answered anew each time.
+    assert LOOKUPS <= questions[gateway] < 2 * LOOKUPS  # those without capture; Envoy asks, too
+    assert questions["other.test"] >= LOOKUPS
 
 
 def test_a_pod_that_does_not_opt_in(mesh: Mesh, pod: Pod, dns: NameServer) -> None:

@@ -20,7 +20,7 @@ Json = dict[str, Any]
 
 TRACKS = {"stable": 8, "canary": 2}
 TARGETS = {"vendor-i": ("10.7.0.10", 3128), "vendor-a": ("10.1.0.10", 3128)}
-DRAIN_SECONDS = 4
+DRAIN_SECONDS, MARGIN_SECONDS = 4, 2
 
 
 def rendered_for(mesh: Mesh, track: str, *, inspect: str = "connections") -> dict[str, Json]:
@@ -73,7 +73,9 @@ def test_observe_then_inspect_and_back(
             since = time.time()
             mesh.up(rendered_for(mesh, "stable") | rendered_for(mesh, "canary", inspect=inspect))
             mesh.settled(canary, since)
-            time.sleep(DRAIN_SECONDS + 2)
+            time.sleep(DRAIN_SECONDS)
+            mesh.until(lambda: not any(pod.is_draining() for pod in canary))
+            time.sleep(MARGIN_SECONDS)
             assert [_visibility(pod) for pod in canary] == [inspect] * 2
             record(
                 what,

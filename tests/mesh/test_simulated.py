@@ -143,7 +143,7 @@ def test_without_the_service_connections_fail_until_it_is_there(
         assert crawler.http(pod, *PROXIES[LATE]).code == 503
     mesh.until(lambda: pod.total("istio_requests_total", **failed) == 2)
     dns.write(zone())
-    mesh.until(lambda: crawler.http(pod, *PROXIES[LATE]).code == 200, 15)
+    mesh.until(lambda: crawler.http(pod, *PROXIES[LATE]).code == 200)
 
 
 def test_a_vendor_becomes_real_in_one_step(mesh: Mesh, pod: Pod, servers: Servers) -> None:

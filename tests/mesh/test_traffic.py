@@ -226,11 +226,14 @@ def test_names_and_labels_are_the_contract_s(pod: Pod) -> None:
 
 def test_the_histogram_has_the_stack_s_buckets(pod: Pod, mesh: Mesh) -> None:
     """Injection writes them into a variable that the agent reads."""
-    bounds = {
-        labels["le"] for name, labels, _ in pod.samples() if name == f"istio_{SETUP_METRIC}_bucket"
-    }
+
+    def bounds() -> set[str]:
+        bucket = f"istio_{SETUP_METRIC}_bucket"
+        return {labels["le"] for name, labels, _ in pod.samples() if name == bucket}
+
     expected = mesh.settings(unchanged).telemetry.buckets
-    assert bounds == {*map(str, expected), "+Inf"}
+    # Envoy adds up its workers' histograms every few seconds.
+    mesh.until(lambda: bounds() == {*map(str, expected), "+Inf"})
 
 
 @pytest.mark.parametrize("address", [OUTSIDE, OUTSIDE6])
