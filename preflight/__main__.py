@@ -10,7 +10,6 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from deployment import stack_plan
 from discover.kubectl import KubectlError
 from preflight.checks import Result, results
 from preflight.objects import read
@@ -25,8 +24,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _options(arguments)
     try:
         file = load_stack(stack_file(options.stack))
-        made = made_by(run_program(options.stack))
-        stack = Stack(settings=file.settings, plan=stack_plan(file.settings), made=made)
+        run = run_program(options.stack)
+        stack = Stack(settings=run.settings, plan=run.plan, made=made_by(run))
         context = options.context or file.context
         found = read(context, stack.namespaces, stack.root)
         checks = results(stack, found, denied(context, wanted(stack)))

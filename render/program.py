@@ -20,6 +20,7 @@ from pulumi.runtime import mocks, rpc
 from pulumi.runtime.settings import SETTINGS, _get_rpc_manager, set_root_resource
 from pulumi.runtime.stack import run_in_stack
 
+from deployment import StackPlan
 from settings.loading import PROJECT, ROOT, SettingsError, StackFile, load_stack, stack_file
 from settings.stack import StackSettings
 
@@ -80,6 +81,7 @@ class Run:
 
     stack: str
     settings: StackSettings
+    plan: StackPlan
     resources: tuple[Resource, ...]
     outputs: dict[str, Any] = field(default_factory=dict)
     stacks: frozenset[str] = frozenset()
@@ -123,6 +125,7 @@ def run_program(stack: str, path: Path | None = None) -> Run:
     return Run(
         stack=stack,
         settings=file.settings,
+        plan=recorder.program["plan"],
         resources=tuple(sorted(recorder.recorded, key=lambda resource: resource.urn)),
         outputs=recorder.outputs,
         stacks=frozenset(recorder.provider.stacks),
@@ -145,7 +148,7 @@ def _run(stack: str, file: StackFile, recorder: _Recorder) -> None:
             recorder.mocks, project=PROJECT, stack=stack, preview=False, monitor=recorder
         )
         set_root_resource(None)  # type: ignore[arg-type]  # that stack takes no more outputs
-        loop.run_until_complete(run_in_stack(_program))
+        loop.run_until_complete(run_in_stack(lambda: recorder.program.update(_program())))
     finally:
         for variable in variables:
             del os.environ[variable]
@@ -157,8 +160,9 @@ def _run(stack: str, file: StackFile, recorder: _Recorder) -> None:
             used.close()
 
 
-def _program() -> None:
-    runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
+def _program() -> dict[str, Any]:
+    """Return the program's own names, once it has run."""
+    return runpy.run_path(str(ROOT / "__main__.py"), run_name="__main__")
 
 
 class _Provider(mocks.Mocks):
@@ -218,6 +222,8 @@ class _Recorder(mocks.MockMonitor):
         super().__init__(self.provider)
         self.recorded: list[Resource] = []
         self.outputs: dict[str, Any] = {}
+        self.program: dict[str, Any] = {}
+        """Its names and what they stand for."""
         self.loops: list[asyncio.AbstractEventLoop] = []
         self._thread = threading.local()
 
