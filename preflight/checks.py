@@ -13,6 +13,7 @@ from preflight import (
     others_objects,
     platform,
     pods,
+    prometheus,
     room,
     sidecars,
 )
@@ -62,6 +63,15 @@ CRAWLERS = (
 )
 
 
+OPERATED = (
+    Check(
+        "Prometheus",
+        ("Prometheus", "PrometheusAgent", "Namespace", "Service"),
+        prometheus.prometheus_findings,
+    ),
+)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Result:
     """What a check found, and the kinds that it may not list."""
@@ -85,7 +95,8 @@ def results(stack: Stack, found: Objects, missing_rights: Sequence[Made]) -> lis
 
     One that lacks a kind altogether is not asked; one that may list it in some namespaces alone is.
     """
-    checks = [*PLATFORM, *(CRAWLERS if stack.settings.has_crawlers else ())]
+    operated = () if stack.settings.runs_prometheus else OPERATED
+    checks = [*PLATFORM, *operated, *(CRAWLERS if stack.settings.has_crawlers else ())]
     rights = Result(name="rights", findings=[*right_findings(missing_rights)])
     return [*(_result(check, stack, found) for check in checks), rights]
 

@@ -100,6 +100,12 @@ KINDS = (
     Kind(
         name="PrometheusRule", resource="prometheusrules.monitoring.coreos.com", where="monitoring"
     ),
+    Kind(name="Prometheus", resource="prometheuses.monitoring.coreos.com", where="everywhere"),
+    Kind(
+        name="PrometheusAgent",
+        resource="prometheusagents.monitoring.coreos.com",
+        where="everywhere",
+    ),
     Kind(name="Certificate", resource="certificates.cert-manager.io", where="monitoring"),
 )
 

@@ -15,7 +15,9 @@ import yaml
 
 from components.alertmanager.config import alertmanagers
 from components.file_text import yaml_text
+from components.labels import PROJECT, labels
 from components.prometheus.config import BasicAuth, operator_jobs
+from components.prometheus.operator import APP
 from components.prometheus.operator_objects import (
     API_VERSION,
     OperatorObject,
@@ -25,9 +27,10 @@ from components.prometheus.operator_objects import (
 )
 from components.prometheus.own_rules import own_rule_files
 from components.prometheus.rules import operator_rules
+from preflight.selected import FIELDS, Given, labels_for, misses
 from settings.loading import SettingsError, parse_settings
 from tests import binaries
-from tests.operator.real import SELECTED, ask
+from tests.operator.real import PROMETHEUS, SELECTED, ask
 from tests.operator.structural import faults_of_object
 from tests.operator.targets import BY_ROLE
 from tests.relabel import relabel
@@ -162,6 +165,39 @@ def test_the_operator_takes_every_object(operatorlab):
 def test_the_operator_takes_nothing_without_its_labels(operatorlab):
     """It says nothing of it either: why the key is required."""
     assert ask(operatorlab, [*manifests({}), LOGIN]).selected == frozenset()
+
+
+OWN, CHOSEN = labels(APP), SELECTED["matchLabels"]
+
+
+@pytest.mark.parametrize(
+    "selector",
+    [
+        None,
+        {},
+        {"matchLabels": CHOSEN},
+        {"matchLabels": {"release": "other", "app.kubernetes.io/part-of": PROJECT}},
+        {"matchLabels": {"app.kubernetes.io/part-of": "other"}},
+        {"matchExpressions": [{"key": "release", "operator": "NotIn", "values": ["other"]}]},
+        {"matchExpressions": [{"key": "release", "operator": "DoesNotExist"}]},
+        {"matchExpressions": [{"key": "team", "operator": "In", "values": ["a", "b"]}]},
+        {"matchExpressions": [{"key": "team", "operator": "Exists"}]},
+    ],
+)
+def test_preflight_says_what_the_operator_selects(operatorlab, selector):
+    """And of labels that it tells to write, the operator selects every object."""
+    spec = {f"{field}Selector": selector for field in FIELDS.values()}
+    server = {"kind": "Prometheus", **PROMETHEUS, "spec": spec}
+
+    def selected(chosen):
+        return len(ask(operatorlab, [*manifests({**OWN, **chosen}), LOGIN], spec).selected)
+
+    objects = Given(kinds=tuple(FIELDS), own=OWN, chosen=CHOSEN, of_namespace={})
+    all_of_them = len(manifests())
+    assert selected(CHOSEN) == (0 if [*misses(server, objects)] else all_of_them)
+    wanted = labels_for([selector], CHOSEN, OWN)
+    if selector is not None and wanted is not None:
+        assert selected(wanted) == all_of_them
 
 
 def test_what_the_operator_refuses_is_seen(operatorlab):

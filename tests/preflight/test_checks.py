@@ -264,7 +264,8 @@ def test_kinds_of_operators_that_are_not_there():
         Made(group="g", kind=kind, namespace="") for kind in ("PodMonitor", "PrometheusRule")
     )
     asked = type(asked)(settings=asked.settings, plan=asked.plan, made=made)
-    (line,) = said(asked, objects(absent=("PodMonitor", "PrometheusRule")))
+    none = ("PodMonitor", "PrometheusRule", "Prometheus", "PrometheusAgent")
+    (line,) = said(asked, objects(absent=none))
     assert "PodMonitor: the cluster does not know this kind; prometheus.mode: operator" in line
 
 
