@@ -27,6 +27,11 @@ SOME_DOWN = 0.01
 
 MOST_WORDS_OF_PROMETHEUS = 160
 
+READ_BY_NONE = (
+    "this Prometheus does not select the stack's objects: `make preflight` names the labels to "
+    "write (docs/own-prometheus.md)"
+)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Server:
@@ -45,6 +50,11 @@ class Server:
     @property
     def has_sidecars(self) -> bool:
         return SIDECARS in self.jobs
+
+    @property
+    def is_operated(self) -> bool:
+        """Whether another team's operator writes its configuration."""
+        return not self.service
 
 
 def servers_of(settings: StackSettings, plan: StackPlan) -> tuple[Server, ...]:
@@ -96,10 +106,13 @@ def targets_check(prometheus: Prometheus, server: Server) -> Check:
             by_job[name].append(target)
     jobs = [job for job in server.jobs if job not in _jobs_without_targets(prometheus)]
     counts = {job: len(by_job[job]) for job in jobs}
+    findings = [line for job in jobs for line in _of_job(job, by_job[job])]
+    if server.is_operated and not any(counts.values()):
+        findings = [f"targets: no job of the stack has any; {READ_BY_NONE}"]
     return Check(
         name="targets",
         said=f"{sum(counts.values())} of {len(jobs)} jobs answer",
-        findings=[line for job in jobs for line in _of_job(job, by_job[job])],
+        findings=findings,
     )
 
 
@@ -157,6 +170,8 @@ def rules_check(prometheus: Prometheus, server: Server) -> Check:
         for (group, name), wanted in sorted(server.rules.items())
         if loaded[group, name] < wanted
     ]
+    if server.is_operated and not server.rules.keys() & loaded.keys():
+        missing = [f"rules: none of the stack's is loaded; {READ_BY_NONE}"]
     wanted = sum(server.rules.values())
     return Check(name="rules", said=f"{wanted} of the stack", findings=[*missing, *failing])
 

@@ -22,7 +22,7 @@ from verify.mesh import (
     sidecars_in_force,
 )
 from verify.pods import REVISION, Vendors, pod_findings, redirection
-from verify.prometheus import Server, servers_of, targets_check
+from verify.prometheus import Server, rules_check, servers_of, targets_check
 
 VENDORS = [{"name": "vendor-a", "cidrs": ["10.1.0.0/16"], "httpPorts": [3128]}]
 
@@ -90,6 +90,22 @@ def test_a_target_that_was_just_found_is_no_fault(health, findings):
     found = targets_check(Answering(), Server(service="", jobs=("sidecars",), rules={})).findings
     assert len(found) == len(findings)
     assert all(part in line for part, line in zip(findings, found, strict=True))
+
+
+@pytest.mark.parametrize(("service", "of_all"), [("", True), ("prometheus", False)])
+def test_a_prometheus_that_selects_nothing_of_the_stack_is_one_line(service, of_all):
+    """A wrong label was a line for every job and every rule, and none named the cause."""
+
+    class Answering:
+        def get(self, path, **_):
+            return {"activeTargets": [], "yaml": "", "groups": []}
+
+    jobs, rules = ("sidecars", "istiod"), {("a", "b"): 1, ("a", "c"): 1}
+    server = Server(service=service, jobs=jobs, rules=rules)
+    for check in (targets_check, rules_check):
+        found = check(Answering(), server).findings
+        assert len(found) == (1 if of_all else 2)
+        assert all(("make preflight" in line) == of_all for line in found)
 
 
 @pytest.mark.parametrize(("mode", "waits"), [("full", True), ("observe", False), ("off", False)])
