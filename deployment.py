@@ -223,7 +223,7 @@ def annotations_of(settings: StackSettings) -> dict[str, str]:
 
 
 def _crawler_side(settings: StackSettings) -> CrawlerSide:
-    expected = estimate(settings)
+    estimate(settings)  # refuses a stack above its budget
     # Once for all namespaces: thousands of ranges take a second.
     filters = filters_of(settings)
     vendors, destinations = settings.vendors, settings.destinations
@@ -258,7 +258,7 @@ def _crawler_side(settings: StackSettings) -> CrawlerSide:
             simulation_plan(settings) if settings.simulated_vendors.enabled else None
         ),
         load_generator=generator_plan(settings) if settings.load_generator.enabled else None,
-        expected=expected.as_output(),
+        expected=estimate(settings, settings.crawlers.mode).as_output(),
     )
 
 

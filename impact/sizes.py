@@ -71,8 +71,10 @@ def _numbers(settings: StackSettings) -> dict[str, float]:
     }
     prometheus = settings.prometheus
     if isinstance(prometheus, OwnPrometheus):
-        series = expected.series / prometheus.shards
-        samples = expected.samples_per_second / prometheus.shards
+        # As the program refuses a smaller one: it must hold what mode `full` measures.
+        full = estimate(settings)
+        series = full.series / prometheus.shards
+        samples = full.samples_per_second / prometheus.shards
         numbers |= {
             "GB of memory that a Prometheus needs": memory_needed(GENERATIONS * series) / 1e9,
             "GB of disk that it needs": disk_needed(samples, prometheus.retention) / 1e9,
@@ -82,11 +84,12 @@ def _numbers(settings: StackSettings) -> dict[str, float]:
 
 
 def _estimate(settings: StackSettings) -> Estimate | None:
-    """Return the estimate; None for a stack without crawlers, or one above its budget."""
+    """Return the estimate of the stack's mode; None without crawlers, or above the budget."""
     if not settings.has_crawlers:
         return None
     try:
-        return estimate(settings)
+        estimate(settings)
+        return estimate(settings, settings.crawlers.mode)
     except SettingsError:
         return None
 

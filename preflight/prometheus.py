@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
+from components.prometheus.estimate import estimate
 from preflight.finding import MOST_NAMED, Finding, listed, refuse, warn
 from preflight.objects import Json, Objects
 from preflight.selected import Given, given, misses
@@ -138,9 +139,8 @@ def _service_findings(
 
 def _spec_findings(stack: Stack, objects: Given, server: Json) -> Iterator[Finding]:
     """Yield the fields that change what it scrapes or evaluates of the stack."""
-    settings, crawlers = stack.settings, stack.plan.crawlers
+    settings = stack.settings
     assert isinstance(settings.prometheus, OperatorPrometheusSettings)
-    assert crawlers
     what, spec = title(server), server.get("spec") or {}
     namespace = server["metadata"]["namespace"]
     if namespace != settings.prometheus.namespace:
@@ -172,7 +172,7 @@ def _spec_findings(stack: Stack, objects: Given, server: Json) -> Iterator[Findi
             "enforcedNamespaceLabel; have its owner name our objects in excludedFromEnforcement"
         )
     for field, needed in (
-        ("enforcedSampleLimit", crawlers.expected["seriesPerSidecar"]),
+        ("enforcedSampleLimit", estimate(settings).sidecar.total),
         ("enforcedTargetLimit", settings.crawlers.expected_pods),
     ):
         if 0 < (spec.get(field) or 0) < needed:

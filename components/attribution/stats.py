@@ -27,8 +27,9 @@ from components.attribution.outcome import (
     proxy_result,
     response_code,
 )
+from settings.crawlers import Mode
 from settings.destinations import Destination, listed_names
-from settings.vendors import Vendor
+from settings.vendors import Vendor, only_connections
 
 PASSTHROUGH = "PassthroughCluster"
 OUTSIDE_CLUSTERS = (PASSTHROUGH, "AllowAnyDynamicDNSCluster")
@@ -266,6 +267,7 @@ def expected_series(
     targets: int = 0,
     destinations: Sequence[Destination] = (),
     native_histograms: bool = False,
+    mode: Mode = "full",
 ) -> SidecarSeries:
     """Estimate the series of a sidecar that uses every vendor.
 
@@ -278,20 +280,24 @@ def expected_series(
         buckets: bounds of the set-up time's histogram, in milliseconds.
         targets: how many target groups there are; the group `other` comes on top.
         destinations: the known ones, which have connections and bytes alone.
+        mode: `crawlers.mode`; in `off` only Envoy's own clusters count.
     """
+    if mode == "observe":
+        vendors = only_connections(vendors)
     outcomes, directions = 6, 2
     histogram = 1 if native_histograms else len(buckets) + 1  # le="+Inf"
     # The further cluster is PassthroughCluster. The rest are BLACK_HOLED, the uptime, Lua's errors.
     requests, setup_times = 0, 0
     connections = (1 + len(destinations)) * len(UPSTREAM_STATS) + _nets(vendors, destinations)
     connections += 2 + any(vendor.inspect == "http" for vendor in vendors)
-    for vendor in vendors:
+    connections += len(vendors) * len(UPSTREAM_STATS)
+    for vendor in vendors if mode != "off" else ():
         visibilities = REQUEST_VISIBILITIES[vendor.inspect]
         of_addresses = {entry.pool for entry in vendor.ranges}
         pools = len(of_addresses | {product.name for product in vendor.products})
         requests += visibilities * outcomes * pools * (targets + 1)
         setup_times += visibilities * histogram
-        connections += len(UPSTREAM_STATS) + 1  # opaque connections
+        connections += 1  # opaque ones
         # Bytes: of each visibility by three results, but tunnels that stood are all delivered.
         parts = max(0, 3 * visibilities - 2)
         connections += directions * parts * pools * (targets + 1)

@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 
 from components.attribution.stats import SidecarSeries, expected_series
+from settings.crawlers import Mode
 from settings.loading import SettingsError
 from settings.stack import StackSettings
 
@@ -44,8 +45,12 @@ class Estimate:
         }
 
 
-def estimate(settings: StackSettings) -> Estimate:
+def estimate(settings: StackSettings, mode: Mode = "full") -> Estimate:
     """Return what is expected of a stack.
+
+    Args:
+        mode: of the crawlers. Budgets and limits are for `full`, whatever the stack says, so that
+            the kill switch changes none of them and the way back is never refused.
 
     Raises:
         SettingsError: a sidecar has more series than `telemetry.seriesBudget`. Refused here,
@@ -58,6 +63,7 @@ def estimate(settings: StackSettings) -> Estimate:
         targets=len(settings.targets),
         destinations=settings.destinations,
         native_histograms=telemetry.native_histograms,
+        mode=mode,
     )
     if sidecar.total > telemetry.series_budget:
         native = "" if telemetry.native_histograms else ", or set telemetry.nativeHistograms"

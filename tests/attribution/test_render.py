@@ -474,6 +474,23 @@ def test_pools_and_targets_multiply_the_request_counter():
     assert expected_series([opaque], buckets, targets=3) == expected_series([opaque], buckets)
 
 
+@pytest.mark.parametrize("inspect", ["http", "passive", "connections"])
+def test_the_mode_says_what_counts(inspect):
+    """`expected` was that of `full` while the kill switch counted next to nothing."""
+    own = vendor("vendor-p", "10.8.0.0/16", inspect=inspect)
+    store = Destination(name="store", cidrs=("10.20.0.0/16",))
+
+    def series(of, mode):
+        return expected_series([of], [1, 2, 3], targets=1, destinations=[store], mode=mode)
+
+    opaque = vendor("vendor-p", "10.8.0.0/16", inspect="connections")
+    assert series(own, "observe") == series(opaque, "full")
+    off = series(own, "off")
+    assert (off.requests, off.setup_times) == (0, 0)
+    # Six of the clusters of the vendor, the store and Istio; two or three of the sidecar.
+    assert off.connections == 3 * 6 + 2 + (inspect == "http")
+
+
 def test_a_passive_vendor_adds_socks_and_bytes():
     """`telemetry.seriesBudget` knows what the mode costs Prometheus."""
     buckets = [1, 2, 3]

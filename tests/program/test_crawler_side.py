@@ -214,6 +214,15 @@ def test_targets_of_the_stack_reach_envoy_and_the_estimate(variant, run_program)
         variant("prod", telemetry={"seriesBudget": few}, targets=SHOPS)
 
 
+def test_the_kill_switch_lowers_what_is_expected_and_no_limit(variant, run_program):
+    """Its own diff stays small, and the way back to `full` is never refused."""
+    full, off = run_program("prod"), variant("prod", crawlers={"mode": "off"})
+    series = [run.outputs["expected"]["seriesPerSidecar"] for run in (full, off)]
+    assert series[1] * 3 < series[0]
+    limits = [estimate(run.settings).sidecar.total for run in (full, off)]
+    assert limits == [series[0], series[0]]
+
+
 def test_services_that_crawlers_call_stay_known(variant):
     """Every namespace's Sidecar lets through what the stack file lists."""
     spec = variant("prod", crawlers={"egressHosts": ["data/*"]}).only("Sidecar")["spec"]
