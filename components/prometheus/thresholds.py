@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from components.mesh.values import last_scrape_seconds
+from components.mesh.values import istiod_release, last_scrape_seconds
 from components.prometheus.estimate import estimate
 from components.prometheus.native_histograms import SIDECARS_PER_HISTOGRAM
 from settings.stack import StackSettings
@@ -31,6 +31,9 @@ read, but hardly as much of it without meaning `inspect: connections`."""
 VENDOR = "proxy_vendor:vendor:info"
 """1 for each vendor of the stack. A limit that several have is recorded for all at once, as its
 multiple: a further vendor is one line of this file and not one a limit."""
+
+CONTROL_PLANE = "cluster:control_plane:info"
+"""1 for each of two control planes: IstiodDown cannot know one without any pod by its targets."""
 
 _OUTCOME = "proxy_vendor_outcome:istio_requests_per_requests:threshold"
 # Records of a vendor: name, the setting of its limit, what it is divided by, further labels.
@@ -69,6 +72,7 @@ def threshold_rules(settings: StackSettings) -> Json:
         record(SIDECARS_PER_HISTOGRAM, settings.telemetry.histogram_sampling),
         # No limit: alerts ask whether a cluster's sidecars are meant to count.
         record("cluster:crawlers_mode:info", 1, mode=settings.crawlers.mode),
+        *(record(CONTROL_PLANE, 1, control_plane=name) for name in _control_planes(settings)),
         # No limits either: they tell vendors and destinations apart. They come before the limits,
         # since Prometheus evaluates the rules of a group one after the other.
         *(record(VENDOR, 1, proxy_vendor=vendor.name) for vendor in settings.vendors),
@@ -79,6 +83,12 @@ def threshold_rules(settings: StackSettings) -> Json:
         *_limits_of_vendors(settings),
     ]
     return {"groups": [{"name": "thresholds", "rules": rules}]}
+
+
+def _control_planes(settings: StackSettings) -> list[str]:
+    """Return what the pods' names of each istiod begin with, where there are two."""
+    revisions = sorted(settings.istio.revisions)
+    return [istiod_release(one) for one in revisions] if len(revisions) > 1 else []
 
 
 def _record(settings: StackSettings, name: str, expr: str, **labels: str) -> Json:

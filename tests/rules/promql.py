@@ -30,6 +30,7 @@ STACK = {
     "destinations": [{"name": "s3", "cidrs": ["10.20.0.0/16"]}],
     "prometheus": {"backup": {}},
     "ledger": {"enabled": True},
+    "istio": {"otherRevision": {"revision": "1-30", "version": "1.30.2"}},
 }
 FILES = shipped_rules(parse_settings(STACK))
 """Without limits of its own, and without native histograms."""
