@@ -26,7 +26,10 @@ NAMES = (
     # A Deployment's or a Rollout's: the name, and the template's hash.
     ("ReplicaSet;(.+)-[a-z0-9]+", "$1"),
     # A CronJob's run ends in its time in minutes since 1970 (kubernetes/kubernetes,
-    # pkg/controller/cronjob/utils.go), which are of this form from 2025 to 2046, unlike a date.
+    # pkg/controller/cronjob/utils.go), which are of this form from 2025 to 2046, unlike a date. The
+    # pod has nothing that is surer: the timestamp of the run is an annotation of the Job alone.
+    # Prometheus' `attach_metadata: {cronjob: true}` (3.11) needs the right to list Jobs, and a
+    # PodMonitor of the operator (0.85) has no such field, so the two would name pods differently.
     ("Job;(.+)-(?:29|3[0-9])[0-9]{6}", "$1"),
 )
 """Each expression is matched with "kind;name" of a pod's controller; the last match names the
