@@ -1,8 +1,20 @@
-"""Reading rendered EnvoyFilters."""
+"""Vendors as a stack file has them, and their rendered EnvoyFilters, read as istiod would."""
 
 from __future__ import annotations
 
 from typing import Any
+
+from components.attribution.render import envoy_filters
+from settings.vendors import AddressRange, Vendor
+
+
+def vendor(name: str, *cidrs: str | dict[str, str], **more: Any) -> Vendor:
+    ranges = tuple(AddressRange.parse(cidr) for cidr in cidrs)
+    return Vendor(name=name, cidrs=ranges, **more)
+
+
+def render(*vendors: Vendor, **more: Any) -> dict[str, Any]:
+    return envoy_filters(vendors, **{"timeout_after_seconds": 10, "selector": {}, **more})
 
 
 def values(filters: dict[str, Any], apply_to: str) -> list[dict[str, Any]]:

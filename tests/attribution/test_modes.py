@@ -10,8 +10,8 @@ from components.attribution.envoy import mappings
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.names import service_entries
 from settings.vendors import Vendor, only_connections
-from tests.attribution.filters import by_name, values
-from tests.attribution.test_render import SHOPS, F, G, render, vendor
+from tests.attribution.filters import by_name, render, values, vendor
+from tests.attribution.test_render import SHOPS, F, G
 
 A = vendor(
     "vendor-a",

@@ -11,7 +11,6 @@ import pytest
 from components.attribution.guard import envoy_here, refuse_undeployable
 from components.attribution.names import dns_caches, service_entries
 from components.attribution.outcome import VENDOR_KEY
-from components.attribution.render import envoy_filters
 from components.attribution.standalone import (
     apply_filters,
     istio_base,
@@ -22,7 +21,7 @@ from components.attribution.stats import expected_series
 from settings.hosts import VIRTUAL_RANGE, virtual_address
 from settings.loading import SettingsError
 from settings.vendors import Vendor
-from tests.attribution.filters import by_name, nested, values
+from tests.attribution.filters import by_name, nested, render, values
 from tools.find import find
 
 STATE_KEYS = ["envoy.upstream.dynamic_host", "envoy.upstream.dynamic_port"]
@@ -40,10 +39,6 @@ def named(*hosts: Any, **more: Any) -> Vendor:
 
 
 ALL_MODES = [named(GATEWAY, OTHER, inspect=mode) for mode in ("http", "passive", "connections")]
-
-
-def render(*vendors: Vendor, **more: Any) -> dict[str, Any]:
-    return envoy_filters(vendors, timeout_after_seconds=10, selector={}, **more)
 
 
 def chains_by_listener(filters: dict[str, Any]) -> dict[str, list[str]]:

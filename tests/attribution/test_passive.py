@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import Any
 
 from components.attribution.order import filters_before
 from components.attribution.passive import EXTENSION, module_configuration
-from components.attribution.render import SPLIT_ABOVE_BYTES, envoy_filters
+from components.attribution.render import SPLIT_ABOVE_BYTES
 from settings.vendors import Target, Vendor
-from tests.attribution.filters import by_name, nested, values
+from tests.attribution.filters import by_name, nested, render, values
 
 P = Vendor(
     name="vendor-p",
@@ -30,10 +29,6 @@ HTTP = Vendor(
     outcomes=({"status": 404, "outcome": "blocked"},),
 )
 SHOPS = Target(name="shops", hosts=("shop.example", "*.shop.example"))
-
-
-def render(*vendors: Vendor, targets: tuple[Target, ...] = ()) -> dict[str, Any]:
-    return envoy_filters(vendors, targets=targets, timeout_after_seconds=10, selector={})
 
 
 def test_the_module_reads_every_port_and_every_protocol():
@@ -92,7 +87,7 @@ def test_what_a_rule_changes_no_chain_has():
     """Rules, pools, hosts and `timeoutAfter` travel with the module: a new one cuts no tunnel."""
     cidrs = tuple(str(entry.network) for entry in P.cidrs)
     before = render(Vendor(name="vendor-p", cidrs=cidrs, inspect="passive"))
-    after = envoy_filters((P,), targets=(SHOPS,), timeout_after_seconds=20, selector={})
+    after = render(P, targets=(SHOPS,), timeout_after_seconds=20)
     for kind in ("FILTER_CHAIN", "CLUSTER", "LISTENER", "LISTENER_FILTER"):
         assert values(before, kind) == values(after, kind)
     assert values(before, "EXTENSION_CONFIG") != values(after, "EXTENSION_CONFIG")
