@@ -3,48 +3,27 @@
 from __future__ import annotations
 
 import json
-import threading
 import urllib.parse
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from types import SimpleNamespace
 
 import pytest
 
 import books.prometheus
 from books.__main__ import main
 from books.prometheus import Prometheus, PrometheusError
+from tests.pages import serving
 
 SECRET = "hunter2-not-to-be-seen"
 LOCAL = {"PROMETHEUS_URL": "http://127.0.0.1:1"}
 
 
-class Handler(BaseHTTPRequestHandler):
-    """Answers with what its server's `reply` returns; keeps what it was asked."""
-
-    def do_POST(self):
-        size = int(self.headers["Content-Length"])
-        asked = urllib.parse.parse_qs(self.rfile.read(size).decode())
-        self.server.asked.append((asked, self.headers.get("Authorization")))
-        status, body, headers = self.server.reply(asked)
-        self.send_response(status)
-        for name, value in headers.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, *words):
-        pass
-
-
 @pytest.fixture
 def server():
-    with HTTPServer(("127.0.0.1", 0), Handler) as found:
-        found.asked, found.reply = [], lambda asked: (200, vector([]), {})
-        found.url = f"http://127.0.0.1:{found.server_port}"
-        thread = threading.Thread(target=found.serve_forever, args=(0.01,))
-        thread.start()
+    """A Prometheus that answers with what its `reply` returns."""
+    found = SimpleNamespace(reply=lambda query: (200, vector([]), {}))
+    with serving(lambda asked: found.reply(urllib.parse.parse_qs(asked.body.decode()))) as page:
+        found.page, found.url = page, page.url
         yield found
-        found.shutdown()
-        thread.join()
 
 
 def vector(result):
@@ -65,8 +44,8 @@ def test_slices_of_a_window_make_one_series(server):
     assert samples == dict.fromkeys((1060000, 1120000, 1150000), 1) | dict.fromkeys(
         (1059500, 1119500, 1149500), 7
     )
-    slices = [asked["query"][0] for asked, _ in server.asked]
-    assert slices == ["up[60000ms]", "up[60000ms]", "up[30000ms]"]
+    asked = [urllib.parse.parse_qs(one.body.decode())["query"] for one in server.page.asked]
+    assert asked == [["up[60000ms]"], ["up[60000ms]"], ["up[30000ms]"]]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +59,7 @@ def test_slices_of_a_window_make_one_series(server):
 def test_credentials_come_from_the_environment(server, environment, header):
     """Every user of the machine can read addresses and arguments."""
     list(Prometheus(server.url, environment).series("up", 0.0, 10.0))
-    assert server.asked[0][1] == header
+    assert server.page.logins[0] == header
 
 
 @pytest.mark.parametrize(

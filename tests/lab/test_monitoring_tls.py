@@ -6,12 +6,9 @@ for; every client connects to an address, as it does to pods.
 
 from __future__ import annotations
 
-import contextlib
-import http.server
 import json
 import ssl
 import subprocess
-import threading
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
@@ -38,6 +35,7 @@ from settings.loading import parse_settings
 from tests.certificates import Authority
 from tests.lab.conftest import until
 from tests.lab.test_password import HASH, PASSWORD
+from tests.pages import serving
 from tests.ports import free_ports
 from tools.find import find
 
@@ -136,28 +134,14 @@ def flags(name, folder, gossip):
     return [f"--storage.tsdb.path={folder / f'{name}-data'}", "--rules.alert.resend-delay=1s"]
 
 
-@contextlib.contextmanager
 def grafana(address, folder):
     """Serve a page of metrics with Grafana's certificate."""
-    host, _, port = address.partition(":")
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(folder / "tls.crt", folder / "tls.key")
-    with http.server.ThreadingHTTPServer((host, int(port)), Page) as server:
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-        yield
-        server.shutdown()
-
-
-class Page(http.server.BaseHTTPRequestHandler):
-    def do_GET(self):
-        self.send_response(200)
-        self.send_header("Content-Type", "text/plain; version=0.0.4")
-        self.end_headers()
-        self.wfile.write(b"grafana_datasource_request_total 1\n")
-
-    def log_message(self, *_):
-        pass
+    page = b"grafana_datasource_request_total 1\n"
+    headers = {"Content-Type": "text/plain; version=0.0.4"}
+    port = int(address.rpartition(":")[2])
+    return serving(lambda asked: (200, page, headers), port, context)
 
 
 def test_every_scrape_and_the_federation_go_by_tls(monitoring):

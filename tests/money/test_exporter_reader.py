@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import http.server
 import re
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -19,6 +18,7 @@ from money.exporter.__main__ import answer, ledger_reader
 from money.exporter.reader import KEEP_SECONDS, STUCK_SECONDS, Reader
 from money.quantities import Book
 from tests.money.months import HOUR, PART, book_of
+from tests.pages import Page, serving
 from tests.ports import free_block
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -178,36 +178,9 @@ HOSTILE = {
 }
 
 
-@contextmanager
-def serving(status: int, text: str, *, silent: bool = False) -> Iterator[str]:
-    """Answer every request alike; a silent server takes the connection and says nothing."""
-    ended = threading.Event()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            if silent:
-                ended.wait()
-                return
-            content = text.encode()
-            self.send_response(status)
-            self.send_header("Location", "http://127.0.0.1:9/elsewhere")
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}"
-    finally:
-        ended.set()
-        server.shutdown()
-        thread.join()
-        server.server_close()
+def answering(status: int, text: str) -> AbstractContextManager[Page]:
+    away = {"Location": "http://127.0.0.1:9/elsewhere"}
+    return serving(lambda asked: (status, text.encode(), away))
 
 
 @pytest.fixture
@@ -230,8 +203,8 @@ def hostile(login: Path, lines: list[str], clock: Clock) -> Callable[[str], Read
 def test_whatever_the_ledger_answers_is_one_line_without_a_secret(
     case: str, hostile: Callable[[str], Reader], lines: list[str]
 ) -> None:
-    with serving(*HOSTILE[case]) as url:
-        reader = hostile(url)
+    with answering(*HOSTILE[case]) as page:
+        reader = hostile(page.url)
         assert not reader.refresh()
     assert len(lines) == 1
     assert lines[0].isprintable()
@@ -245,8 +218,10 @@ def test_a_ledger_that_is_away_or_silent_is_given_up(
 ) -> None:
     monkeypatch.setattr(books_prometheus, "TIMEOUT_SECONDS", 0.2)
     assert not hostile(f"http://127.0.0.1:{free_block(['127.0.0.1'])}").refresh()
-    with serving(200, "", silent=True) as url:
-        assert not hostile(url).refresh()
+    ended = threading.Event()
+    with serving(lambda asked: (ended.wait(), (200, b"", {}))[1]) as page:
+        assert not hostile(page.url).refresh()
+        ended.set()
     assert len(lines) == 2
     assert PASSWORD not in "".join(lines)
 
@@ -257,8 +232,8 @@ def test_unknown_labels_and_values_of_the_ledger_do_no_harm(
     """Labels of another release, numbers that are none, an hour outside what was asked."""
     values = f'[[{NOON.timestamp()},"1"],[{NOON.timestamp() + 3600},"NaN"],[10,"+Inf"]]'
     labels = '{"proxy_vendor":"vendor-a","of_a_later_release":"x","team":""}'
-    with serving(200, vector(f'{{"metric":{labels},"values":{values}}}')) as url:
-        reader = hostile(url)
+    with answering(200, vector(f'{{"metric":{labels},"values":{values}}}')) as page:
+        reader = hostile(page.url)
         reader.refresh()
         assert "nan" not in reader.page().lower()
         assert "inf" not in reader.page().lower()

@@ -15,7 +15,7 @@ from money.usage import asking
 from money.usage.account import Account, Credentials
 from money.usage.apis import APIS, daily_usage, usage_of
 from money.usage.figures import UsageError
-from tests.money.usage_servers import ANSWERS, Asked, Server, serving
+from tests.money.usage_servers import ANSWERS, Asked, Page, serving
 
 END = datetime.now(UTC).date()
 START = END - timedelta(days=10)
@@ -50,7 +50,7 @@ def _no_pause(monkeypatch):
 
 
 @contextlib.contextmanager
-def changed(api: str, change: Callable[[Asked, Any], Any]) -> Iterator[Server]:
+def changed(api: str, change: Callable[[Asked, Any], Any]) -> Iterator[Page]:
     """Serve what is documented, but for a change."""
     with serving(lambda asked: change(asked, ANSWERS[api](asked))) as server:
         yield server
@@ -97,8 +97,8 @@ def test_credentials_are_in_the_header_alone(api):
     with serving(ANSWERS[api]) as server:
         usage_of(account(api, server.url), CREDENTIALS, START, END)
     for asked in server.asked:
-        assert asked.authorization
-        assert SECRET not in json.dumps([asked.path, asked.query, asked.body])
+        assert asked.login
+        assert SECRET not in json.dumps([asked.path, asked.query, asked.json])
     assert SECRET not in repr(CREDENTIALS)
 
 

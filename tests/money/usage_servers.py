@@ -3,71 +3,27 @@
 from __future__ import annotations
 
 import contextlib
-import http.server
 import json
-import threading
-import urllib.parse
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from datetime import date, timedelta
 from typing import Any
 
-
-@dataclass(frozen=True)
-class Asked:
-    """One request that reached the server."""
-
-    method: str
-    path: str
-    query: Mapping[str, str]
-    body: Any
-    authorization: str
-
-
-@dataclass
-class Server:
-    url: str
-    asked: list[Asked] = field(default_factory=list)
-
+from tests import pages
+from tests.pages import Answer, Asked, Page
 
 Answers = Callable[[Asked], Any]
 """Returns JSON, or bytes as they are, or (status, bytes)."""
 
 
-@contextlib.contextmanager
-def serving(answers: Answers) -> Iterator[Server]:
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def answer(self):
-            parts = urllib.parse.urlsplit(self.path)
-            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            one = Asked(
-                self.command,
-                parts.path,
-                dict(urllib.parse.parse_qsl(parts.query)),
-                json.loads(body) if body else None,
-                self.headers["Authorization"],
-            )
-            server.asked.append(one)
-            found = answers(one)
-            status, content = found if isinstance(found, tuple) else (200, found)
-            if not isinstance(content, bytes):
-                content = json.dumps(content).encode()
-            self.send_response(status)
-            if status == 302:
-                self.send_header("Location", "https://elsewhere.example/")
-            self.end_headers()
-            self.wfile.write(content)
+def serving(answers: Answers) -> contextlib.AbstractContextManager[Page]:
+    def answer(asked: Asked) -> Answer:
+        found = answers(asked)
+        status, content = found if isinstance(found, tuple) else (200, found)
+        headers = {"Location": "https://elsewhere.example/"} if status == 302 else {}
+        body = content if isinstance(content, bytes) else json.dumps(content).encode()
+        return status, body, headers
 
-        do_GET = do_POST = answer  # noqa: N815 (http.server's names)
-
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        server = Server(f"http://127.0.0.1:{listening.server_port}")
-        threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
-        yield server
-        listening.shutdown()
+    return pages.serving(answer)
 
 
 def bright_data(asked: Asked) -> Any:
@@ -121,7 +77,7 @@ def oxylabs_unblocker(asked: Asked) -> Any:
 
 
 def decodo(asked: Asked) -> Any:
-    listed = days(asked.body["startDate"][:10], asked.body["endDate"][:10])
+    listed = days(asked.json["startDate"][:10], asked.json["endDate"][:10])
     rows = [
         {"grouping_key": day, "rx_tx_bytes": 1000 * number, "rx_bytes": 900, "tx_bytes": 100}
         for number, day in enumerate(listed, 1)
