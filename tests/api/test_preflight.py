@@ -15,6 +15,7 @@ import yaml
 from preflight.__main__ import main
 from preflight.objects import KINDS
 from tests.api.cluster import Cluster, chart_objects
+from tests.programs import stand_in
 
 Json = dict[str, Any]
 Asked = Callable[..., tuple[int, Json]]
@@ -52,9 +53,7 @@ def asked(cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     file = tmp_path / "Pulumi.x.yaml"
 
     def ask(user: str, **istio: Any) -> tuple[int, Json]:
-        shim = tmp_path / "kubectl"
-        shim.write_text(f'#!/bin/sh\nexec {enter} --as={user} "$@"\n')
-        shim.chmod(0o755)
+        stand_in(tmp_path / "kubectl", f'exec {enter} --as={user} "$@"')
         keys = {f"proxy-observability:{key}": value for key, value in section(**istio).items()}
         file.write_text(yaml.safe_dump({"config": keys}))
         code = main(["--stack=x", f"--out={tmp_path}"])

@@ -22,6 +22,7 @@ from settings.loading import ROOT, SettingsError, load_stack_file
 from settings.values.addresses import parse_network
 from settings.vendors import AddressRange, Target, Vendor
 from tests.attribution.filters import values
+from tests.programs import stand_in
 from tools.find import NotFoundError, find
 
 Filters = dict[str, Any]
@@ -362,10 +363,7 @@ def test_every_finding_comes_at_once():
 
 
 def program(folder: Path, text: str) -> Path:
-    path = folder / "envoy"
-    path.write_text(f"#!/bin/sh\n{text}\n")
-    path.chmod(0o755)
-    return path
+    return stand_in(folder / "envoy", text)
 
 
 @pytest.mark.parametrize(

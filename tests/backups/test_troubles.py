@@ -16,6 +16,7 @@ from backups.objects import Store, back_up, snapshot
 from backups.volumes import BACKUP_LABEL, CLAIMS_LABEL, Snapshots, is_complete
 from tests.certificates import Authority
 from tests.pages import answering
+from tests.programs import stand_in
 
 
 @pytest.mark.parametrize(
@@ -100,8 +101,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(tmp_path, capfd):
 
 def test_sigterm_ends_it(tmp_path):
     """The kernel's default would not end a container's first process."""
-    (tmp_path / "rclone").write_text("#!/bin/sh\necho >&2 begun\nexec sleep 60\n")
-    (tmp_path / "rclone").chmod(0o755)
+    stand_in(tmp_path / "rclone", "echo >&2 begun\nexec sleep 60")
     command = [sys.executable, "-m", "backups", "restore", f"--rclone={tmp_path}/rclone"]
     command += ["--rclone-config=x", "--remote=backup:x", f"--data={tmp_path / 'data'}"]
     (tmp_path / "data").mkdir()

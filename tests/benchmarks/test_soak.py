@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 
 import pytest
@@ -12,6 +11,7 @@ from benchmarks.crawlers import connected
 from benchmarks.soak import counters, expected_counts
 from benchmarks.soak_crawlers import AGES, Books
 from lab.ports import Ports
+from tests.lab.conftest import until
 from tests.ports import free_block
 
 
@@ -28,13 +28,6 @@ def ask(call, number, status):
         assert call.recv(65536).startswith(b"HTTP/1.1 %d " % status)
 
 
-def wait_until(done):
-    end = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < end
-        time.sleep(0.02)
-
-
 def test_a_new_module_keeps_what_the_old_one_counted():
     """Envoy drops a counter with the last VM that defined it: Prometheus would see a reset.
 
@@ -45,13 +38,13 @@ def test_a_new_module_keeps_what_the_old_one_counted():
         first = connected(address)
         ask(first, 3, 404)
         running.change(soak.CHANGES_A_MODULE)
-        wait_until(lambda: running.taken() == str(soak.CHANGES_A_MODULE))
-        wait_until(lambda: running.machines > 3)
+        until(lambda: running.taken() == str(soak.CHANGES_A_MODULE))
+        until(lambda: running.machines > 3)
         ask(first, 2, 429)  # the old VM's, which the new one does not know from its start
         with connected(address) as second:
             ask(second, 1, 200)
         first.close()
-        wait_until(lambda: running.machines == 3)
+        until(lambda: running.machines == 3)
         counts = counters(running.samples()).counts
     assert counts == {
         ("http", "404", "target_error"): 3,

@@ -16,6 +16,7 @@ from discover.report import Row, recognise, rows_of, table
 from discover.suggestion import left_out, stack_text
 from settings.loading import load_stack_file
 from settings.presets import preset_names
+from tests.programs import stand_in
 
 PRESETS = Presets(
     hosts={"gw.big.example": "big", "*.big.example": "big", "gw.small.example": "small"},
@@ -227,13 +228,8 @@ def test_what_the_stack_has_is_named_and_not_suggested(tmp_path):
 
 def test_a_login_that_kubectl_quotes_is_left_out(tmp_path, monkeypatch):
     """As of an HTTPS_PROXY that it cannot read; the name of a context stays."""
-    script = tmp_path / "kubectl"
-    script.write_text(
-        "#!/bin/sh\n"
-        'echo \'error: context "me@new": parse "http://user:hunt%er2@gw.example:1"\' >&2\n'
-        "exit 1\n"
-    )
-    script.chmod(0o755)
+    said = 'error: context "me@new": parse "http://user:hunt%er2@gw.example:1"'
+    stand_in(tmp_path / "kubectl", f"echo '{said}' >&2\nexit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     with pytest.raises(KubectlError) as caught:
         Kubectl().pods("shops", {})

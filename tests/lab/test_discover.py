@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import stat
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +15,7 @@ from discover.__main__ import main
 from settings.loading import load_stack_file
 from tests.lab.conftest import Sidecar, running_sidecar, until
 from tests.lab.scripted import ask, vendor
+from tests.programs import stand_in
 
 SECRET = "zqsecretzq"
 REQUEST = (
@@ -51,14 +51,10 @@ def kubectl(tmp_path, monkeypatch):
     """Put the stand-in on PATH, alone."""
 
     def write(admin: int = 1, refuse: str = "", sidecar: str = "istio-proxy", log: Path = tmp_path):
-        script = tmp_path / "bin" / "kubectl"
-        script.parent.mkdir(exist_ok=True)
-        script.write_text(
-            KUBECTL.format(
-                python=sys.executable, admin=admin, refuse=refuse, sidecar=sidecar, log=str(log)
-            )
+        text = KUBECTL.format(
+            python=sys.executable, admin=admin, refuse=refuse, sidecar=sidecar, log=str(log)
         )
-        script.chmod(script.stat().st_mode | stat.S_IEXEC)
+        script = stand_in(tmp_path / "bin" / "kubectl", text)
         monkeypatch.setenv("PATH", str(script.parent))
 
     monkeypatch.delenv("ENVOY_ADMIN", raising=False)

@@ -12,6 +12,7 @@ import yaml
 from lab.grafana import grafana_command, start_grafana
 from lab.processes import children
 from tests.lab.conftest import until
+from tests.programs import stand_in
 
 FAKE = f"""#!{sys.executable}
 import json, os, signal, sys
@@ -28,10 +29,7 @@ def fake(tmp_path, monkeypatch):
     """Put a program on PATH, as an unpacked archive of Grafana has it; return the function."""
 
     def make(name):
-        program = tmp_path / "home" / "bin" / name
-        program.parent.mkdir(parents=True)
-        program.write_text(FAKE)
-        program.chmod(0o755)
+        program = stand_in(tmp_path / "home" / "bin" / name, FAKE)
         (tmp_path / "home" / "conf").mkdir()
         (tmp_path / "home" / "conf" / "defaults.ini").touch()
         monkeypatch.setenv("PATH", str(program.parent))

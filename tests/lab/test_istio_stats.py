@@ -9,15 +9,13 @@ import pytest
 from lab import istio_stats
 from lab.istio_stats import holds_istio_stats, lab_stand_ins
 from lab.processes import LabError
+from tests.programs import stand_in
 from tools.find import find
 
 
 def envoy(folder: Path, answer: str, code: int) -> Path:
     """Write a program that answers what Envoy would."""
-    file = folder / "envoy"
-    file.write_text(f'#!/bin/sh\necho "{answer}" >&2\nexit {code}\n')
-    file.chmod(0o755)
-    return file
+    return stand_in(folder / "envoy", f'echo "{answer}" >&2\nexit {code}')
 
 
 def test_the_plain_wheel_gets_the_stand_in(monkeypatch):

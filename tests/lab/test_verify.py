@@ -17,6 +17,7 @@ from deployment import stack_plan
 from lab.system import STACK_FILE, running
 from settings.loading import load_stack_file
 from tests.lab.conftest import free_ports, until
+from tests.programs import stand_in
 from verify.__main__ import main
 from verify.cluster import ISTIO_RESOURCES
 from verify.prometheus import boards_check
@@ -180,12 +181,8 @@ def test_a_cluster_is_asked_by_kubectl(lab, tmp_path, monkeypatch, capsys):
     stack = tmp_path / "Pulumi.lab.yaml"
     stack.write_text(STACK_FILE.read_text() + "  kubernetes:context: lab-admin\n")
     file = tmp_path / "answers.json"
-    script = tmp_path / "bin" / "kubectl"
-    script.parent.mkdir()
-    script.write_text(
-        KUBECTL.format(python=sys.executable, port=lab.ports.prometheus, answers=str(file))
-    )
-    script.chmod(0o755)
+    text = KUBECTL.format(python=sys.executable, port=lab.ports.prometheus, answers=str(file))
+    script = stand_in(tmp_path / "bin" / "kubectl", text)
     monkeypatch.setenv("PATH", str(script.parent))
     monkeypatch.setenv("STACK_FILE", str(stack))
     monkeypatch.delenv("PROMETHEUS_URL", raising=False)
@@ -201,11 +198,9 @@ def test_a_cluster_is_asked_by_kubectl(lab, tmp_path, monkeypatch, capsys):
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("crawlers: the namespace lacks the label istio-injection=enabled")
     # Where the Pulumi CLI knows of another cluster, nothing else is said of this one.
-    pulumi = script.with_name("pulumi")
     urn = "urn:pulumi:lab::proxy-observability::pulumi:index:Stash::cluster-uid"
     state = {"deployment": {"resources": [{"urn": urn, "outputs": {"output": "uid-2"}}]}}
-    pulumi.write_text(f"#!/bin/sh\necho '{json.dumps(state)}'\n")
-    pulumi.chmod(0o755)
+    stand_in(script.with_name("pulumi"), f"echo '{json.dumps(state)}'")
     assert main(["--stack", "lab"]) == 1
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("cluster: lab-admin leads to the cluster with UID uid-1, and stack lab ")

@@ -16,6 +16,7 @@ from deployment import stack_plan
 from discover.kubectl import KubectlError
 from tests.mesh import names
 from tests.mesh.mesh import CRAWLERS, Mesh
+from tests.programs import stand_in
 from verify.cluster import Cluster
 from verify.crawlers import crawler_checks
 from verify.pods import CONFIG
@@ -39,11 +40,9 @@ def kubectl_for(mesh: Mesh, folder: Path) -> Path:
     program = shutil.which("kubectl")
     if program is None:
         pytest.skip("kubectl missing; install kubernetes-client")
-    shim = folder / "kubectl"
     config = mesh.folder / "kubeconfig.json"
     enter = f"nsenter --net={mesh.world.path} {program} --kubeconfig={config}"
-    shim.write_text(f'#!/bin/sh\nexec {enter} "$@"\n')
-    shim.chmod(0o755)
+    stand_in(folder / "kubectl", f'exec {enter} "$@"')
     return folder
 
 

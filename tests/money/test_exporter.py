@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import http.server
 import json
 import os
 import signal
 import subprocess
 import sys
-import threading
-import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -22,17 +19,20 @@ import pytest
 
 from books.prometheus import Prometheus, PrometheusError
 from lab.ledger_blocks import fill
+from lab.processes import children
 from money.as_json import written
 from money.contract import Budget, Contract
 from money.quantities import Book, Part, Quantities, Wire
 from money.usage.account import Account
 from money.usage.scheduled import accounts_json
+from tests.lab.conftest import until
+from tests.lab.server import start_prometheus
 from tests.money import usage_servers
 from tests.money.books import per_gb
 from tests.money.ledger_server import serving
+from tests.pages import answering
 from tests.ports import free_block
 from tests.rules.promql import FILES
-from tools.find import find
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 120.0
@@ -57,14 +57,6 @@ RATES = (
 )
 LIVE = RATES % ("delivered", 1_000_000) + RATES % ("failed", 500_000)
 """What sidecars would give, at 0.008 USD a second."""
-
-
-def until(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + SECONDS
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it does not come about"
-        time.sleep(0.1)
-    return found
 
 
 def last_days() -> Book:
@@ -132,7 +124,7 @@ def exporting(folder: Path, ledger: str, *accounts: Account) -> Iterator[Exporte
     ):
         exporter = Exporter(port, process, log)
         try:
-            until(lambda: process.poll() is not None or "serves port" in exporter.log())
+            until(lambda: process.poll() is not None or "serves port" in exporter.log(), SECONDS)
             yield exporter
         finally:
             process.terminate()
@@ -141,19 +133,6 @@ def exporting(folder: Path, ledger: str, *accounts: Account) -> Iterator[Exporte
 @contextmanager
 def scraping(folder: Path, exporter: Exporter) -> Iterator[Prometheus]:
     """Run Prometheus with the rules of money; it scrapes the exporter, and the live rates."""
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.send_header("Content-Type", "text/plain; version=0.0.4")
-            self.end_headers()
-            self.wfile.write(LIVE.encode())
-
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    rates = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=rates.serve_forever, daemon=True).start()
     folder.mkdir()
     for name in ("money_records.yml", "money_alerts.yml"):
         (folder / name).write_text(json.dumps(FILES[name]), encoding="utf-8")
@@ -162,34 +141,19 @@ def scraping(folder: Path, exporter: Exporter) -> Iterator[Prometheus]:
         found = [{"targets": [f"127.0.0.1:{port}"], "labels": {"cluster": "test"}}]
         return {"job_name": name, "static_configs": found}
 
-    config = {
-        "global": {"scrape_interval": "1s", "scrape_timeout": "1s", "evaluation_interval": "1s"},
-        "rule_files": ["money_*.yml"],
-        "scrape_configs": [
-            job("money", exporter.port),
-            # `job` of a record would be the scrape's.
-            {
-                **job("rates", rates.server_port),
-                "metric_relabel_configs": [{"action": "labeldrop", "regex": "job|instance"}],
-            },
-        ],
-    }
-    (folder / "prometheus.yml").write_text(json.dumps(config), encoding="utf-8")
-    port = free_block(["127.0.0.1"])
-    command = [
-        *(find("prometheus"), f"--config.file={folder}/prometheus.yml"),
-        *(f"--storage.tsdb.path={folder}/data", f"--web.listen-address=127.0.0.1:{port}"),
-    ]
-    with (
-        (folder / "prometheus.log").open("wb") as log,
-        subprocess.Popen(command, stdout=log, stderr=log) as process,
-    ):
-        try:
-            yield Prometheus(f"http://127.0.0.1:{port}", {})
-        finally:
-            process.terminate()
-            rates.shutdown()
-            rates.server_close()
+    text = {"Content-Type": "text/plain; version=0.0.4"}
+    with answering(LIVE.encode(), **text) as rates, children() as family:
+        # `job` of a record would be the scrape's.
+        no_job = {"metric_relabel_configs": [{"action": "labeldrop", "regex": "job|instance"}]}
+        config = {
+            "global": dict.fromkeys(
+                ("scrape_interval", "scrape_timeout", "evaluation_interval"), "1s"
+            ),
+            "rule_files": ["money_*.yml"],
+            "scrape_configs": [job("money", exporter.port), {**job("rates", rates.port), **no_job}],
+        }
+        port = free_block(["127.0.0.1"])
+        yield Prometheus(start_prometheus(family, folder, config, port), {})
 
 
 def value_of(prometheus: Prometheus, query: str) -> float | None:
@@ -209,17 +173,18 @@ def test_costs_reach_the_records_and_a_budgets_alert(
         exporting(tmp_path / "exporter", ledger.url) as exporter,
         scraping(tmp_path / "prometheus", exporter) as prometheus,
     ):
-        until(lambda: exporter.sample("proxy_ledger_last_hour_timestamp_seconds"))
+        until(lambda: exporter.sample("proxy_ledger_last_hour_timestamp_seconds"), SECONDS)
         newest = exporter.sample("proxy_ledger_last_hour_timestamp_seconds")
         assert newest == (max(book.hours) + HOUR).timestamp()
         assert exporter.get("/healthz") == "ok\n"
 
-        price = until(lambda: value_of(prometheus, 'max(proxy_unit_price{unit="byte"})'))
+        price = until(lambda: value_of(prometheus, 'max(proxy_unit_price{unit="byte"})'), SECONDS)
         assert price == pytest.approx(8e-9)
-        cost = until(lambda: value_of(prometheus, "proxy_vendor:cost:rate5m"))
+        cost = until(lambda: value_of(prometheus, "proxy_vendor:cost:rate5m"), SECONDS)
         assert cost == pytest.approx(0.008), "the failed half is free"
         for record in ("proxy_vendor_pool", "team_proxy_vendor_pool_target"):
-            assert until(lambda name=record: value_of(prometheus, f"{name}:cost:rate5m")) == cost  # type: ignore[misc]
+            own = until(lambda name=record: value_of(prometheus, f"{name}:cost:rate5m"), SECONDS)
+            assert own == cost
 
         month = datetime.now(UTC).replace(day=1, hour=0, minute=0, second=0, microsecond=0)
         hours = sum(hour >= month for hour in book.hours)
@@ -228,7 +193,7 @@ def test_costs_reach_the_records_and_a_budgets_alert(
         if hours:
             assert exporter.sample("proxy_cost_month_to_date") == pytest.approx(hours * 0.9 * 8)
             firing = 'ALERTS{alertname="ProxyBudgetUsed", severity="critical", budget="spent"}'
-            until(lambda: value_of(prometheus, firing))
+            until(lambda: value_of(prometheus, firing), SECONDS)
 
 
 def test_figures_outlive_the_ledger_and_the_password_stays_secret(
@@ -239,11 +204,11 @@ def test_figures_outlive_the_ledger_and_the_password_stays_secret(
         ExitStack() as ledger,
         exporting(tmp_path / "exporter", ledger.enter_context(serving(data)).url) as exporter,
     ):
-        until(lambda: exporter.sample("proxy_budget_used") is not None)
+        until(lambda: exporter.sample("proxy_budget_used") is not None, SECONDS)
         figures = exporter.sample("proxy_budget_used")
         assert exporter.sample(failed) == 0
         ledger.close()
-        until(lambda: (exporter.sample(failed) or 0) > 2)
+        until(lambda: (exporter.sample(failed) or 0) > 2, SECONDS)
         assert exporter.sample("proxy_budget_used") == figures
         assert exporter.get("/healthz") == "ok\n", "to start anew would help nobody"
         assert "the ledger was not read: PrometheusError: " in exporter.log()
@@ -257,7 +222,7 @@ def test_what_a_vendor_bills_of_a_day_is_beside_what_passed(data: Path, tmp_path
         products = {"residential_proxies": "residential"}
         account = Account(vendor="vendor-a", api="decodo", products=products, url=vendor.url)
         with exporting(tmp_path / "exporter", ledger.url, account) as exporter:
-            until(lambda: exporter.sample("proxy_budget_used") is not None)
+            until(lambda: exporter.sample("proxy_budget_used") is not None, SECONDS)
             billed = exporter.sample('proxy_billed_bytes_last_day{proxy_vendor="vendor-a"}')
             metered = exporter.sample('proxy_metered_bytes_last_day{proxy_vendor="vendor-a"}')
             shown = exporter.log() + exporter.get("/metrics")

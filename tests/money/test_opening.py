@@ -16,6 +16,7 @@ from money.ledger import read_book
 from settings.loading import parse_settings
 from tests.money.ledger_server import serving
 from tests.money.test_ledger import BEGIN, END, book
+from tests.programs import stand_in
 
 # Stand-in for kubectl: it has one Secret, and forwards nothing, since the server is here.
 KUBECTL = """#!{python}
@@ -47,10 +48,9 @@ def url(tmp_path_factory):
 def kubectl(url, tmp_path, monkeypatch):
     """Return what kubectl was asked, a line each."""
     heard = tmp_path / "heard"
-    program = tmp_path / "kubectl"
     port = url.rpartition(":")[2]
-    program.write_text(KUBECTL.format(python=sys.executable, heard=str(heard), port=port))
-    program.chmod(0o755)
+    text = KUBECTL.format(python=sys.executable, heard=str(heard), port=port)
+    stand_in(tmp_path / "kubectl", text)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     return lambda: heard.read_text().splitlines() if heard.exists() else []
 

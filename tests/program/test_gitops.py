@@ -15,6 +15,7 @@ from render.gitops import FOLDER, SECRETS, gitops_files
 from render.program import MOCK_PASSWORD, REDACTED
 from settings.loading import SettingsError
 from tests.program.conftest import OPERATOR, SHAPES
+from tests.programs import stand_in
 
 ALL_BUT_SECRETS = ("Secret", "NamespacePatch")
 
@@ -186,9 +187,7 @@ def test_the_command_writes_them(tmp_path, monkeypatch):
 
 
 def test_a_chart_that_helm_cannot_render_is_one_line(tmp_path, monkeypatch, capsys):
-    helm = tmp_path / "helm"
-    helm.write_text("#!/bin/sh\necho 'Error: no such\nhost' >&2; exit 1\n")
-    helm.chmod(0o755)
+    helm = stand_in(tmp_path / "helm", "echo 'Error: no such\nhost' >&2; exit 1")
     monkeypatch.delenv("STACK_FILE", raising=False)
     monkeypatch.setattr(shutil, "which", lambda _: str(helm))
     out = tmp_path / "out"

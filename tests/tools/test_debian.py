@@ -11,6 +11,7 @@ import pytest
 from tests.binaries import debian
 from tests.binaries.debian import INSTALL, UPDATE, Machine
 from tests.mesh.networks import PACKAGES
+from tests.programs import stand_in
 
 
 def test_a_package_is_installed_once_for_all_its_programs(tmp_path: Path) -> None:
@@ -57,8 +58,7 @@ def test_a_lock_of_another_apt_is_waited_for(
 
     `apt-get install` waits by an option of its own; `apt-get update` ignores that option.
     """
-    (tmp_path / "apt-get").write_text(APT_GET.format(folder=tmp_path))
-    (tmp_path / "apt-get").chmod(0o755)
+    stand_in(tmp_path / "apt-get", APT_GET.format(folder=tmp_path))
     path = os.pathsep.join([str(tmp_path), "/usr/bin", "/bin"])
     monkeypatch.setenv("PATH", path)
     monkeypatch.setattr(debian, "RETRY_SECONDS", 0.01)

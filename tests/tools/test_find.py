@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import http.server
 import io
 import os
 import shutil
@@ -11,28 +10,23 @@ import signal
 import subprocess
 import sys
 import tarfile
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import pytest
 
+from tests.lab.conftest import until
+from tests.pages import Answer, Asked, serving
+from tests.programs import stand_in
 from tools.binaries import GoBuild, Project, Release, this_platform
 from tools.find import Finder, NotFoundError, main, user_cache
 
 PLATFORM = "plan9-mips"
 GO_VERSION = "go1.26.8"
 ARCHIVE = f"thing-3.1.0.{PLATFORM}.tar.gz"
-
-
-def script(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(f"#!/bin/sh\n{text}\n", encoding="utf-8")
-    path.chmod(0o755)
-    return path
 
 
 def prints(version: str) -> str:
@@ -70,30 +64,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReleaseServer]:
     for name in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
         monkeypatch.delenv(name, raising=False)  # a proxy cannot reach this machine's loopback
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            state.requests.append(self.path)
-            name = self.path.rpartition("/")[2]
-            body = state.files.get(name)
-            if body is None:
-                self.send_error(404)
-                return
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            half = state.truncated and name == ARCHIVE
-            self.wfile.write(body[: len(body) // 2] if half else body)
+    def answer(asked: Asked) -> Answer:
+        state.requests.append(asked.path)
+        name = asked.path.rpartition("/")[2]
+        body = state.files.get(name)
+        if body is None:
+            return 404, b"", {}
+        half = state.truncated and name == ARCHIVE
+        sent = body[: len(body) // 2] if half else body
+        return 200, sent, {"Content-Length": str(len(body))}
 
-        def log_message(self, format: str, *args: object) -> None:
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as listening:
-        state = ReleaseServer(url=f"http://127.0.0.1:{listening.server_port}")
-        serving = threading.Thread(target=listening.serve_forever, args=(0.02,))
-        serving.start()
+    with serving(answer) as page:
+        state = ReleaseServer(url=page.url)
         yield state
-        listening.shutdown()
-        serving.join()
 
 
 @dataclass
@@ -137,7 +120,7 @@ class Place:
               printf '#!/bin/sh\\n%s\\n' '{prints("3.1.0")} source' > "$out$name"
               chmod +x "$out$name"
             done"""
-        script(
+        stand_in(
             self.root / "go-bin" / "go",
             f"""
             if [ "$1" = env ]; then echo {version}; echo {toolchain}; exit; fi
@@ -183,16 +166,16 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
 
 def test_a_program_on_path_comes_first(place: Place) -> None:
     """A user who has the right major version waits for nothing and downloads nothing."""
-    own = script(place.root / "bin" / "tool", prints("3.99.0"))
-    script(place.built / "tool", prints("3.1.0"))
+    own = stand_in(place.root / "bin" / "tool", prints("3.99.0"))
+    stand_in(place.built / "tool", prints("3.1.0"))
     assert place.finder().find("tool") == own
     assert place.said == []
 
 
 def test_an_old_program_on_path_is_skipped_and_named(place: Place) -> None:
     """Prometheus 2 cannot read these rules: the finder says so and takes the next."""
-    old = script(place.root / "old" / "tool", f"{prints('2.45.0')} >&2")
-    own = script(place.root / "bin" / "tool", prints("3.0.1"))
+    old = stand_in(place.root / "old" / "tool", f"{prints('2.45.0')} >&2")
+    own = stand_in(place.root / "bin" / "tool", prints("3.0.1"))
     assert place.finder().find("tool") == own
     assert place.said == [f"tool: skipped {old}, which is 2.45.0; wanted is 3.x"]
 
@@ -200,15 +183,15 @@ def test_an_old_program_on_path_is_skipped_and_named(place: Place) -> None:
 @pytest.mark.parametrize("text", ["exit 1", f"{prints('3.1.0')}; exit 1", "echo hello"])
 def test_a_broken_program_on_path_is_skipped(place: Place, text: str) -> None:
     """A wrapper that fails would fail again in the lab, far from its cause."""
-    broken = script(place.root / "bin" / "tool", text)
-    cached = script(place.built / "tool", prints("3.1.0"))
+    broken = stand_in(place.root / "bin" / "tool", text)
+    cached = stand_in(place.built / "tool", prints("3.1.0"))
     assert place.finder().find("tool") == cached
     assert place.said == [f"tool: skipped {broken}, which prints no version; wanted is 3.x"]
 
 
 def test_a_cached_program_is_not_fetched_again(place: Place, server: ReleaseServer) -> None:
     """A machine spends the minutes once."""
-    cached = script(place.built / "server", prints("3.1.0"))
+    cached = stand_in(place.built / "server", prints("3.1.0"))
     place.go()
     assert place.finder().find("server") == cached
     assert (place.builds(), server.requests) == ([], [])
@@ -363,13 +346,13 @@ def test_a_stopped_build_leaves_no_compiler_and_no_files(
     with subprocess.Popen(
         command, cwd=Path(__file__).parents[2], env=environment, stderr=subprocess.PIPE, text=True
     ) as set_up:
-        _wait_for(lambda: (place.root / "pid").exists() and (place.root / "pid").read_text() != "")
+        until(lambda: (place.root / "pid").exists() and (place.root / "pid").read_text() != "")
         set_up.send_signal(stop)
         _, errors = set_up.communicate(timeout=60)
     assert set_up.returncode == 2
     assert errors.splitlines()[-1] == "interrupted; nothing half-made was left behind"
     compiler = (place.root / "pid").read_text(encoding="utf-8").strip()
-    _wait_for(lambda: not _runs(compiler))
+    until(lambda: not _runs(compiler))
     assert list((place.root / "xdg" / "proxy-observability").iterdir()) == [
         place.root / "xdg" / "proxy-observability" / ".prometheus.lock"
     ]
@@ -381,13 +364,6 @@ def _runs(pid: str) -> bool:
     except FileNotFoundError:
         return False
     return state != "Z"  # a zombie has ended
-
-
-def _wait_for(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 def test_the_files_of_a_killed_build_are_removed(place: Place) -> None:
@@ -440,10 +416,10 @@ def test_a_cache_that_cannot_be_written_is_one_line(place: Place) -> None:
 
 def test_envoy_comes_from_this_environment(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The version in requirements-dev.txt comes before another on PATH."""
-    on_path = script(place.root / "bin" / "envoy", prints("1.2.3"))
+    on_path = stand_in(place.root / "bin" / "envoy", prints("1.2.3"))
     monkeypatch.setattr(sys, "executable", str(place.root / "venv" / "python"))
     assert place.finder().find("envoy") == on_path
-    beside = script(place.root / "venv" / "envoy", prints("1.40.0"))
+    beside = stand_in(place.root / "venv" / "envoy", prints("1.40.0"))
     assert place.finder().find("envoy") == beside
 
 
@@ -451,8 +427,8 @@ def test_a_user_may_name_another_envoy(place: Place, monkeypatch: pytest.MonkeyP
     """ENVOY comes first, for a build with other extensions; a wrong one is no silent fallback."""
     monkeypatch.chdir(place.root)
     monkeypatch.setattr(sys, "executable", str(place.root / "venv" / "python"))
-    script(place.root / "venv" / "envoy", prints("1.40.0"))
-    own = script(place.root / "own" / "envoy-contrib", prints("1.40.0"))
+    stand_in(place.root / "venv" / "envoy", prints("1.40.0"))
+    own = stand_in(place.root / "own" / "envoy-contrib", prints("1.40.0"))
     assert replace(place.finder(), envoy="own/envoy-contrib").find("envoy") == own
     with pytest.raises(NotFoundError, match=r"^ENVOY: 'own/envoy' is no program; name an Envoy's"):
         replace(place.finder(), envoy="own/envoy").find("envoy")
@@ -470,7 +446,7 @@ def test_the_command_prints_paths_alone(
     """Shell scripts read standard output: progress and errors go to standard error."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(place.root / "xdg"))
     folder = place.root / "xdg" / "proxy-observability" / f"prometheus-3.16.0-{this_platform()}"
-    program = script(folder / "promtool", prints("3.16.0"))
+    program = stand_in(folder / "promtool", prints("3.16.0"))
     assert main(["promtool"]) == 0
     assert capsys.readouterr().out == f"{program}\n"
     assert main(["promtol"]) == 2
@@ -487,7 +463,7 @@ def test_a_relative_cache_is_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_two_versions_of_a_project_are_told_apart(place: Place) -> None:
     """The project's name goes before the program's."""
-    script(place.built / "server", prints("3.1.0"))
+    stand_in(place.built / "server", prints("3.1.0"))
     assert place.finder().find("thing/server") == place.built / "server"
     with pytest.raises(NotFoundError, match="other/server: not a program"):
         place.finder().find("other/server")

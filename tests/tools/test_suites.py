@@ -8,8 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +15,7 @@ import pytest
 from tests import binaries
 from tests import suites as module
 from tests.binaries import debian
+from tests.lab.conftest import until
 from tests.mesh import networks, versions
 from tests.ports import BLOCK, CLAIMS, free_block, free_ports
 from tests.suites import ON_DEMAND, TESTS, Outcome, default_suites, main, run, suites
@@ -130,19 +129,12 @@ def test_ctrl_c_ends_workers_and_what_their_tests_started(tmp_path: Path) -> Non
         text=True,
         start_new_session=True,
     ) as suites:
-        _wait_for(lambda: len(list(tmp_path.glob("*.*[0-9]"))) == 2)
+        until(lambda: len(list(tmp_path.glob("*.*[0-9]"))) == 2)
         os.killpg(suites.pid, signal.SIGINT)
         output, _ = suites.communicate(timeout=60)
     assert output.endswith("stopped\n"), output
     started = [int(pid) for file in tmp_path.glob("*.*[0-9]") for pid in file.name.split(".")]
-    _wait_for(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
-
-
-def _wait_for(done: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not done():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
+    until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in started))
 
 
 def test_a_block_of_ports_is_claimed_before_it_is_used() -> None:

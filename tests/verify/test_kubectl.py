@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from discover.kubectl import KubectlError
+from tests.programs import stand_in
 from verify.cluster import Cluster
 
 
@@ -17,8 +18,7 @@ def kubectl(tmp_path, monkeypatch):
 
     def answer(out: str = "", err: str = "", code: int = 0) -> Cluster:
         words = f"#!{sys.executable}\nimport sys\nprint({out!r}, end='')\n"
-        (tmp_path / "kubectl").write_text(f"{words}sys.stderr.write({err!r})\nsys.exit({code})\n")
-        (tmp_path / "kubectl").chmod(0o755)
+        stand_in(tmp_path / "kubectl", f"{words}sys.stderr.write({err!r})\nsys.exit({code})\n")
         return Cluster("prod")
 
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from settings.loading import ROOT
+from tests.programs import stand_in
 from tools.pull_request import MARKER
 
 VERSION = next(
@@ -38,17 +39,14 @@ def gh(tmp_path: Path) -> Path:
 
     A run has the artifacts that are folders of `artifacts`.
     """
-    folder = tmp_path / "bin"
-    folder.mkdir()
-    program = folder / "gh"
-    program.write_text(
+    stand_in(
+        tmp_path / "bin" / "gh",
         f'#!/bin/sh -e\necho "$@" >>{tmp_path}/calls\n'
         f'case "$*" in *--paginate*) echo "$MARKER" >{tmp_path}/marker\n'
         f"cat {tmp_path}/listed ;;\n"
         f'"run download"*) mkdir -p "$9"; cp -r {tmp_path}/artifacts/$7/. "$9" ;;\n'
-        f'*body=@*) cp "${{6#body=@}}" {tmp_path}/body ;; esac\n'
+        f'*body=@*) cp "${{6#body=@}}" {tmp_path}/body ;; esac\n',
     )
-    program.chmod(0o755)
     (tmp_path / "artifacts" / "impact" / "dev").mkdir(parents=True)
     (tmp_path / "artifacts" / "impact" / "dev" / "impact.md").write_text("## Impact on dev\n")
     return tmp_path
@@ -158,8 +156,6 @@ def test_kind_s_script_names_its_phases() -> None:
 @pytest.fixture
 def cluster(tmp_path: Path) -> Path:
     """Programs that write down how they are called; kubectl answers as a cluster would."""
-    folder = tmp_path / "bin"
-    folder.mkdir()
     answers = {
         "kubectl": (
             'case "$*" in api-resources*) echo pods ;; *jsonpath*) cat "$IMAGES" ;;'
@@ -169,9 +165,7 @@ def cluster(tmp_path: Path) -> Path:
         **dict.fromkeys(("curl", "kind", "make", "sleep"), ""),
     }
     for name, answer in answers.items():
-        program = folder / name
-        program.write_text(f'#!/bin/sh\necho "{name} $*" >>{tmp_path}/calls\n{answer}\n')
-        program.chmod(0o755)
+        stand_in(tmp_path / "bin" / name, f'echo "{name} $*" >>{tmp_path}/calls\n{answer}')
     (tmp_path / "images").write_text("crawler-0 docker.io/istio/proxyv2:1.30.5 python:3.13\n")
     return tmp_path
 
