@@ -314,7 +314,7 @@ def running(workload, folder: Path, environment: dict[str, str]):
     expanded = [re.sub(r"\$\((\w+)\)", lambda m: environment[m[1]], part) for part in command[1:]]
     # The mount alone is on the path, as in the pod.
     process = subprocess.Popen(
-        [sys.executable, *expanded],
+        [sys.executable, "-S", "-E", *expanded],  # a bare Python has no site-packages
         cwd=folder,
         env={"PATH": os.environ["PATH"], "PYTHONDONTWRITEBYTECODE": "1", **environment},
         stdout=subprocess.PIPE,

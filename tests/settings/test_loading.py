@@ -22,7 +22,6 @@ from settings.loading import (
 from settings.schema import keys
 from settings.stack import StackSettings
 from settings.values.addresses import PortRange, parse_network
-from settings.values.quantities import cpu_millis, memory_bytes
 from settings.vendors import AddressRange
 
 SHIPPED = [ROOT / "Pulumi.dev.yaml", ROOT / "Pulumi.prod.yaml", ROOT / "lab" / "Pulumi.lab.yaml"]
@@ -97,17 +96,6 @@ def test_only_cluster_and_vendors_are_required():
         str(field.alias) for field in StackSettings.model_fields.values() if field.is_required()
     }
     assert required == {"cluster", "vendors"}
-
-
-def test_monitoring_stays_inside_the_briefs_figures():
-    """One Prometheus and Grafana: requests 6 GB and 3 CPU, limits 8 GB and 4 CPU, together."""
-    defaults = parse_settings(SMALLEST)
-    for half, gigabytes, cores in (("requests", 6, 3), ("limits", 8, 4)):
-        quantities = [
-            getattr(section.resources, half) for section in (defaults.prometheus, defaults.grafana)
-        ]
-        assert sum(memory_bytes(one.memory) for one in quantities) <= gigabytes * 10**9
-        assert sum(cpu_millis(one.cpu) for one in quantities) <= cores * 1000
 
 
 def test_crawler_and_sidecar_have_the_briefs_figures():

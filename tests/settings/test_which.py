@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
 import pytest
 
@@ -239,36 +237,6 @@ def test_out_holds_the_same_json(capsys, lab, tmp_path):
     status, _, errors = ask(capsys, "127.1.0.10", "--stack", "lab", "--out", blocked)
     assert status == 2
     assert errors[0].startswith("OUT: cannot be written: ")
-
-
-def test_standard_output_that_takes_nothing_is_one_line():
-    """A full disk: exit code 2, and no traceback."""
-    with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            [sys.executable, "-m", "settings.which", "10.2.9.1:3128", "--stack", "prod"],
-            cwd=ROOT,
-            env={name: value for name, value in os.environ.items() if name != "STACK_FILE"},
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-    (line,) = done.stderr.splitlines()
-    assert (done.returncode, line[:36]) == (2, "standard output: cannot be written: ")
-
-
-def test_as_a_program():
-    """The command behind `make which`."""
-    done = subprocess.run(
-        [sys.executable, "-m", "settings.which", "10.2.9.1:3128", "--stack", "prod"],
-        cwd=ROOT,
-        env={name: value for name, value in os.environ.items() if name != "STACK_FILE"},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    assert json.loads(done.stdout)["vendor"] == "vendor-b"
 
 
 BY_NAME = """
