@@ -36,20 +36,6 @@ def taken(source, /, **series):
     return relabel(source["metric_relabel_configs"], labels)
 
 
-def test_each_sidecar_belongs_to_one_shard():
-    """Scraped by two it would count twice, by none not at all."""
-    shards = [jobs(shard_config(base(), n, 3)) for n in range(3)]
-    assert all(list(one) == ["sidecars"] for one in shards)
-    tails = [one["sidecars"]["relabel_configs"][-2:] for one in shards]
-    assert all(hashed == tails[0][0] for hashed, _ in tails)
-    assert tails[0][0]["modulus"] == 3
-    assert [keep["regex"] for _, keep in tails] == ["0", "1", "2"]
-    whole = jobs(base())["sidecars"]
-    for one in shards:
-        part = {**one["sidecars"], "relabel_configs": one["sidecars"]["relabel_configs"][:-2]}
-        assert part == whole
-
-
 def test_shards_have_the_labels_of_the_contract():
     """cluster, shard and prometheus_replica name the source; a single server's labels stay."""
     assert shard_config(base(), 1, 2)["global"]["external_labels"] == {
@@ -90,21 +76,6 @@ def test_every_record_that_is_taken_is_asked_for():
     """Else alerts and panels on a new level would be silent, and only where there is a source."""
     levels = {name.partition(":")[0] for name in federated_from_clusters()} - {".+"}
     assert levels == set(LEVELS)
-
-
-def test_a_shards_record_arrives_under_another_name():
-    """Without the replica's label, so that the other replica's samples continue the series."""
-    job = jobs(server_config(base(), SHARDS))["federation-shard-1"]
-    name = "proxy_vendor:istio_requests:rate5m"
-    labels = {"shard": "1", "cluster": "prod"}
-    replica = {"prometheus_replica": "prometheus-shard-1-0"}
-    assert taken(job, __name__=name, proxy_vendor="vendor-a", **labels, **replica) == {
-        "__name__": f"shard_{name}",
-        "proxy_vendor": "vendor-a",
-        **labels,
-    }
-    by_job = taken(job, __name__="job:up:count", job="sidecars", **labels, **replica)
-    assert by_job == {"__name__": "shard_job:up:count", "job": "sidecars", **labels}
 
 
 def test_a_clusters_record_arrives_as_it_is():

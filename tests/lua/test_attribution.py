@@ -49,17 +49,6 @@ def printed(address: str, port: int) -> str:
     return f"[{address}]:{port}" if ":" in address else f"{address}:{port}"
 
 
-def test_names_the_pool_of_the_longest_prefix():
-    """A pool inside a wider range of the same vendor is found, IPv4 and IPv6."""
-    script = script_of(
-        vendor("10.1.0.0/16", ("10.1.128.0/17", "residential"), ("2001:db8::/33", "mobile"))
-    )
-    assert script.request("10.1.1.1:3128") == {}  # each value that Lua writes costs a request
-    assert script.request("10.1.200.1:3128")["proxy_pool"] == "residential"
-    assert script.request("[2001:db8:7fff::1]:8080")["proxy_pool"] == "mobile"
-    assert script.request("[2001:db8:8000::1]:8080") == {}
-
-
 addresses = strategies.one_of(
     strategies.integers(0, 2**32 - 1).map(lambda n: str(ip_address(n))),
     # Few bits in few places: random addresses would hardly ever meet a range.
@@ -81,21 +70,6 @@ def without_host_bits(text: str) -> str:
     address, length = text.split("/")
     bits = ip_address(address).max_prefixlen - int(length)
     return f"{type(ip_address(address))((int(ip_address(address)) >> bits) << bits)}/{length}"
-
-
-@settings(max_examples=150, deadline=None)
-@given(
-    ranges=strategies.lists(networks.map(without_host_bits), min_size=1, max_size=12, unique=True),
-    looked_up=strategies.lists(addresses, min_size=1, max_size=30),
-)
-def test_agrees_with_the_catalogue_on_every_address(ranges, looked_up):
-    """Lua and Python name the same range for the same address, both IP versions."""
-    owner = vendor(*((cidr, f"pool-{i}") for i, cidr in enumerate(ranges)))
-    script, catalogue = script_of(owner), Catalogue.of([owner])
-    for address in looked_up:
-        route = catalogue.find(address)
-        seen = script.request(printed(address, 3128))
-        assert seen.get("proxy_pool") == (route.pool if route else None), address
 
 
 # Disjoint ports, so that they may share ranges; the last vendor has every port.
@@ -238,32 +212,6 @@ def test_the_vendors_dialect_gives_the_verdict(status, headers, verdict):
     script = script_of(vendor("10.1.0.0/16", outcomes=RULES))
     seen = script.request("10.1.0.1:1", answer={":status": status, **headers})
     assert seen.get("verdict") == verdict
-
-
-BY_KIND = (
-    OutcomeRule(status=403, connect=True, outcome="policy"),
-    OutcomeRule(status=403, header="X-Error", outcome="auth_failed"),
-    OutcomeRule(status=502, connect=False, outcome="vendor_error"),
-    OutcomeRule(status=429, connect=True, outcome="quota_exhausted"),
-    OutcomeRule(status=429, outcome="quota_exhausted"),
-)
-
-
-@pytest.mark.parametrize(
-    ("status", "headers", "written"),
-    [
-        ("403", {}, {"verdict_tunnel": "policy"}),
-        ("403", {"x-error": "1"}, {"verdict_tunnel": "policy", "verdict_plain": "auth_failed"}),
-        ("502", {}, {"verdict_plain": "vendor_error"}),
-        ("429", {}, {"verdict": "quota_exhausted"}),
-        ("404", {}, {}),
-    ],
-)
-def test_a_rule_may_ask_whether_the_answer_is_to_a_connect(status, headers, written):
-    """The script does not know it, and says both; no hook of requests is there for it."""
-    script = script_of(vendor("10.1.0.0/16", outcomes=BY_KIND))
-    assert script.request("10.1.0.1:1", answer={":status": status, **headers}) == written
-    assert script.lua.globals().envoy_on_request is None
 
 
 def test_each_vendor_of_a_shared_range_has_its_own_dialect():

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from settings.catalogue import Catalogue, Route
-from settings.loading import ROOT, load_stack_file
 from settings.values.addresses import PortRange, parse_network
 from settings.vendors import AddressRange, Vendor, http_ports_of, inspected_ports
 
@@ -33,24 +32,6 @@ PORT_RANGES = st.tuples(st.integers(1, 40), st.integers(0, 6)).map(
 ADDRESSES = st.one_of(
     st.integers(0, 2**32 - 1).map(IPv4Address), st.integers(0, 2**128 - 1).map(IPv6Address)
 )
-
-
-def test_pools_and_single_addresses_of_the_lab():
-    """A vendor's own nested range names the pool; a range of one address covers that one."""
-    catalogue = Catalogue.of(load_stack_file(ROOT / "lab" / "Pulumi.lab.yaml").vendors)
-    found = {
-        address: catalogue.find(address)
-        for address in ("127.2.1.1", "127.2.200.1", "127.4.0.77", "127.4.0.78", "127.1.8.9")
-    }
-    assert {
-        address: (route.vendor, route.pool) if route else None for address, route in found.items()
-    } == {
-        "127.2.1.1": ("vendor-b", ""),
-        "127.2.200.1": ("vendor-b", "residential"),
-        "127.4.0.77": ("vendor-e", ""),
-        "127.4.0.78": None,
-        "127.1.8.9": ("vendor-d", ""),
-    }
 
 
 # Four vendors with disjoint ports, one with every port; small ports, so that they are hit.
@@ -117,14 +98,6 @@ def test_candidates_decide_as_the_whole_catalogue_does(routes):
         for port in [None, *range(13)]:
             taken = next((candidate for candidate in candidates if candidate.has(port)), None)
             assert taken == around.find(network[0], port)
-
-
-def test_without_a_port_only_whole_addresses_have_an_owner():
-    """A caller that forgets the port does not get one of several vendors by chance."""
-    catalogue = Catalogue.of([Vendor(name="one", cidrs=("10.1.0.0/16",), ports=(3128,))])
-    assert catalogue.find("10.1.0.1") is None
-    assert catalogue.find("10.1.0.1", 3128) is not None
-    assert catalogue.find("10.1.0.1", 3129) is None
 
 
 def vendor_with(**keys) -> Vendor:
