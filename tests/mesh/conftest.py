@@ -10,9 +10,11 @@ from contextlib import contextmanager
 
 import pytest
 
+from tests.mesh import load as loads
 from tests.mesh import mesh as mesh_module
 from tests.mesh import names, vendors
 from tests.mesh.compatibility import COUNTED, RESULTS
+from tests.mesh.load import Load
 from tests.mesh.mesh import Mesh
 from tests.mesh.names import NameServer
 from tests.mesh.networks import why_not
@@ -60,6 +62,24 @@ def dns(mesh: Mesh, servers: Servers) -> Iterator[NameServer]:
         mesh.up(mesh.stack(names.by_name))
         mesh.until_injected()
         yield server
+
+
+@pytest.fixture(scope="module")
+def load(mesh: Mesh, request: pytest.FixtureRequest) -> Iterator[Load]:
+    """The load that the module plans as `LOAD`, on a pod of its own; its tunnels are open."""
+    plan: loads.Plan = request.module.LOAD
+    request.getfixturevalue(plan.servers)
+    with (
+        mesh.pod("crawler-edited", annotations=loads.DRAINS_SOON) as pod,
+        loads.running(
+            [pod],
+            plan.targets,
+            requests_per_second=plan.requests_per_second,
+            tunnels_each=plan.tunnels_each,
+        ) as running,
+    ):
+        mesh.until(running.all_open)
+        yield running
 
 
 @pytest.fixture

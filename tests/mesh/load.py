@@ -1,4 +1,7 @@
-"""Crawlers that send requests at a rate and keep tunnels open while the stack changes."""
+"""Crawlers that send requests at a rate and keep tunnels open while the stack changes.
+
+No edit may fail a request. Which tunnels an edit may cut, each test says.
+"""
 
 from __future__ import annotations
 
@@ -8,14 +11,34 @@ import socket
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from tests.mesh.kubelet import Pod
+from tests.mesh.mesh import Mesh
 from tests.mesh.names import address_of
 
 Target = tuple[str, int]
+
+DRAIN_SECONDS = 4  # Istio's default is 45
+MARGIN_SECONDS = 2.0
+DRAINS_SOON = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
+"""Annotations of a pod whose edits a test can wait for."""
+
+TARGETS = {
+    "vendor-a": ("10.1.0.10", 3128),
+    "vendor-b": ("10.2.0.10", 3128),
+    "vendor-b, second range": ("10.2.200.10", 3128),
+    "vendor-c": ("10.3.0.10", 3128),
+    "vendor-d": ("10.1.8.10", 3128),
+    "vendor-f": ("10.6.0.10", 3128),
+    "vendor-g": ("10.6.0.10", 3140),
+    "vendor-h": ("fd00:a::10", 3128),
+    "vendor-i": ("10.7.0.10", 3128),
+    "no vendor": ("10.200.0.5", 80),
+}
+"""What the tests' stack has by address."""
 
 PING_SECONDS = 0.5
 TIMEOUT_SECONDS = 60.0
@@ -165,3 +188,48 @@ def running(
         load._loop.call_soon_threadsafe(load._stop.set)
         thread.join()
         load._loop.close()
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The load of a module's edits: the fixture `load` runs the module's `LOAD` on one pod."""
+
+    targets: dict[str, Target]
+    requests_per_second: int = 200
+    tunnels_each: int = 20
+    servers: str = "servers"
+    """The fixture that serves the targets: `dns` where some are names."""
+
+
+@contextmanager
+def observed(
+    mesh: Mesh,
+    load: Load,
+    what: str,
+    record: Callable[[str, object], None],
+    failing: float = 0.0,
+) -> Iterator[set[str]]:
+    """Watch an edit until its drain is over; give the targets whose tunnels were cut.
+
+    `failing` is the share of requests that may fail.
+    """
+    mesh.until(load.all_open)
+    load.mark()
+    cut: set[str] = set()
+    since = time.time()
+    yield cut
+    mesh.settled(load.pods, since)
+    time.sleep(DRAIN_SECONDS + MARGIN_SECONDS)
+    cut |= {one.target for one in load.cut}
+    seconds = [one.at - since for one in load.cut]
+    record(
+        what,
+        {
+            "failed requests": f"{len(load.failed)} of {load.requests}",
+            f"tunnels cut of {load.most_open}": len(load.cut),
+            "whose": "everybody's" if cut == set(load.targets) else ", ".join(sorted(cut)),
+            "after seconds": f"{min(seconds):.0f}-{max(seconds):.0f}" if seconds else "",
+        },
+    )
+    assert load.requests > 200
+    assert len(load.failed) <= failing * load.requests, load.failed

@@ -7,41 +7,23 @@ of a filter chain may cut the tunnels of that chain; other edits may cut none.
 from __future__ import annotations
 
 import copy
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from components.attribution.groups import chain_number
 from settings.values.addresses import parse_network
-from tests.mesh import load as loads
 from tests.mesh.conftest import Record
-from tests.mesh.kubelet import Pod
-from tests.mesh.load import Load
+from tests.mesh.load import TARGETS, Load, Plan, observed
 from tests.mesh.mesh import Mesh, unchanged
-from tests.mesh.vendors import Servers
 
 pytestmark = pytest.mark.long
 
 Json = dict[str, Any]
 Edit = Callable[[Json], None]
 
-DRAIN_SECONDS = 4  # Istio's default is 45
-MARGIN_SECONDS = 2.0
-TARGETS = {
-    "vendor-a": ("10.1.0.10", 3128),
-    "vendor-b": ("10.2.0.10", 3128),
-    "vendor-b, second range": ("10.2.200.10", 3128),
-    "vendor-c": ("10.3.0.10", 3128),
-    "vendor-d": ("10.1.8.10", 3128),
-    "vendor-f": ("10.6.0.10", 3128),
-    "vendor-g": ("10.6.0.10", 3140),
-    "vendor-h": ("fd00:a::10", 3128),
-    "vendor-i": ("10.7.0.10", 3128),
-    "no vendor": ("10.200.0.5", 80),
-}
+LOAD = Plan(TARGETS)
 
 
 def _range(*, in_chain_of: str, same: bool) -> str:
@@ -115,62 +97,12 @@ STEPS: tuple[tuple[str, Edit, frozenset[str]], ...] = (
 )
 
 
-@pytest.fixture(scope="module")
-def pod(mesh: Mesh, servers: Servers) -> Iterator[Pod]:
-    annotations = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
-    with mesh.pod("crawler-edits", annotations=annotations) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def load(mesh: Mesh, pod: Pod) -> Iterator[Load]:
-    with loads.running([pod], TARGETS, requests_per_second=200, tunnels_each=20) as running:
-        mesh.until(running.all_open)
-        yield running
-
-
-@contextmanager
-def observed(
-    mesh: Mesh, pod: Pod, load: Load, what: str, record: Record, failing: float = 0.0
-) -> Iterator[set[str]]:
-    """Watch an edit until its drain is over; give the targets whose tunnels were cut.
-
-    `failing` is the share of requests that may fail.
-    """
-    mesh.until(load.all_open)
-    load.mark()
-    cut: set[str] = set()
-    since = time.time()
-    yield cut
-    mesh.settled([pod], since)
-    time.sleep(DRAIN_SECONDS + MARGIN_SECONDS)
-    cut |= {one.target for one in load.cut}
-    seconds = [one.at - since for one in load.cut]
-    record(
-        what,
-        {
-            "failed requests": f"{len(load.failed)} of {load.requests}",
-            f"tunnels cut of {load.most_open}": len(load.cut),
-            "whose": "everybody's" if cut == set(load.targets) else ", ".join(sorted(cut)),
-            "after seconds": f"{min(seconds):.0f}-{max(seconds):.0f}" if seconds else "",
-        },
-    )
-    assert load.requests > 200
-    assert len(load.failed) <= failing * load.requests, load.failed
-
-
 @pytest.mark.parametrize(("what", "edit", "may_be_cut"), STEPS, ids=[step[0] for step in STEPS])
 def test_an_edit(
-    mesh: Mesh,
-    pod: Pod,
-    load: Load,
-    what: str,
-    edit: Edit,
-    may_be_cut: frozenset[str],
-    record: Record,
+    mesh: Mesh, load: Load, what: str, edit: Edit, may_be_cut: frozenset[str], record: Record
 ) -> None:
     files = mesh.stack(edit)
-    with observed(mesh, pod, load, what, record) as cut:
+    with observed(mesh, load, what, record) as cut:
         mesh.up(files)
     assert cut <= may_be_cut
 
@@ -189,40 +121,40 @@ def _clusters_alone(files: dict[str, Json]) -> dict[str, Json]:
     }
 
 
-def test_removal_and_install(mesh: Mesh, pod: Pod, load: Load, record: Record) -> None:
+def test_removal_and_install(mesh: Mesh, load: Load, record: Record) -> None:
     """Removing the chains first and then their clusters ends tunnels, but fails no request."""
     files = mesh.stack(unchanged)
-    with observed(mesh, pod, load, "everything but the clusters removed", record):
+    with observed(mesh, load, "everything but the clusters removed", record):
         mesh.up(_clusters_alone(files))
-    with observed(mesh, pod, load, "the clusters removed after that", record) as cut:
+    with observed(mesh, load, "the clusters removed after that", record) as cut:
         mesh.down()
     assert cut == set()
-    with observed(mesh, pod, load, "everything installed", record):
+    with observed(mesh, load, "everything installed", record):
         mesh.up(files)
 
 
 @pytest.mark.parametrize("mode", ["off", "observe"])
-def test_removal_by_steps(mesh: Mesh, pod: Pod, load: Load, mode: str, record: Record) -> None:
+def test_removal_by_steps(mesh: Mesh, load: Load, mode: str, record: Record) -> None:
     """Removal cuts as much after `off` or `observe` as without; after `observe` some twice."""
     files = mesh.stack(lambda keys: keys["crawlers"].update(mode=mode))
-    with observed(mesh, pod, load, f"before removal: full to {mode}", record) as cut:
+    with observed(mesh, load, f"before removal: full to {mode}", record) as cut:
         mesh.up(files)
     assert cut == (NONE if mode == "off" else ALL - {"vendor-i", "no vendor"})
-    with observed(mesh, pod, load, f"in {mode}, everything but the clusters removed", record):
+    with observed(mesh, load, f"in {mode}, everything but the clusters removed", record):
         mesh.up(_clusters_alone(files))
-    with observed(mesh, pod, load, f"after {mode}, the clusters removed", record) as cut:
+    with observed(mesh, load, f"after {mode}, the clusters removed", record) as cut:
         mesh.down()
     assert cut == NONE
-    with observed(mesh, pod, load, f"everything installed again after {mode}", record):
+    with observed(mesh, load, f"everything installed again after {mode}", record):
         mesh.up(mesh.stack(unchanged))
 
 
-def test_removal_in_one_step(mesh: Mesh, pod: Pod, load: Load, record: Record) -> None:
+def test_removal_in_one_step(mesh: Mesh, load: Load, record: Record) -> None:
     """Requests fail for a few milliseconds, and fewer than 1 % of them.
 
     istiod removes the clusters first; until the listener follows, chains lead nowhere.
     """
     files = mesh.stack(unchanged)
-    with observed(mesh, pod, load, "everything removed in one step", record, failing=0.01):
+    with observed(mesh, load, "everything removed in one step", record, failing=0.01):
         mesh.down()
     mesh.up(files)

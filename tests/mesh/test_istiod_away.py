@@ -11,8 +11,8 @@ from tests.mesh import load as loads
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
 from tests.mesh.kubernetes import ApiError
+from tests.mesh.load import TARGETS
 from tests.mesh.mesh import CRAWLERS, Mesh, unchanged
-from tests.mesh.test_edits import TARGETS
 from tests.mesh.vendors import Servers
 
 pytestmark = pytest.mark.long

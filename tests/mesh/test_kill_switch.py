@@ -7,7 +7,7 @@ tunnels of the chains that it replaces.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -16,14 +16,13 @@ from components.attribution.discovery import STATS_TYPE
 from components.attribution.labels import HTTP_STATS, OPAQUE_STATS
 from components.attribution.passive import EXTENSION as PASSIVE
 from components.attribution.passive import WASM_TYPE
-from tests.mesh import load as loads
 from tests.mesh import names
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
-from tests.mesh.load import Load
+from tests.mesh.load import Load, Plan, observed
 from tests.mesh.mesh import Mesh
 from tests.mesh.names import GATEWAYS, LISTED, OTHER, NameServer
-from tests.mesh.test_edits import DRAIN_SECONDS, NONE, observed
+from tests.mesh.test_edits import NONE
 from tests.mesh.test_fail_open import PASSIVE_PROXY, PROXY, counted, failing_ways
 
 pytestmark = pytest.mark.long
@@ -45,6 +44,7 @@ TARGETS = {
     "no vendor": ("10.200.0.5", 80),
 }
 """vendor-i has `inspect: connections`; those with p and r are passive, all others `http`."""
+LOAD = Plan(TARGETS, servers="dns")
 READ_BY_MODULE = frozenset({"vendor-p", "vendor-r", "name-p"})
 READ = READ_BY_MODULE | {"vendor-a", "vendor-f", "vendor-g", "name-a", "name-a, other port"}
 
@@ -68,32 +68,13 @@ STEPS = (
 )
 
 
-@pytest.fixture(scope="module")
-def pod(mesh: Mesh, dns: NameServer) -> Iterator[Pod]:
-    annotations = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
-    with mesh.pod("crawler-switch", annotations=annotations) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def load(mesh: Mesh, pod: Pod) -> Iterator[Load]:
-    with loads.running([pod], TARGETS, requests_per_second=200, tunnels_each=20) as running:
-        mesh.until(running.all_open)
-        yield running
-
-
 @pytest.mark.parametrize(("what", "mode", "cut_ones"), STEPS, ids=[step[0] for step in STEPS])
 def test_the_kill_switch(
-    mesh: Mesh,
-    pod: Pod,
-    load: Load,
-    what: str,
-    mode: str,
-    cut_ones: frozenset[str],
-    record: Record,
+    mesh: Mesh, load: Load, what: str, mode: str, cut_ones: frozenset[str], record: Record
 ) -> None:
+    (pod,) = load.pods
     before = sent(mesh, pod)
-    with observed(mesh, pod, load, what, record) as cut:
+    with observed(mesh, load, what, record) as cut:
         mesh.up(mesh.stack(in_mode(mode)))
     assert cut == cut_ones
     if "off" in what:

@@ -6,19 +6,17 @@ listed ports; who still holds the virtual address is served by virtualOutbound.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.mesh import load as loads
 from tests.mesh import names
 from tests.mesh.conftest import Record
-from tests.mesh.kubelet import Pod
-from tests.mesh.load import Load
+from tests.mesh.load import Load, Plan, observed
 from tests.mesh.mesh import Mesh
-from tests.mesh.names import GATEWAYS, LISTED, OTHER, NameServer, by_name, virtual
-from tests.mesh.test_edits import DRAIN_SECONDS, NONE, observed, vendor_of
+from tests.mesh.names import GATEWAYS, LISTED, OTHER, by_name, virtual
+from tests.mesh.test_edits import NONE, vendor_of
 from tests.mesh.test_fail_open import counted
 
 pytestmark = pytest.mark.long
@@ -41,6 +39,7 @@ TARGETS = {
     "vendor-a": ("10.1.0.10", LISTED),
     "no vendor": ("10.200.0.5", 80),
 }
+LOAD = Plan(TARGETS, requests_per_second=150, tunnels_each=10, servers="dns")
 LISTENERS_OF_KEPT = frozenset({KEPT, f"{KEPT}, address kept"})
 
 
@@ -97,34 +96,15 @@ STEPS: tuple[tuple[str, Edit, frozenset[str]], ...] = (
 )
 
 
-@pytest.fixture(scope="module")
-def pod(mesh: Mesh, dns: NameServer) -> Iterator[Pod]:
-    annotations = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
-    with mesh.pod("crawler-name-edits", annotations=annotations) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def load(mesh: Mesh, pod: Pod) -> Iterator[Load]:
-    with loads.running([pod], TARGETS, requests_per_second=150, tunnels_each=10) as running:
-        mesh.until(running.all_open)
-        yield running
-
-
 @pytest.mark.parametrize(("what", "edit", "cut_ones"), STEPS, ids=[step[0] for step in STEPS])
 def test_an_edit_of_names(
-    mesh: Mesh,
-    pod: Pod,
-    load: Load,
-    what: str,
-    edit: Edit,
-    cut_ones: frozenset[str],
-    record: Record,
+    mesh: Mesh, load: Load, what: str, edit: Edit, cut_ones: frozenset[str], record: Record
 ) -> None:
+    (pod,) = load.pods
     files = mesh.stack(edit)
     before = counted(pod, KEPT)
     failing = 0.01 if what == UNLISTED else 0.0
-    with observed(mesh, pod, load, what, record, failing) as cut:
+    with observed(mesh, load, what, record, failing) as cut:
         mesh.up(files)
     assert cut == cut_ones
     assert counted(pod, KEPT) > before  # also retired: by the address that crawlers keep

@@ -14,13 +14,13 @@ from discover.reading import Destination, Tally
 from tests.mesh import crawler
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
+from tests.mesh.load import DRAIN_SECONDS, DRAINS_SOON
 from tests.mesh.mesh import Json, Mesh
 from tests.mesh.vendors import Servers
 
 OUTSIDE = ("10.200.0.5", 80)
 TO_OUTSIDE = Destination(ip_address(OUTSIDE[0]), OUTSIDE[1])
 LOG = "sidecar.log"
-DRAIN_SECONDS = 4  # Istio's default is 45
 
 
 def _log_outside(keys: Json) -> None:
@@ -56,8 +56,7 @@ def _catch_all(pod: Pod) -> str:
 
 def test_a_line_for_each_connection_to_nobody(mesh: Mesh, servers: Servers, record: Record) -> None:
     """The switch cuts open connections to nobody after the drain, and none of a vendor."""
-    annotations = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
-    with mesh.pod("crawler-outside", annotations=annotations) as pod:
+    with mesh.pod("crawler-outside", annotations=DRAINS_SOON) as pod:
         # The kubelet gives a container a pipe that its user may open. Envoy refuses the listener
         # if it may not.
         (pod.folder / LOG).chmod(0o666)

@@ -2,31 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
-from tests.mesh import load as loads
 from tests.mesh.conftest import Record
-from tests.mesh.kubelet import Pod
-from tests.mesh.load import Load
+from tests.mesh.load import TARGETS, Load, Plan, observed
 from tests.mesh.mesh import Mesh, unchanged
-from tests.mesh.test_edits import (
-    DRAIN_SECONDS,
-    NEW_CHAIN,
-    NONE,
-    TARGETS,
-    observed,
-    vendor_of,
-)
-from tests.mesh.vendors import Servers
+from tests.mesh.test_edits import NEW_CHAIN, NONE, vendor_of
 
 pytestmark = pytest.mark.long
 
 Json = dict[str, Any]
 Edit = Callable[[Json], None]
 
+LOAD = Plan(TARGETS)
 EDITED = "vendor-c"
 
 
@@ -58,31 +49,11 @@ STEPS: tuple[tuple[str, Edit, frozenset[str]], ...] = (
 )
 
 
-@pytest.fixture(scope="module")
-def pod(mesh: Mesh, servers: Servers) -> Iterator[Pod]:
-    annotations = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
-    with mesh.pod("crawler-modes", annotations=annotations) as running:
-        yield running
-
-
-@pytest.fixture(scope="module")
-def load(mesh: Mesh, pod: Pod) -> Iterator[Load]:
-    with loads.running([pod], TARGETS, requests_per_second=200, tunnels_each=20) as running:
-        mesh.until(running.all_open)
-        yield running
-
-
 @pytest.mark.parametrize(("what", "edit", "cut_ones"), STEPS, ids=[step[0] for step in STEPS])
 def test_an_edit_of_a_passive_vendor(
-    mesh: Mesh,
-    pod: Pod,
-    load: Load,
-    what: str,
-    edit: Edit,
-    cut_ones: frozenset[str],
-    record: Record,
+    mesh: Mesh, load: Load, what: str, edit: Edit, cut_ones: frozenset[str], record: Record
 ) -> None:
     files = mesh.stack(edit)
-    with observed(mesh, pod, load, what, record) as cut:
+    with observed(mesh, load, what, record) as cut:
         mesh.up(files)
     assert cut == cut_ones

@@ -13,6 +13,7 @@ from tests.mesh import crawler
 from tests.mesh import load as loads
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
+from tests.mesh.load import DRAIN_SECONDS, DRAINS_SOON
 from tests.mesh.mesh import CRAWLERS, Mesh
 from tests.mesh.vendors import Servers
 
@@ -20,7 +21,6 @@ Json = dict[str, Any]
 
 TRACKS = {"stable": 8, "canary": 2}
 TARGETS = {"vendor-i": ("10.7.0.10", 3128), "vendor-a": ("10.1.0.10", 3128)}
-DRAIN_SECONDS, MARGIN_SECONDS = 4, 2
 
 
 def rendered_for(mesh: Mesh, track: str, *, inspect: str = "connections") -> dict[str, Json]:
@@ -50,8 +50,7 @@ def tracks(mesh: Mesh, servers: Servers) -> Iterator[dict[str, list[Pod]]]:
         for track, count in TRACKS.items()
         for number in range(count)
     }
-    annotations = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
-    with mesh.pods(labels, annotations=annotations) as pods:
+    with mesh.pods(labels, annotations=DRAINS_SOON) as pods:
         yield {track: [pod for pod in pods if pod.name.startswith(track)] for track in TRACKS}
     mesh.up(whole)
 

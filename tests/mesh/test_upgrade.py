@@ -19,9 +19,8 @@ from tests.mesh.conftest import Record, run_mesh
 from tests.mesh.control_plane import START_SECONDS, ControlPlane
 from tests.mesh.kubelet import Pod
 from tests.mesh.kubernetes import ApiError
-from tests.mesh.load import Load
+from tests.mesh.load import DRAIN_SECONDS, DRAINS_SOON, MARGIN_SECONDS, TARGETS, Load
 from tests.mesh.mesh import CRAWLERS, Mesh, unchanged
-from tests.mesh.test_edits import DRAIN_SECONDS, MARGIN_SECONDS, TARGETS
 from tests.mesh.test_istiod_away import vendor_of_request
 from tests.mesh.vendors import Servers
 from tests.mesh.versions import PAIRS, pair_of
@@ -80,18 +79,11 @@ class Fleet:
         """Roll a workload out: its new pod is ready before its old one ends."""
         self._started += 1
         with ExitStack() as stack:
-            annotations = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
             pod = stack.enter_context(
-                self.mesh.pod(f"{name}-{self._started}", annotations=annotations)
+                self.mesh.pod(f"{name}-{self._started}", annotations=DRAINS_SOON)
             )
-            load = stack.enter_context(
-                loads.running(
-                    [pod],
-                    TARGETS,
-                    requests_per_second=REQUESTS_EACH,
-                    tunnels_each=TUNNELS_EACH,
-                )
-            )
+            rates = {"requests_per_second": REQUESTS_EACH, "tunnels_each": TUNNELS_EACH}
+            load = stack.enter_context(loads.running([pod], TARGETS, **rates))
             self.mesh.until(load.all_open)
             before = self.crawlers.get(name)
             self.crawlers[name] = Crawler(pod, load, stack.pop_all())
