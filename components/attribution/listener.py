@@ -32,7 +32,7 @@ def listener_patches(vendors: Sequence[Vendor]) -> list[Json]:
         inspector = _http_inspector()
         # On every other port a server that speaks first (SMTP, MySQL) would have its greeting held
         # back until the inspector's time-out. It cannot be disabled by address: on these ports it
-        # reads passive vendors' connections too, and resets some (test_passive_inspector.py).
+        # reads passive vendors' connections too, and resets some (test_without_envoy.py).
         inspector["filter_disabled"] = {"not_match": _match_ports(ports)}
         patches.append(patch_listener("LISTENER_FILTER", "ADD", inspector))
         changes |= _GO_ON
