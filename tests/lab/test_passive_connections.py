@@ -18,7 +18,6 @@ from tests.lab.parties import (
     ADDRESS,
     ASK,
     CONNECT,
-    CONNECT_SECONDS,
     DATE,
     GET,
     HALF_POST,
@@ -36,7 +35,7 @@ from tests.lab.parties import (
     left,
     receive,
 )
-from tests.lab.test_connections import with_short_connect_timeout, with_short_idle_timeout
+from tests.lab.test_connections import with_short_idle_timeout
 from tests.lab.test_server_first import listen_also, other_port
 
 DEAD_ADDRESS = "127.1.0.99"
@@ -61,7 +60,7 @@ def changed(envoy):
     listener, *_ = envoy.bootstrap["static_resources"]["listeners"]  # those of names follow
     admin = envoy.bootstrap["admin"]["address"]["socket_address"]["port_value"]
     listen_also(listener, other_port(Ports(admin - 1)))
-    return with_short_connect_timeout(envoy)
+    return envoy
 
 
 @pytest.fixture(scope="module")
@@ -362,24 +361,3 @@ def test_a_vendor_that_refuses_is_a_connection_that_ends(sidecar, counted, name)
     assert received == b""
     assert how in ("closed", "reset")
     counted(key)
-
-
-def test_an_unreachable_vendor_is_a_timeout(sidecar, counted):
-    """A full backlog swallows connections like a firewall that drops them."""
-    address = (ADDRESS, sidecar.ports.vendor_upstream)
-    with contextlib.ExitStack() as stack:
-        deaf = stack.enter_context(socket.socket())
-        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        deaf.bind(address)
-        deaf.listen(0)
-        for _ in range(4):
-            waiting = stack.enter_context(socket.socket())
-            waiting.setblocking(False)
-            waiting.connect_ex(address)
-        crawler = stack.enter_context(socket.create_connection((ADDRESS, sidecar.ports.vendor)))
-        crawler.sendall(GET)
-        received, how, seconds = left(crawler)
-    assert received == b""
-    assert how in ("closed", "reset")
-    assert seconds >= CONNECT_SECONDS * 0.9
-    counted(("http", "timeout", "0"))
