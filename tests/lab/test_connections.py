@@ -10,12 +10,14 @@ import contextlib
 import re
 import socket
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
 from components.attribution.clusters import CONNECT_TIMEOUT
 from lab.system import ROOT
 from tests.lab.conftest import running_sidecar
+from tests.lab.odd_exchanges import EVERY_BYTE
 from tests.lab.parties import (
     ADDRESS,
     ASK,
@@ -168,6 +170,47 @@ def test_an_idle_vendor_connection_outlives_its_crawler_by_idle_timeout(
     assert (received, ended) == (b"", "closed")
     # The time-out begins with the answer, and a busy test may have left long after that.
     assert time.monotonic() - begun >= IDLE_SECONDS
+
+
+# Bytes that are not the same each time; all others are in test_without_envoy.py.
+
+
+def body_in_chunks(connection):
+    """Read a message to its last chunk; return its body."""
+    body = b""
+    with connection.makefile("rb") as reader:
+        while reader.readline() != b"\r\n":
+            pass
+        while size := int(reader.readline(), 16):
+            body += reader.read(size)
+            assert reader.readline() == b"\r\n"
+        assert reader.readline() == b"\r\n"
+    return body
+
+
+def test_a_long_body_in_chunks_arrives_whole(parties):
+    """Chunks may be cut anew, bytes not: 1 MiB each way."""
+    parts = [EVERY_BYTE * count for count in (1, 256, 3839)]
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
+    headers = b"%bTransfer-Encoding: chunked\r\n\r\n" % DATE
+    post = b"POST http://shop.test/ HTTP/1.1\r\nHost: shop.test\r\n" + headers
+    with ThreadPoolExecutor() as pool:
+        crawler = parties.crawler(b"")
+        pool.submit(crawler.sendall, post + chunks)
+        vendor = parties.vendor(b"")
+        assert body_in_chunks(vendor) == b"".join(parts)
+        pool.submit(vendor.sendall, b"HTTP/1.1 200 OK\r\n" + headers + chunks)
+        assert body_in_chunks(crawler) == b"".join(parts)
+
+
+def test_a_refusal_without_a_length_arrives_in_chunks_perhaps_without_the_last(parties):
+    """Many proxies refuse CONNECT so and hang up; Envoy may take that for a broken answer."""
+    crawler, vendor = parties.asked(CONNECT)
+    refusal = b"HTTP/1.1 407 Authenticate\r\n" + DATE
+    vendor.sendall(refusal + b"\r\nok")
+    vendor.close()
+    whole = refusal + CLOSE + b"transfer-encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n"
+    assert left(crawler)[0] in (whole, whole.removesuffix(b"0\r\n\r\n"))
 
 
 # Tunnels and opaque connections.

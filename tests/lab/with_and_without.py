@@ -28,7 +28,7 @@ FIRST = {"direct": IPv4Address("127.20.0.1"), "envoy": IPv4Address("127.1.0.1")}
 
 
 def written() -> dict[str, Odd]:
-    """Return the exchanges whose changes `test_fidelity` states byte for byte."""
+    """Return the exchanges whose changes `odd_exchanges` states byte for byte."""
     return {
         name: odd(
             case.request,
