@@ -13,6 +13,8 @@ from dataclasses import replace
 from ipaddress import IPv4Network
 
 from tests.lab.exchange import Exchange
+from tests.lab.odd_answers import answers
+from tests.lab.odd_requests import requests
 
 SEED = 20_261
 MARK = b"zqhostilezq"
@@ -192,83 +194,20 @@ BAD_LINES = [
 ]
 
 
-def written_requests() -> list[bytes]:
-    """Return the requests that someone thought of."""
-    get = b"GET http://shop.test/ HTTP/1.1\r\n"
-    lines = [
-        *(b"GET http://shop.test/", b"GET", b"GET ", b"", b"\r\n\r\n\r\n", b" GET / HTTP/1.1"),
-        *(b"GET  http://shop.test/  HTTP/1.1", b"GET\thttp://shop.test/\tHTTP/1.1"),
-        *(b"OPTIONS * HTTP/1.1", b"GET * HTTP/1.1", b"PRI * HTTP/2.0", b"GET http:// HTTP/1.1"),
-        *(b"GET http:///x HTTP/1.1", b"GET http:shop.test HTTP/1.1", b"GET //shop.test/ HTTP/1.1"),
-        *(b"GET ftp://shop.test/ HTTP/1.1", b"GET javascript:alert(1) HTTP/1.1"),
-        *(b"GET http://shop.test/#top HTTP/1.1", b"GET http://shop.test?x=1 HTTP/1.1"),
-        *(b"GET http://shop.test/\x00 HTTP/1.1", b"GET http://shop.test/\x7f HTTP/1.1"),
-        b"GET http://shop.test/" + b"a" * 60_000 + b" HTTP/1.1",
-        *(b"A" * n + b" http://shop.test/ HTTP/1.1" for n in (64, 1000, 20_000)),
-        *(b"GET http://%b/ HTTP/1.1" % host for host in (*HOSTS, *BAD_HOSTS)),
-        *(b"CONNECT %b HTTP/1.1" % host for host in (*HOSTS, *BAD_HOSTS)),
-        *(b"CONNECT http://shop.test:443/ HTTP/1.1", b"CONNECT / HTTP/1.1", b"CONNECT * HTTP/1.1"),
-        *(b"GET http://shop.test/ %b" % version for version in VERSIONS),
-    ]
-    bodies = [
-        *(b"zz\r\nhi\r\n0\r\n\r\n", b"-1\r\n\r\n", b"2\r\nhiX\r\n0\r\n\r\n", b"0\r\n\r\n"),
-        *(
-            b"ffffffffffffffffff\r\n",
-            b"2 \r\nhi\r\n0\r\n\r\n",
-            b"0\r\nX-A\r\n\r\n",
-            b"2\nhi\n0\n\n",
-        ),
-        *(b"2;" + b"e" * 9000 + b"\r\nhi\r\n0\r\n\r\n", b"0\r\n" + b"X-T: 1\r\n" * 2000 + b"\r\n"),
-    ]
-    chunked = b"POST http://shop.test/ HTTP/1.1\r\n" + HOST + b"Transfer-Encoding: chunked\r\n\r\n"
-    return [
-        *(line + b"\r\n" + HOST + b"\r\n" for line in lines),
-        *(get + HOST + line + b"\r\n\r\n" for line in BAD_LINES),
-        *(get + HOST + line + b"\r\n\r\nok" for line in BAD_LINES),
-        *(chunked + body for body in bodies),
-        get + HOST + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(998)) + b"\r\n",
-        get + HOST + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(1200)) + b"\r\n",
-        get + HOST + b"X-A: " + b"v" * 500_000 + b"\r\n\r\n",
-        get + b"\r\n",
-        get.replace(b"1.1", b"1.0") + b"\r\n",
-        b"\n\n" + get + HOST + b"\r\n",
-        get + HOST + b"Connection: close\r\n\r\n" + b"garbage behind the request",
-    ]
-
-
-def written_answers() -> list[bytes]:
-    """Return the answers that someone thought of; the vendor closes behind each."""
-    ok = b"HTTP/1.1 200 OK\r\n"
-    return [
-        *(b"HTTP/1.1 %03d Odd\r\nContent-Length: 2\r\n\r\nok" % n for n in range(1000)),
-        *(line + b"\r\nContent-Length: 2\r\n\r\nok" for line in STATUS_LINES),
-        *(ok + line + b"\r\nContent-Length: 2\r\n\r\nok" for line in BAD_LINES),
-        *(ok + line + b"\r\n\r\nok" for line in BAD_LINES),
-        *(b"", b"\x00", b"\xff" * 5000, b"\r\n\r\n", ok, ok + b"Content-Length: 9\r\n\r\nok"),
-        ok + b"Content-Length: 2\r\n\r\nok" + b"garbage behind the answer",
-        ok + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(995)) + b"Content-Length: 0\r\n\r\n",
-        ok + b"".join(b"X-%d: %d\r\n" % (n, n) for n in range(1200)) + b"Content-Length: 0\r\n\r\n",
-        ok + b"X-Sim-Error: traffic\r\n" * 900 + b"Content-Length: 0\r\n\r\n",
-        *(
-            b"HTTP/1.1 407 No\r\nX-Sim-Error: " + value + b"\r\nContent-Length: 0\r\n\r\n"
-            for value in (*WORDS, b"traffic" * 9000, b"\x80traffic\xff", b"TRAFFIC", b"traffi" * 99)
-        ),
-    ]
-
-
-STATUS_LINES = [
-    *(b"HTTP/1.1 200", b"HTTP/1.1  200 OK", b"HTTP/1.1 2x0 OK", b"HTTP/1.1 -200 OK", b"HTTP/1.1"),
-    *(b"HTTP/1.1 20 OK", b"HTTP/1.1 2000 OK", b"HTTP/1.1 200OK", b"HTTP/1.1\t200\tOK", b"200 OK"),
-    *(b"HTTP/1.1 +20 OK", b"HTTP/1.1 2 00 OK", b"HTTP/1.1 99999999999999999999 OK"),
-    *(b"%b 200 OK" % version for version in VERSIONS),
-    *(b"HTTP/1.1 200 %b" % word for word in (b"\x00", b"\xff" * 99, b"x" * 70_000, b"a\rb")),
-]
-
 OPENINGS = [
     *(b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\x00" * 40, b"\x05\x01\x00", b"\x05\x02"),
     *(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\x00\x00\x00\x04\x00\x00\x00\x00\x00", b"\x04\x01\x00\x50"),
     *(b"SSH-2.0-x\r\n", b"\x00", b"\xff" * 3000, b"\x13BitTorrent protocol", b"EHLO x\r\n"),
 ]
+
+
+def written() -> list[tuple[bytes, bytes, bool]]:
+    """Return the requests and answers that someone thought of, and whether the vendor closes."""
+    scripts = [one.script for one in (*requests().values(), *answers().values())]
+    exchanges = [
+        (one.turns[0].sent, one.turns[0].answered, one.ends == "vendor") for one in scripts
+    ]
+    return list(dict.fromkeys(exchanges))
 
 
 def exchanges(ranges: Sequence[IPv4Network], port_offsets: Sequence[int]) -> list[Exchange]:
@@ -283,14 +222,21 @@ def exchanges(ranges: Sequence[IPv4Network], port_offsets: Sequence[int]) -> lis
 
 def _on_everybodys_port(dice: Dice, addresses: Iterator[str]) -> list[Exchange]:
     found = [_framed(dice, next(addresses)) for _ in range(FRAMED_CONNECTIONS)]
-    for request in written_requests():
-        method = request.split(b" ")[0]
+    for sends, answer, closes in written():
+        method = sends.split(b" ")[0]
         found.append(
-            Exchange(address=next(addresses), sends=request, methods=(method,), answers=(OK,))
+            Exchange(
+                address=next(addresses),
+                sends=sends,
+                methods=(method,),
+                answers=(answer,),
+                closes=closes,
+            )
         )
     get = b"GET http://shop.test/ HTTP/1.1\r\n" + HOST + b"\r\n"
     connect = b"CONNECT shop.test:443 HTTP/1.1\r\n" + HOST + b"\r\n"
-    for answer in written_answers():
+    for status in range(1000):
+        answer = b"HTTP/1.1 %03d Odd\r\nContent-Length: 2\r\n\r\nok" % status
         found.append(Exchange(address=next(addresses), sends=get, answers=(answer,), closes=True))
     for _ in range(BROKEN_REQUESTS):
         method = dice.choice(METHODS)

@@ -1,23 +1,14 @@
-"""Generated exchanges through a passive sidecar and without one, and what it keeps of them.
-
-    python -m tests.lab.passive_fuzz --exchanges 20000 --connections 100000
-
-plays the long form of `test_passive_fuzz`.
-"""
+"""Generated exchanges through a passive sidecar and without one, and what it keeps of them."""
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import itertools
-import sys
-import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from lab.inspection import with_inspection
 from lab.processes import Children, children
@@ -29,8 +20,7 @@ from tests.lab.hostile import (
     OPENINGS,
     WORDS,
     Dice,
-    written_answers,
-    written_requests,
+    written,
 )
 from tests.lab.script import PATIENT, Ends, Record, Script, Turn, Waits, play
 
@@ -122,14 +112,13 @@ class Maker(Dice):
         elif kind < 0.95:
             first = self.choice(OPENINGS) + self.text(EVERY_BYTE, 400)
             turns = [self.turn(first, self.choice(WORDS) + self.text(EVERY_BYTE, 400))]
-        elif kind < 0.975:
-            turns = [self.turn(self.choice(REQUESTS), GOOD.answered)]
         else:
-            turns = [self.turn(GOOD.sent, self.choice(ANSWERS))]
+            sends, answer, _ = self.choice(WRITTEN)
+            turns = [self.turn(sends, answer)]
         return Script(turns=tuple(turns), ends=self.choice(ENDS), pipelined=self.random() < 0.2)
 
 
-REQUESTS, ANSWERS = written_requests(), written_answers()
+WRITTEN = written()
 
 
 def scripts(count: int, seed: int = SEED) -> list[Script]:
@@ -246,31 +235,3 @@ def memory_kib(running: Running, connections: int) -> tuple[int, int]:
         asyncio.run(one_shots(address, ports.vendor, ports.vendor_upstream, count))
         resident.append(running.resident_kib())
     return resident[0], resident[1]
-
-
-def main() -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.lab.passive_fuzz", description=__doc__)
-    parser.add_argument("--exchanges", type=int, default=20_000)
-    parser.add_argument("--connections", type=int, default=100_000)
-    parser.add_argument("--seed", type=int, default=SEED)
-    options = parser.parse_args()
-    with TemporaryDirectory() as folder, running_on_every_address(Path(folder)) as running:
-        started = time.monotonic()
-        found = differences(scripts(options.exchanges, options.seed), running)
-        seconds = time.monotonic() - started
-        print(f"exchanges   {options.exchanges:,} in {seconds:.0f} s, {len(found)} differ")
-        for script, direct, through in found[:10]:
-            print(f"{script}\nwithout {direct}\nwith    {through}\n")
-        alive = good_requests_count(running, 100)
-        print(f"module      {'counts' if alive else 'does not count'} afterwards")
-        before, after = memory_kib(running, options.connections)
-        grown = after - before
-        print(
-            f"memory      {after:,} KiB after {options.connections:,} connections, {grown:+,} KiB "
-            f"since a tenth of them"
-        )
-    return 0 if alive and not found else 1
-
-
-if __name__ == "__main__":
-    sys.exit(main())

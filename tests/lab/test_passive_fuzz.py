@@ -1,7 +1,4 @@
-"""What nobody thought of passes a passive sidecar as if it were not there, and does it no harm.
-
-The long form: `python -m tests.lab.passive_fuzz`.
-"""
+"""What nobody thought of passes a passive sidecar as if it were not there, and does it no harm."""
 
 from __future__ import annotations
 
