@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 import socket
@@ -12,8 +11,8 @@ from dataclasses import dataclass, replace
 import pytest
 
 from components.attribution.answers import ANSWERS, SETUP_HEADER
-from components.attribution.stats import BLACK_HOLE, BLACK_HOLED, UPSTREAM_STATS
 from lab.loopback import get_text
+from tests.attribution.filters import nested
 from tests.lab.conftest import Sidecar, running_sidecar, until
 from tests.lab.scripted import GOOD, PLAIN, ask, vendor
 
@@ -37,19 +36,6 @@ def write_lua(sidecar, source):
     temporary.replace(file)
 
 
-def test_lua_that_does_not_compile_leaves_the_old_script_at_work(sidecar):
-    """A bad push changes nothing: requests pass, and set-up times go on being measured."""
-    ports = sidecar.ports
-    with vendor("127.1.0.10", ports.vendor_upstream):
-        write_lua(sidecar, "this is not Lua (")
-        time.sleep(0.5)
-        assert ask("127.1.0.10", ports.vendor).endswith("ok")
-        assert sidecar.requests() == {("vendor-a", "http", "success", "200"): 1}
-        stats = sidecar.stats()
-    assert sidecar.counter("envoy_http_lua_errors") == 0
-    assert "istio_proxy_setup_milliseconds" in stats
-
-
 def test_set_up_times_do_not_need_the_script(sidecar):
     """Envoy measures them itself: a script that is missing leaves no gap in a vendor's latency."""
     ports = sidecar.ports
@@ -59,13 +45,6 @@ def test_set_up_times_do_not_need_the_script(sidecar):
             assert ask("127.1.0.10", ports.vendor).endswith("ok")
     count = "(?:envoy_lab_)?istio_proxy_setup_milliseconds_count"
     until(lambda: sidecar.counter(count, proxy_vendor="vendor-a") == 3)
-
-
-def nested(node, key):
-    """Return each value of `key` within a JSON tree."""
-    children = node.values() if isinstance(node, dict) else node if isinstance(node, list) else ()
-    own = [node[key]] if isinstance(node, dict) and key in node else []
-    return own + [found for child in children for found in nested(child, key)]
 
 
 def test_a_set_up_time_of_a_thousand_seconds_is_a_whole_number(tmp_path):
@@ -299,27 +278,3 @@ def test_an_address_outside_every_range_passes_through(sidecar):
         assert scripted.seen == [request.encode()]
     assert sidecar.requests() == {}
     assert 'upstream_cx_total{cluster_name="PassthroughCluster"} 1' in sidecar.stats()
-
-
-def registry_only(rendered):
-    """End the catch-all where Istio ends it under `REGISTRY_ONLY` (its cluster_builder.go)."""
-    catch_all = rendered.bootstrap["static_resources"]["listeners"][0]["filter_chains"][0]
-    assert catch_all["name"] == "virtualOutbound-catchall-tcp"
-    catch_all["filters"][-1]["typed_config"]["cluster"] = BLACK_HOLE
-    return rendered
-
-
-def test_what_registry_only_cuts_is_counted(tmp_path):
-    """One connection that the crawler spoke on, and one that stayed silent."""
-    with running_sidecar(tmp_path, registry_only, addresses=["127.9.0.10"]) as sidecar:
-        for first in (b"", PLAIN.encode()):
-            with socket.create_connection(("127.9.0.10", sidecar.ports.vendor), 10) as crawler:
-                crawler.sendall(first)
-                with contextlib.suppress(ConnectionResetError):
-                    assert crawler.recv(100) == b""
-        exported = {
-            name: value
-            for name in (BLACK_HOLED, *UPSTREAM_STATS)
-            if (value := sidecar.counter(f"envoy_cluster_{name}", cluster_name=BLACK_HOLE))
-        }
-        assert exported == {BLACK_HOLED: 2}
