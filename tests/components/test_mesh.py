@@ -102,12 +102,6 @@ def test_sidecars_may_end_at_once():
     assert "lifecycle" not in values["global"]["proxy"]
 
 
-def test_sidecars_get_the_stacks_resources():
-    """The largest cost of the mesh is what the stack file says it is."""
-    proxy = istiod_values(Istio())["global"]["proxy"]
-    assert proxy["resources"]["requests"] == {"cpu": "100m", "memory": "200M"}
-
-
 def test_an_upgrade_does_not_lock_the_configuration():
     """While istiod is away a webhook that fails closed would bar every change, also the repair."""
     for values in (base_values(Istio()), istiod_values(Istio())):
@@ -123,30 +117,11 @@ def charts(**istio):
     return {chart.name: chart.values for chart in charts_of(parse_settings(values))}
 
 
-def test_every_chart_knows_the_platform():
-    """Each chart of Istio's merges the platform's values into its own."""
-    values = charts(platform="gke", imagePullSecrets=["registry"])
-    assert {chart["global"]["platform"] for chart in values.values()} == {"gke"}
-    assert all(chart["global"]["imagePullSecrets"] == ["registry"] for chart in values.values())
-    assert all(
-        "platform" not in chart["global"] for chart in charts().values() if "global" in chart
-    )
-    # The charts have no profile for it, and refuse what they do not know.
-    assert charts(platform="eks") == charts()
-
-
 def test_another_hub_is_for_what_has_images():
     values = charts(hub="registry.example/istio")
     assert values["istiod"]["global"]["hub"] == values["cni"]["global"]["hub"]
     assert values["istiod"]["global"]["hub"] == "registry.example/istio"
     assert "hub" not in values["base"]["global"]
-
-
-@pytest.mark.parametrize(("replicas", "most"), [(1, 5), (2, 5), (9, 9)])
-def test_replicas_of_istiod(replicas, most):
-    """The chart makes its PodDisruptionBudget where `autoscaleMin` is more than one."""
-    values = charts(istiod={"replicas": replicas})["istiod"]
-    assert (values["autoscaleMin"], values["autoscaleMax"]) == (replicas, most)
 
 
 def test_free_values_are_merged_last():
