@@ -229,7 +229,7 @@ def test_what_a_vendor_bills_of_a_day_is_beside_what_passed(data: Path, tmp_path
     assert billed
     assert metered == pytest.approx(24e9)
     assert len(vendor.asked) == 1
-    assert vendor.asked[0].authorization == TOKEN
+    assert vendor.asked[0].login == TOKEN
     assert TOKEN not in shown
 
 

@@ -132,7 +132,7 @@ def test_usage_api(capsys, monkeypatch):
     figures = {str(row.day): int(row.bytes) for row in invoice(BOOK).rows}
 
     def decodo(asked):
-        listed = days(asked.body["startDate"][:10], asked.body["endDate"][:10])
+        listed = days(asked.json["startDate"][:10], asked.json["endDate"][:10])
         rows = [{"grouping_key": day, "rx_tx_bytes": figures[day]} for day in listed]
         return {"metadata": {"total_rx_tx": sum(figures.values())}, "data": rows}
 
