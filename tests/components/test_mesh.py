@@ -117,6 +117,18 @@ def charts(**istio):
     return {chart.name: chart.values for chart in charts_of(parse_settings(values))}
 
 
+def test_every_chart_knows_the_platform():
+    """Each chart of Istio's merges the platform's values into its own."""
+    values = charts(platform="gke", imagePullSecrets=["registry"])
+    assert {chart["global"]["platform"] for chart in values.values()} == {"gke"}
+    assert all(chart["global"]["imagePullSecrets"] == ["registry"] for chart in values.values())
+    assert all(
+        "platform" not in chart["global"] for chart in charts().values() if "global" in chart
+    )
+    # The charts have no profile for it, and refuse what they do not know.
+    assert charts(platform="eks") == charts()
+
+
 def test_another_hub_is_for_what_has_images():
     values = charts(hub="registry.example/istio")
     assert values["istiod"]["global"]["hub"] == values["cni"]["global"]["hub"]
