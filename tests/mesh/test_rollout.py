@@ -13,7 +13,7 @@ from tests.mesh import crawler
 from tests.mesh import load as loads
 from tests.mesh.conftest import Record
 from tests.mesh.kubelet import Pod
-from tests.mesh.load import DRAIN_SECONDS, DRAINS_SOON
+from tests.mesh.load import DRAIN_SECONDS, DRAINS_SOON, MARGIN_SECONDS
 from tests.mesh.mesh import CRAWLERS, Mesh
 from tests.mesh.vendors import Servers
 
