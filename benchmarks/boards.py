@@ -31,7 +31,7 @@ from lab import loopback
 from lab.ports import Ports
 from lab.processes import LabError, children, require_free
 from lab.system import wait_until_ready
-from lab.viewer.questions import Questions, panels
+from lab.viewer.questions import Questions
 from lab.viewer.speed import measured
 from settings.loading import parse_settings
 from tools.find import NotFoundError, find
@@ -127,7 +127,7 @@ def _raw_models(models: Mapping[str, Json], rules: Mapping[str, str]) -> dict[st
     found = {}
     for uid, model in models.items():
         kept = []
-        for panel in panels(model):
+        for panel in model["panels"]:
             asked = panel.get("targets", [])
             with contextlib.suppress(NoRawQueryError):
                 targets = [{**one, "expr": raw(one["expr"], rules)} for one in asked]
@@ -173,7 +173,7 @@ def _record_lines(
     expressions = [
         target["expr"]
         for model in models.values()
-        for panel in panels(model)
+        for panel in model["panels"]
         for target in panel.get("targets", ())
     ]
     names = sorted({found[1] for text in expressions for found in RECORD.finditer(text)})

@@ -8,7 +8,7 @@ from typing import Any
 from dashboards.boards import boards
 from lab.shortening import DEMO_FACTOR, shortened_expression
 from lab.system import Lab
-from lab.viewer.questions import Questions, panels
+from lab.viewer.questions import Questions
 
 Json = dict[str, Any]
 
@@ -23,11 +23,11 @@ def board_questions(lab: Lab, factor: int = DEMO_FACTOR) -> Questions:
         factor: divides the times in the panels' queries, as it divides those of the rules.
     """
     models: list[Json] = [json.loads(text) for text in boards(lab.settings).values()]
-    for model in models:
-        for one in model["annotations"]["list"]:
-            one["step"] = ""  # a minute is too coarse here
-        for target in (one for panel in panels(model) for one in panel.get("targets", ())):
-            target["expr"] = shortened_expression(target["expr"], factor)
+    targets = [
+        one for model in models for panel in model["panels"] for one in panel.get("targets", ())
+    ]
+    for target in targets:
+        target["expr"] = shortened_expression(target["expr"], factor)
     return Questions(
         boards={model["uid"]: {**model, **SHORT} for model in models},
         prometheus_url=lab.prometheus_url,

@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from lab.viewer.times import Span, seconds_of, span
-from lab.viewer.variables import LABEL_VALUES, Values, chosen, filled
+from lab.viewer.times import Span, span
+from lab.viewer.variables import LABEL_VALUES, Chosen, chosen, filled
 
 Json = dict[str, Any]
 Asked = Mapping[str, Sequence[str]]
@@ -53,21 +53,16 @@ class Questions:
     def panel(self, uid: str, number: str, asked: Asked) -> Json:
         """Return the answers to a panel's targets, each with the time it took."""
         board = self.board(uid)
-        panel = _found(panels(board), "id", number, f"board {uid} has no panel")
-        values = self._values(board, asked)
-        answers = []
-        least = panel.get("interval") or ""
-        now = time.time()  # once, or the rows of a table's queries would not meet
-        for target in panel.get("targets", ()):
-            finest = max(least, target.get("interval") or "", key=seconds_of)
-            when = self._span(board, asked, finest, now)
-            answers.append(self._answer(target, panel, when, values))
-        when = self._span(board, asked, least, now)
+        panel = _found(board["panels"], "id", number, f"board {uid} has no panel")
+        values = _values(board, asked)
+        when = self._span(board, asked)  # once, or the rows of a table's queries would not meet
         return {
             "from": when.start * 1000,
             "to": when.end * 1000,
             "step": when.step * 1000,
-            "targets": answers,
+            "targets": [
+                self._answer(target, panel, when, values) for target in panel.get("targets", ())
+            ],
         }
 
     def variable(self, uid: str, name: str, asked: Asked) -> list[str]:
@@ -75,38 +70,26 @@ class Questions:
         board = self.board(uid)
         known = board.get("templating", {}).get("list", [])
         variable = _found(known, "name", name, f"board {uid} has no variable")
-        text = variable.get("query", "")
-        query = text.get("query", "") if isinstance(text, dict) else text
-        found = LABEL_VALUES.fullmatch(query.strip())
+        found = variable["type"] == "query" and LABEL_VALUES.fullmatch(variable["query"]["query"])
         if not found:
             raise ValueError(f"variable {name}: only label_values(metric, label) is supported")
-        when = self._span(board, asked, "")
+        when = self._span(board, asked)
         parameters = {"start": str(when.start), "end": str(when.end)}
         if found[1]:
-            values = self._values(board, asked)
-            parameters["match[]"] = filled(found[1], values, when.built_in())
+            parameters["match[]"] = filled(found[1], _values(board, asked))
         return [str(one) for one in self._ask(f"label/{found[2]}/values", parameters)]
 
     def annotations(self, uid: str, asked: Asked) -> list[Json]:
-        """Return the regions of each enabled annotation: begin and end, title, text, colour."""
-        board = self.board(uid)
+        """Return the regions of each annotation: begin and end in milliseconds, and colour."""
+        board, when = self.board(uid), self._span(self.board(uid), asked)
         regions: list[Json] = []
         for one in board.get("annotations", {}).get("list", []):
-            if not one.get("enable", True) or not one.get("expr"):
-                continue
-            when = self._span(board, asked, one.get("step") or "")
-            expression = filled(one["expr"], self._values(board, asked), when.built_in())
+            expression = filled(one["expr"], _values(board, asked))
             for series in self._ask("query_range", _range(expression, when)):
-                regions += _regions(one, series, when.step)
+                regions += _regions(one["iconColor"], series, when.step)
         return regions
 
-    def _values(self, board: Json, asked: Asked) -> dict[str, Values]:
-        return {
-            variable["name"]: chosen(variable, asked.get(f"var-{variable['name']}", ()))
-            for variable in board.get("templating", {}).get("list", [])
-        }
-
-    def _span(self, board: Json, asked: Asked, least: str, now: float | None = None) -> Span:
+    def _span(self, board: Json, asked: Asked) -> Span:
         usual = board.get("time", {})
         points = (asked.get("points") or [""])[0]
         return span(
@@ -114,22 +97,20 @@ class Questions:
             (asked.get("to") or [usual.get("to", "now")])[0],
             points=min(int(points), MOST_POINTS) if points.isdecimal() else CUSTOMARY_POINTS,
             scrape=self.scrape_seconds,
-            now=time.time() if now is None else now,
-            least=least,
+            now=time.time(),
         )
 
-    def _answer(self, target: Json, panel: Json, when: Span, values: Mapping[str, Values]) -> Json:
+    def _answer(self, target: Json, panel: Json, when: Span, values: Mapping[str, Chosen]) -> Json:
         is_instant = bool(target.get("instant")) and not target.get("range")
         answer: Json = {
             "refId": target.get("refId", "A"),
             "legendFormat": target.get("legendFormat", ""),
             "format": target.get("format", "time_series"),
-            "instant": is_instant,
             "series": [],
         }
         begun = time.perf_counter()
         try:
-            expression = filled(target["expr"], values, when.built_in())
+            expression = filled(target["expr"], values)
             if is_instant:
                 parameters = {"query": expression, "time": str(when.end)}
                 answer["series"] = self._ask("query", parameters)
@@ -156,11 +137,9 @@ class Questions:
         return list(data["result"])
 
 
-def panels(board: Json) -> Iterator[Json]:
-    """Yield the panels, those of collapsed rows included; rows themselves too."""
-    for panel in board["panels"]:
-        yield panel
-        yield from panel.get("panels", ())
+def _values(board: Json, asked: Asked) -> dict[str, Chosen]:
+    names = [variable["name"] for variable in board.get("templating", {}).get("list", [])]
+    return {name: chosen(asked.get(f"var-{name}", ())) for name in names}
 
 
 def _range(expression: str, when: Span) -> dict[str, str]:
@@ -175,7 +154,7 @@ def _range(expression: str, when: Span) -> dict[str, str]:
     }
 
 
-def _regions(annotation: Json, series: Json, step: float) -> Iterator[Json]:
+def _regions(colour: str, series: Json, step: float) -> Iterator[Json]:
     """Yield a region for each run of samples without a gap."""
     times = [float(at) for at, value in series["values"] if value != "0"]
     begun = 0
@@ -185,11 +164,7 @@ def _regions(annotation: Json, series: Json, step: float) -> Iterator[Json]:
         yield {
             "from": times[begun] * 1000,
             "to": times[position - 1] * 1000,
-            "name": annotation.get("name", ""),
-            "color": annotation.get("iconColor", "red"),
-            "labels": series["metric"],
-            "title": annotation.get("titleFormat", ""),
-            "text": annotation.get("textFormat", ""),
+            "color": colour,
         }
         begun = position
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from lab.viewer.questions import Questions, panels
+from lab.viewer.questions import Questions
 
 Json = dict[str, Any]
 
@@ -29,7 +29,7 @@ def measured(questions: Questions, asked: Mapping[str, Sequence[str]] | None = N
     """Ask every panel's queries once, as a page would; by default for the board's time."""
     rows = []
     for uid, board in questions.boards.items():
-        for panel in panels(board):
+        for panel in board["panels"]:
             if not panel.get("targets"):
                 continue
             answers = questions.panel(uid, str(panel["id"]), asked or {})["targets"]

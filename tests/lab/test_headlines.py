@@ -21,7 +21,7 @@ from lab.loopback import get_json
 from lab.plan import crawler_environment, with_every_fault
 from lab.system import CREDENTIALS, Lab, running
 from lab.viewer.in_lab import board_questions
-from lab.viewer.questions import MOST_POINTS, Questions, panels
+from lab.viewer.questions import MOST_POINTS, Questions
 from settings.stack import StackSettings
 from settings.vendors import Target
 from simulation.crawler.plan import Plan
@@ -69,7 +69,7 @@ class Run:
 
     def panel(self, uid: str, title: str, *labels: str, vendor: str = "") -> Counts:
         """Return what a panel's rates come to over the run, by labels; as a page would ask."""
-        [panel] = [one for one in panels(self.questions.board(uid)) if one.get("title") == title]
+        [panel] = [one for one in self.questions.board(uid)["panels"] if one.get("title") == title]
         asked = {
             "from": [f"{self.begin * 1000:.0f}"],
             "to": [f"{self.end * 1000:.0f}"],

@@ -64,18 +64,17 @@ def query_variable(name, query):
 
 
 TABLE = {"format": "table", "instant": True}
-WORDS = [{"type": "value", "options": {"1": {"text": "<b>up</b>", "color": "green"}}}]
-LIMITS = {"steps": [{"color": "green", "value": None}, {"color": "red", "value": 0.5}]}
+WORDS = [{"type": "value", "options": {"1": {"text": "<b>up</b>", "color": "#009E73"}}}]
+LIMITS = {"steps": [{"color": "text", "value": None}, {"color": "#D55E00", "value": 0.5}]}
+# Nobody may be led there; of the second one browsers read "//evil.test".
+ELSEWHERE = [{"title": "Elsewhere", "url": "javascript:alert(1)"}]
+AWAY = [{"title": "Away", "url": "/\\evil.test"}]
 OVERVIEW = {
     "uid": "overview",
     "title": "Overview",
     "time": {"from": "now-5m", "to": "now"},
     "refresh": "",
-    "links": [
-        {"type": "link", "title": "Elsewhere", "url": "javascript:alert(1)"},
-        {"type": "link", "title": "Away", "url": "/\\evil.test"},  # browsers read "//evil.test"
-    ],
-    "annotations": {"list": [{"name": "Up", "enable": True, "expr": "up", "iconColor": "blue"}]},
+    "annotations": {"list": [{"name": "Up", "expr": "up", "iconColor": "#0072B2"}]},
     "templating": {
         "list": [
             query_variable("cluster", "label_values(up, cluster)"),
@@ -84,8 +83,13 @@ OVERVIEW = {
     },
     "panels": [
         panel(0, "timeseries", "Lines", defaults={"links": [{"title": "Open", "url": LINK}]}),
-        panel(1, "stat", "Number", defaults={"thresholds": LIMITS, "unit": "percentunit"}),
-        panel(2, "bargauge", "Bars", {"instant": True}, defaults={"min": 0, "max": 2}),
+        panel(
+            1,
+            "stat",
+            "Number",
+            defaults={"thresholds": LIMITS, "unit": "percentunit", "links": ELSEWHERE},
+        ),
+        panel(2, "bargauge", "Bars", {"instant": True}, defaults={"max": 2, "links": AWAY}),
         panel(3, "state-timeline", "States", defaults={"mappings": WORDS}),
         panel(
             4,
@@ -105,7 +109,7 @@ OVERVIEW = {
             ],
             options={"sortBy": [{"displayName": "Vendor", "desc": True}]},
         ),
-        panel(5, "text", "Words", options={"content": "**Bold** <script>alert(1)</script>"}),
+        panel(5, "stat", "Unit", defaults={"unit": "furlong"}),
         panel(6, "canvas", "Later"),
         panel(7, "stat", "Wrong", {"expr": "up +"}),
         panel(9, "table", "Other", TABLE, transformations=[{"id": "reduce", "options": {}}]),
@@ -166,20 +170,21 @@ def test_every_kind_of_panel_is_drawn_or_named(browser, address):
     found = states(page)
     print("first picture:", page.evaluate("document.body.dataset.drawn"), "ms")
     kinds = {title: state for title, (state, _) in found.items()}
-    drawn = ("Lines", "Number", "Bars", "States", "Table", "Words")
-    rest = {"Later": "unsupported", "Other": "unsupported", "Wrong": "failed", "Nothing": "empty"}
-    assert kinds == dict.fromkeys(drawn, "drawn") | rest
+    drawn = ("Lines", "Number", "Bars", "States", "Table")
+    unknown = {"Later": "unsupported", "Other": "unsupported", "Unit": "failed"}
+    rest = {"Wrong": "failed", "Nothing": "empty"}
+    assert kinds == dict.fromkeys(drawn, "drawn") | unknown | rest
     assert "vendor-b" in found["Lines"][1]
     assert "100%" in found["Number"][1]
     assert "<b>up</b>" in found["States"][1]
     assert found["Table"][1].index("vendor-b") < found["Table"][1].index("vendor-a")
     assert "1 req/s" in found["Table"][1]
-    assert "<script>" in found["Words"][1]
+    assert "furlong" in found["Unit"][1]
     assert "canvas" in found["Later"][1]
     assert "reduce" in found["Other"][1]
     assert "parse error" in found["Wrong"][1]
     assert page.evaluate("getComputedStyle(document.querySelector('.number')).color") == (
-        "rgb(242, 73, 92)"  # Grafana's red: a value of 1 has reached 0.5
+        "rgb(213, 94, 0)"  # a value of 1 has reached 0.5
     )
     assert page.evaluate("document.querySelectorAll('a[href^=javascript]').length") == 0
     assert page.evaluate("[...document.links].every((one) => one.host === location.host)")

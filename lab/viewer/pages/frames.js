@@ -1,46 +1,26 @@
 // Prometheus' answers as Grafana's frames: columns of values, transformed and configured.
 
+import { isMissing } from "./values.js";
+
 const number = (text) =>
   text === "NaN" ? NaN : text === "+Inf" ? Infinity : text === "-Inf" ? -Infinity : Number(text);
 
-function seriesName(labels, legend) {
-  if (legend && legend !== "__auto")
-    return legend.replace(/\{\{\s*(.+?)\s*\}\}/g, (_, label) => labels[label] ?? "");
-  const { __name__: name = "", ...rest } = labels;
-  const pairs = Object.entries(rest).map(([key, value]) => `${key}="${value}"`);
-  if (legend === "__auto" && pairs.length === 1 && !name) return Object.values(rest)[0];
-  return pairs.length ? `${name}{${pairs.join(", ")}}` : name || "Value";
-}
+const seriesName = (labels, legend) =>
+  legend.replace(/\{\{\s*(.+?)\s*\}\}/g, (_, label) => labels[label] ?? "");
 
-const field = (name, type, values, more = {}) => ({
-  name,
-  type,
-  values,
-  labels: {},
-  config: {},
-  ...more,
-});
+const field = (name, type, values, more = {}) => ({ name, type, values, labels: {}, ...more });
 
 // One frame a series, with its times; an instant value is a point.
 function seriesFrames(target) {
   return target.series.map((series) => {
     const samples = series.values ?? [series.value];
+    const times = samples.map(([at]) => at * 1000);
+    const values = samples.map(([, value]) => number(value));
     const name = seriesName(series.metric, target.legendFormat);
     return {
-      refId: target.refId,
-      name,
       fields: [
-        field(
-          "Time",
-          "time",
-          samples.map(([at]) => at * 1000),
-        ),
-        field(
-          "Value",
-          "number",
-          samples.map(([, value]) => number(value)),
-          { labels: series.metric, series: name },
-        ),
+        field("Time", "time", times),
+        field("Value", "number", values, { labels: series.metric, series: name }),
       ],
     };
   });
@@ -48,31 +28,16 @@ function seriesFrames(target) {
 
 // All series in one frame: time, a column a label, value.
 function tableFrame(target, isOnly) {
-  const rows = target.series.flatMap((series) =>
-    (series.values ?? [series.value]).map((sample) => [series.metric, sample]),
-  );
+  const rows = target.series.map((series) => [series.metric, ...series.value]);
   const labels = [...new Set(rows.flatMap(([metric]) => Object.keys(metric)))].sort();
+  const column = (label) => rows.map(([metric]) => metric[label] ?? "");
+  const times = rows.map(([, at]) => at * 1000);
+  const values = rows.map(([, , value]) => number(value));
   return {
-    refId: target.refId,
-    name: target.refId,
     fields: [
-      field(
-        "Time",
-        "time",
-        rows.map(([, [at]]) => at * 1000),
-      ),
-      ...labels.map((label) =>
-        field(
-          label,
-          "string",
-          rows.map(([metric]) => metric[label] ?? ""),
-        ),
-      ),
-      field(
-        isOnly ? "Value" : `Value #${target.refId}`,
-        "number",
-        rows.map(([, [, value]]) => number(value)),
-      ),
+      field("Time", "time", times),
+      ...labels.map((label) => field(label, "string", column(label))),
+      field(isOnly ? "Value" : `Value #${target.refId}`, "number", values),
     ],
   };
 }
@@ -85,7 +50,7 @@ export function framesOf(answer) {
 }
 
 const rowsOf = (frame) => frame.fields[0]?.values.length ?? 0;
-const titled = (one) => one.config.displayName ?? one.series ?? one.name;
+const titled = (one) => one.series ?? one.name;
 
 // Rows that agree in all columns which two frames share become one; others stay apart.
 function merged(all) {
@@ -105,86 +70,54 @@ function merged(all) {
     }
   }
   const like = (name) => frames.flatMap((frame) => frame.fields).find((one) => one.name === name);
-  return [
-    {
-      refId: frames[0].refId,
-      name: "merged",
-      fields: names.map((name) => ({
-        ...like(name),
-        values: [...rows.values()].map((cells) => cells[name] ?? null),
-      })),
-    },
-  ];
+  const column = (name) => [...rows.values()].map((cells) => cells[name] ?? null);
+  return [{ fields: names.map((name) => ({ ...like(name), values: column(name) })) }];
 }
 
-function organized(
-  frame,
-  { excludeByName = {}, includeByName = {}, indexByName = {}, renameByName = {} },
-) {
-  const wanted = Object.values(includeByName).some(Boolean)
-    ? (one) => includeByName[one.name]
-    : (one) => !excludeByName[one.name];
+function organized(frame, { excludeByName = {}, indexByName = {}, renameByName = {} }) {
   const place = (one) => indexByName[one.name] ?? Number.MAX_SAFE_INTEGER;
   const fields = frame.fields
-    .filter(wanted)
-    .map((one, at) => [one, at])
-    .sort(([a, i], [b, j]) => place(a) - place(b) || i - j)
-    .map(([one]) =>
-      renameByName[one.name]
-        ? { ...one, origin: one.name, name: renameByName[one.name], series: undefined }
-        : one,
-    );
-  return { ...frame, fields };
+    .filter((one) => !excludeByName[one.name])
+    .sort((a, b) => place(a) - place(b))
+    .map((one) => ({ ...one, name: renameByName[one.name] ?? one.name }));
+  return { fields };
 }
 
-export function compare(a, b) {
-  const isNone = (one) => one === null || one === undefined || Number.isNaN(one);
-  if (isNone(a) || isNone(b)) return isNone(a) - isNone(b) === 0 ? 0 : isNone(a) ? -1 : 1;
+function compare(a, b) {
+  if (isMissing(a) || isMissing(b)) return isMissing(b) - isMissing(a);
   return typeof a === "string" || typeof b === "string"
     ? String(a).localeCompare(String(b))
     : a - b;
 }
 
 export function sorted(frame, name, isDescending) {
-  const by = frame.fields.find((one) => one.name === name || titled(one) === name);
+  const by = frame.fields.find((one) => titled(one) === name);
   if (!by) return frame;
   const order = by.values
     .map((_, row) => row)
     .sort((a, b) => compare(by.values[a], by.values[b]) * (isDescending ? -1 : 1) || a - b);
   return {
-    ...frame,
     fields: frame.fields.map((one) => ({ ...one, values: order.map((row) => one.values[row]) })),
   };
 }
 
 const TRANSFORMATIONS = {
-  merge: (frames) => merged(frames),
+  merge: merged,
   organize: (frames, options) => frames.map((frame) => organized(frame, options)),
-  sortBy: (frames, { sort = [] }) =>
-    frames.map((frame) => sort.reduce((one, by) => sorted(one, by.field, by.desc), frame)),
 };
 
 // Returns the frames, and the transformations that this viewer does not know.
 export function transformed(frames, transformations = []) {
-  const unknown = [];
-  let result = frames;
-  for (const { id, options = {}, disabled } of transformations) {
-    if (disabled) continue;
-    if (TRANSFORMATIONS[id]) result = TRANSFORMATIONS[id](result, options);
-    else unknown.push(id);
-  }
+  const unknown = transformations.map(({ id }) => id).filter((id) => !TRANSFORMATIONS[id]);
+  const known = transformations.filter(({ id }) => TRANSFORMATIONS[id]);
+  const result = known.reduce((all, { id, options }) => TRANSFORMATIONS[id](all, options), frames);
   return [result, unknown];
 }
 
-function fits({ id, options }, one, frame) {
-  if (id === "byName")
-    return one.name === options || titled(one) === options || one.origin === options;
-  if (id === "byRegexp")
-    return new RegExp(String(options).replace(/^\/(.*)\/[a-z]*$/, "$1")).test(titled(one));
-  if (id === "byType") return one.type === options;
-  if (id === "byFrameRefID") return frame.refId === options;
-  if (id === "byNames") return options.names.includes(titled(one)) !== (options.mode === "exclude");
-  return false;
+function fits({ id, options }, one) {
+  if (id === "byName") return titled(one) === options;
+  if (id === "byRegexp") return new RegExp(options.slice(1, -1)).test(titled(one));
+  throw new Error(`This page has no matcher ${id}; Grafana has.`);
 }
 
 function set(config, path, value) {
@@ -198,19 +131,14 @@ function set(config, path, value) {
 // Give each field its configuration: the panel's defaults, then the overrides in their order.
 export function configured(frames, { defaults = {}, overrides = [] } = {}) {
   let index = 0;
-  for (const frame of frames) {
-    for (const one of frame.fields) {
-      one.config = { ...structuredClone(defaults), ...one.config };
-      one.config.custom ??= {};
-      if (one.type !== "number")
-        one.config = { ...one.config, unit: one.type === "time" ? "dateTimeAsIso" : undefined };
-      if (one.type === "number") one.index = index++;
-      for (const { matcher, properties } of overrides) {
-        if (fits(matcher, one, frame))
-          for (const { id, value } of properties) set(one.config, id, value);
-      }
-      one.display = titled(one);
+  for (const one of frames.flatMap((frame) => frame.fields)) {
+    one.config = structuredClone(defaults);
+    one.config.custom ??= {};
+    if (one.type === "number") one.index = index++;
+    for (const { matcher, properties } of overrides) {
+      if (fits(matcher, one)) for (const { id, value } of properties) set(one.config, id, value);
     }
+    one.display = titled(one);
   }
   return frames;
 }

@@ -1,39 +1,27 @@
 // The panels of a board in their rows. A refresh fills the cards that are there already.
 
-import { anchor, element } from "./dom.js";
+import { element } from "./dom.js";
 import { configured, framesOf, transformed } from "./frames.js";
-import { dataLinks, filled } from "./links.js";
+import { dataLinks } from "./links.js";
 import { PANELS } from "./panels.js";
 
-const closed = new Map(); // row -> whether somebody closed it
-let shown = { signature: "", cards: [] };
+const closed = new Set(); // ids of the rows that somebody closed
+let shown = { signature: null, cards: [] };
 
-const place = ({ gridPos = {} }) => ({ x: 0, y: 0, w: 12, h: 8, ...gridPos });
-
-// Rows, each with the panels below it.
-function sections(page) {
+// Rows, each with the panels below it, in the board's order.
+function sections({ board }) {
   const made = [{ row: null, panels: [] }];
-  const ordered = [...page.board.panels].sort((a, b) => {
-    const [one, two] = [place(a), place(b)];
-    return one.y - two.y || one.x - two.x;
-  });
-  for (const panel of ordered) {
-    if (panel.type !== "row") made.at(-1).panels.push(panel);
-    else made.push({ row: panel, panels: [...(panel.panels ?? [])] });
+  for (const panel of board.panels) {
+    if (panel.type === "row") made.push({ row: panel, panels: [] });
+    else made.at(-1).panels.push(panel);
   }
   return made.filter((section) => section.row || section.panels.length);
 }
 
-const textOf = (page, text) => filled(text ?? "", page);
-
-function cardOf(page, panel, top) {
-  const { x, y, w, h } = place(panel);
+function cardOf(panel, top) {
+  const { x, y, w, h } = panel.gridPos;
+  const { title, description } = panel;
   const body = element("div", { className: `body ${panel.type}` });
-  const title = textOf(page, panel.title);
-  const description = textOf(page, panel.description);
-  const links = (panel.links ?? []).map((one) =>
-    anchor(textOf(page, one.url), "↗", { title: one.title, className: "out" }),
-  );
   const about = element("button", {
     type: "button",
     className: "about",
@@ -41,9 +29,9 @@ function cardOf(page, panel, top) {
     title: description,
     "aria-label": `About: ${description}`,
   });
-  const heading = [element("span", { text: title }), ...(description ? [about] : []), ...links];
+  const heading = [element("span", { text: title }), ...(description ? [about] : [])];
   const box = element("article", {
-    className: panel.transparent ? "panel clear" : "panel",
+    className: "panel",
     "data-panel": panel.id,
     "aria-label": title,
     children: [element("h3", { children: heading }), body],
@@ -53,14 +41,14 @@ function cardOf(page, panel, top) {
   return { panel, box, body, endings: [], memory: {} };
 }
 
-function headingOf(page, section, key) {
-  const isClosed = closed.get(key);
+function headingOf(page, { row }) {
+  const isClosed = closed.has(row.id);
   const button = element("button", {
     type: "button",
-    text: `${isClosed ? "▸" : "▾"} ${textOf(page, section.row.title)}`,
+    text: `${isClosed ? "▸" : "▾"} ${row.title}`,
     "aria-expanded": String(!isClosed),
     onclick: () => {
-      closed.set(key, !isClosed);
+      if (!closed.delete(row.id)) closed.add(row.id);
       page.refresh();
     },
   });
@@ -70,14 +58,11 @@ function headingOf(page, section, key) {
 function laidOut(page) {
   const cards = [];
   const boxes = sections(page).map((section) => {
-    const key = section.row?.id ?? "";
-    if (!closed.has(key)) closed.set(key, Boolean(section.row?.collapsed));
-    const box = element("section", {
-      children: section.row ? [headingOf(page, section, key)] : [],
-    });
-    if (!closed.get(key) && section.panels.length) {
-      const top = Math.min(...section.panels.map((panel) => place(panel).y));
-      const own = section.panels.map((panel) => cardOf(page, panel, top));
+    const { row, panels } = section;
+    const box = element("section", { children: row ? [headingOf(page, section)] : [] });
+    if (!closed.has(row?.id) && panels.length) {
+      const top = Math.min(...panels.map((panel) => panel.gridPos.y));
+      const own = panels.map((panel) => cardOf(panel, top));
       cards.push(...own);
       box.append(element("div", { className: "cells24", children: own.map((card) => card.box) }));
     }
@@ -88,13 +73,12 @@ function laidOut(page) {
 
 // Draw all panels; `isOver` tells whether something else was chosen meanwhile.
 export async function drawGrid(grid, page, isOver) {
-  // Titles may name what is chosen.
-  const signature = () => JSON.stringify([[...closed], page.variables.map((one) => one.chosen)]);
-  if (signature() !== shown.signature) {
+  const signature = JSON.stringify([...closed]);
+  if (signature !== shown.signature) {
     shown.cards.forEach(end);
     const { cards, boxes } = laidOut(page);
     grid.replaceChildren(...boxes);
-    shown = { signature: signature(), cards };
+    shown = { signature, cards };
   }
   await Promise.all(shown.cards.map((card) => fill(card, page, isOver)));
 }
@@ -108,32 +92,17 @@ function say({ body, box }, text, kind) {
   box.dataset.state = kind;
 }
 
-// A panel's own time, "30d" or "now/M", goes before the board's.
-function askedBy({ panel, body }, page) {
-  const asked = page.askedOf();
-  if (panel.timeFrom) {
-    const from = panel.timeFrom.startsWith("now") ? panel.timeFrom : `now-${panel.timeFrom}`;
-    asked.set("from", from);
-    asked.set("to", from.includes("/") ? from : "now");
-  }
-  const points = Math.min(panel.maxDataPoints ?? Infinity, body.clientWidth || 600);
-  asked.set("points", String(Math.round(Math.max(100, points))));
-  return asked;
-}
-
 async function fill(card, page, isOver) {
   const { panel, box, body } = card;
   const draw = PANELS[panel.type];
-  const nothing = { targets: [], from: 0, to: 1, step: 1 };
-  let answer;
   try {
-    const asked = askedBy(card, page);
-    answer = panel.targets?.length && draw ? await page.ask(`/panels/${panel.id}`, asked) : nothing;
-    if (isOver()) return;
-    end(card);
     if (!draw)
       return say(card, `This page has no panel “${panel.type}”; Grafana has.`, "unsupported");
-    if (panel.repeat) return say(card, "This page repeats no panel; Grafana does.", "unsupported");
+    const asked = page.askedOf();
+    asked.set("points", String(Math.max(100, body.clientWidth || 600)));
+    const answer = await page.ask(`/panels/${panel.id}`, asked);
+    if (isOver()) return;
+    end(card);
     const errors = answer.targets.filter((one) => one.error).map((one) => one.error);
     if (errors.length) return say(card, errors.join("; "), "failed");
     const [raw, unknown] = transformed(framesOf(answer), panel.transformations);
@@ -157,8 +126,7 @@ function contextOf({ memory, endings }, page) {
     row: undefined, // the cells of a table's row, by heading
     atEnd: (one) => endings.push(one),
     zoom: (from, to) => page.choose({ from: String(Math.round(from)), to: String(Math.round(to)) }),
-    text: (text) => textOf(page, text),
-    links: (field, row) => dataLinks(field, row, { ...page, cells: context.row }),
+    links: (field) => dataLinks(field, { ...page, cells: context.row }),
   };
   return context;
 }

@@ -1,80 +1,26 @@
 // Links from board to board: they keep variables and time, and choose what was clicked.
 
-const timed = ({ range }) =>
-  `from=${encodeURIComponent(range.from)}&to=${encodeURIComponent(range.to)}`;
+const chosenOf = (variable) =>
+  variable.chosen.map((value) => `var-${variable.name}=${encodeURIComponent(value)}`).join("&");
 
-function query(variable) {
-  return variable.chosen
-    .map((value) => `var-${variable.name}=${encodeURIComponent(value)}`)
-    .join("&");
-}
+// The address of a board, with the variables and the time of this one.
+export const addressOf = (uid, { variables, range }) =>
+  `/d/${uid}?${[...variables.map(chosenOf), new URLSearchParams(range)].join("&")}`;
 
-// Add variables and time to an address, those that it has already excepted.
-export function addressOf(url, current, withVariables, withTime) {
-  const [path, own = ""] = url.split("?");
-  const parameters = new URLSearchParams(own);
-  const added = new URLSearchParams();
-  if (withVariables)
-    for (const variable of current.variables)
-      if (!parameters.has(`var-${variable.name}`))
-        for (const value of variable.chosen) added.append(`var-${variable.name}`, value);
-  if (withTime && !parameters.has("from")) {
-    added.set("from", current.range.from);
-    added.set("to", current.range.to);
-  }
-  const all = [parameters.toString(), added.toString()].filter(Boolean).join("&");
-  return all ? `${path}?${all}` : path;
-}
-
-// Fill Grafana's variables into a text or an address.
-export function filled(text, current, more = {}) {
-  return text.replace(
-    /\$\{(\w+)((?:\.[\w]+|\[(?:"[^"]*"|\d+)\])*)(?::(\w+))?\}|\$(\w+)/g,
-    (whole, name, path, form, bare) => {
-      const key = name ?? bare;
-      if (key === "__url_time_range") return timed(current);
-      if (key === "__all_variables") return current.variables.map((one) => query(one)).join("&");
-      if (key === "__from" || key === "__to") return current.range[key.slice(2)];
-      if (key in more) {
-        const value = at(more[key], path ?? "");
-        return more.encode ? encodeURIComponent(value ?? "") : String(value ?? "");
-      }
-      const variable = current.variables.find((one) => one.name === key);
-      if (!variable) return whole;
-      if (form === "queryparam") return query(variable);
-      const shown = variable.chosen.map((value) =>
-        value === "$__all" ? (more.encode ? value : "All") : value,
-      );
-      const joined = shown.join(
-        form === "pipe" ? "|" : form === "csv" || more.encode ? "," : " + ",
-      );
-      return more.encode ? encodeURIComponent(joined) : joined;
-    },
-  );
-}
-
-function at(value, path) {
-  for (const [, dotted, quoted, index] of path.matchAll(/\.(\w+)|\["([^"]*)"\]|\[(\d+)\]/g)) {
-    if (value === undefined || value === null) return undefined;
-    value = index !== undefined ? Object.values(value)[Number(index)] : value[dotted ?? quoted];
-  }
-  return value;
-}
-
-// The data links of a value, as addresses.
-export function dataLinks(field, row, current) {
-  return (field.config.links ?? []).map(({ title = "", url }) => {
-    const value = field.values[row];
-    const more = {
-      __field: { name: field.display, labels: field.labels },
-      __series: { name: field.display },
-      __value: { raw: value, text: value, numeric: value, time: undefined },
-      __data: { fields: current.cells ?? {} },
-      encode: true,
-    };
-    return {
-      href: filled(url, current, more),
-      title: filled(title, current, { ...more, encode: false }),
-    };
-  });
+// The links of a value, as addresses: `${cluster:queryparam}`, `${__url_time_range}`,
+// `${__field.labels.proxy_vendor}` of a series and `${__data.fields.Vendor}` of a table's row.
+export function dataLinks(field, current) {
+  const valueOf = (path) => {
+    if (path === "__url_time_range") return String(new URLSearchParams(current.range));
+    const label = path.match(/^__field\.labels\.(\w+)$/);
+    const cell = path.match(/^__data\.fields\.(\w+)$/);
+    const variable = current.variables.find((one) => `${one.name}:queryparam` === path);
+    if (variable) return chosenOf(variable);
+    if (!label && !cell) throw new Error(`This page fills no \${${path}} into links; Grafana does.`);
+    return encodeURIComponent((label ? field.labels[label[1]] : current.cells?.[cell[1]]) ?? "");
+  };
+  return (field.config.links ?? []).map(({ title, url }) => ({
+    href: url.replace(/\$\{([^}]+)\}/g, (_, path) => valueOf(path)),
+    title,
+  }));
 }

@@ -2,7 +2,7 @@
 
 import { anchor, element } from "./dom.js";
 import { drawGrid } from "./grid.js";
-import { addressOf, filled } from "./links.js";
+import { addressOf } from "./links.js";
 import { stamp } from "./values.js";
 import { drawVariables, loadVariables } from "./variables.js";
 
@@ -19,8 +19,6 @@ const RANGES = {
   "now-2d": "Last 2 days",
   "now-7d": "Last 7 days",
   "now-30d": "Last 30 days",
-  "now/d": "Today",
-  "now/M": "This month",
 };
 const REFRESHES = {
   "": "Off",
@@ -51,7 +49,6 @@ async function ask(path, parameters) {
   return said;
 }
 
-// Grafana's way: `to` of a calendar range is the same, "now/M".
 const range = () => ({
   from: state.parameters.get("from") ?? state.board.time?.from ?? "now-1h",
   to: state.parameters.get("to") ?? state.board.time?.to ?? "now",
@@ -74,7 +71,7 @@ async function choose(changes) {
 function askedOf() {
   const made = timeParameters();
   for (const variable of state.variables)
-    for (const one of variable.asked) made.append(`var-${variable.name}`, one);
+    for (const one of variable.chosen) made.append(`var-${variable.name}`, one);
   return made;
 }
 
@@ -84,15 +81,11 @@ function drawTimes() {
   if (chosen === drawnTimes) return;
   drawnTimes = chosen;
   const { from, to } = range();
-  const value = from === to || to === "now" ? from : "";
+  const value = to === "now" ? from : "";
   const select = element("select", {
     "aria-label": "Time range",
     id: "range",
-    onchange: (event) =>
-      choose({
-        from: event.target.value,
-        to: event.target.value.includes("/") ? event.target.value : "now",
-      }),
+    onchange: (event) => choose({ from: event.target.value, to: "now" }),
   });
   const known =
     value in RANGES
@@ -126,23 +119,11 @@ function drawTimes() {
 function drawLinks(boards) {
   $("boards").replaceChildren(
     ...boards.map((one) =>
-      anchor(addressOf(`/d/${one.uid}`, current(), true, true), one.title, {
+      anchor(addressOf(one.uid, current()), one.title, {
         title: one.description,
         ...(one.uid === uid ? { "aria-current": "page" } : {}),
       }),
     ),
-  );
-  const tabs = new Set(boards.map((one) => `/d/${one.uid}`)); // they are among the tabs already
-  $("links").replaceChildren(
-    ...(state.board.links ?? [])
-      .filter((one) => one.type === "link" && !tabs.has(one.url))
-      .map((one) =>
-        anchor(
-          addressOf(filled(one.url, current()), current(), one.includeVars, one.keepTime),
-          one.title,
-          one.targetBlank ? { target: "_blank", rel: "noopener" } : {},
-        ),
-      ),
   );
 }
 
