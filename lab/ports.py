@@ -9,6 +9,16 @@ from settings.masking import quoted
 DEFAULT_BASE = 3100  # so that vendors are on 3128, the customary port of an HTTP proxy
 
 
+class _Above:
+    """A port so far above the base."""
+
+    def __init__(self, distance: int) -> None:
+        self.distance = distance
+
+    def __get__(self, ports: Ports, _: type[Ports]) -> int:
+        return ports.base + self.distance
+
+
 @dataclass(frozen=True)
 class Ports:
     """TCP ports of the lab, as offsets from one base."""
@@ -34,38 +44,6 @@ class Ports:
                 f"PORT_BASE: {self.base} is not between 1024 and 65435; choose another"
             )
 
-    @property
-    def envoy_admin(self) -> int:
-        return self.base + 1
-
-    @property
-    def crawler_metrics(self) -> int:
-        return self.base + 2
-
-    @property
-    def vendor_control(self) -> int:
-        return self.base + 3
-
-    @property
-    def vendor(self) -> int:
-        """What crawlers connect to, on every vendor address; Envoy listens there."""
-        return self.base + 28
-
-    @property
-    def vendor_upstream(self) -> int:
-        """Where the simulated vendors listen, on the same addresses."""
-        return self.upstream_of(self.vendor)
-
-    @property
-    def outside_upstream(self) -> int:
-        """Where everything outside the vendors' ranges and ports is served."""
-        return self.base + 30
-
-    @property
-    def nobodys(self) -> int:
-        """A port of a shared address that belongs to no vendor."""
-        return self.base + 60
-
     @staticmethod
     def upstream_of(port: int) -> int:
         """Return where a simulated vendor listens for what crawlers send to `port`."""
@@ -75,57 +53,33 @@ class Ports:
         """Return where a port of the lab's stack file, which has the default base, is now."""
         return port - DEFAULT_BASE + self.base
 
-    @property
-    def ledger(self) -> int:
-        """A second Prometheus, with what past hours carried."""
-        return self.base + 87
-
-    @property
-    def money_exporter(self) -> int:
-        return self.base + 88
-
-    @property
-    def viewer(self) -> int:
-        """The boards."""
-        return self.base + 89
-
-    @property
-    def prometheus(self) -> int:
-        return self.base + 90
-
-    @property
-    def other_prometheus(self) -> int:
-        """The second replica of drills."""
-        return self.base + 91
-
-    @property
-    def alertmanager(self) -> int:
-        return self.base + 92
-
-    @property
-    def receiver(self) -> int:
-        """The webhooks that Alertmanager calls."""
-        return self.base + 93
-
-    @property
-    def istiod(self) -> int:
-        """A page of metrics, like the next two."""
-        return self.base + 94
-
-    @property
-    def grafana(self) -> int:
-        return self.base + 95
-
-    @property
-    def second_sidecar(self) -> int:
-        return self.base + 96
-
-    @property
-    def name_server(self) -> int:
-        """Tells Envoy where the vendors are that are given by name."""
-        return self.base + 97
-
-    @property
-    def captured_name_server(self) -> int:
-        """Tells crawlers the names' virtual addresses."""
-        return self.base + 98
+    envoy_admin = _Above(1)
+    crawler_metrics = _Above(2)
+    vendor_control = _Above(3)
+    vendor = _Above(28)
+    """What crawlers connect to, on every vendor address; Envoy listens there."""
+    vendor_upstream = _Above(29)
+    """Where the simulated vendors listen, on the same addresses: as `upstream_of` says."""
+    outside_upstream = _Above(30)
+    """Where everything outside the vendors' ranges and ports is served."""
+    nobodys = _Above(60)
+    """A port of a shared address that belongs to no vendor."""
+    ledger = _Above(87)
+    """A second Prometheus, with what past hours carried."""
+    money_exporter = _Above(88)
+    viewer = _Above(89)
+    """The boards."""
+    prometheus = _Above(90)
+    other_prometheus = _Above(91)
+    """The second replica of drills."""
+    alertmanager = _Above(92)
+    receiver = _Above(93)
+    """The webhooks that Alertmanager calls."""
+    istiod = _Above(94)
+    """A page of metrics, like the next two."""
+    grafana = _Above(95)
+    second_sidecar = _Above(96)
+    name_server = _Above(97)
+    """Tells Envoy where the vendors are that are given by name."""
+    captured_name_server = _Above(98)
+    """Tells crawlers the names' virtual addresses."""
