@@ -17,10 +17,9 @@ from lab.inspection import check_inspection
 from lab.istio_stats import lab_stand_ins
 from lab.plan import MIXES, parse_count
 from lab.ports import DEFAULT_BASE, Ports
-from lab.processes import LabError, StopRequested, stop_on_signals
+from lab.processes import ENDED_EARLY, LabError, reasons_of, stop_on_signals
 from lab.prometheus import WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
-from settings.loading import SettingsError
 from settings.masking import quoted
 from tools.reports import add_out, could_not_run
 
@@ -100,12 +99,8 @@ def attempt(target: str, out: Path | None, run: Callable[[], T], **more: Any) ->
     try:
         with stop_on_signals():
             return run()
-    except StopRequested as stop:
-        reasons = [f"stopped by {stop}"]
-    except SettingsError as error:
-        reasons = list(error.findings)
-    except (LabError, PrometheusError, NothingToCompareError, ValueError, OSError) as error:
-        reasons = [str(error)]
+    except (*ENDED_EARLY, PrometheusError, NothingToCompareError) as error:
+        reasons = reasons_of(error)
     raise SystemExit(could_not_run(target, out, *reasons, **more))
 
 
@@ -135,12 +130,10 @@ def watch(lab: Lab, count: int, made: Callable[[], int]) -> Iterator[int]:
 
 def wait_for_scrapes(lab: Lab, since: float, jobs: Sequence[str]) -> None:
     """Return once the one target of each job has been scraped after `since`."""
-    deadline = time.monotonic() + STALLED_SECONDS
-    while True:
-        lab.family.check()
+
+    def are_scraped() -> bool:
         found = lab.query(f'timestamp(up{{job=~"{"|".join(jobs)}"}} == 1)')
-        if sum(float(one["value"][1]) > since for one in found) == len(jobs):
-            return
-        if time.monotonic() > deadline:
-            raise LabError(f"waited {STALLED_SECONDS:.0f} s for scrapes of {jobs} in vain")
-        time.sleep(POLL_SECONDS)
+        return sum(float(one["value"][1]) > since for one in found) == len(jobs)
+
+    if not lab.family.wait(are_scraped, STALLED_SECONDS, POLL_SECONDS):
+        raise LabError(f"waited {STALLED_SECONDS:.0f} s for scrapes of {jobs} in vain")

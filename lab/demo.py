@@ -24,14 +24,21 @@ from lab.inspection import check_inspection
 from lab.istio_stats import lab_stand_ins
 from lab.pages import Page, served
 from lab.ports import DEFAULT_BASE, Ports
-from lab.processes import LabError, StopRequested, children, require_free, stop_on_signals
+from lab.processes import (
+    ENDED_EARLY,
+    LabError,
+    StopRequested,
+    children,
+    reasons_of,
+    require_free,
+    stop_on_signals,
+)
 from lab.prometheus import RATE_WINDOW_SECONDS, WINDOW_STAND_IN
 from lab.system import FOLDER, Lab, running
 from lab.viewer.in_lab import board_questions
 from lab.viewer.server import serving
 from settings.catalogue import OUTSIDE
-from settings.loading import SettingsError
-from tools.reports import add_out, write_report
+from tools.reports import add_out, finish
 
 Table = Mapping[str, Mapping[str, float]]
 """Column key -> vendor -> value."""
@@ -78,24 +85,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
             _run(options, started)
     except StopRequested as stop:
         status, findings = 0, [f"stopped by {stop}; every process and port is gone"]
-    except SettingsError as error:
-        status, findings = 2, list(error.findings)
     except BrokenPipeError:  # nobody reads on: `make demo | head`
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # flushed once more at exit
         status, findings = 0, ["nobody reads the table any more; every process and port is gone"]
-    except (LabError, ValueError, OSError) as error:
-        status, findings = 2, [str(error)]
-    for finding in findings:
-        print(finding, file=sys.stderr)
-    if options.out is not None:
-        report = {
-            "target": "demo",
-            "status": status,
-            "inspect": options.inspect or None,
-            "findings": findings,
-        }
-        status = write_report(options.out / "demo.json", report)
-    return status
+    except ENDED_EARLY as error:
+        status, findings = 2, reasons_of(error)
+    report = {"status": status, "inspect": options.inspect or None, "findings": findings}
+    return finish("demo", options.out, report)
 
 
 def table_text(table: Table, alerts: Mapping[str, Sequence[str]], seconds: float) -> str:

@@ -10,33 +10,30 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from lab import loopback
 from lab.fault_injection import PAGES, Stage, start_crawler
 from lab.istio_stats import lab_stand_ins
 from lab.pages import Page, served
 from lab.ports import DEFAULT_BASE, Ports
-from lab.processes import LabError, StopRequested, require_free, stop_on_signals
+from lab.processes import ENDED_EARLY, LabError, reasons_of, require_free, stop_on_signals
 from lab.receiver import FIRING, HEARTBEAT_LOST, RESOLVED, Notice, Receiver, listening
 from lab.scenarios import Scenario, chosen, listing
 from lab.shortening import DRILL_FACTOR, stand_in
 from lab.system import FOLDER, running
-from settings.loading import SettingsError
 from tools.reports import add_out, finish
 
 Json = dict[str, Any]
-T = TypeVar("T")
 
 WATCHDOG = "Watchdog"
 HEARTBEAT_MINUTES = 5  # the time-out that docs/runbooks/Watchdog.md names
 HEARTBEAT_SECONDS = HEARTBEAT_MINUTES * 60 / DRILL_FACTOR
 CALM_WITHIN_SECONDS = 90.0
-POLL_SECONDS = 0.1
 # Alerts that fire or are about to. Over five scrapes the mesh's count and the generator's differ
 # by chance for a moment, so ProxyCountsDisagree matters only if it lasts.
 PENDING_ALERTS = (
@@ -150,6 +147,7 @@ class Runner:
 
     def __init__(self, stage: Stage) -> None:
         self._stage = stage
+        self._wait = stage.lab.family.wait
         self._first_calm: float | None = None
 
     def play(self, scenario: Scenario) -> Outcome:
@@ -186,14 +184,6 @@ class Runner:
             if notice.status == FIRING and not _is_expected(scenario, notice):
                 outcome.others.setdefault(notice.alert, []).append(notice)
         return outcome
-
-    def _wait(self, condition: Callable[[], T], seconds: float) -> T:
-        """Return the condition's value once it is true, or when the time is over."""
-        deadline = time.monotonic() + seconds
-        while not (value := condition()) and time.monotonic() < deadline:
-            self._stage.lab.family.check()
-            time.sleep(POLL_SECONDS)
-        return value
 
     def _wait_for(self, scenario: Scenario, status: str, since: float) -> Notice | None:
         def arrived() -> Notice | None:
@@ -273,12 +263,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         doubts = [doubt for outcome in outcomes for doubt in outcome.doubts]
         status = 1 if findings else 2 if doubts else 0
         findings += doubts
-    except StopRequested as stop:
-        findings = [f"stopped by {stop}"]
-    except SettingsError as error:
-        findings = list(error.findings)
-    except (LabError, ValueError, OSError) as error:
-        findings = [str(error)]
+    except ENDED_EARLY as error:
+        findings = reasons_of(error)
     if outcomes:
         say("\n" + table(outcomes))
     report = {

@@ -10,7 +10,7 @@ import argparse
 import math
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from urllib.parse import urlencode
 
@@ -19,16 +19,15 @@ from lab.drill import drill_stand_ins, staged
 from lab.fault_injection import Stage
 from lab.money import STAND_IN
 from lab.ports import DEFAULT_BASE, Ports
-from lab.processes import LabError, StopRequested, require_free, stop_on_signals
+from lab.processes import ENDED_EARLY, LabError, reasons_of, require_free, stop_on_signals
 from lab.scenarios import Scenario, chosen
 from lab.shortening import DRILL_FACTOR
-from lab.system import FOLDER, ROOT, Lab
+from lab.system import FOLDER, ROOT
 from lab.viewer.in_lab import board_questions
 from lab.viewer.png import small_png
 from lab.viewer.questions import Questions
 from lab.viewer.server import serving
 from lab.viewer.speed import Row, measured, speed_table
-from settings.loading import SettingsError
 from tools.chromium import ChromiumError, Page, running
 from tools.reports import add_out, finish
 
@@ -45,7 +44,6 @@ LASTING_SECONDS = 20.0
 """How long a fault goes on after its alert, so that the picture shows a course and not an edge."""
 WAIT_SECONDS = 120.0
 """For an alert to come, and for those to go that a busy machine has of its own."""
-POLL_SECONDS = 0.5
 BROWSER_SECONDS = 1800.0
 WIDTH, HEIGHT, MOST_HEIGHT = 1920, 1080, 4000
 
@@ -70,12 +68,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stop_on_signals():
             findings = _run(options, rows, written)
         status = 1 if findings else 0
-    except StopRequested as stop:
-        findings = [f"stopped by {stop}"]
-    except SettingsError as error:
-        findings = list(error.findings)
-    except (LabError, ChromiumError, ValueError, OSError) as error:
-        findings = [str(error)]
+    except (*ENDED_EARLY, ChromiumError) as error:
+        findings = reasons_of(error)
     panels = [row.as_json() for row in rows]
     report = {"status": status, "pictures": written, "panels": panels, "findings": findings}
     return finish("pictures", options.out, report)
@@ -114,32 +108,17 @@ def _situation(stage: Stage, scenario: Scenario | None) -> tuple[str, float]:
     """Wait until the situation is there; return the vendor in trouble, and the range's begin."""
     lab = stage.lab
     shown = CALM_SECONDS if scenario is None else BEFORE_SECONDS
-    _wait(lab, WARM_SECONDS + shown, lambda: False)
-    if not _wait(lab, WAIT_SECONDS, lambda: not firing(lab)):
+    lab.family.wait(lambda: False, WARM_SECONDS + shown)
+    if not lab.family.wait(lambda: not firing(lab), WAIT_SECONDS):
         raise LabError(f"the lab is not calm: {', '.join(firing(lab))} fires; try again")
     if scenario is None:
         return "", time.time() - CALM_SECONDS
     vendor, begun = scenario.labels.get("proxy_vendor", ""), time.time()
     scenario.fault(stage)
-    if not _wait(lab, WAIT_SECONDS, _has_come(lab, scenario.alert, vendor)):
+    if not lab.family.wait(lambda: vendor in firing(lab).get(scenario.alert, ()), WAIT_SECONDS):
         raise LabError(f"{scenario.name}: {scenario.alert} does not fire")
-    _wait(lab, LASTING_SECONDS, lambda: False)
+    lab.family.wait(lambda: False, LASTING_SECONDS)
     return vendor, begun - BEFORE_SECONDS
-
-
-def _has_come(lab: Lab, alert: str, vendor: str) -> Callable[[], bool]:
-    return lambda: vendor in firing(lab).get(alert, ())
-
-
-def _wait(lab: Lab, seconds: float, condition: Callable[[], bool]) -> bool:
-    """Return True once the condition holds, False when the time is over."""
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        lab.family.check()
-        if condition():
-            return True
-        time.sleep(POLL_SECONDS)
-    return False
 
 
 class Camera:

@@ -13,6 +13,11 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import TypeVar
+
+from settings.loading import SettingsError
+
+T = TypeVar("T")
 
 STOP_GRACE_SECONDS = 4.0
 _PR_SET_PDEATHSIG = 1  # linux/prctl.h
@@ -25,6 +30,17 @@ class LabError(Exception):
 
 class StopRequested(Exception):
     """SIGINT or SIGTERM arrived."""
+
+
+ENDED_EARLY = (LabError, StopRequested, SettingsError, ValueError, OSError)
+"""What ends a program of the lab before it has found anything out."""
+
+
+def reasons_of(error: Exception) -> list[str]:
+    """Return why it ended, one of ENDED_EARLY, a line each."""
+    if isinstance(error, StopRequested):
+        return [f"stopped by {error}"]
+    return [*error.findings] if isinstance(error, SettingsError) else [str(error)]
 
 
 @dataclass(frozen=True)
@@ -108,6 +124,18 @@ class Children:
     def check(self) -> None:
         """Raise LabError if a child has ended by itself."""
         self._check(self._running)
+
+    def wait(self, condition: Callable[[], T], seconds: float, poll_seconds: float = 0.1) -> T:
+        """Return the condition's value once it is true, or when the time is over.
+
+        Raises:
+            LabError: a child ended by itself meanwhile.
+        """
+        deadline = time.monotonic() + seconds
+        while not (value := condition()) and time.monotonic() < deadline:
+            self.check()
+            time.sleep(poll_seconds)
+        return value
 
     def _check(self, running: Iterable[_Child]) -> None:
         for child in running:

@@ -208,12 +208,8 @@ class Lab:
         return int(loopback.get_json(f"{self.vendor_url}/books")["open"])
 
     def _wait(self, what: str, done: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + SETTLE_SECONDS
-        while not done():
-            self.family.check()
-            if time.monotonic() > deadline:
-                raise LabError(f"waited {SETTLE_SECONDS:.0f} s for {what} in vain")
-            time.sleep(0.1)
+        if not self.family.wait(done, SETTLE_SECONDS):
+            raise LabError(f"waited {SETTLE_SECONDS:.0f} s for {what} in vain")
 
 
 def load_settings(ports: Ports, inspect: str = "") -> StackSettings:
@@ -456,12 +452,8 @@ def wait_until_ready(family: Children, name: str, url: str) -> None:
     Raises:
         LabError: it does not in time, or a child died.
     """
-    deadline = time.monotonic() + READY_SECONDS
-    while not loopback.answers(url):
-        family.check()
-        if time.monotonic() > deadline:
-            raise LabError(f"{name} did not become ready within {READY_SECONDS:.0f} s ({url})")
-        time.sleep(0.1)
+    if not family.wait(lambda: loopback.answers(url), READY_SECONDS):
+        raise LabError(f"{name} did not become ready within {READY_SECONDS:.0f} s ({url})")
 
 
 def _write_json(file: Path, content: Json) -> Path:
