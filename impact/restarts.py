@@ -12,9 +12,10 @@ from components.alertmanager.config import alertmanager_config
 from components.attribution.bootstrap import BUCKETS
 from components.load_generator.plan import generator_plan
 from components.mesh.values import charts_of, last_scrape_seconds
+from components.namespaces.quota import BACKUP
 from dashboards.boards import boards
 from deployment import annotations_of
-from impact.sizes import BACKUP, SIDECARS, Workload, sizes
+from impact.sizes import SIDECARS, Workload, sizes
 from settings.loading import StackFile
 from settings.section import Section
 from settings.stack import StackSettings
@@ -24,14 +25,10 @@ Json = dict[str, Any]
 SECRETS = "alertmanagerSecrets"
 
 
-def bootstrap_changes(before: StackSettings, after: StackSettings) -> tuple[str, ...]:
-    """Return what a sidecar reads only as it starts, and that the edit changes."""
+def bootstrap_changes(before: StackSettings, after: StackSettings) -> Iterator[str]:
+    """Yield what a sidecar reads only as it starts, and that the edit changes."""
     if not (before.has_crawlers and after.has_crawlers):
-        return ()
-    return tuple(_bootstrap(before, after))
-
-
-def _bootstrap(before: StackSettings, after: StackSettings) -> Iterator[str]:
+        return
     old, new = _sidecar_values(before), _sidecar_values(after)
     for part, old_value in old.items():
         if old_value != new[part]:
@@ -63,12 +60,8 @@ def _sidecar_values(settings: StackSettings) -> Json:
     return found
 
 
-def own_restarts(before: StackSettings, after: StackSettings) -> tuple[str, ...]:
-    """Return the pods of this program that `pulumi up` starts, ends or replaces, and why."""
-    return tuple(_own(before, after))
-
-
-def _own(before: StackSettings, after: StackSettings) -> Iterator[str]:
+def own_restarts(before: StackSettings, after: StackSettings) -> Iterator[str]:
+    """Yield the pods of this program that `pulumi up` starts, ends or replaces, and why."""
     old, new = sizes(before).workloads, sizes(after).workloads
     for name in dict.fromkeys((*old, *new)):
         one, other = old.get(name), new.get(name)

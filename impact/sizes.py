@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from components.mesh.values import charts_of, istiod_release
+from components.namespaces.quota import SIMULATED, monitoring_pods
 from components.prometheus.capacity import GENERATIONS, disk_needed, memory_needed
 from components.prometheus.config import ALERTMANAGER_APP, LEDGER_APP, PROMETHEUS_APP, SHARD_APP
 from components.prometheus.estimate import Estimate, estimate
@@ -18,7 +19,6 @@ from settings.values.quantities import cpu_millis, memory_bytes
 
 GIB = 2**30
 SIDECARS = "sidecars"
-BACKUP = "backup"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,27 +105,10 @@ def _workload(pods: int, resources: Resources, image: str = "") -> Workload:
 
 
 def _workloads(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
-    prometheus = settings.prometheus
-    if isinstance(prometheus, OwnPrometheus):
-        servers = (prometheus.shards + 1 if prometheus.shards > 1 else 1) * prometheus.replicas
-        yield "Prometheus", _workload(servers, prometheus.resources, prometheus.image)
-        if prometheus.thanos:
-            yield "Thanos", _workload(servers, prometheus.thanos.resources)
-        if prometheus.backup:
-            yield BACKUP, _workload(1, prometheus.backup.resources)
-    if settings.runs_ledger:
-        yield "ledger", _workload(1, settings.ledger.resources)
-    if settings.records_hours:
-        exporter = settings.money_exporter
-        yield "money exporter", _workload(1, exporter.resources, exporter.image)
-    if settings.runs_alertmanager:
-        alertmanager = settings.alertmanager
-        yield (
-            "Alertmanager",
-            _workload(alertmanager.replicas, alertmanager.resources, alertmanager.image),
-        )
-    if settings.runs_grafana:
-        yield "Grafana", _workload(1, settings.grafana.resources, settings.grafana.image)
+    for pods in monitoring_pods(settings):
+        yield pods.name, _workload(pods.count, pods.resources, pods.image)
+        if pods.beside:
+            yield "Thanos", _workload(pods.count, pods.beside)
     if not settings.has_crawlers:
         return
     yield SIDECARS, _workload(settings.crawlers.expected_pods, settings.istio.sidecar)
@@ -136,7 +119,7 @@ def _workloads(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
         yield "load generator", _workload(generator.replicas, generator.resources)
     if settings.simulated_vendors.enabled:
         simulated = settings.simulated_vendors
-        yield "simulated vendors", _workload(len(simulated.vendors), simulated.resources)
+        yield SIMULATED, _workload(len(simulated.vendors), simulated.resources)
 
 
 def _istiods(settings: StackSettings) -> Iterator[tuple[str, Workload]]:
@@ -160,8 +143,8 @@ def _volumes(settings: StackSettings) -> Iterator[tuple[str, int]]:
     prometheus = settings.prometheus
     stateful: list[tuple[str, int, int]] = []
     if isinstance(prometheus, OwnPrometheus):
-        shards = range(prometheus.shards) if prometheus.shards > 1 else range(0)
-        names = (PROMETHEUS_APP, *(f"{SHARD_APP}-{number}" for number in shards))
+        shards = (f"{SHARD_APP}-{number}" for number in prometheus.shard_numbers)
+        names = (PROMETHEUS_APP, *shards)
         stateful += [(name, prometheus.replicas, prometheus.storage) for name in names]
     if settings.runs_ledger:
         stateful.append((LEDGER_APP, 1, settings.ledger.storage))

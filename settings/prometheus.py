@@ -113,6 +113,11 @@ class OwnPrometheus(PrometheusSettings):
     def namespace(self) -> str:
         return MONITORING_NAMESPACE
 
+    @property
+    def shard_numbers(self) -> range:
+        """The shards, counted from 0; none where one server scrapes every sidecar."""
+        return range(self.shards if self.shards > 1 else 0)
+
     def problems(self) -> Iterator[Problem]:
         if self.retention_size >= self.storage:
             yield Problem(

@@ -26,11 +26,10 @@ def certificates(settings: StackSettings) -> dict[str, dict[str, Any]]:
     tls, prometheus = settings.monitoring.tls, settings.prometheus
     if tls is None or not isinstance(prometheus, OwnPrometheus):
         return {}
-    shards = range(prometheus.shards) if prometheus.shards > 1 else ()
     names = {
         PROMETHEUS_APP: [
             *(f"{PROMETHEUS_APP}-{n}.{PROMETHEUS_APP}-pods" for n in range(prometheus.replicas)),
-            *(f"{SHARD_APP}-{n}" for n in shards),
+            *(f"{SHARD_APP}-{n}" for n in prometheus.shard_numbers),
             *([LEDGER_APP] if settings.runs_ledger else ()),
         ],
         ALERTMANAGER_APP: [],

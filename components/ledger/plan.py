@@ -88,11 +88,10 @@ def sources_of(prometheus: OwnPrometheus) -> tuple[str, ...]:
 
     Not of the Service: behind it answers now this replica, now that.
     """
-    shards = range(prometheus.shards) if prometheus.shards > 1 else ()
-    servers = [f"{SHARD_APP}-{number}" for number in shards] or [PROMETHEUS_APP]
+    shards = [f"{SHARD_APP}-{number}" for number in prometheus.shard_numbers]
     return tuple(
         f"{server}-{replica}.{server_name(f'{server}-pods')}:{PROMETHEUS_PORT}"
-        for server in servers
+        for server in shards or [PROMETHEUS_APP]
         for replica in range(prometheus.replicas)
     )
 

@@ -7,7 +7,7 @@ would keep crawlers from starting.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from components.mesh.values import most_istiods
@@ -16,14 +16,20 @@ from settings.section import Resources
 from settings.stack import StackSettings
 from settings.values.quantities import cpu_millis, memory_bytes
 
+BACKUP = "backup"
+SIMULATED = "simulated vendors"
+
 
 @dataclass(frozen=True)
 class Pods:
     """Pods of one kind, each of one container, or of two."""
 
+    name: str
     count: int
     resources: Resources
+    image: str = ""
     beside: Resources | None = None
+    """Of Thanos' sidecar."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +42,27 @@ class Quota:
     """A priority class whose pods are not counted."""
 
 
+def monitoring_pods(settings: StackSettings) -> Iterator[Pods]:
+    """Yield what this program runs in `monitoring`."""
+    prometheus, alertmanager, grafana = settings.prometheus, settings.alertmanager, settings.grafana
+    if isinstance(prometheus, OwnPrometheus):
+        count = (1 + len(prometheus.shard_numbers)) * prometheus.replicas
+        thanos = prometheus.thanos.resources if prometheus.thanos else None
+        yield Pods("Prometheus", count, prometheus.resources, prometheus.image, thanos)
+        if prometheus.backup:
+            yield Pods(BACKUP, 1, prometheus.backup.resources)
+    if settings.runs_ledger:
+        yield Pods("ledger", 1, settings.ledger.resources)
+    if settings.records_hours:
+        exporter = settings.money_exporter
+        yield Pods("money exporter", 1, exporter.resources, exporter.image)
+    if settings.runs_alertmanager:
+        count = alertmanager.replicas
+        yield Pods("Alertmanager", count, alertmanager.resources, alertmanager.image)
+    if settings.runs_grafana:
+        yield Pods("Grafana", grafana.replicas, grafana.resources, grafana.image)
+
+
 def monitoring_quota(settings: StackSettings) -> Quota | None:
     """Return the quota of `monitoring`; none where others put a Prometheus or the namespace there.
 
@@ -44,31 +71,13 @@ def monitoring_quota(settings: StackSettings) -> Quota | None:
     prometheus = settings.prometheus
     if not isinstance(prometheus, OwnPrometheus) or not prometheus.create_namespace:
         return None
-    servers = prometheus.shards + 1 if prometheus.shards > 1 else 1
-    alertmanager = settings.alertmanager
-    pods = [
-        Pods(
-            servers * prometheus.replicas,
-            prometheus.resources,
-            prometheus.thanos.resources if prometheus.thanos else None,
-        ),
-        Pods(alertmanager.replicas, alertmanager.resources),
-    ]
-    if settings.runs_grafana:
-        pods.append(Pods(settings.grafana.replicas, settings.grafana.resources))
-    if prometheus.backup:
-        pods.append(Pods(1, prometheus.backup.resources))
-    if settings.runs_ledger:
-        pods.append(Pods(1, settings.ledger.resources))
-    if settings.records_hours:
-        pods.append(Pods(1, settings.money_exporter.resources))
-    return Quota(hard=_hard(pods))
+    return Quota(hard=_hard([*monitoring_pods(settings)]))
 
 
 def simulated_quota(settings: StackSettings) -> Quota:
     """Return the quota of the simulated vendors' namespace."""
     simulated = settings.simulated_vendors
-    return Quota(hard=_hard([Pods(len(simulated.vendors), simulated.resources)]))
+    return Quota(hard=_hard([Pods(SIMULATED, len(simulated.vendors), simulated.resources)]))
 
 
 def istio_quota(settings: StackSettings) -> Quota | None:
@@ -80,8 +89,8 @@ def istio_quota(settings: StackSettings) -> Quota | None:
         return None
     # The chart's roll-out starts as many new pods as there are.
     istio = settings.istio
-    pods = 2 * most_istiods(istio) * len(istio.control_planes)
-    hard = _hard([Pods(pods, istio.istiod.resources)])
+    count = 2 * most_istiods(istio) * len(istio.control_planes)
+    hard = _hard([Pods("istiod", count, istio.istiod.resources)])
     return Quota(hard=hard, uncounted_priority="system-node-critical")
 
 

@@ -69,17 +69,14 @@ def servers_of(
         alertmanager_auth=ALERTMANAGER_LOGIN,
         tls_folder=TLS if with_tls else None,
     )
-    shards = range(prometheus.shards) if prometheus.shards > 1 else range(0)
+    shards = [_shard_source(n, with_tls=with_tls) for n in prometheus.shard_numbers]
     queried = Server(
         name=PROMETHEUS_APP,
         app=selector(PROMETHEUS_APP),
         config=yaml_text(
             server_config(
                 config,
-                [
-                    *(_shard_source(number, with_tls=with_tls) for number in shards),
-                    *_cluster_sources(prometheus),
-                ],
+                [*shards, *_cluster_sources(prometheus)],
                 crawlers_here=settings.has_crawlers,
             )
         ),
@@ -93,7 +90,7 @@ def servers_of(
             rules=shard_rules(settings),
             shard=number,
         )
-        for number in shards
+        for number in prometheus.shard_numbers
     )
     return (queried, *others)
 

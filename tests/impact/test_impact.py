@@ -68,6 +68,13 @@ def test_what_changes_no_chain_is_told_too(sections, line):
     assert any(line in each for part in found.parts for each in part.lines), found.parts
 
 
+def test_every_replica_of_grafana_is_counted():
+    """Two pods more asked for nothing, though the namespace's quota has room for them."""
+    database = {"host": "postgres.example.com:5432", "passwordSecret": "grafana-database"}
+    numbers = impact_of(grafana={"replicas": 3, "database": database}).numbers
+    assert numbers["after"]["cores"] - numbers["before"]["cores"] == pytest.approx(2 * 0.5)
+
+
 def edited_file(folder: Path, edit) -> Path:
     document = yaml.safe_load(PROD.read_text(encoding="utf-8"))
     edit(document["config"]["proxy-observability:vendors"])
