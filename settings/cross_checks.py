@@ -89,19 +89,28 @@ def common_port(vendor: Vendor, other: Vendor) -> int | None:
     return min(shared, default=None)
 
 
-def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]:
-    """Filter chains match addresses only: vendors that share addresses share one chain.
+def neighbours(
+    settings: StackSettings,
+) -> Iterator[tuple[IPNetwork, list[tuple[int, Vendor]]]]:
+    """Yield the vendors that may claim a range's connections, with their places in the stack.
 
-    The check below is that of passive vendors.
+    Filter chains match addresses only: vendors that share addresses share one chain. Where all are
+    read alike nothing can be wrong, and nothing is yielded.
     """
     if len({vendor.inspect for vendor in settings.vendors}) == 1:
         return
-    inspected = inspected_ports(settings.vendors)
     vendors = {vendor.name: (index, vendor) for index, vendor in enumerate(settings.vendors)}
     catalogue = Catalogue.of(settings.vendors)
-    reported: set[int] = set()
     for route in catalogue.routes:
-        candidates = [vendors[one.vendor] for one in catalogue.candidates(route.network)]
+        network = route.network
+        yield network, [vendors[one.vendor] for one in catalogue.candidates(network)]
+
+
+def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]:
+    """The check below is that of passive vendors."""
+    inspected = inspected_ports(settings.vendors)
+    reported: set[int] = set()
+    for network, candidates in neighbours(settings):
         parsed = [vendor for _, vendor in candidates if vendor.inspect == "http"]
         owned: list[PortRange] = []  # by the candidates before
         for index, vendor in candidates:
@@ -119,21 +128,16 @@ def neighbours_are_inspected_alike(settings: StackSettings) -> Iterator[Problem]
             reported.add(index)
             yield Problem(
                 ("vendors", index, "inspect"),
-                f"'connections' cannot hold at {route.network}, where {parsed[0].name} has "
+                f"'connections' cannot hold at {network}, where {parsed[0].name} has "
                 f"'http' and port {reached[0]} is inspected; write the same for both, "
                 "or give them addresses of their own",
             )
 
 
 def passive_vendors_share_with_passive_ones(settings: StackSettings) -> Iterator[Problem]:
-    """Envoy picks one filter chain by the address alone, and a passive chain parses no HTTP."""
-    if len({vendor.inspect for vendor in settings.vendors}) == 1:
-        return
-    vendors = {vendor.name: (index, vendor) for index, vendor in enumerate(settings.vendors)}
-    catalogue = Catalogue.of(settings.vendors)
+    """A passive chain parses no HTTP."""
     reported: set[int] = set()
-    for route in catalogue.routes:
-        candidates = [vendors[one.vendor] for one in catalogue.candidates(route.network)]
+    for network, candidates in neighbours(settings):
         passive = [vendor for _, vendor in candidates if vendor.inspect == "passive"]
         for index, vendor in candidates:
             if not passive or vendor.inspect == "passive" or index in reported:
@@ -141,19 +145,15 @@ def passive_vendors_share_with_passive_ones(settings: StackSettings) -> Iterator
             reported.add(index)
             yield Problem(
                 ("vendors", index, "inspect"),
-                f"{vendor.inspect!r} cannot hold at {route.network}, where {passive[0].name} has "
+                f"{vendor.inspect!r} cannot hold at {network}, where {passive[0].name} has "
                 "'passive'; write the same for both, or give them addresses of their own",
             )
 
 
 def vendors_are_outside_the_cluster(settings: StackSettings) -> Iterator[Problem]:
-    network = settings.network
-    own: list[tuple[Location, IPNetwork]] = [
-        (("network", "podCidrs", n), one) for n, one in enumerate(network.pod_cidrs)
-    ]
-    own += [(("network", "serviceCidrs", n), one) for n, one in enumerate(network.service_cidrs)]
     for index, vendor in enumerate(settings.vendors):
-        for (number, block), (at, taken) in product(enumerate(vendor.cidrs), own):
+        pairs = product(enumerate(vendor.cidrs), settings.network.ranges)
+        for (number, block), (at, taken) in pairs:
             if overlap(block.network, taken):
                 yield Problem(
                     ("vendors", index, "cidrs", number),
@@ -339,10 +339,10 @@ def alertmanager_runs_if_configured(settings: StackSettings) -> Iterator[Problem
     if settings.runs_alertmanager:
         return
     alertmanager = settings.alertmanager
-    for name, field in type(alertmanager).model_fields.items():
-        if alertmanager.sets(name) and getattr(alertmanager, name) != ():
+    for field in type(alertmanager).model_fields:
+        if alertmanager.sets(field) and getattr(alertmanager, field) != ():
             yield Problem(
-                ("alertmanager", str(field.alias)),
+                ("alertmanager", alertmanager.key_of(field)),
                 "has no effect, with prometheus.mode: operator and without "
                 "alertmanager.receivers no Alertmanager is run; remove it, or add receivers",
             )

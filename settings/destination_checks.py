@@ -38,13 +38,9 @@ def destinations_are_no_vendors(settings: StackSettings) -> Iterator[Problem]:
 
 def destinations_are_outside_the_cluster(settings: StackSettings) -> Iterator[Problem]:
     """The cluster's own traffic takes Istio's clusters of its services."""
-    network = settings.network
-    own: list[tuple[Location, IPNetwork]] = [
-        (("network", "podCidrs", n), one) for n, one in enumerate(network.pod_cidrs)
-    ]
-    own += [(("network", "serviceCidrs", n), one) for n, one in enumerate(network.service_cidrs)]
     for index, destination in enumerate(settings.destinations):
-        for (number, block), (at, taken) in product(enumerate(destination.cidrs), own):
+        pairs = product(enumerate(destination.cidrs), settings.network.ranges)
+        for (number, block), (at, taken) in pairs:
             if overlap(block, taken):
                 yield Problem(
                     ("destinations", index, "cidrs", number),

@@ -130,8 +130,7 @@ class Grafana(Section):
         yield from repeated((("dashboards", n, "file"), file) for n, file in enumerate(files))
         if self.mode == "existing":
             for name in sorted(self.model_fields_set - {"mode", "dashboards"}):
-                key = str(type(self).model_fields[name].alias)
-                yield Problem((key,), "has no effect with mode: existing; remove it")
+                yield Problem((self.key_of(name),), "has no effect with mode: existing; remove it")
             return
         if self.replicas > 1 and self.database is None:
             yield Problem(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain
 
 from settings.catalogue import Catalogue, Route
 from settings.destinations import listed_names
@@ -63,14 +62,11 @@ def _ranges(settings: StackSettings) -> Iterator[tuple[IPNetwork, str]]:
     for index, vendor in enumerate(settings.vendors):
         for number, block in enumerate(vendor.cidrs):
             yield block.network, block.where or path_text(("vendors", index, "cidrs", number))
-    lists = chain(
-        ((("destinations", n, "cidrs"), one.cidrs) for n, one in enumerate(settings.destinations)),
-        ((("network", "podCidrs"), settings.network.pod_cidrs),),
-        ((("network", "serviceCidrs"), settings.network.service_cidrs),),
-    )
-    for at, networks in lists:
-        for number, network in enumerate(networks):
-            yield network, path_text((*at, number))
+    for index, destination in enumerate(settings.destinations):
+        for number, network in enumerate(destination.cidrs):
+            yield network, path_text(("destinations", index, "cidrs", number))
+    for at, network in settings.network.ranges:
+        yield network, path_text(at)
 
 
 def hosts_have_listed_ports(settings: StackSettings) -> Iterator[Problem]:

@@ -59,16 +59,11 @@ class ControlPlane(Section):
     """Its release: 1.30 or 1.31."""
 
 
-CHARTS_ONLY = {
-    "version": "version",
-    "other_revision": "otherRevision",
-    "chart_source": "chartSource",
-    "hub": "hub",
-    "image_pull_secrets": "imagePullSecrets",
-    "istiod": "istiod",
-    "values": "values",
-}
-"""Keys that say something of charts which this program installs, by their fields."""
+CHARTS_ONLY = (
+    *("version", "other_revision", "chart_source", "hub"),
+    *("image_pull_secrets", "istiod", "values"),
+)
+"""Fields that say something of charts which this program installs."""
 
 
 class Istio(Section):
@@ -148,10 +143,10 @@ class Istio(Section):
         if self.install:
             yield from self._problems_of_revisions()
             return
-        for field, key in CHARTS_ONLY.items():
+        for field in CHARTS_ONLY:
             if self.sets(field):
                 yield Problem(
-                    (key,),
+                    (self.key_of(field),),
                     "has no effect with install: false, where this program installs no Istio; "
                     "remove it",
                 )

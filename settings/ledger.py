@@ -58,7 +58,7 @@ class Ledger(Section):
             for key in ("write_url", "login_secret"):
                 if getattr(self, key) is not None:
                     yield Problem(
-                        (str(type(self).model_fields[key].alias),),
+                        (self.key_of(key),),
                         "has no effect without ledger.url, which says where hours are read; add it",
                     )
             return

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Literal
 
-from settings.section import Section
-from settings.values.addresses import Network
+from settings.section import Location, Section
+from settings.values.addresses import IPNetwork, Network
 
 
 class ClusterNetwork(Section):
@@ -27,3 +28,10 @@ class ClusterNetwork(Section):
     ingress: Literal["any", "crawlersOnly"] | None = None
     """Who may connect to crawlers. `crawlersOnly`: each other, and Prometheus to its targets.
     Default: `crawlersOnly` if this program makes their namespaces, else `any`."""
+
+    @property
+    def ranges(self) -> Iterator[tuple[Location, IPNetwork]]:
+        """The cluster's own ranges, each with its place in the stack file."""
+        for key, networks in (("podCidrs", self.pod_cidrs), ("serviceCidrs", self.service_cidrs)):
+            for number, network in enumerate(networks):
+                yield ("network", key, number), network

@@ -63,6 +63,11 @@ class Section(BaseModel):
             raise SectionError(problems)
         return self
 
+    @classmethod
+    def key_of(cls, field: str) -> str:
+        """Return a field's key, as a stack file spells it."""
+        return str(cls.model_fields[field].alias)
+
     def sets(self, field: str) -> bool:
         """Whether the stack file has this key, with whatever value."""
         return field in self.model_fields_set
