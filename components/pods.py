@@ -36,7 +36,7 @@ class Files:
 
     config_map: core.ConfigMap
     digest: pulumi.Output[str]
-    """Another one for other contents."""
+    """Of its contents: pods are annotated with it, so that new contents roll them."""
 
 
 def digest_of(data: Mapping[str, Any]) -> str:

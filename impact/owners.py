@@ -50,7 +50,7 @@ class NameMove:
 
 
 def moves(before: StackSettings, after: StackSettings) -> tuple[Move, ...]:
-    """Return the addresses that change vendor, pool or destination, those of names left out."""
+    """Return the addresses that change vendor, pool or destination; `name_moves` has names."""
     sides = _catalogue(before), _catalogue(after)
     pieces: dict[tuple[Owner, Owner, PortRange], list[tuple[IPAddress, IPAddress]]] = {}
     for first, last in _pieces(route.network for side in sides for route in side.routes):

@@ -22,14 +22,15 @@ FAULT_OF = {
 
 KINDS = {"plain": False, "tunnel": True}
 
-# They are no words of a vendor's, or the same whoever refuses.
-_WORDLESS = ("auth-challenge",)
+# Every proxy answers a request without a login in the same way, so no preset describes it.
+_SAME_EVERYWHERE = ("auth-challenge",)
 
 
 def answers(name: str) -> dict[str, list[Json]]:
-    """Return the documented answers that alone tell their meaning, by the fault that asks for them.
+    """Return the documented answers by the fault that asks for them.
 
-    One list has those to plain requests and to CONNECT; the vendor gives them in turn.
+    Left out are answers that a site may give as well. The simulated vendor gives the answers of a
+    list in turn: some are for plain requests, some for CONNECT.
     """
     found: defaultdict[str, list[Json]] = defaultdict(list)
     for answer in preset(name).answers:
@@ -47,13 +48,13 @@ def answers(name: str) -> dict[str, list[Json]]:
     return dict(found)
 
 
-def has_words(name: str, fault: str) -> bool:
-    """Whether a preset's vendor refuses so in words of its own, to plain requests and to CONNECT.
+def documents(name: str, fault: str) -> bool:
+    """Whether a preset documents this refusal, for plain requests and for CONNECT.
 
-    What is no refusal has no words: a reset, a target's error.
+    True for faults that are no refusals, such as a reset or a target's error: no vendor words them.
     """
     if fault == "refused-open":
         return False
-    if fault not in WORDED or fault in _WORDLESS:
+    if fault not in WORDED or fault in _SAME_EVERYWHERE:
         return True
     return {one["connect"] for one in answers(name).get(fault, ())} == {False, True}

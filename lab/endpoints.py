@@ -178,7 +178,7 @@ def envoy_sockets(
 ) -> list[Socket]:
     """Return where `virtualOutbound` listens: at these addresses, and for names' unlisted ports.
 
-    Where vendors share an address, on a port of each and on one that is nobody's.
+    At an address that vendors share, it listens on a port of each and on one that no vendor has.
     """
     catalogue = Catalogue.of(vendors)
     ported = {vendor.name: port_of(vendor, ports) for vendor in vendors if vendor.ports}
@@ -201,7 +201,7 @@ def upstream_ports(vendors: Sequence[Vendor], ports: Ports) -> dict[str, int]:
 
 
 def outside_sockets(where: Sequence[Endpoint], ports: Ports) -> list[Socket]:
-    """Return what is no vendor's: two addresses, and nobody's port of each shared address."""
+    """Return what belongs to no vendor: two addresses, and one port of each shared address."""
     seen = [one.address for one in where if not one.host]
     shared = sorted({address for address in seen if seen.count(address) > 1})
     return [*((one, ports.vendor) for one in _ELSEWHERE), *((one, ports.nobodys) for one in shared)]

@@ -37,7 +37,7 @@ STAND_INS = (
     "the vendor's port -> another port of the same address",
     STATS_STAND_IN,
     "istiod's ECDS -> the same Lua and Wasm, from watched files",
-    "a refusal's way back -> where nobody is, Envoy accepts with the crawler's first bytes",
+    "a refusal's round trip -> at dead addresses Envoy accepts with the crawler's first bytes",
     *names.STAND_INS,
 )
 
@@ -201,10 +201,10 @@ def _stand_in_for_redirect(listener: Json) -> None:
 
 
 def _stand_in_for_distance(listener: Json, dead_addresses: Collection[str]) -> None:
-    """Have the crawler's first bytes be there before a vendor that nobody is refuses.
+    """Have Envoy accept a connection to a dead address only with the crawler's first bytes.
 
-    A refusal on loopback is known within connect(2), sooner than any crawler sends; one that
-    crosses a network is known later. Which is first decides what a passive sidecar has read.
+    Across a network a refusal takes a round trip, and a crawler has sent its request by then. On
+    loopback the refusal would come first, and a passive sidecar would have read nothing.
     """
     for one in listener.get("additional_addresses", ()):
         if one["address"]["socket_address"]["address"] in dead_addresses:

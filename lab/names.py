@@ -41,7 +41,6 @@ ANSWERS: Mapping[str, Sequence[Sequence[str]]] = {
 CHANGE_SECONDS = 3.0
 TTL_SECONDS = 2
 VIRTUAL_TTL_SECONDS = 30  # pilot-agent's
-_READY_SECONDS = 10.0
 
 
 def is_down(name: str) -> bool:

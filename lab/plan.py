@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from lab.dialects import answers, has_words
+from lab.dialects import answers, documents
 from lab.endpoints import (
     DESTINATION,
     DESTINATION_ADDRESS,
@@ -306,7 +306,7 @@ def _faults(endpoint: Endpoint) -> dict[str, float]:
     if endpoint.has_dialect:
         faults |= QUOTA_DIALECT
     if endpoint.preset:
-        faults = {name: share for name, share in faults.items() if has_words(endpoint.preset, name)}
+        faults = {name: share for name, share in faults.items() if documents(endpoint.preset, name)}
     if endpoint.visible == "passive":
         faults.pop("rejected", None)  # nothing is: Envoy parses no request
     if endpoint.dead_address is None:

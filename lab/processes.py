@@ -143,8 +143,8 @@ class Children:
             if code is not None:
                 raise LabError(f"{child.name} {_how_it_ended(code)}; {_last_line(child.log)}")
 
-    def wait_for_end(self, name: str, poll_seconds: float = 0.2) -> Iterator[None]:
-        """Yield every `poll_seconds` until the named child has ended well.
+    def wait_for_end(self, name: str) -> None:
+        """Return once the named child has ended well.
 
         Raises:
             LabError: it or any other child ended badly.
@@ -153,8 +153,7 @@ class Children:
         while child.process.poll() is None:
             # Without the child itself, which may end well at any moment.
             self._check(one for one in self._running if one is not child)
-            yield
-            time.sleep(poll_seconds)
+            time.sleep(0.02)
         if child.process.returncode != 0:
             self.check()
         self._running.remove(child)

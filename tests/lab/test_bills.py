@@ -48,8 +48,7 @@ def run(request, tmp_path_factory):
         ports=free_ports(), folder=folder, say=lambda line: None, inspect=request.param
     ) as lab:
         lab.start_crawler(count=COUNTS, requests_per_second=None, mix="even", seed=7)
-        for _ in lab.family.wait_for_end("crawler"):
-            pass
+        lab.family.wait_for_end("crawler")
         lab.settle()
         yield request.param, get_json(f"{lab.vendor_url}/books"), metered(lab)
 

@@ -31,8 +31,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
             mix="even",
             change=lambda plan: plan | {"linger_seconds": 0.0},
         )
-        for _ in own.family.wait_for_end("crawler"):
-            pass
+        own.family.wait_for_end("crawler")
         own.settle()
         wait_for_scrapes(own, time.time(), [SIDECARS])
         yield own

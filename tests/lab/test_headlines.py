@@ -166,8 +166,7 @@ def crawl(lab: Lab, count: int, seed: int) -> None:
         mix="even",
         change=lambda plan: with_every_fault(plan) | {"hosts": {"count": SITES}},
     )
-    for _ in lab.family.wait_for_end("crawler"):
-        pass
+    lab.family.wait_for_end("crawler")
     lab.settle()
 
     def silent() -> bool:

@@ -91,8 +91,7 @@ def crawl(lab: Lab, weights: Mapping[str, float], seed: int) -> None:
         return own | {"vendors": vendors}
 
     lab.start_crawler(count=COUNTS, requests_per_second=None, seed=seed, change=two_vendors)
-    for _ in lab.family.wait_for_end("crawler"):
-        pass
+    lab.family.wait_for_end("crawler")
     lab.settle()
 
 

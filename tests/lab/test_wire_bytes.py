@@ -88,8 +88,7 @@ def test_wire_bytes_are_the_vendors_own_socket_counts_per_protocol(lab):
     before = {vendor: wire_bytes(lab, vendor) for vendor in PROTOCOL_OF}
     booked_before = vendors_wire(lab)
     start_crawler(lab)
-    for _ in lab.family.wait_for_end("crawler"):
-        pass
+    lab.family.wait_for_end("crawler")
     lab.settle()
 
     booked = vendors_wire(lab)

@@ -254,8 +254,7 @@ def _redirect(network: Network, pod: Json, agent: Path, own: Path, family: Child
         environment=environment,
         folder=own,
     )
-    for _ in family.wait_for_end(name, 0.02):
-        pass
+    family.wait_for_end(name)
 
 
 def _mount(api: Api, pod: Json, own: Path) -> None:
