@@ -6,7 +6,7 @@ or header, since absolute URLs and headers carry users, passwords and tokens.
 
 from __future__ import annotations
 
-from components.attribution.envoy import Json, extension
+from components.attribution.envoy import Json, standard_output
 from components.attribution.outcome import (
     METADATA,
     PROXY_VISIBILITY,
@@ -35,7 +35,7 @@ def log_accesses(chain: Json, timeout_after_seconds: int) -> None:
     last = chain["filters"][-1]["typed_config"]
     kind = str(chain["name"]).rpartition("_")[2]
     of_kind = _of_requests(timeout_after_seconds) if kind == "http" else {"visibility": kind}
-    last["access_log"] = [_to_standard_output(_FIELDS | of_kind)]
+    last["access_log"] = [standard_output(_FIELDS | of_kind)]
 
 
 def _of_requests(timeout_after_seconds: int) -> Json:
@@ -49,12 +49,3 @@ def _of_requests(timeout_after_seconds: int) -> Json:
         "details": "%RESPONSE_CODE_DETAILS%",
         "answered_milliseconds": "%RESPONSE_DURATION%",
     }
-
-
-def _to_standard_output(fields: Json) -> Json:
-    return extension(
-        "envoy.access_loggers.file",
-        "access_loggers.file.v3.FileAccessLog",
-        path="/dev/stdout",
-        log_format={"json_format": fields},
-    )

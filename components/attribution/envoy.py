@@ -46,6 +46,16 @@ def extension(name: str, message: str, **settings: Any) -> Json:
     return {"name": name, "typed_config": {"@type": f"{TYPE}.extensions.{message}", **settings}}
 
 
+def standard_output(fields: Json) -> Json:
+    """Return the access log that prints these fields as a line of JSON."""
+    return extension(
+        "envoy.access_loggers.file",
+        "access_loggers.file.v3.FileAccessLog",
+        path="/dev/stdout",
+        log_format={"json_format": fields},
+    )
+
+
 def filter_state(key: str, factory: str, value: str) -> Json:
     """Return an entry that a chain's first filter writes into a connection; `value` is a format."""
     computed = "%" in value
@@ -82,15 +92,16 @@ def mappings(node: Any) -> Iterator[Json]:
 
 def add(apply_to: str, value: Json) -> Json:
     """Return the patch that adds a cluster or an extension."""
-    return _patch(apply_to, "ADD", value, {})
+    return patch(apply_to, "ADD", value, {})
 
 
 def patch_listener(apply_to: str, operation: str, value: Json, listener: str = LISTENER) -> Json:
     """Return a patch of an outbound listener, or of something within it."""
-    return _patch(apply_to, operation, value, {"listener": {"name": listener}})
+    return patch(apply_to, operation, value, {"listener": {"name": listener}})
 
 
-def _patch(apply_to: str, operation: str, value: Json, where: Json) -> Json:
+def patch(apply_to: str, operation: str, value: Json, where: Json) -> Json:
+    """Return a patch of crawlers' sidecars; `where` is more of what it must match."""
     sidecars = {"context": "SIDECAR_OUTBOUND", "proxy": {"proxyVersion": SIDECAR_VERSIONS}}
     return {
         "applyTo": apply_to,

@@ -6,7 +6,7 @@ tcp_proxy gets one more access log, and is else as it was. A line names no user 
 
 from __future__ import annotations
 
-from components.attribution.envoy import LISTENER, SIDECAR_VERSIONS, Json, extension
+from components.attribution.envoy import LISTENER, Json, extension, patch, standard_output
 
 FILTER_NAME = "proxy-outside-log"
 CATCH_ALL = "virtualOutbound-catchall-tcp"
@@ -30,26 +30,9 @@ _FIELDS: Json = {
 
 def outside_log_patches() -> list[Json]:
     """Return the patch. Where it does not match, traffic passes and no line is printed."""
-    log = extension(
-        "envoy.access_loggers.file",
-        "access_loggers.file.v3.FileAccessLog",
-        path="/dev/stdout",
-        log_format={"json_format": _FIELDS},
-    )
+    log = standard_output(_FIELDS)
     # istiod merges messages field by field, and appends to lists (EnvoyFilter, MERGE).
     value = extension(TCP_PROXY, "filters.network.tcp_proxy.v3.TcpProxy", access_log=[log])
-    where = {
-        "name": LISTENER,
-        "filterChain": {"name": CATCH_ALL, "filter": {"name": TCP_PROXY}},
-    }
-    return [
-        {
-            "applyTo": "NETWORK_FILTER",
-            "match": {
-                "context": "SIDECAR_OUTBOUND",
-                "proxy": {"proxyVersion": SIDECAR_VERSIONS},
-                "listener": where,
-            },
-            "patch": {"operation": "MERGE", "value": value},
-        }
-    ]
+    chain = {"name": CATCH_ALL, "filter": {"name": TCP_PROXY}}
+    where = {"listener": {"name": LISTENER, "filterChain": chain}}
+    return [patch("NETWORK_FILTER", "MERGE", value, where)]

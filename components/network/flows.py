@@ -80,8 +80,7 @@ def _prometheus(settings: StackSettings) -> Iterator[Flow]:
     yield _scrape(scrapers, groups.GRAFANA, GRAFANA_PORT, "whether Grafana works")
     if isinstance(prometheus, OperatorPrometheusSettings):
         return
-    sharded = prometheus.shards > 1
-    for servers in (groups.PROMETHEUS, *((groups.SHARDS,) if sharded else ())):
+    for servers in groups.servers(settings):
         yield _scrape(
             groups.PROMETHEUS, servers, PROMETHEUS_PORT, "its other replica and its shards"
         )
@@ -241,9 +240,8 @@ def _ledger(settings: StackSettings) -> Iterator[Flow]:
 
 
 def _thanos(settings: StackSettings) -> Iterator[Flow]:
-    sharded = settings.prometheus.shards > 1
     everybody = Pods(name="monitoring", namespaces=(MONITORING_NAMESPACE,), unruled=True)
-    for servers in (groups.PROMETHEUS, *((groups.SHARDS,) if sharded else ())):
+    for servers in groups.servers(settings):
         yield Flow(
             source=everybody,
             target=servers,

@@ -112,5 +112,10 @@ def scrapers(settings: StackSettings) -> Pods:
     return PROMETHEUS
 
 
+def servers(settings: StackSettings) -> tuple[Pods, ...]:
+    """Return the Prometheus that this program runs: the one that people query, and its shards."""
+    return (PROMETHEUS, SHARDS) if settings.prometheus.shards > 1 else (PROMETHEUS,)
+
+
 def sidecar_scrapers(settings: StackSettings) -> Pods:
     return SHARDS if settings.prometheus.shards > 1 else scrapers(settings)
