@@ -9,16 +9,15 @@ from dashboards.frame import (
     OF_VENDOR,
     STATES,
     TO_VENDOR,
-    VENDOR,
     alert_level,
     board,
-    link,
+    vendor_cells,
+    vendor_lines,
     worded,
 )
 from dashboards.look import Look
 from dashboards.panels import (
     bargauge,
-    coloured_cells,
     column,
     limits,
     row,
@@ -111,34 +110,34 @@ def _goes(look: Look) -> tuple[Json, ...]:
     product = "{{proxy_vendor}} {{proxy_pool}}"
     return row(
         "Where does the money go?",
-        timeseries(
+        vendor_lines(
+            look,
             title="Cost by vendor, an hour",
             unit=look.money_unit,
             description="Live, commitments included. A rise without more requests: larger pages, "
             "or retries. Click a vendor for what it carries.",
-            expr=look.most(f"{HOUR} * proxy_vendor:cost:rate5m{OF_VENDOR}"),
+            expr=f"{HOUR} * proxy_vendor:cost:rate5m{OF_VENDOR}",
             legend=named("{{proxy_vendor}}"),
-            colours=look.by_vendor(),
             links=[TO_VENDOR],
         ),
-        timeseries(
+        vendor_lines(
+            look,
             title="Cost of failures by vendor, an hour",
             unit=look.money_unit,
             description="Part of the cost that bought nothing. One vendor alone: claim it back, "
             "or move crawlers.",
-            expr=look.most(f"{HOUR} * proxy_vendor:cost_of_failures:rate5m{OF_VENDOR}"),
+            expr=f"{HOUR} * proxy_vendor:cost_of_failures:rate5m{OF_VENDOR}",
             legend=named("{{proxy_vendor}}"),
-            colours=look.by_vendor(),
             links=[TO_VENDOR],
         ),
-        timeseries(
+        vendor_lines(
+            look,
             title="Cost of 1,000 successes, by vendor",
             unit=look.money_unit,
             description="Everything that a vendor charges, divided by what succeeded: the price "
             "to compare vendors by. A tunnel is a success when it stands.",
-            expr=look.most(f"1000 * proxy_vendor:cost_per_success:ratio_rate5m{OF_VENDOR}"),
+            expr=f"1000 * proxy_vendor:cost_per_success:ratio_rate5m{OF_VENDOR}",
             legend=named("{{proxy_vendor}}"),
-            colours=look.by_vendor(),
             links=[TO_VENDOR],
         ),
         timeseries(
@@ -186,11 +185,7 @@ def _goes(look: Look) -> tuple[Json, ...]:
                 column("Yesterday", look.money_unit, _sums("proxy_cost_last_day"), decimals=2),
             ],
             sort_by=["This month"],
-            cells={
-                "Vendor": coloured_cells(
-                    look.vendor_cells(), [link(VENDOR, vendor="${__data.fields.Vendor}")]
-                )
-            },
+            cells=vendor_cells(look),
             width=16,
             height=10,
         ),

@@ -4,9 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import ERROR_BUDGET, OF_VENDOR, TO_VENDOR, VENDOR, board, link, or_none
-from dashboards.look import Look, by_outcome
-from dashboards.panels import bargauge, coloured_cells, column, limits, row, table, timeseries
+from dashboards.frame import (
+    ERROR_BUDGET,
+    OF_VENDOR,
+    TO_VENDOR,
+    board,
+    or_none,
+    vendor_cells,
+    vendor_lines,
+)
+from dashboards.look import BY_OUTCOME, Look
+from dashboards.panels import bargauge, column, limits, row, table, timeseries
 from settings.alerts import FAST_BURN, SLOW_BURN
 
 Json = dict[str, Any]
@@ -47,10 +55,7 @@ def _used(look: Look) -> tuple[Json, ...]:
             description="A burn rate of 1 uses up exactly the budget. One hour above "
             f"{FAST_BURN} is critical, six hours above {SLOW_BURN} a warning; both end once the "
             "short window is below.",
-            labels={
-                "proxy_vendor": "Vendor",
-                **({"cluster": "Cluster"} if look.several_clusters else {}),
-            },
+            labels=look.headings(proxy_vendor="Vendor"),
             values=[
                 column("Used, 7 d", "percentunit", _rate("7d"), decimals=0, above=limits(0.75, 1)),
                 column("Objective", "percentunit", _by_vendor("proxy_vendor:slo:ratio")),
@@ -66,11 +71,7 @@ def _used(look: Look) -> tuple[Json, ...]:
                 column("6 h", "short", _rate("6h"), decimals=2, above=limits(SLOW_BURN)),
             ],
             sort_by=["Used, 7 d"],
-            cells={
-                "Vendor": coloured_cells(
-                    look.vendor_cells(), [link(VENDOR, vendor="${__data.fields.Vendor}")]
-                )
-            },
+            cells=vendor_cells(look),
             width=14,
             height=11,
         ),
@@ -80,8 +81,9 @@ def _used(look: Look) -> tuple[Json, ...]:
 def _burning(look: Look) -> tuple[Json, ...]:
     return row(
         "Since when, and on what?",
-        _lines(
+        vendor_lines(
             look,
+            links=[TO_VENDOR],
             title="Requests carried",
             unit="percentunit",
             description="Share of all requests that the vendor carried, over 5 minutes. Its "
@@ -89,8 +91,9 @@ def _burning(look: Look) -> tuple[Json, ...]:
             expr=f"proxy_vendor:request_successes_per_requests:ratio_rate5m{OF_VENDOR}",
             maximum=1,
         ),
-        _lines(
+        vendor_lines(
             look,
+            links=[TO_VENDOR],
             title="Burn rate, one hour",
             unit="short",
             description="How many times as fast as the objective allows the vendor used what it "
@@ -98,8 +101,9 @@ def _burning(look: Look) -> tuple[Json, ...]:
             expr=f"{_BURN}1h{OF_VENDOR}",
             above=limits(critical=FAST_BURN),
         ),
-        _lines(
+        vendor_lines(
             look,
+            links=[TO_VENDOR],
             title="Burn rate, six hours",
             unit="short",
             description=f"The same over six hours. Above {SLOW_BURN} the vendor will miss its "
@@ -107,8 +111,9 @@ def _burning(look: Look) -> tuple[Json, ...]:
             expr=f"{_BURN}6h{OF_VENDOR}",
             above=limits(SLOW_BURN),
         ),
-        _lines(
+        vendor_lines(
             look,
+            links=[TO_VENDOR],
             title="Error budget used, seven days",
             unit="percentunit",
             description="How the used share moved. It falls when a bad day is seven days past, "
@@ -127,8 +132,7 @@ def _burning(look: Look) -> tuple[Json, ...]:
                 "proxy_outcome",
                 f"proxy_vendor:istio_requests:rate5m{OF_VENDOR}",
             ),
-            legend="{{proxy_outcome}}",
-            colours=by_outcome(),
+            **BY_OUTCOME,
             stacked=True,
             width=12,
         ),
@@ -141,13 +145,3 @@ def _by_vendor(record: str) -> str:
 
 def _rate(window: str) -> str:
     return _by_vendor(_BURN + window)
-
-
-def _lines(look: Look, *, expr: str, **panel: Any) -> Json:
-    return timeseries(
-        expr=look.most(expr),
-        legend=look.named("{{proxy_vendor}}"),
-        colours=look.by_vendor(),
-        links=[TO_VENDOR],
-        **panel,
-    )

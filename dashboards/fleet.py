@@ -13,15 +13,15 @@ from dashboards.frame import (
     STATES,
     TO_VENDOR,
     UNSUCCESSFUL,
-    VENDOR,
     VENDOR_LEVEL,
     board,
     link,
+    vendor_cells,
+    vendor_lines,
 )
-from dashboards.look import Look, by_outcome
+from dashboards.look import BY_OUTCOME, Look
 from dashboards.panels import (
     at_least,
-    coloured_cells,
     column,
     limits,
     stat,
@@ -196,7 +196,7 @@ def _vendors(look: Look) -> list[Json]:
             "the vendor could not carry. Burn rate: times as fast as its objective allows, over "
             "six hours. Lost: of its cost, what is charged for failures. Open the vendor "
             "to see what fails and for whom.",
-            labels={"proxy_vendor": "Vendor", **_cluster_column(look)},
+            labels=look.headings(proxy_vendor="Vendor"),
             values=[
                 column("Trouble", "short", VENDOR_LEVEL, states=STATES),
                 column("Requests", "reqps", _COLUMNS["requests_per_second"]),
@@ -222,11 +222,7 @@ def _vendors(look: Look) -> list[Json]:
                 *(_costs_of_vendors(look) if look.has_money else ()),
             ],
             sort_by=["Trouble", "Failed"],
-            cells={
-                "Vendor": coloured_cells(
-                    look.vendor_cells(), [link(VENDOR, vendor="${__data.fields.Vendor}")]
-                )
-            },
+            cells=vendor_cells(look),
             width=15,
             height=11,
         ),
@@ -258,14 +254,13 @@ def _courses(look: Look) -> list[Json]:
     alerts = look.alerts
     size: Json = {"width": 8, "height": 8}
     return [
-        timeseries(
+        vendor_lines(
+            look,
             title="Failed requests by vendor",
             unit="percentunit",
             description="Since when, and which vendor. One line alone is that vendor's trouble; "
             "all together are the crawlers' or the network's. Click a line to open its vendor.",
-            expr=look.most(FAILURE_RATIO),
-            legend=look.named("{{proxy_vendor}}"),
-            colours=look.by_vendor(),
+            expr=FAILURE_RATIO,
             above=limits(critical=alerts.failure_share),
             links=[TO_VENDOR],
             **size,
@@ -277,8 +272,7 @@ def _courses(look: Look) -> list[Json]:
             "vendor. auth_failed: look at the password; quota_exhausted: buy traffic; blocked: "
             "change vendor or pace for that site; connect_failed: look at the network.",
             expr=UNSUCCESSFUL,
-            legend="{{proxy_outcome}}",
-            colours=by_outcome(),
+            **BY_OUTCOME,
             **size,
         ),
         _cost(look, size) if look.has_money else _traffic(look, size),
@@ -286,32 +280,27 @@ def _courses(look: Look) -> list[Json]:
 
 
 def _traffic(look: Look, size: Json) -> Json:
-    return timeseries(
+    return vendor_lines(
+        look,
         title="Traffic by vendor",
         unit="Bps",
         description="Bytes on the wire both ways, live while a tunnel is open. A vendor that "
         "falls to nothing while others go on is silent: see its alerts.",
-        expr=look.most(f"{_CX}_tx_bytes:rate5m{OF_VENDOR} + {_CX}_rx_bytes:rate5m{OF_VENDOR}"),
-        legend=look.named("{{proxy_vendor}}"),
-        colours=look.by_vendor(),
+        expr=f"{_CX}_tx_bytes:rate5m{OF_VENDOR} + {_CX}_rx_bytes:rate5m{OF_VENDOR}",
         links=[TO_VENDOR],
         **size,
     )
 
 
 def _cost(look: Look, size: Json) -> Json:
-    return timeseries(
+    return vendor_lines(
+        look,
         title="Cost by vendor, an hour",
         unit=look.money_unit,
         description="Live, commitments included. A vendor whose cost rises without more requests "
         "carries larger pages, or retries of what fails. Click a line to open its vendor.",
-        expr=look.most(f"{HOUR} * proxy_vendor:cost:rate5m{OF_VENDOR}"),
+        expr=f"{HOUR} * proxy_vendor:cost:rate5m{OF_VENDOR}",
         legend=look.money_named("{{proxy_vendor}}"),
-        colours=look.by_vendor(),
         links=[TO_VENDOR],
         **size,
     )
-
-
-def _cluster_column(look: Look) -> dict[str, str]:
-    return {"cluster": "Cluster"} if look.several_clusters else {}

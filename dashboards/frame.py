@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from dashboards.look import CRITICAL, GOOD, WARNING, Look
-from dashboards.panels import DATASOURCE, dashboard
+from dashboards.panels import DATASOURCE, coloured_cells, dashboard, timeseries
 
 Json = dict[str, Any]
 
@@ -125,6 +125,18 @@ UNSUCCESSFUL = or_none(
     f"proxy_vendor:istio_requests:rate5m{OF_VENDOR}",
 )
 TO_VENDOR = link(VENDOR, vendor="${__field.labels.proxy_vendor}")
+
+
+def vendor_lines(look: Look, *, expr: str, **panel: Any) -> Json:
+    """Return a line for each vendor, or for the largest of many; `panel` is as of `timeseries`."""
+    panel.setdefault("legend", look.named("{{proxy_vendor}}"))
+    return timeseries(expr=look.most(expr), colours=look.by_vendor(), **panel)
+
+
+def vendor_cells(look: Look) -> dict[str, list[Json]]:
+    """Return the cells of a table's vendors: each in its colour, with a link to its board."""
+    to_vendor = link(VENDOR, vendor="${__data.fields.Vendor}")
+    return {"Vendor": coloured_cells(look.vendor_cells(), [to_vendor])}
 
 
 def shown(look: Look) -> tuple[str, ...]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import IN_CLUSTER, LOAD_GENERATOR, OF_VENDOR, board
-from dashboards.look import Look, by_outcome
+from dashboards.frame import IN_CLUSTER, LOAD_GENERATOR, OF_VENDOR, board, vendor_lines
+from dashboards.look import BY_OUTCOME, Look
 from dashboards.panels import coloured_cells, column, limits, row, stat, table, timeseries
 
 Json = dict[str, Any]
@@ -83,10 +83,7 @@ def _agree(look: Look) -> tuple[Json, ...]:
             title="Truth and mesh, by vendor",
             description="Requests a second that each counted, over half an hour. A difference for "
             "one vendor alone is a fault of its attribution: its addresses, ports or names.",
-            labels={
-                "proxy_vendor": "Vendor",
-                **({"cluster": "Cluster"} if look.several_clusters else {}),
-            },
+            labels=look.headings(proxy_vendor="Vendor"),
             values=[
                 column(
                     "Difference",
@@ -103,14 +100,13 @@ def _agree(look: Look) -> tuple[Json, ...]:
             width=12,
             height=9,
         ),
-        timeseries(
+        vendor_lines(
+            look,
             title="Difference, by vendor",
             unit="percentunit",
             description="Over half an hour, as beside: of less, the seconds between two scrapes "
             "would be most of it. A level is missing counts; a fall is a generator's start.",
-            expr=look.most(_error(_HALF_HOUR)),
-            legend=look.named("{{proxy_vendor}}"),
-            colours=look.by_vendor(),
+            expr=_error(_HALF_HOUR),
             above=_LIMITS,
             width=12,
             height=9,
@@ -119,28 +115,25 @@ def _agree(look: Look) -> tuple[Json, ...]:
 
 
 def _counts(look: Look) -> tuple[Json, ...]:
-    named = look.named("{{proxy_vendor}}")
     mesh_outcomes = f"workload_proxy_vendor_outcome:istio_requests:rate5m{_MESH_OF}"
     return row(
         "What did each count?",
-        timeseries(
+        vendor_lines(
+            look,
             title="Requests that the generator sent, by vendor",
             unit="reqps",
             description="The generator's own books. It sends to each endpoint of "
             "loadGenerator.endpoints: a missing line is an endpoint that it does not reach.",
-            expr=look.most(_truth()),
-            legend=named,
-            colours=look.by_vendor(),
+            expr=_truth(),
             width=6,
         ),
-        timeseries(
+        vendor_lines(
+            look,
             title="Requests that the mesh counted, by vendor",
             unit="reqps",
             description="What the sidecars of the generator's pods counted. Should look like the "
             "panel beside; a vendor at 0 here is not attributed.",
-            expr=look.most(_mesh()),
-            legend=named,
-            colours=look.by_vendor(),
+            expr=_mesh(),
             width=6,
         ),
         timeseries(
@@ -150,8 +143,7 @@ def _counts(look: Look) -> tuple[Json, ...]:
             "name them.",
             expr="sum by (proxy_outcome) (proxy_vendor_outcome:crawler_requests:rate5m"
             f"{OF_VENDOR})",
-            legend="{{proxy_outcome}}",
-            colours=by_outcome(),
+            **BY_OUTCOME,
             width=6,
         ),
         timeseries(
@@ -160,8 +152,7 @@ def _counts(look: Look) -> tuple[Json, ...]:
             description="By the sidecars of the generator's pods. An outcome under another name "
             "than beside: a vendor's outcomes do not fit its answers; run make audit.",
             expr=f"sum by (proxy_outcome) ({mesh_outcomes})",
-            legend="{{proxy_outcome}}",
-            colours=by_outcome(),
+            **BY_OUTCOME,
             width=6,
         ),
     )
@@ -179,14 +170,13 @@ def _generator(look: Look) -> tuple[Json, ...]:
             legend=look.named("under way"),
             width=12,
         ),
-        timeseries(
+        vendor_lines(
+            look,
             title="Unexpected answers, by vendor",
             unit="reqps",
             description="Answers that were not what the request was to get. One vendor alone: its "
             "endpoint or login is wrong.",
-            expr=look.most(f"proxy_vendor:crawler_unexpected:rate5m{OF_VENDOR}"),
-            legend=look.named("{{proxy_vendor}}"),
-            colours=look.by_vendor(),
+            expr=f"proxy_vendor:crawler_unexpected:rate5m{OF_VENDOR}",
             width=12,
         ),
     )

@@ -70,6 +70,10 @@ class Look:
     def has_many_vendors(self) -> bool:
         return len(self.vendors) > FEW
 
+    def headings(self, **by_label: str) -> dict[str, str]:
+        """Return a table's headings by label, with the cluster's where there may be several."""
+        return {**by_label, **({"cluster": "Cluster"} if self.several_clusters else {})}
+
     def named(self, legend: str) -> str:
         """Return a legend with the cluster, where there may be several."""
         return f"{legend} {{{{cluster}}}}" if self.several_clusters else legend
@@ -146,8 +150,7 @@ def look_of(settings: StackSettings) -> Look:
     )
 
 
-def by_outcome() -> list[Json]:
-    """Return the overrides of series that are named by outcome: grey is no failure."""
+def _by_outcome() -> list[Json]:
     greys = [
         _override(name, GREY, DASHES[position % len(DASHES)])
         for position, name in enumerate(HARMLESS)
@@ -172,3 +175,7 @@ def _override(name: str, colour: str, dashes: Sequence[int] = ()) -> Json:
             *([style] if dashes else []),
         ],
     }
+
+
+BY_OUTCOME: Json = {"legend": "{{proxy_outcome}}", "colours": _by_outcome()}
+"""Arguments of a panel with a line for each outcome; grey is no failure."""

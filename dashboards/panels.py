@@ -208,15 +208,11 @@ def state_timeline(
     Args:
         states: word and colour of each value.
     """
-    options = {
-        f"{value:g}": {"text": word, "color": colour, "index": index}
-        for index, (value, (word, colour)) in enumerate(states.items())
-    }
     defaults: Json = {
         "unit": "short",
         "color": {"mode": "thresholds"},
         "thresholds": _steps((), first="text"),
-        "mappings": [{"type": "value", "options": options}],
+        "mappings": _words(states),
         "custom": {"fillOpacity": 80, "lineWidth": 0, "spanNulls": False},
         **({"links": [*links]} if links else {}),
     }
@@ -317,12 +313,7 @@ def column(
         properties.append({"id": "thresholds", "value": _steps(above, first="text")})
         properties.append({"id": "custom.cellOptions", "value": {"type": "color-text"}})
     if states:
-        options = {
-            f"{value:g}": {"text": word, "color": colour, "index": index}
-            for index, (value, (word, colour)) in enumerate(states.items())
-        }
-        properties.append({"id": "mappings", "value": [{"type": "value", "options": options}]})
-        properties.append({"id": "custom.cellOptions", "value": {"type": "color-text"}})
+        properties += coloured_cells(_words(states))
     return {"heading": heading, "expr": expr, "properties": properties}
 
 
@@ -405,6 +396,15 @@ def _steps(found: Limits, first: str = GOOD) -> Json:
     steps: list[Json] = [{"color": first, "value": None}]
     steps += [{"color": colour, "value": value} for value, colour in found]
     return {"mode": "absolute", "steps": steps}
+
+
+def _words(states: Mapping[float, tuple[str, str]]) -> list[Json]:
+    """Return the value mappings that write each state as a word in its colour."""
+    options = {
+        f"{value:g}": {"text": word, "color": colour, "index": index}
+        for index, (value, (word, colour)) in enumerate(states.items())
+    }
+    return [{"type": "value", "options": options}]
 
 
 def _place(panels: Sequence[Json]) -> list[Json]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import PRODUCT, VENDOR, board, link, or_none, worded
-from dashboards.look import Look, by_outcome
-from dashboards.panels import coloured_cells, column, limits, row, table, timeseries
+from dashboards.frame import PRODUCT, TO_VENDOR, board, or_none, vendor_cells, worded
+from dashboards.look import BY_OUTCOME, Look
+from dashboards.panels import column, limits, row, table, timeseries
 
 Json = dict[str, Any]
 
 _PRODUCT = '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_pool=~"$product"}'
 _TARGET = '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_target=~"$target"}'
-_TO_VENDOR = [link(VENDOR, vendor="${__field.labels.proxy_vendor}")]
 
 
 def product(look: Look) -> Json:
@@ -39,7 +38,7 @@ def _products(look: Look) -> tuple[Json, ...]:
             expr=f"proxy_vendor_pool:istio_requests:rate5m{_PRODUCT}",
             legend=name,
             colours=look.by_product(),
-            links=_TO_VENDOR,
+            links=[TO_VENDOR],
         ),
         timeseries(
             title="Failed requests by product",
@@ -50,7 +49,7 @@ def _products(look: Look) -> tuple[Json, ...]:
             legend=name,
             colours=look.by_product(),
             above=limits(critical=look.alerts.failure_share),
-            links=_TO_VENDOR,
+            links=[TO_VENDOR],
         ),
         timeseries(
             title="Requests of the products without success, by outcome",
@@ -63,8 +62,7 @@ def _products(look: Look) -> tuple[Json, ...]:
                 "proxy_outcome",
                 f"proxy_vendor_pool:istio_requests:rate5m{_PRODUCT}",
             ),
-            legend="{{proxy_outcome}}",
-            colours=by_outcome(),
+            **BY_OUTCOME,
         ),
         timeseries(
             title="Traffic by product",
@@ -74,18 +72,14 @@ def _products(look: Look) -> tuple[Json, ...]:
             expr=f"proxy_vendor_pool:proxy_bytes:rate5m{_PRODUCT}",
             legend=name,
             colours=look.by_product(),
-            links=_TO_VENDOR,
+            links=[TO_VENDOR],
             width=10,
         ),
         table(
             title="Products, the worst first",
             description="Each product now, over 5 minutes. Compare products of the same kind over "
             "vendors, and move crawlers to the one that fails less.",
-            labels={
-                "proxy_vendor": "Vendor",
-                "proxy_pool": "Product",
-                **({"cluster": "Cluster"} if look.several_clusters else {}),
-            },
+            labels=look.headings(proxy_vendor="Vendor", proxy_pool="Product"),
             values=[
                 column(
                     "Failed",
@@ -98,7 +92,7 @@ def _products(look: Look) -> tuple[Json, ...]:
                 column("Traffic", "Bps", _by_product("proxy_bytes:rate5m")),
             ],
             sort_by=["Failed", "Requests"],
-            cells={"Vendor": coloured_cells(look.vendor_cells(), [_of_row()])},
+            cells=vendor_cells(look),
             width=14,
         ),
     )
@@ -126,7 +120,7 @@ def _targets(look: Look) -> tuple[Json, ...]:
             f"{_TARGET})",
             legend=look.named("{{proxy_vendor}} {{proxy_target}}"),
             above=limits(critical=alerts.failure_share),
-            links=_TO_VENDOR,
+            links=[TO_VENDOR],
         ),
         timeseries(
             title="Blocked by target group and vendor",
@@ -137,7 +131,7 @@ def _targets(look: Look) -> tuple[Json, ...]:
             f"{_TARGET})",
             legend=look.named("{{proxy_vendor}} {{proxy_target}}"),
             above=limits(alerts.banned_share),
-            links=_TO_VENDOR,
+            links=[TO_VENDOR],
         ),
         timeseries(
             title="Traffic by target group",
@@ -157,11 +151,7 @@ def _targets(look: Look) -> tuple[Json, ...]:
             title="Which vendor for which target group?",
             description="Each pair now, over 5 minutes. For a target group take the vendor that "
             "is blocked least; a ban is a matter between a vendor's addresses and a site.",
-            labels={
-                "proxy_target": "Target group",
-                "proxy_vendor": "Vendor",
-                **({"cluster": "Cluster"} if look.several_clusters else {}),
-            },
+            labels=look.headings(proxy_target="Target group", proxy_vendor="Vendor"),
             values=[
                 column(
                     "Blocked",
@@ -181,7 +171,7 @@ def _targets(look: Look) -> tuple[Json, ...]:
                 column("Traffic", "Bps", _by_target("proxy_bytes:rate5m")),
             ],
             sort_by=["Blocked", "Failed"],
-            cells={"Vendor": coloured_cells(look.vendor_cells(), [_of_row()])},
+            cells=vendor_cells(look),
             width=14,
         ),
     )
@@ -193,7 +183,3 @@ def _by_product(record: str) -> str:
 
 def _by_target(record: str) -> str:
     return f"max by (cluster, proxy_vendor, proxy_target) (proxy_vendor_target:{record}{_TARGET})"
-
-
-def _of_row() -> Json:
-    return link(VENDOR, vendor="${__data.fields.Vendor}")

@@ -15,9 +15,10 @@ from dashboards.frame import (
     alert_level,
     board,
     link,
+    vendor_lines,
     worded,
 )
-from dashboards.look import Look, by_outcome
+from dashboards.look import BY_OUTCOME, Look
 from dashboards.panels import limits, row, state_timeline, timeseries
 
 Json = dict[str, Any]
@@ -62,7 +63,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             width=24,
             height=8,
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Requests",
             unit="reqps",
@@ -71,7 +72,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             "traffic goes on, nothing is read: see Opaque connections.",
             expr=f"proxy_vendor:istio_requests:rate5m{OF_VENDOR}",
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Failed requests",
             unit="percentunit",
@@ -88,8 +89,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             "vendor. policy: it carries no such request for anybody. rejected: Envoy refused the "
             "crawler's request, and nothing reached the vendor.",
             expr=UNSUCCESSFUL,
-            legend="{{proxy_outcome}}",
-            colours=by_outcome(),
+            **BY_OUTCOME,
         ),
     )
 
@@ -98,7 +98,7 @@ def _why(look: Look) -> tuple[Json, ...]:
     alerts = look.alerts
     return row(
         "Is it slow, or out of reach?",
-        _lines(
+        vendor_lines(
             look,
             title="Set-up time, median",
             unit="ms",
@@ -108,7 +108,7 @@ def _why(look: Look) -> tuple[Json, ...]:
             expr=f"proxy_vendor:istio_proxy_setup_milliseconds:p50{OF_VENDOR}",
             width=6,
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Set-up time, 95th percentile",
             unit="ms",
@@ -118,7 +118,7 @@ def _why(look: Look) -> tuple[Json, ...]:
             above=limits(alerts.setup_milliseconds),
             width=6,
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Failed connections",
             unit="percentunit",
@@ -129,7 +129,7 @@ def _why(look: Look) -> tuple[Json, ...]:
             above=limits(alerts.connect_failure_share),
             width=6,
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Connections timed out",
             unit="cps",
@@ -144,7 +144,7 @@ def _why(look: Look) -> tuple[Json, ...]:
 def _carries(look: Look) -> tuple[Json, ...]:
     return row(
         "What does it carry?",
-        _lines(
+        vendor_lines(
             look,
             title="Traffic, both ways",
             unit="Bps",
@@ -166,7 +166,7 @@ def _carries(look: Look) -> tuple[Json, ...]:
             legend="{{proxy_result}}",
             stacked=True,
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Sent to the vendor",
             unit="Bps",
@@ -174,7 +174,7 @@ def _carries(look: Look) -> tuple[Json, ...]:
             "than a tenth of all is unusual for crawlers: look for uploads.",
             expr=f"{_CX}_tx_bytes:rate5m{OF_VENDOR}",
         ),
-        _lines(
+        vendor_lines(
             look,
             title="New connections",
             unit="cps",
@@ -182,7 +182,7 @@ def _carries(look: Look) -> tuple[Json, ...]:
             "than requests: crawlers do not keep connections.",
             expr=f"{_CX}:rate5m{OF_VENDOR}",
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Open connections",
             unit="short",
@@ -251,7 +251,7 @@ def _who(look: Look) -> tuple[Json, ...]:
 def _trust(look: Look) -> tuple[Json, ...]:
     return row(
         "Can I trust these numbers?",
-        _lines(
+        vendor_lines(
             look,
             title="Opaque connections",
             unit="cps",
@@ -261,7 +261,7 @@ def _trust(look: Look) -> tuple[Json, ...]:
             expr=f"proxy_vendor:istio_tcp_connections_opened:rate5m{OF_VENDOR}",
             width=6,
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Traffic in opaque connections",
             unit="Bps",
@@ -271,7 +271,7 @@ def _trust(look: Look) -> tuple[Json, ...]:
             f'{OF_VENDOR[:-1]}, proxy_visibility="opaque"}}',
             width=6,
         ),
-        _lines(
+        vendor_lines(
             look,
             title="Bytes that the passive module did not count",
             absent="The module reads none of these vendors.",
@@ -304,14 +304,4 @@ def _trust(look: Look) -> tuple[Json, ...]:
             colours=look.by_vendor(),
             width=6,
         ),
-    )
-
-
-def _lines(look: Look, *, expr: str, **panel: Any) -> Json:
-    """Return a line for each vendor, or for the largest of many."""
-    return timeseries(
-        expr=look.most(expr),
-        legend=look.named("{{proxy_vendor}}"),
-        colours=look.by_vendor(),
-        **panel,
     )

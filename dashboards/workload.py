@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from dashboards.frame import VENDOR, WORKLOAD, board, link, or_none
-from dashboards.look import Look, by_outcome
-from dashboards.panels import coloured_cells, column, limits, row, table, timeseries
+from dashboards.frame import TO_VENDOR, WORKLOAD, board, or_none, vendor_cells, vendor_lines
+from dashboards.look import BY_OUTCOME, Look
+from dashboards.panels import column, limits, row, table, timeseries
 
 Json = dict[str, Any]
 
@@ -44,17 +44,14 @@ def _who(look: Look) -> tuple[Json, ...]:
             legend=_NAME,
             width=12,
         ),
-        timeseries(
+        vendor_lines(
+            look,
             title="Requests of these workloads by vendor",
             unit="reqps",
             description="Which vendors the workloads chosen use. A workload of one vendor alone "
             "stops with it: give it a second.",
-            expr=look.most(
-                f"sum by (cluster, proxy_vendor) ({_RECORD}:istio_requests:rate5m{_WORKLOAD})"
-            ),
-            legend=look.named("{{proxy_vendor}}"),
-            colours=look.by_vendor(),
-            links=[link(VENDOR, vendor="${__field.labels.proxy_vendor}")],
+            expr=f"sum by (cluster, proxy_vendor) ({_RECORD}:istio_requests:rate5m{_WORKLOAD})",
+            links=[TO_VENDOR],
             width=12,
         ),
         timeseries(
@@ -82,12 +79,11 @@ def _who(look: Look) -> tuple[Json, ...]:
             title="Workloads, the busiest first",
             description="The 50 busiest pairs of workload and vendor now, over 5 minutes. The "
             "columns sort by a click: sort by Failed to see who suffers most.",
-            labels={
-                "source_workload_namespace": "Namespace",
-                "source_workload": "Workload",
-                "proxy_vendor": "Vendor",
-                **({"cluster": "Cluster"} if look.several_clusters else {}),
-            },
+            labels=look.headings(
+                source_workload_namespace="Namespace",
+                source_workload="Workload",
+                proxy_vendor="Vendor",
+            ),
             values=[
                 column("Requests", "reqps", _most("istio_requests:rate5m")),
                 column(
@@ -100,11 +96,7 @@ def _who(look: Look) -> tuple[Json, ...]:
                 column("Traffic", "Bps", _most("proxy_bytes:rate5m")),
             ],
             sort_by=["Requests"],
-            cells={
-                "Vendor": coloured_cells(
-                    look.vendor_cells(), [link(VENDOR, vendor="${__data.fields.Vendor}")]
-                )
-            },
+            cells=vendor_cells(look),
             width=24,
             height=10,
         ),
@@ -133,8 +125,7 @@ def _suffers(look: Look) -> tuple[Json, ...]:
                 "proxy_outcome",
                 f"{_RECORD}:istio_requests:rate5m{_WORKLOAD}",
             ),
-            legend="{{proxy_outcome}}",
-            colours=by_outcome(),
+            **BY_OUTCOME,
         ),
         timeseries(
             title="Connections that sidecars refused",
