@@ -24,7 +24,7 @@ from money.usage.account import URL, Credentials
 from money.usage.apis import usage_of
 from money.usage.csv_file import usage_of_file
 from money.usage.figures import Usage, UsageError
-from money.usage.from_settings import account_of, format_of
+from money.usage.from_settings import account_of
 from settings.loading import SettingsError
 from settings.masking import quoted
 from settings.stack import StackSettings
@@ -88,10 +88,10 @@ def _usage(
     if bool(options.file) == options.api:
         raise CommandError("FILE, API: give one of them: FILE=invoice.csv, or API=1")
     if options.file:
-        form = format_of(vendor)
-        if form is None:
+        if vendor.usage is None or vendor.usage.csv is None:
             raise CommandError(f"FILE: usage.csv {where}")
-        return usage_of_file(Path(options.file), form, vendor.name, start, last)
+        form = vendor.usage.csv
+        return usage_of_file(Path(options.file), vendor.usage, form, vendor.name, start, last)
     account = account_of(vendor, environment.get(URL, ""))
     if account is None:
         raise CommandError(f"API: usage.api {where}")

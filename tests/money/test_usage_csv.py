@@ -3,35 +3,46 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import replace
 from datetime import date
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from money.usage.csv_file import Column, CsvFormat, usage_of_file, usage_of_text
+from money.usage.csv_file import usage_of_file, usage_of_text
 from money.usage.figures import UsageError
+from settings.usage import VendorUsage
 
 START, END = date(2026, 11, 1), date(2026, 11, 4)
 
-GERMAN = CsvFormat(
-    day="Datum",
-    day_format="%d.%m.%Y",
-    time_zone="Europe/Berlin",
-    separator=";",
-    decimal=",",
-    thousands=".",
-    traffic=Column(name="Verkehr", text="# GB"),
-    traffic_unit="GB",
-    requests=Column(name="Anfragen"),
-    cost=Column(name="Betrag", text="# €"),
-    currency="EUR",
-    product="Zone",
-    products={"resi_1": "residential"},
-    total="Summe",
-)
+
+def usage_by(csv: dict[str, Any], **more: Any) -> VendorUsage:
+    return VendorUsage.model_validate({"timeZone": "UTC", "csv": csv, **more})
+
+
+def german(*, skips_empty_days: bool = False, **changed: Any) -> VendorUsage:
+    csv = {
+        "day": {"column": "Datum", "format": "%d.%m.%Y"},
+        "separator": "semicolon",
+        "decimal": "comma",
+        "thousands": "point",
+        "traffic": {"column": "Verkehr", "text": "# GB", "unit": "GB"},
+        "requests": {"column": "Anfragen"},
+        "cost": {"column": "Betrag", "text": "# €", "currency": "EUR"},
+        "product": "Zone",
+        "total": "Summe",
+    }
+    return usage_by(
+        {**csv, **changed},
+        timeZone="Europe/Berlin",
+        products=[{"name": "resi_1", "product": "residential"}],
+        skipsEmptyDays=skips_empty_days,
+    )
+
+
+GERMAN = german()
 
 FILE = """\
 Datum;Zone;Verkehr;Anfragen;Betrag;Hinweis
@@ -42,8 +53,9 @@ Summe;;1.235,75 GB;1.020;10.380,30 €;
 """
 
 
-def read(text: str, form: CsvFormat = GERMAN):
-    return usage_of_text(text.encode(), "invoice.csv", form, "vendor-a", START, END)
+def read(text: str | bytes, usage: VendorUsage = GERMAN):
+    content = text if isinstance(text, bytes) else text.encode()
+    return usage_of_text(content, "invoice.csv", usage, usage.csv, "vendor-a", START, END)
 
 
 def test_file_is_read_as_its_format_says():
@@ -57,14 +69,13 @@ def test_file_is_read_as_its_format_says():
 
 def test_unit_is_the_formats():
     """A GB of 2^30 bytes is 7 % more than one of 10^9."""
-    found = read(FILE, replace(GERMAN, traffic_unit="GiB"))
+    found = read(FILE, german(traffic={"column": "Verkehr", "text": "# GB", "unit": "GiB"}))
     assert found.rows[0].bytes == Decimal("1.5") * 2**30
 
 
 def test_hours_are_added_up():
-    form = replace(
-        GERMAN, day_format="%d.%m.%Y %H:%M", total="", cost=None, requests=None, product=""
-    )
+    day = {"column": "Datum", "format": "%d.%m.%Y %H:%M"}
+    form = german(day=day, total=None, cost=None, requests=None, product=None)
     text = "Datum;Verkehr\n" + "".join(
         f"0{day}.11.2026 {hour:02}:00;0,5 GB\n" for day in (1, 2, 3) for hour in range(24)
     )
@@ -74,14 +85,14 @@ def test_hours_are_added_up():
 
 def test_day_that_is_listed_twice_is_kept():
     """The vendor bills it twice; that is for the reconciliation to say."""
-    form = replace(GERMAN, total="")
+    form = german(total=None)
     lines = FILE.splitlines()
     found = read("\n".join([*lines[:3], lines[2], lines[3]]), form)
     assert [(row.listed, row.requests) for row in found.rows] == [(1, 1000), (2, 40), (1, 0)]
 
 
 def test_days_without_traffic_may_be_left_out_if_the_stack_says_so():
-    form = replace(GERMAN, total="", skips_empty_days=True)
+    form = german(total=None, skips_empty_days=True)
     found = read("\n".join(FILE.splitlines()[:2]), form)
     assert [row.bytes for row in found.rows] == [15 * 10**8, 0, 0]
 
@@ -140,59 +151,42 @@ def test_whatever_a_file_holds_it_is_read_or_refused(at, length, new):
     """No line of a vendor's ends the command with a traceback."""
     content = FILE.encode()
     with contextlib.suppress(UsageError):
-        usage_of_text(
-            content[:at] + new + content[at + length :],
-            "invoice.csv",
-            GERMAN,
-            "vendor-a",
-            START,
-            END,
-        )
+        read(content[:at] + new + content[at + length :])
 
 
 def test_missing_day_is_named():
     """It would be taken for a day without traffic, and the invoice for less than it is."""
     lines = FILE.splitlines()
     with pytest.raises(UsageError, match="residential for 2026-11-02"):
-        read("\n".join([*lines[:2], lines[3]]), replace(GERMAN, total=""))
+        read("\n".join([*lines[:2], lines[3]]), german(total=None))
 
 
 def test_other_encoding_is_refused():
     with pytest.raises(UsageError, match="UTF-8"):
-        usage_of_text(FILE.encode("utf-16"), "invoice.csv", GERMAN, "vendor-a", START, END)
+        read(FILE.encode("utf-16"))
 
 
 def test_totals_may_be_rounded():
     """Each figure is rounded to the digits it shows; their sum then differs a little."""
     text = "day,GB\n2026-11-01,0.33\n2026-11-02,0.33\n2026-11-03,0.33\nTotal,1.00\n"
-    form = CsvFormat(
-        day="day",
-        day_format="%Y-%m-%d",
-        time_zone="UTC",
-        traffic=Column(name="GB"),
-        traffic_unit="GB",
-        total="Total",
-    )
+    day = {"column": "day", "format": "%Y-%m-%d"}
+    form = usage_by({"day": day, "traffic": {"column": "GB", "unit": "GB"}, "total": "Total"})
     assert len(read(text, form).rows) == 3
     with pytest.raises(UsageError, match="not the sum"):
         read(text.replace("1.00", "1.33"), form)
 
 
 def test_file_that_cannot_be_read_is_named(tmp_path):
-    with pytest.raises(UsageError, match="cannot be read: "):
-        usage_of_file(tmp_path / "none.csv", GERMAN, "vendor-a", START, END)
-    with pytest.raises(UsageError, match="cannot be read: "):
-        usage_of_file(tmp_path, GERMAN, "vendor-a", START, END)
+    for path in (tmp_path / "none.csv", tmp_path):
+        with pytest.raises(UsageError, match="cannot be read: "):
+            usage_of_file(path, GERMAN, GERMAN.csv, "vendor-a", START, END)
 
 
-COUNTS = CsvFormat(
-    day="Date",
-    day_format="%Y-%m-%d",
-    time_zone="UTC",
-    traffic=Column(name="Bytes"),
-    requests=Column(name="Requests"),
-    total="Total",
-)
+COUNTS: dict[str, Any] = {
+    "day": {"column": "Date", "format": "%Y-%m-%d"},
+    "traffic": {"column": "Bytes", "unit": "B"},
+    "requests": {"column": "Requests"},
+}
 
 
 @pytest.mark.parametrize("first", ["1.000,5", "1,1.000", "1.5,5", "1,5.5"])
@@ -200,13 +194,14 @@ def test_what_is_counted_has_no_decimals(first):
     """Without a word 1.000 would be one request, where the file means a thousand."""
     text = f"Date,Bytes,Requests\n2026-11-01,{first}\n2026-11-02,1,5\n2026-11-03,1,5\n"
     with pytest.raises(UsageError, match="counts, and has decimals"):
-        read(text, replace(COUNTS, total=""))
+        read(text, usage_by(COUNTS))
 
 
 @pytest.mark.parametrize("total", ["7,15", "6,16", "5,15"])
 def test_a_total_of_counts_is_exact(total):
     """Rounding excuses GB that are shown whole, and no lost request."""
     text = "Date,Bytes,Requests\n2026-11-01,1,5\n2026-11-02,2.0,5\n2026-11-03,3,5\n"
-    assert read(f"{text}Total,6,15\n", COUNTS).rows[1].bytes == 2
+    form = usage_by({**COUNTS, "total": "Total"})
+    assert read(f"{text}Total,6,15\n", form).rows[1].bytes == 2
     with pytest.raises(UsageError, match="not the sum of the lines"):
-        read(f"{text}Total,{total}\n", COUNTS)
+        read(f"{text}Total,{total}\n", form)
