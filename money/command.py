@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 from books.prometheus import Prometheus, PrometheusError
 from components.prometheus.config import LEDGER_APP
@@ -73,6 +74,15 @@ def parse_month(text: str, now: datetime) -> Month:
     if month_bounds(*month)[0] > now:
         raise CommandError(f"MONTH: {text} has not begun (it is {now:%Y-%m-%d}, UTC)")
     return month
+
+
+def write_files(out: Path, texts: Mapping[str, str]) -> list[Path]:
+    """Write files by renaming, so that nobody reads half of one; return where they are."""
+    for name, text in texts.items():
+        temporary = out / f"{name}.tmp"
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(out / name)
+    return [out / name for name in texts]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,13 +12,20 @@ from collections.abc import Mapping, Sequence
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
-from money.command import CommandError, Stack, add_stack, ledger_of, parse_month, stack_of
-from money.contract import Contract
+from money.command import (
+    CommandError,
+    Stack,
+    add_stack,
+    ledger_of,
+    parse_month,
+    stack_of,
+    write_files,
+)
 from money.from_settings import contracts_of
 from money.months import month_bounds
 from money.quantities import Book
 from money.reconcile.compare import reconcile
-from money.reconcile.findings import ReconcileError, Reconciliation
+from money.reconcile.findings import ReconcileError
 from money.reconcile.outputs import as_csv, as_focus, as_html, as_json, text_lines
 from money.usage.account import URL, Credentials
 from money.usage.apis import usage_of
@@ -53,7 +60,10 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
         contracts = contracts_of(settings)
         found = reconcile(usage, _book(stack, usage, now), contracts)
         if options.out is not None:
-            _write(options.out, target, found, usage, contracts)
+            files = {f"{target}.html": as_html(found), f"{target}.csv": as_csv(found)}
+            if focus := as_focus(usage, contracts):
+                files[f"{target}-focus.csv"] = focus
+            write_files(options.out, files)
     except SettingsError as error:
         return could_not_run(target, options.out, *error.findings)
     except (CommandError, ReconcileError, UsageError) as error:
@@ -115,22 +125,6 @@ def _remove_earlier(out: Path, target: str) -> None:
     """Remove the last run's files: if this one fails, they would still say whether to pay."""
     for name in (f"{target}.html", f"{target}.csv", f"{target}-focus.csv"):
         (out / name).unlink(missing_ok=True)
-
-
-def _write(
-    out: Path, target: str, found: Reconciliation, usage: Usage, contracts: Sequence[Contract]
-) -> None:
-    """Write the files by renaming, so that nobody reads half of one."""
-    texts = {
-        f"{target}.html": as_html(found),
-        f"{target}.csv": as_csv(found),
-        f"{target}-focus.csv": as_focus(usage, contracts),
-    }
-    for name, text in texts.items():
-        if text is not None:
-            temporary = out / f"{name}.tmp"
-            temporary.write_text(text, encoding="utf-8")
-            temporary.replace(out / name)
 
 
 def _options(arguments: Sequence[str] | None) -> argparse.Namespace:

@@ -25,13 +25,14 @@ from money.command import (
     ledger_of,
     parse_month,
     stack_of,
+    write_files,
 )
 from money.contract import Contract
-from money.forecast.history import history_since
+from money.forecast.budgets import outcome_of, standings
+from money.forecast.history import History, history_of, history_since
 from money.from_settings import budgets_of, contracts_of
 from money.months import month_before, month_bounds
 from money.quantities import Book
-from money.report.budgets import budget_lines
 from money.report.costs_csv import costs_csv
 from money.report.figures import currencies, in_currency, tables, total, traffic_by_currency
 from money.report.focus import focus_csv
@@ -56,7 +57,12 @@ def main(arguments: Sequence[str] | None = None, now: datetime | None = None) ->
         stack = stack_of(options)
         month = parse_month(options.month, now)
         report = _report(stack, options.out, month, now)
-        written = _write(options.out, report)
+        files = {
+            "report.html": page(report),
+            "costs.csv": costs_csv(report.this.book, report.this.month),
+            "focus.csv": focus_csv(report.this.month),
+        }
+        written = write_files(options.out, files)
     except MissingStackFileError as error:
         return could_not_run("report", options.out, *error.findings)
     except SettingsError as error:
@@ -83,10 +89,9 @@ def _report(stack: Stack, out: Path, month: tuple[int, int], now: datetime) -> R
         book, until = ledger.month(month, now)
         earlier = list(_earlier(ledger, contracts, month))
         last = until - timedelta(seconds=1)
-        learnt = ledger.read(history_since(last), until) if budgets else book
+        learnt = history_of(ledger.read(history_since(last), until)) if budgets else History()
     recorded = coverage(book, *month, until)
     this = _month_of(book, contracts, month, last.date(), recorded)
-    is_over = until == month_bounds(*month)[1]
     url = os.environ.get(MAIN_URL)
     return Report(
         stack=stack.name,
@@ -94,7 +99,7 @@ def _report(stack: Stack, out: Path, month: tuple[int, int], now: datetime) -> R
         earlier=earlier,
         scores=scorecard(book, this.month),
         p95=p95_of(Prometheus(url, os.environ)) if url else None,
-        budgets=list(budget_lines(budgets, learnt, contracts, until, is_over=is_over)),
+        budgets=standings(budgets, outcome_of(learnt, contracts, last)),
         reconciliations=list(_reconciliations(out, month)),
         until=until,
         made=now,
@@ -137,20 +142,6 @@ def _reconciliations(out: Path, month: tuple[int, int]) -> Iterator[Mapping[str,
             continue
         if isinstance(found, dict) and found.get("month") == f"{month[0]}-{month[1]:02}":
             yield found
-
-
-def _write(out: Path, report: Report) -> list[Path]:
-    """Write the files by renaming, so that nobody reads half of one."""
-    texts = {
-        "report.html": page(report),
-        "costs.csv": costs_csv(report.this.book, report.this.month),
-        "focus.csv": focus_csv(report.this.month),
-    }
-    for name, text in texts.items():
-        temporary = out / f"{name}.tmp"
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(out / name)
-    return [out / name for name in texts]
 
 
 def _summary(report: Report) -> Json:

@@ -12,6 +12,8 @@ from typing import Any
 from money.charges import Charge, Month
 from money.contract import Contract
 from money.exact import cents
+from money.forecast.budgets import Standing
+from money.forecast.month import BOUNDS
 from money.months import month_bounds
 from money.quantities import Book, Part
 from money.report.figures import (
@@ -65,20 +67,6 @@ class MonthOf:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BudgetLine:
-    """A budget's month, in its currency or in GB."""
-
-    name: str
-    unit: str
-    limit: Decimal
-    used: Decimal
-    forecast: tuple[Decimal, Decimal, Decimal] | None
-    """Of the whole month: low, expected, high; None if it is over, or if too little is known."""
-    reached: datetime | None
-    """When the limit is or will be reached; None if not in this month."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Report:
     """All that the page shows."""
 
@@ -89,7 +77,7 @@ class Report:
     scores: Sequence[Score]
     p95: Mapping[str, float] | None
     """Milliseconds by vendor; None if no main Prometheus was asked."""
-    budgets: Sequence[BudgetLine]
+    budgets: Sequence[Standing]
     reconciliations: Sequence[Mapping[str, Any]]
     """What `make reconcile` wrote."""
     until: datetime
@@ -113,7 +101,7 @@ def _parts(report: Report, title: str) -> Iterator[str]:
         yield paragraph("No contract charged anything in this month.")
     for currency in currencies(this.month):
         yield from _of_currency(report, currency, traffic.get(currency, {}))
-    yield from _budgets(report.budgets)
+    yield from _budgets(report.budgets, is_running=_is_running(report))
     yield from _reconciliations(report)
     yield from scorecard_part(report.scores, report.p95)
     yield "<h2>How to read this</h2>"
@@ -274,23 +262,12 @@ def _kinds(charges: Sequence[Charge], whole: Line) -> str:
     return table(("Kind", "Cost", "Share"), [*rows, last], total=True)
 
 
-def _budgets(budgets: Sequence[BudgetLine]) -> Iterator[str]:
+def _budgets(budgets: Sequence[Standing], *, is_running: bool) -> Iterator[str]:
     if not budgets:
         return
     yield "<h2>Budgets</h2>"
-    rows = [
-        (
-            one.name,
-            Markup(_budget_bar(one)),
-            f"{_money(one.limit)} {one.unit}",
-            f"{_money(one.used)} ({_percent(one.used, one.limit)})",
-            _forecast(one),
-            f"{one.reached:%d %b}" if one.reached else "no",
-        )
-        for one in budgets
-    ]
     header = ("Budget", "", "Limit", "Used", "Whole month, expected", "Limit reached")
-    yield table(header, rows, words=2)
+    yield table(header, [_budget(one, is_running=is_running) for one in budgets], words=2)
     yield paragraph(
         "The bar is what is used, the red line the limit, and the whisker what the whole month "
         "will use, in nine of ten months.",
@@ -298,16 +275,24 @@ def _budgets(budgets: Sequence[BudgetLine]) -> Iterator[str]:
     )
 
 
-def _budget_bar(one: BudgetLine) -> str:
-    low, high = (float(one.forecast[0]), float(one.forecast[2])) if one.forecast else (None, None)
-    return budget_bar(float(one.used), low, high, float(one.limit))
-
-
-def _forecast(one: BudgetLine) -> str:
-    if not one.forecast:
-        return ""
-    low, expected, high = (_money(bound) for bound in one.forecast)
-    return f"{expected} ({low} to {high})"
+def _budget(one: Standing, *, is_running: bool) -> Sequence[object]:
+    limit, bounds, forecast = one.budget.limit, None, ""
+    # Of a month that is over there is nothing to forecast.
+    if is_running and one.forecast:
+        low, expected, high = (one.forecast[bound] for bound in BOUNDS)
+        bounds, forecast = (
+            (float(low), float(high)),
+            f"{_money(expected)} ({_money(low)} to {_money(high)})",
+        )
+    reached = one.runs_out if is_running or one.used >= limit else None
+    return (
+        one.budget.name,
+        Markup(budget_bar(float(one.used), bounds, float(limit))),
+        f"{_money(limit)} {one.unit}",
+        f"{_money(one.used)} ({_percent(one.used, limit)})",
+        forecast,
+        f"{reached:%d %b}" if reached else "no",
+    )
 
 
 def _reconciliations(report: Report) -> Iterator[str]:

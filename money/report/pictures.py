@@ -74,17 +74,18 @@ def share_bar(share: float) -> str:
     )
 
 
-def budget_bar(used: float, low: float | None, high: float | None, limit: float) -> str:
+def budget_bar(used: float, bounds: tuple[float, float] | None, limit: float) -> str:
     """Draw what is used, the forecast's bounds as a whisker, and the limit as a line."""
     wide, tall = 150, 18
-    end = max(used, high or 0.0, limit) * 1.05 or 1.0
+    end = max(used, *(bounds or ()), limit) * 1.05 or 1.0
 
     def at(value: float) -> float:
         return wide * value / end
 
     colour = WARN if used >= limit else COLOURS[0]
     shapes = [_rect(0, 4, at(used), 10, colour, f"used: {used:,.2f}")]
-    if low is not None and high is not None:
+    if bounds:
+        low, high = bounds
         hint = f"forecast: {low:,.2f} to {high:,.2f}"
         shapes.append(
             f'<path d="M{at(low):.1f} 9H{at(high):.1f}M{at(low):.1f} 5v8M{at(high):.1f} 5v8" '

@@ -10,8 +10,6 @@ import pytest
 from money.exporter.billed import BilledDays
 from money.forecast.history import History, history_of
 from money.quantities import Book, Wire
-from money.reconcile.alert import MUCH_MORE
-from tests.rules.promql import alerts
 
 HOUR = timedelta(hours=1)
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
@@ -94,11 +92,6 @@ def test_a_vendor_that_does_not_answer_is_asked_each_hour_and_told_without_secre
     assert len(vendor.asked) == 3
     assert lines == ["the usage of vendor-b was not read: OSError"] * 3
     assert len(other.asked) == 1
-
-
-def test_the_alert_and_the_reconciliation_mean_the_same_by_far_more() -> None:
-    (alert,) = (one for one in alerts() if one["alert"] == "ProxyTrafficBilledNotMetered")
-    assert f"> {MUCH_MORE} * " in alert["expr"]
 
 
 def test_a_figure_that_is_days_old_is_not_the_last_days() -> None:

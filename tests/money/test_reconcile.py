@@ -12,7 +12,6 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from money.quantities import Book, Part, Quantities
-from money.reconcile.alert import billed_not_metered
 from money.reconcile.compare import reconcile, sentence
 from money.reconcile.days import Month, odd_days
 from money.reconcile.findings import Finding, ReconcileError, Reconciliation
@@ -400,17 +399,6 @@ def test_rates_of_false_alarms_and_of_detection(noise):
     else:
         assert false_alarms <= 9
         assert detected >= 240
-
-
-def test_scheduled_check_names_days_that_nobody_used():
-    billed = {START: 10.0**9, DAY: 10.0**9, NEXT: 1.02 * 10**9}
-    metered = {START: 0.0, DAY: 0.8 * 10**9, NEXT: 10.0**9}
-    assert billed_not_metered(billed, metered) == [START, DAY]
-
-
-def test_scheduled_check_leaves_out_what_it_cannot_judge():
-    """Days without data, and little traffic."""
-    assert billed_not_metered({START: 10.0**9, DAY: 5.0 * 10**7}, {DAY: 0.0}) == []
 
 
 @pytest.mark.parametrize(

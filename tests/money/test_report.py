@@ -19,13 +19,14 @@ from hypothesis import strategies as st
 
 from lab.ledger_blocks import fill
 from money.charges import Month, month_charges
-from money.contract import Contract
+from money.contract import Budget, Contract
 from money.exact import cents
+from money.forecast.budgets import Standing
 from money.quantities import Book, Part, Quantities
 from money.report import __main__ as command
 from money.report.costs_csv import costs_csv
 from money.report.figures import CENT, in_cents
-from money.report.page import BudgetLine, MonthOf, Report, page
+from money.report.page import MonthOf, Report, page
 from money.report.scorecard import scorecard
 from money.traffic import coverage
 from money.what_if.__main__ import main as what_if
@@ -134,15 +135,14 @@ def test_every_table_of_a_currency_has_the_same_total() -> None:
 
 def test_the_page_loads_nothing() -> None:
     """The page can be mailed and archived: it has no script, and asks no server for anything."""
-    budget = BudgetLine(
-        name="all",
-        unit="USD",
-        limit=Decimal(10),
+    budget = Standing(
+        budget=Budget(name="all", limit=Decimal(10), currency="USD"),
         used=Decimal(4),
-        forecast=(Decimal(8), Decimal(9), Decimal(11)),
-        reached=END - timedelta(days=3),
+        forecast={"low": Decimal(8), "expected": Decimal(9), "high": Decimal(11)},
+        runs_out=END - timedelta(days=3),
     )
-    text = page(report(seeded_book(3, BEHAVIOURS, SHARES, days=2), budgets=(budget,))[0])
+    book = seeded_book(3, BEHAVIOURS, SHARES, days=2)
+    text = page(report(book, budgets=(budget,), until=END - timedelta(days=9))[0])
     assert not re.search(r"https?:|url\(|@import|//", text.replace("http-equiv", ""))
     assert not {"script", "link", "img", "iframe", "object"} & {tag for tag, _ in read(text).tags}
     assert "28 Nov" in text
