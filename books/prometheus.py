@@ -31,7 +31,10 @@ class PrometheusError(Exception):
 
 
 class Prometheus:
-    """The HTTP API of one server. Credentials are never part of an address or a message."""
+    """The HTTP API of one server. Credentials are never part of an address or a message.
+
+    Each method raises PrometheusError if the server does not answer as it should.
+    """
 
     def __init__(
         self, url: str, environment: Mapping[str, str], trust: ssl.SSLContext | None = None
@@ -55,12 +58,7 @@ class Prometheus:
             raise PrometheusError(f"{URL}: holds credentials; give them in {USER} and {PASSWORD}")
         self._base = f"{parts.scheme}://{parts.netloc}{parts.path.rstrip('/')}"
         self._headers = _credentials(environment)
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if trust:
-            handlers.append(urllib.request.HTTPSHandler(context=trust))
-        if host in LOOPBACK:  # a proxy could not reach this machine's own loopback
-            handlers.append(urllib.request.ProxyHandler({}))
-        self._opener = urllib.request.build_opener(*handlers)
+        self._opener = opener(host, trust)
 
     def now(self) -> float:
         """Return the server's own time."""
@@ -69,11 +67,7 @@ class Prometheus:
     def series(
         self, selector: str, begin: float, end: float
     ) -> Iterator[tuple[dict[str, str], dict[Timestamp, float]]]:
-        """Yield every series that has samples after `begin`, up to `end`, with all of them.
-
-        Raises:
-            PrometheusError: the server does not answer as it should.
-        """
+        """Yield every series that has samples after `begin`, up to `end`, with all of them."""
         found: dict[tuple[tuple[str, str], ...], dict[Timestamp, float]] = {}
         until = begin
         while until < end:
@@ -94,19 +88,11 @@ class Prometheus:
         return dict(self._data("query", urllib.parse.urlencode(parameters).encode()))
 
     def query(self, expression: str) -> list[dict[str, Any]]:
-        """Return the instant vector of an expression: [{metric, value}].
-
-        Raises:
-            PrometheusError: as `series`.
-        """
+        """Return the instant vector of an expression: [{metric, value}]."""
         return list(self._ask(expression, None)["result"])
 
     def get(self, path: str, **parameters: str) -> Any:
-        """Return what a page of the API says; `path` is below /api/v1.
-
-        Raises:
-            PrometheusError: as `series`.
-        """
+        """Return what a page of the API says; `path` is below /api/v1."""
         query = {key.replace("match", "match[]"): value for key, value in parameters.items()}
         return self._data(f"{path}?{urllib.parse.urlencode(query)}" if query else path)
 
@@ -140,6 +126,14 @@ def _body(response: http.client.HTTPResponse) -> bytes:
     if len(content) > MOST_BYTES:
         raise TooMuchError
     return content
+
+
+def opener(host: str, trust: ssl.SSLContext | None = None) -> urllib.request.OpenerDirector:
+    """Return what asks a host with credentials: it follows no redirect to another one."""
+    # A proxy could not reach this machine's own loopback.
+    direct = [urllib.request.ProxyHandler({})] if host in LOOPBACK else []
+    tls = urllib.request.HTTPSHandler(context=trust)
+    return urllib.request.build_opener(_NoRedirect(), tls, *direct)
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from dataclasses import asdict
 from datetime import date
 from decimal import Decimal
 from typing import Any
@@ -15,7 +16,7 @@ def written(contracts: Sequence[Contract], budgets: Sequence[Budget] = ()) -> st
     """Write a stack's contracts and budgets; equal ones give equal text."""
     content = {
         "contracts": [contract_as_json(one) for one in contracts],
-        "budgets": [budget_as_json(one) for one in budgets],
+        "budgets": [{**asdict(one), "limit": str(one.limit)} for one in budgets],
     }
     return json.dumps(content, indent=1) + "\n"
 
@@ -30,7 +31,7 @@ def read(text: str) -> tuple[tuple[Contract, ...], tuple[Budget, ...]]:
         content = json.loads(text)
         return (
             tuple(contract_of_json(one) for one in content["contracts"]),
-            tuple(budget_of_json(one) for one in content["budgets"]),
+            tuple(Budget(**{**one, "limit": Decimal(one["limit"])}) for one in content["budgets"]),
         )
     except (KeyError, TypeError, ArithmeticError) as error:
         raise ValueError(f"holds no contracts ({type(error).__name__} {error})") from None
@@ -89,18 +90,3 @@ def rule_of_json(said: dict[str, Any]) -> Rule:
         successes=frozenset(said["successes"]),
         addresses=said["addresses"],
     )
-
-
-def budget_as_json(budget: Budget) -> dict[str, Any]:
-    return {
-        "name": budget.name,
-        "vendor": budget.vendor,
-        "product": budget.product,
-        "team": budget.team,
-        "limit": str(budget.limit),
-        "currency": budget.currency,
-    }
-
-
-def budget_of_json(said: dict[str, Any]) -> Budget:
-    return Budget(**{**said, "limit": Decimal(said["limit"])})

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from books.prometheus import Prometheus, PrometheusError
+from books.prometheus import PASSWORD, TOKEN, USER, Prometheus, PrometheusError
 from components.prometheus.config import LEDGER_APP
 from discover.kubectl import KubectlError
 from money.ledger import read_book
@@ -153,7 +153,9 @@ def opened(
     ledger = settings.ledger
     if url:
         try:
-            yield Prometheus(url, _as_prometheus(environment))
+            names = {name: name.replace("PROMETHEUS", "LEDGER") for name in (TOKEN, USER, PASSWORD)}
+            login = {name: environment.get(own, "") for name, own in names.items()}
+            yield Prometheus(url, login)
         except PrometheusError as error:
             raise PrometheusError(str(error).replace("PROMETHEUS_", "LEDGER_")) from None
     elif ledger.url:
@@ -166,12 +168,3 @@ def opened(
         raise PrometheusError(
             f"ledger: this stack keeps no hours; set ledger.enabled, or name a server in {URL}"
         )
-
-
-def _as_prometheus(environment: Mapping[str, str]) -> dict[str, str]:
-    """Return the ledger's login under the names that `Prometheus` reads."""
-    return {
-        name.replace("LEDGER_", "PROMETHEUS_", 1): value
-        for name, value in environment.items()
-        if name.startswith("LEDGER_")
-    }

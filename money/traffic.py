@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
@@ -57,10 +56,7 @@ def coverage(book: Book, year: int, month: int, until: datetime | None = None) -
     """Return the share of a month's hours, up to `until`, that the ledger has data of."""
     begin, end = month_bounds(year, month)
     hours = int((min(end, until or end) - begin) / timedelta(hours=1))
-    return _covered(book.coverage, begin, hours) / hours if hours > 0 else 0.0
-
-
-def _covered(by_hour: Mapping[datetime, float], begin: datetime, hours: int) -> float:
-    return sum(
-        min(1.0, by_hour.get(begin + timedelta(hours=number), 0.0)) for number in range(hours)
-    )
+    if hours <= 0:
+        return 0.0
+    each = (begin + timedelta(hours=number) for number in range(hours))
+    return sum(min(1.0, book.coverage.get(hour, 0.0)) for hour in each) / hours

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, timedelta
 
 from money.reconcile.findings import Kind
@@ -42,8 +42,6 @@ class OddDay:
     """Billed less expected, in bytes or requests; of `without_data` what cannot be checked."""
     share: float
     """Of the expected."""
-    neighbour: date | None = None
-    """Of `moved`: the day that lacks it, or has it too."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -93,20 +91,10 @@ def odd_days(month: Month) -> list[OddDay]:
     """Return the days that differ, in order."""
     if abs(month.offset) > OFFSET and month.reading.kind is None:
         # All days differ, and alike: that is said of the month. Those stand out that differ more.
-        month = _with_offset(month)
+        usual = month.reading.factor * (1 + month.offset)
+        month = replace(month, reading=replace(month.reading, factor=usual))
     found = [one for day in month.billed if (one := _odd(month, day))]
     return _moved(month, found)
-
-
-def _with_offset(month: Month) -> Month:
-    reading = month.reading
-    usual = Reading(
-        kind=reading.kind,
-        says=reading.says,
-        days=reading.days,
-        factor=reading.factor * (1 + month.offset),
-    )
-    return Month(reading=usual, billed=month.billed, listed=month.listed)
 
 
 def _odd(month: Month, day: date) -> OddDay | None:
@@ -158,12 +146,6 @@ def _moved(month: Month, found: Sequence[OddDay]) -> list[OddDay]:
             continue
         slack = month.tolerance(one.day) + month.tolerance(other.day)
         if one.excess * other.excess < 0 and abs(one.excess + other.excess) <= slack:
-            for here, there in ((one, other), (other, one)):
-                by_day[here.day] = OddDay(
-                    day=here.day,
-                    kind="moved",
-                    excess=here.excess,
-                    share=here.share,
-                    neighbour=there.day,
-                )
+            for both in (one, other):
+                by_day[both.day] = replace(both, kind="moved")
     return [by_day[day] for day in sorted(by_day)]

@@ -39,14 +39,3 @@ def usage_of(account: Account, credentials: Credentials, start: date, end: date)
                 "usage.products: a name has other characters than letters, digits, ._-"
             )
     return APIS[account.api](account, credentials, start, end)
-
-
-def daily_usage(
-    account: Account, credentials: Credentials, start: date, end: date
-) -> Mapping[date, float]:
-    """Return the bytes that a vendor says it delivered, by its own days.
-
-    Raises:
-        UsageError: as `usage_of`.
-    """
-    return usage_of(account, credentials, start, end).daily_bytes()

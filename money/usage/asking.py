@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 from typing import Any
 
+from books.prometheus import LOOPBACK, opener
 from money.usage.account import URL
 from money.usage.answers import Answer
 from money.usage.figures import UsageError
@@ -24,8 +25,6 @@ ANSWER_SECONDS = 120.0
 MOST_BYTES = 16 * 2**20
 """A month of hours is below 1 MB; a page without end must not fill the memory."""
 
-LOOPBACK = ("localhost", "127.0.0.1", "::1")
-
 
 def basic(login: str) -> str:
     """Return the header Authorization for "user:password"."""
@@ -33,29 +32,20 @@ def basic(login: str) -> str:
 
 
 class Client:
-    """One vendor's API: TLS is verified, redirects are refused, and calls are spaced."""
+    """One vendor's API: TLS is verified, redirects are refused, and calls are spaced.
+
+    Each method raises UsageError if there is no answer, or if it is no JSON.
+    """
 
     def __init__(
-        self,
-        vendor: str,
-        url: str,
-        authorization: str,
-        *,
-        pause_seconds: float = 0.0,
+        self, vendor: str, url: str, authorization: str, *, pause_seconds: float = 0.0
     ) -> None:
-        """Take a vendor's address.
-
-        Raises:
-            UsageError: the address makes no sense, or is not one of TLS.
-        """
         try:
             parts = urllib.parse.urlsplit(url)
         except ValueError:  # brackets without an address in them
             parts = urllib.parse.urlsplit("")
-        local = parts.hostname in LOOPBACK
-        if not parts.hostname or not (
-            parts.scheme == "https" or (local and parts.scheme == "http")
-        ):
+        schemes = ("http", "https") if parts.hostname in LOOPBACK else ("https",)
+        if not parts.hostname or parts.scheme not in schemes:
             raise UsageError(f"{URL}: is no address; give one that begins with https://")
         if "@" in parts.netloc or parts.query:
             raise UsageError(f"{URL}: holds credentials or a query; give the address alone")
@@ -63,26 +53,15 @@ class Client:
         self.authorization = authorization
         self._base = url.rstrip("/")
         self._pause, self._asked = pause_seconds, False
-        handlers: list[urllib.request.BaseHandler] = [_NoRedirect()]
-        if local:  # a proxy could not reach this machine's own loopback
-            handlers.append(urllib.request.ProxyHandler({}))
-        self._opener = urllib.request.build_opener(*handlers)
+        self._opener = opener(parts.hostname)
 
     def get(self, path: str, **parameters: str) -> Answer:
-        """Ask by GET; the parameters become the query.
-
-        Raises:
-            UsageError: there is no answer, or it is no JSON.
-        """
+        """Ask by GET; the parameters become the query."""
         query = f"?{urllib.parse.urlencode(parameters)}" if parameters else ""
         return self._ask(path, urllib.request.Request(f"{self._base}{path}{query}"))
 
     def post(self, path: str, body: Mapping[str, Any] | None = None) -> Answer:
-        """Ask by POST, with a JSON body.
-
-        Raises:
-            UsageError: as `get`.
-        """
+        """Ask by POST, with a JSON body."""
         request = urllib.request.Request(
             f"{self._base}{path}", json.dumps(body or {}).encode(), method="POST"
         )
@@ -101,14 +80,12 @@ class Client:
         except urllib.error.HTTPError as error:
             reason = _refusal(error.code)
             error.close()
-        except TooMuchError as error:
+        except (TooMuchError, NoJsonError) as error:
             reason = str(error)
         except (OSError, http.client.HTTPException) as error:
             # Only the kind: a library's text may quote what was sent.
             cause = getattr(error, "reason", error)
             reason = f"cannot be reached ({type(cause).__name__}); try again, or is {URL} right?"
-        except NoJsonError as error:
-            reason = str(error)
         except ValueError:
             # The library's text quotes the header with the credential. A vendor's own token, which
             # its login answers with, can hold a line break too.
@@ -166,10 +143,3 @@ def _refusal(status: int) -> str:
     if 300 <= status < 400:
         return f"redirects ({status}), and credentials must not follow; set {URL} to where it leads"
     return f"answers {status}; try again later"
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Refuses redirects, which would take the credentials to another server."""
-
-    def redirect_request(self, *_: Any) -> None:
-        return None

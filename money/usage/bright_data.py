@@ -24,11 +24,7 @@ CLOSE = Decimal("0.001")
 
 
 def usage(account: Account, credentials: Credentials, start: date, end: date) -> Usage:
-    """Ask for each zone that `products` names.
-
-    Raises:
-        UsageError: an answer is not as documented.
-    """
+    """Ask for each zone that `products` names."""
     if not account.products:
         raise UsageError("usage.products: is missing; name Bright Data's zones and their products")
     token = credentials.required_token("an API key of Bright Data")

@@ -23,11 +23,7 @@ PAGE = 500
 
 
 def usage(account: Account, credentials: Credentials, start: date, end: date) -> Usage:
-    """Ask for each type of proxy that `products` names.
-
-    Raises:
-        UsageError: an answer is not as documented.
-    """
+    """Ask for each type of proxy that `products` names."""
     token = credentials.required_token("an API key of Decodo")
     client = Client("Decodo", account.url or URL, token)
     rows = [

@@ -23,11 +23,7 @@ CLOSE = Decimal("0.001")
 
 
 def usage(account: Account, credentials: Credentials, start: date, end: date) -> Usage:
-    """Ask for each sub-user that `products` names.
-
-    Raises:
-        UsageError: an answer is not as documented, or the span is older than what is kept.
-    """
+    """Ask for each sub-user that `products` names."""
     if not account.products:
         raise UsageError("usage.products: is missing; name Oxylabs' sub-users and their products")
     if not account.unit:

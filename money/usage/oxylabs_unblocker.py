@@ -26,11 +26,7 @@ PREFIX = "WU__"
 
 
 def usage(account: Account, credentials: Credentials, start: date, end: date) -> Usage:
-    """Ask for all traffic of a Web Unblocker user.
-
-    Raises:
-        UsageError: an answer is not as documented.
-    """
+    """Ask for all traffic of a Web Unblocker user."""
     login = credentials.required_login("those of a Web Unblocker user")
     login = login if login.startswith(PREFIX) else f"{PREFIX}{login}"
     client = Client("Oxylabs", account.url or URL, basic(login))

@@ -9,7 +9,7 @@ from datetime import date
 from pathlib import Path
 
 from money.usage.account import Account, Credentials
-from money.usage.apis import daily_usage
+from money.usage.apis import usage_of
 
 Ask = Callable[[date, date], Mapping[date, float]]
 """Returns a vendor's bytes by day, from a day to before another."""
@@ -37,7 +37,7 @@ def asks_of(accounts: str, secrets: Path) -> dict[str, Ask]:
 def _ask_of(account: Account, folder: Path) -> Ask:
     def ask(start: date, end: date) -> Mapping[date, float]:
         found = {name: _content(folder / name) for name in ("token", "username", "password")}
-        return daily_usage(account, Credentials(**found), start, end)
+        return usage_of(account, Credentials(**found), start, end).daily_bytes()
 
     return ask
 

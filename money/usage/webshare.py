@@ -19,11 +19,7 @@ DAYS_KEPT = 90
 
 
 def usage(account: Account, credentials: Credentials, start: date, end: date) -> Usage:
-    """Ask for each plan that `products` names, or for the account's own.
-
-    Raises:
-        UsageError: an answer is not as documented, or the span is older than what is kept.
-    """
+    """Ask for each plan that `products` names, or for the account's own."""
     if start < datetime.now(UTC).date() - timedelta(days=DAYS_KEPT):
         raise UsageError(
             f"Webshare: keeps {DAYS_KEPT} days, and {start} is older; give a CSV file with FILE="

@@ -23,11 +23,7 @@ PAUSE_SECONDS = 3.0
 
 
 def usage(account: Account, credentials: Credentials, start: date, end: date) -> Usage:
-    """Ask for an organization's days.
-
-    Raises:
-        UsageError: an answer is not as documented.
-    """
+    """Ask for an organization's days."""
     if not account.organization.isdecimal():
         raise UsageError(
             "usage.organization: is no number; copy it from the address of Zyte's dashboard"

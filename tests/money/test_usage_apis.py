@@ -13,7 +13,7 @@ import pytest
 
 from money.usage import asking
 from money.usage.account import Account, Credentials
-from money.usage.apis import APIS, daily_usage, usage_of
+from money.usage.apis import APIS, usage_of
 from money.usage.figures import UsageError
 from tests.money.usage_servers import ANSWERS, Asked, Page, serving
 
@@ -105,7 +105,7 @@ def test_credentials_are_in_the_header_alone(api):
 @pytest.mark.parametrize("api", APIS)
 def test_daily_bytes_are_numbers_by_day(api):
     with serving(ANSWERS[api]) as server:
-        found = daily_usage(account(api, server.url), CREDENTIALS, START, END)
+        found = usage_of(account(api, server.url), CREDENTIALS, START, END).daily_bytes()
     assert list(found) == [START + timedelta(days=n) for n in range(10)]
     assert found[START] == float(EXPECTED[api][0])
 
