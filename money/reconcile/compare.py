@@ -13,7 +13,7 @@ from money.billable import BytesOfVendor, bytes_of_vendors
 from money.contract import GIGABYTES, Contract
 from money.quantities import Book, Part
 from money.reconcile.days import OFFSET, Month, OddDay, odd_days
-from money.reconcile.findings import DayLine, Finding, Kind, Measure, ReconcileError, Reconciliation
+from money.reconcile.findings import DayLine, Finding, Measure, ReconcileError, Reconciliation
 from money.reconcile.metered import ANY_BYTES, Metered, hours_of, zone_of
 from money.reconcile.prices import asked_cost, contract_costs, price_findings, span
 from money.reconcile.readings import Reading, chosen, readings
@@ -88,6 +88,16 @@ class Series:
         amount = quantity / GIGABYTES[self.unit]
         return f"{amount:,.{2 if abs(amount) >= 0.1 else 5}f} {self.unit}"
 
+    @property
+    def of_product(self) -> str:
+        return f" of {self.product}" if self.product else ""
+
+    def explained(self, odd: Sequence[OddDay], text: str) -> Finding:
+        """Return a difference that is no reason not to pay."""
+        days = [one.day for one in odd]
+        said = f"{span(days)}{self.of_product}: {text}"
+        return Finding(kind=odd[0].kind, text=said, product=self.product, days=days)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Compared:
@@ -126,19 +136,22 @@ class Compared:
             listed = {day: row.listed for day, row in rows.items()}
             # Without products of its own, the vendor's figures are of all its traffic.
             whose = product if self.usage.products != [""] else None
+            part = Part(self.usage.vendor, product, "", "")
+            by_bytes = self.metered.rule(part, self.usage.start, "bytes")
             for measure in self._measures(product, rows):
                 billed = {day: float(getattr(row, measure)) for day, row in rows.items()}
                 found = list(readings(self.metered, whose, measure, days, zone))
                 self._refuse_unknown(found[0])
                 month = Month(reading=chosen(found, billed), billed=billed, listed=listed)
+                rule = self.metered.rule(part, self.usage.start, measure)
                 yield Series(
                     product=product,
                     measure=measure,
-                    unit=self._unit(product),
+                    unit=by_bytes.unit if by_bytes else "GB",
                     month=month,
                     contract=found[0],
                     odd=odd_days(month),
-                    is_charged=not self.contracts or self._is_charged(product, measure),
+                    is_charged=not self.contracts or rule not in (None, ANY_BYTES),
                 )
 
     def _measures(self, product: str, rows: Mapping[date, DayOfUsage]) -> list[Measure]:
@@ -159,16 +172,6 @@ class Compared:
             found.append("bytes")
         return found
 
-    def _is_charged(self, product: str, measure: Measure) -> bool:
-        part = Part(self.usage.vendor, product, "", "")
-        rule = self.metered.rule(part, self.usage.start, measure)
-        return rule is not None and rule is not ANY_BYTES
-
-    def _unit(self, product: str) -> str:
-        part = Part(self.usage.vendor, product, "", "")
-        rule = self.metered.rule(part, self.usage.start, "bytes")
-        return rule.unit if rule else "GB"
-
     def _refuse_unknown(self, reading: Reading) -> None:
         known = [day for day in reading.days.values() if day.hours_without_data < 12]
         if len(known) < LEAST_DAYS_KNOWN * len(reading.days):
@@ -184,12 +187,20 @@ class Compared:
         for one in series.odd:
             by_kind.setdefault(one.kind, []).append(one)
         for one in by_kind.pop("without_data", []):
-            yield self._without_data(series, [one])
+            hours = series.month.reading.days[one.day].hours_without_data
+            yield series.explained(
+                [one],
+                f"the ledger lacks {hours:.1f} h, so {series.size(one.excess)} cannot be checked",
+            )
         for kind, days in by_kind.items():
-            for one in days if kind not in ("moved", "billed_less") else []:
-                yield self._odd_day(series, one)
-            if kind in ("moved", "billed_less"):
-                yield self._neutral_days(series, kind, days)
+            if kind == "moved":
+                yield series.explained(days, "what one day has too much, the day beside it lacks")
+            elif kind == "billed_less":
+                excess = series.size(-fsum(one.excess for one in days))
+                yield series.explained(days, f"{excess} less billed than metered")
+            else:
+                for one in days:
+                    yield self._odd_day(series, one)
 
     def _of_month(self, series: Series) -> Iterator[Finding]:
         """Yield how the whole month was counted, if not as the contract says."""
@@ -204,9 +215,14 @@ class Compared:
                 series.is_charged and reading.kind != "time_zone" and excess > OFFSET / 4 * due
             )
             text = f"{of}{self.usage.vendor} {reading.says}: {more} in the month"
+            if reading.kind == "time_zone":
+                text = (
+                    f"{of}{self.usage.vendor} {reading.says}, and not in {self.usage.time_zone}: "
+                    "set usage.timeZone"
+                )
             yield Finding(
                 kind=reading.kind,
-                text=text if reading.kind != "time_zone" else f"{of}{self._zone_text(reading)}",
+                text=text,
                 is_defect=costs_more,
                 product=series.product,
                 amount=self._worth(series, {day: reading.expected(day) for day in month.billed})
@@ -214,32 +230,21 @@ class Compared:
                 else Decimal(0),
             )
         elif abs(month.offset) > OFFSET:
-            kind: Kind = "billed_more" if month.offset > 0 else "billed_less"
-            text = (
-                f"{of}all days are billed about {percent(abs(month.offset))} "
-                f"{'more' if month.offset > 0 else 'less'} than metered, "
-                + (
-                    "and no usual way of counting explains it"
-                    if series.is_charged
-                    else "which costs nothing by the contract"
-                )
-            )
+            is_more = month.offset > 0
+            why = "which costs nothing by the contract"
+            if series.is_charged:
+                why = "and no usual way of counting explains it"
             yield Finding(
-                kind=kind,
-                text=text,
-                is_defect=series.is_charged and month.offset > 0,
+                kind="billed_more" if is_more else "billed_less",
+                text=f"{of}all days are billed about {percent(abs(month.offset))} "
+                f"{'more' if is_more else 'less'} than metered, {why}",
+                is_defect=series.is_charged and is_more,
                 product=series.product,
-                amount=self._worth(series, month.billed) if month.offset > 0 else Decimal(0),
+                amount=self._worth(series, month.billed) if is_more else Decimal(0),
             )
-
-    def _zone_text(self, reading: Reading) -> str:
-        return (
-            f"{self.usage.vendor} {reading.says}, and not in {self.usage.time_zone}: set "
-            "usage.timeZone"
-        )
 
     def _odd_day(self, series: Series, one: OddDay) -> Finding:
-        of = f" of {series.product}" if series.product else ""
+        of = series.of_product
         billed, due = series.month.billed[one.day], series.month.expected(one.day)
         both = f"{series.size(billed)} billed, {series.size(due)} metered"
         texts = {
@@ -260,34 +265,6 @@ class Compared:
             product=series.product,
             days=[one.day],
             amount=self._worth(series, series.month.billed, instead) if is_defect else Decimal(0),
-        )
-
-    def _neutral_days(self, series: Series, kind: str, days: Sequence[OddDay]) -> Finding:
-        of = f" of {series.product}" if series.product else ""
-        listed = span([one.day for one in days])
-        if kind == "moved":
-            text = f"{listed}{of}: what one day has too much, the day beside it lacks"
-        else:
-            excess = series.size(-fsum(one.excess for one in days))
-            text = f"{listed}{of}: {excess} less billed than metered"
-        return Finding(
-            kind=days[0].kind,
-            text=text,
-            product=series.product,
-            days=[one.day for one in days],
-        )
-
-    def _without_data(self, series: Series, days: Sequence[OddDay]) -> Finding:
-        hours = fsum(series.month.reading.days[one.day].hours_without_data for one in days)
-        of = f" of {series.product}" if series.product else ""
-        return Finding(
-            kind="without_data",
-            text=(
-                f"{span([one.day for one in days])}{of}: the ledger lacks {hours:.1f} h, so "
-                f"{series.size(fsum(one.excess for one in days))} cannot be checked"
-            ),
-            product=series.product,
-            days=[one.day for one in days],
         )
 
     def _worth(
@@ -363,9 +340,8 @@ def percent(share: float) -> str:
 
 def sentence(found: Reconciliation) -> str:
     """Say whether to pay, in one sentence."""
-    month = f"{found.start:%B %Y}" if (found.end - found.start).days >= 28 else (
-        f"{found.start} to {found.end}"
-    )  # fmt: skip
+    is_whole = (found.end - found.start).days >= 28
+    month = f"{found.start:%B %Y}" if is_whole else f"{found.start} to {found.end}"
     asked = f"{found.currency} {found.cost:.2f}" if found.cost is not None else "the invoice"
     if not found.defects:
         due = found.contract_cost

@@ -86,10 +86,8 @@ class Metered:
         """Return the rule that bills a part by bytes, or by requests."""
         contract = contract_of(self.contracts, part, day)
         kinds = ("perGB",) if measure == "bytes" else ("perRequest", "perSuccess")
-        rules = [one for one in contract.rules if one.kind in kinds] if contract else []
-        if rules:
-            return rules[0]
-        return ANY_BYTES if measure == "bytes" else None
+        rules = (one for one in (contract.rules if contract else ()) if one.kind in kinds)
+        return next(rules, ANY_BYTES if measure == "bytes" else None)
 
     def share_known(self, hour: datetime) -> float:
         """Return which share of an hour the ledger has data of."""

@@ -151,11 +151,7 @@ def _parts(found: Reconciliation) -> Iterator[str]:
         [
             ("Asked for", _money(found, found.cost), found.source),
             ("By the contract", _money(found, found.contract_cost), "of the billed quantities"),
-            (
-                "In question",
-                _money(found, found.in_question),
-                "of what is asked for",
-            ),
+            ("In question", _money(found, found.in_question), "of what is asked for"),
         ]
     )
     if found.findings:
