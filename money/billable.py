@@ -103,11 +103,6 @@ def contract_of(contracts: Sequence[Contract], part: Part, day: date) -> Contrac
     return None
 
 
-def byte_rule(contract: Contract) -> Rule | None:
-    """Return the contract's rule by GB."""
-    return next((rule for rule in contract.rules if rule.kind == "perGB"), None)
-
-
 @dataclass(frozen=True, kw_only=True)
 class BytesOfVendor:
     """A vendor's bytes in a book, and why those that are billed are fewer than those measured."""
@@ -151,7 +146,8 @@ def bytes_of_vendors(book: Book, contracts: Sequence[Contract]) -> dict[str, Byt
 
 def differences(traffic: Quantities, contract: Contract) -> tuple[float, float, float]:
     """Return a part's bytes: measured, free, and overhead."""
-    if not (rule := byte_rule(contract)):
+    rule = next((one for one in contract.rules if one.kind == "perGB"), None)
+    if rule is None:
         return 0.0, 0.0, 0.0
     by_result = {
         result: traffic.bytes_sent.get(result, 0) + traffic.bytes_received.get(result, 0)

@@ -65,6 +65,7 @@ Traffic = Mapping[date, Mapping[Part, Sequence[Quantities]]]
 """What a contract bills, by day."""
 
 ANY_BYTES = Rule(kind="perGB", tiers=(), unit="GB")
+"""All wire bytes."""
 ANY_REQUESTS = Rule(kind="perRequest", tiers=(), unit="request")
 
 

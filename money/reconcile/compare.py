@@ -10,11 +10,12 @@ from functools import cached_property
 from math import fsum
 
 from money.billable import BytesOfVendor, bytes_of_vendors
+from money.charges import ANY_BYTES
 from money.contract import GIGABYTES, Contract
 from money.quantities import Book, Part
 from money.reconcile.days import OFFSET, Month, OddDay, odd_days
 from money.reconcile.findings import DayLine, Finding, Measure, ReconcileError, Reconciliation
-from money.reconcile.metered import ANY_BYTES, Metered, hours_of, zone_of
+from money.reconcile.metered import Metered, hours_of, zone_of
 from money.reconcile.prices import asked_cost, contract_costs, price_findings, span
 from money.reconcile.readings import Reading, chosen, readings
 from money.usage.figures import DayOfUsage, Usage, days_between

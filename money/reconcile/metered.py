@@ -11,13 +11,12 @@ from math import fsum
 from zoneinfo import ZoneInfo
 
 from money.billable import billable, contract_of
+from money.charges import ANY_BYTES
 from money.contract import Contract, Rule
 from money.quantities import Book, Part, Quantities
 from money.reconcile.findings import Measure
 
 HOUR = timedelta(hours=1)
-ANY_BYTES = Rule(kind="perGB", tiers=(), unit="GB")
-"""Without a contract by GB: all wire bytes."""
 
 
 @dataclass(frozen=True, kw_only=True)

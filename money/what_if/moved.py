@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from money.confidence import Z, ratio_by_day
 from money.quantities import Book, Part, Quantities
-from money.traffic import SUCCESS, traffic_of
+from money.traffic import SUCCESS, Traffic, traffic_of
 
 ENOUGH_DAYS = 7
 """From here on days are the sample of an error; before, hours are."""
@@ -75,25 +75,26 @@ class Rates:
 
     @staticmethod
     def measured(book: Book, belongs: Callable[[Part], bool]) -> Rates:
-        products: dict[str, list[Quantities]] = defaultdict(list)
-        by_hour: dict[datetime, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
+        products: dict[str, Quantities] = defaultdict(Quantities)
+        by_hour: dict[datetime, Traffic] = defaultdict(Traffic)
         opaque = 0.0
         for hour, part, one in entries(book):
             if belongs(part):
-                products[part.product].append(one)
-                opaque += _opaque(one)
-                sums = traffic_of(one)
-                for index, value in enumerate(
-                    (sums.requests, sums.successes, sums.wire_bytes - _opaque(one))
-                ):
-                    by_hour[hour][index] += value
-        requests, successes, sizes = _sample(by_hour)
+                readable = _readable(one)
+                products[part.product] += readable
+                by_hour[hour] += traffic_of(readable)
+                opaque += _opaque(one).wire_bytes
+        sample = _sample(by_hour)
+        requests = [one.requests for one in sample]
         total = sum(requests)
-        success, success_error = ratio_by_day(successes, requests)
-        size, size_error = ratio_by_day(sizes, requests)
+        success, success_error = ratio_by_day([one.successes for one in sample], requests)
+        size, size_error = ratio_by_day([one.wire_bytes for one in sample], requests)
         return Rates(
             requests=total,
-            per_request={name: _mean(some, total) for name, some in products.items()},
+            per_request={
+                name: all_of_it.scaled(1 / total if total else 0.0)
+                for name, all_of_it in products.items()
+            },
             success=success,
             success_error=success_error,
             bytes_per_request=size,
@@ -122,46 +123,36 @@ class Rates:
             }
 
         return {
-            product: Quantities(
-                bytes_sent={key: value * factor for key, value in one.bytes_sent.items()},
-                bytes_received={key: value * factor for key, value in one.bytes_received.items()},
-                requests=scaled(one.requests),
-                tunnels=scaled(one.tunnels),
+            product: replace(
+                one.scaled(1, factor), requests=scaled(one.requests), tunnels=scaled(one.tunnels)
             )
             for product, one in self.per_request.items()
         }
 
 
-def _opaque(one: Quantities) -> float:
-    return one.bytes_sent.get("", 0) + one.bytes_received.get("", 0)
-
-
-def _sample(by_hour: Mapping[datetime, Sequence[float]]) -> list[list[float]]:
-    """Return requests, successes and bytes by day; by hour, if there are few days."""
-    days: dict[object, list[float]] = defaultdict(lambda: [0.0, 0.0, 0.0])
-    is_by_day = len({hour.date() for hour in by_hour}) >= ENOUGH_DAYS
-    for hour, sums in by_hour.items():
-        day = days[hour.date() if is_by_day else hour]
-        for index, value in enumerate(sums):
-            day[index] += value
-    return [[sums[index] for sums in days.values()] for index in range(3)]
-
-
-def _mean(several: Sequence[Quantities], requests: float) -> Quantities:
-    def mean(maps: Iterator[Mapping[str, float]]) -> dict[str, float]:
-        sums: dict[str, float] = defaultdict(float)
-        for one in maps:
-            for key, value in one.items():
-                sums[key] += value / requests if requests else 0.0
-        sums.pop("", None)  # opaque bytes
-        return dict(sums)
-
+def _opaque(one: Quantities) -> Quantities:
+    """Return the bytes of which no request is known."""
     return Quantities(
-        bytes_sent=mean(one.bytes_sent for one in several),
-        bytes_received=mean(one.bytes_received for one in several),
-        requests=mean(one.requests for one in several),
-        tunnels=mean(one.tunnels for one in several),
+        bytes_sent={"": one.bytes_sent.get("", 0)},
+        bytes_received={"": one.bytes_received.get("", 0)},
     )
+
+
+def _readable(one: Quantities) -> Quantities:
+    sent, received = (
+        {result: size for result, size in sizes.items() if result}
+        for sizes in (one.bytes_sent, one.bytes_received)
+    )
+    return replace(one, bytes_sent=sent, bytes_received=received)
+
+
+def _sample(by_hour: Mapping[datetime, Traffic]) -> list[Traffic]:
+    """Return the traffic by day; by hour, if there are few days."""
+    is_by_day = len({hour.date() for hour in by_hour}) >= ENOUGH_DAYS
+    found: dict[object, Traffic] = defaultdict(Traffic)
+    for hour, one in by_hour.items():
+        found[hour.date() if is_by_day else hour] += one
+    return list(found.values())
 
 
 def moved_book(
@@ -182,19 +173,11 @@ def moved_book(
                 continue
             found[part] = one.scaled(1 - move.share, bytes_left)
             requests = move.share * sum(one.requests.values())
-            for product, rates in arriving.items():
-                there = Part(move.destination, product, part.team, part.target)
-                there_now = found.get(there, Quantities())
-                found[there] = there_now + rates.scaled(requests)
-            if _opaque(one):
+            arrived = {product: rates.scaled(requests) for product, rates in arriving.items()}
+            if (opaque := _opaque(one).scaled(move.share)).wire_bytes:
                 first = next(iter(arriving), "")
-                there = Part(move.destination, first, part.team, part.target)
-                found[there] = found.get(there, Quantities()) + _opaque_of(one, move.share)
+                arrived[first] = arrived.get(first, Quantities()) + opaque
+            for product, more in arrived.items():
+                there = Part(move.destination, product, part.team, part.target)
+                found[there] = found.get(there, Quantities()) + more
     return Book(hours=hours, wire=book.wire, coverage=book.coverage)
-
-
-def _opaque_of(one: Quantities, share: float) -> Quantities:
-    return Quantities(
-        bytes_sent={"": share * one.bytes_sent.get("", 0)},
-        bytes_received={"": share * one.bytes_received.get("", 0)},
-    )
