@@ -15,6 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from discover.kubectl import KubectlError
 from discover.names import names_of, read_presets
 from discover.report import MOST_IN_JSON, Row, ports_of, recognise, rows_of, table
 from discover.sidecars import CannotReadError, Read, Reader, of_cluster, of_one_envoy
@@ -33,10 +34,6 @@ HOST = re.compile(  # with a letter, so it is no address
     r"(?=.{1,253}$)(?=.*[a-z])[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)+"
 )
 LABELS = re.compile(r"[A-Za-z0-9._/-]+=[A-Za-z0-9._-]*(,[A-Za-z0-9._/-]+=[A-Za-z0-9._-]*)*")
-
-
-class OptionError(ValueError):
-    """An option says something wrong, as "NAME: value reason; fix"."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return could_not_run("discover", out, *(f"{one}, {fix}" for one in error.findings))
     except SettingsError as error:
         return finish("discover", out, {"status": 1, "findings": [*error.findings]})
-    except (OptionError, CannotReadError) as error:
+    except (CannotReadError, KubectlError) as error:
         return could_not_run("discover", out, str(error))
     except KeyboardInterrupt:
         return could_not_run("discover", out, "stopped")
@@ -121,13 +118,15 @@ def _where(options: argparse.Namespace) -> Where:
         namespaces, selector = tuple(options.namespace.split(",")), {}
     if options.selector:
         if not LABELS.fullmatch(options.selector):
-            raise OptionError("SELECTOR: is not a list of labels; write it like app=crawler,tier=a")
+            raise CannotReadError(
+                "SELECTOR: is not a list of labels; write it like app=crawler,tier=a"
+            )
         selector = dict(one.split("=", 1) for one in options.selector.split(","))
     for namespace in namespaces:
         try:
             DNS_LABEL.check(namespace)
         except ValueError as error:
-            raise OptionError(f"NAMESPACE: {quoted(namespace)} {error}") from None
+            raise CannotReadError(f"NAMESPACE: {quoted(namespace)} {error}") from None
     named = re.fullmatch(r"[a-z]([a-z0-9-]{0,61}[a-z0-9])?", options.stack)
     stack = options.stack if named else "dev"
     return Where(settings=settings, stack=stack, namespaces=namespaces, selector=selector)
@@ -137,7 +136,7 @@ def _names(text: str) -> list[str]:
     names = [name for name in text.split(",") if name]
     for name in names:
         if not HOST.fullmatch(name):
-            raise OptionError(
+            raise CannotReadError(
                 f"NAMES: {quoted_address(name)} is not the full name of a host; write it like "
                 "gw.vendor.example, several with ',' between"
             )
@@ -150,10 +149,10 @@ def _reader(options: argparse.Namespace, where: Where, environment: Mapping[str,
         try:
             admin = json.loads(DEMO.read_text(encoding="utf-8"))["envoy_admin"]
         except (OSError, ValueError, KeyError):
-            raise OptionError(f"{ENVOY}: the demo does not run; start `make demo`") from None
+            raise CannotReadError(f"{ENVOY}: the demo does not run; start `make demo`") from None
     if admin:
         if not re.fullmatch(r"http://(127\.[0-9.]+|localhost|\[::1\]):[0-9]{1,5}/?", admin):
-            raise OptionError(
+            raise CannotReadError(
                 f"{ENVOY}: is not an Envoy of this machine; write it like http://127.0.0.1:15000"
             )
         return of_one_envoy(admin.rstrip("/"))
@@ -184,7 +183,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
 
 def _number(key: str, text: str, least: int, most: int) -> int:
     if not re.fullmatch(r"[0-9]{1,5}", text) or not least <= int(text) <= most:
-        raise OptionError(
+        raise CannotReadError(
             f"{key}: {quoted(text)} is no whole number from {least} to {most}; write one"
         )
     return int(text)

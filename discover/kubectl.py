@@ -41,48 +41,38 @@ class Pod:
 
 @dataclass(frozen=True)
 class Kubectl:
-    """kubectl with the user's own kubeconfig."""
+    """kubectl with the user's own kubeconfig. Each method raises KubectlError if it cannot."""
 
     context: str = ""
     workload_label: str = Crawlers().workload_label
 
     def pods(self, namespace: str, selector: Mapping[str, str]) -> list[Pod]:
-        """Return the running pods with a sidecar.
-
-        Raises:
-            KubectlError: they cannot be listed.
-        """
-        labels = [f"--selector={','.join(f'{k}={v}' for k, v in selector.items())}"]
-        text = self._run(
-            namespace,
-            "list pods",
-            ["get", "pods", "--output=json", "--field-selector=status.phase=Running"]
-            + (labels if selector else []),
-            LIST_SECONDS,
-        )
+        """Return the running pods with a sidecar."""
+        command = ["get", "pods", "--output=json", "--field-selector=status.phase=Running"]
+        if selector:
+            command.append(f"--selector={','.join(f'{k}={v}' for k, v in selector.items())}")
+        text = self._run(namespace, "list pods", command, LIST_SECONDS)
         try:
             items = json.loads(text)["items"]
             return [
-                _pod(item, namespace, self.workload_label) for item in items if has_sidecar(item)
+                Pod(
+                    namespace,
+                    workload_of(one["metadata"], self.workload_label),
+                    one["metadata"]["name"],
+                )
+                for one in items
+                if has_sidecar(one)
             ]
         except (ValueError, KeyError, TypeError):
             raise KubectlError("kubectl: the list of pods is not JSON; update kubectl") from None
 
     def clusters(self, pod: Pod) -> str:
-        """Return a sidecar's page of clusters.
-
-        Raises:
-            KubectlError: it cannot be read.
-        """
+        """Return a sidecar's page of clusters."""
         inside = ["exec", pod.name, "--container", SIDECAR, "--", *REQUEST]
         return self._run(pod.namespace, "exec into pods", inside)
 
     def log(self, pod: Pod, seconds: int) -> list[str]:
-        """Return the last lines of a sidecar's log.
-
-        Raises:
-            KubectlError: it cannot be read.
-        """
+        """Return the last lines of a sidecar's log."""
         limits = [f"--since={seconds}s", f"--limit-bytes={MOST_LOG_BYTES}"]
         command = ["logs", pod.name, "--container", SIDECAR, *limits]
         return self._run(pod.namespace, "read logs", command).splitlines()
@@ -176,11 +166,6 @@ def has_sidecar(item: Mapping[str, Any]) -> bool:
     # A native sidecar is an init container.
     containers = [*item["spec"]["containers"], *item["spec"].get("initContainers", ())]
     return any(one["name"] == SIDECAR for one in containers)
-
-
-def _pod(item: Mapping[str, Any], namespace: str, label: str) -> Pod:
-    metadata = item["metadata"]
-    return Pod(namespace, workload_of(metadata, label), metadata["name"])
 
 
 def spread(pods: Iterable[Pod], most: int) -> list[Pod]:

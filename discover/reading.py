@@ -7,7 +7,7 @@ connections and for up to 5 s more (`cleanup_interval`), so a count needs severa
 from __future__ import annotations
 
 import json
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from ipaddress import ip_address
@@ -84,47 +84,53 @@ def _host(socket: Mapping[str, Any], known: str, stats: Iterable[Mapping[str, An
     return Host(destination, known, values.get("cx_total", 0), values.get("cx_active", 0))
 
 
+@dataclass(kw_only=True)
+class Seen:
+    """Connections to one destination, of one pod or of several."""
+
+    connections: int = 0
+    """Seen by the samples: those of a host that vanished in between two are missing."""
+    active: int = 0
+    """Open at the last sample."""
+    logged: int = 0
+    """Connections that ended, by the log."""
+    sent: int = 0
+    received: int = 0
+    known: str = ""
+    """The vendor or destination of the stack that has it."""
+    server_names: set[str] = field(default_factory=set)
+
+
 @dataclass
 class Tally:
     """What several samples and the log of one pod add up to."""
 
-    connections: Counter[Destination] = field(default_factory=Counter)
-    """Seen by the samples: those of a host that vanished in between two are missing."""
-    active: Counter[Destination] = field(default_factory=Counter)
-    """Open at the last sample."""
-    sent: Counter[Destination] = field(default_factory=Counter)
-    received: Counter[Destination] = field(default_factory=Counter)
-    logged: Counter[Destination] = field(default_factory=Counter)
-    """Connections that ended, by the log."""
-    known: dict[Destination, str] = field(default_factory=dict)
-    server_names: dict[Destination, set[str]] = field(default_factory=dict)
+    seen: defaultdict[Destination, Seen] = field(default_factory=lambda: defaultdict(Seen))
     _totals: Counter[Destination] = field(default_factory=Counter)
 
     def add_sample(self, page: str) -> None:
-        totals: Counter[Destination] = Counter()
-        self.active.clear()
-        for host in hosts_of(page):
+        hosts, totals = list(hosts_of(page)), Counter[Destination]()
+        for seen in self.seen.values():
+            seen.active = 0
+        for host in hosts:
             totals[host.destination] += host.total
-            self.active[host.destination] += host.active
-            self.known[host.destination] = host.known
+            self.seen[host.destination].active += host.active
+            self.seen[host.destination].known = host.known
         for destination, total in totals.items():
             before = self._totals[destination]
             # A host that vanished and came back counts from zero.
-            self.connections[destination] += total - before if total >= before else total
+            self.seen[destination].connections += total - before if total >= before else total
         self._totals = totals
 
     def add_log(self, lines: Iterable[str]) -> None:
         """Add the lines of `telemetry.logOutside`; any other is left alone."""
-        for line in lines:
-            entry = _entry(line)
-            if entry is None:
-                continue
-            destination, values = entry
-            self.logged[destination] += 1
-            self.sent[destination] += _number(values.get("bytes_received"))  # by the crawler
-            self.received[destination] += _number(values.get("bytes_sent"))
+        for destination, values in filter(None, map(_entry, lines)):
+            seen = self.seen[destination]
+            seen.logged += 1
+            seen.sent += _number(values.get("bytes_received"))  # by the crawler
+            seen.received += _number(values.get("bytes_sent"))
             if isinstance(name := values.get("sni"), str) and name not in ("", "-"):
-                self.server_names.setdefault(destination, set()).add(name)
+                seen.server_names.add(name)
 
 
 def _entry(line: str) -> tuple[Destination, Mapping[str, Any]] | None:

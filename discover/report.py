@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from discover.names import Presets
-from discover.reading import Destination, Tally
+from discover.reading import Destination, Seen, Tally
 from settings.catalogue import Catalogue
 from settings.stack import StackSettings
 from settings.values.addresses import IPAddress
@@ -19,19 +19,11 @@ MOST_SERVER_NAMES = 3
 
 
 @dataclass(kw_only=True)
-class Row:
+class Row(Seen):
     """One destination of all pods."""
 
     destination: Destination
-    connections: int = 0
-    active: int = 0
-    logged: int = 0
-    sent: int = 0
-    received: int = 0
     workloads: set[str] = field(default_factory=set)
-    server_names: set[str] = field(default_factory=set)
-    known: str = ""
-    """The vendor or destination of the stack that has it."""
     name: str = ""
     preset: str = ""
     perhaps: bool = False
@@ -65,16 +57,16 @@ def rows_of(tallies: Iterable[tuple[str, Tally]]) -> list[Row]:
     """Return a row a destination from (workload, tally) of each pod, the largest first."""
     rows: dict[Destination, Row] = {}
     for workload, tally in tallies:
-        for destination in {*tally.connections, *tally.logged}:
+        for destination, seen in tally.seen.items():
             row = rows.setdefault(destination, Row(destination=destination))
-            row.connections += tally.connections[destination]
-            row.active += tally.active[destination]
-            row.logged += tally.logged[destination]
-            row.sent += tally.sent[destination]
-            row.received += tally.received[destination]
+            row.connections += seen.connections
+            row.active += seen.active
+            row.logged += seen.logged
+            row.sent += seen.sent
+            row.received += seen.received
             row.workloads.add(workload)
-            row.server_names |= tally.server_names.get(destination, set())
-            row.known = row.known or tally.known.get(destination, "")
+            row.server_names |= seen.server_names
+            row.known = row.known or seen.known
     return sorted(rows.values(), key=_largest_first)
 
 

@@ -31,7 +31,7 @@ class Read:
 
 
 class CannotReadError(Exception):
-    """No sidecar could be read, as "what: reason; fix"."""
+    """No sidecar can be read, as "what: reason; fix"; what may be an option that is wrong."""
 
 
 @dataclass(frozen=True)
@@ -83,7 +83,7 @@ class Reader:
             seconds=seconds,
             found=self.found,
             tallies={pod: tallies[pod] for pod in self.pods if pod in read},
-            has_log=any(tally.logged for tally in tallies.values()),
+            has_log=any(one.logged for tally in tallies.values() for one in tally.seen.values()),
             findings=[f"{reason} ({times} times)" for reason, times in reasons.items()],
         )
 
@@ -100,13 +100,11 @@ def of_cluster(
     """Return a reader of at most so many pods.
 
     Raises:
-        CannotReadError: kubectl is missing or may not list them, or there are none.
+        KubectlError: kubectl is missing or may not list them.
+        CannotReadError: there are none.
     """
     kubectl = Kubectl(context, workload_label)
-    try:
-        pods = [pod for one in namespaces for pod in kubectl.pods(one, selector)]
-    except KubectlError as error:
-        raise CannotReadError(str(error)) from None
+    pods = [pod for one in namespaces for pod in kubectl.pods(one, selector)]
     if not pods:
         labels = ",".join(f"{key}={value}" for key, value in selector.items()) or "any label"
         raise CannotReadError(

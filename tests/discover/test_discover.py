@@ -62,10 +62,11 @@ def test_samples_add_up_though_idle_hosts_vanish():
     tally = Tally()
     for sample in ({"10_0_0_1:80": (3, 0)}, {"10_0_0_1:80": (5, 1)}, {}, {"10_0_0_1:80": (2, 2)}):
         tally.add_sample(page(**sample))
-    assert tally.connections[to("10.0.0.1:80")] == 7
-    assert tally.active[to("10.0.0.1:80")] == 2
-    assert (tally.connections[to("10.1.0.1:3128")], tally.known[to("10.1.0.1:3128")]) == (2, "a")
-    assert to("10.9.9.9:80") not in tally.connections
+    seen = tally.seen[to("10.0.0.1:80")]
+    assert (seen.connections, seen.active) == (7, 2)
+    vendor = tally.seen[to("10.1.0.1:3128")]
+    assert (vendor.connections, vendor.known) == (2, "a")
+    assert to("10.9.9.9:80") not in tally.seen
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[]", "<html>", '{"cluster_statuses": [{"name": 1}]}'])
@@ -89,9 +90,10 @@ def test_only_our_lines_of_the_log_count():
             "2026-11-29 info xdsproxy connected",
         ]
     )
-    there = to("2001:db8::1:443")
-    assert (tally.logged[there], tally.sent[there], tally.received[there]) == (2, 10, 2000)
-    assert (tally.server_names[there], len(tally.logged)) == ({"site.example"}, 1)
+    (seen,) = tally.seen.values()
+    assert tally.seen[to("2001:db8::1:443")] is seen
+    assert (seen.logged, seen.sent, seen.received) == (2, 10, 2000)
+    assert seen.server_names == {"site.example"}
 
 
 def test_pods_are_of_every_workload():
@@ -121,7 +123,7 @@ def test_a_name_that_does_not_resolve_is_left_out():
 def seen(*destinations: str) -> list[Row]:
     tally = Tally()
     for number, one in enumerate(destinations):
-        tally.connections[to(one)] = 100 - number
+        tally.seen[to(one)].connections = 100 - number
     return rows_of([("scraper", tally)])
 
 
