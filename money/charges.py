@@ -83,7 +83,9 @@ def month_charges(
             a month that has only begun costs a part of them.
     """
     days = days_of(year, month)
-    due = [day for day in days if day <= (through or last_day(book))]
+    hours = [*book.hours, *book.wire, *book.coverage]
+    last = through or (max(hours).date() if hours else date.min)
+    due = [day for day in days if day <= last]
     traffic, without_price = by_contract(book, contracts, days)
     charges = [
         charge
@@ -93,12 +95,6 @@ def month_charges(
     ]
     charges.sort(key=lambda charge: (charge.day, charge.part, charge.kind, charge.unit))
     return Month(year=year, month=month, charges=charges, without_price=without_price)
-
-
-def last_day(book: Book) -> date:
-    """Return the day of the book's last hour; the first day of all if it is empty."""
-    hours = [*book.hours, *book.wire, *book.coverage]
-    return max(hours).date() if hours else date.min
 
 
 def by_contract(
@@ -119,14 +115,9 @@ def by_contract(
             if (number := numbers[day, part]) is not None:
                 of_day = traffic.setdefault(number, {}).setdefault(day, {})
                 of_day.setdefault(part, []).append(quantities)
-            elif has_traffic(quantities):
+            elif quantities.wire_bytes or any(quantities.requests.values()):
                 without_price.add(part)
     return traffic, sorted(without_price)
-
-
-def has_traffic(quantities: Quantities) -> bool:
-    counted = (quantities.bytes_sent, quantities.bytes_received, quantities.requests)
-    return any(any(amounts.values()) for amounts in counted)
 
 
 def days_in_force(
@@ -185,7 +176,16 @@ def usage(
         costs = shared(owed - charged, [line.cost for line in lines])
         charged = owed
         for line, amount in zip(lines, costs, strict=True):
-            yield charge_of(contract, day, line, amount)
+            yield Charge(
+                day=day,
+                part=line.part,
+                kind="usage",
+                currency=contract.currency,
+                cost=decimal(amount),
+                quantity=decimal(steps(line.units)),
+                unit=line.rule.unit,
+                failed_cost=decimal(int(amount * line.lost)),
+            )
 
 
 def counted_by_part(rule: Rule, parts: Mapping[Part, Sequence[Quantities]]) -> dict[Part, Billable]:
@@ -221,19 +221,6 @@ def lines_of(
 
 def lost_share(counted: Billable) -> Fraction:
     return Fraction(counted.lost) / Fraction(counted.total) if counted.total else Fraction(0)
-
-
-def charge_of(contract: Contract, day: date, line: Line, amount: int) -> Charge:
-    return Charge(
-        day=day,
-        part=line.part,
-        kind="usage",
-        currency=contract.currency,
-        cost=decimal(amount),
-        quantity=decimal(steps(line.units)),
-        unit=line.rule.unit,
-        failed_cost=decimal(int(amount * line.lost)),
-    )
 
 
 def amounts_by_day(total: Fraction, days: Sequence[date]) -> dict[date, int]:

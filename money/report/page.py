@@ -301,22 +301,15 @@ def _reconciliations(report: Report) -> Iterator[str]:
     known = {str(one.get("vendor", "")): one for one in report.reconciliations}
     rows = []
     for vendor in sorted({*vendors, *known} - {""}):
-        one = known.get(vendor)
-        rows.append((vendor, _verdict(one), _said(one)))
+        if vendor not in known:
+            why = "Run “make reconcile” with the same OUT to have it here."
+            rows.append((vendor, "not compared", why))
+            continue
+        one = known[vendor]
+        state = {0: "agrees", 1: "differs"}.get(one.get("status", 2), "could not be compared")
+        findings = "; ".join(map(str, one.get("findings") or ()))
+        rows.append((vendor, state, str(one.get("sentence") or findings)))
     yield table(("Vendor", "State", "Why"), rows, words=3)
-
-
-def _verdict(one: Mapping[str, Any] | None) -> str:
-    if one is None:
-        return "not compared"
-    return {0: "agrees", 1: "differs"}.get(one.get("status", 2), "could not be compared")
-
-
-def _said(one: Mapping[str, Any] | None) -> str:
-    if one is None:
-        return "Run “make reconcile” with the same OUT to have it here."
-    findings = one.get("findings") or ()
-    return str(one.get("sentence") or "; ".join(str(finding) for finding in findings))
 
 
 def _series(lines: Sequence[Line]) -> list[str]:

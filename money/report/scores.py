@@ -22,14 +22,10 @@ def scorecard_part(scores: Sequence[Score], p95: Mapping[str, float] | None) -> 
     for one in scores:
         costs[one.target] += one.cost
     for target in sorted(costs, key=lambda name: -costs[name]):
-        yield f"<h3>{_heading(target)}</h3>"
+        yield f"<h3>{html(target or 'no target group')}</h3>"
         yield table(
             header,
-            [
-                [*_cells(one), *([] if p95 is None else [_milliseconds(p95.get(one.vendor))])]
-                for one in scores
-                if one.target == target
-            ],
+            [_cells(one, p95) for one in scores if one.target == target],
             words=2,
         )
     yield paragraph(
@@ -46,11 +42,8 @@ def scorecard_part(scores: Sequence[Score], p95: Mapping[str, float] | None) -> 
     )
 
 
-def _heading(target: str) -> str:
-    return html(target or "no target group")
-
-
-def _cells(one: Score) -> list[str]:
+def _cells(one: Score, p95: Mapping[str, float] | None) -> list[str]:
+    setup = [] if p95 is None else [f"{p95[one.vendor]:,.0f} ms" if one.vendor in p95 else ""]
     return [
         one.vendor,
         one.verdict,
@@ -58,6 +51,7 @@ def _cells(one: Score) -> list[str]:
         _rate(one.success),
         _rate(one.blocked),
         f"{one.traffic.requests:,.0f}",
+        *setup,
     ]
 
 
@@ -70,7 +64,3 @@ def _price(price: Interval | None, currency: str) -> str:
         return ""
     low, value, high = (f"{1000 * one:,.2f}" for one in price)
     return f"{value} {currency} ({low} to {high})"
-
-
-def _milliseconds(value: float | None) -> str:
-    return "" if value is None else f"{value:,.0f} ms"
