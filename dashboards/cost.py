@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dashboards.frame import (
     COST,
     OF_VENDOR,
@@ -12,11 +10,11 @@ from dashboards.frame import (
     alert_level,
     board,
     vendor_cells,
-    vendor_lines,
     worded,
 )
 from dashboards.look import Look
 from dashboards.panels import (
+    Json,
     bargauge,
     column,
     limits,
@@ -26,8 +24,6 @@ from dashboards.panels import (
     table,
     timeseries,
 )
-
-Json = dict[str, Any]
 
 HOUR = 3600
 _PART = (
@@ -110,8 +106,7 @@ def _goes(look: Look) -> tuple[Json, ...]:
     product = "{{proxy_vendor}} {{proxy_pool}}"
     return row(
         "Where does the money go?",
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Cost by vendor, an hour",
             unit=look.money_unit,
             description="Live, commitments included. A rise without more requests: larger pages, "
@@ -120,8 +115,7 @@ def _goes(look: Look) -> tuple[Json, ...]:
             legend=named("{{proxy_vendor}}"),
             links=[TO_VENDOR],
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Cost of failures by vendor, an hour",
             unit=look.money_unit,
             description="Part of the cost that bought nothing. One vendor alone: claim it back, "
@@ -130,8 +124,7 @@ def _goes(look: Look) -> tuple[Json, ...]:
             legend=named("{{proxy_vendor}}"),
             links=[TO_VENDOR],
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Cost of 1,000 successes, by vendor",
             unit=look.money_unit,
             description="Everything that a vendor charges, divided by what succeeded: the price "

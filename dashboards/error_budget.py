@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dashboards.frame import (
     ERROR_BUDGET,
     OF_VENDOR,
@@ -11,13 +9,10 @@ from dashboards.frame import (
     board,
     or_none,
     vendor_cells,
-    vendor_lines,
 )
 from dashboards.look import BY_OUTCOME, Look
-from dashboards.panels import bargauge, column, limits, row, table, timeseries
+from dashboards.panels import Json, bargauge, column, limits, row, table, timeseries
 from settings.alerts import FAST_BURN, SLOW_BURN
-
-Json = dict[str, Any]
 
 _BURN = "proxy_vendor:request_failures_per_budget:burnrate"
 
@@ -81,8 +76,7 @@ def _used(look: Look) -> tuple[Json, ...]:
 def _burning(look: Look) -> tuple[Json, ...]:
     return row(
         "Since when, and on what?",
-        vendor_lines(
-            look,
+        look.vendor_lines(
             links=[TO_VENDOR],
             title="Requests carried",
             unit="percentunit",
@@ -91,8 +85,7 @@ def _burning(look: Look) -> tuple[Json, ...]:
             expr=f"proxy_vendor:request_successes_per_requests:ratio_rate5m{OF_VENDOR}",
             maximum=1,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             links=[TO_VENDOR],
             title="Burn rate, one hour",
             unit="short",
@@ -101,8 +94,7 @@ def _burning(look: Look) -> tuple[Json, ...]:
             expr=f"{_BURN}1h{OF_VENDOR}",
             above=limits(critical=FAST_BURN),
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             links=[TO_VENDOR],
             title="Burn rate, six hours",
             unit="short",
@@ -111,8 +103,7 @@ def _burning(look: Look) -> tuple[Json, ...]:
             expr=f"{_BURN}6h{OF_VENDOR}",
             above=limits(SLOW_BURN),
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             links=[TO_VENDOR],
             title="Error budget used, seven days",
             unit="percentunit",

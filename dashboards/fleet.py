@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dashboards.frame import (
     COST,
     FLEET,
@@ -17,10 +15,10 @@ from dashboards.frame import (
     board,
     link,
     vendor_cells,
-    vendor_lines,
 )
 from dashboards.look import BY_OUTCOME, Look
 from dashboards.panels import (
+    Json,
     at_least,
     column,
     limits,
@@ -31,8 +29,6 @@ from dashboards.panels import (
 )
 from dashboards.queries import substitute
 from settings.alerts import SLOW_BURN
-
-Json = dict[str, Any]
 
 HOUR = 3600  # seconds: a cost's record is of one
 _CX = "proxy_vendor:envoy_cluster_upstream_cx"
@@ -254,8 +250,7 @@ def _courses(look: Look) -> list[Json]:
     alerts = look.alerts
     size: Json = {"width": 8, "height": 8}
     return [
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Failed requests by vendor",
             unit="percentunit",
             description="Since when, and which vendor. One line alone is that vendor's trouble; "
@@ -280,8 +275,7 @@ def _courses(look: Look) -> list[Json]:
 
 
 def _traffic(look: Look, size: Json) -> Json:
-    return vendor_lines(
-        look,
+    return look.vendor_lines(
         title="Traffic by vendor",
         unit="Bps",
         description="Bytes on the wire both ways, live while a tunnel is open. A vendor that "
@@ -293,8 +287,7 @@ def _traffic(look: Look, size: Json) -> Json:
 
 
 def _cost(look: Look, size: Json) -> Json:
-    return vendor_lines(
-        look,
+    return look.vendor_lines(
         title="Cost by vendor, an hour",
         unit=look.money_unit,
         description="Live, commitments included. A vendor whose cost rises without more requests "

@@ -7,12 +7,9 @@ the label `cluster`, and each query selects the clusters chosen.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-from dashboards.look import CRITICAL, GOOD, WARNING, Look
-from dashboards.panels import DATASOURCE, coloured_cells, dashboard, timeseries
-
-Json = dict[str, Any]
+from dashboards.look import Look
+from dashboards.panels import CRITICAL, DATASOURCE, GOOD, WARNING, Json, coloured_cells, dashboard
 
 FLEET, VENDOR, PRODUCT, WORKLOAD = "proxy-fleet", "proxy-vendor", "proxy-product", "proxy-workload"
 COST, ERROR_BUDGET = "proxy-cost", "proxy-error-budget"
@@ -125,12 +122,6 @@ UNSUCCESSFUL = or_none(
     f"proxy_vendor:istio_requests:rate5m{OF_VENDOR}",
 )
 TO_VENDOR = link(VENDOR, vendor="${__field.labels.proxy_vendor}")
-
-
-def vendor_lines(look: Look, *, expr: str, **panel: Any) -> Json:
-    """Return a line for each vendor, or for the largest of many; `panel` is as of `timeseries`."""
-    panel.setdefault("legend", look.named("{{proxy_vendor}}"))
-    return timeseries(expr=look.most(expr), colours=look.by_vendor(), **panel)
 
 
 def vendor_cells(look: Look) -> dict[str, list[Json]]:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from dashboards.frame import IN_CLUSTER, LOAD_GENERATOR, OF_VENDOR, board, vendor_lines
+from dashboards.frame import IN_CLUSTER, LOAD_GENERATOR, OF_VENDOR, board
 from dashboards.look import BY_OUTCOME, Look
-from dashboards.panels import coloured_cells, column, limits, row, stat, table, timeseries
-
-Json = dict[str, Any]
+from dashboards.panels import Json, coloured_cells, column, limits, row, stat, table, timeseries
 
 _MESH_OF = '{cluster=~"$cluster", proxy_vendor=~"$vendor", source_workload=~"load-generator.*"}'
 _SENT = f"proxy_vendor:crawler_requests:rate5m{OF_VENDOR}"
@@ -100,8 +96,7 @@ def _agree(look: Look) -> tuple[Json, ...]:
             width=12,
             height=9,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Difference, by vendor",
             unit="percentunit",
             description="Over half an hour, as beside: of less, the seconds between two scrapes "
@@ -118,8 +113,7 @@ def _counts(look: Look) -> tuple[Json, ...]:
     mesh_outcomes = f"workload_proxy_vendor_outcome:istio_requests:rate5m{_MESH_OF}"
     return row(
         "What did each count?",
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Requests that the generator sent, by vendor",
             unit="reqps",
             description="The generator's own books. It sends to each endpoint of "
@@ -127,8 +121,7 @@ def _counts(look: Look) -> tuple[Json, ...]:
             expr=_truth(),
             width=6,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Requests that the mesh counted, by vendor",
             unit="reqps",
             description="What the sidecars of the generator's pods counted. Should look like the "
@@ -170,8 +163,7 @@ def _generator(look: Look) -> tuple[Json, ...]:
             legend=look.named("under way"),
             width=12,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Unexpected answers, by vendor",
             unit="reqps",
             description="Answers that were not what the request was to get. One vendor alone: its "

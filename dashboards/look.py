@@ -10,13 +10,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dashboards.panels import GOOD, Json, timeseries
 from money.from_settings import contracts_of
 from settings.alerts import Alerts
 from settings.catalogue import OUTSIDE
 from settings.prometheus import OwnPrometheus
 from settings.stack import StackSettings
-
-Json = dict[str, Any]
 
 # Okabe and Ito, Color Universal Design (https://jfly.uni-koeln.de/color/): told apart by people
 # with any of the common kinds of colour blindness. Black is left out, as Grafana's background is.
@@ -24,9 +23,6 @@ HUES = ("#56B4E9", "#E69F00", "#009E73", "#CC79A7", "#F0E442", "#0072B2", "#D55E
 DASHES: tuple[tuple[int, ...], ...] = ((), (10, 10), (2, 6), (24, 8), (24, 6, 4, 6))
 """Lengths of line and gap in pixels; none is a solid line."""
 GREY = "#8E8E8E"
-
-# What a colour means, of the same palette. A state has its word beside the colour.
-GOOD, WARNING, CRITICAL = "#009E73", "#E69F00", "#D55E00"
 
 FAILURES = (
     *("connect_failed", "timeout", "reset", "auth_failed", "quota_exhausted", "rate_limited"),
@@ -111,6 +107,11 @@ class Look:
     def by_target(self) -> list[Json]:
         """Return the same for series that are named by target group."""
         return _overrides(self.targets)
+
+    def vendor_lines(self, *, expr: str, **panel: Any) -> Json:
+        """Return a line for each vendor, or for the largest of many; else as `timeseries`."""
+        panel.setdefault("legend", self.named("{{proxy_vendor}}"))
+        return timeseries(expr=self.most(expr), colours=self.by_vendor(), **panel)
 
     def vendor_cells(self) -> list[Json]:
         """Return the value mappings that colour a vendor's name in a table."""

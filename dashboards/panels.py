@@ -9,12 +9,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from dashboards.look import CRITICAL, GOOD, WARNING
-
 Json = dict[str, Any]
 
 SCHEMA_VERSION = 42  # Grafana 12's and 13's classic model; older ones are migrated on load
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
+
+# What a colour means, of the palette in look.py. A state has its word beside the colour.
+GOOD, WARNING, CRITICAL = "#009E73", "#E69F00", "#D55E00"
 
 COLUMNS = 24
 """The width of Grafana's grid."""

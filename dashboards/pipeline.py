@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dashboards.frame import IN_CLUSTER, PIPELINE, STATES, alert_level, board, or_none
-from dashboards.look import CRITICAL, GOOD, Look
-from dashboards.panels import at_least, limits, row, stat, state_timeline, timeseries
-
-Json = dict[str, Any]
+from dashboards.look import Look
+from dashboards.panels import (
+    CRITICAL,
+    GOOD,
+    Json,
+    at_least,
+    limits,
+    row,
+    stat,
+    state_timeline,
+    timeseries,
+)
 
 _SIDECARS = '{cluster=~"$cluster", job="sidecars"}'
 _POD = "{{pod}}"

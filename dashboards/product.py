@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dashboards.frame import PRODUCT, TO_VENDOR, board, or_none, vendor_cells, worded
 from dashboards.look import BY_OUTCOME, Look
-from dashboards.panels import column, limits, row, table, timeseries
-
-Json = dict[str, Any]
+from dashboards.panels import Json, column, limits, row, table, timeseries
 
 _PRODUCT = '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_pool=~"$product"}'
 _TARGET = '{cluster=~"$cluster", proxy_vendor=~"$vendor", proxy_target=~"$target"}'

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from dashboards.frame import (
     OF_VENDOR,
     PRODUCT,
@@ -15,13 +13,10 @@ from dashboards.frame import (
     alert_level,
     board,
     link,
-    vendor_lines,
     worded,
 )
 from dashboards.look import BY_OUTCOME, Look
-from dashboards.panels import limits, row, state_timeline, timeseries
-
-Json = dict[str, Any]
+from dashboards.panels import Json, limits, row, state_timeline, timeseries
 
 _CX = "proxy_vendor:envoy_cluster_upstream_cx"
 _ALERT_LEVEL = alert_level(
@@ -63,8 +58,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             width=24,
             height=8,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Requests",
             unit="reqps",
             description="Plain requests and CONNECTs, and SOCKS5 of passive vendors. A tunnel "
@@ -72,8 +66,7 @@ def _working(look: Look) -> tuple[Json, ...]:
             "traffic goes on, nothing is read: see Opaque connections.",
             expr=f"proxy_vendor:istio_requests:rate5m{OF_VENDOR}",
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Failed requests",
             unit="percentunit",
             description="Share of all requests that the vendor could not carry, before the "
@@ -98,8 +91,7 @@ def _why(look: Look) -> tuple[Json, ...]:
     alerts = look.alerts
     return row(
         "Is it slow, or out of reach?",
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Set-up time, median",
             unit="ms",
             description="From a request's first byte to the answer's headers: for a tunnel what "
@@ -108,8 +100,7 @@ def _why(look: Look) -> tuple[Json, ...]:
             expr=f"proxy_vendor:istio_proxy_setup_milliseconds:p50{OF_VENDOR}",
             width=6,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Set-up time, 95th percentile",
             unit="ms",
             description="One answered request in twenty waits longer. A line at the highest "
@@ -118,8 +109,7 @@ def _why(look: Look) -> tuple[Json, ...]:
             above=limits(alerts.setup_milliseconds),
             width=6,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Failed connections",
             unit="percentunit",
             description="Share of the TCP connections to the vendor that never came to be, "
@@ -129,8 +119,7 @@ def _why(look: Look) -> tuple[Json, ...]:
             above=limits(alerts.connect_failure_share),
             width=6,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Connections timed out",
             unit="cps",
             description="Those that nobody answered: a dead or overloaded address, or a firewall "
@@ -144,8 +133,7 @@ def _why(look: Look) -> tuple[Json, ...]:
 def _carries(look: Look) -> tuple[Json, ...]:
     return row(
         "What does it carry?",
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Traffic, both ways",
             unit="Bps",
             description="Bytes on the wire between pods and vendor, which is what most vendors "
@@ -166,24 +154,21 @@ def _carries(look: Look) -> tuple[Json, ...]:
             legend="{{proxy_result}}",
             stacked=True,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Sent to the vendor",
             unit="Bps",
             description="Bytes on the wire from pods to the vendor, the rest is received. More "
             "than a tenth of all is unusual for crawlers: look for uploads.",
             expr=f"{_CX}_tx_bytes:rate5m{OF_VENDOR}",
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="New connections",
             unit="cps",
             description="TCP connections begun towards the vendor, failed ones included. Far more "
             "than requests: crawlers do not keep connections.",
             expr=f"{_CX}:rate5m{OF_VENDOR}",
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Open connections",
             unit="short",
             description="TCP connections to the vendor now, idle ones included: a crawler that "
@@ -251,8 +236,7 @@ def _who(look: Look) -> tuple[Json, ...]:
 def _trust(look: Look) -> tuple[Json, ...]:
     return row(
         "Can I trust these numbers?",
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Opaque connections",
             unit="cps",
             description="Connections in which nothing can be read (TLS to the proxy, SOCKS5, "
@@ -261,8 +245,7 @@ def _trust(look: Look) -> tuple[Json, ...]:
             expr=f"proxy_vendor:istio_tcp_connections_opened:rate5m{OF_VENDOR}",
             width=6,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Traffic in opaque connections",
             unit="Bps",
             description="Part of the traffic above, both ways, booked when the connection closes: "
@@ -271,8 +254,7 @@ def _trust(look: Look) -> tuple[Json, ...]:
             f'{OF_VENDOR[:-1]}, proxy_visibility="opaque"}}',
             width=6,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Bytes that the passive module did not count",
             absent="The module reads none of these vendors.",
             unit="percentunit",

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Any
-
-from dashboards.frame import TO_VENDOR, WORKLOAD, board, or_none, vendor_cells, vendor_lines
+from dashboards.frame import TO_VENDOR, WORKLOAD, board, or_none, vendor_cells
 from dashboards.look import BY_OUTCOME, Look
-from dashboards.panels import column, limits, row, table, timeseries
-
-Json = dict[str, Any]
+from dashboards.panels import Json, column, limits, row, table, timeseries
 
 _WORKLOAD = (
     '{cluster=~"$cluster", proxy_vendor=~"$vendor", source_workload_namespace=~"$namespace", '
@@ -44,8 +40,7 @@ def _who(look: Look) -> tuple[Json, ...]:
             legend=_NAME,
             width=12,
         ),
-        vendor_lines(
-            look,
+        look.vendor_lines(
             title="Requests of these workloads by vendor",
             unit="reqps",
             description="Which vendors the workloads chosen use. A workload of one vendor alone "
