@@ -8,7 +8,7 @@ from datetime import date
 from math import fsum
 
 from money.contract import Contract, Rule
-from money.quantities import Book, Part, Quantities
+from money.quantities import Part, Quantities
 from money.results import DELIVERED, LOST, RESULT_OF
 
 NEVER_SENT = frozenset({"connect_failed", "rejected"})
@@ -101,58 +101,3 @@ def contract_of(contracts: Sequence[Contract], part: Part, day: date) -> Contrac
         if in_force:
             return max(in_force, key=lambda one: one.valid_from or date.min)
     return None
-
-
-@dataclass(frozen=True, kw_only=True)
-class BytesOfVendor:
-    """A vendor's bytes in a book, and why those that are billed are fewer than those measured."""
-
-    wire: float
-    """Of the vendor's own counters."""
-    measured: float
-    """Of the parts that a contract by GB covers."""
-    free: float
-    """Of `measured`, those whose result the contract leaves free."""
-    overhead: float
-    """Of `measured`, what a contract that counts `target` takes off."""
-
-    @property
-    def billable(self) -> float:
-        return self.measured - self.free - self.overhead
-
-
-def bytes_of_vendors(book: Book, contracts: Sequence[Contract]) -> dict[str, BytesOfVendor]:
-    """Return for each vendor of the book its wire bytes, and the way from these to the billed."""
-    found: dict[str, list[tuple[float, float, float, float]]] = {}
-    for wires in book.wire.values():
-        for vendor, wire in wires.items():
-            row = (wire.bytes_sent + wire.bytes_received, 0.0, 0.0, 0.0)
-            found.setdefault(vendor, []).append(row)
-    for hour, parts in book.hours.items():
-        for part, traffic in parts.items():
-            contract = contract_of(contracts, part, hour.date())
-            row = (0.0, *(differences(traffic, contract) if contract else (0.0, 0.0, 0.0)))
-            found.setdefault(part.vendor, []).append(row)
-    return {
-        vendor: BytesOfVendor(
-            wire=fsum(row[0] for row in rows),
-            measured=fsum(row[1] for row in rows),
-            free=fsum(row[2] for row in rows),
-            overhead=fsum(row[3] for row in rows),
-        )
-        for vendor, rows in found.items()
-    }
-
-
-def differences(traffic: Quantities, contract: Contract) -> tuple[float, float, float]:
-    """Return a part's bytes: measured, free, and overhead."""
-    rule = next((one for one in contract.rules if one.kind == "perGB"), None)
-    if rule is None:
-        return 0.0, 0.0, 0.0
-    by_result = {
-        result: traffic.bytes_sent.get(result, 0) + traffic.bytes_received.get(result, 0)
-        for result in {*traffic.bytes_sent, *traffic.bytes_received}
-    }
-    measured = fsum(by_result.values())
-    free = fsum(size for result, size in by_result.items() if result in rule.free_results)
-    return measured, free, measured - free - billable(traffic, rule).total

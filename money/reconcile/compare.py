@@ -9,13 +9,12 @@ from decimal import Decimal
 from functools import cached_property
 from math import fsum
 
-from money.billable import BytesOfVendor, bytes_of_vendors
 from money.charges import ANY_BYTES
 from money.contract import GIGABYTES, Contract
 from money.quantities import Book, Part
 from money.reconcile.days import OFFSET, Month, OddDay, odd_days
 from money.reconcile.findings import DayLine, Finding, Measure, ReconcileError, Reconciliation
-from money.reconcile.metered import Metered, hours_of, zone_of
+from money.reconcile.metered import Metered, zone_of
 from money.reconcile.prices import asked_cost, contract_costs, price_findings, span
 from money.reconcile.readings import Reading, chosen, readings
 from money.usage.figures import DayOfUsage, Usage, days_between
@@ -65,7 +64,9 @@ def reconcile(usage: Usage, book: Book, contracts: Sequence[Contract]) -> Reconc
         findings=findings,
         cost=asked_cost(usage),
         contract_cost=costs.total if costs else None,
-        bytes=compared.bytes_of_month(),
+        bytes=compared.metered.bytes_of(
+            days_between(usage.start, usage.end), zone_of(usage.time_zone)
+        ),
     )
 
 
@@ -115,18 +116,6 @@ class Compared:
     @cached_property
     def metered(self) -> Metered:
         return Metered(book=self.book, vendor=self.usage.vendor, contracts=self.contracts)
-
-    def bytes_of_month(self) -> BytesOfVendor | None:
-        """Return the way from wire bytes to billable ones, of the month's days."""
-        days = days_between(self.usage.start, self.usage.end)
-        hours = {at for day in days for at in hours_of(day, zone_of(self.usage.time_zone))}
-        month = replace(
-            self.book,
-            hours={at: parts for at, parts in self.book.hours.items() if at in hours},
-            wire={at: parts for at, parts in self.book.wire.items() if at in hours},
-        )
-        found = bytes_of_vendors(month, self.contracts).get(self.usage.vendor)
-        return found if found and found.measured else None
 
     def series(self) -> Iterator[Series]:
         """Yield each product by what its contract charges for."""

@@ -8,8 +8,6 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from money.billable import BytesOfVendor
-
 Kind = Literal[
     "billed_more",
     "billed_less",
@@ -69,6 +67,21 @@ class DayLine:
     contract_cost: Decimal | None
     """What the contract makes of the billed quantity."""
     remark: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BytesOfVendor:
+    """A vendor's bytes that a contract by GB covers, and why fewer of them are billed."""
+
+    measured: float
+    free: float
+    """Of `measured`, those whose result the contract leaves free."""
+    overhead: float
+    """Of `measured`, what a contract that counts `target` takes off."""
+
+    @property
+    def billable(self) -> float:
+        return self.measured - self.free - self.overhead
 
 
 @dataclass(frozen=True, kw_only=True)

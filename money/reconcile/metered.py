@@ -14,7 +14,7 @@ from money.billable import billable, contract_of
 from money.charges import ANY_BYTES
 from money.contract import Contract, Rule
 from money.quantities import Book, Part, Quantities
-from money.reconcile.findings import Measure
+from money.reconcile.findings import BytesOfVendor, Measure
 
 HOUR = timedelta(hours=1)
 
@@ -87,6 +87,25 @@ class Metered:
         kinds = ("perGB",) if measure == "bytes" else ("perRequest", "perSuccess")
         rules = (one for one in (contract.rules if contract else ()) if one.kind in kinds)
         return next(rules, ANY_BYTES if measure == "bytes" else None)
+
+    def bytes_of(self, days: Sequence[date], zone: tzinfo) -> BytesOfVendor | None:
+        """Return the way from wire bytes to billable ones; None if none has a price."""
+        hours = {hour for day in days for hour in hours_of(day, zone)}
+        rows = []
+        for hour in hours & self.book.hours.keys():
+            for part, traffic in self.book.hours[hour].items():
+                rule = self.rule(part, hour.date(), "bytes")
+                if part.vendor != self.vendor or rule in (None, ANY_BYTES):
+                    continue
+                measured = fsum((*traffic.bytes_sent.values(), *traffic.bytes_received.values()))
+                free = fsum(
+                    sizes.get(result, 0)
+                    for sizes in (traffic.bytes_sent, traffic.bytes_received)
+                    for result in rule.free_results
+                )
+                rows.append((measured, free, measured - free - billable(traffic, rule).total))
+        measured, free, overhead = (fsum(row[index] for row in rows) for index in range(3))
+        return BytesOfVendor(measured=measured, free=free, overhead=overhead) if measured else None
 
     def share_known(self, hour: datetime) -> float:
         """Return which share of an hour the ledger has data of."""

@@ -6,12 +6,11 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import Any
 
-from money.billable import BytesOfVendor
 from money.charges import Charge, Month
 from money.contract import Contract
 from money.quantities import Part
 from money.reconcile.compare import sentence
-from money.reconcile.findings import DayLine, Finding, Reconciliation
+from money.reconcile.findings import BytesOfVendor, DayLine, Finding, Reconciliation
 from money.reconcile.prices import contract_costs
 from money.report.csv_text import Cell, csv_text
 from money.report.focus import focus_csv

@@ -11,10 +11,11 @@ from fractions import Fraction
 from hypothesis import given
 from hypothesis import strategies as st
 
-from money.billable import billable, bytes_of_vendors
+from money.billable import billable
 from money.charges import month_charges
 from money.exact import STEPS, cents, price_at, price_of
 from money.quantities import Book, Part
+from money.reconcile.metered import Metered
 from tests.money.books import (
     FIVE_CONTRACTS,
     GB,
@@ -250,8 +251,10 @@ def test_the_way_from_wire_bytes_to_billable_ones_is_known():
         tunnels={"success": 3},
     )
     rows = [(hour("2026-11-01 10"), Part("vendor-a", "", "search", ""), traffic)]
-    found = bytes_of_vendors(book(rows), (contract("vendor-a", rule),))["vendor-a"]
-    assert (found.wire, found.measured, found.free) == (25_500, 25_500, 500)
+    hours = book(rows)
+    metered = Metered(book=hours, vendor="vendor-a", contracts=(contract("vendor-a", rule),))
+    found = metered.bytes_of([at.date() for at in hours.hours], UTC)
+    assert (found.measured, found.free) == (25_500, 500)
     assert found.overhead == 3 * 250 + 5 * 60
     assert found.billable == billable(traffic, rule).total
 
