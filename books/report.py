@@ -11,12 +11,7 @@ from books.comparison import Comparison, compare
 from books.counters import COUNTS, OPAQUE_BYTES, WIRE_BYTES
 from books.events import AWAY, Event, clock
 from books.prometheus import Prometheus
-from books.reading import (
-    NothingToCompareError,
-    books_from_series,
-    quiet_times,
-    selectors,
-)
+from books.reading import NothingToCompareError, books_from_series, quiet_times, selectors
 from books.row import MESH, VENDOR_BOOKS, Row, explained_by
 
 Json = dict[str, Any]

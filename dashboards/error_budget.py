@@ -2,14 +2,7 @@
 
 from __future__ import annotations
 
-from dashboards.frame import (
-    ERROR_BUDGET,
-    OF_VENDOR,
-    TO_VENDOR,
-    board,
-    or_none,
-    vendor_cells,
-)
+from dashboards.frame import ERROR_BUDGET, OF_VENDOR, TO_VENDOR, board, or_none, vendor_cells
 from dashboards.look import BY_OUTCOME, Look
 from dashboards.panels import Json, bargauge, column, limits, row, table, timeseries
 from settings.alerts import FAST_BURN, SLOW_BURN

@@ -43,10 +43,7 @@ _VARIABLES: dict[str, tuple[str, str]] = {
     "vendor": ("Vendor", f"label_values({CONNECTIONS}{IN_CLUSTER}, proxy_vendor)"),
     "product": ("Product", f"label_values({_PRODUCTS}{OF_VENDOR}, proxy_pool)"),
     "target": ("Target group", f"label_values({_TARGETS}{OF_VENDOR}, proxy_target)"),
-    "team": (
-        "Team",
-        f"label_values(team_proxy_vendor:proxy_bytes:rate5m{OF_VENDOR}, team)",
-    ),
+    "team": ("Team", f"label_values(team_proxy_vendor:proxy_bytes:rate5m{OF_VENDOR}, team)"),
     "namespace": (
         "Namespace",
         f"label_values({_WORKLOADS}{IN_CLUSTER}, source_workload_namespace)",

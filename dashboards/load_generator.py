@@ -81,13 +81,7 @@ def _agree(look: Look) -> tuple[Json, ...]:
             "one vendor alone is a fault of its attribution: its addresses, ports or names.",
             labels=look.headings(proxy_vendor="Vendor"),
             values=[
-                column(
-                    "Difference",
-                    "percentunit",
-                    _error(_HALF_HOUR),
-                    decimals=2,
-                    above=_LIMITS,
-                ),
+                column("Difference", "percentunit", _error(_HALF_HOUR), decimals=2, above=_LIMITS),
                 column("Generator", "reqps", _truth(_HALF_HOUR), decimals=2),
                 column("Mesh", "reqps", _mesh(_HALF_HOUR), decimals=2),
             ],

@@ -34,13 +34,7 @@ def pipeline(look: Look) -> Json:
         description="Scrapes, ingestion, queries, rules, storage, istiod, sidecars, Alertmanager "
         "and Grafana. If something is wrong here, believe no other board.",
         variables=[],
-        rows=[
-            _everything(look),
-            _scrapes(look),
-            _prometheus(look),
-            _mesh(look),
-            _people(look),
-        ],
+        rows=[_everything(look), _scrapes(look), _prometheus(look), _mesh(look), _people(look)],
     )
 
 
@@ -51,10 +45,7 @@ def _everything(look: Look) -> tuple[Json, ...]:
             title="Alerts about the pipeline",
             description="Alerts about no vendor, and which of them fired. Begin with the one that "
             "came first: the others often follow from it.",
-            expr=[
-                (_WORST, look.named("any alert")),
-                (_LEVEL, look.named("{{alertname}}")),
-            ],
+            expr=[(_WORST, look.named("any alert")), (_LEVEL, look.named("{{alertname}}"))],
             states=STATES,
             width=12,
         ),
@@ -168,14 +159,8 @@ def _prometheus(look: Look) -> tuple[Json, ...]:
             description="Of the busiest replica. Above the limit HighMetricIngestionRate fires: "
             "more pods run than the stack expects, or a label multiplied.",
             expr=[
-                (
-                    f"cluster:prometheus_samples_appended:rate5m{IN_CLUSTER}",
-                    look.named("samples"),
-                ),
-                (
-                    f"cluster:prometheus_samples_appended:threshold{IN_CLUSTER}",
-                    look.named("limit"),
-                ),
+                (f"cluster:prometheus_samples_appended:rate5m{IN_CLUSTER}", look.named("samples")),
+                (f"cluster:prometheus_samples_appended:threshold{IN_CLUSTER}", look.named("limit")),
             ],
         ),
         timeseries(

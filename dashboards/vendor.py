@@ -20,8 +20,7 @@ from dashboards.panels import Json, limits, row, state_timeline, timeseries
 
 _CX = "proxy_vendor:envoy_cluster_upstream_cx"
 _ALERT_LEVEL = alert_level(
-    "cluster, proxy_vendor, alertname",
-    'proxy_vendor=~"$vendor", proxy_vendor!=""',
+    "cluster, proxy_vendor, alertname", 'proxy_vendor=~"$vendor", proxy_vendor!=""'
 )
 
 
@@ -32,13 +31,7 @@ def vendor(look: Look) -> Json:
         look,
         description="What the vendors chosen carry, how they fail, and for whom.",
         variables=["vendor"],
-        rows=[
-            _working(look),
-            _why(look),
-            _carries(look),
-            _who(look),
-            _trust(look),
-        ],
+        rows=[_working(look), _why(look), _carries(look), _who(look), _trust(look)],
     )
 
 

@@ -20,12 +20,7 @@ from components.attribution.outside_log import KIND
 from components.attribution.stats import PASSTHROUGH
 from settings.values.addresses import IPAddress, split_endpoint
 
-OURS = (
-    CLUSTER_PREFIX,
-    NAMED_CLUSTER_PREFIX,
-    f"{DESTINATION_PREFIX}names_",
-    DESTINATION_PREFIX,
-)
+OURS = (CLUSTER_PREFIX, NAMED_CLUSTER_PREFIX, f"{DESTINATION_PREFIX}names_", DESTINATION_PREFIX)
 """How the clusters of vendors and destinations are called that a stack has already."""
 
 NOBODYS = (PASSTHROUGH, UNOWNED_CLUSTER_PREFIX)

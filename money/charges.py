@@ -70,11 +70,7 @@ ANY_REQUESTS = Rule(kind="perRequest", tiers=(), unit="request")
 
 
 def month_charges(
-    book: Book,
-    contracts: Sequence[Contract],
-    year: int,
-    month: int,
-    through: date | None = None,
+    book: Book, contracts: Sequence[Contract], year: int, month: int, through: date | None = None
 ) -> Month:
     """Return the charges of a month.
 

@@ -61,7 +61,7 @@ def readings(
     contract = metered.days(hours, measure, days, zone)
     yield Reading(kind=None, says="counts as the contract says", days=contract)
     others: list[tuple[Counting, str]] = [
-        (with_free_results, "bills what the contract leaves free"),
+        (with_free_results, "bills what the contract leaves free")
     ]
     if measure == "bytes":
         others += [

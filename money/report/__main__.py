@@ -123,11 +123,7 @@ def _earlier(
 
 
 def _month_of(
-    book: Book,
-    contracts: Sequence[Contract],
-    month: tuple[int, int],
-    last: date,
-    recorded: float,
+    book: Book, contracts: Sequence[Contract], month: tuple[int, int], last: date, recorded: float
 ) -> MonthOf:
     charges = month_charges(book, contracts, *month, through=last)
     return MonthOf(book=book, month=charges, contracts=contracts, recorded=recorded)

@@ -20,13 +20,7 @@ from money.traffic import Traffic, by_day_and_part
 P95_DAYS = 7
 
 Verdict = Literal[
-    "best",
-    "no clear best",
-    "dearer",
-    "no rival",
-    "too few requests",
-    "no success",
-    "no price",
+    "best", "no clear best", "dearer", "no rival", "too few requests", "no success", "no price"
 ]
 
 

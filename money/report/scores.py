@@ -23,11 +23,7 @@ def scorecard_part(scores: Sequence[Score], p95: Mapping[str, float] | None) -> 
         costs[one.target] += one.cost
     for target in sorted(costs, key=lambda name: -costs[name]):
         yield f"<h3>{html(target or 'no target group')}</h3>"
-        yield table(
-            header,
-            [_cells(one, p95) for one in scores if one.target == target],
-            words=2,
-        )
+        yield table(header, [_cells(one, p95) for one in scores if one.target == target], words=2)
     yield paragraph(
         "In brackets: 95 % intervals. “Best” is a vendor whose cost per success is below all "
         f"others' by more than chance, over at least {ENOUGH_REQUESTS} requests. Fixed sums count "

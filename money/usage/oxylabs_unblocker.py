@@ -13,13 +13,7 @@ from decimal import Decimal
 from money.usage.account import Account, Credentials
 from money.usage.answers import Answer
 from money.usage.asking import Client, basic
-from money.usage.figures import (
-    DayOfUsage,
-    Usage,
-    added_up,
-    refuse_missing_days,
-    with_empty_days,
-)
+from money.usage.figures import DayOfUsage, Usage, added_up, refuse_missing_days, with_empty_days
 
 URL = "https://data.oxylabs.io"
 PREFIX = "WU__"
