@@ -38,6 +38,7 @@ PAGE = "impact.md"
 PROGRAM = (
     "__main__.py",
     "backups",
+    "books",
     "components",
     "dashboards",
     "deployment.py",
