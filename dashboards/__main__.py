@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--stack", required=True, help="reads Pulumi.<stack>.yaml, or STACK_FILE")
     add_out(parser, f"{TARGET}.json")
     options = parser.parse_args(arguments)
-    # Of a folder's own: the report is no board.
+    # The boards have a folder of their own, since the JSON report in OUT is no board.
     out: Path = options.out or Path("rendered") / options.stack
     try:
         folders = all_boards(load_stack_file(stack_file(options.stack)), ROOT)

@@ -21,10 +21,11 @@ from components.attribution.stats import PASSTHROUGH
 from settings.values.addresses import IPAddress, split_endpoint
 
 OURS = (CLUSTER_PREFIX, NAMED_CLUSTER_PREFIX, f"{DESTINATION_PREFIX}names_", DESTINATION_PREFIX)
-"""How the clusters of vendors and destinations are called that a stack has already."""
+"""What the names of Envoy's clusters begin with, of vendors and destinations in the stack."""
 
 NOBODYS = (PASSTHROUGH, UNOWNED_CLUSTER_PREFIX)
-"""And those of connections to nobody's address, or to nobody's port at a shared one."""
+"""The same of connections to addresses that are in no stack, or to a shared address on a port
+that no vendor has."""
 
 
 class Destination(NamedTuple):

@@ -45,8 +45,8 @@ class Month:
     month: int
     charges: Sequence[Charge]
     without_price: Sequence[Part]
-    """Parts with traffic but without a contract. A destination that is no vendor's, and `outside`,
-    are no vendors, and in here none the less."""
+    """Parts with traffic but without a contract, also those that are no vendor's: known
+    destinations, and `outside`."""
 
 
 @dataclass(frozen=True, kw_only=True)

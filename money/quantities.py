@@ -66,7 +66,8 @@ def _times(some: Mapping[str, float], factor: float) -> dict[str, float]:
 
 @dataclass(frozen=True, kw_only=True)
 class Wire:
-    """A vendor's own counters in one hour: live, whatever could be read."""
+    """What Envoy's cluster of a vendor counted in one hour, as bytes passed: also of connections in
+    which nothing can be read."""
 
     bytes_sent: float = 0
     bytes_received: float = 0

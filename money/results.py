@@ -1,7 +1,7 @@
 """What came of a request's bytes: label `proxy_result`, which contracts bill by.
 
-The labels of traffic and the module of `inspect: passive` are made from this table too, so it is
-beside no importer of theirs: the exporter's pod has the modules of money/ alone.
+The labels of traffic and the module of `inspect: passive` are made from this table too. It stands
+in money/, and imports nothing, since the exporter's pod has none of their modules.
 """
 
 from __future__ import annotations

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
 from money.exporter.page import Family, Sample
@@ -20,13 +19,7 @@ TRY_AGAIN = HOUR
 WHOLE_DAY = 23.5
 """Hours. What passed in an hour without data is in the vendor's figure alone, and no theft."""
 OLDEST = 2 * DAY
-"""A figure that is older is of no last day any more."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class BilledDay:
-    day: date
-    billed: float
+"""How old a figure may be that is exported as that of the last day."""
 
 
 class BilledDays:
@@ -34,16 +27,17 @@ class BilledDays:
 
     def __init__(self, asks: Mapping[str, Ask], say: Callable[[str], None]) -> None:
         self._asks, self._say = asks, say
-        self._days: dict[str, BilledDay] = {}
+        self._days: dict[str, tuple[date, float]] = {}
+        """By vendor, the last day that was read, and its bytes."""
         self._tried: dict[str, datetime] = {}
 
     def families(self, history: History, now: datetime) -> list[Family]:
         """Return both sides of each vendor's last day of which the ledger has all hours."""
         self._ask((now - SETTLED).date() - timedelta(days=1), now)
         compared = [
-            ({"proxy_vendor": vendor}, last.billed, history.wire.get(last.day, {}).get(vendor, 0.0))
-            for vendor, last in sorted(self._days.items())
-            if now.date() - last.day <= OLDEST and history.recorded_hours(last.day) >= WHOLE_DAY
+            ({"proxy_vendor": vendor}, billed, history.wire.get(day, {}).get(vendor, 0.0))
+            for vendor, (day, billed) in sorted(self._days.items())
+            if now.date() - day <= OLDEST and history.recorded_hours(day) >= WHOLE_DAY
         ]
         return [
             Family(
@@ -61,7 +55,7 @@ class BilledDays:
     def _ask(self, day: date, now: datetime) -> None:
         for vendor, ask in self._asks.items():
             known, tried = self._days.get(vendor), self._tried.get(vendor)
-            if (known and known.day == day) or (tried and now - tried < TRY_AGAIN):
+            if (known and known[0] == day) or (tried and now - tried < TRY_AGAIN):
                 continue
             self._tried[vendor] = now
             try:
@@ -70,4 +64,4 @@ class BilledDays:
                 # Its text is the vendor's, or names what was asked with credentials.
                 self._say(f"the usage of {vendor} was not read: {type(error).__name__}")
             else:
-                self._days[vendor] = BilledDay(day=day, billed=billed)
+                self._days[vendor] = day, billed

@@ -87,11 +87,7 @@ def _priced(
 
 def _unit_prices(priced: Priced) -> Iterator[Sample]:
     contract = priced.contract
-    labels = {
-        "proxy_vendor": contract.vendor,
-        "proxy_pool": priced.product,
-        "currency": contract.currency,
-    }
+    labels = _labels(contract, priced.product)
     paid = _is_paid_already(priced)
     if all(rule.kind == "perAddressMonth" for rule in contract.rules):
         # Not without a price (PriceMissing): more traffic costs nothing more.
@@ -167,9 +163,12 @@ def _fixed_costs(contracts: Sequence[Contract], today: date) -> Iterator[Sample]
         )
         fixed = float(contract.commitment) + float(addresses)
         if fixed and contract_of(contracts, part, today) is contract:
-            labels = {
-                "proxy_vendor": contract.vendor,
-                "proxy_pool": contract.product,
-                "currency": contract.currency,
-            }
-            yield Sample(labels, fixed / seconds)
+            yield Sample(_labels(contract, contract.product), fixed / seconds)
+
+
+def _labels(contract: Contract, product: str) -> dict[str, str]:
+    return {
+        "proxy_vendor": contract.vendor,
+        "proxy_pool": product,
+        "currency": contract.currency,
+    }

@@ -13,23 +13,25 @@ from money.reconcile.metered import MeteredDay
 from money.reconcile.readings import Reading, deviations
 
 LEAST_SHARE = 0.03
-"""A day that differs by less is never named: 1 % of noise on a month of days reaches 2.5 %."""
+"""A day that differs by a smaller share is not named: in a month of days with 1 % of noise, one
+differs by 2.5 %."""
 
 SIGMAS = 3.5
-"""Nor is one within 3.5 standard deviations of the other days: of 30 days of plain noise, one in
-70 months has a day outside."""
+"""Nor is a day that differs by fewer standard deviations of the days. Of months with plain noise
+alone, one in 70 has a day that differs by more."""
 
 LEAST_OF_MEDIAN = 0.005
-"""Nor one that differs by less than half a percent of the median day, however quiet it was."""
+"""Nor is a day that differs by less than this share of the median day: a quiet day differs by
+large shares of little."""
 
 OFFSET = 0.02
-"""A difference of the whole month from which it is named; the ledger itself is within 0.5 %."""
+"""From here on the difference of a whole month is named; the ledger itself is within 0.5 %."""
 
 FOREIGN = 0.25
 """Excess from which a vendor's own padding is less likely than traffic of somebody else."""
 
 MOST_TIMES = 3
-"""A day that is booked twice, or three times."""
+"""A day may be booked twice, or three times; more is taken for foreign traffic."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -63,7 +63,7 @@ Hours = Mapping[datetime, float]
 
 @dataclass(frozen=True, kw_only=True)
 class Metered:
-    """One vendor's, as the ledger has it."""
+    """What the ledger has of one vendor, by its contracts."""
 
     book: Book
     vendor: str
@@ -184,7 +184,7 @@ def hours_of(day: date, zone: tzinfo) -> list[datetime]:
 
 
 def zone_of(name: str) -> tzinfo:
-    """Return a time zone; UTC needs no database, which the exporter's image lacks."""
+    """Return a time zone; UTC needs no database, which a machine may lack."""
     return UTC if name == "UTC" else ZoneInfo(name)
 
 

@@ -33,7 +33,7 @@ class Account:
 
 @dataclass(frozen=True, kw_only=True)
 class Credentials:
-    """One vendor's; never shown."""
+    """What opens one vendor's usage API; never shown."""
 
     token: str = field(default="", repr=False)
     username: str = field(default="", repr=False)

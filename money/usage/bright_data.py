@@ -41,7 +41,6 @@ def usage(account: Account, credentials: Credentials, start: date, end: date) ->
         source="Bright Data's API",
         start=start,
         end=end,
-        time_zone="UTC",
         rows=added_up(rows),
         currency="USD",
         costs=costs,

@@ -36,9 +36,9 @@ class Usage:
     start: date
     end: date
     """Exclusive."""
-    time_zone: str
-    """Whose midnights part the days: an IANA name."""
     rows: Sequence[DayOfUsage]
+    time_zone: str = "UTC"
+    """Whose midnights part the days: an IANA name."""
     currency: str = ""
     """ISO 4217, of every cost; empty without costs."""
     costs: Mapping[str, Decimal] = field(default_factory=dict)

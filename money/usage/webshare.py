@@ -36,7 +36,6 @@ def usage(account: Account, credentials: Credentials, start: date, end: date) ->
         source="Webshare's API",
         start=start,
         end=end,
-        time_zone="UTC",
         rows=with_empty_days(added_up(rows), start, end),
     )
 

@@ -37,7 +37,6 @@ def usage(account: Account, credentials: Credentials, start: date, end: date) ->
         source="Zyte's API",
         start=start,
         end=end,
-        time_zone="UTC",
         rows=with_empty_days(rows or [_nothing(start, product)], start, end),
         currency="USD",
     )
