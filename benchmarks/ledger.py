@@ -82,7 +82,7 @@ def _book(
         },
         wire={
             hour: {
-                vendor: Wire(**numbers(["bytes_sent", "bytes_received", "connections"], 10**11))
+                vendor: Wire(**numbers(["bytes_sent", "bytes_received"], 10**11))
                 for vendor in sorted({part.vendor for part in PARTS})
             }
             for hour in hours

@@ -122,7 +122,6 @@ def _sums(book: Book, hour: datetime) -> Iterator[tuple[str, dict[str, str], flo
         labels = {"proxy_vendor": vendor}
         yield ledger.WIRE_SENT, labels, wire.bytes_sent
         yield ledger.WIRE_RECEIVED, labels, wire.bytes_received
-        yield ledger.CONNECTIONS, labels, wire.connections
 
 
 def _labels(part: Part) -> dict[str, str]:

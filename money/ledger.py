@@ -30,7 +30,7 @@ WIRE_RECEIVED = "proxy_vendor:envoy_cluster_upstream_cx_rx_bytes:sum1h"
 CONNECTIONS = "proxy_vendor:envoy_cluster_upstream_cx:sum1h"
 COVERAGE = "cluster:recorded_hour:ratio"
 RECORDS = (SENT, RECEIVED, REQUESTS, WIRE_SENT, WIRE_RECEIVED, CONNECTIONS, COVERAGE)
-"""All that the ledger keeps."""
+"""All that the ledger keeps; connections are for people to ask for."""
 
 _PART = ("proxy_vendor", "proxy_pool", "team", "proxy_target")
 _TUNNELS = ("tunnel", "socks")
@@ -205,11 +205,7 @@ class _Entries:
             self._add(labels, "requests", outcome, values)
             if labels.get("proxy_visibility") in _TUNNELS:
                 self._add(labels, "tunnels", outcome, values)
-        for name, record in (
-            ("bytes_sent", WIRE_SENT),
-            ("bytes_received", WIRE_RECEIVED),
-            ("connections", CONNECTIONS),
-        ):
+        for name, record in (("bytes_sent", WIRE_SENT), ("bytes_received", WIRE_RECEIVED)):
             for labels, values in query.sums(record, "proxy_vendor"):
                 vendor = labels.get("proxy_vendor", "")
                 for at, value in values:

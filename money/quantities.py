@@ -21,7 +21,7 @@ class Part(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Quantities:
-    """A part's traffic in one hour. Requests and connections are whole but for rounding."""
+    """A part's traffic in one hour. Requests are whole but for rounding."""
 
     bytes_sent: Mapping[str, float] = field(default_factory=dict)
     """Wire bytes towards the vendor, by result."""
@@ -71,7 +71,6 @@ class Wire:
 
     bytes_sent: float = 0
     bytes_received: float = 0
-    connections: float = 0
 
 
 @dataclass(frozen=True, kw_only=True)

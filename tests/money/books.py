@@ -135,7 +135,6 @@ def wire_of(parts: Mapping[Part, Quantities]) -> dict[str, Wire]:
             before,
             bytes_sent=before.bytes_sent + sum(traffic.bytes_sent.values()),
             bytes_received=before.bytes_received + sum(traffic.bytes_received.values()),
-            connections=before.connections + sum(traffic.requests.values()),
         )
     return found
 

@@ -44,8 +44,8 @@ def book() -> Book:
         )
         if number % 2:
             hours[at][NEWS] = Quantities(bytes_sent={"": 7.0}, bytes_received={"": 8.25})
-            wire[at]["vendor-b"] = Wire(bytes_sent=9.0, bytes_received=9.5, connections=1.0)
-        wire[at]["vendor-a"] = Wire(bytes_sent=1100.0, bytes_received=51_000.0, connections=4.0)
+            wire[at]["vendor-b"] = Wire(bytes_sent=9.0, bytes_received=9.5)
+        wire[at]["vendor-a"] = Wire(bytes_sent=1100.0, bytes_received=51_000.0)
     return Book(hours=hours, wire=wire, coverage=coverage)
 
 
