@@ -152,7 +152,7 @@ def _day(cell: str, where: str, form: CsvFile) -> date:
     except ValueError:
         raise UsageError(
             f"{where}: column {form.day.column!r} is no date like {form.day.format}; correct "
-            "usage.csv.dayFormat (a time zone in a cell is not read: give usage.csv.timeZone)"
+            "usage.csv.day.format (a time zone in a cell is not read: give usage.timeZone)"
         ) from None
 
 

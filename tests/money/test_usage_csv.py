@@ -109,7 +109,7 @@ def test_days_without_traffic_may_be_left_out_if_the_stack_says_so():
         pytest.param("1.000", "", "no number", id="empty cell"),
         pytest.param("1.000", "NaN", "no number", id="no number"),
         pytest.param("03.11.2026", "04.11.2026", "not from", id="day of another span"),
-        pytest.param("01.11.2026", "11/01/2026", "dayFormat", id="other date format"),
+        pytest.param("01.11.2026", "11/01/2026", "day.format", id="other date format"),
         pytest.param("01.11.2026", "01.11.2026 CET", "timeZone", id="time zone in a cell"),
         pytest.param("01.11.2026", "31.02.2026", "no date", id="day that is none"),
         pytest.param("resi_1;1,5", "isp_9;1,5", "usage.products", id="unknown zone"),
