@@ -8,10 +8,11 @@ all. One that is not set selects no object, and of namespaces the Prometheus' ow
 from __future__ import annotations
 
 import json
+from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from components.labels import labels
+from components.labels import PROJECT, labels
 from components.prometheus.operator import APP
 from preflight.objects import Json, Objects
 from preflight.selectors import labels_of, matches
@@ -21,7 +22,18 @@ from settings.prometheus import OperatorPrometheusSettings
 
 FIELDS = {"PodMonitor": "podMonitor", "ServiceMonitor": "serviceMonitor", "PrometheusRule": "rule"}
 """How the fields of a kind's two selectors begin."""
+MONITORS = ("podMonitor", "serviceMonitor", "probe", "scrapeConfig")
+"""Without a selector of any of them the operator leaves a Prometheus' configuration alone, and with
+one it would overwrite it (pkg/prometheus/server/operator.go, unmanagedPrometheusConfiguration)."""
+READS = {
+    "Prometheus": (*FIELDS,),
+    "PrometheusAgent": ("PodMonitor", "ServiceMonitor"),
+    "ThanosRuler": ("PrometheusRule",),
+}
+"""What each server of the operator takes of the three."""
 OWN_LABELS = "app.kubernetes.io/"
+OURS = {"matchLabels": {"app.kubernetes.io/part-of": PROJECT}}
+"""What to have an owner set: `{}` would take every other team's objects, too."""
 NAMESPACE_NAME = "kubernetes.io/metadata.name"
 
 
@@ -58,14 +70,21 @@ def given(stack: Stack, settings: OperatorPrometheusSettings, found: Objects) ->
 
 
 def misses(server: Json, objects: Given) -> Iterator[str]:
-    """Yield why a Prometheus or a PrometheusAgent leaves out some kinds: "reason; fix"."""
+    """Yield why a server of the operator leaves out some kinds of ours: "reason; fix"."""
     spec = server.get("spec") or {}
-    is_agent = server["kind"] == "PrometheusAgent"
-    kinds = [kind for kind in objects.kinds if not (is_agent and kind == "PrometheusRule")]
+    without = all(spec.get(f"{each}Selector") is None for each in MONITORS)
+    if without and server["kind"] == "Prometheus":
+        yield (
+            "has no selector of monitors, so its owner writes its configuration by hand; name "
+            "another, or give its owner our files (docs/own-prometheus.md)"
+        )
+        return
+    kinds = [kind for kind in objects.kinds if kind in READS[server["kind"]]]
     chosen_by = {kind: spec.get(f"{FIELDS[kind]}Selector") for kind in kinds}
     if unset := [kind for kind in kinds if chosen_by[kind] is None]:
         yield (
-            f"selects no {_plural(unset)}; have its owner set {_fields(unset, 'Selector')} to {{}}"
+            f"selects no {_plural(unset)}; have its owner set {_fields(unset, 'Selector')} to "
+            f"{json.dumps(OURS)}"
         )
     labelled = {**objects.own, **objects.chosen}
     others = [
@@ -83,8 +102,8 @@ def _of_namespaces(server: Json, objects: Given, kinds: Sequence[str]) -> Iterat
     unset = [kind for kind in kinds if chosen_by[kind] is None]
     if unset and own != MONITORING_NAMESPACE:
         yield (
-            f"looks for {_plural(unset)} in its own namespace {own} alone; have its owner set "
-            f"{_fields(unset, 'NamespaceSelector')} to {{}}"
+            f"looks for {_plural(unset)} in its own namespace {own} alone; have its owner let "
+            f"{_fields(unset, 'NamespaceSelector')} select {own} and {MONITORING_NAMESPACE}"
         )
     set_kinds = [kind for kind in kinds if kind not in unset]
     if others := [kind for kind in set_kinds if not matches(chosen_by[kind], objects.of_namespace)]:
@@ -94,7 +113,7 @@ def _of_namespaces(server: Json, objects: Given, kinds: Sequence[str]) -> Iterat
         label = f"run kubectl label namespace {MONITORING_NAMESPACE} {pairs}, or " if pairs else ""
         yield (
             f"looks for {_plural(others)} in namespaces without {MONITORING_NAMESPACE}; {label}"
-            f"have its owner set {_fields(others, 'NamespaceSelector')} to {{}}"
+            f"have its owner let {_fields(others, 'NamespaceSelector')} select it"
         )
 
 
@@ -107,24 +126,32 @@ def labels_for(
         chosen: what the user writes now, and may change.
         fixed: labels that are there besides.
     """
-    wanted = dict(chosen)
+    needs = defaultdict(list)
     for selector in selectors:
-        wanted |= (selector or {}).get("matchLabels") or {}
+        for key, value in ((selector or {}).get("matchLabels") or {}).items():
+            needs[key].append({"key": key, "operator": "In", "values": [value]})
         for one in (selector or {}).get("matchExpressions") or ():
-            key, values = one["key"], one.get("values") or ["true"]
-            if one["operator"] in ("NotIn", "DoesNotExist"):
-                wanted.pop(key, None)
-            elif not matches({"matchExpressions": [one]}, {**fixed, **wanted}):
-                wanted[key] = values[0]
-    wanted = {key: value for key, value in wanted.items() if fixed.get(key) != value}
-    written = all(matches(one, {**fixed, **wanted}) for one in selectors)
-    return wanted if written and not any(key in fixed for key in wanted) else None
+            needs[one["key"]].append(one)
+    wanted: dict[str, str | None] = {**chosen}
+    for key, expressions in needs.items():
+        named = [value for one in expressions for value in one.get("values") or ("true",)]
+        offered = [fixed[key]] if key in fixed else [wanted.get(key), *named, None]
+        fit = [value for value in offered if _meets(expressions, key, value)]
+        if not fit:
+            return None
+        if key not in fixed:
+            wanted[key] = fit[0]
+    return {key: value for key, value in wanted.items() if value is not None}
+
+
+def _meets(expressions: Sequence[Json], key: str, value: str | None) -> bool:
+    return matches({"matchExpressions": expressions}, {} if value is None else {key: value})
 
 
 def _by_labels(selectors: Sequence[Json | None], objects: Given) -> str:
     wanted = labels_for(selectors, objects.chosen, objects.own)
     if wanted is None or any(key.startswith(OWN_LABELS) for key in wanted):
-        return "no prometheus.operatorLabels meet them all; have its owner set them to {}"
+        return "no prometheus.operatorLabels meet them all; have its owner change its selectors"
     return f"set prometheus.operatorLabels: {json.dumps(wanted)}"
 
 

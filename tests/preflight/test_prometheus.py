@@ -47,6 +47,16 @@ def service(name: str = "kps-prometheus", namespace: str = "monitoring", of: str
     return one("Service", name, namespace, spec=spec)
 
 
+def expressions(**wanted: tuple[str, ...]) -> Json:
+    """Return a selector of one expression a key: `team=("In", "a", "b")`."""
+    return {
+        "matchExpressions": [
+            {"key": key, "operator": operator, "values": values}
+            for key, (operator, *values) in wanted.items()
+        ]
+    }
+
+
 ALL = "PodMonitors, ServiceMonitors and PrometheusRules"
 CASES = {
     "another release": (
@@ -82,7 +92,7 @@ CASES = {
         {},
         [prometheus(ruleSelector={"matchLabels": {"release": "rules"}}), service()],
         "refuse: Prometheus monitoring/kps: selects PrometheusRules by other labels; no "
-        "prometheus.operatorLabels meet them all; have its owner set them to {}",
+        "prometheus.operatorLabels meet them all; have its owner change its selectors",
     ),
     "a label of ours": (
         {},
@@ -97,20 +107,50 @@ CASES = {
         {},
         [prometheus(ruleSelector=None), service()],
         "refuse: Prometheus monitoring/kps: selects no PrometheusRules; have its owner set "
-        "ruleSelector to {}",
+        'ruleSelector to {"matchLabels": {"app.kubernetes.io/part-of": "proxy-observability"}}',
+    ),
+    "a configuration by hand": (
+        {},
+        [prometheus(selector=None, ruleSelector={}), service()],
+        "refuse: Prometheus monitoring/kps: has no selector of monitors, so its owner writes its "
+        "configuration by hand; name another, or give its owner our files",
+    ),
+    "probes alone": (
+        {},
+        [prometheus(selector=None, ruleSelector={}, probeSelector={}), service()],
+        "refuse: Prometheus monitoring/kps: selects no PodMonitors and ServiceMonitors; have its "
+        "owner set podMonitorSelector and serviceMonitorSelector to",
+    ),
+    "rules that may not have some value": (
+        {"operatorLabels": {}},
+        [prometheus(ruleSelector=expressions(release=("NotIn", "ignore"))), service()],
+        "refuse: Prometheus monitoring/kps: selects PodMonitors and ServiceMonitors by other "
+        'labels; set prometheus.operatorLabels: {"release": "kps"}',
+    ),
+    "the one value that both take": (
+        {"operatorLabels": {}},
+        [
+            prometheus(
+                selector=expressions(team=("In", "a", "b")),
+                ruleSelector=expressions(team=("NotIn", "a")),
+            ),
+            service(),
+        ],
+        "refuse: Prometheus monitoring/kps: selects PodMonitors and ServiceMonitors by other "
+        'labels; set prometheus.operatorLabels: {"team": "b"}',
     ),
     "its own namespace alone": (
         {"url": "http://kps-prometheus.infra.svc:9090", "namespace": "infra"},
         [prometheus(namespace="infra"), service(namespace="infra")],
         f"refuse: Prometheus infra/kps: looks for {ALL} in its own namespace infra alone; have its "
-        "owner set podMonitorNamespaceSelector, serviceMonitorNamespaceSelector and "
-        "ruleNamespaceSelector to {}",
+        "owner let podMonitorNamespaceSelector, serviceMonitorNamespaceSelector and "
+        "ruleNamespaceSelector select infra and monitoring",
     ),
     "namespaces with a label": (
         {},
         [prometheus(namespaces={"matchLabels": {"scraped": "yes"}}), service()],
         f"refuse: Prometheus monitoring/kps: looks for {ALL} in namespaces without monitoring; run "
-        "kubectl label namespace monitoring scraped=yes, or have its owner set",
+        "kubectl label namespace monitoring scraped=yes, or have its owner let",
     ),
     "namespaces by name": (
         {},
@@ -119,7 +159,7 @@ CASES = {
             service(),
         ],
         f"refuse: Prometheus monitoring/kps: looks for {ALL} in namespaces without monitoring; "
-        "have its owner set",
+        "have its owner let",
     ),
     "an agent alone": (
         {},
