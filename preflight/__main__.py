@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         run = run_program(options.stack)
         stack = Stack(settings=run.settings, plan=run.plan, made=made_by(run))
         context = options.context or file.context
-        found = read(context, stack.namespaces, stack.root)
+        found = read(context, stack.namespaces, stack.root, stack.settings.prometheus.namespace)
         checks = results(stack, found, denied(context, wanted(stack)))
     except MissingStackFileError as error:
         return could_not_run("preflight", options.out, *error.findings)

@@ -66,7 +66,7 @@ CRAWLERS = (
 OPERATED = (
     Check(
         "Prometheus",
-        ("Prometheus", "PrometheusAgent", "Namespace", "Service"),
+        ("Prometheus", "PrometheusAgent", "ThanosRuler", "Namespace", "Service"),
         prometheus.prometheus_findings,
     ),
 )

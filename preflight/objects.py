@@ -106,6 +106,7 @@ KINDS = (
         resource="prometheusagents.monitoring.coreos.com",
         where="everywhere",
     ),
+    Kind(name="ThanosRuler", resource="thanosrulers.monitoring.coreos.com", where="everywhere"),
     Kind(name="Certificate", resource="certificates.cert-manager.io", where="monitoring"),
 )
 
@@ -143,10 +144,15 @@ class DeniedError(Exception):
     """The user may not list the kind there."""
 
 
-def read(context: str, crawlers: Sequence[str], root: str) -> Objects:
+def read(context: str, crawlers: Sequence[str], root: str, prometheus: str) -> Objects:
     """List every kind.
 
-    A user who may not list a kind in all namespaces is asked for the crawlers' alone.
+    What a user may not list in all namespaces is listed in the stack's own.
+
+    Args:
+        crawlers: namespaces of the crawlers.
+        root: namespace of Istio's configuration.
+        prometheus: namespace of Prometheus.
 
     Raises:
         KubectlError: kubectl is missing, or the cluster does not answer.
@@ -154,6 +160,7 @@ def read(context: str, crawlers: Sequence[str], root: str) -> Objects:
     version = _version(context)
     items: dict[str, list[Json]] = {}
     absent, denied = set(), {}
+    own = (*crawlers, root, MONITORING_NAMESPACE, prometheus)
     named = {"crawlers": crawlers, "istio": (root,), "monitoring": (MONITORING_NAMESPACE,)}
 
     def one_kind(kind: Kind) -> None:
@@ -165,7 +172,7 @@ def read(context: str, crawlers: Sequence[str], root: str) -> Objects:
         except DeniedError as error:
             denied[kind.name] = str(error)
             if kind.where == "everywhere":
-                items[kind.name] = _allowed(context, kind, (*crawlers, root))
+                items[kind.name] = _allowed(context, kind, own)
 
     with ThreadPoolExecutor(AT_ONCE) as pool:
         for _ in pool.map(one_kind, KINDS):

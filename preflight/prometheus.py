@@ -7,9 +7,11 @@ nothing is scraped and no alert fires.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from components.prometheus.estimate import estimate
+from components.prometheus.operator_objects import OperatorObject
 from preflight.finding import MOST_NAMED, Finding, listed, refuse, warn
 from preflight.objects import Json, Objects
 from preflight.selected import Given, given, misses
@@ -26,16 +28,23 @@ def prometheus_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
     """Yield what keeps the stack's monitors and rules from the Prometheus at `prometheus.url`."""
     settings = stack.settings.prometheus
     assert isinstance(settings, OperatorPrometheusSettings)
-    if not {*SERVERS} - found.absent or {*SERVERS} & found.denied.keys():
+    if not {*SERVERS} - found.absent or "Prometheus" in found.denied:
         return  # Another program may read the monitors, and part of a list says nothing.
     servers = [one for kind in SERVERS for one in found.of(kind)]
-    if not servers:
+    if not servers and "PrometheusAgent" not in found.denied:
         yield warn(
             "prometheus.mode: operator, and the cluster has no Prometheus, so nothing reads the "
             "stack's PodMonitors; create one, or take prometheus.mode out"
         )
         return
     objects = given(stack, settings, found)
+    if rulers := [one for one in found.of("ThanosRuler") if not [*misses(one, objects)]]:
+        yield warn(
+            f"{listed(map(title, rulers))}: evaluates the stack's rules; see that prometheus.url "
+            "answers with what it records, and that no Prometheus evaluates them, too"
+        )
+        monitors = tuple(kind for kind in objects.kinds if kind != "PrometheusRule")
+        objects = replace(objects, kinds=monitors)
     yield from _service_findings(settings, servers, found)
     asked = _asked(settings, servers, found)
     readers = [one for one in servers if not [*_left_out(one, objects)]]
@@ -129,7 +138,8 @@ def _service_findings(
     spec, url = service.get("spec") or {}, urlsplit(settings.url)
     port = url.port or (443 if url.scheme == "https" else 80)
     ports = [one.get("port") for one in spec.get("ports") or ()]
-    if ports and port not in ports:
+    # A headless one has no ports of its own: DNS names the pods.
+    if ports and port not in ports and spec.get("clusterIP") != "None":
         yield refuse(f"{what} has no port {port}; name one of {listed(map(str, ports))}")
     behind = [one for one in servers if _leads_to(service, one)]
     ready = [(one.get("status") or {}).get("availableReplicas") for one in behind]
@@ -166,14 +176,25 @@ def _spec_findings(stack: Stack, objects: Given, server: Json) -> Iterator[Findi
             f"{what}: refuses the kubelets' ServiceMonitor, as arbitraryFSAccessThroughSMs.deny is "
             "true; set prometheus.nodeMetrics: false"
         )
-    if spec.get("enforcedNamespaceLabel") and not _excluded(spec, objects):
-        yield refuse(
-            f"{what}: writes {MONITORING_NAMESPACE} over every crawler's namespace, as it has "
-            "enforcedNamespaceLabel; have its owner name our objects in excludedFromEnforcement"
-        )
+    label = spec.get("enforcedNamespaceLabel")
+    if label and not all(_is_excluded(one, spec) for one in stack.plan.operator_objects):
+        fix = "have its owner name all our objects in excludedFromEnforcement"
+        if label == "namespace":
+            yield refuse(
+                f"{what}: writes {MONITORING_NAMESPACE} over every crawler's namespace, as it has "
+                f"enforcedNamespaceLabel; {fix}"
+            )
+        else:
+            yield warn(
+                f"{what}: gives our series and rules the label {label}={MONITORING_NAMESPACE}, as "
+                f"it has enforcedNamespaceLabel; {fix}, or none of them"
+            )
+    samples, targets = estimate(settings).sidecar.total, settings.crawlers.expected_pods
     for field, needed in (
-        ("enforcedSampleLimit", estimate(settings).sidecar.total),
-        ("enforcedTargetLimit", settings.crawlers.expected_pods),
+        ("sampleLimit", samples),
+        ("enforcedSampleLimit", samples),
+        ("targetLimit", targets),
+        ("enforcedTargetLimit", targets),
     ):
         if 0 < (spec.get(field) or 0) < needed:
             yield warn(
@@ -188,11 +209,11 @@ def _spec_findings(stack: Stack, objects: Given, server: Json) -> Iterator[Findi
         )
 
 
-def _excluded(spec: Json, objects: Given) -> bool:
-    """Whether an entry of `excludedFromEnforcement` names every kind of ours."""
-    excluded = {
-        one.get("resource")
-        for one in spec.get("excludedFromEnforcement") or ()
-        if one.get("namespace") == MONITORING_NAMESPACE
-    }
-    return {f"{kind.lower()}s" for kind in objects.kinds} <= excluded
+def _is_excluded(one: OperatorObject, spec: Json) -> bool:
+    """Whether `excludedFromEnforcement` names an object, or all of its kind and namespace."""
+    return any(
+        entry.get("namespace") == MONITORING_NAMESPACE
+        and entry.get("resource") == f"{one.kind.lower()}s"
+        and entry.get("name") in (None, "", one.name)
+        for entry in spec.get("excludedFromEnforcement") or ()
+    )

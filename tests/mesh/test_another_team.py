@@ -351,7 +351,7 @@ def test_preflight_and_verify_name_what_is_true_and_nothing_else(
     settings = story.mesh.settings(without_istio)
     plan = stack_plan(settings)
     asked = Stack(settings=settings, plan=plan, made=frozenset())
-    found = read("mesh", asked.namespaces, asked.root)
+    found = read("mesh", asked.namespaces, asked.root, asked.settings.prometheus.namespace)
     before_up = [one.line() for check in CRAWLERS_CHECKS for one in check.ask(asked, found)]
     _begin(
         before_up,

@@ -99,7 +99,7 @@ KINDS = (
     *("CustomResourceDefinition", "VolumeSnapshotClass", "Deployment", "Service", "Sidecar"),
     *("ServiceEntry", "PeerAuthentication", "EnvoyFilter", "ProxyConfig", "ResourceQuota"),
     *("LimitRange", "NetworkPolicy", "Pod", "ConfigMap", "ServiceMonitor", "PodMonitor"),
-    *("PrometheusRule", "Certificate", "Prometheus", "PrometheusAgent"),
+    *("PrometheusRule", "Certificate", "Prometheus", "PrometheusAgent", "ThanosRuler"),
 )
 
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from preflight.checks import results
-from preflight.objects import Objects
 from preflight.stack import Stack
 from settings.prometheus import OperatorPrometheusSettings
 from tests.preflight.clusters import Json, objects, one, said, stack
@@ -41,6 +41,10 @@ def prometheus(
     return one(kind, name, namespace, spec={**spec, **more}, status={"availableReplicas": 1})
 
 
+def ruler(selector: Json | None = RELEASE) -> Json:
+    return one("ThanosRuler", "thanos", "monitoring", spec={"ruleSelector": selector})
+
+
 def service(name: str = "kps-prometheus", namespace: str = "monitoring", of: str = "kps") -> Json:
     selector = {"app.kubernetes.io/name": "prometheus", "operator.prometheus.io/name": of}
     spec = {"selector": selector, "ports": [{"port": 9090}, {"port": 8080}]}
@@ -57,6 +61,10 @@ def expressions(**wanted: tuple[str, ...]) -> Json:
     }
 
 
+EXCLUDED = [
+    {"resource": each, "namespace": "monitoring"}
+    for each in ("podmonitors", "servicemonitors", "prometheusrules")
+]
 ALL = "PodMonitors, ServiceMonitors and PrometheusRules"
 CASES = {
     "another release": (
@@ -224,6 +232,43 @@ CASES = {
         [prometheus(enforcedNamespaceLabel="namespace"), service()],
         "refuse: Prometheus monitoring/kps: writes monitoring over every crawler's namespace",
     ),
+    "an enforced label": (
+        {},
+        [prometheus(enforcedNamespaceLabel="tenant"), service()],
+        "warn: Prometheus monitoring/kps: gives our series and rules the label tenant=monitoring, "
+        "as it has enforcedNamespaceLabel; have its owner name all our objects",
+    ),
+    "another object excluded": (
+        {},
+        [
+            prometheus(
+                enforcedNamespaceLabel="namespace",
+                excludedFromEnforcement=[{**each, "name": "theirs"} for each in EXCLUDED],
+            ),
+            service(),
+        ],
+        "refuse: Prometheus monitoring/kps: writes monitoring over every crawler's namespace",
+    ),
+    "few samples by default": (
+        {},
+        [prometheus(sampleLimit=20), service()],
+        "warn: Prometheus monitoring/kps: fails scrapes above its sampleLimit 20, and the stack",
+    ),
+    "few targets by default": (
+        {},
+        [prometheus(targetLimit=5, enforcedTargetLimit=10**6), service()],
+        "warn: Prometheus monitoring/kps: fails scrapes above its targetLimit 5, and the stack",
+    ),
+    "rules of Thanos": (
+        {},
+        [prometheus(ruleSelector=None), ruler(), service()],
+        "warn: ThanosRuler monitoring/thanos: evaluates the stack's rules; see that prometheus.url",
+    ),
+    "rules of no Thanos": (
+        {},
+        [prometheus(ruleSelector=None), ruler({"matchLabels": {"role": "slo"}}), service()],
+        "refuse: Prometheus monitoring/kps: selects no PrometheusRules; have its owner",
+    ),
     "few samples": (
         {},
         [prometheus(enforcedSampleLimit=20), service()],
@@ -252,10 +297,6 @@ def test_what_keeps_the_objects_from_prometheus_is_named(case: str) -> None:
     assert "; " in line
 
 
-EXCLUDED = [
-    {"resource": each, "namespace": "monitoring"}
-    for each in ("podmonitors", "servicemonitors", "prometheusrules")
-]
 FINE = {
     "as the chart has it": ({}, [prometheus(namespaces={}), service()]),
     "every object": ({"operatorLabels": {}}, [prometheus(selector={}), service()]),
@@ -281,6 +322,39 @@ FINE = {
         [
             prometheus(enforcedNamespaceLabel="namespace", excludedFromEnforcement=EXCLUDED),
             service(),
+        ],
+    ),
+    "excluded by name": (
+        {},
+        [
+            prometheus(
+                enforcedNamespaceLabel="namespace",
+                excludedFromEnforcement=[
+                    {
+                        "resource": f"{each.kind.lower()}s",
+                        "namespace": "monitoring",
+                        "name": each.name,
+                    }
+                    for each in asked().plan.operator_objects
+                ],
+            ),
+            service(),
+        ],
+    ),
+    "a headless Service": (
+        {"url": "http://prometheus-operated.monitoring.svc:10902"},
+        [
+            prometheus(),
+            one(
+                "Service",
+                "prometheus-operated",
+                "monitoring",
+                spec={
+                    "clusterIP": "None",
+                    "selector": {"app.kubernetes.io/name": "prometheus"},
+                    "ports": [{"port": 9090}],
+                },
+            ),
         ],
     ),
     "no kubelets": (
@@ -322,17 +396,36 @@ def test_labels_that_preflight_names_are_selected() -> None:
             assert said(asked(operatorLabels=written.operator_labels), objects(*more)) == []
 
 
+@pytest.mark.parametrize("selector", [RELEASE, None], ids=["good", "bad"])
+def test_agents_that_may_not_be_listed_hide_no_prometheus(selector: Json | None) -> None:
+    """A role from before the operator had agents names `prometheuses` alone."""
+    found = objects(prometheus(selector=selector, podMonitorSelector=RELEASE), service())
+    (check,) = [
+        each
+        for each in results(
+            asked(), replace(found, denied={"PrometheusAgent": "prometheusagents"}), ()
+        )
+        if each.name == "Prometheus"
+    ]
+    assert [each.level for each in check.findings] == ([] if selector else ["refuse"])
+    assert check.unasked == ["prometheusagents"]
+
+
 @pytest.mark.parametrize(
     ("absent", "denied"),
-    [(("Prometheus", "PrometheusAgent"), {}), ((), {"Prometheus": "prometheuses"})],
-    ids=["another program's", "denied"],
+    [
+        (("Prometheus", "PrometheusAgent"), {}),
+        ((), {"Prometheus": "prometheuses"}),
+        ((), {"PrometheusAgent": "prometheusagents"}),
+    ],
+    ids=["another program's", "denied", "agents denied"],
 )
 def test_nothing_is_guessed_where_none_can_be_seen(
     absent: tuple[str, ...], denied: dict[str, str]
 ) -> None:
     """VictoriaMetrics' operator reads PodMonitors too, and a part of a list says nothing."""
     found = objects(service(), absent=absent)
-    found = Objects(items=found.items, absent=found.absent, denied=denied, version=found.version)
+    found = replace(found, denied=denied)
     (check,) = [each for each in results(asked(), found, ()) if each.name == "Prometheus"]
     assert check.findings == []
     assert check.line().split()[0] == ("part" if denied else "good")
