@@ -27,10 +27,7 @@ SOME_DOWN = 0.01
 
 MOST_WORDS_OF_PROMETHEUS = 160
 
-READ_BY_NONE = (
-    "this Prometheus does not select the stack's objects: `make preflight` names the labels to "
-    "write (docs/own-prometheus.md)"
-)
+READ_BY_NONE = "run `make preflight` (docs/own-prometheus.md), or ask again in a minute"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,7 +105,10 @@ def targets_check(prometheus: Prometheus, server: Server) -> Check:
     counts = {job: len(by_job[job]) for job in jobs}
     findings = [line for job in jobs for line in _of_job(job, by_job[job])]
     if server.is_operated and not any(counts.values()):
-        findings = [f"targets: no job of the stack has any; {READ_BY_NONE}"]
+        findings = [
+            "targets: no job of the stack has any, as this Prometheus does not select its monitors "
+            f"or may not list their pods yet; {READ_BY_NONE}"
+        ]
     return Check(
         name="targets",
         said=f"{sum(counts.values())} of {len(jobs)} jobs answer",
@@ -171,7 +171,10 @@ def rules_check(prometheus: Prometheus, server: Server) -> Check:
         if loaded[group, name] < wanted
     ]
     if server.is_operated and not server.rules.keys() & loaded.keys():
-        missing = [f"rules: none of the stack's is loaded; {READ_BY_NONE}"]
+        missing = [
+            "rules: none of the stack's is loaded, as this Prometheus does not select them; "
+            f"{READ_BY_NONE}"
+        ]
     wanted = sum(server.rules.values())
     return Check(name="rules", said=f"{wanted} of the stack", findings=[*missing, *failing])
 

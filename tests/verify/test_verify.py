@@ -106,6 +106,9 @@ def test_a_prometheus_that_selects_nothing_of_the_stack_is_one_line(service, of_
         found = check(Answering(), server).findings
         assert len(found) == (1 if of_all else 2)
         assert all(("make preflight" in line) == of_all for line in found)
+    # Rules come in without any right, targets do not.
+    found = targets_check(Answering(), server).findings
+    assert ("may not list their pods yet" in found[0]) == of_all
 
 
 @pytest.mark.parametrize(("mode", "waits"), [("full", True), ("observe", False), ("off", False)])
