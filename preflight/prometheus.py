@@ -19,6 +19,7 @@ from preflight.selectors import title
 from preflight.stack import Stack
 from settings.namespaces import MONITORING_NAMESPACE
 from settings.prometheus import OperatorPrometheusSettings
+from settings.stack import StackSettings
 from verify.reach import IN_CLUSTER
 
 SERVERS = ("Prometheus", "PrometheusAgent")
@@ -38,6 +39,7 @@ def prometheus_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
         )
         return
     objects = given(stack, settings, found)
+    # Where one evaluates the rules, Prometheus need not select them.
     if rulers := [one for one in found.of("ThanosRuler") if not [*misses(one, objects)]]:
         yield warn(
             f"{listed(map(title, rulers))}: evaluates the stack's rules; see that prometheus.url "
@@ -176,6 +178,18 @@ def _spec_findings(stack: Stack, objects: Given, server: Json) -> Iterator[Findi
             f"{what}: refuses the kubelets' ServiceMonitor, as arbitraryFSAccessThroughSMs.deny is "
             "true; set prometheus.nodeMetrics: false"
         )
+    yield from _label_findings(stack, what, spec)
+    yield from _limit_findings(settings, what, spec)
+    cluster = (spec.get("externalLabels") or {}).get("cluster", settings.cluster)
+    if cluster != settings.cluster:
+        yield warn(
+            f"{what}: has the external label cluster={cluster}, and the stack says "
+            f"{settings.cluster}; set cluster: {cluster}"
+        )
+
+
+def _label_findings(stack: Stack, what: str, spec: Json) -> Iterator[Finding]:
+    """Yield what the operator writes into the stack's series and rules."""
     label = spec.get("enforcedNamespaceLabel")
     if label and not all(_is_excluded(one, spec) for one in stack.plan.operator_objects):
         fix = "have its owner name all our objects in excludedFromEnforcement"
@@ -189,6 +203,10 @@ def _spec_findings(stack: Stack, objects: Given, server: Json) -> Iterator[Findi
                 f"{what}: gives our series and rules the label {label}={MONITORING_NAMESPACE}, as "
                 f"it has enforcedNamespaceLabel; {fix}, or none of them"
             )
+
+
+def _limit_findings(settings: StackSettings, what: str, spec: Json) -> Iterator[Finding]:
+    """Yield the limits that fail scrapes; the stack's monitors set none of their own."""
     samples, targets = estimate(settings).sidecar.total, settings.crawlers.expected_pods
     for field, needed in (
         ("sampleLimit", samples),
@@ -201,12 +219,6 @@ def _spec_findings(stack: Stack, objects: Given, server: Json) -> Iterator[Findi
                 f"{what}: fails scrapes above its {field} {spec[field]}, and the stack expects "
                 f"{needed}; have its owner raise that"
             )
-    cluster = (spec.get("externalLabels") or {}).get("cluster", settings.cluster)
-    if cluster != settings.cluster:
-        yield warn(
-            f"{what}: has the external label cluster={cluster}, and the stack says "
-            f"{settings.cluster}; set cluster: {cluster}"
-        )
 
 
 def _is_excluded(one: OperatorObject, spec: Json) -> bool:
