@@ -93,7 +93,7 @@ render: .venv/installed ## Write a stack's manifests as files. STACK= OUT= FORMA
 	  $(call option,secrets,SECRETS) $(out)
 
 preview: .venv/installed ## Show what `pulumi up` would change, as a diff of manifests. STACK=prod
-	@exec $(PY) -m render.preview --stack "$(STACK)"
+	@exec $(PY) -m render.preview --stack="$(STACK)"
 
 impact: .venv/installed ## Say what an edit does to what runs. BASE=main|file STACK=prod CORE= GIB= OUT=dir
 	@exec $(PY) -m impact --stack "$(STACK)" $(call option,base,BASE) $(call option,core,CORE) \

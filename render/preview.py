@@ -11,11 +11,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import unified_diff
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 from render.manifests import manifest
@@ -26,6 +29,12 @@ STAYS = ("same", "read", "refresh")
 PARTS = ("create-replacement", "delete-replaced", "discard-replaced", "remove-pending-replace")
 """Steps of a replacement, which has a step `replace` of its own."""
 
+UNKNOWN = "04da6b54-80e4-46f7-96ec-b56ff0331ba9"
+"""The engine's word for a value that `up` will know (pulumi, pkg/resource/stack/deployment.go)."""
+
+STREAMS = "PULUMI_ENABLE_STREAMING_JSON_PREVIEW"
+"""With it in the environment `--json` writes a line for each event, and no document."""
+
 NOISE = "warning: using pulumi-resource-"
 """The CLI says so for each plugin that it finds on PATH."""
 
@@ -35,14 +44,14 @@ class Change:
     """One resource that `pulumi up` would change."""
 
     word: str
-    """The engine's: create, update, replace, delete, import, …"""
+    """The CLI's: create, update, replace, delete, import, … With [retain] the object stays."""
     name: str
     """Path of its manifest, or type and name of what Kubernetes never sees."""
     before: str
-    """Its manifest; empty where it is new, or has none."""
+    """Its manifest; empty where it is new, has none, or is forgotten but stays in the cluster."""
     after: str
     why: tuple[str, ...]
-    """Properties whose change replaces it."""
+    """Properties whose change replaces it, or is not in the manifest: a Secret's, a Release's."""
 
 
 def changes(preview: Json) -> list[Change]:
@@ -56,12 +65,18 @@ def _change(step: Json) -> Change:
     own_type = types.rpartition("$")[2]
     old_path, before = _manifest(own_type, step.get("oldState"))
     new_path, after = _manifest(own_type, step.get("newState"))
+    word, why = step["op"], step.get("replaceReasons")
+    if word in ("delete", "replace") and (step.get("oldState") or {}).get("retainOnDelete"):
+        word += "[retain]"
+        before = before if after else ""  # nothing of it goes
+    if not why and before == after:
+        why = step.get("detailedDiff")
     return Change(
-        word=step["op"],
+        word=word,
         name=new_path or old_path or f"{own_type} {name}",
         before=before,
         after=after,
-        why=tuple(step.get("replaceReasons") or ()),
+        why=tuple(why or ()),
     )
 
 
@@ -77,13 +92,14 @@ def text(preview: Json) -> str:
     lines = [*_said(preview, "warning"), f"{len(found)} to change, {unchanged} unchanged"]
     for one in found:
         why = f" because of {', '.join(one.why)}" if one.why else ""
-        lines.append(f"  {one.word:<8}{one.name}{why}")
-    if not any(one.before for one in found) and not unchanged:
+        lines.append(f"  {one.word:<7} {one.name}{why}")
+    if found and not unchanged and all(one.word == "create" for one in found):
         return "\n".join([*lines, "All is new: `make render` writes the manifests."])
     for one in found:
-        sides = one.before.splitlines(), one.after.splitlines()
-        diff = [*unified_diff(*sides, fromfile=one.name, tofile=one.name, lineterm="")]
-        lines += ["", *diff] if diff else []
+        # str.splitlines would also split at what a text may hold, such as U+2028.
+        sides = [*StringIO(one.before)], [*StringIO(one.after)]
+        diff = "".join(unified_diff(*sides, fromfile=one.name, tofile=one.name))
+        lines += ["", diff.removesuffix("\n")] if diff else []
     return "\n".join(lines)
 
 
@@ -96,25 +112,32 @@ def _said(preview: Json, severity: str) -> list[str]:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="preview", description=__doc__)
-    parser.add_argument("--stack", required=True, help="of Pulumi's backend")
+    parser.add_argument("--stack", required=True, help="of Pulumi's backend; STACK_FILE: its file")
     options = parser.parse_args(arguments)
     # Without --show-secrets, which would print the stack's secrets.
-    command = ["pulumi", "preview", "--json", "--non-interactive", "--stack", options.stack]
+    command = ["pulumi", "preview", "--json", "--non-interactive", f"--stack={options.stack}"]
+    if file := os.environ.get("STACK_FILE"):
+        if not Path(file).is_file():  # pulumi would write one
+            print(f"STACK_FILE: {file} is no file; name the stack's", file=sys.stderr)
+            return 2
+        command.append(f"--config-file={file}")
+    environment = {key: value for key, value in os.environ.items() if key != STREAMS}
     try:
-        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     except FileNotFoundError:
         print("pulumi: is not on PATH; install it (README.md)", file=sys.stderr)
         return 2
     try:
-        preview = json.loads(done.stdout)
+        preview = json.loads(done.stdout.replace(UNKNOWN, "(known after up)"))
     except ValueError:  # a wrong stack or backend: there is no preview
         print((done.stderr + done.stdout).strip(), file=sys.stderr)
         return done.returncode or 2
+    errors = _said(preview, "error") if done.returncode else []
+    if not errors:  # else the program or the engine did not come to its end
+        print(text(preview))
     if done.returncode:
-        print("\n".join(_said(preview, "error")) or done.stderr.strip(), file=sys.stderr)
-        return done.returncode
-    print(text(preview))
-    return 0
+        print("\n".join(errors) or done.stderr.strip(), file=sys.stderr)
+    return done.returncode
 
 
 if __name__ == "__main__":
