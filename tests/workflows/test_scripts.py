@@ -224,11 +224,17 @@ def test_a_preview_is_of_each_stack_but_skips_what_was_never_deployed(
     cluster: Path, tmp_path: Path
 ) -> None:
     path = f"{cluster}/bin{os.pathsep}{os.environ['PATH']}"
-    assert run("preview", tmp_path / "report", PATH=path).returncode == 0
-    calls = (cluster / "calls").read_text()
-    assert calls.count("make preview STACK=") == len(list(ROOT.glob("Pulumi.*.yaml")))
     away = cluster / "bin" / "pulumi"
     said = tmp_path / "report" / "prod" / "preview.txt"
+    refused = "echo error: no cluster >&2; exit 1"
+    for last, code, text in (
+        ("echo {}", 0, "0 to change, 0 unchanged"),
+        (refused, 1, "error: no cluster"),
+    ):
+        away.write_text(f"#!/bin/sh\n[ $1 = stack ] && exit\n{last}\n")
+        assert run("preview", tmp_path / "report", PATH=path).returncode == code
+        assert said.read_text() == f"{text}\n"
+    assert len(list((tmp_path / "report").iterdir())) == len(list(ROOT.glob("Pulumi.*.yaml")))
     away.write_text("#!/bin/sh\necho \"error: no stack named '$3' found\" >&2\nexit 255\n")
     assert run("preview", tmp_path / "report", PATH=path).returncode == 0
     assert "never deployed" in said.read_text()
