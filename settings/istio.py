@@ -18,6 +18,10 @@ WITHOUT_PROFILE = ("aks", "eks", "kind", "kubeadm")
 
 MOST_OF_A_REVISION = 53 - len("istiod-")
 """Characters: Helm's longest name of a release is 53."""
+MOST_BESIDE_ANOTHER = 58 - len("istiod--0123456789-")
+"""The same where there are two istiods. IstiodDown reads whose a pod is from its name, in front of
+the ReplicaSet's hash of up to 10 characters, and Kubernetes cuts that part of the name to 58
+(k8s.io/apiserver, pkg/storage/names)."""
 
 Platform = Literal[
     "aks", "eks", "gke", "k3d", "k3s", "kind", "kubeadm", "microk8s", "minikube", "openshift"
@@ -177,12 +181,15 @@ class Istio(Section):
 
     def _problems_of_revisions(self) -> Iterator[Problem]:
         keys = (("revision",), ("otherRevision", "revision"))
+        most, what = MOST_OF_A_REVISION, "Helm, which names a release after it"
+        if self.other_revision:
+            most, what = MOST_BESIDE_ANOTHER, "the names of its pods, by which two istiods differ"
         for key, one in zip(keys, self.control_planes, strict=False):
-            if len(one.revision) > MOST_OF_A_REVISION:
+            if len(one.revision) > most:
                 yield Problem(
                     key,
-                    f"has {len(one.revision)} characters, too many for Helm, which names a release "
-                    f"after it; write at most {MOST_OF_A_REVISION}",
+                    f"has {len(one.revision)} characters, too many for {what}; "
+                    f"write at most {most}",
                 )
         if self.other_revision is None:
             return
