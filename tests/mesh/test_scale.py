@@ -22,9 +22,8 @@ pytestmark = pytest.mark.long
 Json = dict[str, Any]
 
 SIDECARS = 1000
-ARRIVAL_SECONDS = 30.0  # the goal for an edit of one range
-EDITS = (("10.45.0.0/16",), (), ("10.46.0.0/16",))
-"""Further ranges; each tuple is an edit of the one before."""
+EDIT = ("10.45.0.0/16",)
+"""One more range. The goal is 30 s until all have it: recorded, since it is the machine's."""
 
 
 def _files(mesh: Mesh, ranges: int, more: tuple[str, ...] = ()) -> dict[str, Json]:
@@ -66,12 +65,9 @@ def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None
                     sidecars.mark()
                     mesh.up(_files(mesh, ranges), retry_seconds=BUSY_SECONDS)
                     started = sidecars.report()
-                for more in EDITS:  # the first, if nothing else keeps the machine busy
-                    sidecars.mark()
-                    mesh.up(_files(mesh, ranges, more), retry_seconds=BUSY_SECONDS)
-                    edit = sidecars.report()
-                    if ranges > 100 or edit["last_seconds"] <= ARRIVAL_SECONDS:
-                        break
+                sidecars.mark()
+                mesh.up(_files(mesh, ranges, EDIT), retry_seconds=BUSY_SECONDS)
+                edit = sidecars.report()
                 record(
                     f"{ranges} ranges, {SIDECARS} sidecars",
                     {
@@ -85,7 +81,5 @@ def test_an_edit_reaches_a_thousand_sidecars(mesh: Mesh, record: Record) -> None
                     },
                 )
                 assert started["clients"] == edit["clients"] == SIDECARS
-                if ranges == 100:
-                    assert edit["last_seconds"] <= ARRIVAL_SECONDS
     finally:
         mesh.up(whole, retry_seconds=BUSY_SECONDS)
