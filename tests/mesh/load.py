@@ -23,6 +23,7 @@ Target = tuple[str, int]
 
 DRAIN_SECONDS = 4  # Istio's default is 45
 MARGIN_SECONDS = 2.0
+LEAST_REQUESTS = 200
 DRAINS_SOON = {"proxy.istio.io/config": f"drainDuration: {DRAIN_SECONDS}s"}
 """Annotations of a pod whose edits a test can wait for."""
 
@@ -207,11 +208,14 @@ def observed(
     load: Load,
     what: str,
     record: Callable[[str, object], None],
+    *,
+    cut_ones: frozenset[str] = frozenset(),
     failing: float = 0.0,
 ) -> Iterator[set[str]]:
     """Watch an edit until its drain is over; give the targets whose tunnels were cut.
 
-    `failing` is the share of requests that may fail.
+    `cut_ones` are targets whose tunnels will be cut, and are waited for; `failing` is the share of
+    requests that may fail.
     """
     mesh.until(load.all_open)
     load.mark()
@@ -219,7 +223,11 @@ def observed(
     since = time.time()
     yield cut
     mesh.settled(load.pods, since)
-    time.sleep(DRAIN_SECONDS + MARGIN_SECONDS)
+    time.sleep(DRAIN_SECONDS)
+    mesh.until(lambda: not any(pod.is_draining() for pod in load.pods), why="it drains for ever")
+    mesh.until(lambda: cut_ones <= {one.target for one in load.cut}, why="too few tunnels are cut")
+    time.sleep(MARGIN_SECONDS)
+    mesh.until(lambda: load.requests > LEAST_REQUESTS, why="there is no load")
     cut |= {one.target for one in load.cut}
     seconds = [one.at - since for one in load.cut]
     record(
@@ -231,5 +239,4 @@ def observed(
             "after seconds": f"{min(seconds):.0f}-{max(seconds):.0f}" if seconds else "",
         },
     )
-    assert load.requests > 200
     assert len(load.failed) <= failing * load.requests, load.failed

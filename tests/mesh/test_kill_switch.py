@@ -74,7 +74,7 @@ def test_the_kill_switch(
 ) -> None:
     (pod,) = load.pods
     before = sent(mesh, pod)
-    with observed(mesh, load, what, record) as cut:
+    with observed(mesh, load, what, record, cut_ones=cut_ones) as cut:
         mesh.up(mesh.stack(in_mode(mode)))
     assert cut == cut_ones
     if "off" in what:
@@ -93,7 +93,7 @@ def sent(mesh: Mesh, pod: Pod) -> dict[tuple[str, str], str]:
     return {
         (file.parent.name, file.name): file.read_text()
         for type_ in ("Listener", "Cluster", ECDS)
-        for file in (folder / type_).iterdir()
+        for file in (folder / type_).glob("*.json")
     }
 
 

@@ -103,8 +103,8 @@ def test_an_edit_of_names(
     (pod,) = load.pods
     files = mesh.stack(edit)
     before = counted(pod, KEPT)
-    failing = 0.01 if what == UNLISTED else 0.0
-    with observed(mesh, load, what, record, failing) as cut:
+    failing = 0.1 if what == UNLISTED else 0.0
+    with observed(mesh, load, what, record, cut_ones=cut_ones, failing=failing) as cut:
         mesh.up(files)
     assert cut == cut_ones
     assert counted(pod, KEPT) > before  # also retired: by the address that crawlers keep

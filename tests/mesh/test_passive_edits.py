@@ -54,6 +54,6 @@ def test_an_edit_of_a_passive_vendor(
     mesh: Mesh, load: Load, what: str, edit: Edit, cut_ones: frozenset[str], record: Record
 ) -> None:
     files = mesh.stack(edit)
-    with observed(mesh, load, what, record) as cut:
+    with observed(mesh, load, what, record, cut_ones=cut_ones) as cut:
         mesh.up(files)
     assert cut == cut_ones

@@ -74,6 +74,7 @@ def test_observe_then_inspect_and_back(
             mesh.settled(canary, since)
             time.sleep(DRAIN_SECONDS)
             mesh.until(lambda: not any(pod.is_draining() for pod in canary))
+            mesh.until(lambda n=expected, own=load: len(own.cut) >= n)
             time.sleep(MARGIN_SECONDS)
             assert [_visibility(pod) for pod in canary] == [inspect] * 2
             record(
