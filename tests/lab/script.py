@@ -124,11 +124,17 @@ class End(asyncio.Protocol):
                 return condition()
         return True
 
-    async def send(self, segments: Sequence[bytes]) -> None:
+    async def send(self, segments: Sequence[bytes], *, and_end: bool = False) -> None:
+        """Send them apart; `and_end` has the last one and the end of sending leave as one."""
         for number, segment in enumerate(segments):
             if number:
                 await asyncio.sleep(SEGMENT_SECONDS)
+            if and_end and number == len(segments) - 1:
+                own = self.transport.get_extra_info("socket")
+                own.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
             self.transport.write(segment)
+        if and_end:
+            self.end_sending()
 
     def reset(self) -> None:
         linger = struct.pack("ii", 1, 0)
@@ -197,9 +203,8 @@ async def _crawl(run: _Run, address: str, port: int) -> Record:
     expected = b""
     for number, group in enumerate(groups):
         segments = [segment for turn in group for segment in turn.sends]
-        await crawler.send([b"".join(segments)] if script.pipelined else segments)
-        if script.ends == "half-close" and number == len(groups) - 1:
-            crawler.end_sending()
+        ends = script.ends == "half-close" and number == len(groups) - 1
+        await crawler.send([b"".join(segments)] if script.pipelined else segments, and_end=ends)
         expected += b"".join(turn.answered for turn in group)
         await _hear(crawler, expected, run.waits)
         if crawler.other != "open":
