@@ -314,7 +314,7 @@ def test_a_server_that_speaks_first_is_not_delayed(
     # A busy machine moves the ratio, wanted at 1.05: it is recorded, and a wait is refused.
     record("first byte of a stranger, with our filters / without", f"{_ratio(times):.3f}")
     fast = _fastest(times)
-    assert fast["with"] - fast["without"] < 0.05, "a listener filter waits a second for a request"
+    assert fast["with"] - fast["without"] < 0.5, "a listener filter waits a second for a request"
 
 
 def _ratio(times: dict[str, list[float]]) -> float:
