@@ -125,7 +125,7 @@ def prepare_mesh() -> str | None:
 
 
 def prepare_api() -> str | None:
-    """Install or build what the API server's tests need, all of which others need too.
+    """Install or build what the API server's tests need.
 
     Raises:
         NotFoundError: a program cannot be built here.
@@ -133,7 +133,7 @@ def prepare_api() -> str | None:
     this_machine().install({**networks.PACKAGES, **KUBECTL}, "api", "its tests do not run")
     reason = networks.why_not()
     if reason is None:
-        for name in ("etcd", "kube-apiserver", "operatorlab"):
+        for name in ("etcd", "kube-apiserver", "operatorlab", "helm", "fluxlab"):
             binaries.find(name)
         versions.PAIRS[0].program("meshlab")
     return reason

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shutil
+import subprocess
+import tempfile
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,13 +18,23 @@ from render.gitops import FOLDER, SECRETS, gitops_files
 from render.program import Run, run_program
 from settings.loading import ROOT
 from tests import binaries
-from tests.api.cluster import WEBHOOKS, Cluster, charts_folder, existing_namespaces, objects_of
+from tests.api.cluster import (
+    STAYS,
+    WEBHOOKS,
+    Cluster,
+    charts_folder,
+    existing_namespaces,
+    objects_of,
+)
 from tests.mesh.versions import PAIRS
 from tests.program.conftest import edited_copy, sections
 
 Json = dict[str, Any]
 
 FIRST = ("Namespace", "CustomResourceDefinition")
+
+FLUX_EXAMPLE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+ISTIODS_OWN = "ValidatingWebhookConfiguration"
 
 
 @pytest.fixture(scope="module", params=["dev", "prod", "acme"])
@@ -35,12 +50,20 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest.fixture(scope="module")
-def manifests(stack: Run) -> list[Json]:
-    """Return the synced objects and Secrets: first what Argo CD and Flux apply first."""
-    files = gitops_files(stack, str(binaries.find("helm")))
+def files(stack: Run) -> dict[str, str]:
+    return gitops_files(stack, str(binaries.find("helm")))
+
+
+@pytest.fixture(scope="module")
+def synced(files: dict[str, str]) -> list[Json]:
     texts = [text for path, text in files.items() if path.startswith(f"{FOLDER}/")]
-    objects = [*existing_namespaces(stack), *documents(files[SECRETS])]
-    objects += [one for text in texts for one in documents(text)]
+    return [one for text in texts for one in documents(text)]
+
+
+@pytest.fixture(scope="module")
+def manifests(stack: Run, files: dict[str, str], synced: list[Json]) -> list[Json]:
+    """Return the synced objects and Secrets: first what Argo CD and Flux apply first."""
+    objects = [*existing_namespaces(stack), *documents(files[SECRETS]), *synced]
     return sorted(objects, key=lambda one: one["kind"] not in FIRST)
 
 
@@ -94,3 +117,79 @@ def test_pulumi_and_a_sync_make_the_same(
         assert cluster.diff(same) == ""
     finally:
         cluster.remove(made)
+
+
+def test_flux_changes_what_somebody_edited_and_nothing_else(
+    stack: Run, files: dict[str, str], synced: list[Json], cluster: Cluster, tmp_path: Path
+) -> None:
+    """By the Kustomization of docs/gitops.md, to which a parent has added variables."""
+    hooks = [one for one in synced if one["kind"] in WEBHOOKS]
+    others = [one for one in synced if one["kind"] not in WEBHOOKS]
+    for path, text in files.items():
+        (tmp_path / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / path).write_text(text, encoding="utf-8")
+    folder = tmp_path / FOLDER
+    try:
+        for each in existing_namespaces(stack):
+            cluster.apply(each)
+        made = flux(cluster, folder)
+        assert sorted(made) == sorted(name_of(one) for one in synced)
+        new = [name_of(one) for one in synced if one["kind"] not in STAYS]
+        assert {made[name] for name in new} == {"created"}
+        assert cluster.diff(others) == ""
+        assert set(flux(cluster, folder).values()) == {"unchanged"}
+
+        edited = next(one for one in synced if one["kind"] == "ConfigMap")
+        edit(cluster, edited, {"data": dict.fromkeys(edited["data"], "edited")})
+        changed = {name for name, what in flux(cluster, folder).items() if what != "unchanged"}
+        assert changed == {name_of(edited)}
+        assert cluster.diff(others) == ""
+
+        # Now an EnvoyFilter would need istiod's approval: what is left is Istio's charts.
+        written = [one for one in hooks if one["kind"] == ISTIODS_OWN]
+        for each in written:
+            webhooks = [{**one, "failurePolicy": "Fail"} for one in each["webhooks"]]
+            edit(cluster, each, {"webhooks": webhooks})
+        if written:
+            assert set(flux(cluster, folder / "helm").values()) == {"unchanged"}
+    finally:
+        cluster.remove([*others, *hooks])
+
+
+def from_page(example: re.Pattern[str]) -> str:
+    page = (ROOT / "docs" / "gitops.md").read_text(encoding="utf-8")
+    (text,) = example.findall(page)
+    return str(text)
+
+
+def flux(cluster: Cluster, folder: Path) -> dict[str, str]:
+    """Return what Flux's own code does with each object of a folder."""
+    kustomization = yaml.safe_load(from_page(FLUX_EXAMPLE))
+    kustomization["spec"]["postBuild"] = {"substitute": {"cluster": "lab"}}
+    with tempfile.TemporaryDirectory() as name:
+        file, copied = Path(name, "kustomization.json"), Path(name, FOLDER)
+        file.write_text(json.dumps(kustomization), encoding="utf-8")
+        shutil.copytree(folder, copied)
+        command = [binaries.find("fluxlab"), cluster.kubeconfig, file, copied]
+        done = subprocess.run(
+            cluster.world.command([os.fspath(each) for each in command]),
+            capture_output=True,
+            text=True,
+            timeout=180,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    lines = [line.split() for line in done.stdout.splitlines()]
+    return {name: action for action, name in lines}
+
+
+def name_of(manifest: Json) -> str:
+    """Return an object's name as Flux prints it."""
+    metadata = manifest["metadata"]
+    parts = (manifest["kind"], metadata.get("namespace"), metadata["name"])
+    return "/".join(part for part in parts if part)
+
+
+def edit(cluster: Cluster, manifest: Json, change: Json) -> None:
+    """Change fields as `kubectl edit` does: by no apply."""
+    cluster.api.call("PATCH", cluster.api.path_of(manifest), change, "merge-patch+json")

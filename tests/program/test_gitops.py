@@ -167,6 +167,14 @@ def test_namespaces_with_pods_of_others_are_never_pruned(run_program):
             assert annotations["kustomize.toolkit.fluxcd.io/prune"] == "disabled"
 
 
+@pytest.mark.parametrize("shape", SHAPES)
+def test_only_config_maps_have_what_flux_would_replace(run_program, shape):
+    """The Kustomization of docs/gitops.md keeps `postBuild` away from these alone."""
+    for one in synced(gitops_files(run_program(shape), None)):
+        replaced = re.search(r"\$[{$]", json.dumps(one))
+        assert not replaced or one["kind"] == "ConfigMap", one["metadata"]
+
+
 def test_without_helm_charts_are_named(run_program):
     """For an Application or a HelmRelease, which render charts themselves."""
     files = gitops_files(run_program("prod"), None)
