@@ -130,7 +130,8 @@ def prepare_api() -> str | None:
     Raises:
         NotFoundError: a program cannot be built here.
     """
-    this_machine().install({**networks.PACKAGES, **KUBECTL}, "api", "its tests do not run")
+    packages = {**networks.PACKAGES, **KUBECTL, "jq": "jq"}
+    this_machine().install(packages, "api", "its tests do not run")
     reason = networks.why_not()
     if reason is None:
         for name in ("etcd", "kube-apiserver", "operatorlab", "helm", "fluxlab"):

@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +35,7 @@ Json = dict[str, Any]
 FIRST = ("Namespace", "CustomResourceDefinition")
 
 FLUX_EXAMPLE = re.compile(r"^```yaml\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+RELEASE = re.compile(r"^```\n(kubectl get -R [^`]*)^```$", re.MULTILINE)
 ISTIODS_OWN = "ValidatingWebhookConfiguration"
 
 
@@ -154,6 +156,53 @@ def test_flux_changes_what_somebody_edited_and_nothing_else(
             assert set(flux(cluster, folder / "helm").values()) == {"unchanged"}
     finally:
         cluster.remove([*others, *hooks])
+
+
+def test_a_line_goes_that_pulumi_wrote_and_a_later_render_lacks(
+    cluster: Cluster, tmp_path: Path
+) -> None:
+    folder = tmp_path / "dir" / FOLDER
+    folder.mkdir(parents=True)
+    metadata = {"namespace": "default"}
+    objects = [
+        {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {**metadata, "name": name}}
+        for name in ("one", "two")
+    ]
+
+    def sync(data: Mapping[str, str]) -> None:
+        for each in objects:
+            text = json.dumps({**each, "data": data})
+            (folder / f"{each['metadata']['name']}.yaml").write_text(text, encoding="utf-8")
+        flux(cluster, folder)
+
+    try:
+        for each in objects:
+            path = f"{cluster.api.path_of(each)}?fieldManager=pulumi-kubernetes-0a1b2c3d"
+            made = {**each, "data": {"kept": "", "left": ""}}
+            cluster.api.call("PATCH", path, made, "apply-patch+yaml")
+        sync({"kept": "", "left": ""})
+        release(cluster, tmp_path)
+        sync({"kept": ""})
+        for each in objects:
+            found = cluster.api.get("v1", "ConfigMap", "default", each["metadata"]["name"])
+            assert found["data"] == {"kept": ""}
+    finally:
+        cluster.remove(objects)
+
+
+def release(cluster: Cluster, folder: Path) -> None:
+    """Run the command of docs/gitops.md that takes fields from Pulumi."""
+    done = subprocess.run(
+        cluster.world.command(["sh", "-ec", from_page(RELEASE)]),
+        cwd=folder,
+        env={**os.environ, "KUBECONFIG": os.fspath(cluster.kubeconfig)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.count("replaced") == 2, done.stderr
 
 
 def from_page(example: re.Pattern[str]) -> str:
