@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 
-from components.attribution.order import filters_before
 from components.attribution.passive import EXTENSION, module_configuration
 from components.attribution.render import SPLIT_ABOVE_BYTES
 from settings.vendors import Target, Vendor
-from tests.attribution.filters import by_name, nested, render, values
+from tests.attribution.filters import by_name, render, values
 
 P = Vendor(
     name="vendor-p",
@@ -50,20 +49,6 @@ def test_the_module_reads_every_port_and_every_protocol():
     ]
 
 
-def test_a_port_of_no_vendor_is_named_nothing():
-    """The module counts nothing without a name, and Istio's own cluster takes the connection."""
-    (chain,) = values(render(Q), "FILTER_CHAIN")
-    (states,) = nested(chain, "on_new_connection")
-    assert [state["object_key"] for state in states] == [
-        "proxy_observability.proxy_vendor",
-        "envoy.tcp_proxy.cluster",
-    ]
-    assert chain["filters"][-1]["typed_config"]["cluster"] == "PassthroughCluster"
-    assert [cluster["name"] for cluster in values(render(Q), "CLUSTER")] == [
-        "proxy-vendor_vendor-q"
-    ]
-
-
 def test_all_chains_ask_for_one_module():
     """It travels once, whatever the number of vendors and chains; other modes do without it."""
     filters = render(P, Q, HTTP)
@@ -74,13 +59,6 @@ def test_all_chains_ask_for_one_module():
     assert plugin["fail_open"] is True
     assert "failure_policy" not in plugin
     assert "proxy-passive" not in render(HTTP)
-
-
-def test_the_module_comes_before_its_chains_and_goes_after_them():
-    """In the other order new connections would pass uncounted meanwhile."""
-    before = filters_before(render(P, HTTP))
-    assert before["proxy-vendor-vendor-p"] == ("proxy-passive",)
-    assert before["proxy-labels"] == before["proxy-passive"] == ()
 
 
 def test_what_a_rule_changes_no_chain_has():

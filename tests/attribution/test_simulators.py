@@ -58,13 +58,6 @@ def test_by_address_only_the_cluster_is_another(vendors: tuple[Vendor, ...]) -> 
     assert before.keys() - after.keys() == set()
 
 
-def test_by_name_the_chains_lead_to_the_same_cluster() -> None:
-    """No name is looked up: the vendor's own gateway need not exist."""
-    text = json.dumps(render(N, Q, simulated=(N, Q)))
-    assert "proxy-names_" not in text
-    assert "dns_cache_config" not in text
-
-
 @pytest.mark.parametrize("simulated", [(A, F, P, N, Q), (N,), (Q, G)])
 def test_the_guard_and_envoy_take_them(simulated: tuple[Vendor, ...]) -> None:
     vendors = (A, F, G, P, N, Q)
