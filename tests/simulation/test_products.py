@@ -15,7 +15,7 @@ from simulation.plans import PlanError
 from simulation.proxy.plan import Behaviour
 from simulation.proxy.reading import read_behaviour
 from simulation.proxy.reading import read_plan as read_vendor_plan
-from tests.simulation.conftest import Serving, crawl, free_ports, run, serving
+from tests.simulation.conftest import Serving, crawl, free_ports, serving
 
 PRODUCTS = [
     {"user": "*-zone-resi*", "name": "residential"},
@@ -155,8 +155,3 @@ def test_user_without_a_variable_is_named() -> None:
     assert caught.value.findings == [
         'vendors[0].users[0].password_env: "USER_NONE" is no set variable: export it'
     ]
-
-
-def test_help_names_every_new_key() -> None:
-    shown = run("crawler", "--help-plan").stdout + run("proxy", "--help-plan").stdout
-    assert all(key in shown for key in ("dead_host", "name_server", "users", "products", "answers"))
