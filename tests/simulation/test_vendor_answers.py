@@ -8,19 +8,14 @@ from typing import Any
 import pytest
 
 from simulation.pages import MAX_BODY_BYTES
-from tests.simulation.vendor_process import Client, VendorProcess, vendor_process
+from tests.simulation.vendor_process import Client, VendorProcess, for_all_tests
 
 BEHAVIOURS: dict[str, Any] = {
     **{name: {} for name in ("plain", "tunnel", "tls", "socks5", "clear", "uploads")},
 }
 WAYS = ["plain", "tunnel", "tls", "socks5", "clear"]
 CHUNKED = "Transfer-Encoding: chunked\r\n"
-
-
-@pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
-    with vendor_process(tmp_path_factory.mktemp("answers"), BEHAVIOURS) as found:
-        yield found
+vendors = for_all_tests(BEHAVIOURS)
 
 
 class Way:

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from money.results import LOST, RESULT_OF
 from simulation.proxy.books import REFUSED_OR_FAILED
-from tests.simulation.vendor_process import VendorProcess, vendor_process
+from tests.simulation.vendor_process import VendorProcess, for_all_tests
 
 HEAD = b"GET http://site.sim.test/p/500 HTTP/1.1\r\nHost: site.sim.test\r\n"
 LOGIN = b"Proxy-Authorization: Basic Y3Jhd2xlcjpodXNo\r\n"
 CONNECT = b"CONNECT site.sim.test:443 HTTP/1.1\r\nHost: site.sim.test:443\r\n" + LOGIN + b"\r\n"
 INSIDE = b"GET /p/700 HTTP/1.1\r\nHost: site.sim.test\r\n\r\n"
 NAMES = ("plain", "tunnel", "refused", "mixed", "socks", "open", "cut")
-
-
-@pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
-    with vendor_process(tmp_path_factory.mktemp("bills"), {name: {} for name in NAMES}) as found:
-        yield found
+vendors = for_all_tests({name: {} for name in NAMES})
 
 
 def bills(vendors: VendorProcess, name: str, *, settled: bool = True) -> dict[str, int]:

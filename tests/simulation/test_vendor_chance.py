@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,13 @@ import pytest
 
 from simulation.crawler.faults import FAULTS as CRAWLER_FAULTS
 from simulation.proxy.answers import FAULTS as VENDOR_FAULTS
-from tests.simulation.vendor_process import Client, VendorProcess, is_likely, vendor_process
+from tests.simulation.vendor_process import (
+    Client,
+    VendorProcess,
+    for_all_tests,
+    is_likely,
+    vendor_process,
+)
 
 SILENT = {"reset": 0.15, "close": 0.1, "garbage": 0.1, "reset-inside": 0.15, "close-inside": 0.1}
 BEHAVIOURS: dict[str, Any] = {
@@ -22,12 +27,7 @@ BEHAVIOURS: dict[str, Any] = {
     **{f"only-{fault}": {"faults": {fault: 1}} for fault in VENDOR_FAULTS},
 }
 REQUEST = b"GET http://site.sim.test/p/900 HTTP/1.1\r\nProxy-Authorization: Basic eDp5\r\n\r\n"
-
-
-@pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
-    with vendor_process(tmp_path_factory.mktemp("chance"), BEHAVIOURS, slow_seconds=0.08) as found:
-        yield found
+vendors = for_all_tests(BEHAVIOURS, slow_seconds=0.08)
 
 
 def how_it_ended(client: Client) -> str:

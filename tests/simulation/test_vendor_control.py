@@ -6,7 +6,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,16 +16,11 @@ from simulation.plans import keys_of
 from simulation.proxy.answers import DIALECTS, FAULTS
 from simulation.proxy.cli import main
 from simulation.proxy.plan import Behaviour, Limits, Listen, Plan
-from tests.simulation.vendor_process import RIGHT, VendorProcess, vendor_process
+from tests.simulation.vendor_process import RIGHT, VendorProcess, for_all_tests, vendor_process
 
 PLANNED = {"credentials": {"crawler": "PASSWORD_A"}, "exits": {"count": 3}}
 BEHAVIOURS: dict[str, Any] = {"a": PLANNED, "b": {}, "busy": {}, "lasting": {}, "flipped": {}}
-
-
-@pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
-    with vendor_process(tmp_path_factory.mktemp("control"), BEHAVIOURS) as found:
-        yield found
+vendors = for_all_tests(BEHAVIOURS)
 
 
 def test_behaviour_is_shown_set_changed_and_reset(vendors: VendorProcess) -> None:

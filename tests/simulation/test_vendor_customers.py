@@ -6,12 +6,11 @@ import itertools
 import socket
 import time
 from collections import Counter
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.simulation.vendor_process import RIGHT, Client, VendorProcess, is_likely, vendor_process
+from tests.simulation.vendor_process import RIGHT, Client, VendorProcess, for_all_tests, is_likely
 
 LOGIN = {"credentials": {"crawler": "PASSWORD_A", "crawler-b": "PASSWORD_B"}}
 EXITS = {**LOGIN, "exits": {"count": 8}}
@@ -20,12 +19,7 @@ BEHAVIOURS = {
     **dict.fromkeys(("rotating", "sticky", "socks5-exit", "books"), EXITS),
     "ending": {"exits": {"count": 2, "session_seconds": 0.15}},
 }
-
-
-@pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
-    with vendor_process(tmp_path_factory.mktemp("customers"), BEHAVIOURS) as found:
-        yield found
+vendors = for_all_tests(BEHAVIOURS)
 
 
 @pytest.mark.parametrize("vendor", ["http", "tunnel", "tls"])

@@ -6,13 +6,12 @@ import contextlib
 import random
 import socket
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
 from simulation.crawler.tls import tls_context
-from tests.simulation.vendor_process import Client, VendorProcess, vendor_process
+from tests.simulation.vendor_process import Client, VendorProcess, for_all_tests
 
 EVERY = {
     "credentials": {"crawler": "PASSWORD_A"},
@@ -27,12 +26,7 @@ BEHAVIOURS: dict[str, Any] = {
     "late": {"latency_seconds": 1},
 }
 ABSOLUTE = b"http://site.sim.test/p/9"
-
-
-@pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
-    with vendor_process(tmp_path_factory.mktemp("hostile"), BEHAVIOURS) as found:
-        yield found
+vendors = for_all_tests(BEHAVIOURS)
 
 
 @pytest.mark.parametrize(

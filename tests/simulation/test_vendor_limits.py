@@ -7,7 +7,6 @@ import random
 import re
 import statistics
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from tests.simulation.vendor_process import (
     TIMEOUT_AFTER_SECONDS,
     Client,
     VendorProcess,
-    vendor_process,
+    for_all_tests,
 )
 
 RATE = 40.0
@@ -41,12 +40,7 @@ BEHAVIOURS: dict[str, Any] = {
         },
     },
 }
-
-
-@pytest.fixture(scope="module")
-def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
-    with vendor_process(tmp_path_factory.mktemp("limits"), BEHAVIOURS) as found:
-        yield found
+vendors = for_all_tests(BEHAVIOURS)
 
 
 def statuses(client: Client, count: int) -> list[int]:

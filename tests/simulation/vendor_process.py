@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pytest
+
 from simulation.crawler.tls import tls_context
 from tests.simulation.conftest import (
     TIMEOUT_AFTER_SECONDS,
@@ -201,6 +203,17 @@ def vendor_process(
     }
     with serving(plan, folder, **PASSWORDS) as found:
         yield VendorProcess(**vars(found), ports=dict(zip(behaviours, ports, strict=True)))
+
+
+def for_all_tests(behaviours: Mapping[str, object], **keys: Any) -> Any:
+    """Return a fixture: vendors of these behaviours, for all tests of a file."""
+
+    @pytest.fixture(scope="module")
+    def vendors(tmp_path_factory: pytest.TempPathFactory) -> Iterator[VendorProcess]:
+        with vendor_process(tmp_path_factory.mktemp("vendors"), behaviours, **keys) as found:
+            yield found
+
+    return vendors
 
 
 def is_likely(seen: Sequence[float], expected: Sequence[float]) -> bool:
