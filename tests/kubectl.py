@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from tests.programs import run_to_end
 
 SYNC = ("--server-side", "--force-conflicts", "--field-manager=argocd-controller")
 """As Argo CD applies: it takes fields over from other managers, and removes none of theirs."""
@@ -28,14 +29,11 @@ def differences(
         enter: makes a command run in a network namespace.
     """
     items = [*manifests]
-    done = subprocess.run(
-        enter(["kubectl", f"--kubeconfig={os.fspath(kubeconfig)}", "diff", *SYNC, "-f", "-"]),
+    done = run_to_end(
+        *enter(["kubectl", f"--kubeconfig={os.fspath(kubeconfig)}", "diff", *SYNC, "-f", "-"]),
+        status=None,
         input=json.dumps({"apiVersion": "v1", "kind": "List", "items": items}),
         env=dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
     )
     assert done.returncode <= DIFFERENT, done.stderr
     assert bool(done.stdout) is (done.returncode == DIFFERENT), done.stdout + done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -26,6 +25,7 @@ from tests.mesh.control_plane import ISTIO, START_SECONDS, chart, established
 from tests.mesh.kubernetes import Api
 from tests.mesh.networks import Network, build_world
 from tests.mesh.versions import PAIRS
+from tests.programs import run_to_end
 
 Json = dict[str, Any]
 
@@ -178,14 +178,8 @@ def charts_folder(version: str) -> Path:
     """Return the charts of a minor version of Istio, which its Go module has."""
     (build,) = (each.build for each in binaries.ISTIO if each.name == f"istio-{version}")
     assert build
-    done = subprocess.run(
-        ["go", "mod", "download", "-json", f"{build.module}@{build.module_version}"],
-        cwd=build.folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=True,
-    )
+    module = f"{build.module}@{build.module_version}"
+    done = run_to_end("go", "mod", "download", "-json", module, cwd=build.folder)
     return Path(json.loads(done.stdout)["Dir"]) / "manifests" / "charts"
 
 

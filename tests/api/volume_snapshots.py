@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from tests.programs import run_to_end
 
 MODULE = "github.com/kubernetes-csi/external-snapshotter/client/v8@v8.7.0"
 SUM = "h1:HVaSUeRRHPu49aSiL8eXOjS9Re9G6pM0NzdTGI7mM14="
@@ -16,14 +17,8 @@ KINDS = ("volumesnapshots", "volumesnapshotclasses", "volumesnapshotcontents")
 
 def crds() -> list[Any]:
     """Download the module, which is small and has no program, and read its CRDs."""
-    done = subprocess.run(
-        ["go", "mod", "download", "-json", MODULE],
-        cwd="/",  # outside of any module
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=True,
-    )
+    # Outside of any module.
+    done = run_to_end("go", "mod", "download", "-json", MODULE, cwd="/")
     module = json.loads(done.stdout)
     assert module["Sum"] == SUM
     folder = Path(module["Dir"]) / "config" / "crd"

@@ -8,10 +8,10 @@ finds or builds one as `python -m tools.find` does.
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
+from tests.programs import run_to_end
 from tools import find as finder
 from tools.binaries import GoBuild, Project
 
@@ -147,13 +147,4 @@ def find(name: str) -> Path:
 
 def answer_of(judge: Path, question: Any) -> Any:
     """Return the answer of a judge of objects, which reads and writes one JSON document."""
-    done = subprocess.run(
-        [str(judge)],
-        input=json.dumps(question),
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(run_to_end(judge, input=json.dumps(question)).stdout)

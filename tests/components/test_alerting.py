@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from components.file_text import yaml_text
 from settings.alertmanager import Alertmanager
 from settings.loading import settings_of_config
 from settings.stack import StackSettings
+from tests.programs import run_to_end
 from tests.rules.promql import alerts
 from tools.find import find
 
@@ -69,9 +69,7 @@ def amtool(tmp_path):
         file = tmp_path / "alertmanager.yml"
         file.write_text(yaml_text(alertmanager_config(alertmanager)))
         arguments = [part.replace("FILE", str(file)) for part in command]
-        done = subprocess.run([program, *arguments], capture_output=True, text=True, timeout=30)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout.strip()
+        return run_to_end(program, *arguments).stdout.strip()
 
     return run
 

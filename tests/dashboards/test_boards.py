@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import json
 import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -20,6 +19,7 @@ from dashboards.fleet import TABLE_QUERIES, fleet
 from dashboards.frame import TITLES, shown
 from money.ledger import RECORDS as LEDGER_RECORDS
 from tests.dashboards.stacks import BOARDS, SETTINGS, Json, panels_of
+from tests.programs import run_to_end
 from tests.rules.promql import alerts, limits, metric_names, records, rules
 from tests.rules.test_rules import FAILURES, LEVELS, NO_FAILURES
 
@@ -64,14 +64,8 @@ def test_the_same_bytes_whoever_renders() -> None:
         "SETTINGS; sys.stdout.write(str(boards(SETTINGS['usual'])))"
     )
     for seed in ("0", "1"):
-        done = subprocess.run(
-            [sys.executable, "-c", program],
-            capture_output=True,
-            text=True,
-            check=True,
-            cwd=Path(__file__).parents[2],
-            env={"PYTHONHASHSEED": seed},
-        )
+        root = Path(__file__).parents[2]
+        done = run_to_end(sys.executable, "-c", program, cwd=root, env={"PYTHONHASHSEED": seed})
         assert done.stdout == str(boards(SETTINGS["usual"]))
 
 
@@ -188,14 +182,7 @@ def test_prometheus_parses_every_query(board: Json, promtool: Path, tmp_path: Pa
     file = tmp_path / "panels.yml"
     found = [{"record": f"panel:{n}:expr", "expr": expr} for n, expr in enumerate(expressions)]
     file.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": found}]}))
-    done = subprocess.run(
-        [str(promtool), "check", "rules", "--lint=none", str(file)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    run_to_end(promtool, "check", "rules", "--lint=none", file)
 
 
 def test_variables_are_substituted() -> None:

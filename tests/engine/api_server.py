@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
 import threading
 import time
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from pathlib import Path
 from lab.processes import children
 from tests.api_server import start
 from tests.ports import free_ports
+from tests.programs import run_to_end
 
 START_SECONDS = 90.0
 
@@ -45,9 +45,7 @@ def running(folder: Path, context: str) -> Iterator[Path]:
 
 def _kubectl(kubeconfig: Path, *arguments: str, given: str = "") -> str:
     command = ["kubectl", f"--kubeconfig={kubeconfig}", *arguments]
-    done = subprocess.run(
-        command, input=given, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = run_to_end(*command, status=None, input=given)
     return done.stdout if done.returncode == 0 else ""
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from tests.engine import api_server
 from tests.engine.engine import NEEDED, Engine, new_engine
+from tests.programs import run_to_end
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
             yield Cluster(kubeconfig, "engine", bare=True)
         return
     command = ["kubectl", "config", "view", "--raw", "--flatten", "--minify", "-o", "json"]
-    text = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    text = run_to_end(*command).stdout
     kubeconfig = folder / "kubeconfig.json"
     kubeconfig.write_text(text)
     yield Cluster(kubeconfig, json.loads(text)["current-context"], bare=False)

@@ -16,6 +16,7 @@ from typing import Any
 import yaml
 
 from settings.loading import PROJECT, ROOT
+from tests.programs import run_to_end
 
 Json = dict[str, Any]
 
@@ -105,17 +106,9 @@ class Engine:
 
     def make_preview(self) -> str:
         """Return what `make preview` prints."""
-        done = subprocess.run(
-            [ROOT / ".venv/bin/python", "-m", "render.preview", "--stack", self.stack],
-            cwd=self.folder / "project",
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=UP_SECONDS,
-            check=False,
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+        command = (ROOT / ".venv/bin/python", "-m", "render.preview", "--stack", self.stack)
+        folder, environment = self.folder / "project", self.environment()
+        return run_to_end(*command, seconds=UP_SECONDS, cwd=folder, env=environment).stdout
 
     def up(self, *more: str, **environment: str) -> Done:
         """Run `up`, as it is documented but for what it asks."""
@@ -159,16 +152,7 @@ class Engine:
         return {each["urn"]: each.get("id", "") for each in resources}
 
     def kubectl(self, *arguments: str) -> str:
-        done = subprocess.run(
-            ["kubectl", *arguments],
-            env=self.environment(),
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
-        assert done.returncode == 0, f"kubectl {' '.join(arguments)}: {done.stderr}"
-        return done.stdout
+        return run_to_end("kubectl", *arguments, env=self.environment()).stdout
 
     def objects(self, kind: str, *arguments: str) -> list[str]:
         """Return the names of a kind's objects."""

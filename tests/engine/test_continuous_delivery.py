@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,6 +17,7 @@ from tests.engine import api_server
 from tests.engine.conftest import Cluster
 from tests.engine.engine import Engine, new_engine
 from tests.kubectl import differences
+from tests.programs import run_to_end
 
 Json = dict[str, Any]
 
@@ -80,16 +80,11 @@ def rendered(engine: Engine, bare: bool, *more: str) -> tuple[list[Json], list[J
     out = engine.folder / "synced"
     path = f"{find('helm').parent}{os.pathsep}{os.environ['PATH']}"
     command = ["-m", "render", "--stack", engine.stack, "--format", "manifests", "--out", str(out)]
-    done = subprocess.run(
-        [sys.executable, *command, *more],
+    run_to_end(
+        *(sys.executable, *command, *more),
         cwd=engine.folder / "project",
         env={**engine.environment(PATH=path), "STACK_FILE": str(engine.file)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
     synced = [each for file in sorted((out / "manifests").rglob("*.yaml")) for each in read(file)]
     secrets = out / "required" / "secrets.yaml"
     return (

@@ -19,6 +19,7 @@ from impact.report import impact
 from settings.catalogue import OUTSIDE, Catalogue
 from settings.loading import ROOT, StackFile, parse_settings
 from tests.impact.edits import EDITS, GOLDEN, page_of
+from tests.programs import run_to_end
 
 PROD = ROOT / "Pulumi.prod.yaml"
 
@@ -194,9 +195,7 @@ def test_every_module_that_renders_a_stack_is_known_to_be_the_program():
         f"{str(ROOT)!r}) and '.venv' not in file]\n"
         "print(*sorted({one.parts[0] for one in own}))"
     )
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
-    )
+    done = run_to_end(sys.executable, "-c", code, cwd=ROOT)
     # tools only finds an Envoy to validate with.
     assert {*done.stdout.split()} - {"render", "tools"} <= {*PROGRAM}
     assert [name for name in PROGRAM if not (ROOT / name).exists()] == []

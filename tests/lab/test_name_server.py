@@ -14,6 +14,7 @@ import pytest
 from dnslib import QTYPE, RCODE, DNSRecord
 
 from tests.ports import free_block
+from tests.programs import run_to_end
 
 NAME = "gw.vendor.test"
 ADDRESSES = ["10.1.0.1", "10.1.0.2", "10.1.0.3", "fd00::1"]
@@ -109,7 +110,6 @@ def test_a_zone_that_is_none_is_refused(tmp_path: Path) -> None:
     zone = tmp_path / "zone.json"
     zone.write_text('{"gw.test": {"addresses": ["10.1"]}}')
     command = [sys.executable, "-m", "lab.name_server", "--listen=127.0.0.1:0", f"--zone={zone}"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 1
+    done = run_to_end(*command, status=1)
     assert done.stderr.count("\n") == 1
     assert "10.1" in done.stderr

@@ -32,6 +32,7 @@ from tests.money.books import per_gb
 from tests.money.ledger_server import serving
 from tests.pages import answering
 from tests.ports import free_block
+from tests.programs import run_to_end
 from tests.rules.promql import FILES
 
 ROOT = Path(__file__).parents[2]
@@ -249,20 +250,13 @@ def test_what_cannot_start_says_why_in_a_line(
     (tmp_path / "contracts.json").write_text(written([CONTRACT]), encoding="utf-8")
     (tmp_path / "broken.json").write_text('{"contracts": [{}]', encoding="utf-8")
     options = {"--ledger": "http://127.0.0.1:9", "--contracts": "contracts.json", "--port": "0"}
-    command = [
+    done = run_to_end(
         *(sys.executable, "-m", "money.exporter"),
         *(f"{name}={value}" for name, value in {**options, **wrong}.items()),
-    ]
-    done = subprocess.run(
-        command,
+        status=2,
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
     )
-    assert done.returncode == 2
     assert words in done.stderr
     assert "secret" not in done.stderr
     assert done.stderr.count("\n") == 1

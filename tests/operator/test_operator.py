@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import json
-import subprocess
 import tempfile
 from functools import cache
 from pathlib import Path
@@ -33,6 +32,7 @@ from tests import binaries
 from tests.operator.real import PROMETHEUS, SELECTED, ask
 from tests.operator.structural import faults_of_object
 from tests.operator.targets import BY_ROLE
+from tests.programs import run_to_end
 from tests.relabel import relabel
 from tools.find import find
 
@@ -216,10 +216,7 @@ def test_prometheus_takes_what_the_operator_makes(operatorlab, tmp_path):
     answer = ask(operatorlab, [*manifests(), LOGIN])
     path = tmp_path / "prometheus.yml"
     path.write_text(answer.configuration)
-    done = subprocess.run(
-        [find("promtool"), "check", "config", "--syntax-only", path], capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stderr
+    run_to_end(find("promtool"), "check", "config", "--syntax-only", path)
 
 
 def made_by_the_operator(operatorlab: Path) -> dict[str, Json]:
@@ -321,10 +318,7 @@ def test_prometheus_takes_our_alertmanagers_beside_others(tmp_path):
     entries = alertmanagers("monitoring", 9093, 2, "password")
     path = tmp_path / "prometheus.yml"
     path.write_text(yaml_text({"alerting": {"alertmanagers": entries}}))
-    done = subprocess.run(
-        [find("promtool"), "check", "config", path], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    run_to_end(find("promtool"), "check", "config", path)
     values = required_prometheus_values("prod", runs_alertmanager=False)
     assert values == {"prometheus": {"prometheusSpec": {"externalLabels": {"cluster": "prod"}}}}
 

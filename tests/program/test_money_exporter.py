@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 
 import pytest
@@ -15,6 +14,7 @@ from money.as_json import read
 from render.program import MOCK_PASSWORD
 from tests.program.conftest import OPERATOR, config_map, container_of, named, pod_spec, scrape_jobs
 from tests.program.pod_security import violations
+from tests.programs import run_to_end
 
 WHOLE_FOLDERS = ("money.exporter", "money.forecast")
 NAME = "money-exporter"
@@ -150,16 +150,8 @@ def test_the_program_runs_from_its_config_map_alone(priced, tmp_path):
         path.write_text(data[item["key"]])
     script = "import sys, money.exporter.__main__; print(*sys.modules)"
     environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        # -S: without installed packages, as in the image.
-        [sys.executable, "-S", "-c", script],
-        cwd=tmp_path,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    # -S: without installed packages, as in the image.
+    done = run_to_end(sys.executable, "-S", "-c", script, cwd=tmp_path, env=environment)
     imported = {
         name
         for name in done.stdout.split()

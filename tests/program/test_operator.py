@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import subprocess
 
 import pytest
 import yaml
@@ -14,6 +13,7 @@ from components.prometheus.rules import EVALUATED_BY
 from components.prometheus.rules import OPERATOR as OPERATED
 from render.__main__ import main as render
 from tests.program.conftest import OPERATOR, RECEIVERS, named, provider_of, sections
+from tests.programs import run_to_end
 from tools.find import find
 
 RULE_FILES = {name for name, servers in EVALUATED_BY.items() if OPERATED in servers}
@@ -160,13 +160,7 @@ def test_every_rendering_has_files_for_a_prometheus_outside(
     for path in (folder / "prometheus.yml", folder / "scrape_configs.yml"):
         text = re.sub(r"(file: )/\S+", rf"\1{tmp_path}/password", path.read_text())
         path.write_text(text)
-    done = subprocess.run(
-        [find("promtool"), "check", "config", folder / "prometheus.yml"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_to_end(find("promtool"), "check", "config", folder / "prometheus.yml")
     assert "rules found" in done.stdout
 
 

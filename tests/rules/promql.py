@@ -14,6 +14,7 @@ import yaml
 
 from components.prometheus.rules import PRODUCT, rules_of, shipped_rules
 from settings.loading import parse_settings
+from tests.programs import run_to_end
 
 Json = dict[str, Any]
 
@@ -37,7 +38,6 @@ FILES = shipped_rules(parse_settings(STACK))
 
 OPERATORS = "operator_records.yml"
 RUNBOOKS = "https://github.com/proxy-observability/proxy-observability/blob/main/docs/runbooks/"
-SECONDS = 300.0  # of one promtool run; one takes six
 
 # In this order: an aggregation's labels stand between its name and its parenthesis.
 _NOT_METRICS = (
@@ -100,7 +100,10 @@ def needed_by(rule: Json, names: Iterable[str]) -> dict[str, Json]:
 
 
 def run_tests(
-    promtool: Path, document: Mapping[str, Any], files: Mapping[str, Json]
+    promtool: Path,
+    document: Mapping[str, Any],
+    files: Mapping[str, Json],
+    status: int | None = 0,
 ) -> subprocess.CompletedProcess[str]:
     """Run promtool's tests on rule files, whose groups are evaluated in this order.
 
@@ -135,14 +138,8 @@ def run_tests(
             ],
         }
         (Path(folder) / "test.yml").write_text(json.dumps(whole), encoding="utf-8")
-        return subprocess.run(
-            [str(promtool), "test", "rules", "--diff", "test.yml"],
-            cwd=folder,
-            capture_output=True,
-            text=True,
-            timeout=SECONDS,
-            check=False,
-        )
+        command = (promtool, "test", "rules", "--diff", "test.yml")
+        return run_to_end(*command, status=status, cwd=folder)
 
 
 def read_test(file: Path) -> Any:

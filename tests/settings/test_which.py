@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -14,6 +13,7 @@ from settings.hosts import virtual_address
 from settings.loading import ROOT, load_stack_file
 from settings.which import main
 from tests.attribution.filters import values
+from tests.programs import run_to_end
 
 LAB = ROOT / "lab" / "Pulumi.lab.yaml"
 SHARED = "vendor-f.vendor-g_7"
@@ -340,14 +340,11 @@ def test_a_known_destination(capsys, by_name, address):
 
 def test_make_gives_no_shell_the_address(by_name):
     """A pasted login with a quote or a back quote in it runs nothing, and is not printed."""
-    done = subprocess.run(
-        ["make", "-s", "which", "STACK=x", "ADDRESS=10.0.0.1:80:user:`echo hunter2`\"'"],
+    done = run_to_end(
+        *("make", "-s", "which", "STACK=x", "ADDRESS=10.0.0.1:80:user:`echo hunter2`\"'"),
+        status=2,
         cwd=ROOT,
         env={name: value for name, value in os.environ.items() if not name.startswith("MAKE")},
-        capture_output=True,
-        text=True,
-        check=False,
     )
-    assert done.returncode == 2
     assert "ADDRESS: text of " in done.stderr
     assert "hunter2" not in done.stdout + done.stderr

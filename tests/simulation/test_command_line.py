@@ -6,7 +6,6 @@ import json
 import re
 import shlex
 import signal
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -20,6 +19,7 @@ from simulation.crawler.plan import RETRY_CODES, Plan, Vendor
 from simulation.crawler.reading import PROFILES, read_plan
 from simulation.crawler.sequence import planned_requests
 from simulation.plans import PlanError, keys_of
+from tests.programs import run_to_end
 from tests.simulation.conftest import OK, ROOT, WAIT_SECONDS, saying
 
 COMMAND = [sys.executable, "-m", "simulation.crawler"]
@@ -143,10 +143,8 @@ def test_more_in_flight_than_files_is_refused_at_the_start(vendors: Any) -> None
     """The program refuses the plan before it starts instead of failing half-way."""
     path = vendors.write(vendors.plan(concurrency=100))
     command = f'ulimit -n 90; exec {shlex.join(COMMAND)} --plan "{path}"'
-    done = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=WAIT_SECONDS, cwd=ROOT
-    )
-    assert (done.returncode, done.stdout) == (2, "")
+    done = run_to_end("bash", "-c", command, status=2, cwd=ROOT)
+    assert done.stdout == ""
     assert done.stderr == (
         "crawler: in flight: 100 and 32 spare files are more than the 90 files allowed:"
         " give less, or raise `ulimit -n`\n"
@@ -234,10 +232,7 @@ def test_result_that_cannot_be_written_loses_no_other(
     fix = "is a folder: give a file's name in it"
     assert (done.returncode, done.stderr) == (2, f"crawler: --books: {folder} {fix}\n")
     command = f"{shlex.join([*COMMAND, *options])} > /dev/full"
-    said = subprocess.run(
-        ["bash", "-c", command], capture_output=True, text=True, timeout=WAIT_SECONDS, cwd=ROOT
-    )
-    assert said.returncode == 1
+    said = run_to_end("bash", "-c", command, status=1, cwd=ROOT)
     assert said.stderr == ("crawler: standard output: cannot be written: No space left on device\n")
 
 

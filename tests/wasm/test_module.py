@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 
+from tests.programs import run_to_end
 from wasm.build import DIGEST, HERE, MAX_BYTES, MODULE, build, digest
 
 HOST_FUNCTIONS = {
@@ -35,8 +35,7 @@ HOOKS = {
 
 def text_of(module: Path) -> str:
     """Return a module in WebAssembly's text format."""
-    command = ["wasm-dis", str(module)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return run_to_end("wasm-dis", module).stdout
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -13,6 +12,7 @@ from components.attribution.passive import module_configuration
 from settings.products import Product, product_of
 from settings.vendors import Vendor
 from tests.lua.test_products import encoded, user_of
+from tests.programs import run_to_end
 from tests.wasm.rust import compiler
 
 Reader = Callable[[Sequence[Product], Sequence[str]], list[str]]
@@ -26,9 +26,8 @@ def read(tmp_path_factory: pytest.TempPathFactory) -> Reader:
         vendor = Vendor(name="v", cidrs=("10.1.0.0/16",), inspect="passive")
         vendor = vendor.model_copy(update={"products": tuple(products)})
         lines = "".join(f"{value.encode('latin-1').hex()}\n" for value in values)
-        command = [program, module_configuration((vendor,), (), 10)]
-        done = subprocess.run(command, input=lines, capture_output=True, text=True, check=True)
-        return done.stdout.splitlines()
+        configuration = module_configuration((vendor,), (), 10)
+        return run_to_end(program, configuration, input=lines).stdout.splitlines()
 
     return read_all
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from collections import Counter
 from pathlib import Path
 
 from lab.envoy import LabEnvoy
 from tests.lab.conftest import Sidecar, running_sidecar, until
 from tests.lab.test_passive_module import payload, read_passively
+from tests.programs import run_to_end
 from tests.wasm.rust import compiler
 
 EXCHANGES = 20_000
@@ -45,7 +45,7 @@ def label_of_code(status: int) -> str:
 def test_generated_exchanges_pass_and_are_counted(tmp_path: Path) -> None:
     """Framing, endings and protocols of all kinds, cut by real networks' rules."""
     program = compiler(tmp_path)("parser/tests/through.rs")
-    configuration = subprocess.run([program], capture_output=True, text=True, check=True).stdout
+    configuration = run_to_end(program).stdout
 
     def configured(rendered: LabEnvoy) -> LabEnvoy:
         (resource,) = rendered.extensions["proxy_observability.passive.json"]["resources"]
@@ -56,9 +56,7 @@ def test_generated_exchanges_pass_and_are_counted(tmp_path: Path) -> None:
         tmp_path, configured, change_settings=read_passively, addresses=ADDRESSES
     ) as sidecar:
         ports = (sidecar.ports.vendor, sidecar.ports.vendor_upstream, EXCHANGES)
-        command = [program, *map(str, ports), *ADDRESSES]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-        sums = expected(done.stdout.splitlines())
+        sums = expected(run_to_end(program, *ports, *ADDRESSES).stdout.splitlines())
         assert sums.total() >= EXCHANGES
         until(lambda: counted(sidecar).total() >= sums.total())
         assert counted(sidecar) == sums

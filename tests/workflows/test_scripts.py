@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from settings.loading import ROOT
-from tests.programs import stand_in
+from tests.programs import run_to_end, stand_in
 from tools.pull_request import MARKER
 
 VERSION = next(
@@ -23,14 +23,8 @@ NAME = f"envoy-contrib-{VERSION}-linux-x86_64"
 
 
 def run(script: str, *arguments: object, **environment: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [ROOT / ".ci" / script, *map(str, arguments)],
-        env={**os.environ, **environment},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    command = (ROOT / ".ci" / script, *arguments)
+    return run_to_end(*command, status=None, env={**os.environ, **environment})
 
 
 @pytest.fixture
@@ -95,7 +89,7 @@ def test_envoy_contrib_is_compared_with_the_release_s_checksum(tmp_path: Path) -
     releases = release(tmp_path / "releases", content, listed)
     done = run("envoy-contrib", tmp_path / "into", RELEASES=releases)
     assert (done.stdout, done.stderr) == (f"{tmp_path}/into/{NAME}\n", "")
-    assert subprocess.run([done.stdout.strip()], check=True, capture_output=True).stdout
+    assert run_to_end(done.stdout.strip()).stdout
 
 
 @pytest.mark.parametrize(
@@ -141,9 +135,7 @@ def test_a_stack_file_that_goes_is_said(tmp_path: Path) -> None:
     shutil.copy(ROOT / ".ci" / "impact", copy / ".ci")
     for name in ("dev", "prod"):
         (copy / f"Pulumi.{name}.yaml").unlink()
-    command = [copy / ".ci" / "impact", "HEAD", tmp_path / "out"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0
+    run_to_end(copy / ".ci" / "impact", "HEAD", tmp_path / "out")
     assert "needs the file" in (tmp_path / "out" / "prod" / "impact.md").read_text()
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 from settings.istio import Istio
 from settings.loading import ROOT
 from tests import binaries
+from tests.programs import run_to_end
 
 FILES = sorted((ROOT / ".github" / "workflows").iterdir())
 SHELLCHECK = Path(sys.executable).parent / "shellcheck"
@@ -45,8 +45,8 @@ def test_actionlint_finds_nothing() -> None:
     # Without -pyflakes= an installed one would decide whether this passes.
     command = [actionlint, "-no-color", "-pyflakes=", f"-shellcheck={SHELLCHECK}", *FILES]
     assert SHELLCHECK.is_file()
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+    done = run_to_end(*command, cwd=ROOT)
+    assert done.stdout + done.stderr == ""
 
 
 def test_actionlint_would_find_an_injected_title(tmp_path: Path) -> None:
@@ -57,16 +57,14 @@ def test_actionlint_would_find_an_injected_title(tmp_path: Path) -> None:
         "      - run: echo ${{ github.event.pull_request.title }} $HOME/*.txt | xargs cat $x\n"
     )
     command = [binaries.find("actionlint"), "-oneline", f"-shellcheck={SHELLCHECK}", file]
-    found = subprocess.run(command, capture_output=True, text=True, check=False).stdout
+    found = run_to_end(*command, status=1).stdout
     assert "is potentially untrusted" in found
     assert "SC2086" in found
 
 
 def test_shellcheck_finds_nothing_in_the_scripts() -> None:
-    scripts = sorted(file for file in (ROOT / ".ci").iterdir())
-    command = [SHELLCHECK, *scripts]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert (done.stdout + done.stderr, done.returncode) == ("", 0)
+    done = run_to_end(SHELLCHECK, *sorted((ROOT / ".ci").iterdir()))
+    assert done.stdout + done.stderr == ""
 
 
 @every
