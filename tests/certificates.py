@@ -12,8 +12,21 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
 
 DAY = timedelta(days=1)
+
+# Python 3.13 takes no CA without.
+SIGNS = x509.KeyUsage(
+    **dict.fromkeys(("key_cert_sign", "crl_sign"), True),
+    **dict.fromkeys(
+        (
+            *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+            *("key_agreement", "encipher_only", "decipher_only"),
+        ),
+        False,
+    ),
+)
 
 
 class Authority:
@@ -22,8 +35,12 @@ class Authority:
     def __init__(self, name: str = "test CA") -> None:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-        certificate = _builder(self._name, self._name, self._key, expired=False).add_extension(
-            x509.BasicConstraints(ca=True, path_length=None), critical=True
+        own = self._key.public_key()
+        certificate = (
+            _builder(self._name, self._name, self._key, expired=False)
+            .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+            .add_extension(SIGNS, critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(own), critical=False)
         )
         self.pem = (
             certificate.sign(self._key, hashes.SHA256()).public_bytes(Encoding.PEM).decode("ascii")
@@ -33,9 +50,12 @@ class Authority:
         """Write `tls.crt` and `tls.key` for these hosts, as cert-manager calls them."""
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, names[0][:64])])
+        signer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
         certificate = (
             _builder(subject, self._name, key, expired=expired)
             .add_extension(x509.SubjectAlternativeName([_general(one) for one in names]), False)
+            .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), False)
+            .add_extension(signer, critical=False)
             .sign(self._key, hashes.SHA256())
         )
         folder.mkdir(parents=True, exist_ok=True)

@@ -6,8 +6,6 @@ straight, where the vendor keeps books of their own.
 
 from __future__ import annotations
 
-import datetime
-import ipaddress
 import json
 import os
 import re
@@ -20,10 +18,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from lab import plan
 from lab.endpoints import Endpoint, endpoints, listening_addresses
@@ -37,18 +31,14 @@ from lab.system import (
     start_envoy,
     wait_until_ready,
 )
+from tests.certificates import Authority
 from tests.clients.install import FOLDER
 from tests.clients.jobs import PASSWORD, USER
 from tests.lab.conftest import Sidecar, free_ports, until
 
-AUTHORITY = "CA of the tests"
 STRAIGHT = "straight-to-"
 STRAIGHT_PORT_OFFSET = 3  # from the port of a vendor that Envoy listens on
 
-KEY_USES = (
-    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
-    *("key_agreement", "encipher_only", "decipher_only"),
-)
 OPAQUE = ("tls", "socks5")  # protocols that show no requests
 H2C_ADDRESS = "127.4.0.77"  # of vendor-e; a test puts a server for HTTP/2 behind Envoy there
 
@@ -168,7 +158,14 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     folder, ports = tmp_path_factory.mktemp("clients"), free_ports()
     settings = load_settings(ports)
     where = endpoints(settings.vendors, ports)
-    _certificates(folder, sorted({place.address for place in where}))
+    # Good for the sites behind the proxies, and as the proxies.
+    addresses = sorted({place.address for place in where})
+    authority = Authority()
+    site = authority.issue(folder / "site", ["*.sim.test", *addresses])
+    # Chromium knows the CA by its key, and looks for it in the chain.
+    with (site / "tls.crt").open("a") as chain:
+        chain.write(authority.pem)
+    (folder / "other.crt").write_text(Authority().pem)
     vendors = plan.vendor_plan(where, ports, settings.telemetry.timeout_after)
     vendors["listen"] = [one for one in vendors["listen"] if one["address"] != H2C_ADDRESS]
     vendors["listen"] += [
@@ -182,7 +179,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     ]
     wants_login = {"credentials": {USER: "VENDOR_PASSWORD"}}
     vendors["vendors"] = {place["vendor"]: wants_login for place in vendors["listen"]}
-    vendors |= {"certificate": str(folder / "site.crt"), "key": str(folder / "site.key")}
+    vendors |= {"certificate": str(site / "tls.crt"), "key": str(site / "tls.key")}
     (folder / "vendors.json").write_text(json.dumps(vendors))
     rendered = rendered_envoy(settings, listening_addresses(where), ports, folder)
     with children() as family:
@@ -198,63 +195,7 @@ def scene(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
             wait_until_ready(family, name, f"http://127.0.0.1:{port}/{path}")
         yield Scene(
             sidecar=Sidecar(ports, folder / EXTENSIONS),
-            ca=folder / "ca.crt",
+            ca=site / "ca.crt",
             other_ca=folder / "other.crt",
             where={place.vendor: place for place in reversed(where)},
         )
-
-
-def _certificates(folder: Path, addresses: list[str]) -> None:
-    """Make two CAs, ca.crt and other.crt; of the first also site.crt and site.key.
-
-    Those are good for *.sim.test and as the proxies at `addresses`.
-    """
-    ca_key, other_key, site_key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(3))
-    signs = x509.KeyUsage(
-        **dict.fromkeys(KEY_USES, False), **dict.fromkeys(("key_cert_sign", "crl_sign"), True)
-    )  # Python 3.13 takes no CA without
-    is_ca = {x509.BasicConstraints(ca=True, path_length=0): True, signs: True}
-    authority, other = (_signed(AUTHORITY, key, key, is_ca) for key in (ca_key, other_key))
-    names = [x509.IPAddress(ipaddress.ip_address(one)) for one in addresses]
-    is_site = {
-        x509.BasicConstraints(ca=False, path_length=None): True,
-        x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]): False,
-        x509.SubjectAlternativeName([x509.DNSName("*.sim.test"), *names]): False,
-    }
-    site = _signed("sim.test", site_key, ca_key, is_site)
-    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
-    for name, chain in (("ca", [authority]), ("other", [other]), ("site", [site, authority])):
-        content = b"".join(certificate.public_bytes(pem) for certificate in chain)
-        (folder / f"{name}.crt").write_bytes(content)
-    key = site_key.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain)
-    (folder / "site.key").write_bytes(key)
-
-
-def _signed(
-    name: str,
-    key: ec.EllipticCurvePrivateKey,
-    signer: ec.EllipticCurvePrivateKey,
-    extensions: dict[x509.ExtensionType, bool],
-) -> x509.Certificate:
-    """Return a certificate that is valid from yesterday until tomorrow."""
-    now, day = datetime.datetime.now(datetime.UTC), datetime.timedelta(days=1)
-    builder = (
-        x509.CertificateBuilder()
-        .subject_name(_named(name))
-        .issuer_name(_named(AUTHORITY))
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - day)
-        .not_valid_after(now + day)
-        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), False)
-        .add_extension(
-            x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()), False
-        )
-    )
-    for extension, is_critical in extensions.items():
-        builder = builder.add_extension(extension, is_critical)
-    return builder.sign(signer, hashes.SHA256())
-
-
-def _named(name: str) -> x509.Name:
-    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
