@@ -26,6 +26,7 @@ from tests.mesh import kubelet
 from tests.mesh.kubernetes import Api, ApiError
 from tests.mesh.networks import GATEWAY, Network
 from tests.mesh.versions import Pair
+from tests.programs import run_to_end
 
 Json = dict[str, Any]
 T = TypeVar("T")
@@ -332,8 +333,5 @@ def established(api: Api, crds: Sequence[Json]) -> bool:
 def chart(meshlab: Path, release: str, folder: str, values: Json) -> list[Json]:
     """Return what Helm would make of one of Istio's charts."""
     command = [meshlab, "charts", "--release", release, "--namespace", ISTIO, "--folder", folder]
-    done = subprocess.run(
-        command, input=json.dumps(values), capture_output=True, text=True, timeout=60, check=False
-    )
-    assert done.returncode == 0, done.stderr
+    done = run_to_end(*command, input=json.dumps(values))
     return [json.loads(line) for line in done.stdout.splitlines()]

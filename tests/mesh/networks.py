@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from lab.processes import Children
+from tests.programs import run_to_end
 
 T = TypeVar("T")
 
@@ -157,10 +158,7 @@ class Network:
     def run(self, *lines: str) -> None:
         """Run short commands one after another."""
         for line in lines:
-            done = subprocess.run(
-                self.command(line.split()), capture_output=True, text=True, timeout=60, check=False
-            )
-            assert done.returncode == 0, f"{self.name}: {line}: {done.stderr.strip()}"
+            run_to_end(*self.command(line.split()))
 
     def close(self) -> None:
         self._inside.shutdown()
