@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -13,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 from tests.clients.jobs import (
-    CLIENT_SECONDS,
     REQUEST_SECONDS,
     Job,
     Seen,
@@ -21,6 +19,7 @@ from tests.clients.jobs import (
     as_json,
     from_json,
 )
+from tests.programs import run_to_end
 
 FOLDER = Path(__file__).parent
 WGET_GOT_AN_ERROR_STATUS = 8  # wget(1), exit status
@@ -48,20 +47,11 @@ def curl_http2(urls: Sequence[str]) -> list[Seen]:
 def _curl(urls: Sequence[str], options: Sequence[str]) -> list[Seen]:
     with tempfile.TemporaryDirectory() as folder:
         bodies = [Path(folder) / str(number) for number, _ in enumerate(urls)]
-        done = subprocess.run(
-            [
-                *("curl", "--disable", "--silent", *options, "--max-time", str(REQUEST_SECONDS)),
-                *("--write-out", '{"transfer":%{json},"headers":%{header_json}}'),
-                *(
-                    word
-                    for url, body in zip(urls, bodies, strict=True)
-                    for word in (url, "-o", str(body))
-                ),
-            ],
-            capture_output=True,
-            text=True,
-            timeout=CLIENT_SECONDS,
-            check=False,
+        done = run_to_end(
+            *("curl", "--disable", "--silent", *options, "--max-time", REQUEST_SECONDS),
+            *("--write-out", '{"transfer":%{json},"headers":%{header_json}}'),
+            *(word for url, body in zip(urls, bodies, strict=True) for word in (url, "-o", body)),
+            status=None,
         )
         return [
             _curl_page(told, body) for told, body in zip(_several(done.stdout), bodies, strict=True)
@@ -93,24 +83,16 @@ def _wget(job: Job, url: str, authority: str, ca: Path | None) -> Seen:
     user, _, password = job.login.partition(":")
     with tempfile.TemporaryDirectory() as folder:
         body = Path(folder) / "body"
-        done = subprocess.run(
-            [
-                *("wget", "--no-config", "--quiet", "--server-response", "--tries=1"),
-                *(
-                    "--content-on-error",
-                    f"--timeout={REQUEST_SECONDS:.0f}",
-                    f"--output-document={body}",
-                ),
-                f"--ca-certificate={ca}" if ca else "--no-check-certificate",
-                *("-e", "use_proxy=yes", "-e", f"http_proxy=http://{authority}"),
-                *("-e", f"https_proxy=http://{authority}"),
-                *([f"--proxy-user={user}", f"--proxy-password={password}"] if user else []),
-                url,
-            ],
-            capture_output=True,
-            text=True,
-            timeout=CLIENT_SECONDS,
-            check=False,
+        done = run_to_end(
+            *("wget", "--no-config", "--quiet", "--server-response", "--tries=1"),
+            *("--content-on-error", f"--timeout={REQUEST_SECONDS:.0f}"),
+            f"--output-document={body}",
+            f"--ca-certificate={ca}" if ca else "--no-check-certificate",
+            *("-e", "use_proxy=yes", "-e", f"http_proxy=http://{authority}"),
+            *("-e", f"https_proxy=http://{authority}"),
+            *([f"--proxy-user={user}", f"--proxy-password={password}"] if user else []),
+            url,
+            status=None,
         )
         status = re.search(r"HTTP/1\.1 (\d{3})", done.stderr)
         code = int(status[1]) if status else None
@@ -133,16 +115,11 @@ def java(jobs: Sequence[Job], authority: str, ca: Path | None) -> list[list[Seen
         for job in jobs
         for word in (f"{job.proxy}://{authority}", job.login or "-", ",".join(job.urls))
     ]
-    done = subprocess.run(
+    done = run_to_end(
         # Without it Java sends no Basic login with a CONNECT.
-        ["java", "-Djdk.http.auth.tunneling.disabledSchemes=", str(FOLDER / "ByJava.java"), *words],
-        capture_output=True,
-        text=True,
-        timeout=CLIENT_SECONDS,
+        *("java", "-Djdk.http.auth.tunneling.disabledSchemes=", FOLDER / "ByJava.java", *words),
         env={"PATH": os.environ["PATH"], "TRUST": str(ca) if ca else ""},
-        check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
     found: list[list[Seen]] = [[] for _ in jobs]
     for line in done.stdout.splitlines():
         first, *headers = line.split("\t")
@@ -173,16 +150,11 @@ def undici(jobs: Sequence[Job], authority: str, ca: Path) -> list[list[Seen]]:
 def _program(
     command: Sequence[str], jobs: Sequence[Job], authority: str, **environment: str
 ) -> list[list[Seen]]:
-    done = subprocess.run(
-        command,
+    done = run_to_end(
+        *command,
         cwd=FOLDER.parents[1],
         input=as_json(jobs, authority),
-        capture_output=True,
-        text=True,
-        timeout=CLIENT_SECONDS,
         # Nothing of the machine's own proxy settings.
         env={"PATH": os.environ["PATH"], **environment},
-        check=False,
     )
-    assert done.returncode == 0, done.stderr[-3000:]
     return from_json(done.stdout)
