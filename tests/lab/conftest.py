@@ -48,6 +48,7 @@ WAIT_SECONDS = 60.0
 LAB_SECONDS = 600.0
 """For a whole run of the lab; a drill alone may wait five minutes, and says then what for."""
 
+REQUESTS = "(?:envoy_lab_)?istio_requests_total"  # the passive module's has no prefix
 LABEL = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
 
 
@@ -70,14 +71,16 @@ class Sidecar:
         """Return the sum of a metric's series with these labels, 0 if there is none."""
         return sum(n for own, n in self.samples(name) if labels.items() <= own.items())
 
+    def by(self, *names: str, of: str = REQUESTS) -> Counter[tuple[str, ...]]:
+        """Return a metric's sum by these labels, each "" where a series has none."""
+        counts: Counter[tuple[str, ...]] = Counter()
+        for labels, value in self.samples(of):
+            counts[tuple(labels.get(name, "") for name in names)] += value
+        return counts
+
     def requests(self) -> Counter[tuple[str, ...]]:
         """Return counts by (vendor, visibility, outcome, response code)."""
-        names = ("proxy_vendor", "proxy_visibility", "proxy_outcome", "response_code")
-        counts: Counter[tuple[str, ...]] = Counter()
-        # The passive module's has no prefix.
-        for labels, value in self.samples("(?:envoy_lab_)?istio_requests_total"):
-            counts[tuple(labels[name] for name in names)] += value
-        return counts
+        return self.by("proxy_vendor", "proxy_visibility", "proxy_outcome", "response_code")
 
     def opaque_connections(self, vendor: str) -> int:
         name = "(?:envoy_lab_)?istio_tcp_connections_opened_total"

@@ -29,7 +29,7 @@ USERS = (
 )
 KEEP_ALIVE = 400
 
-Counts = Counter[tuple[str, str, str]]
+Counts = Counter[tuple[str, ...]]
 
 
 @pytest.fixture(scope="module", params=["http", "passive"])
@@ -57,21 +57,13 @@ def selling(request, tmp_path_factory) -> Iterator[tuple[str, Sidecar]]:
 
 
 def counted(sidecar: Sidecar) -> Counts:
-    """Return counts by vendor, visibility and pool."""
-    counts: Counts = Counter()
-    for labels, value in sidecar.samples("(?:envoy_lab_)?istio_requests_total"):
-        key = (labels["proxy_vendor"], labels["proxy_visibility"], labels.get("proxy_pool", ""))
-        counts[key] += value
-    return counts
+    return sidecar.by("proxy_vendor", "proxy_visibility", "proxy_pool")
 
 
 def bytes_by_pool(sidecar: Sidecar) -> Counter[str]:
     """Return what vendor-f's crawlers sent, by pool."""
-    counts: Counter[str] = Counter()
-    for labels, value in sidecar.samples("istio_proxy_request_bytes_total"):
-        if labels["proxy_vendor"] == "vendor-f":
-            counts[labels.get("proxy_pool", "")] += value
-    return counts
+    found = sidecar.by("proxy_vendor", "proxy_pool", of="istio_proxy_request_bytes_total")
+    return Counter({pool: sent for (vendor, pool), sent in found.items() if vendor == "vendor-f"})
 
 
 def request_of(user: str | None, method: str = "GET") -> bytes:

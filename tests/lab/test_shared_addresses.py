@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import socket
-from collections import Counter
 
 import pytest
 
@@ -106,16 +105,10 @@ def test_nothing_is_looked_into_where_the_stack_says_connections(shared_sidecar)
 def test_requests_to_a_target_group_carry_its_name(shared_sidecar):
     """Two sites are `shops` in the lab's stack; any other is `other`."""
     ports = shared_sidecar.ports
-
-    def counts():
-        found = Counter()
-        for labels, value in shared_sidecar.samples("(?:envoy_lab_)?istio_requests_total"):
-            found[labels["proxy_target"]] += value
-        return found
-
-    before = counts()
+    before = shared_sidecar.by("proxy_target")
     with vendor("127.1.0.10", ports.vendor_upstream):
         for host in ("site-1.sim.test", "SITE-2.sim.test:80", "site-3.sim.test"):
             request = f"GET http://{host}/ HTTP/1.1\r\nHost: {host}\r\n\r\n"
             assert ask("127.1.0.10", ports.vendor, request).endswith("ok")
-    until(lambda: counts() - before == {"shops": 2, "other": 1})
+    expected = {("shops",): 2, ("other",): 1}
+    until(lambda: shared_sidecar.by("proxy_target") - before == expected)

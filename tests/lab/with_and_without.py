@@ -132,10 +132,8 @@ def _counted(sidecar: Sidecar) -> dict[str, Counter[tuple[str, str]]]:
 
 
 def _moved(sidecar: Sidecar, side: str) -> Counter[str]:
-    moved: Counter[str] = Counter()
-    for labels, value in sidecar.samples(f"istio_proxy_{side}_bytes_total"):
-        moved[labels["proxy_pool"]] += value
-    return moved
+    moved = sidecar.by("proxy_pool", of=f"istio_proxy_{side}_bytes_total")
+    return Counter({pool: value for (pool,), value in moved.items()})
 
 
 def _unread(sidecar: Sidecar) -> set[str]:

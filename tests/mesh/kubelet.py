@@ -8,7 +8,8 @@ import os
 import re
 import signal
 import time
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ PROXY_USER = 1337
 READY_SECONDS = 120.0
 ADMIN, STATUS, HEALTH, METRICS = 15000, 15020, 15021, 15090
 NODE = "node-1"
+COUNTS = ("istio_requests_total", "istio_tcp_connections_opened_total")
 LOG_SECONDS = 60.0  # for a busy machine; it usually takes 0.05 s
 
 MARK, MARK_VENDOR = ("10.9.0.10", 4444), "vendor-log"
@@ -85,6 +87,21 @@ class Pod:
             value
             for found, pairs, value in self.samples()
             if found == name and labels.items() <= pairs.items()
+        )
+
+    def counts(self, vendors: Collection[str]) -> Counter[tuple[str, str]]:
+        """Return how many requests and connections these vendors had, by vendor and visibility."""
+        counted: Counter[tuple[str, str]] = Counter()
+        for name, labels, value in self.samples():
+            if name in COUNTS and labels.get("proxy_vendor") in vendors:
+                counted[labels["proxy_vendor"], labels["proxy_visibility"]] += int(value)
+        return counted
+
+    def wire(self, cluster: str) -> tuple[float, float]:
+        """Return the bytes that a cluster sent and received."""
+        return (
+            self.total("envoy_cluster_upstream_cx_tx_bytes_total", cluster_name=cluster),
+            self.total("envoy_cluster_upstream_cx_rx_bytes_total", cluster_name=cluster),
         )
 
     def is_draining(self) -> bool:

@@ -47,30 +47,12 @@ SEEN = {
     "passive": {"http": "http", "tunnel": "tunnel", "tls": "opaque", "socks5": "socks"},
 }
 NAMES_KINDS = ("ServiceEntry", "ProxyConfig")
-COUNTS = ("istio_requests_total", "istio_tcp_connections_opened_total")
 
 
 @pytest.fixture(scope="module")
 def pod(mesh: Mesh, dns: NameServer) -> Iterator[Pod]:
     with mesh.pod("crawler-names") as running:
         yield running
-
-
-def counts(pod: Pod) -> Counter[Key]:
-    """Return the counts of every vendor by name, by visibility."""
-    found: Counter[Key] = Counter()
-    for name, labels, value in pod.samples():
-        if name in COUNTS and labels.get("proxy_vendor") in GATEWAYS:
-            found[labels["proxy_vendor"], labels["proxy_visibility"]] += int(value)
-    return found
-
-
-def wire(pod: Pod, cluster: str) -> tuple[float, float]:
-    """Return the bytes that a cluster sent and received."""
-    return (
-        pod.total("envoy_cluster_upstream_cx_tx_bytes_total", cluster_name=cluster),
-        pod.total("envoy_cluster_upstream_cx_rx_bytes_total", cluster_name=cluster),
-    )
 
 
 def unattributed(pod: Pod) -> float:
@@ -91,7 +73,7 @@ def test_each_protocol_by_name(
 ) -> None:
     """Each connection counts once, for the vendor whose name was asked for, with all its bytes."""
     cluster = f"proxy-vendor_{vendor}"
-    before, bytes_before, others = counts(pod), wire(pod, cluster), unattributed(pod)
+    before, bytes_before, others = pod.counts(GATEWAYS), pod.wire(cluster), unattributed(pod)
     servers.clear()
 
     address = resolve(pod, GATEWAYS[vendor])
@@ -103,10 +85,10 @@ def test_each_protocol_by_name(
     assert (seen.kind, seen.port) == (way, port)
     assert ip_address(seen.address).version == (4 if vendor in SHARING else 6)
     mesh.until(
-        lambda: wire(pod, cluster) == (bytes_before[0] + seen.received, bytes_before[1] + seen.sent)
+        lambda: pod.wire(cluster) == (bytes_before[0] + seen.received, bytes_before[1] + seen.sent)
     )
     mode = "passive" if vendor in PASSIVE else "http"
-    mesh.until(lambda: counts(pod) - before == {(vendor, SEEN[mode][way]): 1})
+    mesh.until(lambda: pod.counts(GATEWAYS) - before == {(vendor, SEEN[mode][way]): 1})
     assert unattributed(pod) == others
 
 
@@ -142,7 +124,7 @@ def test_answers_that_change(
     """
     is_first = mesh.pair == PAIRS[0]
     seconds = number_from("DURATION", LONG_SECONDS) if is_first else SHORT_SECONDS
-    before, others = counts(pod), unattributed(pod)
+    before, others = pod.counts(GATEWAYS), unattributed(pod)
     servers.clear()
     with named_load.running(pod, SHARING, kept_each=KEPT_EACH) as load:
         changes = _change_answers(dns, seconds)
@@ -153,7 +135,7 @@ def test_answers_that_change(
 
     def all_counted() -> bool:
         nonlocal right
-        right = counts(pod) - before
+        right = pod.counts(GATEWAYS) - before
         return right.total() >= sent
 
     mesh.until(all_counted)
@@ -251,4 +233,4 @@ def test_a_pod_that_does_not_opt_in(mesh: Mesh, pod: Pod, dns: NameServer) -> No
         assert crawler.http(other, address, LISTED).code == 200
         name = "envoy_cluster_upstream_cx_total"
         mesh.until(lambda: other.total(name, cluster_name="PassthroughCluster") == 1)
-        assert not counts(other)
+        assert not other.counts(GATEWAYS)

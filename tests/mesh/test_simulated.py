@@ -6,7 +6,6 @@ The Services' names are in the world's DNS, as a cluster's own has them.
 from __future__ import annotations
 
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address
 
@@ -38,7 +37,7 @@ LATE = "vendor-c"
 """Its Service is not there at first."""
 REAL = {"vendor-g": ("10.6.0.10", 3140), "vendor-b": ("10.2.0.10", PORT)}
 SEEN = {"http": "http", "tunnel": "tunnel", "tls": "opaque", "socks5": "opaque"}
-COUNTS = ("istio_requests_total", "istio_tcp_connections_opened_total")
+COUNTED = {*PROXIES, *REAL}
 
 
 def simulated(*but: str) -> Callable[[Json], None]:
@@ -65,23 +64,6 @@ def zone(*but: str) -> dict[str, Json]:
     }
 
 
-def counts(pod: Pod) -> Counter[tuple[str, str]]:
-    found: Counter[tuple[str, str]] = Counter()
-    for name, labels, value in pod.samples():
-        if name in COUNTS and labels.get("proxy_vendor") in {*PROXIES, *REAL}:
-            found[labels["proxy_vendor"], labels["proxy_visibility"]] += int(value)
-    return found
-
-
-def wire(pod: Pod, vendor: str) -> tuple[float, float]:
-    """Return the bytes that went to a vendor and came back."""
-    cluster = f"proxy-vendor_{vendor}"
-    return (
-        pod.total("envoy_cluster_upstream_cx_tx_bytes_total", cluster_name=cluster),
-        pod.total("envoy_cluster_upstream_cx_rx_bytes_total", cluster_name=cluster),
-    )
-
-
 @pytest.fixture(scope="module")
 def dns(mesh: Mesh, servers: Servers) -> Iterator[NameServer]:
     with names.answering(mesh) as server:
@@ -103,7 +85,8 @@ def test_each_protocol_reaches_the_service(
     mesh: Mesh, pod: Pod, servers: Servers, vendor: str, way: str
 ) -> None:
     """And counts once, as the vendor's, with all its bytes."""
-    before, bytes_before = counts(pod), wire(pod, vendor)
+    cluster = f"proxy-vendor_{vendor}"
+    before, bytes_before = pod.counts(COUNTED), pod.wire(cluster)
     servers.clear()
     spoken = WAYS[way](pod, *PROXIES[vendor])
     assert spoken.echoed == (crawler.PAYLOAD[::-1] if way != "http" else b"")
@@ -112,9 +95,9 @@ def test_each_protocol_reaches_the_service(
     visibility = "opaque" if vendor in UNREAD else SEEN[way]
     if vendor in PASSIVE:
         visibility = SEEN_PASSIVELY[way]
-    mesh.until(lambda: counts(pod) - before == {(vendor, visibility): 1})
+    mesh.until(lambda: pod.counts(COUNTED) - before == {(vendor, visibility): 1})
     mesh.until(
-        lambda: wire(pod, vendor) == (bytes_before[0] + seen.received, bytes_before[1] + seen.sent)
+        lambda: pod.wire(cluster) == (bytes_before[0] + seen.received, bytes_before[1] + seen.sent)
     )
 
 
@@ -122,11 +105,11 @@ def test_each_protocol_reaches_the_service(
 def test_real_vendors_beside_them_keep_their_addresses(
     mesh: Mesh, pod: Pod, servers: Servers, vendor: str
 ) -> None:
-    before = counts(pod)
+    before = pod.counts(COUNTED)
     servers.clear()
     assert crawler.http(pod, *REAL[vendor]).code == 200
     assert [(one.address, one.port) for one in servers.seen] == [REAL[vendor]]
-    mesh.until(lambda: counts(pod) - before == {(vendor, "http"): 1})
+    mesh.until(lambda: pod.counts(COUNTED) - before == {(vendor, "http"): 1})
 
 
 def test_every_address_and_port_leads_there(pod: Pod, servers: Servers) -> None:

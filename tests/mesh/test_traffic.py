@@ -66,7 +66,7 @@ def test_each_protocol_to_each_vendor(
     passive = vendor in PASSIVE
     opaque = not passive and (vendor == "vendor-i" or way in ("tls", "socks5"))
     cluster = f"proxy-vendor_{vendor}"
-    before = _counts(pod, vendor), _wire(pod, cluster)
+    before, (sent, received) = pod.counts([vendor]), pod.wire(cluster)
     servers.clear()
 
     spoken = WAYS[way](pod, address, port)
@@ -83,20 +83,11 @@ def test_each_protocol_to_each_vendor(
     else:  # without the heads: the bytes in the tunnel, or the page
         through = len(crawler.PAYLOAD) if way == "tunnel" else len(b"ok")
         assert (entry["received"], entry["sent"]) == (through if way == "tunnel" else 0, through)
-    mesh.until(
-        lambda: (
-            _wire(pod, cluster)
-            == tuple(
-                was + now for was, now in zip(before[1], (seen.received, seen.sent), strict=True)
-            )
-        )
-    )
+    mesh.until(lambda: pod.wire(cluster) == (sent + seen.received, received + seen.sent))
     visibility = SEEN_PASSIVELY[way] if passive else "opaque" if opaque else way
-    expected = dict(before[0])
-    expected[visibility] = expected.get(visibility, 0) + 1
-    mesh.until(lambda: _counts(pod, vendor) == expected)
+    mesh.until(lambda: pod.counts([vendor]) - before == {(vendor, visibility): 1})
     if passive:  # every byte of the wire is somebody's
-        mesh.until(lambda: _by_module(pod, vendor) == _wire(pod, cluster))
+        mesh.until(lambda: _by_module(pod, vendor) == pod.wire(cluster))
 
 
 def _entry(pod: Pod, spoken: crawler.Spoken) -> Json:
@@ -104,26 +95,6 @@ def _entry(pod: Pod, spoken: crawler.Spoken) -> Json:
     entry = pod.entry(spoken.source)
     assert entry is not None
     return entry
-
-
-def _counts(pod: Pod, vendor: str) -> dict[str, float]:
-    """Return a vendor's counts by visibility."""
-    counts: dict[str, float] = {}
-    for name, labels, value in pod.samples():
-        if name in ("istio_requests_total", "istio_tcp_connections_opened_total") and (
-            labels.get("proxy_vendor") == vendor
-        ):
-            seen_as = labels["proxy_visibility"]
-            counts[seen_as] = counts.get(seen_as, 0) + value
-    return counts
-
-
-def _wire(pod: Pod, cluster: str) -> tuple[float, float]:
-    """Return the bytes that a cluster sent and received."""
-    return (
-        pod.total("envoy_cluster_upstream_cx_tx_bytes_total", cluster_name=cluster),
-        pod.total("envoy_cluster_upstream_cx_rx_bytes_total", cluster_name=cluster),
-    )
 
 
 def _by_module(pod: Pod, vendor: str) -> tuple[float, float]:

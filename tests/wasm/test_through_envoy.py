@@ -18,10 +18,9 @@ ADDRESSES = ("127.1.0.10", "127.1.0.11", "127.1.0.12", "127.1.0.13")
 
 def counted(sidecar: Sidecar) -> Counter[str]:
     """Return counts in the words of wasm/parser/tests/play."""
-    counts: Counter[str] = Counter()
-    for labels, value in sidecar.samples("istio_requests_total"):
-        names = ("proxy_visibility", "proxy_outcome", "response_code", "proxy_target", "proxy_pool")
-        counts[" ".join(labels.get(name, "") for name in names).rstrip()] += value
+    names = ("proxy_visibility", "proxy_outcome", "response_code", "proxy_target", "proxy_pool")
+    found = sidecar.by(*names, of="istio_requests_total")
+    counts = Counter({" ".join(words).rstrip(): value for words, value in found.items()})
     counts["opaque"] = sidecar.counter("istio_tcp_connections_opened_total")
     return counts
 
