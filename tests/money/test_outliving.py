@@ -10,10 +10,7 @@ import json
 import math
 import shutil
 import signal
-import subprocess
 import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,11 +26,13 @@ from components.prometheus.config import StaticTargets, prometheus_config
 from components.prometheus.rules import server_rules
 from lab.ledger_blocks import fill
 from lab.processes import Children, children
+from lab.system import wait_until_ready
 from money.ledger import COVERAGE, RECEIVED, SENT, read_book
 from money.quantities import Book, Part, Quantities
 from settings.loading import parse_settings
 from tests.lab.conftest import until
 from tests.ports import free_block
+from tests.programs import run_to_end
 from tools.find import find
 
 pytestmark = pytest.mark.long
@@ -142,7 +141,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
         one, two, ledger = (Prometheus(f"http://{at[name]}", {}) for name in names)
         for name in names:
-            until(lambda name=name: _ready(at[name]), SECONDS)
+            wait_until_ready(family, name, f"http://{at[name]}/-/ready")
         yield Running((one, two), ledger, wipe)
 
 
@@ -211,8 +210,8 @@ def _write(folder: Path, config: dict[str, Any], rules: dict[str, Any]) -> None:
 
 def _fill_text(folder: Path, lines: Iterator[str]) -> None:
     (folder / "sums.om").write_text("".join(lines))
-    command = [find("promtool"), "tsdb", "create-blocks-from", "openmetrics", "-q"]
-    subprocess.run([*command, folder / "sums.om", folder / "data"], check=True)
+    command = (find("promtool"), "tsdb", "create-blocks-from", "openmetrics", "-q")
+    run_to_end(*command, folder / "sums.om", folder / "data")
 
 
 def _start(family: Children, folder: Path, address: str, flags: tuple[str, ...]) -> None:
@@ -227,11 +226,3 @@ def _start(family: Children, folder: Path, address: str, flags: tuple[str, ...])
         folder=folder,
         environment={"POD_NAME": folder.name},
     )
-
-
-def _ready(address: str) -> bool:
-    try:
-        with urllib.request.urlopen(f"http://{address}/-/ready", timeout=5) as answer:
-            return bool(answer.status == 200)
-    except (OSError, urllib.error.URLError):
-        return False
