@@ -24,7 +24,6 @@ from components.prometheus.config import (
     StaticTargets,
     http_config,
     prometheus_config,
-    web_config,
 )
 from components.prometheus.federation import Source, server_config, shard_config
 from components.prometheus.rules import RULES
@@ -34,9 +33,10 @@ from settings.alertmanager import Alertmanager
 from settings.loading import parse_settings
 from tests.certificates import Authority
 from tests.lab.conftest import until
-from tests.lab.test_password import HASH, PASSWORD
+from tests.lab.test_password import start, with_login
 from tests.pages import serving
 from tests.ports import free_ports
+from tests.programs import run_to_end
 from tools.find import find
 
 pytestmark = pytest.mark.long
@@ -63,8 +63,8 @@ class Monitoring:
 
     def promtool(self, *arguments: str, user: str = "prometheus") -> subprocess.CompletedProcess:
         config = f"--http.config.file={self.folder / user / 'http.yml'}"
-        command = [str(find("promtool")), *arguments[:2], config, *arguments[2:]]
-        return subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        command = (find("promtool"), *arguments[:2], config, *arguments[2:])
+        return run_to_end(*command, status=None)
 
     def query(self, expression):
         arguments = ("query", "instant", "-o", "json", f"https://{self.at['prometheus']}")
@@ -80,25 +80,12 @@ def monitoring(tmp_path_factory):
     logins = {}
     for app, spec in certificates(STACK).items():
         authority.issue(folder / app, spec["dnsNames"])
-        tls = Tls(app=app, folder=str(folder / app))
-        (folder / app / "password").write_text(PASSWORD)
-        logins[app] = BasicAuth(username=app, password_file=str(folder / app / "password"))
-        (folder / app / "web.yml").write_text(yaml_text(web_config(app, HASH, tls)))
-        (folder / app / "http.yml").write_text(yaml_text(http_config(logins[app], tls)))
+        logins[app] = with_login(folder, app, Tls(app=app, folder=str(folder / app)))
     for name, config in configurations(at, folder, logins).items():
         (folder / f"{name}.yml").write_text(yaml_text(config))
     with children() as family, grafana(at["grafana"], folder / "grafana"):
         for name, app in SERVERS.items():
-            family.start(
-                name,
-                [
-                    *(str(find(app)), f"--config.file={folder / f'{name}.yml'}"),
-                    *(f"--web.config.file={folder / app / 'web.yml'}",),
-                    *(f"--web.listen-address={at[name]}", *flags(name, folder, at["gossip"])),
-                ],
-                log=folder / f"{name}.log",
-                environment={"POD_NAME": name},
-            )
+            start(family, folder, name, app, at[name], at["gossip"])
         yield Monitoring(at, folder, authority)
         family.check()
 
@@ -124,14 +111,6 @@ def configurations(at, folder, logins):
         "shard": shard_config(config, 0, 2),
         "alertmanager": alertmanager_config(Alertmanager()),
     }
-
-
-def flags(name, folder, gossip):
-    if name == "alertmanager":
-        addresses = [f"--cluster.{what}-address={gossip}" for what in ("listen", "advertise")]
-        return [f"--storage.path={folder / 'alertmanager-data'}", *addresses]
-    # Watchdog may fire before Alertmanager is there: else the next try is a minute later.
-    return [f"--storage.tsdb.path={folder / f'{name}-data'}", "--rules.alert.resend-delay=1s"]
 
 
 def grafana(address, folder):
@@ -161,7 +140,7 @@ def test_alerts_arrive(monitoring):
     ]
 
     def alerts():
-        done = subprocess.run(command, capture_output=True, text=True, timeout=SECONDS)
+        done = run_to_end(*command, status=None)
         return {one["labels"]["alertname"] for one in json.loads(done.stdout or "[]")}
 
     until(lambda: "Watchdog" in alerts(), SECONDS)

@@ -6,7 +6,6 @@ import base64
 import json
 import re
 import socket
-import subprocess
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -27,11 +26,13 @@ from components.prometheus.config import (
     web_config,
 )
 from components.prometheus.rules import RULES
+from components.tls import Tls
 from lab.processes import Children, children
 from settings.alertmanager import Alertmanager
 from settings.loading import parse_settings
 from tests.lab.conftest import until
 from tests.ports import free_ports
+from tests.programs import run_to_end
 from tests.rules.exposed import ALERTMANAGER, PROMETHEUS, missing
 from tools.find import find
 
@@ -66,13 +67,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     *ports, gossip = free_ports(["127.0.0.1"] * 3)
     names = ("prometheus", "alertmanager")
     addresses = {name: f"127.0.0.1:{port}" for name, port in zip(names, ports, strict=True)}
-    logins = {}
-    for user in addresses:
-        (folder / user).mkdir()
-        (folder / user / "password").write_text(PASSWORD)
-        logins[user] = BasicAuth(username=user, password_file=str(folder / user / "password"))
-        (folder / user / "web.yml").write_text(yaml_text(web_config(user, HASH)))
-        (folder / user / "http.yml").write_text(yaml_text(http_config(logins[user])))
+    logins = {user: with_login(folder, user) for user in addresses}
     config = prometheus_config(
         STACK,
         targets=StaticTargets(
@@ -87,28 +82,44 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     (folder / "prometheus.yml").write_text(yaml_text(config))
     (folder / "alertmanager.yml").write_text(yaml_text(alertmanager_config(Alertmanager())))
     with children() as family:
-        for name, data in (
-            ("prometheus", "--storage.tsdb.path"),
-            ("alertmanager", "--storage.path"),
-        ):
-            _start(family, name, data, addresses[name], gossip, folder)
+        for name, address in addresses.items():
+            start(family, folder, name, name, address, f"127.0.0.1:{gossip}")
         for address in addresses.values():
             until(lambda address=address: _listens(address), SECONDS)
         family.check()
         yield Pair(*(f"http://{address}" for address in addresses.values()), folder)
 
 
-def _start(family: Children, name: str, data: str, address: str, gossip: int, folder: Path) -> None:
+def with_login(folder: Path, app: str, tls: Tls | None = None) -> BasicAuth:
+    """Write what an application asks its clients for, and what they need to know."""
+    (folder / app).mkdir(exist_ok=True)
+    (folder / app / "password").write_text(PASSWORD)
+    login = BasicAuth(username=app, password_file=str(folder / app / "password"))
+    (folder / app / "web.yml").write_text(yaml_text(web_config(app, HASH, tls)))
+    (folder / app / "http.yml").write_text(yaml_text(http_config(login, tls)))
+    return login
+
+
+def start(family: Children, folder: Path, name: str, app: str, address: str, gossip: str) -> None:
+    """Start a Prometheus or an Alertmanager, by the files of its name and of its application."""
     # Said twice: it would advertise an address of the machine's, and may find none. Prometheus
-    # may have fired Watchdog before it knew of Alertmanager: else the next try is a minute later.
-    own = [f"--cluster.{what}-address=127.0.0.1:{gossip}" for what in ("listen", "advertise")]
-    flags = {"prometheus": ["--rules.alert.resend-delay=1s"], "alertmanager": own}
+    # may fire Watchdog before it knows of Alertmanager: else the next try is a minute later.
+    flags = {
+        "prometheus": [
+            f"--storage.tsdb.path={folder / f'{name}-data'}",
+            "--rules.alert.resend-delay=1s",
+        ],
+        "alertmanager": [
+            f"--storage.path={folder / f'{name}-data'}",
+            *(f"--cluster.{what}-address={gossip}" for what in ("listen", "advertise")),
+        ],
+    }
     command = [
-        *(str(find(name)), f"--config.file={folder / f'{name}.yml'}"),
-        *(f"--web.config.file={folder / name / 'web.yml'}", f"--web.listen-address={address}"),
-        *(f"{data}={folder / name / 'data'}", *flags[name]),
+        *(str(find(app)), f"--config.file={folder / f'{name}.yml'}"),
+        *(f"--web.config.file={folder / app / 'web.yml'}", f"--web.listen-address={address}"),
+        *flags[app],
     ]
-    family.start(name, command, log=folder / f"{name}.log", environment={"POD_NAME": "one"})
+    family.start(name, command, log=folder / f"{name}.log", environment={"POD_NAME": name})
 
 
 def _listens(address: str) -> bool:
@@ -146,16 +157,10 @@ def test_without_the_password_there_is_nothing(pair: Pair, server: str, path: st
 
 
 def _query(pair: Pair, expression: str) -> list[dict[str, Any]]:
-    done = subprocess.run(
-        [
-            *(find("promtool"), "query", "instant", "-o", "json"),
-            f"--http.config.file={pair.folder / 'prometheus' / 'http.yml'}",
-            *(pair.prometheus, expression),
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-        timeout=SECONDS,
+    done = run_to_end(
+        *(find("promtool"), "query", "instant", "-o", "json"),
+        f"--http.config.file={pair.folder / 'prometheus' / 'http.yml'}",
+        *(pair.prometheus, expression),
     )
     found: list[dict[str, Any]] = yaml.safe_load(done.stdout)
     return found
@@ -165,8 +170,8 @@ def test_the_probe_of_the_pod_passes(pair: Pair) -> None:
     """The very command of the StatefulSet, with its file; without it the pod would never start."""
     command = [str(find("promtool")), "check", "ready", f"--url={pair.prometheus}"]
     config = f"--http.config.file={pair.folder / 'prometheus' / 'http.yml'}"
-    until(lambda: subprocess.run([*command, config], capture_output=True).returncode == 0, SECONDS)
-    assert subprocess.run(command, capture_output=True).returncode != 0
+    until(lambda: run_to_end(*command, config, status=None).returncode == 0, SECONDS)
+    assert run_to_end(*command, status=None).returncode != 0
 
 
 def test_scraping_and_alerting_go_on(pair: Pair) -> None:
