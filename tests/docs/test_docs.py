@@ -23,7 +23,7 @@ REFERENCE = ROOT / "docs" / "configuration.md"
 NO_KEYS = {"prometheus.yml", "alertmanager.yml", "istio.stats"}
 """Names that look like a key of a section: files, and a filter of Istio's Envoy."""
 
-MOST_WORDS = 35_500
+MOST_WORDS = 35_700
 """Of all pages but the decisions and the vendors' own: about an hour of reading."""
 
 
