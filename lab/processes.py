@@ -132,10 +132,12 @@ class Children:
             LabError: a child ended by itself meanwhile.
         """
         deadline = time.monotonic() + seconds
-        while not (value := condition()) and time.monotonic() < deadline:
+        while True:
+            # First: what the condition asks may be the child that is gone.
             self.check()
+            if (value := condition()) or time.monotonic() >= deadline:
+                return value
             time.sleep(poll_seconds)
-        return value
 
     def _check(self, running: Iterable[_Child]) -> None:
         for child in running:

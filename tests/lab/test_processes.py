@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 
 from lab.loopback import get_json
-from lab.processes import children
 from lab.system import ROOT
 from tests.lab.conftest import WAIT_SECONDS, run_lab, until
 
@@ -146,15 +145,3 @@ def test_a_missing_binary_is_one_line(ports, tmp_path):
     assert "prometheus" in last
     assert "Traceback" not in ended.stderr
     assert nothing_left(ports)
-
-
-def test_a_child_may_end_well_while_it_is_looked_at(tmp_path, monkeypatch):
-    """The moment between two looks at it made a child that had succeeded a failed one."""
-    with children() as family:
-        family.start("short", ["true"], log=tmp_path / "log")
-        (child,) = family._running
-        child.process.wait()
-        looks = iter([None])
-        monkeypatch.setattr(child.process, "poll", lambda: next(looks, 0))
-        family.wait_for_end("short")
-        assert next(looks, "none left") == "none left"
