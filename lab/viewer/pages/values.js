@@ -84,10 +84,14 @@ export function stamp(milliseconds) {
     .replace("T", " ");
 }
 
-// The first of Grafana's classic palette, in its order.
+// Grafana's classic palette, in its order.
 const PALETTE = `
   #73BF69 #F2CC0C #8AB8FF #FF780A #F2495C #5794F2 #B877D9 #705DA0 #37872D #FADE2A
   #447EBC #C15C17 #890F02 #0A437C #6D1F62 #584477 #B7DBAB #F4D598 #70DBED #F9BA8F
+  #F29191 #82B5D8 #E5A8E2 #AEA2E0 #629E51 #E5AC0E #64B0C8 #E0752D #BF1B00 #0A50A1
+  #962D82 #614D93 #9AC48A #F2C96D #65C5DB #F9934E #EA6460 #5195CE #D683CE #806EB7
+  #3F6833 #967302 #2F575E #99440A #58140C #052B51 #511749 #3F2B5B #E0F9D7 #FCEACA
+  #CFFAFF #F9E2D2 #FCE2DE #BADFF4 #F9D9F9 #DEDAF7
 `.match(/#\w+/g);
 
 export const colour = (name) => (name === "text" ? "#d8d9da" : name);
