@@ -20,7 +20,10 @@ export async function loadVariables(board, parameters, ask, timeParameters) {
     const asked = timeParameters();
     for (const one of loaded) for (const value of one.chosen) asked.append(`var-${one.name}`, value);
     const values = await ask(`/variables/${encodeURIComponent(name)}`, asked);
-    const chosen = parameters.getAll(`var-${name}`).filter(Boolean);
+    const chosen = parameters
+      .getAll(`var-${name}`)
+      .filter(Boolean)
+      .map((one) => (one === "All" ? ALL : one)); // Grafana takes both
     loaded.push({ name, label: variable.label, chosen: chosen.length ? chosen : [ALL], values: values.sort() });
   }
   return loaded;
