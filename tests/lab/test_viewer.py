@@ -221,6 +221,16 @@ def test_a_variable_and_a_range_stay_on_the_way_to_another_board(browser, addres
     assert page.complaints() == []
 
 
+def test_a_range_that_nobody_knows_can_be_left(browser, address):
+    """Nothing of the board can be asked with it, so the page shows the reason and the choice."""
+    page = Page(browser)
+    page.open(f"{address}/d/detail?from=never")
+    page.wait(READY)
+    assert "'never' is neither" in page.evaluate("document.querySelector('#trouble').innerText")
+    choose_range(page, "now-15m")
+    assert "vendor-b" in states(page)["Lines"][1]
+
+
 def test_a_picture_is_small_and_whole(browser, address):
     """Pictures are in the repository; with a palette they show what the screenshot showed."""
     page = Page(browser, width=1200, height=800)

@@ -6,6 +6,7 @@ import hashlib
 import http.client
 import json
 import urllib.parse
+from datetime import UTC, datetime
 
 import pytest
 
@@ -113,11 +114,28 @@ def test_steps_are_grafanas():
     """No more points than pixels, and no step below a scrape."""
     hour = span("now-1h", "now", points=600, scrape=15, now=1e9)
     assert (hour.end - hour.start, hour.step) == (3600, 15)
-    for wrong in ("yesterday", "now-1y", "now-", "now/M", "1h", "-5"):
+    for wrong in ("yesterday", "now-1y", "now-", "now/y", "1h", "-5"):
         with pytest.raises(ValueError):
             moment(wrong, 1e9)
     with pytest.raises(ValueError, match="empty"):
         span("now", "now-1h", points=10, scrape=1, now=1e9)
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "wanted"),
+    [
+        ("now/d", "now/d", ["2026-12-05 00:00", "2026-12-06 00:00"]),
+        ("now-1w", "now", ["2026-11-28 15:30", "2026-12-05 15:30"]),
+        ("now-1w/d", "now", ["2026-11-28 00:00", "2026-12-05 15:30"]),
+        ("now/M", "now/M", ["2026-12-01 00:00", "2027-01-01 00:00"]),
+    ],
+)
+def test_days_weeks_and_months_are_those_of_grafanas_links(start, end, wanted):
+    """A whole day or month begins at its first moment and ends at its last."""
+    now = datetime(2026, 12, 5, 15, 30, tzinfo=UTC).timestamp()
+    found = span(start, end, points=600, scrape=15, now=now)
+    moments = [datetime.fromtimestamp(one, UTC) for one in (found.start, found.end)]
+    assert [f"{one:%Y-%m-%d %H:%M}" for one in moments] == wanted
 
 
 @pytest.mark.parametrize(

@@ -149,11 +149,11 @@ async function refresh() {
   document.body.dataset.state = "loading";
   try {
     trouble("");
+    drawTimes(); // before what a wrong range makes fail, which could not be left otherwise
     state.variables = await loadVariables(state.board, state.parameters, ask, timeParameters);
     const regions = await ask("/annotations", askedOf());
     if (round !== state.round) return;
     drawVariables($("variables"), state.variables, choose);
-    drawTimes();
     drawLinks(state.boards);
     const page = { ...current(), ask, askedOf, choose, refresh, regions };
     await drawGrid($("grid"), page, () => round !== state.round);
