@@ -87,7 +87,7 @@ class Seen:
     connections: int = 0
     """Seen by the samples: those of a host that vanished in between two are missing."""
     active: int = 0
-    """Open at the last sample."""
+    """Open at the last sample that could be read."""
     logged: int = 0
     """Connections that ended, by the log."""
     sent: int = 0
