@@ -36,6 +36,20 @@ def taken(source, /, **series):
     return relabel(source["metric_relabel_configs"], labels)
 
 
+def test_each_sidecar_belongs_to_one_shard():
+    """Scraped by two it would count twice, by none not at all."""
+    shards = [jobs(shard_config(base(), n, 3)) for n in range(3)]
+    assert all(list(one) == ["sidecars"] for one in shards)
+    tails = [one["sidecars"]["relabel_configs"][-2:] for one in shards]
+    assert all(hashed == tails[0][0] for hashed, _ in tails)
+    assert tails[0][0]["modulus"] == 3
+    assert [keep["regex"] for _, keep in tails] == ["0", "1", "2"]
+    whole = jobs(base())["sidecars"]
+    for one in shards:
+        part = {**one["sidecars"], "relabel_configs": one["sidecars"]["relabel_configs"][:-2]}
+        assert part == whole
+
+
 def test_shards_have_the_labels_of_the_contract():
     """cluster, shard and prometheus_replica name the source; a single server's labels stay."""
     assert shard_config(base(), 1, 2)["global"]["external_labels"] == {
