@@ -250,9 +250,13 @@ def test_the_way_from_wire_bytes_to_billable_ones_is_known():
         requests={"success": 8, "timeout": 1},
         tunnels={"success": 3},
     )
-    rows = [(hour("2026-11-01 10"), Part("vendor-a", "", "search", ""), traffic)]
+    rows = [
+        (hour("2026-11-01 10"), Part(vendor, "", "search", ""), traffic)
+        for vendor in ("vendor-a", "vendor-b")
+    ]
     hours = book(rows)
-    metered = Metered(book=hours, vendor="vendor-a", contracts=(contract("vendor-a", rule),))
+    contracts = tuple(contract(vendor, rule) for vendor in ("vendor-a", "vendor-b"))
+    metered = Metered(book=hours, vendor="vendor-a", contracts=contracts)
     found = metered.bytes_of([at.date() for at in hours.hours], UTC)
     assert (found.measured, found.free) == (25_500, 500)
     assert found.overhead == 3 * 250 + 5 * 60

@@ -16,6 +16,7 @@ from money.reconcile.compare import reconcile, sentence
 from money.reconcile.days import Month, odd_days
 from money.reconcile.findings import Finding, ReconcileError, Reconciliation
 from money.reconcile.metered import (
+    Metered,
     MeteredDay,
     hours_of,
     on_the_wire,
@@ -126,7 +127,14 @@ def test_days_of_another_time_zone_are_explained(hours):
 
 def test_days_of_the_stated_time_zone_need_no_explanation():
     usage = invoice(BOOK, zone=timezone(timedelta(hours=-3)))
-    assert found(replace(usage, time_zone="America/Sao_Paulo")) == []
+    usage = replace(usage, time_zone="America/Sao_Paulo")
+    assert found(usage) == []
+    metered = Metered(book=BOOK, vendor="vendor-a", contracts=CONTRACTS)
+    of_utc, of_zone = (
+        metered.bytes_of(days_between(START, END), zone)
+        for zone in (UTC, ZoneInfo("America/Sao_Paulo"))
+    )
+    assert reconcile(usage, BOOK, CONTRACTS).bytes == of_zone != of_utc
 
 
 @pytest.mark.parametrize(
