@@ -131,6 +131,19 @@ def test_opaque_bytes_move_as_they_are() -> None:
     assert answer.money["USD"].error is None
 
 
+def test_requests_without_an_outcome_move_too() -> None:
+    """Those of a series without the label: the vendor bills them like any other."""
+    noon = datetime(2026, 11, 1, 12, tzinfo=UTC)
+    hour = Quantities(requests={"success": 6000, "": 4000}, bytes_received={"delivered": 1e9})
+    parts = {Part(vendor, "", "prices", ""): hour for vendor in ("vendor-a", "vendor-b")}
+    book = Book(hours={noon: parts}, wire={}, coverage={noon: 1.0})
+    contracts = (contract("vendor-a", BY_REQUEST), contract("vendor-b", BY_REQUEST))
+    answer = what_if(book, contracts, 2026, 11, parse_move("vendor-a:vendor-b:30%", ""))
+    assert answer.moved_requests == pytest.approx(0.3 * 10_000)
+    billed = {one.part.vendor: float(one.quantity) for one in answer.month_then.charges}
+    assert billed == pytest.approx({"vendor-a": 7000, "vendor-b": 13_000})
+
+
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
