@@ -11,7 +11,7 @@ import signal
 import ssl
 import sys
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from money.exporter.reader import Read, Reader
 from money.exporter.server import Answer, PageServer
 from money.ledger import read_book
 from money.quantities import Book
-from money.usage.scheduled import asks_of
+from money.usage.scheduled import Ask, asks_of
 
 EVERY_SECONDS = 300.0
 
@@ -33,9 +33,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         contracts, budgets = contracts_in(options.contracts)
         read = ledger_reader(options.ledger, options.login, options.ca, options.cluster)
-        asks = {}
-        if options.accounts:
-            asks = asks_of(options.accounts.read_text(encoding="utf-8"), options.credentials)
+        asks = asks_in(options.accounts, options.credentials) if options.accounts else {}
         billed = BilledDays(asks, say)
         reader = Reader(read, contracts, budgets, say=say, more=billed.families)
         server = PageServer(options.port, lambda path: answer(reader, path))
@@ -53,6 +51,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def contracts_in(path: Path) -> tuple[Sequence[Contract], Sequence[Budget]]:
     try:
         return read_contracts(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+
+
+def asks_in(path: Path, credentials: Path | None) -> Mapping[str, Ask]:
+    if not credentials:
+        raise ValueError("--credentials: is missing; name the folder with the accounts' Secrets")
+    try:
+        return asks_of(path.read_text(encoding="utf-8"), credentials)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
 

@@ -27,11 +27,15 @@ def asks_of(accounts: str, secrets: Path) -> dict[str, Ask]:
         accounts: as `accounts_json` writes them.
         secrets: a folder for each vendor, with the files `token`, or `username` and `password`.
             They are read at each question, so that a new password needs no restart.
+
+    Raises:
+        ValueError: the accounts are something else.
     """
-    return {
-        account.vendor: _ask_of(account, secrets / account.vendor)
-        for account in (Account(**one) for one in json.loads(accounts))
-    }
+    try:
+        known = [Account(**one) for one in json.loads(accounts)]
+    except TypeError as error:
+        raise ValueError(f"holds no accounts ({error})") from None
+    return {account.vendor: _ask_of(account, secrets / account.vendor) for account in known}
 
 
 def _ask_of(account: Account, folder: Path) -> Ask:

@@ -242,12 +242,16 @@ def test_what_a_vendor_bills_of_a_day_is_beside_what_passed(data: Path, tmp_path
         ({"--ledger": "ledger:9090"}, "is no address"),
         ({"--contracts": "broken.json"}, "broken.json: "),
         ({"--login": "nowhere"}, "nowhere"),
+        ({"--accounts": "accounts.json", "--credentials": "."}, "accounts.json: holds no accounts"),
+        ({"--accounts": "broken.json", "--credentials": "."}, "broken.json: "),
+        ({"--accounts": "accounts.json"}, "--credentials: is missing"),
     ],
 )
 def test_what_cannot_start_says_why_in_a_line(
     wrong: dict[str, str], words: str, tmp_path: Path
 ) -> None:
     (tmp_path / "contracts.json").write_text(written([CONTRACT]), encoding="utf-8")
+    (tmp_path / "accounts.json").write_text('[{"vendor": "vendor-a"}]', encoding="utf-8")
     (tmp_path / "broken.json").write_text('{"contracts": [{}]', encoding="utf-8")
     options = {"--ledger": "http://127.0.0.1:9", "--contracts": "contracts.json", "--port": "0"}
     done = run_to_end(
