@@ -168,8 +168,9 @@ def test_an_idle_vendor_connection_outlives_its_crawler_by_idle_timeout(
     received, ended, seconds = left(vendor)
     print(f"closed {seconds:.2f} s after the crawler left, idleTimeout {IDLE_SECONDS} s")
     assert (received, ended) == (b"", "closed")
-    # The time-out begins with the answer, and a busy test may have left long after that.
-    assert time.monotonic() - begun >= IDLE_SECONDS
+    # The time-out begins with the answer, and a busy test may have left long after that. Envoy's
+    # timers count from the begin of a turn of its loop, so they may end some milliseconds early.
+    assert time.monotonic() - begun >= 0.9 * IDLE_SECONDS
 
 
 # Bytes that are not the same each time; all others are in test_without_envoy.py.
