@@ -67,9 +67,9 @@ def test_a_line_for_each_connection_to_nobody(mesh: Mesh, servers: Servers, reco
         outside = pod.network.connect(*OUTSIDE)
         outside.sendall(b"GET / HTTP/1.1\r\nHost: h.sim.test\r\n\r\n")
         assert outside.recv(4096)
-        sampled = _sampled(mesh, pod)
-        assert sampled.active[TO_OUTSIDE] == 1
-        assert sampled.connections[TO_OUTSIDE] in (1, 2)  # Envoy may have forgotten the first
+        sampled = _sampled(mesh, pod).seen[TO_OUTSIDE]
+        assert sampled.active == 1
+        assert sampled.connections in (1, 2)  # Envoy may have forgotten the first
         started = time.time()
         mesh.up(mesh.stack(_log_outside))
         mesh.settled([pod], started)
