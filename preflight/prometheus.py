@@ -47,8 +47,10 @@ def prometheus_findings(stack: Stack, found: Objects) -> Iterator[Finding]:
         )
         monitors = tuple(kind for kind in objects.kinds if kind != "PrometheusRule")
         objects = replace(objects, kinds=monitors)
-    yield from _service_findings(settings, servers, found)
-    asked = _asked(settings, servers, found)
+    service = _service(settings, found)
+    behind = [one for one in servers if service and _leads_to(service, one)]
+    yield from _service_findings(settings, servers, found, service, behind)
+    asked = _asked(settings, servers, behind)
     readers = [one for one in servers if not [*_left_out(one, objects)]]
     good = [one for one in asked if one in readers]
     if not good:
@@ -79,10 +81,10 @@ def _left_out(server: Json, objects: Given) -> Iterator[Finding]:
         )
 
 
-def _asked(settings: OperatorPrometheusSettings, servers: list[Json], found: Objects) -> list[Json]:
-    """Return the one at `url`; else those of its namespace, else all."""
-    service = _service(settings, found)
-    behind = [one for one in servers if service and _leads_to(service, one)]
+def _asked(
+    settings: OperatorPrometheusSettings, servers: list[Json], behind: list[Json]
+) -> list[Json]:
+    """Return the one behind `url`; else those of its namespace, else all."""
     if len(behind) == 1:
         return behind
     # An agent evaluates no rules; its line is of use where there is nothing else.
@@ -126,9 +128,14 @@ def _leads_to(service: Json, server: Json) -> bool:
 
 
 def _service_findings(
-    settings: OperatorPrometheusSettings, servers: list[Json], found: Objects
+    settings: OperatorPrometheusSettings,
+    servers: list[Json],
+    found: Objects,
+    service: Json | None,
+    behind: list[Json],
 ) -> Iterator[Finding]:
-    place, service = _place(settings), _service(settings, found)
+    """Yield what is wrong with the Service that `url` names, and with what is behind it."""
+    place = _place(settings)
     if place is None or "Service" in found.denied:
         return
     what = f"prometheus.url: Service {place[1]}/{place[0]}"
@@ -143,7 +150,6 @@ def _service_findings(
     # A headless one has no ports of its own: DNS names the pods.
     if ports and port not in ports and spec.get("clusterIP") != "None":
         yield refuse(f"{what} has no port {port}; name one of {listed(map(str, ports))}")
-    behind = [one for one in servers if _leads_to(service, one)]
     ready = [(one.get("status") or {}).get("availableReplicas") for one in behind]
     if behind and not any(number is None or number > 0 for number in ready):
         yield warn(f"{title(behind[0])}: has no pod that is ready; see why before `up`")
