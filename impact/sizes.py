@@ -61,9 +61,10 @@ def sizes(settings: StackSettings) -> Sizes:
 
 
 def _numbers(settings: StackSettings) -> dict[str, float]:
-    expected = _estimate(settings)
-    if expected is None:
+    full = _full(settings)
+    if full is None:
         return {}
+    expected = estimate(settings, settings.crawlers.mode)
     numbers: dict[str, float] = {
         "series of a sidecar": expected.sidecar.total,
         "series": expected.series,
@@ -71,8 +72,7 @@ def _numbers(settings: StackSettings) -> dict[str, float]:
     }
     prometheus = settings.prometheus
     if isinstance(prometheus, OwnPrometheus):
-        # As the program refuses a smaller one: it must hold what mode `full` measures.
-        full = estimate(settings)
+        # The program refuses a Prometheus that cannot hold what mode `full` measures.
         series = full.series / prometheus.shards
         samples = full.samples_per_second / prometheus.shards
         numbers |= {
@@ -83,13 +83,12 @@ def _numbers(settings: StackSettings) -> dict[str, float]:
     return numbers
 
 
-def _estimate(settings: StackSettings) -> Estimate | None:
-    """Return the estimate of the stack's mode; None without crawlers, or above the budget."""
+def _full(settings: StackSettings) -> Estimate | None:
+    """Return the estimate of mode `full`; None without crawlers, or above the budget."""
     if not settings.has_crawlers:
         return None
     try:
-        estimate(settings)
-        return estimate(settings, settings.crawlers.mode)
+        return estimate(settings)
     except SettingsError:
         return None
 
