@@ -44,6 +44,11 @@ class Ports:
                 f"PORT_BASE: {self.base} is not between 1024 and 65435; choose another"
             )
 
+    @property
+    def vendor_upstream(self) -> int:
+        """Where the simulated vendors listen, on the same addresses."""
+        return self.upstream_of(self.vendor)
+
     @staticmethod
     def upstream_of(port: int) -> int:
         """Return where a simulated vendor listens for what crawlers send to `port`."""
@@ -58,8 +63,6 @@ class Ports:
     vendor_control = _Above(3)
     vendor = _Above(28)
     """What crawlers connect to, on every vendor address; Envoy listens there."""
-    vendor_upstream = _Above(29)
-    """Where the simulated vendors listen, on the same addresses: as `upstream_of` says."""
     outside_upstream = _Above(30)
     """Where everything outside the vendors' ranges and ports is served."""
     nobodys = _Above(60)
