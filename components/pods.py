@@ -36,7 +36,7 @@ class Files:
 
     config_map: core.ConfigMap
     digest: pulumi.Output[str]
-    """Of its contents: pods are annotated with it, so that new contents roll them."""
+    """A hash of the contents. Pods are annotated with it, so that new contents replace the pods."""
 
 
 def digest_of(data: Mapping[str, Any]) -> str:

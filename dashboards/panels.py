@@ -14,7 +14,8 @@ Json = dict[str, Any]
 SCHEMA_VERSION = 42  # Grafana 12's and 13's classic model; older ones are migrated on load
 DATASOURCE: Json = {"type": "prometheus", "uid": "${datasource}"}
 
-# What a colour means, of the palette in look.py. A state has its word beside the colour.
+# These colours, from the palette in look.py, show how good a value is. Panels write the name of a
+# state beside its colour, since some people cannot tell the colours apart.
 GOOD, WARNING, CRITICAL = "#009E73", "#E69F00", "#D55E00"
 
 COLUMNS = 24

@@ -21,11 +21,11 @@ from components.attribution.stats import PASSTHROUGH
 from settings.values.addresses import IPAddress, split_endpoint
 
 OURS = (CLUSTER_PREFIX, NAMED_CLUSTER_PREFIX, f"{DESTINATION_PREFIX}names_", DESTINATION_PREFIX)
-"""What the names of Envoy's clusters begin with, of vendors and destinations in the stack."""
+"""The names of Envoy's clusters for the stack's vendors and destinations begin with these."""
 
 NOBODYS = (PASSTHROUGH, UNOWNED_CLUSTER_PREFIX)
-"""The same of connections to addresses that are in no stack, or to a shared address on a port
-that no vendor has."""
+"""Envoy sends what goes to no vendor or destination of the stack to clusters whose names begin with
+these. The second takes a shared address' ports that no vendor has."""
 
 
 class Destination(NamedTuple):

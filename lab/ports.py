@@ -10,7 +10,7 @@ DEFAULT_BASE = 3100  # so that vendors are on 3128, the customary port of an HTT
 
 
 class _Above:
-    """A port so far above the base."""
+    """A port that lies `distance` above the base of its Ports."""
 
     def __init__(self, distance: int) -> None:
         self.distance = distance
@@ -62,7 +62,7 @@ class Ports:
     crawler_metrics = _Above(2)
     vendor_control = _Above(3)
     vendor = _Above(28)
-    """What crawlers connect to, on every vendor address; Envoy listens there."""
+    """Crawlers connect to this port of every vendor's address, and Envoy listens on it."""
     outside_upstream = _Above(30)
     """Where everything outside the vendors' ranges and ports is served."""
     nobodys = _Above(60)

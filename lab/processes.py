@@ -33,7 +33,7 @@ class StopRequested(Exception):
 
 
 ENDED_EARLY = (LabError, StopRequested, SettingsError, ValueError, OSError)
-"""What ends a program of the lab before it has found anything out."""
+"""A program of the lab ends with one of these when it could not run or was stopped."""
 
 
 def reasons_of(error: Exception) -> list[str]:

@@ -29,7 +29,7 @@ class Pods:
     resources: Resources
     image: str = ""
     beside: Resources | None = None
-    """Of Thanos' sidecar."""
+    """What the second container, the sidecar of Thanos, requests."""
 
 
 @dataclass(frozen=True, kw_only=True)
